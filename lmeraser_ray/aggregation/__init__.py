@@ -1,0 +1,1 @@
+"""How constituents answer together."""

@@ -1,0 +1,125 @@
+"""The canonical layout of records: a fixed number of buckets, each a function of the set of records in it.
+
+    bucket b  =  records/KEY.parquet   one row a record, sorted by id: id, subject, label, split, digest, place of its picture
+                 pictures/KEY.bin      the encoded pictures, one behind the other in the same order
+
+Invariants: no trace of a removed record or of the order of arrival is left; planning reads rows and never pictures; a task reads the
+pictures of its own rows and nothing else. Parquet is written plain, without compression, dictionaries or statistics, so that an absence
+scan finds in the bytes whatever is there.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lmeraser_ray.data.record import Record
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.keys import DIGEST_BYTES, bucket_of, digest, key_of, keyed_hash, seeded_key
+from lmeraser_ray.state.store import REPAIR, Listing, Store, StoredObject
+
+SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("subject_id", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("test", pa.bool_(), nullable=False),
+        pa.field("digest", pa.binary(DIGEST_BYTES), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Bucket:
+    """A stored, non-empty bucket: its number, how many records it has, and its two objects."""
+
+    number: int
+    size: int
+    records: StoredObject
+    pictures: StoredObject
+
+    @property
+    def key(self) -> str:
+        """The key that both objects share."""
+        return self.records.key
+
+
+def bucket_number(seed: int, record_id: str, buckets: int) -> int:
+    """The bucket of a record: a keyed hash of its id, so that nobody else's coming or going moves it."""
+    return bucket_of(keyed_hash(seeded_key(seed, "bucket"), record_id), buckets)
+
+
+def bucket_key(number: int, rows: pa.Table) -> str:
+    """The key of a bucket's objects: number, record digests, subjects and splits, in the order of the rows."""
+    people = [digest("row", s.encode(), b"test" if t else b"train") for s, t in zip(*columns(rows, "subject_id", "test"), strict=True)]
+    return key_of("bucket/1", str(number).encode(), b"".join(rows["digest"].to_pylist()), b"".join(people))
+
+
+def columns(rows: pa.Table, *names: str) -> tuple[list[object], ...]:
+    """Columns of a table as Python lists."""
+    return tuple(rows[name].to_pylist() for name in names)
+
+
+def rows_of(records: Sequence[Record]) -> pa.Table:
+    """The rows of records that are already sorted by id, their pictures one behind the other."""
+    lengths = [len(record.image) for record in records]
+    return pa.table(
+        {
+            "record_id": [record.record_id for record in records],
+            "subject_id": [record.subject_id for record in records],
+            "label": [record.label for record in records],
+            "test": [record.test for record in records],
+            "digest": [record.digest() for record in records],
+            "offset": offsets_of(lengths),
+            "length": lengths,
+        },
+        schema=SCHEMA,
+    )
+
+
+def offsets_of(lengths: Sequence[int]) -> list[int]:
+    """Where each of these pieces begins when they lie one behind the other."""
+    return [0, *np.cumsum(lengths, dtype=np.int64).tolist()][: len(lengths)]
+
+
+def put_bucket(store: Store, listing: Listing, number: int, rows: pa.Table, pictures: Iterable[bytes]) -> Bucket:
+    """Store a bucket unless it is there already. `rows` is sorted by id; `pictures` are in the same order and read only when needed."""
+    key = bucket_key(number, rows)
+    known = listing.get(("records", key)), listing.get(("pictures", key))
+    if known[0] and known[1]:
+        return Bucket(number, rows.num_rows, known[0], known[1])
+    sink = pa.BufferOutputStream()
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False, "store_schema": False}
+    pq.write_table(rows.combine_chunks(), sink, row_group_size=max(rows.num_rows, 1), **plain)
+    stored = store.put("pictures", key, pictures)
+    return Bucket(number, rows.num_rows, store.put("records", key, [sink.getvalue().to_pybytes()]), stored)
+
+
+def read_rows(store: Store, bucket: Bucket) -> pa.Table:
+    """All rows of a bucket, checked against the digest of the file."""
+    return pq.read_table(pa.BufferReader(store.read(bucket.records)))
+
+
+def read_pictures(store: Store, bucket: Bucket, rows: pa.Table) -> Iterator[bytes]:
+    """The encoded pictures of `rows` (some of the bucket's), each checked against its record's digest."""
+    ids, labels, digests, offsets, lengths = columns(rows, "record_id", "label", "digest", "offset", "length")
+    for at in range(0, rows.num_rows, 256):
+        part = slice(at, at + 256)
+        images = store.read_ranges(bucket.pictures, offsets[part], lengths[part])  # type: ignore[arg-type]
+        for name, label, expected, image in zip(ids[part], labels[part], digests[part], images, strict=True):
+            if Record(str(name), "", str(label), False, image).digest() != expected:
+                raise VerificationError(f"{bucket.pictures.name} is damaged: a picture does not have its record's digest. {REPAIR}")
+            yield image
+
+
+def without(store: Store, listing: Listing, bucket: Bucket, rows: pa.Table, keep: np.ndarray) -> Bucket | None:
+    """The bucket with only the rows where `keep` (bool [n]) is true; None where none is left."""
+    left = rows.filter(pa.array(keep))
+    if left.num_rows == 0:
+        return None
+    moved = left.set_column(SCHEMA.get_field_index("offset"), SCHEMA.field("offset"), pa.array(offsets_of(left["length"].to_pylist())))
+    return put_bucket(store, listing, bucket.number, moved, read_pictures(store, bucket, left))

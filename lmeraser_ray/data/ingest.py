@@ -1,0 +1,133 @@
+"""Ingest: from a source's stream to canonical buckets, in the memory of one bucket.
+
+    source → (erased, excluded: left out) → spill by bucket → sort, digest → stored bucket
+
+Invariants: nothing is published from a stream that fails; the stored buckets do not depend on the order of arrival.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgpack
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.data.buckets import Bucket, bucket_number, put_bucket, rows_of
+from lmeraser_ray.data.names import read_ids
+from lmeraser_ray.data.record import Record
+from lmeraser_ray.data.sources import read_source
+from lmeraser_ray.keys import digest
+from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.state.tombstones import Tombstones
+
+SPILL_BYTES = 64 << 20
+
+
+@dataclass
+class Ingested:
+    """What came in. `left_out`: ids that were erased before; `excluded`: ids that the configuration excludes; `twins`: equal pictures."""
+
+    buckets: list[Bucket] = field(default_factory=list)
+    left_out: int = 0
+    excluded: int = 0
+    unknown_exclusions: tuple[str, ...] = ()
+    twins: int = 0
+    twin_example: tuple[str, str] | None = None
+
+
+def ingest(config: Config, store: Store, tombstones: Tombstones) -> Ingested:
+    """Read the configured source into buckets. Erased and excluded records are left out and counted."""
+    result = Ingested()
+    admitted = read_ids(config.data.readmit, "data.readmit")
+    spill = Spill(store.scratch)
+    try:
+        for record in admissible(config, tombstones, admitted, result):
+            spill.add(bucket_number(config.seed, record.record_id, config.data.buckets), record)
+        listing = store.listing()
+        twins = Twins(result)
+        for number, records in spill.buckets():
+            twins.look_at(records)
+            result.buckets.append(put_bucket(store, listing, number, rows_of(records), (record.image for record in records)))
+    finally:
+        spill.remove()
+    tombstones.lift(admitted)
+    return result
+
+
+def admissible(config: Config, tombstones: Tombstones, admitted: frozenset[str], result: Ingested) -> Iterator[Record]:
+    """The source's records less the excluded and the erased ones, which are counted in `result`."""
+    excluded = read_ids(config.data.exclude, "data.exclude")
+    seen: set[str] = set()
+
+    def skip(record_id: str) -> bool:
+        if record_id in excluded:
+            seen.add(record_id)
+            return True
+        if record_id not in admitted and tombstones.covers("record", record_id):
+            result.left_out += 1
+            return True
+        return False
+
+    for record in read_source(config.data, seed=config.seed, skip=skip):
+        if not {record.record_id, record.subject_id} & admitted and tombstones.covers("subject", record.subject_id):
+            result.left_out += 1
+        else:
+            yield record
+    result.excluded = len(seen)
+    result.unknown_exclusions = tuple(sorted(excluded - seen))
+
+
+class Twins:
+    """Counts records whose encoded picture another record has too: erasing the one leaves the other."""
+
+    def __init__(self, result: Ingested) -> None:
+        self._result = result
+        self._first: dict[bytes, str] = {}
+
+    def look_at(self, records: list[Record]) -> None:
+        """Compare these records with each other and with all before."""
+        for record in records:
+            known = self._first.setdefault(digest("picture", record.image), record.record_id)
+            if known != record.record_id:
+                self._result.twins += 1
+                self._result.twin_example = self._result.twin_example or (known, record.record_id)
+
+
+class Spill:
+    """Records on disk by bucket while they arrive, so that memory holds 64 MiB and not the data set."""
+
+    def __init__(self, scratch: Path) -> None:
+        with disk_errors(scratch):
+            self._folder = Path(tempfile.mkdtemp(dir=scratch))
+        self._waiting: dict[int, list[bytes]] = {}
+        self._bytes = 0
+
+    def add(self, bucket: int, record: Record) -> None:
+        """Keep one record for its bucket."""
+        packed = msgpack.packb([record.record_id, record.subject_id, record.label, record.test, record.image])
+        self._waiting.setdefault(bucket, []).append(packed)
+        self._bytes += len(packed)
+        if self._bytes > SPILL_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        for bucket, packed in self._waiting.items():
+            path = self._folder / str(bucket)
+            with disk_errors(path), open(path, "ab") as file:
+                file.writelines(packed)
+        self._waiting, self._bytes = {}, 0
+
+    def buckets(self) -> Iterator[tuple[int, list[Record]]]:
+        """Each non-empty bucket, in order of its number, with its records sorted by id."""
+        self._flush()
+        for number in sorted(int(path.name) for path in self._folder.iterdir()):
+            with disk_errors(self._folder / str(number)), open(self._folder / str(number), "rb") as file:
+                records = [Record(*packed) for packed in msgpack.Unpacker(file, max_buffer_size=0)]
+            yield number, sorted(records, key=lambda record: record.record_id.encode())
+
+    def remove(self) -> None:
+        """Remove the spilled files."""
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,19 @@
+"""How an encoded picture becomes the backbone's input: everything resolved, nothing left to a default."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSpec:
+    """The shorter side goes to `resize` pixels, the centre `input_size` is cut out, then (x / 255 - mean) / std by channel."""
+
+    input_size: int
+    resize: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """JSON has lists where this has tuples."""
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))

@@ -1,0 +1,100 @@
+"""The Ray engine: one task a job, features by Ray Data, started only when there is something to do.
+
+Invariants: a task is told keys and rows, never pictures; it writes its result to the store itself, so a retry or a twin does no harm; what
+finished before an interruption is found by key the next time. The heaviest jobs go first.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.distributed.cluster import connect
+from lmeraser_ray.distributed.features import stream_features
+from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
+from lmeraser_ray.engine import Features
+from lmeraser_ray.errors import ExecutionError, LmeraserError
+from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.work import Job, Rows
+
+
+def run_job(spec: WorkerSpec, job: Job) -> object:
+    """What a task does."""
+    return job.run(worker_of(spec))
+
+
+class RayEngine:
+    """Carries work out on Ray. Connects at first use; a cluster that it started ends with `close`."""
+
+    def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
+        self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, learner)
+        self.execution = config.execution
+        self._owns = False
+        self._task: Any = None
+
+    def _connect(self) -> None:
+        self._owns = connect(self.execution) or self._owns
+
+    def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
+        """As the pool delivers them."""
+        self._connect()
+        try:
+            yield from stream_features(self.spec, batches)
+        except Exception as error:
+            raise translated(error) from error
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
+        """As tasks finish. What is still running when the caller stops listening is cancelled."""
+        self._connect()
+        spec = ray.put(self.spec)
+        order = sorted(range(len(jobs)), key=lambda i: -jobs[i].weight)
+        waiting = {self._remote().remote(spec, jobs[i]): i for i in order}
+        try:
+            while waiting:
+                done, _ = ray.wait(list(waiting), num_returns=1)
+                for reference in done:
+                    yield waiting.pop(reference), ray.get(reference)
+        except Exception as error:
+            raise translated(error) from error
+        finally:
+            for reference in waiting:
+                ray.cancel(reference, force=True)
+
+    def _remote(self) -> Any:
+        """The task with its resources. `max_calls` can be set only where the task is made; GPU tasks default to a process each."""
+        if self._task is None:
+            execution = self.execution
+            make = ray.remote(
+                num_cpus=1,
+                num_gpus=execution.task_gpus,
+                max_retries=execution.retries,
+                max_calls=0 if execution.reuse_workers else 1,
+            )
+            self._task = make(run_job)
+        return self._task
+
+    def close(self) -> None:
+        """End the cluster if this engine started it."""
+        if self._owns:
+            ray.shutdown()
+            self._owns = False
+
+
+def translated(error: BaseException) -> Exception:
+    """Ray's error as one of ours: the cause that our own code raised, else an `ExecutionError` that says what Ray said."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, LmeraserError):
+            return link if type(link) in LmeraserError.__subclasses__() else LmeraserError(str(link))
+        link = getattr(link, "cause", None) or link.__cause__
+    if isinstance(error, ray.exceptions.WorkerCrashedError | ray.exceptions.ActorDiedError | ray.exceptions.OutOfMemoryError):
+        return ExecutionError(
+            f"A worker died more often than execution.retries allows ({type(error).__name__}), perhaps for want of memory: run fewer at "
+            "once (--execution.cpus), then run the same command again; what is finished is kept."
+        )
+    first = str(error).strip().splitlines()
+    return ExecutionError(f"Ray could not finish the work ({type(error).__name__}: {first[-1] if first else 'no message'}).")

@@ -1,0 +1,66 @@
+"""How a worker process comes to its worker: from a small description, built once for each process and kept."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.work import Worker
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a process must know to work: where the store is, what is configured, which backbone is expected."""
+
+    root: Path
+    config_json: str
+    card: BackboneCard
+    learner: PromptHead | None = None
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return parsed(self.config_json)
+
+    @property
+    def picture(self) -> PictureSpec:
+        """How pictures become pixels, known without loading the backbone."""
+        return self.card.spec
+
+    @property
+    def batch(self) -> int:
+        """The fixed batch shape of features."""
+        return self.card.batch
+
+    def store(self) -> Store:
+        """The store."""
+        return Store(self.root)
+
+
+@lru_cache(maxsize=4)
+def parsed(config_json: str) -> Config:
+    """A configuration from its JSON, once for each process."""
+    return Config.model_validate_json(config_json)
+
+
+def build_worker(spec: WorkerSpec) -> Worker:
+    """A new worker."""
+    return Worker(spec.store(), spec.config, spec.learner or PromptHead(spec.config.learner), spec.card.identity)
+
+
+_kept: dict[tuple[Path, str, str], Worker] = {}
+
+
+def worker_of(spec: WorkerSpec) -> Worker:
+    """This process's worker for a description; the backbone stays loaded from one task to the next."""
+    key = (spec.root, spec.config_json, spec.card.identity)
+    if spec.learner is not None:
+        return build_worker(spec)
+    if key not in _kept:
+        _kept.clear()  # one backbone at a time in memory
+        _kept[key] = build_worker(spec)
+    return _kept[key]

@@ -1,0 +1,71 @@
+"""Who carries the work out: an engine streams features and runs jobs. This one does it in this process; `distributed/` does it on Ray.
+
+Invariant: which engine, how many workers and in which order results arrive change no byte.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.work import Job, Rows, Worker
+
+Features = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Carries work out. Results come with the position of what they answer, in any order."""
+
+    def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
+        """The features [m, d] float32 of each batch of rows (each at most the backbone's batch)."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
+        """The result of each job."""
+
+    def close(self) -> None:
+        """Give back what was held."""
+
+
+class InlineEngine:
+    """Everything in this process, one piece of work after the other."""
+
+    def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
+        self.worker = Worker(store, config, learner or PromptHead(config.learner), card.identity)
+
+    def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
+        """In order."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.worker.config.execution.threads)
+        try:
+            for at, part in enumerate(batches):
+                yield at, self.worker.backbone.features(self.worker.read(part).pixels)
+        finally:
+            torch.set_num_threads(before)
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
+        """The heaviest first, as on a cluster."""
+        for at in sorted(range(len(jobs)), key=lambda i: -jobs[i].weight):
+            yield at, jobs[at].run(self.worker)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def open_engine(store: Store, config: Config, card: BackboneCard) -> Engine:
+    """The engine that the configuration asks for; Ray is imported only here, and started when there is something to do."""
+    if config.execution.engine == "inline":
+        return InlineEngine(store, config, card)
+    from lmeraser_ray.distributed.engine import RayEngine
+
+    return RayEngine(store, config, card)
+
+
+def in_batches(parts: Iterable[Rows], size: int) -> list[Rows]:
+    """Rows in pieces of at most `size`, none across two buckets."""
+    return [Rows(part.bucket, part.rows[at : at + size]) for part in parts for at in range(0, len(part.rows), size)]

@@ -1,0 +1,111 @@
+"""Features: one vector a record, from the frozen backbone, un-augmented, computed once and kept by bucket.
+
+Invariants: a feature is a function of its record and the backbone (fixed batch shape), so a bucket that lost a record keeps the other rows bit
+for bit; the file of a bucket is written once, whole, whoever computed its rows.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.engine import Engine, in_batches
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.keys import key_of
+from lmeraser_ray.plan import Digests
+from lmeraser_ray.state.manifest import BackboneCard, BucketState
+from lmeraser_ray.state.store import Listing, Store, StoredObject
+from lmeraser_ray.work import Rows
+
+Features = NDArray[np.float32]
+Progress = Callable[[int], None]
+
+
+def features_key(backbone: str, digests: Digests) -> str:
+    """SHA-256 over the backbone's identity and the record digests of a bucket in order."""
+    return key_of("features/1", bytes.fromhex(backbone), digests.tobytes())
+
+
+def read_features(store: Store, item: StoredObject) -> Features:
+    """A bucket's features [m, d] float32, in the order of its rows."""
+    found: Features = load(store.read(item))["features"]
+    return found
+
+
+@dataclass
+class Bucketful:
+    """A bucket whose features are being gathered. `known` [m] bool says which rows are there; memory is taken when the first comes."""
+
+    bucket: Bucket
+    key: str
+    dimension: int
+    known: NDArray[np.bool_]
+
+    @cached_property
+    def rows(self) -> Features:
+        """The features [m, d] float32, filled as they come."""
+        return np.empty((len(self.known), self.dimension), np.float32)
+
+
+@dataclass(frozen=True)
+class FeatureStage:
+    """Finds, carries over or computes the features of all buckets."""
+
+    store: Store
+    listing: Listing
+    card: BackboneCard
+    engine: Engine
+    previous: dict[int, BucketState]
+
+    def run(self, index: RecordIndex, progress: Progress) -> tuple[list[StoredObject], int]:
+        """The features of each bucket of the index, in order, and how many records were computed. `progress` gets record counts."""
+        keys = [features_key(self.card.identity, index.digests[index.of_bucket(i)]) for i in range(len(index.buckets))]
+        found = {i: self.listing.get(("features", key)) for i, key in enumerate(keys)}
+        missing = {i: self._carry_over(index, i, keys[i]) for i, item in found.items() if item is None}
+        for i in [i for i, full in missing.items() if full.known.all()]:
+            found[i] = self._put(missing.pop(i))
+        computed = sum(int((~full.known).sum()) for full in missing.values())
+        found.update(self._compute(missing, progress))
+        return [item for i in range(len(keys)) if (item := found[i])], computed
+
+    def _carry_over(self, index: RecordIndex, i: int, key: str) -> Bucketful:
+        """The rows that the bucket's previous state already has."""
+        digests = index.digests[index.of_bucket(i)]
+        full = Bucketful(index.buckets[i], key, self.card.dimension, np.zeros(len(digests), np.bool_))
+        before = self.previous.get(full.bucket.number)
+        if before is None or not self.store.sound(before.features) or not self.store.sound(before.bucket.records):
+            return full
+        old = RecordIndex.read(self.store, [before.bucket]).digests
+        if before.features.key != features_key(self.card.identity, old):
+            return full
+        where = {digest.tobytes(): row for row, digest in enumerate(old)}
+        features = read_features(self.store, before.features)
+        for row, digest in enumerate(digests):
+            if (source := where.get(digest.tobytes())) is not None:
+                full.rows[row], full.known[row] = features[source], True
+        return full
+
+    def _compute(self, missing: dict[int, Bucketful], progress: Progress) -> dict[int, StoredObject]:
+        """Compute what is not known; each bucket is stored as soon as its last row has come, so memory holds those under way."""
+        stored: dict[int, StoredObject] = {}
+        batches = [(i, part) for i in list(missing) for part in self._batches(missing[i])]
+        left = Counter(i for i, _ in batches)
+        for at, rows in self.engine.features([part for _, part in batches]) if batches else ():
+            i, part = batches[at]
+            missing[i].rows[part.rows], missing[i].known[part.rows] = rows, True
+            left[i] -= 1
+            progress(len(part.rows))
+            if left[i] == 0:
+                stored[i] = self._put(missing.pop(i))
+        return stored
+
+    def _batches(self, full: Bucketful) -> Sequence[Rows]:
+        return in_batches([Rows(full.bucket, np.flatnonzero(~full.known))], self.card.batch)
+
+    def _put(self, full: Bucketful) -> StoredObject:
+        return self.store.put("features", full.key, [save({"features": np.ascontiguousarray(full.rows)})])

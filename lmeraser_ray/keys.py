@@ -1,0 +1,63 @@
+"""Digests, keyed hashes and seeds: the names by which everything in a workspace is known.
+
+Invariants: every digest is a full SHA-256 over a domain tag and length-prefixed parts, so that no two different inputs have
+one encoding; JSON that is hashed is canonical (RFC 8785); a seed is a function of a key and of nothing else.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Any
+
+import rfc8785
+
+DIGEST_BYTES = 32
+
+
+def digest(domain: str, *parts: bytes) -> bytes:
+    """SHA-256 over `domain` and `parts`, each behind its length. Returns 32 bytes."""
+    state = hashlib.sha256(f"lmeraser_ray/{domain}\n".encode())
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.digest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """The RFC 8785 bytes of a JSON value."""
+    return rfc8785.dumps(value)
+
+
+def key_of(domain: str, *parts: bytes) -> str:
+    """`digest` as 64 hexadecimal digits: the key of an object in the store."""
+    return digest(domain, *parts).hex()
+
+
+def seeded_key(seed: int, domain: str) -> bytes:
+    """The 32-byte key of the keyed hashes that a configuration's seed stands for. Not a secret: part of the identity."""
+    return digest(f"seed/{domain}", str(seed).encode())
+
+
+def keyed_hash(key: bytes, text: str) -> bytes:
+    """HMAC-SHA-256 of the text. Returns 32 bytes."""
+    return hmac.digest(key, text.encode(), "sha256")
+
+
+def keyed_hashes(key: bytes, texts: Sequence[str]) -> list[bytes]:
+    """HMAC-SHA-256 of each text, in order."""
+    return [hmac.digest(key, text.encode(), "sha256") for text in texts]
+
+
+def unit_interval(keyed: bytes) -> float:
+    """A keyed hash as a number in [0, 1): its first 53 bits, all that a float64 holds."""
+    return (int.from_bytes(keyed[:8], "big") >> 11) / 2**53
+
+
+def bucket_of(keyed: bytes, buckets: int) -> int:
+    """The bucket, 0 ≤ bucket < `buckets`, of a keyed hash (the bias is below buckets / 2^64)."""
+    return int.from_bytes(keyed[:8], "big") % buckets
+
+
+def generator_seed(key: str) -> int:
+    """The seed, 0 ≤ seed < 2^63, of a torch generator for the work whose key this is."""
+    return int.from_bytes(digest("generator", bytes.fromhex(key))[:8], "big") >> 1

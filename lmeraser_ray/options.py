@@ -1,0 +1,128 @@
+"""From files and options to a `Config`: YAML below, `--section.field value` above, every unknown name refused with the nearest one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.errors import ConfigError
+
+Tree = dict[str, Any]
+
+
+def load_config(path: Path | None, overrides: Sequence[tuple[str, str]]) -> Config:
+    """The configuration of a YAML file (or the quickstart's) with overrides on top. Errors: `ConfigError`."""
+    tree = read_yaml(path) if path else {}
+    return with_overrides(tree, overrides, source=str(path) if path else "the options")
+
+
+def override(config: Config, overrides: Sequence[tuple[str, str]]) -> Config:
+    """A configuration with some fields replaced."""
+    if not overrides:
+        return config
+    return with_overrides(config.model_dump(mode="json"), overrides, source="the options")
+
+
+def read_yaml(path: Path) -> Tree:
+    """A YAML mapping, read safely. Errors: `ConfigError` with the line."""
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read ({error.strerror}): give the path of a YAML file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if read is not None and not isinstance(read, dict):
+        raise ConfigError(f"--config {path} holds a {type(read).__name__}, expected sections such as `learner:` with fields below.")
+    return read or {}
+
+
+def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: str) -> Config:
+    """Validate a tree after setting dotted names in it."""
+    for name, text in overrides:
+        if name not in FIELDS:
+            raise ConfigError(f"--{name} is no field of the configuration{nearest(name)}. `lmeraser train --help` lists all.")
+        *sections, field = name.split(".")
+        level = tree
+        for section in sections:
+            level = level.setdefault(section, {})
+        level[field] = value_of(text)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(explained(error, source)) from error
+
+
+def value_of(text: str) -> Any:
+    """An option's text: `null` is None, lists and mappings are YAML, all else is left to the field's own type."""
+    if text in ("null", "none", "None"):
+        return None
+    return yaml.safe_load(text) if text[:1] in "[{" else text
+
+
+def explained(error: ValidationError, source: str) -> str:
+    """The first validation error as a sentence with the field's name."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{name} in {source} is no field of the configuration{nearest(name)}."
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{source}: {message}."
+    return f"{name} is {first['input']!r} in {source}: {message[:1].lower()}{message[1:]}."
+
+
+def nearest(name: str) -> str:
+    """`: did you mean …?` for a field that looks like this one; by the whole name first, then by its last part."""
+    found = get_close_matches(name, FIELDS, 1, 0.75)
+    if not found:
+        last = {field.rpartition(".")[2]: field for field in FIELDS}
+        found = [last[match] for match in get_close_matches(name.rpartition(".")[2], last, 1, 0.7)]
+    return f": did you mean {found[0]}?" if found else ""
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every field that can be set: dotted name, default, description."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from fields(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.default, field.description or ""
+
+
+FIELDS: Mapping[str, tuple[Any, str]] = {name: (default, about) for name, default, about in fields()}
+
+
+def to_yaml(config: Config) -> str:
+    """The effective configuration as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def split_overrides(rest: Sequence[str]) -> list[tuple[str, str]]:
+    """`--a.b value` and `--a.b=value` as pairs. Errors: `ConfigError` for anything else."""
+    pairs: list[tuple[str, str]] = []
+    waiting = list(rest)
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise ConfigError(f"{word!r} was not understood: options are --name value, fields of the configuration --section.field value.")
+        if not equals:
+            if not waiting or waiting[0].startswith("--"):
+                raise ConfigError(f"{word} has no value: give one, for instance `{word} true`.{'' if name in FIELDS else nearest(name)}")
+            value = waiting.pop(0)
+        pairs.append((name, value))
+    return pairs
+
+
+def help_text() -> str:
+    """All fields with their defaults, for `--help`."""
+    lines = ["fields of the configuration (YAML, or --section.field value):", ""]
+    for name, (default, about) in FIELDS.items():
+        shown = "null" if default is None else default
+        lines += [f"  --{name} ({shown})", f"        {' '.join(about.split())}"]
+    return "\n".join(lines).replace("%", "%%")

@@ -1,0 +1,70 @@
+"""`predict`: labels for pictures that are not stored, with probabilities and the shards that answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lmeraser_ray.aggregation.nearest import Predictions, combine, route
+from lmeraser_ray.errors import DataError, PictureError
+from lmeraser_ray.learners.constituent import Constituent
+from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.partition.stage import read_partition
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.work import Answers, Pixels, Worker, prepare
+
+
+@dataclass(frozen=True)
+class Predicting:
+    """Predictions and the state that made them."""
+
+    manifest: Manifest
+    predictions: Predictions
+
+
+def predict(session: Session, images: Sequence[bytes | Path]) -> Predicting:
+    """Predict encoded pictures or picture files, in this process.
+
+    Errors: `DataError` that names the file or the position of a picture that cannot be used.
+    """
+    folder = session.folder
+    manifest = folder.require_published()
+    if manifest.partition is None:
+        raise DataError(f"{folder.root} holds no training records, so nothing can answer: train it on some first.")
+    config = session.config()
+    worker = Worker(folder.store, config, PromptHead(config.learner), manifest.backbone.identity)
+    max_pixels = config.data.max_pixels
+    with session.progress.stage("read"):
+        pixels = np.stack([load(image, at, manifest, max_pixels) for at, image in enumerate(images)])
+    with session.progress.stage("answer"):
+        batch = manifest.backbone.batch
+        features = np.concatenate([worker.backbone.features(pixels[at : at + batch]) for at in range(0, len(pixels), batch)])
+        routes = route(features, read_partition(folder.store, manifest.partition).prototypes, config.aggregation)
+        asked = routes.queries()
+        answers = {shard: ask(worker, manifest, shard, pixels[queries]) for shard, queries in asked.items()}
+    return Predicting(manifest, combine(routes, asked, answers))
+
+
+def ask(worker: Worker, manifest: Manifest, shard: int, pixels: Pixels) -> Answers:
+    """One shard's answers. pixels: [m, 3, s, s] uint8."""
+    constituent = Constituent.from_bytes(worker.store.read(manifest.shards[shard].constituent))
+    return Answers(constituent.classes, worker.learner.answer(constituent, worker.backbone, pixels))
+
+
+def load(image: bytes | Path, at: int, manifest: Manifest, max_pixels: int) -> Pixels:
+    """One picture as pixels [3, s, s] uint8."""
+    where = str(image) if isinstance(image, Path) else f"picture {at}"
+    try:
+        return prepare(image.read_bytes() if isinstance(image, Path) else image, manifest.backbone.spec, max_pixels)
+    except OSError as error:
+        raise DataError(f"{where} cannot be read ({error.strerror or error}): give the path of a picture file.") from error
+    except PictureError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+if __name__ == "__main__":
+    from lmeraser_ray.cli import main
+
+    main("predict")

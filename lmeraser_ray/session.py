@@ -1,0 +1,52 @@
+"""What every command shares: a workspace, its configuration, the engine, the progress, opened and closed in one place."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.engine import Engine, open_engine
+from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.flow import Flow
+from lmeraser_ray.options import override
+from lmeraser_ray.progress import Progress
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.store import Store
+
+EngineMaker = Callable[[Store, Config, BackboneCard], Engine]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's means. `make_engine` is how tests put a recorder, or a leaky learner, in the place of the real engine."""
+
+    root: Path
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    make_engine: EngineMaker = open_engine
+    overrides: tuple[tuple[str, str], ...] = ()
+    """Fields of the workspace's configuration that this command replaces; none may be identity."""
+
+    @property
+    def folder(self) -> WorkspaceFolder:
+        """The workspace's files."""
+        return WorkspaceFolder(self.root)
+
+    def config(self) -> Config:
+        """The configuration of the workspace's last training, with this command's overrides.
+
+        Errors: `ConfigError` where an override would change the identity of what is published.
+        """
+        kept = self.folder.load_config()
+        config = override(kept, self.overrides)
+        if config.identity() != kept.identity():
+            names = ", ".join(f"--{name}" for name, _ in self.overrides)
+            raise ConfigError(f"{names} would change what this workspace is: only execution fields can differ here. Train another workspace.")
+        return config
+
+    @contextmanager
+    def flow(self, store: Store, config: Config, card: BackboneCard) -> Iterator[Flow]:
+        """The flow on a store, with an engine that is closed at the end, whatever happens."""
+        with closing(self.make_engine(store, config, card)) as engine:
+            yield Flow(store, config, card, engine, self.progress)

@@ -1,0 +1,1 @@
+"""What a workspace keeps: objects by key, the manifest that names them, and what was erased."""

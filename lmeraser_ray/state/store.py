@@ -1,0 +1,141 @@
+"""The store: immutable objects, each known by what it is made from (its key) and by its bytes (its SHA-256).
+
+An object's file is `KIND/KEY-SHA256.ext`, so a listing alone says what can be reused and what the bytes must be. Invariants: a
+file appears whole or not at all; writing an object twice does no harm; nothing is ever changed in place. Where two writers
+disagree on the bytes of one key (a mixed fleet), the smaller digest counts and the other is purged as unreachable.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.state.files import disk_errors, move_into_place, sync_folder, write_temporary
+
+Kind = Literal["records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+EXTENSION: dict[Kind, str] = {
+    "records": ".parquet",
+    "pictures": ".bin",
+    "features": ".safetensors",
+    "partitions": ".safetensors",
+    "assignments": ".safetensors",
+    "constituents": ".safetensors",
+    "manifests": ".json",
+}
+REPAIR = "Run `lmeraser verify` to see all damage, then `lmeraser train` with the same configuration to rebuild it."
+Listing = dict[tuple[Kind, str], "StoredObject"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StoredObject:
+    """One immutable file: its kind, its key and the SHA-256 of its bytes, both 64 hexadecimal digits."""
+
+    kind: Kind
+    key: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The file's path below the store."""
+        return f"{self.kind}/{self.key}-{self.sha256}{EXTENSION[self.kind]}"
+
+
+@contextmanager
+def present(item: StoredObject) -> Iterator[None]:
+    """Say what it means when an object's file is not there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise VerificationError(f"{item.name} is missing from the workspace. {REPAIR}") from error
+
+
+class Store:
+    """A folder of immutable objects on one disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.scratch = root / "tmp"
+
+    def create(self) -> None:
+        """Make the folders that are missing."""
+        with disk_errors(self.root):
+            for folder in (self.scratch, *(self.root / kind for kind in KINDS)):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, item: StoredObject) -> Path:
+        """Where an object's file is."""
+        return self.root / item.name
+
+    def listing(self) -> Listing:
+        """All objects by kind and key, from the file names alone."""
+        found: Listing = {}
+        for kind in KINDS:
+            for item in self._of_kind(kind):
+                known = found.get((kind, item.key))
+                if known is None or item < known:
+                    found[kind, item.key] = item
+        return found
+
+    def _of_kind(self, kind: Kind) -> list[StoredObject]:
+        folder = self.root / kind
+        names = os.listdir(folder) if folder.is_dir() else []
+        stems = [name.removesuffix(EXTENSION[kind]) for name in names if name.endswith(EXTENSION[kind])]
+        return [StoredObject(kind, stem[:64], stem[65:]) for stem in stems if len(stem) == 129 and stem[64] == "-"]
+
+    def put(self, kind: Kind, key: str, chunks: Iterable[bytes]) -> StoredObject:
+        """Write an object whose bytes are the concatenated `chunks`, atomically and durably."""
+        temporary, sha256 = write_temporary(self.scratch, chunks)
+        item = StoredObject(kind, key, sha256)
+        move_into_place(temporary, self.path(item))
+        return item
+
+    def read(self, item: StoredObject) -> bytes:
+        """An object's bytes, checked against its digest. Errors: `VerificationError` where it is gone or damaged."""
+        with disk_errors(self.path(item)), present(item), open(self.path(item), "rb") as file:
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != item.sha256:
+            raise VerificationError(f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}")
+        return data
+
+    def read_ranges(self, item: StoredObject, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """Byte ranges of an object, in order. Only these bytes are read, so the caller checks them (a record has a digest)."""
+        with disk_errors(self.path(item)), present(item), open(self.path(item), "rb", buffering=0) as file:
+            return [os.pread(file.fileno(), length, offset) for offset, length in zip(offsets, lengths, strict=True)]
+
+    def sound(self, item: StoredObject) -> bool:
+        """Whether an object is there with the bytes that its name promises; reads in pieces of 1 MiB."""
+        try:
+            with open(self.path(item), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == item.sha256
+        except OSError:
+            return False
+
+    def purge(self, keep: Iterable[StoredObject]) -> int:
+        """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns how many were removed."""
+        kept = {self.path(item) for item in keep}
+        removed = 0
+        for path in self.files():
+            if path not in kept:
+                with disk_errors(path):
+                    path.unlink(missing_ok=True)
+                removed += 1
+        for folder in (self.scratch, *(self.root / kind for kind in KINDS)):
+            with disk_errors(folder):
+                sync_folder(folder)
+        return removed
+
+    def files(self) -> list[Path]:
+        """Every file below the store, whatever it is."""
+        return sorted(path for path in self.root.rglob("*") if path.is_file() or path.is_symlink())
+
+    def clear_scratch(self) -> None:
+        """Remove what interrupted writers left behind. Only for the holder of the workspace's lock."""
+        with disk_errors(self.scratch):
+            for path in self.scratch.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

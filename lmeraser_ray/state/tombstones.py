@@ -1,0 +1,53 @@
+"""Tombstones: keyed hashes of what was erased, so that it is not let in again.
+
+An id is kept only as HMAC-SHA-256 under a secret of the workspace (mode 0600): without the secret a hash says nothing, with it an id can be
+asked for. They are no part of the fingerprint, since a workspace that never saw a record has none.
+"""
+
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, get_args
+
+from lmeraser_ray.keys import keyed_hash
+from lmeraser_ray.state.files import disk_errors, write_atomic
+
+What = Literal["record", "subject"]
+WHATS: tuple[What, ...] = get_args(What)
+
+
+class Tombstones:
+    """The erased ids of one workspace."""
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self._secret_path, self._path, self._scratch = folder / "secret", folder / "tombstones", scratch
+        with disk_errors(self._path):
+            self._secret = self._secret_path.read_bytes() if self._secret_path.exists() else None
+            self._hashes = set(self._path.read_text().split()) if self._path.exists() else set()
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def _hash(self, what: What, name: str) -> str:
+        if self._secret is None:
+            self._secret = secrets.token_bytes(32)
+            write_atomic(self._secret_path, self._secret, scratch=self._scratch)
+        return keyed_hash(self._secret, f"{what}\n{name}").hex()
+
+    def covers(self, what: What, name: str) -> bool:
+        """Whether this record or subject was erased."""
+        return bool(self._hashes) and self._hash(what, name) in self._hashes
+
+    def add(self, records: Iterable[str], subjects: Iterable[str]) -> None:
+        """Durably note what is erased. When this returns, the ids will not be let in again, whatever happens next."""
+        new = {self._hash("record", name) for name in records} | {self._hash("subject", name) for name in subjects}
+        self._write(self._hashes | new)
+
+    def lift(self, names: Iterable[str]) -> None:
+        """Forget that these records or subjects were erased."""
+        self._write(self._hashes - {self._hash(what, name) for name in names for what in WHATS})
+
+    def _write(self, hashes: set[str]) -> None:
+        if hashes != self._hashes:
+            write_atomic(self._path, "".join(f"{h}\n" for h in sorted(hashes)).encode(), scratch=self._scratch)
+            self._hashes = hashes

@@ -1,0 +1,132 @@
+"""`train`: from a source to a published state. A second run reuses everything; an interrupted one goes on where it was.
+
+Everything is checked before anything is published: a workspace of another configuration, records that have gone missing, bad input.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.data.ingest import Ingested, ingest
+from lmeraser_ray.data.names import read_ids
+from lmeraser_ray.errors import ConfigError, DataError, VerificationError
+from lmeraser_ray.evaluate import Score, score
+from lmeraser_ray.flow import Evaluated, card_of, identity_of
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.manifest import BackboneCard, Manifest
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training did. `passes`: record passes of training, the unit of cost."""
+
+    manifest: Manifest
+    ingested: Ingested
+    evaluated: Evaluated
+    test: Score
+
+    @property
+    def passes(self) -> int:
+        """Records times epochs that were trained."""
+        return sum(trained.passes for trained in self.evaluated.trained)
+
+
+def train(session: Session, config: Config) -> Training:
+    """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`; nothing published is lost by any."""
+    folder, progress = session.folder, session.progress
+    folder.create()
+    with folder.locked():
+        before = last_sound(folder)
+        with progress.stage("backbone"):
+            card = card_of(config)
+        refuse_other_configuration(folder, config, card, before)
+        with progress.stage("ingest"):
+            discard_damaged(folder)
+            ingested = ingest(config, folder.store, folder.tombstones())
+        refuse_missing(folder, config, before, ingested)
+        folder.save_config(config)
+        with session.flow(folder.store, config, card) as flow:
+            evaluated = flow.evaluate(ingested.buckets, before)
+            with progress.stage("publish"):
+                folder.publish(evaluated.manifest)
+                folder.end_erasing()
+            with progress.stage("evaluate"):
+                index = RecordIndex.read(folder.store, ingested.buckets)
+                test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
+    return Training(evaluated.manifest, ingested, evaluated, test)
+
+
+def last_sound(folder: WorkspaceFolder) -> Manifest | None:
+    """The published manifest, or None where there is none or it is damaged: then all is built again from the source."""
+    try:
+        return folder.published()
+    except VerificationError:
+        return None
+
+
+def discard_damaged(folder: WorkspaceFolder) -> None:
+    """Remove objects whose bytes are not what their names promise, so that they are built again and never reused."""
+    for item in folder.store.listing().values():
+        if not folder.store.sound(item):
+            folder.store.path(item).unlink(missing_ok=True)
+
+
+def refuse_other_configuration(folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None) -> None:
+    """Errors: `ConfigError` that names the first field in which the workspace's identity differs."""
+    if before is None:
+        return
+    found = first_difference(before.identity, identity_of(config))
+    if found:
+        name, was, now = found
+        raise ConfigError(
+            f"The workspace {folder.root} was trained with {name} {was!r}, this configuration has {now!r}: "
+            "use the same value, or another --workspace."
+        )
+    if before.backbone != card:
+        raise ConfigError(
+            f"The workspace {folder.root} was trained with another backbone ({before.backbone.identity[:12]}…, this one is "
+            f"{card.identity[:12]}…: weights, preprocessing, readout or batch differ): use the same one, or another --workspace."
+        )
+
+
+def first_difference(was: object, now: object, name: str = "") -> tuple[str, object, object] | None:
+    """The first field in which two JSON values differ, with both values."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in sorted({*was, *now}):
+            found = first_difference(was.get(key), now.get(key), f"{name}.{key}" if name else key)
+            if found:
+                return found
+        return None
+    return (name, was, now) if was != now else None
+
+
+def refuse_missing(folder: WorkspaceFolder, config: Config, before: Manifest | None, ingested: Ingested) -> None:
+    """Errors: `DataError` where the source lacks records that the workspace holds and nobody erased or excluded."""
+    if before is None or config.data.allow_missing:
+        return
+    excluded = read_ids(config.data.exclude, "data.exclude")
+    tombstones = folder.tombstones()
+    now: dict[int, Bucket] = {bucket.number: bucket for bucket in ingested.buckets}
+    for state in before.buckets:
+        after = now.get(state.bucket.number)
+        if after and after.key == state.bucket.key:
+            continue
+        kept = set(RecordIndex.read(folder.store, [after]).names("record_id")) if after else set()
+        held = RecordIndex.read(folder.store, [state.bucket])
+        for name, subject in zip(held.names("record_id"), held.names("subject_id"), strict=True):
+            if name not in kept and name not in excluded and not tombstones.covers("record", name) and not tombstones.covers("subject", subject):
+                raise DataError(
+                    f"The workspace {folder.root} holds record {name!r}, which the source no longer has: erase it with `lmeraser unlearn`, "
+                    "bring it back, or drop what is missing with --data.allow_missing true."
+                )
+
+
+
+if __name__ == "__main__":
+    from lmeraser_ray.cli import main
+
+    main("train")

@@ -1,0 +1,172 @@
+"""`fingerprint` and `verify`: whether a workspace holds what it says, only what it says, and what training from scratch gives.
+
+    every reachable object's digest → every picture's record digest → nothing unreachable → (with rebuild) the same bytes again
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.learners.constituent import Constituent
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.folder import OWN_FILES, WorkspaceFolder
+from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.store import Store, StoredObject
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found. `checked` counts comparisons; `differences` are sentences, the first difference first; ok where there is none."""
+
+    fingerprint: str | None
+    checked: int
+    differences: tuple[str, ...]
+    rebuilt: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+
+def fingerprint(session: Session) -> str:
+    """The SHA-256 over all that the workspace holds of the private data, each object's bytes read and checked.
+
+    Errors: `VerificationError` that names the first damaged object.
+    """
+    manifest = session.folder.require_published()
+    store = session.folder.store
+    for item in manifest.objects():
+        if not store.sound(item):
+            raise VerificationError(f"{item.name} is missing or damaged, so there is no fingerprint: run `lmeraser verify`.")
+    return manifest.fingerprint
+
+
+def verify(session: Session, *, rebuild: bool = False) -> Verification:
+    """Check a workspace. With `rebuild`, train from its live records in a scratch folder and compare the bytes."""
+    folder = session.folder
+    folder.require()
+    with folder.locked():
+        try:
+            manifest = folder.require_published()
+        except VerificationError as error:
+            return Verification(None, 1, (str(error),), False)
+        differences = list(damage(folder, manifest))
+        checked = len(list(manifest.objects())) + 1
+        if rebuild and not differences:
+            rebuilt = rebuild_manifest(session, manifest)
+            differences = list(compare(folder, manifest, rebuilt))
+            checked += len(list(rebuilt.manifest.objects())) + 1
+            rebuilt.remove()
+    return Verification(manifest.fingerprint, checked, tuple(differences), rebuild)
+
+
+def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
+    """Everything that is missing, damaged or should not be there."""
+    store, current = folder.store, folder.current()
+    if folder.erasing:
+        yield "An erasure was begun and not finished: run `lmeraser train` or `lmeraser unlearn` again to finish it."
+    for item in manifest.objects():
+        if not store.path(item).is_file():
+            yield f"{item.name} is missing."
+        elif not store.sound(item):
+            yield f"{item.name} is damaged: its bytes do not have the digest in its name."
+    for state in manifest.buckets:
+        yield from bucket_damage(store, state.bucket)
+    kept = {store.path(item) for item in (*manifest.objects(), *([current] if current else []))}
+    for path in store.files():
+        if path not in kept:
+            yield f"{path.relative_to(store.root)} is unreachable: an interrupted command left it; `lmeraser train` uses or removes it."
+    for path in sorted(folder.root.iterdir()):
+        if path.name not in (*OWN_FILES, "objects"):
+            yield f"{path.name} is no part of a workspace."
+
+
+def bucket_damage(store: Store, bucket: Bucket) -> Iterator[str]:
+    """Whether the pictures of a bucket are those that its records were digested with."""
+    try:
+        for _ in read_pictures(store, bucket, read_rows(store, bucket)):
+            pass
+    except VerificationError as error:
+        yield str(error)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A second training of the live records in a scratch store."""
+
+    store: Store
+    manifest: Manifest
+
+    def remove(self) -> None:
+        """Remove the scratch store: it holds private records."""
+        shutil.rmtree(self.store.root)
+
+
+def rebuild_manifest(session: Session, manifest: Manifest) -> Rebuilt:
+    """Train from the live records as if nothing had ever been computed."""
+    folder = session.folder
+    scratch = Store(Path(tempfile.mkdtemp(prefix="rebuild-", dir=folder.store.scratch)))
+    scratch.create()
+    try:
+        buckets = [copy_bucket(folder.store, scratch, state.bucket) for state in manifest.buckets]
+        with session.flow(scratch, session.config(), manifest.backbone) as flow:
+            return Rebuilt(scratch, flow.evaluate(buckets, None).manifest)
+    except BaseException:
+        shutil.rmtree(scratch.root, ignore_errors=True)
+        raise
+
+
+def copy_bucket(source: Store, target: Store, bucket: Bucket) -> Bucket:
+    """The bucket's records, written again."""
+    rows = read_rows(source, bucket)
+    return put_bucket(target, {}, bucket.number, rows, read_pictures(source, bucket, rows))
+
+
+def compare(folder: WorkspaceFolder, manifest: Manifest, rebuilt: Rebuilt) -> Iterator[str]:
+    """Where the rebuilt state differs from the published one, in the order of the flow."""
+    if manifest.to_bytes() == rebuilt.manifest.to_bytes():
+        return
+    ours, theirs = named(manifest), named(rebuilt.manifest)
+    for name in dict.fromkeys([*ours, *theirs]):
+        one, other = ours.get(name), theirs.get(name)
+        if one == other:
+            continue
+        if one is None or other is None:
+            yield f"{name} is only in the {'rebuilt' if one is None else 'published'} state."
+        elif one.key != other.key:
+            yield f"{name}: published is made from {one.key[:12]}…, rebuilt from {other.key[:12]}…."
+        else:
+            yield f"{name}: the same key {one.key[:12]}…, other bytes{numerics_hint(folder.store, rebuilt.store, one, other)}."
+
+
+def named(manifest: Manifest) -> dict[str, StoredObject]:
+    """Every object of a state under a name that says its place in the flow."""
+    found: dict[str, StoredObject] = {}
+    for state in manifest.buckets:
+        for item in (state.bucket.records, state.bucket.pictures, state.features, state.assignments):
+            if item:
+                found[f"{item.kind} of bucket {state.bucket.number}"] = item
+    if manifest.partition:
+        found["partition"] = manifest.partition
+    for at, shard in enumerate(manifest.shards):
+        found[f"constituent of shard {at}"] = shard.constituent
+    return found
+
+
+def numerics_hint(ours: Store, theirs: Store, one: StoredObject, other: StoredObject) -> str:
+    """Whether two constituents were trained under different numerics, which explains different bytes."""
+    if one.kind != "constituents":
+        return ""
+    was, now = (Constituent.from_bytes(s.read(item)).about.get("numerics") for s, item in ((ours, one), (theirs, other)))
+    return f" (trained under {was}, rebuilt under {now}: bytes are only claimed where these agree)" if was != now else ""
+
+
+if __name__ == "__main__":
+    from lmeraser_ray.cli import main
+
+    main("verify")

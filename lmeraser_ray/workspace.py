@@ -1,0 +1,51 @@
+"""The library in one object: a workspace that is trained, asked, made to forget, and checked.
+
+Each method is what the verb of the same name does; see the modules `train`, `unlearn`, `predict`, `evaluate`, `cost` and `verify`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.cost import Costing, cost
+from lmeraser_ray.evaluate import Evaluation, evaluate
+from lmeraser_ray.predict import Predicting, predict
+from lmeraser_ray.session import Session
+from lmeraser_ray.train import Training, train
+from lmeraser_ray.unlearn import Request, Unlearning, unlearn
+from lmeraser_ray.verify import Verification, fingerprint, verify
+
+
+class Workspace:
+    """A folder that holds records, features, constituents and the manifest that names them."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.session = Session(Path(root))
+
+    def train(self, config: Config | None = None) -> Training:
+        """Train and publish; without a configuration, the quickstart on handwritten digits."""
+        return train(self.session, config or Config())
+
+    def predict(self, images: Sequence[bytes | Path]) -> Predicting:
+        """Predict encoded pictures or picture files."""
+        return predict(self.session, images)
+
+    def evaluate(self) -> Evaluation:
+        """Accuracy on test records and on the training records that remain."""
+        return evaluate(self.session)
+
+    def unlearn(self, *, records: Sequence[str] = (), subjects: Sequence[str] = ()) -> Unlearning:
+        """Erase records, and subjects with all their records."""
+        return unlearn(self.session, Request(tuple(records), tuple(subjects)))
+
+    def cost(self, records: Sequence[str] = ()) -> Costing:
+        """What the deletion of each of these records (or of each training record) would train again."""
+        return cost(self.session, records)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all that is held of the private data."""
+        return fingerprint(self.session)
+
+    def verify(self, *, rebuild: bool = False) -> Verification:
+        """Check every digest; with `rebuild`, train again and compare bytes."""
+        return verify(self.session, rebuild=rebuild)
