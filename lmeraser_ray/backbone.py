@@ -1,7 +1,8 @@
 """The frozen public backbone: from normalised pictures to features, and nothing about it is ever trained.
 
 Invariants: evaluation mode, no gradient to its weights; its identity is a digest of architecture, weights, preprocessing and readout, not
-of where the weights came from; a feature pass has one fixed batch shape, so that a record's bits do not depend on its batch-mates.
+of where the weights came from; a feature pass has one fixed batch shape and, on the CPU,
+one thread, so that a record's bits do not depend on its batch-mates or on how busy the machine is.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from lmeraser_ray.config import BackboneConfig, ReadoutConfig
 from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.keys import canonical_json, key_of
+from lmeraser_ray.numerics import one_thread
 
 
 class TinyConvnet(nn.Module):
@@ -70,8 +72,9 @@ class Backbone:
         return pooled
 
     @torch.no_grad()
+    @one_thread()
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of up to `batch` pictures, padded to exactly `batch`. pictures: [n, 3, s, s] uint8 → [n, d] float32."""
+        """Features of up to `batch` pictures, padded to exactly `batch`, on one thread. pictures: [n, 3, s, s] uint8 → [n, d] float32."""
         n = len(pictures)
         padded = np.zeros((self.batch, *pictures.shape[1:]), np.uint8)
         padded[:n] = pictures

@@ -199,8 +199,6 @@ class ExecutionConfig(Section):
     """Feature batches in one Ray Data block."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where the worker sees a GPU that it was given."""
-    threads: Positive = 1
-    """Torch threads of a feature pass. Training on the CPU always has one."""
     retries: Annotated[int, Field(ge=0)] = 2
     """How often a shard's training is tried again when its worker dies."""
     reuse_workers: bool = True

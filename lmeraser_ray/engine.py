@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
@@ -21,6 +20,9 @@ Features = NDArray[np.float32]
 
 class Engine(Protocol):
     """Carries work out. Results come with the position of what they answer, in any order."""
+
+    def start(self) -> None:
+        """Be ready for work; called before each use, and only where there is work."""
 
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
         """The features [m, d] float32 of each batch of rows (each at most the backbone's batch)."""
@@ -38,15 +40,14 @@ class InlineEngine:
     def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
         self.worker = Worker(store, config, learner or PromptHead(config.learner), card.identity)
 
+    def start(self) -> None:
+        """Load the backbone."""
+        _ = self.worker.backbone
+
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
         """In order."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.worker.config.execution.threads)
-        try:
-            for at, part in enumerate(batches):
-                yield at, self.worker.backbone.features(self.worker.read(part).pixels)
-        finally:
-            torch.set_num_threads(before)
+        for at, part in enumerate(batches):
+            yield at, self.worker.backbone.features(self.worker.read(part).pixels)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
         """The heaviest first, as on a cluster."""

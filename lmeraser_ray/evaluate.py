@@ -81,6 +81,8 @@ def predict_stored(flow: Flow, manifest: Manifest, index: RecordIndex, positions
     shards = list(asked)
     jobs = [AnswerRows(manifest.shards[shard].constituent, index.rows(positions[asked[shard]])) for shard in shards]
     answers: dict[int, Answers] = {}
+    with flow.progress.stage("start"):
+        flow.engine.start()
     with flow.progress.bar("evaluating", sum(job.weight for job in jobs), "rec") as advance:
         for at, result in flow.engine.run(jobs):
             assert isinstance(result, Answers)

@@ -18,12 +18,12 @@ from lmeraser_ray.engine import Engine, in_batches
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.keys import key_of
 from lmeraser_ray.plan import Digests
+from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.manifest import BackboneCard, BucketState
 from lmeraser_ray.state.store import Listing, Store, StoredObject
 from lmeraser_ray.work import Rows
 
 Features = NDArray[np.float32]
-Progress = Callable[[int], None]
 
 
 def features_key(backbone: str, digests: Digests) -> str:
@@ -61,16 +61,18 @@ class FeatureStage:
     card: BackboneCard
     engine: Engine
     previous: dict[int, BucketState]
+    progress: Progress
 
-    def run(self, index: RecordIndex, progress: Progress) -> tuple[list[StoredObject], int]:
-        """The features of each bucket of the index, in order, and how many records were computed. `progress` gets record counts."""
+    def run(self, index: RecordIndex) -> tuple[list[StoredObject], int]:
+        """The features of each bucket of the index, in order, and how many records were computed."""
         keys = [features_key(self.card.identity, index.digests[index.of_bucket(i)]) for i in range(len(index.buckets))]
         found = {i: self.listing.get(("features", key)) for i, key in enumerate(keys)}
         missing = {i: self._carry_over(index, i, keys[i]) for i, item in found.items() if item is None}
         for i in [i for i, full in missing.items() if full.known.all()]:
             found[i] = self._put(missing.pop(i))
         computed = sum(int((~full.known).sum()) for full in missing.values())
-        found.update(self._compute(missing, progress))
+        with self.progress.bar("features", computed, "rec") as advance:
+            found.update(self._compute(missing, advance))
         return [item for i in range(len(keys)) if (item := found[i])], computed
 
     def _carry_over(self, index: RecordIndex, i: int, key: str) -> Bucketful:
@@ -90,16 +92,20 @@ class FeatureStage:
                 full.rows[row], full.known[row] = features[source], True
         return full
 
-    def _compute(self, missing: dict[int, Bucketful], progress: Progress) -> dict[int, StoredObject]:
+    def _compute(self, missing: dict[int, Bucketful], advance: Callable[[int], object]) -> dict[int, StoredObject]:
         """Compute what is not known; each bucket is stored as soon as its last row has come, so memory holds those under way."""
         stored: dict[int, StoredObject] = {}
         batches = [(i, part) for i in list(missing) for part in self._batches(missing[i])]
         left = Counter(i for i, _ in batches)
-        for at, rows in self.engine.features([part for _, part in batches]) if batches else ():
+        if not batches:
+            return stored
+        with self.progress.stage("start"):
+            self.engine.start()
+        for at, rows in self.engine.features([part for _, part in batches]):
             i, part = batches[at]
             missing[i].rows[part.rows], missing[i].known[part.rows] = rows, True
             left[i] -= 1
-            progress(len(part.rows))
+            advance(len(part.rows))
             if left[i] == 0:
                 stored[i] = self._put(missing.pop(i))
         return stored

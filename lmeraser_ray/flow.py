@@ -52,8 +52,8 @@ class Flow:
         with self.progress.stage("plan"):
             index = RecordIndex.read(self.store, buckets)
         before = {state.bucket.number: state for state in previous.buckets} if previous else {}
-        with self.progress.stage("features"), self.progress.bar("features", len(index), "rec") as advance:
-            features, computed = FeatureStage(self.store, listing, self.card, self.engine, before).run(index, advance)
+        with self.progress.stage("features"):
+            features, computed = FeatureStage(self.store, listing, self.card, self.engine, before, self.progress).run(index)
         with self.progress.stage("partition"):
             stage = PartitionStage(self.store, listing, self.config.partition, self.config.seed, self.card.identity)
             parts = stage.run(index, features)
@@ -71,8 +71,12 @@ class Flow:
         """Train the shards that are missing, the largest first."""
         jobs = [TrainShard(shard.key, index.rows(shard.members)) for shard in plan.build]
         done: list[Trained] = []
+        if not jobs:
+            return ()
+        with self.progress.stage("start"):
+            self.engine.start()
         with self.progress.bar("training", sum(job.weight for job in jobs), "rec") as advance:
-            for at, result in self.engine.run(jobs) if jobs else ():
+            for at, result in self.engine.run(jobs):
                 assert isinstance(result, Trained)
                 done.append(result)
                 advance(jobs[at].weight)

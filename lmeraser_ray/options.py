@@ -44,7 +44,7 @@ def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: 
     """Validate a tree after setting dotted names in it."""
     for name, text in overrides:
         if name not in FIELDS:
-            raise ConfigError(f"--{name} is no field of the configuration{nearest(name)}. `lmeraser train --help` lists all.")
+            raise ConfigError(f"--{name} is no field of the configuration{nearest(name)} (`lmeraser train --help` lists all)")
         *sections, field = name.split(".")
         level = tree
         for section in sections:
@@ -68,7 +68,7 @@ def explained(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{name} in {source} is no field of the configuration{nearest(name)}."
+        return f"{name} in {source} is no field of the configuration{nearest(name)} (`lmeraser train --help` lists all)"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{source}: {message}."

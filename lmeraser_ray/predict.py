@@ -10,6 +10,7 @@ from lmeraser_ray.aggregation.nearest import Predictions, combine, route
 from lmeraser_ray.errors import DataError, PictureError
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.numerics import one_thread
 from lmeraser_ray.partition.stage import read_partition
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
@@ -50,7 +51,8 @@ def predict(session: Session, images: Sequence[bytes | Path]) -> Predicting:
 def ask(worker: Worker, manifest: Manifest, shard: int, pixels: Pixels) -> Answers:
     """One shard's answers. pixels: [m, 3, s, s] uint8."""
     constituent = Constituent.from_bytes(worker.store.read(manifest.shards[shard].constituent))
-    return Answers(constituent.classes, worker.learner.answer(constituent, worker.backbone, pixels))
+    with one_thread():
+        return Answers(constituent.classes, worker.learner.answer(constituent, worker.backbone, pixels))
 
 
 def load(image: bytes | Path, at: int, manifest: Manifest, max_pixels: int) -> Pixels:

@@ -17,15 +17,27 @@ class Progress:
     def __init__(self, *, quiet: bool | None = None) -> None:
         self.quiet = not sys.stderr.isatty() if quiet is None else quiet
         self.seconds: dict[str, float] = {}
+        self._within: list[str] = []
+        self._since = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; a stage that runs twice is summed."""
-        start = time.perf_counter()
+        """Time a stage; one that runs twice is summed, one within another is not counted in the outer."""
+        self._count()
+        self._within.append(name)
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self._count()
+            self._within.pop()
+
+    def _count(self) -> None:
+        """Give the time since the last change of stage to the stage under way."""
+        now = time.perf_counter()
+        if self._within:
+            name = self._within[-1]
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
 
     @contextmanager
     def bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:

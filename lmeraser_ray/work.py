@@ -4,14 +4,12 @@ A job says which rows of which buckets it needs; a worker reads just these from 
 job may run twice, anywhere, and do no harm. Nothing here knows Ray.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lmeraser_ray import numerics
@@ -137,7 +135,7 @@ class TrainShard:
         return sum(len(part.rows) for part in self.members)
 
     def run(self, worker: Worker, progress: Callable[[int], None] = lambda _: None) -> Trained:
-        """Train on one thread on the CPU, since training bits depend on the number of threads."""
+        """Train on one thread: on the CPU training bits depend on their number, and shards run side by side."""
         shard = self._shard([worker.read(part) for part in self.members])
         passes: list[int] = []
 
@@ -145,7 +143,7 @@ class TrainShard:
             passes.append(records)
             progress(records)
 
-        with one_thread():
+        with numerics.one_thread():
             constituent = worker.learner.train(shard, worker.backbone, count)
         constituent.about["numerics"] = numerics.describe(worker.backbone.device)
         stored = worker.store.put("constituents", self.key, [constituent.to_bytes()])
@@ -184,15 +182,5 @@ class AnswerRows:
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((self.weight, 1), np.float32))
         pixels = np.concatenate([worker.read(part).pixels for part in self.members])
-        return Answers(constituent.classes, worker.learner.answer(constituent, worker.backbone, pixels))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Have torch use one thread within, and as many as before after."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        with numerics.one_thread():
+            return Answers(constituent.classes, worker.learner.answer(constituent, worker.backbone, pixels))

@@ -5,6 +5,9 @@ Nothing true lives in the cluster: what it computes is in the workspace, and who
 
 import logging
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -19,18 +22,33 @@ def connect(execution: ExecutionConfig) -> bool:
         return False
     address = execution.address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else `uv run` uploads the working directory
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options = {"logging_level": logging.WARNING, "log_to_driver": False, "configure_logging": True}
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the C++ core writes to our terminal; its log files keep all that matters
+    options = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        if address:
-            ray.init(address=address, **options)
-        else:
-            ray.init(address="local", num_cpus=execution.cpus, num_gpus=execution.gpus, include_dashboard=False, **options)
+        with silent_stderr():
+            if address:
+                ray.init(address=address, **options)
+            else:
+                ray.init(address="local", num_cpus=execution.cpus, num_gpus=execution.gpus, include_dashboard=False, **options)
     except Exception as error:
         where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
         raise ExecutionError(f"{where} could not be reached or started ({error}): check it, or set --execution.engine inline.") from error
     tighten_token()
     return True
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Send what the C++ core writes to file descriptor 2 nowhere: a line about its own log level. Errors come as exceptions."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def tighten_token() -> None:

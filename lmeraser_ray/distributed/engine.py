@@ -28,7 +28,7 @@ def run_job(spec: WorkerSpec, job: Job) -> object:
 
 
 class RayEngine:
-    """Carries work out on Ray. Connects at first use; a cluster that it started ends with `close`."""
+    """Carries work out on Ray. A cluster that it started ends with `close`."""
 
     def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
         self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, learner)
@@ -36,12 +36,12 @@ class RayEngine:
         self._owns = False
         self._task: Any = None
 
-    def _connect(self) -> None:
+    def start(self) -> None:
+        """Connect to the cluster, or start one."""
         self._owns = connect(self.execution) or self._owns
 
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
         """As the pool delivers them."""
-        self._connect()
         try:
             yield from stream_features(self.spec, batches)
         except Exception as error:
@@ -49,7 +49,6 @@ class RayEngine:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
         """As tasks finish. What is still running when the caller stops listening is cancelled."""
-        self._connect()
         spec = ray.put(self.spec)
         order = sorted(range(len(jobs)), key=lambda i: -jobs[i].weight)
         waiting = {self._remote().remote(spec, jobs[i]): i for i in order}

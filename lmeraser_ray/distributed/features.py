@@ -1,16 +1,18 @@
 """Features with Ray Data: pictures are read and decoded on CPU workers, a pool of actors holds the backbone.
 
-    range of batch numbers → decode (tasks) → backbone (actor pool, a fraction of a GPU each) → the driver, batch by batch
+    rows of each batch → decode (tasks) → backbone (actor pool, a fraction of a GPU each) → the driver, batch by batch
 
-Only batch numbers, pixels under way and features under way are in memory. Order does not matter: a row carries its batch's number.
+Only row numbers, pixels under way and features under way are in memory. Order does not matter: a row carries its batch's number.
 """
 
+import logging
+import pickle
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import ray
-import torch
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
 
@@ -20,15 +22,16 @@ from lmeraser_ray.distributed.worker import WorkerSpec, build_worker
 from lmeraser_ray.work import Rows, read
 
 Row = dict[str, Any]
+DECODE_CPUS = 0.5
+"""Of a decoding task. Not what an actor takes: operators of equal resources are fused, and decoding would run in the actors."""
 
 
-def decode(row: Row, spec: WorkerSpec, batches: Sequence[Rows]) -> Row:
-    """One batch's pixels, padded to the fixed batch shape. Adds pixels [batch, 3, s, s] uint8 and count."""
-    part = batches[int(row["id"])]
-    pixels = read(spec.store(), part, spec.picture, spec.config.data.max_pixels).pixels
+def decode(row: Row, spec: WorkerSpec) -> Row:
+    """One batch's pixels, padded to the fixed batch shape. part: its rows → pixels [batch, 3, s, s] uint8 and count."""
+    pixels = read(spec.store(), pickle.loads(row["part"]), spec.picture, spec.config.data.max_pixels).pixels  # noqa: S301 - our own
     padded = np.zeros((spec.batch, *pixels.shape[1:]), np.uint8)
     padded[: len(pixels)] = pixels
-    return {"at": row["id"], "count": len(pixels), "pixels": padded}
+    return {"at": row["at"], "count": len(pixels), "pixels": padded}
 
 
 class FeatureActor:
@@ -36,7 +39,6 @@ class FeatureActor:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.worker = build_worker(spec)
-        torch.set_num_threads(spec.config.execution.threads)
 
     def __call__(self, row: Row) -> Row:
         """pixels [batch, 3, s, s] uint8 → features [batch, d] float32."""
@@ -45,15 +47,23 @@ class FeatureActor:
 
 def stream_features(spec: WorkerSpec, batches: Sequence[Rows]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """The features of each batch, as they come."""
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
+    quiet()
     execution = spec.config.execution
     blocks = -(-len(batches) // execution.feature_block)
     pool = ActorPoolStrategy(min_size=1, max_size=min(actors(execution), blocks))
-    pixels = ray.data.range(len(batches), override_num_blocks=blocks).map(decode, fn_args=(ray.put(spec), ray.put(batches)), num_cpus=1)
+    parts = ray.data.from_items([{"at": at, "part": pickle.dumps(part)} for at, part in enumerate(batches)], override_num_blocks=blocks)
+    pixels = parts.map(partial(decode, spec=spec), num_cpus=DECODE_CPUS)
     rows = pixels.map(FeatureActor, fn_constructor_args=(spec,), compute=pool, num_cpus=1, num_gpus=execution.feature_gpus)
     for row in rows.iter_rows():
         yield int(row["at"]), np.asarray(row["features"])[: int(row["count"])]
+
+
+def quiet() -> None:
+    """Leave the terminal to our own bars and sentences; Ray Data's are in its log files."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
 def actors(execution: ExecutionConfig) -> int:

@@ -1,0 +1,118 @@
+"""What tests share: a tiny world (16-pixel pictures, a random convnet) in which the whole flow takes tenths of a second."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.engine import InlineEngine
+from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.work import Job, Trained
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+TINY = {
+    "data": {"source": "parquet", "subject_column": "subject_id", "buckets": 4, "test_fraction": 0.2},
+    "backbone": {"name": "tiny", "weights": "random", "input_size": 16, "batch": 4, "readout": {"layer": None, "pool": "mean"}},
+    "partition": {"sample_size": 12, "shards": 4},
+    "learner": {"prompt_width": 2, "prompt_init": "random", "epochs": 2, "batch": 4, "crop": 1, "flip": True},
+    "aggregation": {"shards": 2, "temperature": None},
+    "execution": {"engine": "inline"},
+}
+"""A configuration in which everything random in a learner is used."""
+
+
+def picture(seed: int, label: int = 0, size: int = 16) -> bytes:
+    """A small noisy PNG: its brightness is its own, so that shards hold several classes, and a band of rows shows its label."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(rng.uniform(40, 160), 20, (size, size, 3))
+    pixels[label * 4 : label * 4 + 4] += 60
+    pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, "PNG")
+    return sink.getvalue()
+
+
+class World:
+    """A Parquet file of n records of 3 classes, two records a subject, and ways to train on all or some of them."""
+
+    def __init__(self, folder: Path, n: int = 40, classes: int = 3) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ids = [f"person-{i // 2}/picture-{i}" for i in range(n)]
+        self.subjects = [f"person-{i // 2}" for i in range(n)]
+        self.labels = [f"class-{i * 7 % classes}" for i in range(n)]
+        self.images = [picture(i, i * 7 % classes) for i in range(n)]
+        self.path = folder / "records.parquet"
+        columns = {"record_id": self.ids, "subject_id": self.subjects, "label": self.labels, "image": self.images}
+        pq.write_table(pa.table(columns), self.path)
+        self._count = 0
+
+    def config(self, **sections: dict[str, object]) -> Config:
+        """The tiny configuration, with some fields replaced by section."""
+        tree = json.loads(json.dumps(TINY))
+        for name, values in sections.items():
+            if isinstance(values, dict):
+                tree.setdefault(name, {}).update(values)
+            else:
+                tree[name] = values
+        tree["data"].setdefault("path", str(self.path))
+        return Config.model_validate(tree)
+
+    def without(self, ids: Sequence[str], **sections: dict[str, object]) -> Config:
+        """The configuration that trains on D \\ U."""
+        self._count += 1
+        listed = self.folder / f"exclude-{self._count}.txt"
+        listed.write_text("".join(f"{name}\n" for name in ids))
+        return self.config(**{**sections, "data": {**sections.get("data", {}), "exclude": str(listed)}})
+
+    def space(self) -> Path:
+        """A new place for a workspace."""
+        self._count += 1
+        return self.folder / f"workspace-{self._count}"
+
+
+class Recorder:
+    """Makes inline engines and remembers which shards they trained: a test asserts the work and not only the answer."""
+
+    def __init__(self, learner: Callable[[Config], PromptHead] | None = None) -> None:
+        self.trained: list[str] = []
+        self.features = 0
+        self._learner = learner
+
+    def __call__(self, store: Store, config: Config, card: BackboneCard) -> InlineEngine:
+        recorder = self
+
+        class Recording(InlineEngine):
+            def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
+                for at, result in super().run(jobs):
+                    if isinstance(result, Trained):
+                        recorder.trained.append(result.key)
+                    yield at, result
+
+            def features(self, batches: Sequence[object]) -> Iterator[tuple[int, object]]:
+                recorder.features += sum(len(part.rows) for part in batches)
+                yield from super().features(batches)
+
+        return Recording(store, config, card, learner=self._learner(config) if self._learner else None)
+
+    def session(self, root: Path) -> Session:
+        """A session whose engine records."""
+        return Session(root, make_engine=self)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A world of 40 records."""
+    return World(tmp_path / "world")

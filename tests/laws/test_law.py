@@ -1,0 +1,218 @@
+"""Laws 1, 2 and 5: unlearn(train(D), U) equals train(D \\ U) byte for byte, in any order; and a learner that leaks is caught."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lmeraser_ray.backbone import Backbone
+from lmeraser_ray.config import Config
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.learners.constituent import Constituent
+from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
+from lmeraser_ray.partition.stage import sample_positions
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.train import train
+from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.verify import fingerprint, verify
+from tests.conftest import Recorder, World
+
+EXAMPLES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def held(root: Path) -> dict[str, bytes]:
+    """Everything below a workspace that is state: the objects and the pointer, by name."""
+    objects = {str(path.relative_to(root)): path.read_bytes() for path in WorkspaceFolder(root).store.files()}
+    return {**objects, "CURRENT": (root / "CURRENT").read_bytes()}
+
+
+def expect_equal(one: Path, other: Path) -> None:
+    """The law: the same fingerprint, and the very same files with the same bytes."""
+    assert fingerprint(Session(one)) == fingerprint(Session(other))
+    assert held(one) == held(other)
+
+
+def trained_and_unlearned(world: World, requests: Sequence[Request], **sections: dict[str, object]) -> Path:
+    """A workspace trained on everything, then told to forget."""
+    root = world.space()
+    train(Session(root), world.config(**sections))
+    for request in requests:
+        unlearn(Session(root), request)
+    return root
+
+
+def never_seen(world: World, ids: Sequence[str], **sections: dict[str, object]) -> Path:
+    """A workspace that never saw these records."""
+    root = world.space()
+    train(Session(root), world.without(ids, **sections))
+    return root
+
+
+def index_of(root: Path) -> tuple[RecordIndex, set[str]]:
+    """The live records of a workspace, and the ids of the sampled ones."""
+    folder = WorkspaceFolder(root)
+    manifest, config = folder.require_published(), folder.load_config()
+    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
+    return index, set(index.names("record_id", np.sort(sample_positions(index, config.seed, config.partition.sample_size))))
+
+
+def members(root: Path) -> list[list[str]]:
+    """The record ids of each shard."""
+    from safetensors.numpy import load
+
+    folder = WorkspaceFolder(root)
+    manifest = folder.require_published()
+    index, _ = index_of(root)
+    shard_of = np.concatenate([load(folder.store.read(state.assignments))["shard"] for state in manifest.buckets])
+    return [index.names("record_id", np.flatnonzero(shard_of == k)) for k in range(len(manifest.shards))]
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_unlearning_equals_never_having_seen(data: st.DataObject) -> None:
+    """Law 1 for random D, U, partition and learner."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), n=data.draw(st.integers(6, 40), "records"), classes=data.draw(st.integers(2, 4), "classes"))
+        gone = data.draw(st.lists(st.sampled_from(world.ids), min_size=1, unique=True), "U")
+        linkage = data.draw(st.sampled_from(["average", "ward", "complete", "single"]), "linkage")
+        cut = data.draw(st.sampled_from([{"shards": 4}, {"threshold": 0.05, "shards": None}]), "cut")
+        prototype = data.draw(st.sampled_from(["mean", "medoid"]), "prototype")
+        head = data.draw(st.sampled_from(["zero", "ridge"]), "head")
+        optimizer = data.draw(st.sampled_from(["sgd", "adamw"]), "optimizer")
+        sections = {
+            "seed": data.draw(st.integers(0, 3), "seed"),
+            "partition": {**cut, "linkage": linkage, "prototype": prototype, "sample_size": data.draw(st.integers(1, 20), "sample")},
+            "learner": {"head_init": head, "optimizer": optimizer},
+        }
+        expect_equal(trained_and_unlearned(world, [Request(tuple(gone))], **sections), never_seen(world, gone, **sections))
+
+
+def chosen(world: World, case: str) -> list[str]:
+    """The records of a named case of U."""
+    root = world.space()
+    train(Session(root), world.config())
+    index, sampled = index_of(root)
+    training = index.names("record_id", index.training)
+    if case == "sampled":
+        return [next(name for name in training if name in sampled)]
+    if case == "unsampled":
+        return [next(name for name in training if name not in sampled)]
+    if case == "test record":
+        return index.names("record_id", np.flatnonzero(index.test))[:1]
+    if case == "class":
+        return [name for name, label in zip(world.ids, world.labels, strict=True) if label == "class-0"]
+    if case == "shard":
+        return max(members(root), key=len)
+    if case == "all but one class":
+        return [name for name, label in zip(world.ids, world.labels, strict=True) if label != "class-1"]
+    if case == "all training records":
+        return training
+    return list(world.ids)
+
+
+CASES = ["sampled", "unsampled", "test record", "class", "shard", "all but one class", "all training records", "everything"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_law_for_every_kind_of_deletion(world: World, case: str) -> None:
+    """Law 1 for U sampled, unsampled, a test record, a class, a shard, all but one class, all."""
+    gone = chosen(world, case)
+    assert gone
+    forgotten = trained_and_unlearned(world, [Request(tuple(gone))])
+    expect_equal(forgotten, never_seen(world, gone))
+    assert verify(Session(forgotten)).ok
+
+
+def test_law_for_a_subject(world: World) -> None:
+    """Erasing a person erases each of their records."""
+    gone = [name for name, subject in zip(world.ids, world.subjects, strict=True) if subject == "person-3"]
+    assert len(gone) == 2
+    expect_equal(trained_and_unlearned(world, [Request(subjects=("person-3",))]), never_seen(world, gone))
+
+
+def test_order_does_not_matter(world: World) -> None:
+    """Law 2: A then B, B then A, both at once, and never seen are one state."""
+    requests = [Request((world.ids[1],)), Request((world.ids[8], world.ids[9])), Request(subjects=("person-7",))]
+    everything = Request(tuple(n for r in requests for n in r.records), ("person-7",))
+    gone = [*everything.records, world.ids[14], world.ids[15]]
+    truth = never_seen(world, gone)
+    for order in (requests, requests[::-1], [requests[1], requests[2], requests[0]], [everything]):
+        expect_equal(trained_and_unlearned(world, order), truth)
+
+
+def test_rebuilding_from_the_live_records_gives_the_same_bytes(world: World) -> None:
+    """`verify --rebuild` after an erasure finds no difference, and leaves nothing behind."""
+    root = trained_and_unlearned(world, [Request((world.ids[5],))])
+    before = held(root)
+    done = verify(Session(root), rebuild=True)
+    assert done.ok
+    assert done.rebuilt
+    assert held(root) == before
+
+
+def test_training_again_brings_nobody_back(world: World) -> None:
+    """The source still has the erased record; the next training leaves it out and reuses everything."""
+    root = trained_and_unlearned(world, [Request((world.ids[5],))])
+    before, recorder = held(root), Recorder()
+    done = train(recorder.session(root), world.config())
+    assert (done.ingested.left_out, recorder.trained, recorder.features) == (1, [], 0)
+    assert held(root) == before
+
+
+def test_readmitting_equals_never_having_erased(world: World) -> None:
+    """A record that is explicitly let in again gives the state before its erasure."""
+    root = trained_and_unlearned(world, [Request((world.ids[5],))])
+    listed = world.folder / "readmit.txt"
+    listed.write_text(world.ids[5])
+    train(Session(root), world.config(data={"readmit": str(listed)}))
+    expect_equal(root, trained_and_unlearned(world, []))
+
+
+class GlobalGenerator(PromptHead):
+    """Leaks: draws from the process's generator, which every other training moves on."""
+
+    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:  # noqa: ANN001
+        found = super().train(shard, backbone, progress)
+        noise = torch.randn(found.tensors["prompt"].shape).numpy()
+        return Constituent(found.classes, {**found.tensors, "prompt": found.tensors["prompt"] + noise}, found.about)
+
+
+class SharedSchedule(PromptHead):
+    """Leaks: its rate depends on how much was trained before it in this process, as one schedule over all clusters does."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config.learner)
+        self.seen = 0
+
+    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:  # noqa: ANN001
+        self.seen += len(shard.labels)
+        self.config = self.config.model_copy(update={"prompt_lr": 1.0 / self.seen})
+        return super().train(shard, backbone, progress)
+
+
+@pytest.mark.parametrize("learner", [lambda config: GlobalGenerator(config.learner), SharedSchedule], ids=["global RNG", "shared schedule"])
+def test_a_learner_that_leaks_is_caught(world: World, learner) -> None:  # noqa: ANN001
+    """Law 5, control: with such a learner the law breaks for one deletion or another, and this suite sees it."""
+    torch.manual_seed(0)
+    broken = []
+    for name in world.ids[:3]:
+        forgotten, truth = world.space(), world.space()
+        train(Recorder(learner).session(forgotten), world.config())
+        unlearn(Recorder(learner).session(forgotten), Request((name,)))
+        train(Recorder(learner).session(truth), world.without([name]))
+        broken.append(held(forgotten) != held(truth))
+    assert any(broken)
+
+
+def test_every_removal_changes_the_fingerprint(world: World) -> None:
+    """Law 5: a state without a record is another state, whichever record it is."""
+    seen = {fingerprint(Session(trained_and_unlearned(world, [])))}
+    for name in world.ids[::7]:
+        seen.add(fingerprint(Session(never_seen(world, [name]))))
+    assert len(seen) == 1 + len(world.ids[::7])

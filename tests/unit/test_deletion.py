@@ -1,0 +1,173 @@
+"""The cost of a deletion equals that of doing it: the whole partition computed again, by the functions of the real flow."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist, pdist, squareform
+
+from lmeraser_ray.config import AdaptiveConfig
+from lmeraser_ray.partition import deletion
+from lmeraser_ray.partition.adaptive import Labels, fit_partition, nearest
+from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs
+from lmeraser_ray.partition.expected import summarize
+
+Features = NDArray[np.float32]
+Positions = NDArray[np.int64]
+
+
+def assignment(features: Features, order: Positions, config: AdaptiveConfig) -> Labels:
+    """The shard of each record in `order`, as `stage.PartitionStage` finds it; -1 for the others."""
+    found = np.full(len(features), -1, np.int32)
+    if len(order):
+        sample = order[: config.sample_size]
+        partition = fit_partition(features[sample].astype(np.float64), config)
+        found[order] = nearest(features[order], partition.prototypes)
+        found[sample] = partition.sampled
+    return found
+
+
+def shards(found: Labels) -> set[frozenset[int]]:
+    return {frozenset(np.flatnonzero(found == k).tolist()) for k in range(int(found.max(initial=-1)) + 1)}
+
+
+def naive(features: Features, order: Positions, config: AdaptiveConfig, positions: Positions) -> list[tuple[int, bool, int, int]]:
+    before = shards(assignment(features, order, config))
+    sample = set(order[: config.sample_size].tolist())
+    costs = []
+    for position in positions.tolist():
+        trained = shards(assignment(features, order[order != position], config)) - before
+        costs.append((position, position in sample, sum(map(len, trained)), len(trained)))
+    return costs
+
+
+def rows(costs: DeletionCosts) -> list[tuple[int, bool, int, int]]:
+    return list(
+        zip(costs.positions.tolist(), costs.sampled.tolist(), costs.retrained.tolist(), costs.touched.tolist(), strict=True),
+    )
+
+
+def mixture(n: int, d: int, *, centres: int, spread: float, seed: int) -> Features:
+    generator = np.random.default_rng(seed)
+    found = generator.normal(size=(centres, d))[generator.integers(centres, size=n)] + spread * generator.normal(size=(n, d))
+    return found.astype(np.float32)
+
+
+def config_of(size: int, linkage: str, cut: float | int, prototype: str = "mean") -> AdaptiveConfig:
+    by_shards = isinstance(cut, int)
+    return AdaptiveConfig.model_validate(
+        {
+            "sample_size": size,
+            "linkage": linkage,
+            "threshold": None if by_shards else cut,
+            "shards": cut if by_shards else None,
+            "prototype": prototype,
+        }
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Features, Positions, AdaptiveConfig, Positions]:
+    """Features on a coarse grid (duplicates, ties in distances and in prototypes) or not; samples of one record up to all and more."""
+    n, d = draw(st.integers(1, 24)), draw(st.integers(1, 5))
+    seed = draw(st.integers(0, 2**32 - 1))
+    generator = np.random.default_rng(seed)
+    width = draw(st.sampled_from([1, 2, 4, 9, None]))
+    offset = draw(st.sampled_from([0, 1, 1000]))
+    features = generator.normal(size=(n, d)) if width is None else generator.integers(width, size=(n, d)) - offset
+    linkage = draw(st.sampled_from(["average", "ward", "complete", "single"]))
+    cut = draw(st.one_of(st.integers(1, 12), st.floats(0.05, 4)))
+    config = config_of(draw(st.integers(1, 26)), linkage, cut, draw(st.sampled_from(["mean", "medoid"])))
+    positions = np.arange(n) if draw(st.booleans()) else generator.integers(n, size=n)
+    return features.astype(np.float32), generator.permutation(n), config, positions
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases(), st.sampled_from([1, 2, 16]), st.sampled_from([1, 400, 2**28]))
+def test_costs_equal_doing_it(
+    case: tuple[Features, Positions, AdaptiveConfig, Positions],
+    ranked: int,
+    block_bytes: int,
+) -> None:
+    features, order, config, positions = case
+    done: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deletion, "RANKED", ranked)
+        patch.setattr(deletion, "BLOCK_BYTES", block_bytes)
+        costs = deletion_costs(features, order, config, positions, progress=done.append)
+    assert rows(costs) == naive(features, order, config, positions)
+    assert sum(done) == len(positions)
+    assert costs.n == len(features)
+
+
+@pytest.mark.parametrize("prototype", ["mean", "medoid"])
+@pytest.mark.parametrize(("linkage", "cut"), [("average", 5.5), ("ward", 6), ("complete", 25), ("single", 4.3)])
+def test_a_mixture(linkage: str, cut: float | int, prototype: str) -> None:
+    features = mixture(400, 24, centres=12, spread=0.8, seed=3)
+    order = np.random.default_rng(5).permutation(400)
+    config = config_of(80, linkage, cut, prototype)
+    positions = order[:130:2]
+    assert rows(deletion_costs(features, order, config, positions)) == naive(features, order, config, positions)
+
+
+def test_features_far_from_zero() -> None:
+    """Products of vectors of norm 10,000 do not tell distances of 0.1 apart: what the filter does not decide is computed."""
+    features = mixture(300, 6, centres=9, spread=0.02, seed=1) / np.float32(8) + np.float32(4000)
+    order = np.random.default_rng(2).permutation(300)
+    config = config_of(60, "average", 9)
+    assert rows(deletion_costs(features, order, config, order[:80])) == naive(features, order, config, order[:80])
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 5, 8, 13, 64, 449])
+def test_each_distance_is_computed_by_itself(dimension: int) -> None:
+    """What the cache, the filter and the order of the flow rest on: chosen rows and columns give the same bits."""
+    generator = np.random.default_rng(dimension)
+    x = generator.normal(size=(41, dimension)).astype(np.float32).astype(np.float64)
+    y = generator.normal(size=(23, dimension))
+    full = cdist(x, y, "sqeuclidean")
+    between = squareform(pdist(x))
+    assert between.tobytes() == cdist(x, x).tobytes()
+    for r in (1, 2, 3, 4, 5, 7, 8, 41):
+        for c in (1, 2, 3, 5, 8, 23):
+            chosen, columns = generator.permutation(41)[:r], generator.permutation(23)[:c]
+            assert cdist(x[chosen], y[columns], "sqeuclidean").tobytes() == full[np.ix_(chosen, columns)].tobytes()
+        if r > 1:
+            assert squareform(pdist(x[chosen])).tobytes() == between[np.ix_(chosen, chosen)].tobytes()
+
+
+def test_the_only_record() -> None:
+    costs = deletion_costs(np.ones((1, 3), np.float32), np.zeros(1, np.int64), config_of(5, "average", 1.0), np.zeros(1, np.int64))
+    assert rows(costs) == [(0, True, 0, 0)]
+    assert costs.share.tolist() == [0]
+
+
+def test_nothing_is_asked() -> None:
+    costs = deletion_costs(np.ones((4, 3), np.float32), np.arange(4), config_of(2, "average", 1.0), np.empty(0, np.int64))
+    assert rows(costs) == []
+    assert set(summarize(costs).values()) == {None}
+
+
+def test_summary() -> None:
+    costs = DeletionCosts(11, np.arange(4), np.array([True, False, False, True]), np.array([10, 1, 2, 5]), np.array([3, 1, 1, 1], np.int32))
+    found = summarize(costs)
+    assert json.loads(json.dumps(found)) == {
+        "expected_share": 0.45,
+        "p99_share": 1.0,
+        "worst_share": 1.0,
+        "expected_share_unsampled": pytest.approx(0.15),
+        "expected_share_sampled": 0.75,
+        "shards_touched": 1.5,
+        "worst_shards_touched": 3,
+    }
+
+
+def test_summary_of_unsampled_records_only() -> None:
+    features = mixture(50, 4, centres=3, spread=0.3, seed=0)
+    costs = deletion_costs(features, np.arange(50), config_of(10, "average", 1.5), np.arange(10, 50))
+    found = summarize(costs)
+    assert found["expected_share_sampled"] is None
+    assert found["expected_share_unsampled"] == found["expected_share"]
+    assert found["worst_shards_touched"] == 1
