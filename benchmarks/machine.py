@@ -1,4 +1,4 @@
-"""What a figure was measured on, and how a benchmark speaks. No command of its own; every other benchmark prints what `describe` returns."""
+"""What a figure was measured on, and how a benchmark speaks. No command of its own; the other benchmarks print what `describe` returns."""
 
 import json
 import os

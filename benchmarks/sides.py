@@ -1,13 +1,15 @@
-"""The two sides of a throughput figure. No command of its own: `benchmarks.throughput` and `benchmarks.gpu` use it.
+"""The sides of a throughput figure. No command of its own: `benchmarks.throughput` and `benchmarks.gpu` use it.
 
 *learner*: `PromptHead.train` on a `ShardData`, whole: upload, normalisation, prompt, head, loss, optimizer, schedule, result.
 *bare*: what nothing can do without, the backbone's forward and input-gradient backward, on resident tensors that are already normalised, in
-batches of the same sizes, through the same `Backbone` object and under the same autocast.
+batches of the same sizes, through the same `Backbone` object, under the same autocast and the same deterministic mode.
+*plain*: the bare loop in torch's default mode, so that what determinism costs is seen too.
 """
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,13 +57,32 @@ def bare_side(config: PromptHeadConfig, backbone: Backbone, shard: ShardData) ->
     return run
 
 
-def compare(config: PromptHeadConfig, backbone: Backbone, shard: ShardData, *, rounds: int) -> dict[str, Any]:
-    """Alternate the two sides, which of them is first too, after one warm-up of each.
+@contextmanager
+def default_mode() -> Iterator[None]:
+    """Torch's own choice of kernels within; deterministic ones after, if they were before."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.deterministic = before[1]
 
-    Returns images/s (the median round), and the ratio learner/bare as median, minimum and maximum over the rounds: by the clock, and by the
-    processor time of this process, which neighbours on a shared machine disturb less (meaningless on a GPU, and None there).
+
+def compare(config: PromptHeadConfig, backbone: Backbone, shard: ShardData, *, rounds: int) -> dict[str, Any]:
+    """Alternate the sides, in turned order every other time, after one warm-up of each.
+
+    Returns images/s (the median round), and the ratios learner/bare and learner/plain as median, minimum and maximum over the rounds: by
+    the clock, and by the processor time of this process, which neighbours on a shared machine disturb less (None on a GPU).
     """
-    sides = {"learner": learner_side(config, backbone, shard), "bare": bare_side(config, backbone, shard)}
+    bare = bare_side(config, backbone, shard)
+
+    def plain() -> None:
+        with default_mode():
+            bare()
+
+    sides = {"learner": learner_side(config, backbone, shard), "bare": bare, "plain": plain}
     for run in sides.values():
         run()
     wall: dict[str, list[float]] = {name: [] for name in sides}
@@ -73,19 +94,21 @@ def compare(config: PromptHeadConfig, backbone: Backbone, shard: ShardData, *, r
             wall[name].append(time.perf_counter() - clock)
             cpu[name].append(time.process_time() - processor)
     images = len(shard.pictures) * config.epochs
+    on_cpu = backbone.device.type == "cpu"
     result = {
         "images": images,
         "rounds": rounds,
-        "learner_images_per_s": round(images / statistics.median(wall["learner"]), 1),
-        "bare_images_per_s": round(images / statistics.median(wall["bare"]), 1),
-        "ratio": ratio(wall),
-        "ratio_cpu_time": ratio(cpu) if backbone.device.type == "cpu" else None,
+        "images_per_s": {name: round(images / statistics.median(seconds), 1) for name, seconds in wall.items()},
+        "ratio": ratio(wall, "bare"),
+        "ratio_plain": ratio(wall, "plain"),
+        "ratio_cpu_time": ratio(cpu, "bare") if on_cpu else None,
+        "ratio_plain_cpu_time": ratio(cpu, "plain") if on_cpu else None,
     }
-    say(f"learner {result['learner_images_per_s']:,} images/s, bare {result['bare_images_per_s']:,}, ratio {result['ratio']}")
+    say(f"images/s {result['images_per_s']}; learner/bare {result['ratio']}; learner/plain {result['ratio_plain']}")
     return result
 
 
-def ratio(seconds: dict[str, list[float]]) -> dict[str, float]:
-    """The learner's speed as a share of the bare loop's, round by round."""
-    found = [bare / learner for bare, learner in zip(seconds["bare"], seconds["learner"], strict=True)]
+def ratio(seconds: dict[str, list[float]], other: str) -> dict[str, float]:
+    """The learner's speed as a share of another side's, round by round."""
+    found = [theirs / learner for theirs, learner in zip(seconds[other], seconds["learner"], strict=True)]
     return {"median": round(statistics.median(found), 3), "min": round(min(found), 3), "max": round(max(found), 3)}

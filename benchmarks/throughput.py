@@ -1,9 +1,9 @@
 """`python -m benchmarks.throughput`: how much of the bare backbone's speed is left when one shard is trained. About a minute.
 
-Two sides in one process, alternating (see `benchmarks.sides`): the real learner on a shard of random pictures, and a bare loop of forward and
-input-gradient backward through the same backbone object at the same batch size. On the CPU with one thread, as shards are trained. The
-defaults are the quickstart's: its backbone, readout, learner and the mean size of its shards. The learner's share has to be 0.85 at least.
-`--profile` says where the learner's time goes.
+Alternating in one process (see `benchmarks.sides`): the real learner on a shard of random pictures, and a bare loop of forward and
+input-gradient backward through the same backbone object at the same batch size, once under the learner's deterministic mode and once in
+torch's default mode. On the CPU with one thread, as shards are trained. The defaults are the quickstart's: its backbone, readout, learner
+and the mean size of its shards. The learner's share has to be 0.85 at least of either. `--profile` says where the learner's time goes.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def arguments() -> argparse.Namespace:
     quick = Config()
     parser = argparse.ArgumentParser("python -m benchmarks.throughput", description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default=quick.backbone.name, help="a timm model, or tiny")
-    parser.add_argument("--weights", default="random", help="random, embedded, pretrained or a file (random: speed does not depend on them)")
+    parser.add_argument("--weights", default="random", help="random, embedded, pretrained or a file")
     parser.add_argument("--size", type=int, default=quick.backbone.input_size, help="side of the input in pixels")
     parser.add_argument("--layer", default=str(quick.backbone.readout.layer), help="readout layer, or null")
     parser.add_argument("--pool", default=quick.backbone.readout.pool, choices=["mean", "mean2x2", "flatten", "token"])
@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", default=quick.learner.dtype, choices=["float32", "bfloat16"])
     parser.add_argument("--epochs", type=int, default=quick.learner.epochs)
     parser.add_argument("--records", type=int, default=36, help="in the shard (the quickstart: 1,437 training records in 40 shards)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often the two sides alternate")
+    parser.add_argument("--rounds", type=int, default=5, help="how often the sides alternate")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"])
     parser.add_argument("--profile", action="store_true", help="print the learner's most expensive operators, on stderr")
     return parser.parse_args()
@@ -64,16 +64,15 @@ def main() -> None:
     torch.set_num_threads(1)
     on = machine.describe()
     backbone = load(options)
-    config = PromptHeadConfig(
-        batch=options.batch, epochs=options.epochs, dtype=options.dtype, prompt_width=options.prompt_width
-    )
+    config = PromptHeadConfig(batch=options.batch, epochs=options.epochs, dtype=options.dtype, prompt_width=options.prompt_width)
     machine.say(f"{options.backbone} at {options.size} px, batch {options.batch}, {options.records} records x {options.epochs} epochs")
     found = compare(config, backbone, random_shard(options.records, options.size), rounds=options.rounds)
     if options.profile:
         profile(config, backbone, options.records)
     asked = {name: value for name, value in vars(options).items() if name not in ("profile", "rounds")}
-    met = found["ratio"]["median"] >= REQUIRED
-    machine.report({"benchmark": "throughput", **asked, **found, "threads": 1, "required": REQUIRED, "met": met, "machine": on})
+    met = min(found["ratio"]["median"], found["ratio_plain"]["median"]) >= REQUIRED
+    verdict = {"threads": torch.get_num_threads(), "required": REQUIRED, "met": met}
+    machine.report({"benchmark": "throughput", **asked, **found, **verdict, "machine": on})
 
 
 if __name__ == "__main__":

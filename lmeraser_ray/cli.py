@@ -48,8 +48,7 @@ def choose(words: list[str]) -> tuple[str, list[str]]:
 
 def perform(verb: Verb, words: list[str]) -> int:
     """Parse a verb's arguments, do it, print its report."""
-    args, rest = parser_of(verb).parse_known_args(words)
-    args.overrides = tuple(split_overrides(rest))
+    args = parse(verb, words)
     progress = Progress(quiet=True if args.quiet else None)
     report = verb.run(args, progress)
     for note in report.notes:
@@ -61,10 +60,19 @@ def perform(verb: Verb, words: list[str]) -> int:
     return report.exit_code
 
 
+def parse(verb: Verb, words: list[str]) -> argparse.Namespace:
+    """A verb's arguments; `overrides` are the fields of the configuration among them."""
+    args, rest = parser_of(verb).parse_known_args(words)
+    args.overrides = tuple(split_overrides(rest))
+    return args
+
+
 def parser_of(verb: Verb) -> argparse.ArgumentParser:
     """A verb's own options; all other `--a.b value` are fields of the configuration."""
     shown = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(f"lmeraser {verb.name}", description=verb.about, epilog=help_text(), formatter_class=shown, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        f"lmeraser {verb.name}", description=verb.about, epilog=help_text(), formatter_class=shown, allow_abbrev=False
+    )
     parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="the folder of the workspace (workspace)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

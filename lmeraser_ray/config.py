@@ -84,9 +84,9 @@ class DataConfig(Section):
 class ReadoutConfig(Section):
     """Where and how features are read off the backbone."""
 
-    layer: int | None = 3
+    layer: int | None = None
     """An index for timm's `forward_intermediates` (negative counts from the last); None is the model's last features."""
-    pool: Literal["mean", "mean2x2", "flatten", "token"] = "flatten"
+    pool: Literal["mean", "mean2x2", "flatten", "token"] = "mean"
     """mean: over the map or the tokens (the model's own pooling at the last layer); mean2x2: over each quarter; flatten: none; token."""
     normalize: Literal["none", "layer", "l2"] = "none"
     """layer: each record's feature to zero mean and unit variance; l2: to unit length. Per record, so nothing is shared."""
@@ -101,7 +101,7 @@ class BackboneConfig(Section):
     """embedded (EfficientNet-Lite0's ImageNet weights, from a package), pretrained (timm's, over the network), random, or a file."""
     seed: Annotated[int, EXECUTION] = 0
     """weights random: the seed of their generator."""
-    input_size: Annotated[int, Field(ge=4, le=4096)] | None = 64
+    input_size: Annotated[int, Field(ge=4, le=4096)] | None = None
     """Side of the square input in pixels; None takes the model's own."""
     resize: Annotated[int, Field(ge=4, le=8192)] | None = None
     """The shorter side is resized to this, then the centre is cropped; None is `input_size`."""
@@ -120,7 +120,7 @@ class AdaptiveConfig(Section):
     """Algorithms 1 and 2 of the paper: hierarchical clustering of a sample, all others to the nearest prototype."""
 
     kind: Literal["adaptive"] = "adaptive"
-    sample_size: Annotated[int, Field(ge=1, le=20_000)] = 300
+    sample_size: Annotated[int, Field(ge=1, le=20_000)] = 1000
     """Records that are clustered: those with the smallest keyed hashes of their ids."""
     linkage: Literal["average", "ward", "complete", "single"] = "ward"
     threshold: Annotated[float, Field(gt=0)] | None = None
@@ -140,7 +140,7 @@ class PromptHeadConfig(Section):
     """A pixel prompt and a linear head for each shard (equations 1, 3 and 4 of the paper)."""
 
     kind: Literal["prompt_head"] = "prompt_head"
-    prompt_width: Annotated[int, Field(ge=0)] = 4
+    prompt_width: Annotated[int, Field(ge=0)] = 8
     """Pixels of the padding frame on each side; 0 is a head alone."""
     prompt_init: Literal["zero", "random"] = "zero"
     """random: standard normal values, as in the paper's code."""

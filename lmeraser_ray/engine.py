@@ -4,7 +4,7 @@ Invariant: which engine, how many workers and in which order results arrive chan
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job, Rows, Worker
 
 Features = NDArray[np.float32]
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -27,7 +28,7 @@ class Engine(Protocol):
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
         """The features [m, d] float32 of each batch of rows (each at most the backbone's batch)."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
+    def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
         """The result of each job."""
 
     def close(self) -> None:
@@ -49,7 +50,7 @@ class InlineEngine:
         for at, part in enumerate(batches):
             yield at, self.worker.backbone.features(self.worker.read(part).pixels)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
+    def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
         """The heaviest first, as on a cluster."""
         for at in sorted(range(len(jobs)), key=lambda i: -jobs[i].weight):
             yield at, jobs[at].run(self.worker)

@@ -1,6 +1,6 @@
 """`evaluate`: how good the published state is, on test records and on the training records that remain.
 
-    stored features → nearest prototypes → each shard answers its queries (one job a shard) → averaged → accuracy
+stored features → nearest prototypes → each shard answers its queries (one job a shard) → averaged → accuracy
 """
 
 from collections import defaultdict
@@ -16,7 +16,8 @@ from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.partition.stage import gather, read_partition
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.work import Answers, AnswerRows
+from lmeraser_ray.state.store import StoredObject
+from lmeraser_ray.work import AnswerRows, Answers
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray
     """Predict stored records and compare with their labels. `positions` are ascending."""
     if len(positions) == 0 or manifest.partition is None:
         return Score(None, {}, {}, len(positions))
-    predicted = predict_stored(flow, manifest, index, positions)
+    predicted = predict_stored(flow, manifest, manifest.partition, index, positions)
     labels = index.names("label", positions)
     right = np.array([a == b for a, b in zip(predicted.labels, labels, strict=True)])
     by_class, by_shard = defaultdict(list), defaultdict(list)
@@ -71,11 +72,12 @@ def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray
     )
 
 
-def predict_stored(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray[np.int64]) -> Predictions:
+def predict_stored(
+    flow: Flow, manifest: Manifest, partition: StoredObject, index: RecordIndex, positions: NDArray[np.int64]
+) -> Predictions:
     """Predictions for stored records, from their stored features."""
-    assert manifest.partition is not None
     features = gather(flow.store, index, [state.features for state in manifest.buckets], positions).astype(np.float32)
-    prototypes = read_partition(flow.store, manifest.partition).prototypes
+    prototypes = read_partition(flow.store, partition).prototypes
     routes = route(features, prototypes, flow.config.aggregation)
     asked = routes.queries()
     shards = list(asked)
@@ -85,7 +87,6 @@ def predict_stored(flow: Flow, manifest: Manifest, index: RecordIndex, positions
         flow.engine.start()
     with flow.progress.bar("evaluating", sum(job.weight for job in jobs), "rec") as advance:
         for at, result in flow.engine.run(jobs):
-            assert isinstance(result, Answers)
             answers[shards[at]] = result
             advance(jobs[at].weight)
     return combine(routes, asked, answers)

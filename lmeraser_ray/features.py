@@ -1,7 +1,7 @@
 """Features: one vector a record, from the frozen backbone, un-augmented, computed once and kept by bucket.
 
-Invariants: a feature is a function of its record and the backbone (fixed batch shape), so a bucket that lost a record keeps the other rows bit
-for bit; the file of a bucket is written once, whole, whoever computed its rows.
+Invariants: a feature is a function of its record and the backbone (fixed batch shape), so a bucket that lost a record keeps the other
+rows bit for bit; the file of a bucket is written once, whole, whoever computed its rows.
 """
 
 from collections import Counter

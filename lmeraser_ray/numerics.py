@@ -30,8 +30,8 @@ def make_deterministic() -> None:
 def one_thread() -> Iterator[None]:
     """Have torch use one thread within, and as many as before after.
 
-    On the CPU the bits of a forward pass depend on the number of threads too: measured with EfficientNet-Lite0 at 64 px and batch 8, where one
-    thread and two differ (at batch 16 and 32 they do not), because oneDNN chooses its kernels by both.
+    On the CPU the bits of a forward pass depend on the number of threads too, because oneDNN chooses its kernels by it: measured with
+    EfficientNet-Lite0 at 64 px, one thread and two differ at batch 8 (and not at batch 16 and 32).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

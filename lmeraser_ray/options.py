@@ -1,6 +1,7 @@
 """From files and options to a `Config`: YAML below, `--section.field value` above, every unknown name refused with the nearest one."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.quickstart import QUICKSTART
 
 Tree = dict[str, Any]
 
 
 def load_config(path: Path | None, overrides: Sequence[tuple[str, str]]) -> Config:
     """The configuration of a YAML file (or the quickstart's) with overrides on top. Errors: `ConfigError`."""
-    tree = read_yaml(path) if path else {}
+    tree = read_yaml(path) if path else deepcopy(QUICKSTART)
     return with_overrides(tree, overrides, source=str(path) if path else "the options")
 
 
@@ -99,7 +101,7 @@ FIELDS: Mapping[str, tuple[Any, str]] = {name: (default, about) for name, defaul
 
 def to_yaml(config: Config) -> str:
     """The effective configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def split_overrides(rest: Sequence[str]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ There is no unlearning algorithm. Training and unlearning both ask this module w
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def shard_specs(digests: Digests, assignment: NDArray[np.int32], *, learner: Map
     order = canonical_order(digests)
     grouped = order[np.argsort(assignment[order], kind="stable")]
     bounds = np.searchsorted(assignment[grouped], np.arange(int(assignment.max(initial=-1)) + 2))
-    groups = [grouped[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    groups = [grouped[start:stop] for start, stop in pairwise(bounds)]
     return tuple(ShardSpec(shard_key(learner, backbone, digests[members]), members) for members in groups)
 
 

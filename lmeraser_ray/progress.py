@@ -40,10 +40,10 @@ class Progress:
         self._since = now
 
     @contextmanager
-    def bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
         """A bar that is moved by calling what this yields."""
         with tqdm(desc=what, total=total, unit=unit, disable=self.quiet or total == 0, file=sys.stderr, leave=False) as bar:
-            yield lambda amount: bar.update(amount) and None
+            yield bar.update
 
     def rounded(self) -> dict[str, float]:
         """The seconds of each stage, to the millisecond."""

@@ -42,7 +42,9 @@ class Session:
         config = override(kept, self.overrides)
         if config.identity() != kept.identity():
             names = ", ".join(f"--{name}" for name, _ in self.overrides)
-            raise ConfigError(f"{names} would change what this workspace is: only execution fields can differ here. Train another workspace.")
+            raise ConfigError(
+                f"{names} would change what this workspace is: only execution fields can differ here. Train another workspace."
+            )
         return config
 
     @contextmanager

@@ -118,12 +118,16 @@ def refuse_missing(folder: WorkspaceFolder, config: Config, before: Manifest | N
         kept = set(RecordIndex.read(folder.store, [after]).names("record_id")) if after else set()
         held = RecordIndex.read(folder.store, [state.bucket])
         for name, subject in zip(held.names("record_id"), held.names("subject_id"), strict=True):
-            if name not in kept and name not in excluded and not tombstones.covers("record", name) and not tombstones.covers("subject", subject):
+            if (
+                name not in kept
+                and name not in excluded
+                and not tombstones.covers("record", name)
+                and not tombstones.covers("subject", subject)
+            ):
                 raise DataError(
                     f"The workspace {folder.root} holds record {name!r}, which the source no longer has: erase it with `lmeraser unlearn`, "
                     "bring it back, or drop what is missing with --data.allow_missing true."
                 )
-
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Unlearning:
-    """What an erasure did. `removed` counts records; `already` are ids that had been erased before; `evaluated` is None where nothing was left to do."""
+    """What an erasure did: how many records went, and which ids had been erased before. `evaluated` is None if nothing was left to do."""
 
     before: Manifest
     after: Manifest
@@ -87,7 +87,8 @@ def unlearn(session: Session, request: Request) -> Unlearning:
 
 def resolve(index: RecordIndex, request: Request, tombstones: Tombstones) -> Resolved:
     """Find the rows that a request names. Errors: `DataError` with the unknown ids."""
-    already, unknown = [], []
+    already: list[str] = []
+    unknown: list[str] = []
     gone = np.zeros(len(index), np.bool_)
     for what, column, names in (("record", "record_id", request.records), ("subject", "subject_id", request.subjects)):
         wanted = set(names)

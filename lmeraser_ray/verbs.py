@@ -130,9 +130,11 @@ def run_predict(args: Arguments, progress: Progress) -> Report:
             for k, w in zip(found.routes.shards[at], found.routes.weights[at], strict=True)
         ]
         probabilities = {name: round(p, 6) for name, p in ranked if p > 0}
-        entries.append({"image": str(image), "label": ranked[0][0], "probability": ranked[0][1], "probabilities": probabilities, "shards": answered})
+        label, probability = ranked[0]
+        about = {"label": label, "probability": probability, "probabilities": probabilities, "shards": answered}
+        entries.append({"image": str(image), **about})
         first = ", ".join(f"{name} {p:.3f}" for name, p in ranked[:3] if p > 0)
-        lines.append(f"{image}: {ranked[0][0]} ({first}) answered by shard {', '.join(str(a['shard']) for a in answered)}")
+        lines.append(f"{image}: {label} ({first}) answered by shard {', '.join(str(part['shard']) for part in answered)}")
     return Report("\n".join(lines), {"predictions": entries, "seconds": progress.rounded()})
 
 
@@ -144,10 +146,8 @@ def run_evaluate(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.evaluate import evaluate
 
     done = evaluate(session_of(args, progress))
-    shards = [
-        {"shard": k, "size": size, "queries": done.test.by_shard.get(k, (None, 0))[1], "accuracy": done.test.by_shard.get(k, (None, 0))[0]}
-        for k, size in enumerate(done.shard_sizes)
-    ]
+    scored = [(k, size, *done.test.by_shard.get(k, (None, 0))) for k, size in enumerate(done.shard_sizes)]
+    shards = [{"shard": k, "size": size, "queries": queries, "accuracy": accuracy} for k, size, accuracy, queries in scored]
     data = {
         "accuracy": {"test": done.test.accuracy, "train": done.train.accuracy},
         "per_class": done.test.by_class,
@@ -159,7 +159,7 @@ def run_evaluate(args: Arguments, progress: Progress) -> Report:
         f"{done.train.records:,} training records that remain",
         "by class  " + "  ".join(f"{name} {share(value)}" for name, value in done.test.by_class.items()),
         "shard  size  test queries  accuracy",
-        *(f"{s['shard']:>5}  {s['size']:>4}  {s['queries']:>12}  {share(s['accuracy']):>8}" for s in shards),  # type: ignore[arg-type]
+        *(f"{k:>5}  {size:>4}  {queries:>12}  {share(accuracy):>8}" for k, size, accuracy, queries in scored),
     ]
     return Report("\n".join(lines), data)
 
@@ -215,21 +215,24 @@ def cost_options(parser: Parser) -> None:
 def run_cost(args: Arguments, progress: Progress) -> Report:
     """`lmeraser cost`."""
     from lmeraser_ray.cost import cost
-    from lmeraser_ray.partition.deletion import summarize
+    from lmeraser_ray.partition.expected import summarize
     from lmeraser_ray.unlearn import parse_request
 
     done = cost(session_of(args, progress), parse_request(args.records, []).records)
-    data = {**summarize(done.costs), "records": len(done.names), "seconds": progress.rounded()}
+    found = summarize(done.costs)
+    data: dict[str, Any] = {**found, "records": len(done.names), "seconds": progress.rounded()}
     lines = [
-        f"one deletion trains {share(data['expected_share'])} of the training records again on average, {share(data['p99_share'])} at the 99th "
-        f"percentile, {share(data['worst_share'])} at worst",
-        f"unsampled records {share(data['expected_share_unsampled'])}, sampled ones {share(data['expected_share_sampled'])} (re-clustering included)",
+        f"one deletion trains {share(found['expected_share'])} of the training records again on average, "
+        f"{share(found['p99_share'])} at the 99th percentile, {share(found['worst_share'])} at worst",
+        f"unsampled records {share(found['expected_share_unsampled'])}, sampled ones {share(found['expected_share_sampled'])} "
+        "(re-clustering included)",
     ]
     if args.records:
-        each = zip(done.names, done.costs.retrained.tolist(), done.costs.share.tolist(), done.costs.touched.tolist(), strict=True)
+        costs = done.costs
+        each = [*zip(done.names, costs.retrained.tolist(), costs.share.tolist(), costs.touched.tolist(), strict=True)]
+        each += [(name, 0, 0.0, 0) for name in done.test]
         data["deletions"] = [{"record": name, "retrained": n, "share": s, "shards_touched": k} for name, n, s, k in each]
-        data["deletions"] += [{"record": name, "retrained": 0, "share": 0.0, "shards_touched": 0} for name in done.test]
-        lines += [f"{d['record']}: {d['retrained']} records in {d['shards_touched']} shards ({share(d['share'])})" for d in data["deletions"]]
+        lines += [f"{name}: {n} records in {k} shards ({share(s)})" for name, n, s, k in each]
     return Report("\n".join(lines), data)
 
 
@@ -254,7 +257,13 @@ def run_verify(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.verify import verify
 
     done = verify(session_of(args, progress), rebuild=args.rebuild)
-    data = {"ok": done.ok, "checked": done.checked, "differences": list(done.differences), "fingerprint": done.fingerprint, "rebuilt": done.rebuilt}
+    data = {
+        "ok": done.ok,
+        "checked": done.checked,
+        "differences": list(done.differences),
+        "fingerprint": done.fingerprint,
+        "rebuilt": done.rebuilt,
+    }
     if done.ok:
         how = "rebuilt from the live records, every byte is equal" if done.rebuilt else "every digest holds, nothing is stray"
         return Report(f"ok: {done.checked} checks, {how}", data)
@@ -281,7 +290,9 @@ VERBS = {
         Verb("unlearn", "erase records or subjects: rebuild what changes, publish, purge", unlearn_options, run_unlearn),
         Verb("cost", "the exact share of records that a deletion trains again", cost_options, run_cost),
         Verb("fingerprint", "SHA-256 over all that the workspace holds of the private data", no_options, run_fingerprint),
-        Verb("verify", "check every digest, and that nothing is stray; with --rebuild, train again and compare bytes", verify_options, run_verify),
+        Verb(
+            "verify", "check every digest and that nothing is stray; --rebuild trains again and compares bytes", verify_options, run_verify
+        ),
         Verb("demo", "the whole story on handwritten digits: train, predict, unlearn, verify", no_options, run_demo),
     )
 }

@@ -1,6 +1,6 @@
 """`fingerprint` and `verify`: whether a workspace holds what it says, only what it says, and what training from scratch gives.
 
-    every reachable object's digest → every picture's record digest → nothing unreachable → (with rebuild) the same bytes again
+every reachable object's digest → every picture's record digest → nothing unreachable → (with rebuild) the same bytes again
 """
 
 import shutil

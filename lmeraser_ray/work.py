@@ -7,7 +7,7 @@ job may run twice, anywhere, and do no harm. Nothing here knows Ray.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from lmeraser_ray.plan import canonical_order
 from lmeraser_ray.state.store import Store, StoredObject
 
 Pixels = NDArray[np.uint8]
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,14 @@ class Worker:
         return read(self.store, part, self.spec, self.config.data.max_pixels)
 
 
-class Job(Protocol):
+class Job(Protocol[T_co]):
     """A unit of work for a worker. `weight` orders jobs, the heaviest first."""
 
     @property
     def weight(self) -> int:
         """Relative length of the work."""
 
-    def run(self, worker: Worker) -> object:
+    def run(self, worker: Worker) -> T_co:
         """Do it."""
 
 

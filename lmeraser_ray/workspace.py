@@ -10,6 +10,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.cost import Costing, cost
 from lmeraser_ray.evaluate import Evaluation, evaluate
 from lmeraser_ray.predict import Predicting, predict
+from lmeraser_ray.quickstart import quickstart
 from lmeraser_ray.session import Session
 from lmeraser_ray.train import Training, train
 from lmeraser_ray.unlearn import Request, Unlearning, unlearn
@@ -24,7 +25,7 @@ class Workspace:
 
     def train(self, config: Config | None = None) -> Training:
         """Train and publish; without a configuration, the quickstart on handwritten digits."""
-        return train(self.session, config or Config())
+        return train(self.session, config or quickstart())
 
     def predict(self, images: Sequence[bytes | Path]) -> Predicting:
         """Predict encoded pictures or picture files."""

@@ -1,4 +1,4 @@
-"""Nearest prototypes: a query is answered by the m shards whose prototypes are nearest, their probabilities averaged (m = 1 is the paper's).
+"""Nearest prototypes: a query is answered by the m shards whose prototypes are nearest, averaged (m = 1 is the paper's).
 
 A class that a constituent has never seen has probability 0 in its answer, and a shard of one class is certain of it. So the plain mean lets
 far shards shout down the near one (digits, 40 shards, m = 2: 0.947 against 0.983 at m = 1); weights that fall with the distance mend that.
@@ -14,6 +14,7 @@ from scipy.spatial.distance import cdist
 
 from lmeraser_ray.config import NearestConfig
 from lmeraser_ray.work import Answers
+
 
 @dataclass(frozen=True)
 class Routes:
@@ -64,5 +65,5 @@ def combine(routes: Routes, asked: Mapping[int, NDArray[np.int64]], answers: Map
     for shard, part in answers.items():
         queries = asked[shard]
         weights = np.where(routes.shards[queries] == shard, routes.weights[queries], 0).sum(1, keepdims=True)
-        total[np.ix_(queries, [column[name] for name in part.classes])] += weights * part.probabilities
+        total[np.ix_(queries, np.array([column[name] for name in part.classes]))] += weights * part.probabilities
     return Predictions(classes, total, routes)

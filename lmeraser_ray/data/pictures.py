@@ -83,9 +83,7 @@ def decode_picture(image: bytes, *, max_pixels: int) -> Image.Image:
         raise PictureError(f"the picture is truncated or corrupt ({_reason(error)}): replace it or leave it out.") from error
 
 
-def prepare_picture(
-    image: bytes, *, input_size: int, resize: int, interpolation: Interpolation, max_pixels: int
-) -> NDArray[np.uint8]:
+def prepare_picture(image: bytes, *, input_size: int, resize: int, interpolation: Interpolation, max_pixels: int) -> NDArray[np.uint8]:
     """The picture as the backbone takes it: [3, input_size, input_size] uint8, C-contiguous.
 
     The shorter side is resized to `resize`, the aspect kept, and the centre cropped: bit for bit torchvision's `Resize` and `CenterCrop`

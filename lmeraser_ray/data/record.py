@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lmeraser_ray.keys import digest
 
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A labelled picture. `image` holds the encoded file as it came; `test` records train nothing."""

@@ -14,7 +14,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.distributed.cluster import connect
 from lmeraser_ray.distributed.features import stream_features
 from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
-from lmeraser_ray.engine import Features
+from lmeraser_ray.engine import Features, T
 from lmeraser_ray.errors import ExecutionError, LmeraserError
 from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.state.manifest import BackboneCard
@@ -22,7 +22,7 @@ from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job, Rows
 
 
-def run_job(spec: WorkerSpec, job: Job) -> object:
+def run_job(spec: WorkerSpec, job: Job[T]) -> T:
     """What a task does."""
     return job.run(worker_of(spec))
 
@@ -47,7 +47,7 @@ class RayEngine:
         except Exception as error:
             raise translated(error) from error
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
+    def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
         """As tasks finish. What is still running when the caller stops listening is cancelled."""
         spec = ray.put(self.spec)
         order = sorted(range(len(jobs)), key=lambda i: -jobs[i].weight)
@@ -87,8 +87,8 @@ def translated(error: BaseException) -> Exception:
     """Ray's error as one of ours: the cause that our own code raised, else an `ExecutionError` that says what Ray said."""
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, LmeraserError):
-            return link if type(link) in LmeraserError.__subclasses__() else LmeraserError(str(link))
+        if isinstance(link, LmeraserError) and not isinstance(link, ray.exceptions.RayError):  # Ray's wrapper is of both kinds
+            return link
         link = getattr(link, "cause", None) or link.__cause__
     if isinstance(error, ray.exceptions.WorkerCrashedError | ray.exceptions.ActorDiedError | ray.exceptions.OutOfMemoryError):
         return ExecutionError(

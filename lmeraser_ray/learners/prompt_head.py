@@ -84,7 +84,9 @@ class PromptHeadFitter:
     def __init__(self, config: PromptHeadConfig, shard: ShardData, backbone: Backbone) -> None:
         size = backbone.spec.input_size
         if 2 * config.prompt_width > size:
-            raise ConfigError(f"learner.prompt_width {config.prompt_width} is more than half of the input's {size} pixels: make it smaller.")
+            raise ConfigError(
+                f"learner.prompt_width {config.prompt_width} is more than half of the input's {size} pixels: make it smaller."
+            )
         self.config, self.shard, self.backbone = config, shard, backbone
         self.generator = torch.Generator().manual_seed(generator_seed(shard.key))
         device = backbone.device

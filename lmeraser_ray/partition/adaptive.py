@@ -2,8 +2,8 @@
 
     sample (smallest keyed hashes of the live ids) → pairwise Euclidean distances → linkage → cut → prototypes → nearest prototype
 
-Invariants: a function of the set of records, not of their order; float64; each distance is computed by itself, so a record's shard does not
-depend on which others are assigned with it. Clusters are numbered by their first member in the sample's order, ties go to the lowest number.
+Invariants: a function of the set of records, not of their order; float64; each distance is computed by itself, so a record's shard does
+not depend on which others are assigned with it. Clusters are numbered by their first member in the sample's order; ties go to the lowest.
 """
 
 from collections.abc import Sequence
@@ -52,11 +52,8 @@ def cut(distances: Floats, size: int, config: AdaptiveConfig) -> Labels:
     if size == 1:
         return np.zeros(1, np.int32)
     tree = linkage(distances, config.linkage)
-    if config.threshold is not None:
-        found = fcluster(tree, config.threshold, "distance")
-    else:
-        found = fcluster(tree, config.shards, "maxclust")
-    return by_first_appearance(found)
+    height, criterion = (config.threshold, "distance") if config.threshold is not None else (config.shards, "maxclust")
+    return by_first_appearance(fcluster(tree, height, criterion))
 
 
 def by_first_appearance(labels: NDArray[np.int32]) -> Labels:
@@ -73,8 +70,10 @@ def prototypes_of(features: Floats, labels: Labels, kind: str) -> Floats:
 def prototype(members: Floats, kind: str) -> Floats:
     """One cluster's prototype. members: [m, d] in the sample's order → [d]."""
     if kind == "mean":
-        return members.mean(0)
-    return members[np.argmin(cdist(members, members).sum(1))]
+        mean: Floats = members.mean(0)
+        return mean
+    medoid: Floats = members[np.argmin(cdist(members, members).sum(1))]
+    return medoid
 
 
 def nearest(features: NDArray[np.float32], prototypes: Floats) -> Labels:

@@ -63,7 +63,7 @@ def deletion_costs(
 
     features: [n, d] float32 of all training records; order: [n] int64, all of them in the sample's order, the first `config.sample_size`
     sampled. `progress` is told how many more deletions are done. Memory, besides the features: 200 bytes a record, about 24 for each pair
-    of sampled records (`linkage` copies the distances), 2 · BLOCK_BYTES, and about 20 for each re-clustering and sampled record.
+    of sampled records (`linkage` copies the distances), 3 · BLOCK_BYTES, and about 20 for each re-clustering and sampled record.
     """
     n = len(order)
     rank = np.empty(n, np.int64)
@@ -127,14 +127,36 @@ class _Sample:
         kept[start : start + t - 1 - without] = False  # pairs (without, j)
         return np.insert(cut(self.condensed[kept], t - 1, self.config), without, -1)
 
-    def support(self, members: Positions) -> tuple[Positions, float]:
-        """The sampled records whose mean is the prototype of a cluster, and the squared norm of the prototype. members: [m], ascending."""
+    def fresh(self, number: int, members: Positions, old: Labels) -> "_Fresh":
+        """The prototype of the new cluster with these members [m], ascending. old: [t] int32, the clusters before."""
         between = self.square[np.ix_(members, members)]
         if self.config.prototype == "medoid":
             members = members[[between.sum(1).argmin()]]
             between = np.zeros((1, 1))
         # |mean|² = mean |m|² - (mean squared distance between two) / 2
-        return members, float(self.norms[members].mean() - np.square(between).mean() / 2)
+        norm = float(self.norms[members].mean() - np.square(between).mean() / 2)
+        known = old[members[old[members] >= 0]]
+        base = int(np.bincount(known).argmax()) if len(known) else -1
+        added = members[old[members] != base]
+        removed = np.setdiff1d(np.flatnonzero(old == base), members, assume_unique=True)
+        if base < 0 or len(added) + len(removed) >= len(members):
+            base, added, removed = -1, members, members[:0]
+        return _Fresh(number, len(members), norm, base, added, removed)
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """A new prototype, the mean of `size` sampled records: those of the old cluster `base` (-1: none), with `added` and without `removed`.
+
+    norm: its squared norm. Most fresh clusters are an old one and a record or two: a cluster of hundreds costs a few additions.
+    """
+
+    number: int
+    size: int
+    norm: float
+    base: int
+    added: Positions
+    removed: Positions
 
 
 @dataclass(frozen=True)
@@ -175,16 +197,15 @@ class _State:
 class _Change:
     """What deleting one sampled record does to the clusters, of which j are left.
 
-    gone: its place in the sample; sampled: [t] int32, the new clusters; renamed: [k] int32, the new number of an old cluster whose
-    members are the same (such clusters keep their order, so ties among them fall as before), or -1; origin: [j] int32, the old shard of
-    each cluster's first member; fresh: the numbers of the clusters that are not old ones, each with the `support` of its prototype.
+    sampled: [t] int32, the new clusters; renamed: [k] int32, the new number of an old cluster whose members are the same (such clusters
+    keep their order, so ties among them fall as before), or -1; origin: [j] int32, the old shard of each cluster's first member; fresh:
+    the clusters that are not old ones.
     """
 
-    gone: int
     sampled: Labels
     renamed: Labels
     origin: Labels
-    fresh: tuple[tuple[int, Positions, float], ...]
+    fresh: tuple[_Fresh, ...]
 
     @classmethod
     def of(cls, state: _State, gone: int) -> "_Change":
@@ -199,41 +220,46 @@ class _Change:
         same = (origin >= 0) & (strangers == 0) & (sizes == old_sizes[origin])
         renamed = np.full(len(old_sizes), -1, np.int32)
         renamed[origin[same]] = np.flatnonzero(same)
-        fresh = ((int(j), *sample.support(np.flatnonzero(new == j))) for j in np.flatnonzero(~same))
-        return cls(gone, new, renamed, state.shard[sample.positions[first]], tuple(fresh))
+        fresh = (sample.fresh(int(j), np.flatnonzero(new == j), state.sampled) for j in np.flatnonzero(~same))
+        return cls(new, renamed, state.shard[sample.positions[first]], tuple(fresh))
 
     def prototypes(self, state: _State) -> Floats:
         """All prototypes after the deletion [j, d], as `fit_partition` has them."""
         found = np.empty((len(self.origin), state.prototypes.shape[1]))
         kept = np.flatnonzero(self.renamed >= 0)
         found[self.renamed[kept]] = state.prototypes[kept]
-        for number, _, _ in self.fresh:
-            found[number] = prototype(state.sample.features[self.sampled == number], state.sample.config.prototype)
+        for fresh in self.fresh:
+            found[fresh.number] = prototype(state.sample.features[self.sampled == fresh.number], state.sample.config.prototype)
         return found
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Some of the records, at `rows`, with their products with the t sampled ones, products: [t, b] float64, and their squared norms [b].
+    """Some of the records, at `rows`, with their products with the t sampled ones.
 
+    products: [t, b] float64; sums: [k + 1, b] float64, those with the sums of old clusters, then zeros; norms: [b] float64, squared.
     slack: squared distances that differ by more than this, as computed here, differ in the same sense as `cdist` computes them. Errors in
-    units of 2^-53 · (largest squared norm), for m ≤ t members: products 2(d + m), norms 2d + m, the prototype's rounding 4m, `cdist` 4d,
-    the pairwise sum of distances 300; twice, for two.
+    units of 2^-53 · (largest squared norm), for m ≤ t members: products 2d and 18m (a `base` has less than 2m), norms 2d + m, the
+    prototype's rounding 4m, `cdist` 4d, the pairwise sum of distances 300; twice, for two.
     """
 
     rows: slice
     features: NDArray[np.float32]
     products: Floats
+    sums: Floats
     norms: Floats
     slack: float
 
     @classmethod
-    def take(cls, features: NDArray[np.float32], sample: _Sample, rows: slice) -> "_Block":
+    def take(cls, features: NDArray[np.float32], state: _State, rows: slice) -> "_Block":
+        sample = state.sample
         wide = features[rows].astype(np.float64)
         norms = np.einsum("bd,bd->b", wide, wide)
+        products = sample.features @ wide.T
+        sums = np.stack([*(products[state.sampled == k].sum(0) for k in range(len(state.prototypes))), np.zeros(len(wide))])
         largest = max(float(norms.max()), float(sample.norms.max()))
-        slack = 32 * (len(sample.positions) + features.shape[1] + 64) * 2.0**-53 * largest
-        return cls(rows, features[rows], sample.features @ wide.T, norms, slack)
+        slack = 64 * (len(sample.positions) + features.shape[1] + 64) * 2.0**-53 * largest
+        return cls(rows, features[rows], products, sums, norms, slack)
 
     def assign(self, state: _State, change: _Change) -> Labels:
         """The nearest prototype of each record after the change [b] int32."""
@@ -262,10 +288,11 @@ class _Block:
         """The nearest fresh prototype by number, and the squared distances to it and to the second nearest, within the slack."""
         winner = np.full(len(self.norms), -1, np.int32)
         low, second = np.full(len(self.norms), np.inf), np.full(len(self.norms), np.inf)
-        for number, members, squared_norm in change.fresh:
-            value = self.norms + squared_norm - self.products[members].mean(0) * 2
+        for fresh in change.fresh:
+            total = self.sums[fresh.base] + self.products[fresh.added].sum(0) - self.products[fresh.removed].sum(0)
+            value = self.norms + fresh.norm - total * (2 / fresh.size)
             np.minimum(second, np.maximum(value, low), out=second)
-            winner[value < low] = number
+            winner[value < low] = fresh.number
             np.minimum(low, value, out=low)
         return winner, low, second
 
@@ -281,7 +308,7 @@ def _recluster_each(
     tallies: list[Positions] = []
     steps = 0
     for start in starts:
-        block = _Block.take(features, sample, slice(start, min(start + height, n)))
+        block = _Block.take(features, state, slice(start, min(start + height, n)))
         for i, gone in enumerate(leaving):
             if start == 0:
                 changes.append(_Change.of(state, int(gone)))
@@ -299,13 +326,13 @@ def _tally_block(state: _State, change: _Change, block: _Block) -> Positions:
     start, stop = block.rows.start, block.rows.stop
     new = block.assign(state, change)
     places = state.sample.positions
-    here = (places >= start) & (places < stop) & ((change.sampled >= 0) | (np.arange(len(places)) == change.gone))
+    here = (places >= start) & (places < stop)
     new[places[here] - start] = change.sampled[here]  # -1 for the deleted record
     return _tally(state.shard[block.rows], new, change.origin)
 
 
 def _tally(old: Labels, new: Labels, origin: Labels) -> Positions:
-    """Each new group's size, and how many of its records are not of the old group `origin` [j]. -1 in `new`: in no group. Returns [2, j]."""
+    """Each new group's size, and how many of its records are not of the old group `origin` [j]; -1 in `new`: of none. Returns [2, j]."""
     old, new = old[new >= 0], new[new >= 0]
     return np.stack([np.bincount(found, minlength=len(origin)) for found in (new, new[old != origin[new]])])
 

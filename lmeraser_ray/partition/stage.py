@@ -1,7 +1,7 @@
 """The partition of the live training records, kept by key: clusters from the sample, then a shard for every record.
 
-Invariants: an unsampled record's deletion finds the partition under its old key and computes nothing; each bucket's assignment is a file of its own, so only
-the buckets that changed are assigned again, all of them only when a prototype has moved.
+Invariants: an unsampled record's deletion finds the partition under its old key and computes nothing; each bucket's assignment is a
+file of its own, so only the buckets that changed are assigned again, and all of them only when a prototype has moved.
 """
 
 from dataclasses import dataclass

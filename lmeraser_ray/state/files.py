@@ -21,8 +21,12 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ExecutionError(f"The disk is full: {path} could not be written. Free some space and run the same command again.") from error
-        raise ExecutionError(f"{path} could not be read or written ({error.strerror or error}). Check it and run the same command again.") from error
+            raise ExecutionError(
+                f"The disk is full: {path} could not be written. Free some space and run the same command again."
+            ) from error
+        raise ExecutionError(
+            f"{path} could not be read or written ({error.strerror or error}). Check it and run the same command again."
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

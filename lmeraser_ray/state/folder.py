@@ -43,7 +43,9 @@ class WorkspaceFolder:
             raise ConfigError(f"--workspace {self.root} is a file, expected a folder or a new name.")
         foreign = sorted(p.name for p in self.root.iterdir() if p.name not in (*OWN_FILES, "objects")) if self.root.exists() else []
         if foreign:
-            raise ConfigError(f"--workspace {self.root} holds {foreign[0]!r}, which is no part of a workspace: choose an empty or a new folder.")
+            raise ConfigError(
+                f"--workspace {self.root} holds {foreign[0]!r}, which is no part of a workspace: choose an empty or a new folder."
+            )
         with disk_errors(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store.create()

@@ -85,7 +85,9 @@ class Manifest:
         try:
             read = json.loads(data)
             if read["format"] != FORMAT:
-                raise VerificationError(f"the manifest has format {read['format']}, this version reads {FORMAT}: use the version that wrote it.")
+                raise VerificationError(
+                    f"the manifest has format {read['format']}, this version reads {FORMAT}: use the version that wrote it."
+                )
             card = read["backbone"]
             return cls(
                 read["identity"],

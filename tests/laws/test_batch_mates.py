@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import BackboneConfig, ReadoutConfig
+from lmeraser_ray.quickstart import quickstart
 
 CPU = torch.device("cpu")
 
@@ -16,8 +17,10 @@ CPU = torch.device("cpu")
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     """The tests' convnet, and the quickstart's real one."""
     if request.param == "embedded":
-        return load_backbone(BackboneConfig(batch=8), CPU)
-    return load_backbone(BackboneConfig(name="tiny", weights="random", input_size=16, batch=8, readout=ReadoutConfig(layer=None, pool="mean")), CPU)
+        return load_backbone(quickstart().backbone.model_copy(update={"batch": 8}), CPU)
+    return load_backbone(
+        BackboneConfig(name="tiny", weights="random", input_size=16, batch=8, readout=ReadoutConfig(layer=None, pool="mean")), CPU
+    )
 
 
 def pictures(n: int, size: int, seed: int) -> np.ndarray:

@@ -177,7 +177,7 @@ def test_readmitting_equals_never_having_erased(world: World) -> None:
 class GlobalGenerator(PromptHead):
     """Leaks: draws from the process's generator, which every other training moves on."""
 
-    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:  # noqa: ANN001
+    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:
         found = super().train(shard, backbone, progress)
         noise = torch.randn(found.tensors["prompt"].shape).numpy()
         return Constituent(found.classes, {**found.tensors, "prompt": found.tensors["prompt"] + noise}, found.about)
@@ -190,14 +190,14 @@ class SharedSchedule(PromptHead):
         super().__init__(config.learner)
         self.seen = 0
 
-    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:  # noqa: ANN001
+    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:
         self.seen += len(shard.labels)
         self.config = self.config.model_copy(update={"prompt_lr": 1.0 / self.seen})
         return super().train(shard, backbone, progress)
 
 
 @pytest.mark.parametrize("learner", [lambda config: GlobalGenerator(config.learner), SharedSchedule], ids=["global RNG", "shared schedule"])
-def test_a_learner_that_leaks_is_caught(world: World, learner) -> None:  # noqa: ANN001
+def test_a_learner_that_leaks_is_caught(world: World, learner) -> None:
     """Law 5, control: with such a learner the law breaks for one deletion or another, and this suite sees it."""
     torch.manual_seed(0)
     broken = []

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmeraser_ray.config import DataConfig
-from lmeraser_ray.data.pictures import check_picture
 from lmeraser_ray.data.names import clean_name
+from lmeraser_ray.data.pictures import check_picture
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources.digits import digit_entries
 from lmeraser_ray.data.sources.entry import Entry, place

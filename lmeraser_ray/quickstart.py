@@ -1,0 +1,27 @@
+"""The quickstart: handwritten digits, an ImageNet backbone read at its fourth stage, 40 shards. `configs/quickstart.yaml` says the same."""
+
+from typing import Any
+
+from lmeraser_ray.config import Config
+
+QUICKSTART: dict[str, Any] = {
+    "data": {"source": "digits"},
+    "backbone": {"name": "tf_efficientnet_lite0", "weights": "embedded", "input_size": 64, "readout": {"layer": 3, "pool": "flatten"}},
+    "partition": {"kind": "adaptive", "linkage": "ward", "shards": 40, "sample_size": 300},
+    "learner": {
+        "kind": "prompt_head",
+        "prompt_width": 4,
+        "optimizer": "adamw",
+        "prompt_lr": 0.05,
+        "head_lr": 0.001,
+        "epochs": 10,
+        "batch": 16,
+    },
+    "aggregation": {"kind": "nearest", "shards": 3, "temperature": 0.15},
+}
+"""What differs from the defaults, and what a reader wants to see."""
+
+
+def quickstart() -> Config:
+    """The quickstart as a configuration."""
+    return Config.model_validate(QUICKSTART)

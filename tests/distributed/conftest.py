@@ -1,0 +1,19 @@
+"""One local Ray for all tests of this folder: two CPUs, one logical GPU, no dashboard."""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """Started once. The driver's own `connect` finds it and leaves it running."""
+    import ray
+
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    yield
+    ray.shutdown()

@@ -1,0 +1,187 @@
+"""Law 3: workers, GPU fractions, block sizes, threads, retries, a crash and a resume change no byte."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from lmeraser_ray.backbone import Backbone
+from lmeraser_ray.config import EXECUTION, Config, Section
+from lmeraser_ray.distributed.engine import RayEngine
+from lmeraser_ray.engine import Engine
+from lmeraser_ray.errors import ExecutionError, VerificationError
+from lmeraser_ray.evaluate import evaluate
+from lmeraser_ray.learners.constituent import Constituent
+from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.train import train
+from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.verify import verify
+from lmeraser_ray.work import Job
+from tests.conftest import World
+from tests.laws.test_law import held
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+WAYS = {
+    "default": {},
+    "one actor, one batch a block": {"feature_actors": 1, "feature_block": 1},
+    "two actors, many batches a block": {"feature_actors": 2, "feature_block": 64},
+    "quarter of a GPU": {"task_gpus": 0.25, "feature_gpus": 0.25},
+    "a new process each": {"task_gpus": 0.5, "reuse_workers": False},
+}
+
+
+@pytest.fixture
+def truth(world: World) -> dict[str, bytes]:
+    """What training in one process, without Ray, leaves behind."""
+    root = world.space()
+    train(Session(root), world.config())
+    return held(root)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ray_gives_the_bytes_of_one_process(world: World, truth: dict[str, bytes], way: str) -> None:
+    """Train on the cluster in several ways; the workspace is the same to the byte."""
+    root = world.space()
+    done = train(Session(root), world.config(execution={"engine": "ray", **WAYS[way]}))
+    assert len(done.evaluated.trained) == len(done.manifest.shards)
+    assert done.evaluated.features_computed == len(world.ids)
+    assert held(root) == truth
+
+
+def test_forgetting_on_ray_is_forgetting_in_one_process(world: World) -> None:
+    """Erase, rebuild and score on the cluster: the bytes and the numbers of one process."""
+    here, there = world.space(), world.space()
+    for root, engine in ((here, "inline"), (there, "ray")):
+        train(Session(root), world.config(execution={"engine": engine}))
+        unlearn(Session(root), Request((world.ids[5],)))
+    assert held(here) == held(there)
+    assert verify(Session(there), rebuild=True).ok
+    assert evaluate(Session(there)) == evaluate(Session(here))
+
+
+def test_threads_of_the_process_change_nothing(world: World, truth: dict[str, bytes]) -> None:
+    """Whoever calls us may have set any number of torch threads, and finds it unchanged."""
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            root = world.space()
+            train(Session(root), world.config())
+            assert held(root) == truth
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+class Dies(PromptHead):
+    """Kills its own process in the middle of a training, as often as there are files to take away."""
+
+    def __init__(self, config: Config, fuses: Path) -> None:
+        super().__init__(config.learner)
+        self.fuses = fuses
+
+    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:
+        for fuse in sorted(self.fuses.iterdir()):
+            fuse.unlink(missing_ok=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().train(shard, backbone, progress)
+
+
+def dying(root: Path, fuses: Path) -> Session:
+    """A session whose workers die."""
+
+    def make(store: Store, config: Config, card: BackboneCard) -> Engine:
+        return RayEngine(store, config, card, learner=Dies(config, fuses))
+
+    return Session(root, make_engine=make)
+
+
+def test_a_killed_worker_is_tried_again(world: World, truth: dict[str, bytes], tmp_path: Path) -> None:
+    """kill -9 in a training: Ray runs the task again, and the bytes are the same."""
+    root, fuses = world.space(), tmp_path / "fuses"
+    fuses.mkdir()
+    (fuses / "one").touch()
+    train(dying(root, fuses), world.config(execution={"engine": "ray"}))
+    assert list(fuses.iterdir()) == []
+    assert held(root) == truth
+
+
+def test_retries_are_bounded_and_nothing_is_lost(world: World, truth: dict[str, bytes], tmp_path: Path) -> None:
+    """A worker that dies each time ends in one clear error; the next run goes on with what is there."""
+    root, fuses = world.space(), tmp_path / "fuses"
+    fuses.mkdir()
+    for n in range(100):
+        (fuses / str(n)).touch()
+    with pytest.raises(ExecutionError, match=r"worker died more often than execution\.retries"):
+        train(dying(root, fuses), world.config(execution={"engine": "ray", "retries": 1}))
+    assert WorkspaceFolder(root).published() is None
+    done = train(Session(root), world.config(execution={"engine": "ray"}))
+    assert done.evaluated.features_computed == 0
+    assert held(root) == truth
+
+
+class Interrupted(RayEngine):
+    """Ctrl-C in the driver after the first finished shard."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
+        for done, found in enumerate(super().run(jobs)):
+            if done == 1:
+                raise KeyboardInterrupt
+            yield found
+
+
+def test_an_interrupted_run_resumes(world: World, truth: dict[str, bytes]) -> None:
+    """What was finished before the interruption is not trained again."""
+    root = world.space()
+    with pytest.raises(KeyboardInterrupt):
+        train(Session(root, make_engine=Interrupted), world.config(execution={"engine": "ray"}))
+    finished = sum(kind == "constituents" for kind, _ in WorkspaceFolder(root).store.listing())
+    assert finished >= 2
+    done = train(Session(root), world.config(execution={"engine": "ray"}))
+    assert done.evaluated.reused >= finished
+    assert done.evaluated.reused + len(done.evaluated.trained) == len(done.manifest.shards)
+    assert held(root) == truth
+
+
+def test_an_error_in_a_worker_arrives_as_ours(world: World) -> None:
+    """A damaged picture that a task finds is a `VerificationError` with its sentence, not a stack of Ray's."""
+    root = world.space()
+    train(Session(root), world.config())
+    folder = WorkspaceFolder(root)
+    for state in folder.require_published().buckets:
+        path = folder.store.path(state.bucket.pictures)
+        path.write_bytes(bytes(len(path.read_bytes())))
+    session = Session(root, overrides=(("execution.engine", "ray"),))
+    with pytest.raises(VerificationError, match="a picture does not have its record's digest"):
+        evaluate(session)
+
+
+EXECUTION_FIELDS = {
+    *("data." + name for name in ("source", "path", "test_path", "flatten", "id_column", "label_column", "image_column", "subject_column")),
+    *("data." + name for name in ("subjects_file", "subject_pattern", "exclude", "readmit", "allow_missing", "max_pixels")),
+    *("backbone." + name for name in ("name", "weights", "seed")),
+    "execution",
+}
+"""Fields that are not identity. What they change is held by something else (the records' and the weights' digests) or is nothing."""
+
+
+def execution_fields(model: type[Section], prefix: str = "") -> Iterator[str]:
+    """The dotted names of the fields that are marked `EXECUTION`."""
+    for name, field in model.model_fields.items():
+        if EXECUTION in field.metadata:
+            yield prefix + name
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from execution_fields(field.annotation, f"{prefix}{name}.")
+
+
+def test_which_fields_are_execution() -> None:
+    """A field that moves between identity and execution is a decision, made here too."""
+    assert set(execution_fields(Config)) == EXECUTION_FIELDS

@@ -1,0 +1,128 @@
+"""Aggregation: who answers, with what weight, and that what comes out is a probability."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmeraser_ray.aggregation.nearest import Routes, combine, route
+from lmeraser_ray.config import NearestConfig
+from lmeraser_ray.work import Answers
+
+PROTOTYPES = np.array([[0.0], [4.0], [10.0]])
+
+
+def queries(*values: float) -> np.ndarray:
+    return np.array([[v] for v in values], np.float32)
+
+
+def answers(classes: str, *rows: list[float]) -> Answers:
+    return Answers(tuple(classes), np.array(rows, np.float32))
+
+
+def test_the_papers_rule_one_shard_answers() -> None:
+    routes = route(queries(1, 9, 3), PROTOTYPES, NearestConfig(shards=1))
+    assert routes.shards.tolist() == [[0], [2], [1]]
+    assert routes.weights.tolist() == [[1], [1], [1]]
+    assert {k: v.tolist() for k, v in routes.queries().items()} == {0: [0], 1: [2], 2: [1]}
+
+
+def test_ties_between_prototypes_go_to_the_first() -> None:
+    assert route(queries(2), PROTOTYPES, NearestConfig(shards=1)).shards.tolist() == [[0]]
+    same = np.array([[1.0], [1.0], [1.0]])
+    assert route(queries(5), same, NearestConfig(shards=3)).shards.tolist() == [[0, 1, 2]]
+
+
+def test_plain_mean() -> None:
+    routes = route(queries(1), PROTOTYPES, NearestConfig(shards=2, temperature=None))
+    assert routes.shards.tolist() == [[0, 1]]
+    assert routes.weights.tolist() == [[0.5, 0.5]]
+
+
+def test_weights_fall_with_the_distance_as_documented() -> None:
+    routes = route(queries(1), PROTOTYPES, NearestConfig(shards=3, temperature=2.0))
+    raw = [1, np.exp(-(9 / 1 - 1) / 2), np.exp(-(81 / 1 - 1) / 2)]
+    assert routes.weights[0] == pytest.approx(np.array(raw) / sum(raw))
+
+
+@pytest.mark.parametrize("far", [4.0, 1e3, 1e18])
+def test_a_query_that_is_a_prototype(far: float) -> None:
+    """Singletons are prototypes of themselves: the distance is 0, the answer is that shard's alone, and no warning reaches the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        routes = route(queries(0), np.array([[0.0], [far]]), NearestConfig(shards=2))
+    assert routes.weights.tolist() == [[1, 0]]
+
+
+def test_two_prototypes_at_distance_zero_share() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert route(queries(3), np.array([[3.0], [3.0]]), NearestConfig(shards=2)).weights.tolist() == [[0.5, 0.5]]
+
+
+def test_more_shards_asked_for_than_there_are() -> None:
+    assert route(queries(1), PROTOTYPES, NearestConfig(shards=99)).shards.shape == (1, 3)
+
+
+def test_no_queries() -> None:
+    routes = route(np.empty((0, 1), np.float32), PROTOTYPES, NearestConfig())
+    assert routes.shards.shape == (0, 3)
+    predictions = combine(routes, routes.queries(), {})
+    assert predictions.labels == []
+
+
+def test_a_query_is_routed_alone_as_among_many() -> None:
+    """More than one block of distances, and every row is what it would be by itself."""
+    many = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
+    prototypes = np.random.default_rng(1).normal(size=(7, 3))
+    whole = route(many, prototypes, NearestConfig())
+    for at in (0, 4095, 4096, 4999):
+        alone = route(many[at : at + 1], prototypes, NearestConfig())
+        assert alone.shards[0].tolist() == whole.shards[at].tolist()
+        assert alone.weights[0].tolist() == whole.weights[at].tolist()
+
+
+def test_classes_that_a_shard_has_never_seen_have_probability_zero() -> None:
+    routes = Routes(np.array([[0, 1], [1, 0]]), np.array([[0.5, 0.5], [0.75, 0.25]]))
+    found = combine(routes, routes.queries(), {0: answers("ac", [0.6, 0.4], [1, 0]), 1: answers("b", [1.0], [1.0])})
+    assert found.classes == ("a", "b", "c")
+    assert found.probabilities == pytest.approx(np.array([[0.3, 0.5, 0.2], [0.25, 0.75, 0]]))
+    assert found.labels == ["b", "b"]
+
+
+def test_ties_between_classes_go_to_the_first() -> None:
+    routes = Routes(np.array([[0, 1]]), np.array([[0.5, 0.5]]))
+    assert combine(routes, routes.queries(), {0: answers("z", [1.0]), 1: answers("a", [1.0])}).labels == ["a"]
+
+
+def test_each_shard_is_asked_only_its_queries() -> None:
+    routes = route(queries(0, 10, 5), PROTOTYPES, NearestConfig(shards=2, temperature=None))
+    asked = routes.queries()
+    assert {k: v.tolist() for k, v in asked.items()} == {0: [0, 2], 1: [0, 1, 2], 2: [1]}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 5), st.integers(1, 8), st.sampled_from([None, 0.01, 0.15, 100.0]))
+def test_what_comes_out_is_a_probability(seed: int, k: int, m: int, q: int, temperature: float | None) -> None:
+    """Rows sum to 1, and equal the weighted sum written out."""
+    rng = np.random.default_rng(seed)
+    routes = route(rng.normal(size=(q, 2)).astype(np.float32), rng.normal(size=(k, 2)), NearestConfig(shards=m, temperature=temperature))
+    assert routes.weights.sum(1) == pytest.approx(np.ones(q))
+    assert (np.diff(routes.weights, axis=1) <= 1e-12).all(), "the nearest weighs most"
+    asked, told = routes.queries(), {}
+    for shard, rows in asked.items():
+        names = sorted(rng.choice(list("abcd"), rng.integers(1, 5), replace=False))
+        raw = rng.random((len(rows), len(names))) + 0.01
+        told[shard] = Answers(tuple(names), (raw / raw.sum(1, keepdims=True)).astype(np.float32))
+    found = combine(routes, asked, told)
+    assert found.probabilities.sum(1) == pytest.approx(np.ones(q), abs=1e-5)
+    for i in range(q):
+        for c, name in enumerate(found.classes):
+            expected = sum(
+                weight * told[shard].probabilities[asked[shard].tolist().index(i), told[shard].classes.index(name)]
+                for shard, weight in zip(routes.shards[i].tolist(), routes.weights[i].tolist(), strict=True)
+                if name in told[shard].classes
+            )
+            assert found.probabilities[i, c] == pytest.approx(expected, abs=1e-6)

@@ -1,0 +1,137 @@
+"""The manifest: canonical, complete, and read back as it was written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.keys import key_of
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.manifest import BackboneCard, BucketState, Manifest, ShardState
+from lmeraser_ray.state.store import KINDS, StoredObject
+from lmeraser_ray.train import train
+from tests.conftest import World
+
+
+def item(kind: str, n: int) -> StoredObject:
+    return StoredObject(kind, f"{n:064x}", f"{n + 500:064x}")  # type: ignore[arg-type]
+
+
+def bucket(n: int) -> Bucket:
+    """Both objects of a bucket share their key."""
+    return Bucket(n, n + 1, item("records", n), StoredObject("pictures", item("records", n).key, f"{n + 900:064x}"))
+
+
+def manifest(**changes: object) -> Manifest:
+    fields = {
+        "identity": {"seed": 3, "learner": {"ridge": 4.0, "name": "é"}, "a": None},
+        "backbone": BackboneCard("ab" * 32, 16, 4, PictureSpec(16, 20, "bilinear", (0.1, 0.2, 1 / 3), (1.0, 1.0, 1.0))),
+        "buckets": (
+            BucketState(bucket(1), item("features", 11), item("assignments", 21)),
+            BucketState(bucket(7), item("features", 17), None),
+        ),
+        "partition": item("partitions", 30),
+        "shards": (ShardState(2, item("constituents", 41)), ShardState(5, item("constituents", 42))),
+    }
+    return Manifest(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("made", [manifest(), manifest(partition=None, shards=()), manifest(buckets=(), partition=None, shards=())])
+def test_round_trip(made: Manifest) -> None:
+    back = Manifest.from_bytes(made.to_bytes())
+    assert back == made
+    assert back.to_bytes() == made.to_bytes()
+    assert back.fingerprint == made.fingerprint == key_of("manifest", made.to_bytes())
+
+
+def test_the_bytes_are_canonical() -> None:
+    """The order in which a dictionary was filled, and 4 or 4.0, are not in them."""
+    made = manifest()
+    turned = manifest(identity=dict(reversed({**made.identity, "learner": {"name": "é", "ridge": 4}}.items())))
+    assert turned.to_bytes() == made.to_bytes()
+    assert b" " not in made.to_bytes()
+    assert json.loads(made.to_bytes())["format"] == 1
+
+
+def test_every_part_is_in_the_fingerprint() -> None:
+    made = manifest()
+    first, second = made.buckets
+    others = [
+        manifest(identity={**made.identity, "seed": 4}),
+        manifest(backbone=BackboneCard("cd" * 32, 16, 4, made.backbone.spec)),
+        manifest(buckets=(first,)),
+        manifest(buckets=(BucketState(first.bucket, item("features", 99), first.assignments), second)),
+        manifest(buckets=(BucketState(first.bucket, first.features, item("assignments", 99)), second)),
+        manifest(buckets=(BucketState(bucket(2), first.features, first.assignments), second)),
+        manifest(partition=item("partitions", 31)),
+        manifest(shards=made.shards[::-1]),
+        manifest(shards=made.shards[:1]),
+        manifest(shards=(ShardState(3, made.shards[0].constituent), made.shards[1])),
+    ]
+    assert len({made.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
+
+
+def test_counts() -> None:
+    assert (manifest().records, manifest().training_records) == (10, 7)
+
+
+def test_objects_are_all_that_the_bytes_name() -> None:
+    """Every digest that occurs in the JSON belongs to an object; what is left out here would be purged."""
+    made = manifest()
+    objects = list(made.objects())
+    assert len(objects) == len(set(objects)) == 2 * 3 + 1 + 1 + 2
+    text = made.to_bytes().decode()
+    named = {word for word in text.replace('"', " ").split() if len(word) == 64} - {made.backbone.identity}
+    assert named == {part for thing in objects for part in (thing.key, thing.sha256)}
+
+
+def test_objects_of_a_real_workspace_are_its_files(world: World) -> None:
+    root = world.space()
+    train(Session(root), world.config())
+    folder = WorkspaceFolder(root)
+    current = folder.current()
+    assert current
+    reached = {folder.store.path(thing) for thing in (*folder.require_published().objects(), current)}
+    assert reached == set(folder.store.files())
+    assert {path.parent.name for path in reached} == set(KINDS)
+    assert Path(root / "CURRENT").read_text().split("-")[0] == folder.require_published().fingerprint
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_an_unknown_format_is_refused(version: object) -> None:
+    tree = json.loads(manifest().to_bytes())
+    tree["format"] = version
+    with pytest.raises(VerificationError, match="format .*this version reads 1"):
+        Manifest.from_bytes(json.dumps(tree).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"{}", b"null", b'"x"', b"\xff\xfe", b'{"format":1}', manifest().to_bytes()[:-20]],
+)
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
+    with pytest.raises(VerificationError, match="cannot be read"):
+        Manifest.from_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["identity", "backbone", "buckets", "partition", "shards"])
+def test_a_missing_part_is_refused(name: str) -> None:
+    tree = json.loads(manifest().to_bytes())
+    del tree[name]
+    with pytest.raises(VerificationError, match=name):
+        Manifest.from_bytes(json.dumps(tree).encode())
+
+
+def test_a_manifest_under_another_fingerprint_is_refused(world: World) -> None:
+    """Its bytes are sound, but it is not what CURRENT's key says."""
+    root = world.space()
+    train(Session(root), world.config())
+    folder = WorkspaceFolder(root)
+    forged = folder.store.put("manifests", "f" * 64, [manifest().to_bytes()])
+    (root / "CURRENT").write_text(f"{forged.key}-{forged.sha256}\n")
+    with pytest.raises(VerificationError, match="fingerprint in its name"):
+        folder.published()

@@ -1,0 +1,215 @@
+"""Options: YAML below, options above, every mistake named with its exit code, and what is printed can be read again."""
+
+import types
+import typing
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.options import FIELDS, help_text, load_config, nearest, override, read_yaml, split_overrides, to_yaml
+
+VALUES = {
+    "data.source": ("folder", "data.path=/tmp/x"),
+    "data.path": ("/tmp/x", "data.source=folder"),
+    "data.test_path": ("/tmp/y", "data.source=folder", "data.path=/tmp/x"),
+    "backbone.mean": ("[0.1, 0.2, 0.3]",),
+    "backbone.std": ("[0.1, 0.2, 0.3]",),
+    "partition.threshold": ("2.5", "partition.shards=null"),
+    "partition.shards": ("7",),
+    "aggregation.temperature": ("null",),
+    "learner.ridge": ("0.5",),
+}
+"""A value for each field for which `other` finds none, and what must be set beside it."""
+
+
+def field_of(name: str) -> object:
+    model: type[BaseModel] = Config
+    *sections, last = name.split(".")
+    for section in sections:
+        model = typing.cast("type[BaseModel]", model.model_fields[section].annotation)
+    return model.model_fields[last].annotation
+
+
+def other(name: str) -> str | None:
+    """A text that sets the field to something else than its default; None where there is nothing else."""
+    kind, default = field_of(name), FIELDS[name][0]
+    kinds = [k for k in (typing.get_args(kind) if isinstance(kind, types.UnionType) else [kind]) if k is not type(None)]
+    kind = kinds[0]
+    while typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) is typing.Literal:
+        return next((str(v) for v in typing.get_args(kind) if v != default), None)
+    if kind is bool:
+        return str(not default).lower()
+    if kind is int:
+        return str((default or 0) + 100)
+    if kind is float:
+        return "0.75"
+    return "/some/where" if kind is Path else "something"
+
+
+def value_at(config: Config, name: str) -> object:
+    found: object = config
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_can_be_set_by_option_and_by_yaml(name: str, tmp_path: Path) -> None:
+    text, *beside = VALUES.get(name) or (other(name),)
+    if text is None:
+        pytest.skip("a field of one value")
+    pairs = [*(tuple(b.split("=")) for b in beside), (name, text)]
+    config = load_config(None, pairs)  # type: ignore[arg-type]
+    assert value_at(config, name) != FIELDS[name][0], text
+    written = tmp_path / "config.yaml"
+    written.write_text(to_yaml(config))
+    assert load_config(written, []) == config
+    assert override(Config(), pairs) == config  # type: ignore[arg-type]
+
+
+def test_every_field_is_explained() -> None:
+    text = help_text()
+    for name, (_, about) in FIELDS.items():
+        assert f"--{name} (" in text
+        assert about or name.rpartition(".")[2] in ("kind", "linkage", "prototype", "optimizer", "prompt_lr", "head_lr", "weight_decay", "epochs", "batch")
+    assert len(FIELDS) > 50
+
+
+def test_options_are_above_yaml_which_is_above_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("learner: {epochs: 3, batch: 8}\nseed: 5\n")
+    config = load_config(path, [("learner.epochs", "4"), ("learner.epochs", "6")])
+    assert (config.learner.epochs, config.learner.batch, config.seed, config.learner.prompt_width) == (6, 8, 5, 4)
+
+
+def test_an_empty_file_is_the_quickstart(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    for text in ("", "# only a comment\n", "---\n"):
+        path.write_text(text)
+        assert load_config(path, []) == Config() == load_config(None, [])
+
+
+def test_an_empty_section_is_its_defaults_or_is_explained(tmp_path: Path) -> None:
+    """`learner:` with all its fields commented out: fields may still be set over it."""
+    path = tmp_path / "c.yaml"
+    path.write_text("learner:\n")
+    for pairs in ([], [("learner.epochs", "4")]):
+        try:
+            assert load_config(path, pairs).learner.batch == Config().learner.batch
+        except ConfigError as error:
+            assert "learner" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("text", ["null", "none", "None"])
+def test_null(text: str) -> None:
+    assert load_config(None, [("backbone.input_size", text)]).backbone.input_size is None
+
+
+def test_lists() -> None:
+    assert load_config(None, [("backbone.mean", "[0.1, 0.2, 0.3]")]).backbone.mean == (0.1, 0.2, 0.3)
+
+
+MISTAKES = {
+    "no such field": ([("learner.epoch", "3")], "learner.epochs"),
+    "no such section": ([("lerner.epochs", "3")], "did you mean learner.epochs"),
+    "the last part alone": ([("epochs", "3")], "did you mean learner.epochs"),
+    "a section": ([("learner", "3")], "--learner is no field"),
+    "not a number": ([("learner.epochs", "three")], "learner.epochs is 'three'"),
+    "out of range": ([("learner.epochs", "0")], "learner.epochs is '0'"),
+    "not a choice": ([("learner.optimizer", "adam")], "'sgd' or 'adamw'"),
+    "null where it cannot be": ([("learner.epochs", "null")], "learner.epochs is None"),
+    "a broken list": ([("backbone.mean", "[0.1")], "backbone.mean"),
+    "a broken mapping": ([("seed", "{")], "seed"),
+    "a short list": ([("backbone.mean", "[0.1, 0.2]")], "backbone.mean"),
+    "infinite": ([("learner.prompt_lr", "inf")], "learner.prompt_lr"),
+    "an infinite threshold": ([("partition.threshold", "inf"), ("partition.shards", "null")], "partition.threshold"),
+    "not a number at all": ([("learner.head_lr", "nan")], "learner.head_lr"),
+    "a seed that JSON cannot hold": ([("seed", str(2**53))], "seed"),
+    "a backbone seed that torch cannot take": ([("backbone.seed", str(2**70))], "backbone.seed"),
+    "two cuts": ([("partition.threshold", "1")], "one of partition.threshold and partition.shards"),
+    "a path without its source": ([("data.path", "/x")], "data.source"),
+    "two kinds of subjects": ([("data.subjects_file", "/x"), ("data.subject_pattern", ".")], "keep one"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_are_explained(case: str) -> None:
+    pairs, words = MISTAKES[case]
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, pairs)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("learner: [1", "not valid YAML"),
+        ("- 1\n", "holds a list"),
+        ("just words", "holds a str"),
+        ("learner: {epoch: 3}", "did you mean learner.epochs?"),
+        ("learner: 3", "learner is 3"),
+        ("lerner: {epochs: 3}", "lerner"),
+        ("seed: 2001-99-99", "not valid YAML"),
+        ("seed: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("1: 2", "1"),
+    ],
+)
+def test_mistakes_in_yaml_are_explained(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [])
+    assert words in str(caught.value)
+    assert "c.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_setting_a_field_of_a_section_that_is_no_section(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("learner: 3")
+    with pytest.raises(ConfigError, match="learner"):
+        load_config(path, [("learner.epochs", "4")])
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "nowhere", tmp_path, tmp_path / "bytes"):
+        with pytest.raises(ConfigError, match=str(path)):
+            read_yaml(path)
+
+
+def test_nearest_names() -> None:
+    assert nearest("learner.prompt_witdh") == ": did you mean learner.prompt_width?"
+    assert nearest("sample_size") == ": did you mean partition.sample_size?"
+    assert nearest("qqqqqqqq") == ""
+
+
+def test_splitting() -> None:
+    assert split_overrides([]) == []
+    assert split_overrides(["--a.b", "1", "--c=2", "--d", "-3", "--e="]) == [("a.b", "1"), ("c", "2"), ("d", "-3"), ("e", "")]
+    assert split_overrides(["--a", "x=y"]) == [("a", "x=y")]
+    for words in (["a"], ["--a"], ["--a", "--b", "1"], ["--"], ["--", "1"], ["-a", "1"], ["--=1"]):
+        with pytest.raises(ConfigError):
+            split_overrides(words)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_that_is_shipped(path: Path) -> None:
+    """It loads, and opens with the command that runs it."""
+    load_config(path, [])
+    assert path.read_text().startswith("#")
+    assert "lmeraser" in path.read_text().splitlines()[0] + path.read_text().splitlines()[1]
+
+
+def test_the_quickstart_file_is_the_default() -> None:
+    path = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+    if not path.exists():
+        pytest.skip("not written yet")
+    assert load_config(path, []).identity() == Config().identity()
