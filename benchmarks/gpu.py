@@ -142,7 +142,7 @@ def speeds(case: Case, backbone: Backbone, rounds: int) -> Iterator[tuple[str, C
                     torch.cuda.reset_peak_memory_stats(backbone.device)
                 PromptHead(recipe(dtype, batch=batch, epochs=1)).train(shard, backbone)
                 peak = torch.cuda.max_memory_allocated(backbone.device) // 2**20 if on_gpu else None
-                config = PromptHeadConfig(dtype=dtype, batch=batch, epochs=1)
+                config = PromptHeadConfig(dtype=dtype, batch=batch, epochs=1, prompt_width=4)
                 found = compare(config, backbone, shard, rounds=rounds)
                 return {"case": case.name, "dtype": dtype, "batch": batch, "peak_training_mb": peak, **found}
 

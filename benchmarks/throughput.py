@@ -14,7 +14,8 @@ from benchmarks import machine
 from benchmarks.sides import compare, learner_side, random_shard
 from lmeraser_ray import numerics
 from lmeraser_ray.backbone import Backbone, load_backbone
-from lmeraser_ray.config import BackboneConfig, Config, PromptHeadConfig, ReadoutConfig
+from lmeraser_ray.config import BackboneConfig, PromptHeadConfig, ReadoutConfig
+from lmeraser_ray.quickstart import quickstart
 
 REQUIRED = 0.85
 """The least share of the bare loop's speed that a training may have."""
@@ -22,12 +23,12 @@ REQUIRED = 0.85
 
 def arguments() -> argparse.Namespace:
     """The options."""
-    quick = Config()
+    quick = quickstart()
     parser = argparse.ArgumentParser("python -m benchmarks.throughput", description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default=quick.backbone.name, help="a timm model, or tiny")
     parser.add_argument("--weights", default="random", help="random, embedded, pretrained or a file")
     parser.add_argument("--size", type=int, default=quick.backbone.input_size, help="side of the input in pixels")
-    parser.add_argument("--layer", default=str(quick.backbone.readout.layer), help="readout layer, or null")
+    parser.add_argument("--layer", type=layer, default=quick.backbone.readout.layer, help="readout layer, or null")
     parser.add_argument("--pool", default=quick.backbone.readout.pool, choices=["mean", "mean2x2", "flatten", "token"])
     parser.add_argument("--prompt-width", type=int, default=quick.learner.prompt_width)
     parser.add_argument("--batch", type=int, default=quick.learner.batch)
@@ -40,9 +41,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def layer(text: str) -> int | None:
+    """A readout layer as it is typed."""
+    return None if text == "null" else int(text)
+
+
 def load(options: argparse.Namespace) -> Backbone:
     """The frozen backbone that the options name."""
-    readout = ReadoutConfig(layer=None if options.layer == "null" else int(options.layer), pool=options.pool)
+    readout = ReadoutConfig(layer=options.layer, pool=options.pool)
     config = BackboneConfig(name=options.backbone, weights=options.weights, input_size=options.size, readout=readout)
     return load_backbone(config, numerics.choose_device(options.device))
 
@@ -64,7 +70,8 @@ def main() -> None:
     torch.set_num_threads(1)
     on = machine.describe()
     backbone = load(options)
-    config = PromptHeadConfig(batch=options.batch, epochs=options.epochs, dtype=options.dtype, prompt_width=options.prompt_width)
+    chosen = {"batch": options.batch, "epochs": options.epochs, "dtype": options.dtype, "prompt_width": options.prompt_width}
+    config = quickstart().learner.model_copy(update=chosen)
     machine.say(f"{options.backbone} at {options.size} px, batch {options.batch}, {options.records} records x {options.epochs} epochs")
     found = compare(config, backbone, random_shard(options.records, options.size), rounds=options.rounds)
     if options.profile:

@@ -25,6 +25,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.sources.digits import stored_png
 from lmeraser_ray.engine import Engine, open_engine
 from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.options import load_config
 from lmeraser_ray.partition.stage import sample_positions
 from lmeraser_ray.plan import shard_specs
 from lmeraser_ray.progress import Progress
@@ -74,9 +75,9 @@ def synthetic(options: argparse.Namespace, folder: Path) -> Config:
     return Config.model_validate(tree)
 
 
-def quickstart(options: argparse.Namespace) -> Config:
-    """The configuration without a file."""
-    return Config.model_validate({"seed": options.seed, "execution": {"engine": options.engine or "ray"}})
+def digits(options: argparse.Namespace) -> Config:
+    """The quickstart's configuration."""
+    return load_config(None, [("seed", str(options.seed)), ("execution.engine", options.engine or "ray")])
 
 
 def timed_session(root: Path) -> Session:
@@ -162,7 +163,7 @@ def main() -> None:
     required = 10.0 if options.records else 2.0
     with tempfile.TemporaryDirectory(prefix="lmeraser-benchmark-") as name:
         folder = Path(name)
-        config = synthetic(options, folder) if options.records else quickstart(options)
+        config = synthetic(options, folder) if options.records else digits(options)
         machine.say(f"the records are there; peak memory {machine.peak_memory_mb()} MiB")
         session = timed_session(folder / "workspace")
         training, found = clocked("train", session, lambda: train(session, config))

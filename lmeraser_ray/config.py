@@ -179,7 +179,7 @@ class NearestConfig(Section):
 
 
 class ExecutionConfig(Section):
-    """How the work is carried out. No field changes a byte of the result."""
+    """How the work is carried out. No field changes a byte of the result, where the numerics agree (`device`)."""
 
     engine: Literal["ray", "inline"] = "ray"
     """ray: tasks and actors on a cluster; inline: everything in this process."""
@@ -189,16 +189,16 @@ class ExecutionConfig(Section):
     """Logical CPUs of a local cluster that is started; None is all."""
     gpus: Annotated[int, Field(ge=0)] | None = None
     """Logical GPUs of a local cluster that is started; None is all."""
-    task_gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs, or the fraction of one, that a shard's training takes."""
-    feature_gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs, or the fraction of one, that each feature actor takes."""
+    task_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs, or the fraction of one, that a shard's training takes; None is a quarter where the cluster has GPUs, else 0 (the CPU)."""
+    feature_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs, or the fraction of one, that each feature actor takes; None is a half where the cluster has GPUs, else 0 (the CPU)."""
     feature_actors: Positive | None = None
     """Actors at most that hold a backbone and compute features; None is all GPUs' worth, or half of the CPUs."""
     feature_block: Positive = 8
     """Feature batches in one Ray Data block."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: CUDA where the worker sees a GPU that it was given."""
+    """auto: CUDA where there is one and, on Ray, the worker was given (a fraction of) it. Another device has other numerics."""
     retries: Annotated[int, Field(ge=0)] = 2
     """How often a shard's training is tried again when its worker dies."""
     reuse_workers: bool = True

@@ -14,6 +14,7 @@ from lmeraser_ray.partition.adaptive import sample_order
 from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs
 from lmeraser_ray.partition.stage import gather
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,12 @@ class Costing:
 
 def cost(session: Session, records: Sequence[str] = ()) -> Costing:
     """The cost of deleting each of the given records, or of every training record. Errors: `DataError` with unknown ids."""
+    return session.consistently(lambda manifest: cost_in(session, manifest, records))
+
+
+def cost_in(session: Session, manifest: Manifest, records: Sequence[str]) -> Costing:
+    """The cost in one published state."""
     folder = session.folder
-    manifest = folder.require_published()
     config = session.config()
     index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
     if len(index.training) == 0:

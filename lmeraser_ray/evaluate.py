@@ -42,8 +42,12 @@ class Evaluation:
 
 def evaluate(session: Session) -> Evaluation:
     """Score the published state. Errors: `DataError` where no training record is left to answer."""
+    return session.consistently(lambda manifest: evaluate_state(session, manifest))
+
+
+def evaluate_state(session: Session, manifest: Manifest) -> Evaluation:
+    """Score one published state."""
     folder = session.folder
-    manifest = folder.require_published()
     if manifest.partition is None:
         raise DataError(f"{folder.root} holds no training records, so there is nothing to evaluate: train it on some first.")
     with session.flow(folder.store, session.config(), manifest.backbone) as flow:

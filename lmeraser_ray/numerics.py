@@ -8,12 +8,23 @@ from typing import Any
 
 import torch
 
+from lmeraser_ray.errors import ConfigError
 
-def choose_device(wanted: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` as a torch device: CUDA where this process sees a GPU."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+
+def choose_device(wanted: str, gpus: float | None = None) -> torch.device:
+    """`auto`, `cpu` or `cuda` as a torch device. `gpus` is the fraction of a GPU that this process may use, None if nobody said.
+
+    auto is CUDA where there is one and the process may use it: Ray shows all GPUs to a task that was given none. A fraction is logical, so
+    it is made to hold for the memory too. Errors: `ConfigError` where cuda is wanted and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ConfigError("execution.device is cuda, but torch sees no CUDA device here: choose auto or cpu.")
+    if wanted == "cpu" or not available or (wanted == "auto" and gpus == 0):
+        return torch.device("cpu")
+    if gpus is not None and 0 < gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(gpus)
+    return torch.device("cuda")
 
 
 def make_deterministic() -> None:

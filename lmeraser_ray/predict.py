@@ -30,8 +30,12 @@ def predict(session: Session, images: Sequence[bytes | Path]) -> Predicting:
 
     Errors: `DataError` that names the file or the position of a picture that cannot be used.
     """
+    return session.consistently(lambda manifest: predict_by(session, manifest, images))
+
+
+def predict_by(session: Session, manifest: Manifest, images: Sequence[bytes | Path]) -> Predicting:
+    """Predict by one published state."""
     folder = session.folder
-    manifest = folder.require_published()
     if manifest.partition is None:
         raise DataError(f"{folder.root} holds no training records, so nothing can answer: train it on some first.")
     config = session.config()

@@ -4,17 +4,19 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.engine import Engine, open_engine
-from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.flow import Flow
 from lmeraser_ray.options import override
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.manifest import BackboneCard, Manifest
 from lmeraser_ray.state.store import Store
 
+T = TypeVar("T")
 EngineMaker = Callable[[Store, Config, BackboneCard], Engine]
 
 
@@ -46,6 +48,16 @@ class Session:
                 f"{names} would change what this workspace is: only execution fields can differ here. Train another workspace."
             )
         return config
+
+    def consistently(self, read: Callable[[Manifest], T]) -> T:
+        """What `read` makes of the published state; of the next one, where that was published and this one purged meanwhile."""
+        while True:
+            current = self.folder.current()
+            try:
+                return read(self.folder.require_published())
+            except VerificationError:
+                if self.folder.current() == current:
+                    raise
 
     @contextmanager
     def flow(self, store: Store, config: Config, card: BackboneCard) -> Iterator[Flow]:

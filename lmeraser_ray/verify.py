@@ -38,8 +38,11 @@ def fingerprint(session: Session) -> str:
 
     Errors: `VerificationError` that names the first damaged object.
     """
-    manifest = session.folder.require_published()
-    store = session.folder.store
+    return session.consistently(lambda manifest: fingerprint_of(session.folder.store, manifest))
+
+
+def fingerprint_of(store: Store, manifest: Manifest) -> str:
+    """The fingerprint of one published state, after reading every object that it names."""
     for item in manifest.objects():
         if not store.sound(item):
             raise VerificationError(f"{item.name} is missing or damaged, so there is no fingerprint: run `lmeraser verify`.")

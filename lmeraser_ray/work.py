@@ -76,19 +76,21 @@ class Worker:
     store: Store
     config: Config
     learner: PromptHead
-    expected: str | None = None
-    """The backbone identity that the plan was made for; None accepts what the configuration says."""
+    expected: str
+    """The backbone identity that the plan was made for."""
+    gpus: float | None = None
+    """GPUs, or the fraction of one, that this process was given; None is whatever it sees."""
 
     @cached_property
     def backbone(self) -> Backbone:
         """The frozen backbone, loaded at first use. Errors: `ConfigError` where its weights are not those that were planned with."""
-        device = numerics.choose_device(self.config.execution.device)
+        device = numerics.choose_device(self.config.execution.device, self.gpus)
         numerics.make_deterministic()
         backbone = load_backbone(self.config.backbone, device)
-        if self.expected not in (None, backbone.identity):
+        if self.expected != backbone.identity:
             raise ConfigError(
                 f"The backbone {self.config.backbone.name} with weights {self.config.backbone.weights} has the identity "
-                f"{backbone.identity[:12]}…, but this workspace was trained with {str(self.expected)[:12]}…: use the same weights, "
+                f"{backbone.identity[:12]}…, but this workspace was trained with {self.expected[:12]}…: use the same weights, "
                 "timm model and preprocessing, or a new workspace."
             )
         return backbone
@@ -135,7 +137,7 @@ class TrainShard:
         """Records in the shard."""
         return sum(len(part.rows) for part in self.members)
 
-    def run(self, worker: Worker, progress: Callable[[int], None] = lambda _: None) -> Trained:
+    def run(self, worker: Worker, progress: Callable[[int], object] = lambda _: None) -> Trained:
         """Train on one thread: on the CPU training bits depend on their number, and shards run side by side."""
         shard = self._shard([worker.read(part) for part in self.members])
         passes: list[int] = []

@@ -5,13 +5,14 @@ finished before an interruption is found by key the next time. The heaviest jobs
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
 import ray.exceptions
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.distributed.cluster import connect
+from lmeraser_ray.distributed.cluster import connect, total
 from lmeraser_ray.distributed.features import stream_features
 from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
 from lmeraser_ray.engine import Features, T
@@ -31,7 +32,7 @@ class RayEngine:
     """Carries work out on Ray. A cluster that it started ends with `close`."""
 
     def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
-        self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, learner)
+        self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, learner=learner)
         self.execution = config.execution
         self._owns = False
         self._task: Any = None
@@ -43,15 +44,16 @@ class RayEngine:
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
         """As the pool delivers them."""
         try:
-            yield from stream_features(self.spec, batches)
+            yield from stream_features(self._spec(self.execution.feature_gpus, 0.5), batches)
         except Exception as error:
             raise translated(error) from error
 
     def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
         """As tasks finish. What is still running when the caller stops listening is cancelled."""
-        spec = ray.put(self.spec)
+        spec = self._spec(self.execution.task_gpus, 0.25)
+        shared = ray.put(spec)
         order = sorted(range(len(jobs)), key=lambda i: -jobs[i].weight)
-        waiting = {self._remote().remote(spec, jobs[i]): i for i in order}
+        waiting = {self._remote(spec.gpus).remote(shared, jobs[i]): i for i in order}
         try:
             while waiting:
                 done, _ = ray.wait(list(waiting), num_returns=1)
@@ -63,13 +65,17 @@ class RayEngine:
             for reference in waiting:
                 ray.cancel(reference, force=True)
 
-    def _remote(self) -> Any:
+    def _spec(self, gpus: float | None, usual: float) -> WorkerSpec:
+        """The workers' description with their fraction of a GPU: as configured, else the usual one where the cluster has any."""
+        return replace(self.spec, gpus=gpus if gpus is not None else (usual if total("GPU") else 0.0))
+
+    def _remote(self, gpus: float) -> Any:
         """The task with its resources. `max_calls` can be set only where the task is made; GPU tasks default to a process each."""
         if self._task is None:
             execution = self.execution
             make = ray.remote(
                 num_cpus=1,
-                num_gpus=execution.task_gpus,
+                num_gpus=gpus,
                 max_retries=execution.retries,
                 max_calls=0 if execution.reuse_workers else 1,
             )

@@ -50,10 +50,10 @@ def stream_features(spec: WorkerSpec, batches: Sequence[Rows]) -> Iterator[tuple
     quiet()
     execution = spec.config.execution
     blocks = -(-len(batches) // execution.feature_block)
-    pool = ActorPoolStrategy(min_size=1, max_size=min(actors(execution), blocks))
+    pool = ActorPoolStrategy(min_size=1, max_size=min(actors(execution, spec.gpus), blocks))
     parts = ray.data.from_items([{"at": at, "part": pickle.dumps(part)} for at, part in enumerate(batches)], override_num_blocks=blocks)
     pixels = parts.map(partial(decode, spec=spec), num_cpus=DECODE_CPUS)
-    rows = pixels.map(FeatureActor, fn_constructor_args=(spec,), compute=pool, num_cpus=1, num_gpus=execution.feature_gpus)
+    rows = pixels.map(FeatureActor, fn_constructor_args=(spec,), compute=pool, num_cpus=1, num_gpus=spec.gpus)
     for row in rows.iter_rows():
         yield int(row["at"]), np.asarray(row["features"])[: int(row["count"])]
 
@@ -66,10 +66,10 @@ def quiet() -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def actors(execution: ExecutionConfig) -> int:
+def actors(execution: ExecutionConfig, gpus: float) -> int:
     """How many feature actors at most: as configured, else all GPUs' worth, else half of the CPUs."""
     if execution.feature_actors is not None:
         return execution.feature_actors
-    if execution.feature_gpus > 0:
-        return max(1, int(total("GPU") / execution.feature_gpus))
+    if gpus > 0:
+        return max(1, int(total("GPU") / gpus))
     return max(1, int(total("CPU")) // 2)

@@ -19,6 +19,7 @@ class WorkerSpec:
     root: Path
     config_json: str
     card: BackboneCard
+    gpus: float = 0.0
     learner: PromptHead | None = None
 
     @property
@@ -49,18 +50,17 @@ def parsed(config_json: str) -> Config:
 
 def build_worker(spec: WorkerSpec) -> Worker:
     """A new worker."""
-    return Worker(spec.store(), spec.config, spec.learner or PromptHead(spec.config.learner), spec.card.identity)
+    return Worker(spec.store(), spec.config, spec.learner or PromptHead(spec.config.learner), spec.card.identity, spec.gpus)
 
 
-_kept: dict[tuple[Path, str, str], Worker] = {}
+_kept: dict[WorkerSpec, Worker] = {}
 
 
 def worker_of(spec: WorkerSpec) -> Worker:
     """This process's worker for a description; the backbone stays loaded from one task to the next."""
-    key = (spec.root, spec.config_json, spec.card.identity)
     if spec.learner is not None:
         return build_worker(spec)
-    if key not in _kept:
+    if spec not in _kept:
         _kept.clear()  # one backbone at a time in memory
-        _kept[key] = build_worker(spec)
-    return _kept[key]
+        _kept[spec] = build_worker(spec)
+    return _kept[spec]

@@ -27,7 +27,7 @@ from lmeraser_ray.learners.prompt import frame_mask, initial_prompt
 RECIPE = 1
 """Raised whenever a change to this file changes the bits of a constituent; part of every shard key."""
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True)

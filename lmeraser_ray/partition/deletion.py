@@ -8,8 +8,8 @@ rows are (checked bit for bit in tests/unit/test_deletion.py).
 
 Why it is fast: most clusters survive a deletion with the same members, so with the same prototype to the bit; only fresh ones need
 distances. A fresh prototype q is the mean of sampled records m, so x·q is the mean of the x·m, which one matrix product gives for all
-deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions take 9 s, 8 of them in scipy's
-`linkage` (one core of an AMD EPYC, 1,000 re-clusterings of 1,000 records; benchmarks/cost.py).
+deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions take 12 to
+25 s of one core, d = 16 to 1280, of which scipy's `linkage` takes 8 (AMD EPYC, 1,000 re-clusterings of 1,000; benchmarks/cost.py).
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def deletion_costs(
     config: AdaptiveConfig,
     positions: Positions,
     *,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> DeletionCosts:
     """The cost of deleting each of `positions` [q] int64 by itself.
 
@@ -298,7 +298,7 @@ class _Block:
 
 
 def _recluster_each(
-    features: NDArray[np.float32], state: _State, leaving: Positions, progress: Callable[[int], None]
+    features: NDArray[np.float32], state: _State, leaving: Positions, progress: Callable[[int], object]
 ) -> list[tuple[int, int]]:
     """(retrained, touched) for each deletion of one of the sampled records, at the places `leaving` [q] of the sample."""
     n, sample = len(features), state.sample

@@ -381,7 +381,7 @@ class TestExitCodes:
         """Also one that has a folder `objects` of its own: what is not reachable in a workspace is purged."""
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("years of work")
-        expect_refused(lm("train", "--config", made.config, "--workspace", tmp_path), 2, name.split("/")[0])
+        expect_refused(lm("train", "--config", made.config, "--workspace", tmp_path), 2, name.split("/", maxsplit=1)[0])
         assert everything(tmp_path) == {str(tmp_path / name): b"years of work"}
 
     def test_a_file_as_workspace(self, lm: Lm, made: Place, tmp_path: Path) -> None:
@@ -394,7 +394,8 @@ class TestExitCodes:
     )
     def test_another_configuration_is_refused(self, lm: Lm, place: Place, field: str, value: str) -> None:
         before = everything(place.root)
-        expect_refused(lm("train", "--config", place.config, "--workspace", place.root, f"--{field}", value), 2, field, value, "--workspace")
+        said = lm("train", "--config", place.config, "--workspace", place.root, f"--{field}", value)
+        expect_refused(said, 2, field, value, "--workspace")
         assert everything(place.root) == before
 
     @pytest.mark.parametrize("field", ["backbone.seed", "backbone.batch"])
@@ -411,7 +412,9 @@ class TestExitCodes:
         assert not (tmp_path / "w" / "CURRENT").exists()
         expect_refused(lm("evaluate", "--workspace", tmp_path / "w"), 3, "nothing published")
 
-    @pytest.mark.parametrize(("name", "content"), [("nowhere.png", None), ("text.png", b"text"), ("empty.png", b""), ("half.png", picture(1)[:99])])
+    @pytest.mark.parametrize(
+        ("name", "content"), [("nowhere.png", None), ("text.png", b"text"), ("empty.png", b""), ("half.png", picture(1)[:99])]
+    )
     def test_pictures_that_cannot_be_predicted(self, lm: Lm, made: Place, tmp_path: Path, name: str, content: bytes | None) -> None:
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -473,7 +476,8 @@ class TestDamage:
 
     def test_strays_are_named_and_then_removed(self, lm: Lm, place: Place) -> None:
         wanted = held(place.root)
-        strays = [place.root / "objects" / "features" / "stray.safetensors", place.root / "objects" / "stray", place.root / "objects" / "new" / "x"]
+        objects = place.root / "objects"
+        strays = [objects / "features" / "stray.safetensors", objects / "stray", objects / "new" / "x"]
         for stray in strays:
             stray.parent.mkdir(exist_ok=True)
             stray.write_bytes(b"left over")

@@ -69,7 +69,8 @@ class TestTiny:
 
 class TestIdentity:
     CHANGES = (
-        {"seed": 1}, {"batch": 3}, {"input_size": 20}, {"resize": 24}, {"interpolation": "nearest"}, {"mean": (0.1, 0.5, 0.5)}, {"std": (0.1, 0.5, 0.5)},
+        {"seed": 1}, {"batch": 3}, {"input_size": 20}, {"resize": 24}, {"interpolation": "nearest"},
+        {"mean": (0.1, 0.5, 0.5)}, {"std": (0.1, 0.5, 0.5)},
         {"readout": {"layer": None, "pool": "mean2x2"}}, {"readout": {"layer": None, "pool": "flatten"}},
         {"readout": {"layer": None, "pool": "mean", "normalize": "l2"}}, {"readout": {"layer": None, "pool": "mean", "normalize": "layer"}},
     )  # fmt: skip
@@ -199,6 +200,8 @@ class TestReadouts:
             ("resnet18", 64, -1, {"mean": 512}),
             ("resnet18", 33, None, {"mean": 512, "mean2x2": 2048}),
             ("mobilevit_xxs", 64, None, {"mean": 320}),
+            ("efficientvit_b0", 64, None, {"mean": 128}),
+            ("fastvit_t8", 64, None, {"mean": 768}),
         ],
     )
     def test_shapes(self, name: str, size: int, layer: int | None, dimensions: dict[str, int]) -> None:

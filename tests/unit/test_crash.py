@@ -1,7 +1,8 @@
 """A crash at every change of the disk, during training and during an erasure, and what the next command makes of it.
 
-The process dies in the middle: from the chosen point on, nothing more reaches the disk, clean-up included, and the file that was being synced is
-half there. What must hold: the published state is the old one or the new one, whole; the next command ends where the uninterrupted one did.
+The process dies in the middle: from the chosen point on, nothing more reaches the disk, clean-up included, and the file that was being
+synced is half there. What must hold: the published state is the old one or the new one, whole; the next command ends where the
+uninterrupted one did.
 """
 
 import os
@@ -195,7 +196,7 @@ def forgotten(story: Story, trained: Path) -> dict[tuple[int, ...], dict[str, by
     return states
 
 
-def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: Story, trained: Path, forgotten) -> None:  # noqa: ANN001
+def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: Story, trained: Path, forgotten) -> None:
     old, new = fingerprint(Session(trained)), set()
     count = 0
     for root, where in crashes(lambda: story.fresh(trained), lambda root: story.forget(root, 3)):
@@ -209,7 +210,7 @@ def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: St
 
 
 @pytest.mark.parametrize("how", ["train", "another unlearn"])
-def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(story: Story, trained: Path, forgotten, how: str) -> None:  # noqa: ANN001
+def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(story: Story, trained: Path, forgotten, how: str) -> None:
     """From the tombstones on it will happen, whatever comes next. Before them, nothing was promised and nothing is lost."""
     noted = 0
     for root, where in crashes(lambda: story.fresh(trained), lambda root: story.forget(root, 3)):
@@ -241,7 +242,7 @@ def test_an_interrupted_erasure_is_said(story: Story, trained: Path) -> None:
     assert said > 10
 
 
-def test_two_crashes_in_a_row(story: Story, trained: Path, forgotten) -> None:  # noqa: ANN001
+def test_two_crashes_in_a_row(story: Story, trained: Path, forgotten) -> None:
     """The command that finishes an erasure dies too, at various places; the third gets through."""
     for first in (3, 6, 9, 14, 19):
         for second in (2, 5, 11):

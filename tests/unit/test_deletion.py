@@ -125,6 +125,17 @@ def test_ties(prototype: str, dimension: int, width: int, seed: int) -> None:
     assert rows(deletion_costs(features, order, config, order[:13])) == naive(features, order, config, order[:13])
 
 
+@pytest.mark.parametrize("seed", [12, 13])
+@pytest.mark.parametrize("linkage", ["average", "ward"])
+def test_ties_of_two_fresh_prototypes(linkage: str, seed: int) -> None:
+    """Found by search: here two fresh prototypes are equally far, and rounding in the filter alone would prefer the higher number."""
+    generator = np.random.default_rng(seed)
+    features = (generator.integers(3, size=(150, 4)) - 1000).astype(np.float32)
+    order = generator.permutation(150)
+    config = config_of(24, linkage, 6)
+    assert rows(deletion_costs(features, order, config, order[:25])) == naive(features, order, config, order[:25])
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("linkage", ["average", "ward"])
 def test_features_far_from_zero(linkage: str, seed: int) -> None:

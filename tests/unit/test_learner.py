@@ -17,6 +17,9 @@ from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.prompt import frame_mask, initial_prompt, parameter_count
 from lmeraser_ray.learners.prompt_head import PromptHead, PromptHeadFitter, ShardData, augment, ridge_head, schedule
 from lmeraser_ray.numerics import one_thread
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.train import train
+from tests.conftest import Recorder, World
 
 CPU = torch.device("cpu")
 SIZE = 16
@@ -63,7 +66,8 @@ class TestTraining:
     @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
     @pytest.mark.parametrize("head", ["zero", "ridge"])
     def test_the_loss_of_equation_3_falls(self, backbone: Backbone, optimizer: str, head: str) -> None:
-        settings = config(epochs=30, optimizer=optimizer, head_init=head, crop=0, flip=False, head_lr=LEARNING[optimizer], prompt_init="zero")
+        rate = LEARNING[optimizer]
+        settings = config(epochs=30, optimizer=optimizer, head_init=head, crop=0, flip=False, head_lr=rate, prompt_init="zero")
         before = PromptHeadFitter(settings, shard(), backbone).constituent()
         after = PromptHead(settings).train(shard(), backbone)
         assert loss_of(after, backbone, shard()) < 0.9 * loss_of(before, backbone, shard())
@@ -174,12 +178,8 @@ class TestDeterminism:
         assert same(one, other)
 
     @pytest.mark.parametrize("threads", [1, 2, 3])
-    def test_a_training_job_has_one_thread_whatever_is_set_outside(self, world, threads: int) -> None:
+    def test_a_training_job_has_one_thread_whatever_is_set_outside(self, world: World, threads: int) -> None:
         """Through the job, which is what sets the threads; and the outside setting is as it was afterwards."""
-        from lmeraser_ray.state.folder import WorkspaceFolder
-        from lmeraser_ray.train import train
-        from tests.conftest import Recorder
-
         root, recorder = world.space(), Recorder()
         torch.set_num_threads(threads)
         train(recorder.session(root), world.config(learner={"head_init": "ridge"}))

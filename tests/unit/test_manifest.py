@@ -105,7 +105,7 @@ def test_objects_of_a_real_workspace_are_its_files(world: World) -> None:
 def test_an_unknown_format_is_refused(version: object) -> None:
     tree = json.loads(manifest().to_bytes())
     tree["format"] = version
-    with pytest.raises(VerificationError, match="format .*this version reads 1"):
+    with pytest.raises(VerificationError, match=r"format .*this version reads 1"):
         Manifest.from_bytes(json.dumps(tree).encode())
 
 

@@ -87,7 +87,8 @@ def test_shards_are_at_most_as_many_as_asked(seed: int, n: int, shards: int, lin
 def test_linkages_differ() -> None:
     """Each option reaches scipy: on a chain with a gap they cut differently."""
     features = np.array([[0], [1], [2.1], [3.3], [4.6], [8]], float)
-    cuts = {linkage: tuple(fit_partition(features, config(shards=3, linkage=linkage)).sampled) for linkage in ("single", "complete", "average")}
+    linkages = ("single", "complete", "average")
+    cuts = {linkage: tuple(fit_partition(features, config(shards=3, linkage=linkage)).sampled) for linkage in linkages}
     assert cuts["single"] == (0, 0, 0, 0, 1, 2)
     assert cuts["complete"] != cuts["single"]
 

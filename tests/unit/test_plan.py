@@ -1,7 +1,7 @@
 """The planner: a shard's key knows all that a constituent is a function of, and nothing else."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -37,6 +37,7 @@ def test_canonical_order_of_nothing() -> None:
     assert canonical_order(np.empty((0, 32), np.uint8)).tolist() == []
 
 
+@settings(deadline=None, max_examples=40)
 @given(digest_lists, st.data())
 def test_every_record_is_in_exactly_one_shard(names: list[bytes], data: st.DataObject) -> None:
     wanted = data.draw(st.lists(st.integers(-1, 4), min_size=len(names), max_size=len(names)))
@@ -52,21 +53,21 @@ def test_every_record_is_in_exactly_one_shard(names: list[bytes], data: st.DataO
     assert len({spec.key for spec in specs}) == len(specs)
 
 
+@settings(deadline=None, max_examples=40)
 @given(digest_lists, st.data())
 def test_a_key_is_a_function_of_the_set_of_members(names: list[bytes], data: st.DataObject) -> None:
     """Whoever else is there, in whatever position, under whatever shard number: the same members have the same key."""
     mine = data.draw(st.sets(st.sampled_from(names), min_size=1))
     shuffled = data.draw(st.permutations(names))
     keys = set()
-    for order, number in ((names, 0), (shuffled, 1), (sorted(mine), 0)):
-        assignment = np.array([number if name in mine else (1 - number if number else -1) for name in order], np.int32)
-        if number and len(mine) == len(names):
-            assignment[:] = 0
-            number = 0
+    beside = int(len(mine) < len(names))
+    for order, number in ((names, 0), (shuffled, beside), (sorted(mine), 0)):
+        assignment = np.array([number if name in mine else number - 1 for name in order], np.int32)
         keys.add(shard_specs(rows(list(order)), assignment, learner=LEARNER, backbone=BACKBONE)[number].key)
     assert len(keys) == 1
 
 
+@settings(deadline=None, max_examples=40)
 @given(digest_lists, st.data())
 def test_another_set_of_members_is_another_key(names: list[bytes], data: st.DataObject) -> None:
     groups = data.draw(st.lists(st.sets(st.sampled_from(names), min_size=1).map(frozenset), min_size=1, max_size=6))
@@ -83,7 +84,8 @@ def test_every_learner_field_and_the_backbone_are_in_the_key() -> None:
         "flip": True, "dtype": "bfloat16",
     }  # fmt: skip
     assert {*other, "kind"} == set(PromptHeadConfig.model_fields), "a new field needs its value here"
-    keys = [shard_key(LEARNER, BACKBONE, member), shard_key(LEARNER, "cd" * 32, member), shard_key({**LEARNER, "recipe": 99}, BACKBONE, member)]
+    keys = [shard_key(LEARNER, BACKBONE, member), shard_key(LEARNER, "cd" * 32, member)]
+    keys.append(shard_key({**LEARNER, "recipe": 99}, BACKBONE, member))
     for name, value in other.items():
         assert getattr(PromptHeadConfig(), name) != value
         keys.append(shard_key(PromptHead(PromptHeadConfig(**{name: value})).identity(), BACKBONE, member))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -151,7 +152,12 @@ def test_everything_is_synced_before_it_has_its_name(store: Store, monkeypatch: 
     """fsync of the file, rename, fsync of the folder, in this order: else a power cut leaves a name without bytes."""
     calls: list[str] = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(files.os, "fsync", lambda fd: (calls.append("folder" if os.path.isdir(f"/proc/self/fd/{fd}") else "file"), fsync(fd))[1])
+
+    def watched(handle: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(files.os, "fsync", watched)
     monkeypatch.setattr(files.os, "replace", lambda a, b: (calls.append("rename"), replace(a, b))[1])
     store.put("features", KEY, [b"x"])
     assert calls == ["file", "rename", "folder"]
