@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quickstart`: what the quickstart is worth, over several seeds. About half a minute a seed on two cores.
+"""`python -m benchmarks.quickstart`: what the quickstart is worth, over several seeds. One to two minutes a seed on two shared cores.
 
 For each seed: `lmeraser train` on the handwritten digits as a person runs it (a process of its own, real Ray, default configuration), then
 `lmeraser cost`. Reported are the test accuracy of each seed, its mean and its least, the seconds of the whole command and of its stages,

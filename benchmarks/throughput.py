@@ -1,4 +1,4 @@
-"""`python -m benchmarks.throughput`: how much of the bare backbone's speed is left when one shard is trained. About a minute.
+"""`python -m benchmarks.throughput`: how much of the bare backbone's speed is left when one shard is trained. A minute or two.
 
 Alternating in one process (see `benchmarks.sides`): the real learner on a shard of random pictures, and a bare loop of forward and
 input-gradient backward through the same backbone object at the same batch size, once under the learner's deterministic mode and once in

@@ -72,10 +72,11 @@ def unlearn(session: Session, request: Request) -> Unlearning:
             resolved = resolve(index, request, tombstones)
         if not resolved.gone.any() and not folder.erasing:
             return Unlearning(before, before, 0, resolved.already, None)
+        interrupted = folder.erasing
         folder.begin_erasing()
         tombstones.add(np.array(index.names("record_id"), object)[resolved.gone], request.subjects)
         with progress.stage("plan"):
-            gone = resolved.gone | unfinished(index, tombstones)
+            gone = resolved.gone | unfinished(index, tombstones) if interrupted else resolved.gone
             buckets = remaining(folder, index, gone)
         with session.flow(folder.store, session.config(), before.backbone) as flow:
             evaluated = flow.evaluate(buckets, before)

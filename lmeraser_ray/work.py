@@ -5,11 +5,12 @@ job may run twice, anywhere, and do no harm. Nothing here knows Ray.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lmeraser_ray import numerics
@@ -25,6 +26,8 @@ from lmeraser_ray.plan import canonical_order
 from lmeraser_ray.state.store import Store, StoredObject
 
 Pixels = NDArray[np.uint8]
+KEPT_BYTES = 256 << 20
+"""Rows of buckets (no pictures) that a worker keeps: a shard's members lie in all buckets, and the next shard's too."""
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -59,9 +62,9 @@ def prepare(image: bytes, spec: PictureSpec, max_pixels: int) -> Pixels:
     )
 
 
-def read(store: Store, part: Rows, spec: PictureSpec, max_pixels: int) -> Read:
-    """Read and decode rows of a bucket, each checked against its record's digest."""
-    table = read_rows(store, part.bucket).take(part.rows)
+def read(store: Store, part: Rows, spec: PictureSpec, max_pixels: int, rows: pa.Table | None = None) -> Read:
+    """Read and decode rows of a bucket, each checked against its record's digest. `rows` are the bucket's, where they are known."""
+    table = (read_rows(store, part.bucket) if rows is None else rows).take(part.rows)
     pixels = np.empty((table.num_rows, 3, spec.input_size, spec.input_size), np.uint8)
     for at, image in enumerate(read_pictures(store, part.bucket, table)):
         pixels[at] = prepare(image, spec, max_pixels)
@@ -80,6 +83,7 @@ class Worker:
     """The backbone identity that the plan was made for."""
     gpus: float | None = None
     """GPUs, or the fraction of one, that this process was given; None is whatever it sees."""
+    _rows: dict[StoredObject, pa.Table] = field(default_factory=dict, repr=False)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -102,7 +106,12 @@ class Worker:
 
     def read(self, part: Rows) -> Read:
         """Read and decode rows of a bucket."""
-        return read(self.store, part, self.spec, self.config.data.max_pixels)
+        rows = self._rows.get(part.bucket.records)
+        if rows is None:
+            rows = read_rows(self.store, part.bucket)
+            if sum(table.nbytes for table in self._rows.values()) < KEPT_BYTES:
+                self._rows[part.bucket.records] = rows
+        return read(self.store, part, self.spec, self.config.data.max_pixels, rows)
 
 
 class Job(Protocol[T_co]):

@@ -2,19 +2,17 @@
 
     old state, record → sample without it (and with the next) → clusters → nearest prototype → shards that the old state lacks
 
-Invariants: what is returned is what `stage` would do, tie by tie. Whatever is approximate here is a filter with a proven margin: a record
-that it does not decide goes through `nearest` itself. That rests on `cdist` and `pdist` computing each pair by itself, whatever the other
-rows are (checked bit for bit in tests/unit/test_deletion.py).
+Invariants: what is returned is what `stage` would do, tie by tie. What is approximate here is a filter with a proven margin: a record that it
+does not decide goes through `nearest`. `cdist` and `pdist` compute each pair by itself (bit for bit: tests/unit/test_deletion.py).
 
 Why it is fast: most clusters survive a deletion with the same members, so with the same prototype to the bit; only fresh ones need
 distances. A fresh prototype q is the mean of sampled records m, so x·q is the mean of the x·m, which one matrix product gives for all
-deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions take 12 to
-25 s of one core, d = 16 to 1280, of which scipy's `linkage` takes 8 (AMD EPYC, 1,000 re-clusterings of 1,000; benchmarks/cost.py).
+deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions with 1,000 re-clusterings take 15
+to 25 s of one core (AMD EPYC; benchmarks/cost.py), of which scipy's `linkage` takes 8.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +20,12 @@ from scipy.spatial.distance import cdist, pdist, squareform
 
 from lmeraser_ray.config import AdaptiveConfig
 from lmeraser_ray.partition.adaptive import Floats, Labels, cut, nearest, prototype, prototypes_of
+from lmeraser_ray.partition.expected import DeletionCosts
+
+__all__ = ["DeletionCosts", "deletion_costs"]
 
 Positions = NDArray[np.int64]
+Told = Callable[[int], object]
 
 RANKED = 16
 """Old prototypes remembered for each record, the nearest first: where its own is gone, the first one left is still the nearest one left."""
@@ -31,38 +33,13 @@ BLOCK_BYTES = 2**28
 """Memory for the products of a block of records with the sampled ones: 33,000 records at 1,000 sampled."""
 
 
-@dataclass(frozen=True)
-class DeletionCosts:
-    """The cost of each of q deletions, one at a time, from a state of n training records.
-
-    positions [q] int64: which record; sampled [q] bool: whether it is in the sample; retrained [q] int64: the records in shards of the new
-    state that are not shards of the old one; touched [q] int32: the number of such shards. A shard that goes without a successor is free.
-    """
-
-    n: int
-    positions: Positions
-    sampled: NDArray[np.bool_]
-    retrained: Positions
-    touched: Labels
-
-    @property
-    def share(self) -> Floats:
-        """The records trained again as a share of those that remain [q] float64."""
-        return self.retrained / max(self.n - 1, 1)
-
-
 def deletion_costs(
-    features: NDArray[np.float32],
-    order: Positions,
-    config: AdaptiveConfig,
-    positions: Positions,
-    *,
-    progress: Callable[[int], object] = lambda _: None,
+    features: NDArray[np.float32], order: Positions, config: AdaptiveConfig, positions: Positions, *, progress: Told = lambda _: None
 ) -> DeletionCosts:
     """The cost of deleting each of `positions` [q] int64 by itself.
 
     features: [n, d] float32 of all training records; order: [n] int64, all of them in the sample's order, the first `config.sample_size`
-    sampled. `progress` is told how many more deletions are done. Memory, besides the features: 200 bytes a record, about 24 for each pair
+    sampled. `progress` is told how many more deletions are done. Memory, besides the features: 200 bytes a record, about 21 for each pair
     of sampled records (`linkage` copies the distances), 3 · BLOCK_BYTES, and about 20 for each re-clustering and sampled record.
     """
     n = len(order)
@@ -70,15 +47,17 @@ def deletion_costs(
     rank[order] = np.arange(n)
     size = min(config.sample_size, n)
     sampled = rank[positions] < size
-    retrained, touched = np.empty(len(positions), np.int64), np.ones(len(positions), np.int32)
-    if len(positions):
-        state = _State.fit(features, _Sample.take(features, order, config), size)
-        retrained[~sampled] = state.sizes[state.shard[positions[~sampled]]] - 1  # at least 1: every shard has a sampled member
-        progress(int((~sampled).sum()))
-        leaving, back = np.unique(rank[positions[sampled]], return_inverse=True)
-        costs = np.array(_recluster_each(features, state, leaving, progress), np.int64).reshape(-1, 2)
-        progress(len(back) - len(leaving))
-        retrained[sampled], touched[sampled] = costs[back, 0], costs[back, 1]
+    retrained, touched = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int32)
+    if len(positions) == 0 or n == 1:
+        progress(len(positions))
+        return DeletionCosts(n, positions, sampled, retrained, touched)
+    state = _State.fit(features, _Sample.take(features, order, config), size)
+    retrained[~sampled] = state.sizes[state.shard[positions[~sampled]]] - 1  # at least 1: every shard has a sampled member
+    touched[~sampled] = 1
+    leaving, back = np.unique(rank[positions[sampled]], return_inverse=True)
+    progress(len(positions) - len(leaving))
+    costs = np.array(_recluster_each(features, state, leaving, progress), np.int64).reshape(-1, 2)
+    retrained[sampled], touched[sampled] = costs[back].T
     return DeletionCosts(n, positions, sampled, retrained, touched)
 
 
@@ -86,50 +65,32 @@ def deletion_costs(
 class _Sample:
     """The records that are sampled before or after some deletion: t = sample_size + 1, the last is the next in order; or all n, if fewer.
 
-    positions: [t] int64; features: [t, d] float64; condensed: Euclidean distances. Labels [t] have -1 for the one that is not in the
-    sample.
+    positions: [t] int64; features: [t, d] float64; distances: [t, t]; norms: [t], squared. Labels [t] are -1 where not in the sample.
     """
 
     config: AdaptiveConfig
     positions: Positions
     features: Floats
-    condensed: Floats
+    distances: Floats
+    norms: Floats
 
     @classmethod
     def take(cls, features: NDArray[np.float32], order: Positions, config: AdaptiveConfig) -> "_Sample":
         positions = order[: config.sample_size + 1]
         rows = features[positions].astype(np.float64)
-        return cls(config, positions, rows, pdist(rows))
-
-    @cached_property
-    def square(self) -> Floats:
-        """The distances as a matrix [t, t]."""
-        found: Floats = squareform(self.condensed) if len(self.condensed) else np.zeros((1, 1))
-        return found
-
-    @cached_property
-    def norms(self) -> Floats:
-        """Squared norms [t]."""
-        found: Floats = np.einsum("td,td->t", self.features, self.features)
-        return found
+        return cls(config, positions, rows, squareform(pdist(rows)), np.einsum("td,td->t", rows, rows))
 
     def clusters(self, without: int | None) -> Labels:
-        """The clusters of the sample that lacks one of the t records [t] int32."""
+        """The clusters of the sample that lacks one of the t records, or none [t] int32."""
         t = len(self.positions)
-        if without is None:
-            return cut(self.condensed, t, self.config)
-        if t == 1:
-            return np.full(1, -1, np.int32)
-        kept = np.ones(len(self.condensed), np.bool_)
-        before = np.arange(without)
-        kept[t * before - before * (before + 3) // 2 + without - 1] = False  # pairs (i, without), i < without
-        start = t * without - without * (without + 1) // 2
-        kept[start : start + t - 1 - without] = False  # pairs (without, j)
-        return np.insert(cut(self.condensed[kept], t - 1, self.config), without, -1)
+        left = np.arange(t) if without is None else np.delete(np.arange(t), without)
+        found = np.full(t, -1, np.int32)
+        found[left] = cut(squareform(self.distances[np.ix_(left, left)], checks=False), len(left), self.config)
+        return found
 
     def fresh(self, number: int, members: Positions, old: Labels) -> "_Fresh":
         """The prototype of the new cluster with these members [m], ascending. old: [t] int32, the clusters before."""
-        between = self.square[np.ix_(members, members)]
+        between = self.distances[np.ix_(members, members)]
         if self.config.prototype == "medoid":
             members = members[[between.sum(1).argmin()]]
             between = np.zeros((1, 1))
@@ -211,9 +172,8 @@ class _Change:
     def of(cls, state: _State, gone: int) -> "_Change":
         sample = state.sample
         new = sample.clusters(gone)
-        present = np.flatnonzero(new >= 0)
-        _, first = np.unique(new[present], return_index=True)
-        first = present[first]
+        numbers, first = np.unique(new, return_index=True)
+        first = first[numbers >= 0]
         origin = state.sampled[first]  # -1: the record that has just come into the sample
         sizes, strangers = _tally(state.sampled, new, origin)
         old_sizes = np.bincount(state.sampled[state.sampled >= 0])
@@ -281,7 +241,7 @@ class _Block:
         left = change.renamed[ranked[:, lost]]
         rank = np.where((left >= 0).any(0), (left >= 0).argmax(0), len(ranked))
         value[lost] = values[rank, lost]
-        label[lost] = np.where(rank < len(ranked), left[np.minimum(rank, len(ranked) - 1), np.arange(len(lost))], -1)
+        label[lost] = np.insert(left, len(ranked), -1, axis=0)[rank, np.arange(len(lost))]
         return label, value
 
     def _nearest_fresh(self, change: _Change) -> tuple[Labels, Floats, Floats]:
@@ -297,9 +257,7 @@ class _Block:
         return winner, low, second
 
 
-def _recluster_each(
-    features: NDArray[np.float32], state: _State, leaving: Positions, progress: Callable[[int], object]
-) -> list[tuple[int, int]]:
+def _recluster_each(features: NDArray[np.float32], state: _State, leaving: Positions, progress: Told) -> list[tuple[int, int]]:
     """(retrained, touched) for each deletion of one of the sampled records, at the places `leaving` [q] of the sample."""
     n, sample = len(features), state.sample
     height = max(1, BLOCK_BYTES // 8 // max(len(sample.positions), features.shape[1]))
@@ -321,8 +279,6 @@ def _recluster_each(
 
 def _tally_block(state: _State, change: _Change, block: _Block) -> Positions:
     """The block's part in the `_tally` of the new shards [2, j]."""
-    if len(change.origin) == 0:
-        return np.zeros((2, 0), np.int64)  # it was the only record
     start, stop = block.rows.start, block.rows.stop
     new = block.assign(state, change)
     places = state.sample.positions

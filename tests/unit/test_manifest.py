@@ -7,7 +7,7 @@ import pytest
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
-from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.errors import LmeraserError, VerificationError
 from lmeraser_ray.keys import key_of
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
@@ -105,7 +105,7 @@ def test_objects_of_a_real_workspace_are_its_files(world: World) -> None:
 def test_an_unknown_format_is_refused(version: object) -> None:
     tree = json.loads(manifest().to_bytes())
     tree["format"] = version
-    with pytest.raises(VerificationError, match=r"format .*this version reads 1"):
+    with pytest.raises(LmeraserError, match=r"format .*this version reads 1"):
         Manifest.from_bytes(json.dumps(tree).encode())
 
 

@@ -1,0 +1,78 @@
+"""The README is true: its example runs, its commands parse, its tables name what there is."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmeraser_ray.cli import parse
+from lmeraser_ray.errors import LmeraserError
+from lmeraser_ray.options import FIELDS, load_config
+from lmeraser_ray.quickstart import quickstart
+from lmeraser_ray.verbs import VERBS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Every `lmeraser` command line in the README and in the configurations' first lines."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    lines += [path.read_text().splitlines()[0].lstrip("# ") for path in sorted((ROOT / "configs").glob("*.yaml"))]
+    words = [shlex.split(re.split(r"\s\(", line)[0], comments=True) for line in lines if "lmeraser" in line]
+    return [line[1:] for line in words if line[0].endswith("lmeraser")]
+
+
+def test_the_example_runs(tmp_path: Path) -> None:
+    """The Python example, as it stands, in a process of its own."""
+    [example] = blocks("python")
+    (tmp_path / "example.py").write_text(example)
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sum(line.strip().startswith("assert") for line in example.splitlines()) >= 5
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_documented_command_is_understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verbs, options and fields of each command line exist; named configurations load."""
+    monkeypatch.chdir(ROOT)
+    args = parse(VERBS[words[0]], words[1:])
+    assert all(name in FIELDS for name, _ in args.overrides)
+    config = getattr(args, "config", None)
+    if config and config.exists():
+        load_config(config, args.overrides)
+
+
+def test_every_verb_and_exit_code_is_documented() -> None:
+    """The tables are complete."""
+    families = [LmeraserError, *LmeraserError.__subclasses__()]
+    assert all(f"| `{name}" in README for name in VERBS)
+    assert all(f"| {family.exit_code} |" in README for family in families[1:])
+
+
+def test_make_targets_exist() -> None:
+    """What the README tells to type is in the Makefile."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
+    assert {"demo", "test", "lint"} <= targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_the_quickstart_file_is_the_quickstart() -> None:
+    """`train` without arguments and with `configs/quickstart.yaml` are the same."""
+    assert load_config(ROOT / "configs" / "quickstart.yaml", []) == load_config(None, []) == quickstart()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_opens_with_its_command(path: Path) -> None:
+    """A reader sees first how to run it, and it loads."""
+    assert path.read_text().startswith("# lmeraser ")
+    load_config(path, [])
