@@ -8,7 +8,7 @@ one thread, so that a record's bits do not depend on its batch-mates or on how b
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lmeraser_ray.config import BackboneConfig, ReadoutConfig
-from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.data.spec import Interpolation, PictureSpec
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.numerics import one_thread
@@ -236,10 +236,12 @@ def resolve_picture(config: BackboneConfig, module: nn.Module) -> PictureSpec:
     spec = PictureSpec(
         input_size=size,
         resize=config.resize or size,
-        interpolation=config.interpolation or str(own["interpolation"]),  # type: ignore[index]
+        interpolation=config.interpolation or own["interpolation"],  # type: ignore[index, arg-type]
         mean=tuple(config.mean or own["mean"]),  # type: ignore[index]
         std=tuple(config.std or own["std"]),  # type: ignore[index]
     )
+    if spec.interpolation not in get_args(Interpolation):
+        raise ConfigError(f"backbone.interpolation is {spec.interpolation} by the model's own default: set bilinear, bicubic or nearest.")
     if spec.resize < spec.input_size:
         raise ConfigError(f"backbone.resize {spec.resize} is smaller than input_size {spec.input_size}: make it at least as large.")
     return spec

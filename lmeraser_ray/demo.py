@@ -107,3 +107,9 @@ def table(rows: list[tuple[str, str, float]]) -> str:
     wide = max(len(found) for _, found, _ in rows)
     lines = [f"{what:<30} {found:<{wide}} {f'{seconds:6.1f} s' if seconds else ''}".rstrip() for what, found, seconds in rows]
     return "\n".join(["", "what happened".ljust(31 + wide) + "  seconds", "-" * (40 + wide), *lines])
+
+
+if __name__ == "__main__":
+    from lmeraser_ray.cli import main
+
+    main("demo")

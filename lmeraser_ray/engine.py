@@ -3,17 +3,18 @@
 Invariant: which engine, how many workers and in which order results arrive change no byte.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.data.reading import Rows
 from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.work import Job, Rows, Worker
+from lmeraser_ray.work import Job, Worker
 
 Features = NDArray[np.float32]
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class InlineEngine:
     """Everything in this process, one piece of work after the other."""
 
     def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
-        self.worker = Worker(store, config, learner or PromptHead(config.learner), card.identity)
+        self.worker = Worker(store, config, learner or PromptHead(config.learner), card)
 
     def start(self) -> None:
         """Load the backbone."""
@@ -48,7 +49,7 @@ class InlineEngine:
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
         """In order."""
         for at, part in enumerate(batches):
-            yield at, self.worker.backbone.features(self.worker.read(part).pixels)
+            yield at, self.worker.backbone.features(self.worker.reader.read(part).pixels)
 
     def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
         """The heaviest first, as on a cluster."""
@@ -66,8 +67,3 @@ def open_engine(store: Store, config: Config, card: BackboneCard) -> Engine:
     from lmeraser_ray.distributed.engine import RayEngine
 
     return RayEngine(store, config, card)
-
-
-def in_batches(parts: Iterable[Rows], size: int) -> list[Rows]:
-    """Rows in pieces of at most `size`, none across two buckets."""
-    return [Rows(part.bucket, part.rows[at : at + size]) for part in parts for at in range(0, len(part.rows), size)]

@@ -12,9 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket, read_rows
+from lmeraser_ray.data.reading import Rows
 from lmeraser_ray.plan import Digests
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.work import Rows
 
 COLUMNS = ["record_id", "subject_id", "label", "test", "digest"]
 

@@ -33,7 +33,7 @@ def make_deterministic() -> None:
     # The same switch as use_deterministic_algorithms(True), without its import of torch._inductor (1.5 s in each worker).
     torch.set_deterministic_debug_mode("error")
     # Else each uninitialised tensor is filled with NaN first: 7% of training time, and no bit of any result.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lmeraser_ray.aggregation.nearest import Predictions, combine, route
+from lmeraser_ray.data.reading import Pixels, prepare
 from lmeraser_ray.errors import DataError, PictureError
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.prompt_head import PromptHead
@@ -14,7 +15,7 @@ from lmeraser_ray.numerics import one_thread
 from lmeraser_ray.partition.stage import read_partition
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.work import Answers, Pixels, Worker, prepare
+from lmeraser_ray.work import Answers, Worker
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def predict_by(session: Session, manifest: Manifest, images: Sequence[bytes | Pa
     if manifest.partition is None:
         raise DataError(f"{folder.root} holds no training records, so nothing can answer: train it on some first.")
     config = session.config()
-    worker = Worker(folder.store, config, PromptHead(config.learner), manifest.backbone.identity)
+    worker = Worker(folder.store, config, PromptHead(config.learner), manifest.backbone)
     max_pixels = config.data.max_pixels
     with session.progress.stage("read"):
         pixels = np.stack([load(image, at, manifest, max_pixels) for at, image in enumerate(images)])

@@ -5,71 +5,25 @@ job may run twice, anywhere, and do no harm. Nothing here knows Ray.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from lmeraser_ray import numerics
 from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.buckets import Bucket, columns, read_pictures, read_rows
-from lmeraser_ray.data.pictures import prepare_picture
-from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.data.reading import Read, Reader, Rows
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
 from lmeraser_ray.plan import canonical_order
+from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store, StoredObject
 
-Pixels = NDArray[np.uint8]
-KEPT_BYTES = 256 << 20
-"""Rows of buckets (no pictures) that a worker keeps: a shard's members lie in all buckets, and the next shard's too."""
 T_co = TypeVar("T_co", covariant=True)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of one bucket: `rows` [m] int64, ascending."""
-
-    bucket: Bucket
-    rows: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Read:
-    """Rows as they were read. pixels: [m, 3, s, s] uint8; digests: [m, 32] uint8; labels: m names."""
-
-    pixels: Pixels
-    digests: NDArray[np.uint8]
-    labels: tuple[str, ...]
-
-
-def prepare(image: bytes, spec: PictureSpec, max_pixels: int) -> Pixels:
-    """An encoded picture as the backbone's pixels [3, s, s] uint8."""
-    interpolation = spec.interpolation
-    if interpolation not in ("bilinear", "bicubic", "nearest"):
-        raise ConfigError(f"backbone.interpolation is {interpolation}: choose bilinear, bicubic or nearest.")
-    return prepare_picture(
-        image,
-        input_size=spec.input_size,
-        resize=spec.resize,
-        interpolation=interpolation,  # type: ignore[arg-type]
-        max_pixels=max_pixels,
-    )
-
-
-def read(store: Store, part: Rows, spec: PictureSpec, max_pixels: int, rows: pa.Table | None = None) -> Read:
-    """Read and decode rows of a bucket, each checked against its record's digest. `rows` are the bucket's, where they are known."""
-    table = (read_rows(store, part.bucket) if rows is None else rows).take(part.rows)
-    pixels = np.empty((table.num_rows, 3, spec.input_size, spec.input_size), np.uint8)
-    for at, image in enumerate(read_pictures(store, part.bucket, table)):
-        pixels[at] = prepare(image, spec, max_pixels)
-    labels, digests = columns(table, "label", "digest")
-    return Read(pixels, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32), tuple(labels))  # type: ignore[arg-type]
 
 
 @dataclass
@@ -79,11 +33,10 @@ class Worker:
     store: Store
     config: Config
     learner: PromptHead
-    expected: str
-    """The backbone identity that the plan was made for."""
+    card: BackboneCard
+    """The backbone that the plan was made for."""
     gpus: float | None = None
     """GPUs, or the fraction of one, that this process was given; None is whatever it sees."""
-    _rows: dict[StoredObject, pa.Table] = field(default_factory=dict, repr=False)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -91,27 +44,18 @@ class Worker:
         device = numerics.choose_device(self.config.execution.device, self.gpus)
         numerics.make_deterministic()
         backbone = load_backbone(self.config.backbone, device)
-        if self.expected != backbone.identity:
+        if self.card.identity != backbone.identity:
             raise ConfigError(
                 f"The backbone {self.config.backbone.name} with weights {self.config.backbone.weights} has the identity "
-                f"{backbone.identity[:12]}…, but this workspace was trained with {self.expected[:12]}…: use the same weights, "
+                f"{backbone.identity[:12]}…, but this workspace was trained with {self.card.identity[:12]}…: use the same weights, "
                 "timm model and preprocessing, or a new workspace."
             )
         return backbone
 
-    @property
-    def spec(self) -> PictureSpec:
-        """How pictures become pixels."""
-        return self.backbone.spec
-
-    def read(self, part: Rows) -> Read:
-        """Read and decode rows of a bucket."""
-        rows = self._rows.get(part.bucket.records)
-        if rows is None:
-            rows = read_rows(self.store, part.bucket)
-            if sum(table.nbytes for table in self._rows.values()) < KEPT_BYTES:
-                self._rows[part.bucket.records] = rows
-        return read(self.store, part, self.spec, self.config.data.max_pixels, rows)
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads the store's records for the backbone."""
+        return Reader(self.store, self.card.spec, self.config.data.max_pixels)
 
 
 class Job(Protocol[T_co]):
@@ -148,7 +92,7 @@ class TrainShard:
 
     def run(self, worker: Worker, progress: Callable[[int], object] = lambda _: None) -> Trained:
         """Train on one thread: on the CPU training bits depend on their number, and shards run side by side."""
-        shard = self._shard([worker.read(part) for part in self.members])
+        shard = self._shard([worker.reader.read(part) for part in self.members])
         passes: list[int] = []
 
         def count(records: int) -> None:
@@ -193,6 +137,6 @@ class AnswerRows:
         constituent = Constituent.from_bytes(worker.store.read(self.constituent))
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((self.weight, 1), np.float32))
-        pixels = np.concatenate([worker.read(part).pixels for part in self.members])
+        pixels = np.concatenate([worker.reader.read(part).pixels for part in self.members])
         with numerics.one_thread():
             return Answers(constituent.classes, worker.learner.answer(constituent, worker.backbone, pixels))

@@ -1,6 +1,9 @@
 """How an encoded picture becomes the backbone's input: everything resolved, nothing left to a default."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,7 +12,7 @@ class PictureSpec:
 
     input_size: int
     resize: int
-    interpolation: str
+    interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 

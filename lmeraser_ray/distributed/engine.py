@@ -12,6 +12,7 @@ import ray
 import ray.exceptions
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.data.reading import Rows
 from lmeraser_ray.distributed.cluster import connect, total
 from lmeraser_ray.distributed.features import stream_features
 from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
@@ -20,7 +21,7 @@ from lmeraser_ray.errors import ExecutionError, LmeraserError
 from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.work import Job, Rows
+from lmeraser_ray.work import Job
 
 
 def run_job(spec: WorkerSpec, job: Job[T]) -> T:

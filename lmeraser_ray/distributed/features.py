@@ -9,7 +9,6 @@ import logging
 import pickle
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import ray
@@ -17,21 +16,13 @@ from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
 
 from lmeraser_ray.config import ExecutionConfig
+from lmeraser_ray.data.reading import Reader, Rows
 from lmeraser_ray.distributed.cluster import total
+from lmeraser_ray.distributed.decode import Row, decode
 from lmeraser_ray.distributed.worker import WorkerSpec, build_worker
-from lmeraser_ray.work import Rows, read
 
-Row = dict[str, Any]
 DECODE_CPUS = 0.5
 """Of a decoding task. Not what an actor takes: operators of equal resources are fused, and decoding would run in the actors."""
-
-
-def decode(row: Row, spec: WorkerSpec) -> Row:
-    """One batch's pixels, padded to the fixed batch shape. part: its rows → pixels [batch, 3, s, s] uint8 and count."""
-    pixels = read(spec.store(), pickle.loads(row["part"]), spec.picture, spec.config.data.max_pixels).pixels  # noqa: S301 - our own
-    padded = np.zeros((spec.batch, *pixels.shape[1:]), np.uint8)
-    padded[: len(pixels)] = pixels
-    return {"at": row["at"], "count": len(pixels), "pixels": padded}
 
 
 class FeatureActor:
@@ -52,7 +43,8 @@ def stream_features(spec: WorkerSpec, batches: Sequence[Rows]) -> Iterator[tuple
     blocks = -(-len(batches) // execution.feature_block)
     pool = ActorPoolStrategy(min_size=1, max_size=min(actors(execution, spec.gpus), blocks))
     parts = ray.data.from_items([{"at": at, "part": pickle.dumps(part)} for at, part in enumerate(batches)], override_num_blocks=blocks)
-    pixels = parts.map(partial(decode, spec=spec), num_cpus=DECODE_CPUS)
+    reader = Reader(spec.store(), spec.card.spec, spec.config.data.max_pixels)
+    pixels = parts.map(partial(decode, reader=reader, batch=spec.card.batch), num_cpus=DECODE_CPUS)
     rows = pixels.map(FeatureActor, fn_constructor_args=(spec,), compute=pool, num_cpus=1, num_gpus=spec.gpus)
     for row in rows.iter_rows():
         yield int(row["at"]), np.asarray(row["features"])[: int(row["count"])]

@@ -5,7 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
@@ -27,16 +26,6 @@ class WorkerSpec:
         """The configuration."""
         return parsed(self.config_json)
 
-    @property
-    def picture(self) -> PictureSpec:
-        """How pictures become pixels, known without loading the backbone."""
-        return self.card.spec
-
-    @property
-    def batch(self) -> int:
-        """The fixed batch shape of features."""
-        return self.card.batch
-
     def store(self) -> Store:
         """The store."""
         return Store(self.root)
@@ -50,7 +39,7 @@ def parsed(config_json: str) -> Config:
 
 def build_worker(spec: WorkerSpec) -> Worker:
     """A new worker."""
-    return Worker(spec.store(), spec.config, spec.learner or PromptHead(spec.config.learner), spec.card.identity, spec.gpus)
+    return Worker(spec.store(), spec.config, spec.learner or PromptHead(spec.config.learner), spec.card, spec.gpus)
 
 
 _kept: dict[WorkerSpec, Worker] = {}

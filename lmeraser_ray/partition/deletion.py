@@ -2,13 +2,13 @@
 
     old state, record → sample without it (and with the next) → clusters → nearest prototype → shards that the old state lacks
 
-Invariants: what is returned is what `stage` would do, tie by tie. What is approximate here is a filter with a proven margin: a record that it
+Invariants: what is returned is what `stage` would do, tie by tie. What is approximate is a filter with a proven margin: a record that it
 does not decide goes through `nearest`. `cdist` and `pdist` compute each pair by itself (bit for bit: tests/unit/test_deletion.py).
 
 Why it is fast: most clusters survive a deletion with the same members, so with the same prototype to the bit; only fresh ones need
 distances. A fresh prototype q is the mean of sampled records m, so x·q is the mean of the x·m, which one matrix product gives for all
 deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions with 1,000 re-clusterings take 15
-to 25 s of one core (AMD EPYC; benchmarks/cost.py), of which scipy's `linkage` takes 8.
+to 26 s of one core (AMD EPYC; benchmarks/cost.py), of which scipy's `linkage` takes 8.
 """
 
 from collections.abc import Callable

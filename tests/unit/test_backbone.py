@@ -207,7 +207,7 @@ class TestReadouts:
             ("resnet18", 64, -1, {"mean": 512}),
             ("resnet18", 33, None, {"mean": 512, "mean2x2": 2048}),
             ("mobilevit_xxs", 64, None, {"mean": 320}),
-            ("efficientvit_b0", 64, None, {"mean": 128}),
+            ("efficientvit_b0", 64, None, {"mean": 1280}),
             ("fastvit_t8", 64, None, {"mean": 768}),
         ],
     )

@@ -39,7 +39,8 @@ def field_of(name: str) -> object:
 def other(name: str) -> str | None:
     """A text that sets the field to something else than the quickstart has; None where there is nothing else."""
     kind, default = field_of(name), value_at(QUICKSTART, name)
-    kinds = [k for k in (typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else [kind]) if k is not type(None)]
+    members = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else [kind]
+    kinds = [member for member in members if member is not type(None)]
     kind = kinds[0]
     while typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
