@@ -6,6 +6,7 @@ one thread, so that a record's bits do not depend on its batch-mates or on how b
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, get_args
@@ -180,9 +181,12 @@ def create_timm(config: BackboneConfig) -> nn.Module:
 
         near = get_close_matches(config.name, known, 1)
         raise ConfigError(f"backbone.name {config.name!r} is not a timm model" + (f": did you mean {near[0]!r}?" if near else "."))
-    options = {"img_size": config.input_size} if config.input_size and needs_size(config.name) else {}
+    pretrained = config.weights == "pretrained"
     try:
-        return timm.create_model(config.name, pretrained=config.weights == "pretrained", num_classes=0, **options)  # type: ignore[no-any-return]
+        if config.input_size and needs_size(config.name):
+            with suppress(TypeError):  # a convolutional model that is called so takes any size
+                return timm.create_model(config.name, pretrained=pretrained, num_classes=0, img_size=config.input_size)  # type: ignore[no-any-return]
+        return timm.create_model(config.name, pretrained=pretrained, num_classes=0)  # type: ignore[no-any-return]
     except (OSError, RuntimeError, TypeError) as error:
         raise ConfigError(f"timm could not create backbone {config.name!r} with weights {config.weights!r}: {error}") from error
 
@@ -222,7 +226,11 @@ def load_checkpoint(module: nn.Module, path: Path) -> nn.Module:
             state = state.get("state_dict", state.get("model", state))
     except Exception as error:
         raise ConfigError(f"backbone.weights {path} is no safetensors file or state dict that loads safely: {error}") from error
-    missing, unexpected = module.load_state_dict(state, strict=False)
+    try:
+        missing, unexpected = module.load_state_dict(state, strict=False)
+    except (AttributeError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"backbone.weights {path} does not fit the architecture: {reason}.") from error
     unexpected = [key for key in unexpected if not key.startswith(("head.", "fc.", "classifier."))]
     if missing or unexpected:
         raise ConfigError(f"backbone.weights {path} does not fit the architecture: missing {missing[:3]}, unexpected {unexpected[:3]}.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmeraser_ray.errors import INTERRUPTED, ConfigError, LmeraserError
-from lmeraser_ray.options import help_text, split_overrides
+from lmeraser_ray.options import divide, help_text, refuse_unknown, split_overrides
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.verbs import VERBS, Verb
 
@@ -62,8 +62,10 @@ def perform(verb: Verb, words: list[str]) -> int:
 
 def parse(verb: Verb, words: list[str]) -> argparse.Namespace:
     """A verb's arguments; `overrides` are the fields of the configuration among them."""
-    args, rest = parser_of(verb).parse_known_args(words)
-    args.overrides = tuple(split_overrides(rest))
+    fields, others = divide(words)
+    args, rest = parser_of(verb).parse_known_args(others)
+    args.overrides = tuple(split_overrides([*fields, *rest]))
+    refuse_unknown(args.overrides)
     return args
 
 

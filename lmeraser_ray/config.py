@@ -14,13 +14,13 @@ EXECUTION = "execution"
 """Marks a field that must not change a byte of what is built."""
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**53)]
 
 
 class Section(BaseModel):
     """A frozen part of the configuration that refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
         """The JSON value of all fields that are not marked `EXECUTION`, sections within included."""
@@ -99,7 +99,7 @@ class BackboneConfig(Section):
     """A timm model name, or `tiny`, a random convnet for tests."""
     weights: Annotated[str, EXECUTION] = "embedded"
     """embedded (EfficientNet-Lite0's ImageNet weights, from a package), pretrained (timm's, over the network), random, or a file."""
-    seed: Annotated[int, EXECUTION] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**53), EXECUTION] = 0
     """weights random: the seed of their generator."""
     input_size: Annotated[int, Field(ge=4, le=4096)] | None = None
     """Side of the square input in pixels; None takes the model's own."""
@@ -140,7 +140,7 @@ class PromptHeadConfig(Section):
     """A pixel prompt and a linear head for each shard (equations 1, 3 and 4 of the paper)."""
 
     kind: Literal["prompt_head"] = "prompt_head"
-    prompt_width: Annotated[int, Field(ge=0)] = 8
+    prompt_width: Annotated[int, Field(ge=0, le=4096)] = 8
     """Pixels of the padding frame on each side; 0 is a head alone."""
     prompt_init: Literal["zero", "random"] = "zero"
     """random: standard normal values, as in the paper's code."""
@@ -160,7 +160,7 @@ class PromptHeadConfig(Section):
     """The share of all steps in which the rate rises linearly; then it falls as a cosine to zero."""
     epochs: Positive = 10
     batch: Positive = 16
-    crop: Annotated[int, Field(ge=0)] = 0
+    crop: Annotated[int, Field(ge=0, le=4096)] = 0
     """Random crop after zero padding by this many pixels on each side."""
     flip: bool = False
     """Random horizontal flip. Digits do not flip."""
@@ -208,7 +208,7 @@ class ExecutionConfig(Section):
 class Config(Section):
     """Everything that a run needs to know."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0  # what canonical JSON can hold
     """Keys the split, the buckets, the sample and, through the shard keys, all training."""
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()

@@ -27,21 +27,20 @@ def demo(root: Path, overrides: tuple[tuple[str, str], ...], progress: Progress)
     config = load_config(None, (*WRITERS, *overrides))
     ours = False
     if config.execution.engine == "ray":
-        from lmeraser_ray.distributed.cluster import connect
+        from lmeraser_ray.distributed.cluster import connect, disconnect
 
         ours = connect(config.execution)  # once for all steps
     try:
         return tell(Story(root, (*WRITERS, *overrides), progress.quiet))
     finally:
         if ours:
-            import ray
-
-            ray.shutdown()
+            disconnect()
 
 
 def prepare(root: Path) -> None:
     """Make the folder and the picture that is predicted. Errors: `ConfigError` where the folder holds something else."""
-    foreign = sorted(path.name for path in root.iterdir() if path.name not in OWN) if root.is_dir() else []
+    there = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    foreign = [name for name in there if name not in OWN or OWN[0] not in there]  # a lone `workspace` is somebody's own
     if foreign or (root.exists() and not root.is_dir()):
         what = foreign[0] if foreign else "a file"
         raise ConfigError(f"--workspace {root} holds {what!r}, which no demonstration made: choose a new folder.")

@@ -39,8 +39,8 @@ def seeded_key(seed: int, domain: str) -> bytes:
 
 
 def keyed_hash(key: bytes, text: str) -> bytes:
-    """HMAC-SHA-256 of the text. Returns 32 bytes."""
-    return hmac.digest(key, text.encode(), "sha256")
+    """HMAC-SHA-256 of the text, which may hold what a shell passes on undecoded (surrogates). Returns 32 bytes."""
+    return hmac.digest(key, text.encode(errors="surrogatepass"), "sha256")
 
 
 def keyed_hashes(key: bytes, texts: Sequence[str]) -> list[bytes]:

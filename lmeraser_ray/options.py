@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Tree:
         read = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config {path} cannot be read ({error.strerror}): give the path of a YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no Unicode, or a date that does not exist
         raise ConfigError(f"--config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if read is not None and not isinstance(read, dict):
         raise ConfigError(f"--config {path} holds a {type(read).__name__}, expected sections such as `learner:` with fields below.")
@@ -44,25 +44,40 @@ def read_yaml(path: Path) -> Tree:
 
 def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: str) -> Config:
     """Validate a tree after setting dotted names in it."""
+    refuse_unknown(overrides)
     for name, text in overrides:
-        if name not in FIELDS:
-            raise ConfigError(f"--{name} is no field of the configuration{nearest(name)} (`lmeraser train --help` lists all)")
         *sections, field = name.split(".")
         level = tree
         for section in sections:
-            level = level.setdefault(section, {})
-        level[field] = value_of(text)
+            if level.get(section) is None:  # a section whose fields are all commented out
+                level[section] = {}
+            level = level[section]
+            if not isinstance(level, dict):
+                raise ConfigError(f"{section} is {level!r} in {source}, expected fields below it.")
+        level[field] = value_of(name, text)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(explained(error, source)) from error
 
 
-def value_of(text: str) -> Any:
+def refuse_unknown(overrides: Sequence[tuple[str, str]]) -> None:
+    """Errors: `ConfigError` with the nearest name where one is no field."""
+    for name, _ in overrides:
+        if name not in FIELDS:
+            raise ConfigError(f"--{name} is no field of the configuration{nearest(name)} (`lmeraser train --help` lists all)")
+
+
+def value_of(name: str, text: str) -> Any:
     """An option's text: `null` is None, lists and mappings are YAML, all else is left to the field's own type."""
     if text in ("null", "none", "None"):
         return None
-    return yaml.safe_load(text) if text[:1] in "[{" else text
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"--{name} {text!r} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def explained(error: ValidationError, source: str) -> str:
@@ -119,6 +134,25 @@ def split_overrides(rest: Sequence[str]) -> list[tuple[str, str]]:
             value = waiting.pop(0)
         pairs.append((name, value))
     return pairs
+
+
+def divide(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Fields of the configuration with their values, and all other words: a field's value must not be taken for a picture."""
+    fields: list[str] = []
+    others: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, _ = word.removeprefix("--").partition("=")
+        if word == "--":
+            return fields, [*others, word, *waiting]
+        if not word.startswith("--") or ("." not in name and name not in FIELDS):
+            others.append(word)
+            continue
+        fields.append(word)
+        if not equals and waiting and not waiting[0].startswith("--"):
+            fields.append(waiting.pop(0))
+    return fields, others
 
 
 def help_text() -> str:

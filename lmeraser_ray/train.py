@@ -52,6 +52,7 @@ def train(session: Session, config: Config) -> Training:
         with session.flow(folder.store, config, card) as flow:
             evaluated = flow.evaluate(ingested.buckets, before)
             with progress.stage("publish"):
+                folder.tombstones().lift(read_ids(config.data.readmit, "data.readmit"))
                 folder.publish(evaluated.manifest)
                 folder.end_erasing()
             with progress.stage("evaluate"):
@@ -70,7 +71,7 @@ def last_sound(folder: WorkspaceFolder) -> Manifest | None:
 
 def discard_damaged(folder: WorkspaceFolder) -> None:
     """Remove objects whose bytes are not what their names promise, so that they are built again and never reused."""
-    for item in folder.store.listing().values():
+    for item in folder.store.objects():
         if not folder.store.sound(item):
             folder.store.path(item).unlink(missing_ok=True)
 
@@ -113,8 +114,8 @@ def refuse_missing(folder: WorkspaceFolder, config: Config, before: Manifest | N
     now: dict[int, Bucket] = {bucket.number: bucket for bucket in ingested.buckets}
     for state in before.buckets:
         after = now.get(state.bucket.number)
-        if after and after.key == state.bucket.key:
-            continue
+        if (after and after.key == state.bucket.key) or not folder.store.sound(state.bucket.records):
+            continue  # unchanged, or damaged: then nobody knows what it held, and it is built from the source
         kept = set(RecordIndex.read(folder.store, [after]).names("record_id")) if after else set()
         held = RecordIndex.read(folder.store, [state.bucket])
         for name, subject in zip(held.names("record_id"), held.names("subject_id"), strict=True):

@@ -65,7 +65,7 @@ def unlearn(session: Session, request: Request) -> Unlearning:
     folder, progress = session.folder, session.progress
     folder.require()
     with folder.locked():
-        before = folder.require_published()
+        before, config = folder.require_published(), session.config()  # a wrong option is refused before anything is erased
         tombstones = folder.tombstones()
         with progress.stage("plan"):
             index = RecordIndex.read(folder.store, [state.bucket for state in before.buckets])
@@ -78,7 +78,7 @@ def unlearn(session: Session, request: Request) -> Unlearning:
         with progress.stage("plan"):
             gone = resolved.gone | unfinished(index, tombstones) if interrupted else resolved.gone
             buckets = remaining(folder, index, gone)
-        with session.flow(folder.store, session.config(), before.backbone) as flow:
+        with session.flow(folder.store, config, before.backbone) as flow:
             evaluated = flow.evaluate(buckets, before)
             with progress.stage("publish"):
                 folder.publish(evaluated.manifest)

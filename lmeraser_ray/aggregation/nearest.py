@@ -39,7 +39,8 @@ def route(features: NDArray[np.float32], prototypes: NDArray[np.float64], config
     if config.temperature is None:
         return Routes(shards, np.full_like(near, 1 / m))
     tiny = np.finfo(np.float64).tiny
-    weights = np.exp(-((near + tiny) / (near[:, :1] + tiny) - 1) / config.temperature)
+    with np.errstate(over="ignore"):  # a query that is a prototype: all others are infinitely far
+        weights = np.exp(-((near + tiny) / (near[:, :1] + tiny) - 1) / config.temperature)
     return Routes(shards, weights / weights.sum(1, keepdims=True))
 
 

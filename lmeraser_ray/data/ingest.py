@@ -18,6 +18,7 @@ from lmeraser_ray.data.buckets import Bucket, bucket_number, put_bucket, rows_of
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources import read_source
+from lmeraser_ray.errors import DataError
 from lmeraser_ray.keys import digest
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.store import Store
@@ -39,7 +40,7 @@ class Ingested:
 
 
 def ingest(config: Config, store: Store, tombstones: Tombstones) -> Ingested:
-    """Read the configured source into buckets. Erased and excluded records are left out and counted."""
+    """Read the configured source into buckets. Erased and excluded records are left out and counted; no tombstone is lifted yet."""
     result = Ingested()
     admitted = read_ids(config.data.readmit, "data.readmit")
     spill = Spill(store.scratch)
@@ -53,7 +54,6 @@ def ingest(config: Config, store: Store, tombstones: Tombstones) -> Ingested:
             result.buckets.append(put_bucket(store, listing, number, rows_of(records), (record.image for record in records)))
     finally:
         spill.remove()
-    tombstones.lift(admitted)
     return result
 
 
@@ -72,10 +72,14 @@ def admissible(config: Config, tombstones: Tombstones, admitted: frozenset[str],
         return False
 
     for record in read_source(config.data, seed=config.seed, skip=skip):
-        if not {record.record_id, record.subject_id} & admitted and tombstones.covers("subject", record.subject_id):
-            result.left_out += 1
-        else:
+        if record.subject_id in admitted or not tombstones.covers("subject", record.subject_id):
             yield record
+        elif record.record_id in admitted:
+            raise DataError(
+                f"data.readmit names the record {record.record_id!r}, but its subject {record.subject_id!r} was erased: name both."
+            )
+        else:
+            result.left_out += 1
     result.excluded = len(seen)
     result.unknown_exclusions = tuple(sorted(excluded - seen))
 

@@ -33,7 +33,7 @@ def read_ids(path: Path | None, option: str) -> frozenset[str]:
     if path is None:
         return frozenset()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{option} {path} cannot be read as a UTF-8 file of ids, one a line ({error}).") from error
     return frozenset(typed_name(line) for line in lines if line.strip())

@@ -37,6 +37,11 @@ def connect(execution: ExecutionConfig) -> bool:
     return True
 
 
+def disconnect() -> None:
+    """Leave the cluster; one that `connect` started ends."""
+    ray.shutdown()
+
+
 @contextmanager
 def silent_stderr() -> Iterator[None]:
     """Send what the C++ core writes to file descriptor 2 nowhere: a line about its own log level. Errors come as exceptions."""

@@ -95,7 +95,8 @@ class PromptHeadFitter:
         self.pictures = torch.from_numpy(shard.pictures).to(device)
         self.mask = frame_mask(size, config.prompt_width).to(device)
         self.prompt = nn.Parameter(initial_prompt(size, config.prompt_width, config.prompt_init, self.generator).to(device))
-        self.head = nn.Linear(backbone.dimension, len(shard.classes), device=device)
+        with torch.random.fork_rng(devices=[]):  # nn.Linear draws its weights, which are not used, from the global generator
+            self.head = nn.Linear(backbone.dimension, len(shard.classes), device=device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         if config.head_init == "ridge" and len(shard.classes) > 1:

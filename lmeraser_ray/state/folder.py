@@ -42,6 +42,8 @@ class WorkspaceFolder:
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"--workspace {self.root} is a file, expected a folder or a new name.")
         foreign = sorted(p.name for p in self.root.iterdir() if p.name not in (*OWN_FILES, "objects")) if self.root.exists() else []
+        if not foreign and not any(path.exists() for path in (self._lock, self._configuration, self._current)):
+            foreign = [str(path.relative_to(self.root)) for path in self.store.files()]  # someone's own `objects`: it would be purged
         if foreign:
             raise ConfigError(
                 f"--workspace {self.root} holds {foreign[0]!r}, which is no part of a workspace: choose an empty or a new folder."
@@ -68,6 +70,7 @@ class WorkspaceFolder:
                 raise ExecutionError(f"Another command (process {holder}) is writing to {self.root}: wait for it and try again.") from error
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
+            self.store.create()  # a copy of a workspace may lack its empty folders
             self.store.clear_scratch()
             yield
         finally:
@@ -78,7 +81,11 @@ class WorkspaceFolder:
         return Tombstones(self.root, self.store.scratch)
 
     def save_config(self, config: Config) -> None:
-        """Keep the configuration for the commands that follow."""
+        """Keep the configuration for the commands that follow, wherever they are typed: the path of a checkpoint is made absolute."""
+        weights = Path(config.backbone.weights)
+        if weights.is_file():
+            backbone = config.backbone.model_copy(update={"weights": str(weights.resolve())})
+            config = config.model_copy(update={"backbone": backbone})
         write_atomic(self._configuration, config.model_dump_json(indent=1).encode(), scratch=self.store.scratch)
 
     def load_config(self) -> Config:
@@ -87,14 +94,21 @@ class WorkspaceFolder:
         with disk_errors(self._configuration):
             if not self._configuration.exists():
                 raise DataError(f"{self.root} holds no training yet: run `lmeraser train --workspace {self.root}` first.")
-            return Config.model_validate_json(self._configuration.read_bytes())
+            text = self._configuration.read_bytes()
+        try:
+            return Config.model_validate_json(text)
+        except ValueError as error:
+            raise VerificationError(
+                f"{self._configuration} is damaged or of another version: run `lmeraser train` with the same "
+                "configuration to write it again."
+            ) from error
 
     def current(self) -> StoredObject | None:
         """The published manifest's object, None before the first publication."""
         with disk_errors(self._current):
             if not self._current.exists():
                 return None
-            key, _, sha256 = self._current.read_text().strip().partition("-")
+            key, _, sha256 = self._current.read_text(errors="replace").strip().partition("-")
             return StoredObject("manifests", key, sha256)
 
     def published(self) -> Manifest | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
-from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.state.store import Kind, StoredObject
 
@@ -81,13 +81,11 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
-        """Read what `to_bytes` wrote. Errors: `VerificationError` on anything else."""
+        """Read what `to_bytes` wrote. Errors: `ConfigError` on another version's format, `VerificationError` on anything else."""
         try:
             read = json.loads(data)
             if read["format"] != FORMAT:
-                raise VerificationError(
-                    f"the manifest has format {read['format']}, this version reads {FORMAT}: use the version that wrote it."
-                )
+                raise ConfigError(f"the manifest has format {read['format']}, this version reads {FORMAT}: use the version that wrote it.")
             card = read["backbone"]
             return cls(
                 read["identity"],

@@ -66,7 +66,8 @@ class Store:
         """Make the folders that are missing."""
         with disk_errors(self.root):
             for folder in (self.scratch, *(self.root / kind for kind in KINDS)):
-                folder.mkdir(parents=True, exist_ok=True)
+                if not folder.is_dir():
+                    folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, item: StoredObject) -> Path:
         """Where an object's file is."""
@@ -75,12 +76,16 @@ class Store:
     def listing(self) -> Listing:
         """All objects by kind and key, from the file names alone."""
         found: Listing = {}
-        for kind in KINDS:
-            for item in self._of_kind(kind):
-                known = found.get((kind, item.key))
-                if known is None or item < known:
-                    found[kind, item.key] = item
+        for item in self.objects():
+            known = found.get((item.kind, item.key))
+            if known is None or item < known:
+                found[item.kind, item.key] = item
         return found
+
+    def objects(self) -> Iterator[StoredObject]:
+        """All objects, several of one key included, from the file names alone."""
+        for kind in KINDS:
+            yield from self._of_kind(kind)
 
     def _of_kind(self, kind: Kind) -> list[StoredObject]:
         folder = self.root / kind

@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
+from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.keys import keyed_hash
 from lmeraser_ray.state.files import disk_errors, write_atomic
 
 What = Literal["record", "subject"]
 WHATS: tuple[What, ...] = get_args(What)
+SECRET_BYTES = 32
 
 
 class Tombstones:
@@ -24,13 +26,18 @@ class Tombstones:
         with disk_errors(self._path):
             self._secret = self._secret_path.read_bytes() if self._secret_path.exists() else None
             self._hashes = set(self._path.read_text().split()) if self._path.exists() else set()
+        if self._hashes and len(self._secret or b"") != SECRET_BYTES:
+            raise VerificationError(
+                f"{self._secret_path} is missing or damaged, so nobody can tell who was erased: bring it back from a copy, or remove "
+                f"{self._path} too, and the erased are let in again."
+            )
 
     def __len__(self) -> int:
         return len(self._hashes)
 
     def _hash(self, what: What, name: str) -> str:
         if self._secret is None:
-            self._secret = secrets.token_bytes(32)
+            self._secret = secrets.token_bytes(SECRET_BYTES)
             write_atomic(self._secret_path, self._secret, scratch=self._scratch)
         return keyed_hash(self._secret, f"{what}\n{name}").hex()
 

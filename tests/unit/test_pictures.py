@@ -303,9 +303,7 @@ def test_random_bytes_are_refused(start: bytes, rest: bytes) -> None:
 @pytest.mark.parametrize(("resize", "input_size"), [(32, 32), (40, 33), (17, 8)])
 def test_prepared_as_torchvision_does(size: tuple[int, int], interpolation: str, resize: int, input_size: int) -> None:
     picture = noise(*size)
-    got = prepare_picture(
-        encoded(picture, "PNG"), input_size=input_size, resize=resize, interpolation=interpolation, max_pixels=LIMIT
-    )
+    got = prepare_picture(encoded(picture, "PNG"), input_size=input_size, resize=resize, interpolation=interpolation, max_pixels=LIMIT)
     theirs = v2.Compose([v2.Resize(resize, v2.InterpolationMode(interpolation)), v2.CenterCrop(input_size), v2.PILToTensor()])(picture)
     assert got.dtype == np.uint8
     assert got.shape == (3, input_size, input_size)

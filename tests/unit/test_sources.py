@@ -407,7 +407,7 @@ class TestSubjects:
         assert words in str(caught.value)
 
     def test_file(self, tmp_path: Path) -> None:
-        (tmp_path / "s.csv").write_bytes("\ufeffrecord_id,subject_id\r\n\"a,1\",ann\r\n\r\nb,bo\r\nb,bo\r\n7,cy\r\n".encode())
+        (tmp_path / "s.csv").write_bytes('\ufeffrecord_id,subject_id\r\n"a,1",ann\r\n\r\nb,bo\r\nb,bo\r\n7,cy\r\n'.encode())
         resolve = subject_resolver(DataConfig(subjects_file=tmp_path / "s.csv"))
         assert [resolve(i, "here") for i in ("a,1", "b", "7")] == ["ann", "bo", "cy"]
         with pytest.raises(DataError, match=r"^here: the record id 'c' is not in .*s\.csv"):
