@@ -625,7 +625,9 @@ class TestProcesses:
     def test_ctrl_c_and_the_same_command_again(self, made: Place, tmp_path: Path, lm: Lm) -> None:
         """Interrupted when the first shard was stored: exit code 130, and the same command reuses that shard and all features."""
         words = ["train", "--config", made.config, "--workspace", tmp_path / "w", "--learner.epochs", "150", "--json"]
-        process = subprocess.Popen(command(SCRIPT, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # A shell that runs the tests in the background has SIGINT ignored, and children inherit that: as a terminal has it.
+        heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        process = subprocess.Popen(command(SCRIPT, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heard)
         finished = tmp_path / "w" / "objects" / "constituents"
         for _ in until_there(process, lambda: finished.is_dir() and any(finished.iterdir())):
             pass
