@@ -87,7 +87,7 @@ def tell(story: Story) -> Report:
     )
     cost = story.step("cost")
     story.note("expected cost of one deletion", f"{cost['expected_share']:.1%} of a full training", cost["took"])
-    for what, words in (("record", ("--records", "digit-0003")), ("subject", ("--subjects", "123"))):
+    for what, words in (("record", ("--records", "digit-0321")), ("subject", ("--subjects", "123"))):
         done = story.step("unlearn", *words)
         found = f"{done['removed']} removed, {done['retrained']} of {done['shards']} shards trained again"
         story.note(f"unlearn a {what}", found, done["took"])
