@@ -12,7 +12,8 @@ from pathlib import Path
 from lmeraser_ray.errors import INTERRUPTED, ConfigError, LmeraserError
 from lmeraser_ray.options import divide, help_text, refuse_unknown, split_overrides
 from lmeraser_ray.progress import Progress
-from lmeraser_ray.verbs import VERBS, Verb
+from lmeraser_ray.verbs import VERBS
+from lmeraser_ray.verbs.base import Verb
 
 
 def run(verb: str | None = None, argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from lmeraser_ray.data.sources.digits import digit_entries
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.options import load_config
 from lmeraser_ray.progress import Progress
-from lmeraser_ray.verbs import Report
+from lmeraser_ray.verbs.base import Report
 
 OWN = ("digit.png", "workspace")
 WRITERS = (("data.subject_pattern", r"digit-(?P<subject>\d{3})\d"),)
@@ -87,7 +87,7 @@ def tell(story: Story) -> Report:
     )
     cost = story.step("cost")
     story.note("expected cost of one deletion", f"{cost['expected_share']:.1%} of a full training", cost["took"])
-    for what, words in (("record", ("--records", "digit-0321")), ("subject", ("--subjects", "123"))):
+    for what, words in (("record", ("--records", "digit-0775")), ("subject", ("--subjects", "123"))):
         done = story.step("unlearn", *words)
         found = f"{done['removed']} removed, {done['retrained']} of {done['shards']} shards trained again"
         story.note(f"unlearn a {what}", found, done["took"])

@@ -287,7 +287,7 @@ class TestUnlearn:
         lm("unlearn", "--workspace", place.root, "--records", name)
         said = lm("train", *words)
         assert said.json["erased_left_out"] == 1
-        assert "were erased before" in said.err
+        assert "1 record erased before, left out again" in said.err
         listed = place.root.parent / "readmit.txt"
         listed.write_text(name)
         assert lm("train", *words, "--data.readmit", listed).json["fingerprint"] == whole

@@ -9,7 +9,8 @@ import pytest
 from lmeraser_ray import cli, errors
 from lmeraser_ray.errors import INTERRUPTED, LmeraserError
 from lmeraser_ray.progress import Progress
-from lmeraser_ray.verbs import VERBS, Report, Verb, no_options
+from lmeraser_ray.verbs import VERBS
+from lmeraser_ray.verbs.base import Report, Verb, no_options
 
 PACKAGE = Path(__file__).parents[2] / "lmeraser_ray"
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,30 @@
+"""Every verb of the command line, by name."""
+
+from lmeraser_ray.verbs.asking import (
+    cost_options,
+    predict_options,
+    run_cost,
+    run_evaluate,
+    run_fingerprint,
+    run_predict,
+    run_verify,
+    verify_options,
+)
+from lmeraser_ray.verbs.base import Verb, no_options
+from lmeraser_ray.verbs.changing import run_demo, run_train, run_unlearn, train_options, unlearn_options
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("train", "train a workspace on its records; what exists is reused, what was interrupted goes on", train_options, run_train),
+        Verb("predict", "label pictures", predict_options, run_predict),
+        Verb("evaluate", "accuracy on test records and on the remaining training records", no_options, run_evaluate),
+        Verb("unlearn", "erase records or subjects: rebuild what changes, publish, purge", unlearn_options, run_unlearn),
+        Verb("cost", "the exact share of records that a deletion trains again", cost_options, run_cost),
+        Verb("fingerprint", "SHA-256 over all that the workspace holds of the private data", no_options, run_fingerprint),
+        Verb(
+            "verify", "check every digest and that nothing is stray; --rebuild trains again and compares bytes", verify_options, run_verify
+        ),
+        Verb("demo", "the whole story on handwritten digits: train, predict, unlearn, verify", no_options, run_demo),
+    )
+}

@@ -1,0 +1,119 @@
+"""The verbs that read a workspace: `predict`, `evaluate`, `cost`, `fingerprint`, `verify`."""
+
+from pathlib import Path
+from typing import Any
+
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.progress import Progress
+from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, share
+
+
+def predict_options(parser: Parser) -> None:
+    """Which pictures."""
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture files")
+
+
+def run_predict(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser predict`."""
+    from lmeraser_ray.predict import predict
+
+    done = predict(session_of(args, progress), args.images)
+    found, lines, entries = done.predictions, [], []
+    for at, image in enumerate(args.images):
+        row = found.probabilities[at]
+        ranked = sorted(zip(found.classes, row.tolist(), strict=True), key=lambda pair: -pair[1])
+        answered = [
+            {"shard": int(k), "key": done.manifest.shards[k].constituent.key, "weight": round(float(w), 6)}
+            for k, w in zip(found.routes.shards[at], found.routes.weights[at], strict=True)
+        ]
+        probabilities = {name: round(p, 6) for name, p in ranked if p > 0}
+        label, probability = ranked[0]
+        about = {"label": label, "probability": probability, "probabilities": probabilities, "shards": answered}
+        entries.append({"image": str(image), **about})
+        first = ", ".join(f"{name} {p:.3f}" for name, p in ranked[:3] if p > 0)
+        lines.append(f"{image}: {label} ({first}) answered by shard {', '.join(str(part['shard']) for part in answered)}")
+    return Report("\n".join(lines), {"predictions": entries, "seconds": progress.rounded()})
+
+
+def run_evaluate(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser evaluate`."""
+    from lmeraser_ray.evaluate import evaluate
+
+    done = evaluate(session_of(args, progress))
+    scored = [(k, size, *done.test.by_shard.get(k, (None, 0))) for k, size in enumerate(done.shard_sizes)]
+    shards = [{"shard": k, "size": size, "queries": queries, "accuracy": accuracy} for k, size, accuracy, queries in scored]
+    data = {
+        "accuracy": {"test": done.test.accuracy, "train": done.train.accuracy},
+        "per_class": done.test.by_class,
+        "per_shard": shards,
+        "fingerprint": done.fingerprint,
+    }
+    lines = [
+        f"test accuracy {share(done.test.accuracy)} on {done.test.records:,} records, {share(done.train.accuracy)} on the "
+        f"{done.train.records:,} training records that remain",
+        "by class  " + "  ".join(f"{name} {share(value)}" for name, value in done.test.by_class.items()),
+        "shard  size  test queries  accuracy",
+        *(f"{k:>5}  {size:>4}  {queries:>12}  {share(accuracy):>8}" for k, size, accuracy, queries in scored),
+    ]
+    return Report("\n".join(lines), data)
+
+
+def cost_options(parser: Parser) -> None:
+    """Whose deletion."""
+    parser.add_argument("--records", action="append", default=[], metavar="ID,…", help="record ids; without it, every training record")
+
+
+def run_cost(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser cost`."""
+    from lmeraser_ray.cost import cost
+    from lmeraser_ray.partition.expected import summarize
+    from lmeraser_ray.unlearn import parse_request
+
+    done = cost(session_of(args, progress), parse_request(args.records, []).records)
+    found = summarize(done.costs)
+    data: dict[str, Any] = {**found, "records": len(done.names), "seconds": progress.rounded()}
+    lines = [
+        f"one deletion trains {share(found['expected_share'])} of the training records again on average, "
+        f"{share(found['p99_share'])} at the 99th percentile, {share(found['worst_share'])} at worst",
+        f"unsampled records {share(found['expected_share_unsampled'])}, sampled ones {share(found['expected_share_sampled'])} "
+        "(re-clustering included)",
+    ]
+    if args.records:
+        costs = done.costs
+        each = [*zip(done.names, costs.retrained.tolist(), costs.share.tolist(), costs.touched.tolist(), strict=True)]
+        each += [(name, 0, 0.0, 0) for name in done.test]
+        data["deletions"] = [{"record": name, "retrained": n, "share": s, "shards_touched": k} for name, n, s, k in each]
+        lines += [f"{name}: {n} records in {k} shards ({share(s)})" for name, n, s, k in each]
+    return Report("\n".join(lines), data)
+
+
+def run_fingerprint(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser fingerprint`."""
+    from lmeraser_ray.verify import fingerprint
+
+    found = fingerprint(session_of(args, progress))
+    return Report(found, {"fingerprint": found})
+
+
+def verify_options(parser: Parser) -> None:
+    """How deep."""
+    parser.add_argument("--rebuild", action="store_true", help="train again from the live records in a scratch place and compare bytes")
+
+
+def run_verify(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser verify`."""
+    from lmeraser_ray.verify import verify
+
+    done = verify(session_of(args, progress), rebuild=args.rebuild)
+    data = {
+        "ok": done.ok,
+        "checked": done.checked,
+        "differences": list(done.differences),
+        "fingerprint": done.fingerprint,
+        "rebuilt": done.rebuilt,
+    }
+    if done.ok:
+        how = "rebuilt from the live records, every byte is equal" if done.rebuilt else "every digest holds, nothing is stray"
+        return Report(f"ok: {done.checked} checks, {how}", data)
+    lines = [f"not ok: {counted(len(done.differences), 'difference')}, the first is:", *done.differences[:20]]
+    return Report("\n".join(lines), data, exit_code=VerificationError.exit_code)

@@ -1,0 +1,56 @@
+"""What every verb is made of: its options, what it calls, and its report as text and as JSON."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lmeraser_ray.progress import Progress
+from lmeraser_ray.session import Session
+
+Parser = argparse.ArgumentParser
+Arguments = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verb says. `notes` go to stderr."""
+
+    text: str
+    data: dict[str, Any] | None
+    notes: tuple[str, ...] = ()
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb."""
+
+    name: str
+    about: str
+    options: Callable[[Parser], None]
+    run: Callable[[Arguments, Progress], Report]
+
+
+def session_of(args: Arguments, progress: Progress) -> Session:
+    """The session that the common options ask for."""
+    return Session(args.workspace, progress, overrides=args.overrides)
+
+
+def timed(progress: Progress) -> str:
+    """The seconds of each stage on one line."""
+    return "seconds " + ", ".join(f"{name} {value:.1f}" for name, value in progress.seconds.items())
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage."""
+    return "n/a" if value is None else f"{value:.2%}"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 record`, `2 records`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def no_options(_: Parser) -> None:
+    """The common options are enough."""

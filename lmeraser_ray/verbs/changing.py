@@ -1,0 +1,108 @@
+"""The verbs that write to a workspace: `train`, `unlearn`, `demo`."""
+
+from pathlib import Path
+from typing import Any
+
+from lmeraser_ray.data.names import read_ids
+from lmeraser_ray.options import load_config, to_yaml
+from lmeraser_ray.progress import Progress
+from lmeraser_ray.session import Session
+from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, share, timed
+
+
+def train_options(parser: Parser) -> None:
+    """Where the configuration comes from."""
+    parser.add_argument("--config", type=Path, help="a YAML file; without it, the quickstart configuration")
+    parser.add_argument("--print_config", action="store_true", help="print the effective configuration and stop")
+
+
+def run_train(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser train`."""
+    config = load_config(args.config, args.overrides)
+    if args.print_config:
+        return Report(to_yaml(config).rstrip(), None)
+    from lmeraser_ray.train import Training, train
+
+    done: Training = train(Session(args.workspace, progress), config)
+    manifest, ingested, evaluated = done.manifest, done.ingested, done.evaluated
+    data = {
+        "workspace": str(args.workspace),
+        "records": manifest.records,
+        "training_records": manifest.training_records,
+        "test_records": manifest.records - manifest.training_records,
+        "shards": len(manifest.shards),
+        "trained": len(evaluated.trained),
+        "reused": evaluated.reused,
+        "passes": done.passes,
+        "features_computed": evaluated.features_computed,
+        "erased_left_out": ingested.left_out,
+        "excluded": ingested.excluded,
+        "equal_pictures": ingested.twins,
+        "accuracy": {"test": done.test.accuracy},
+        "seconds": progress.rounded(),
+        "fingerprint": manifest.fingerprint,
+    }
+    text = (
+        f"{manifest.training_records:,} training records in {len(manifest.shards)} shards: {len(evaluated.trained)} trained, "
+        f"{evaluated.reused} reused\ntest accuracy {share(done.test.accuracy)} on {done.test.records:,} records\n"
+        f"{timed(progress)}\nfingerprint {manifest.fingerprint}"
+    )
+    return Report(text, data, train_notes(ingested))
+
+
+def train_notes(ingested: Any) -> tuple[str, ...]:
+    """What a person should know of what came in."""
+    notes = []
+    if ingested.left_out:
+        notes.append(f"{counted(ingested.left_out, 'record')} erased before, left out again (--data.readmit FILE lets ids in).")
+    if ingested.unknown_exclusions:
+        notes.append(f"data.exclude names {counted(len(ingested.unknown_exclusions), 'id')} that the source does not have.")
+    if ingested.twins:
+        notes.append(
+            f"{counted(ingested.twins, 'record')} with a picture that another record has too "
+            f"(first {' and '.join(ingested.twin_example or ())}): erasing one leaves the other, so name both, or give them one subject."
+        )
+    return tuple(notes)
+
+
+def unlearn_options(parser: Parser) -> None:
+    """What is to be erased."""
+    parser.add_argument("--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated")
+    parser.add_argument("--subjects", action="append", default=[], metavar="ID,…", help="subjects, with all their records; may be repeated")
+    parser.add_argument("--file", type=Path, help="a file of record ids, one a line (for ids with commas too)")
+
+
+def run_unlearn(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser unlearn`."""
+    from lmeraser_ray.unlearn import Request, parse_request, unlearn
+
+    typed = parse_request(args.records, args.subjects)
+    request = Request(tuple(dict.fromkeys((*typed.records, *sorted(read_ids(args.file, "--file"))))), typed.subjects)
+    done = unlearn(session_of(args, progress), request)
+    evaluated = done.evaluated
+    data = {
+        "removed": done.removed,
+        "already_erased": list(done.already),
+        "shards": len(done.after.shards),
+        "retrained": len(evaluated.trained) if evaluated else 0,
+        "reused": evaluated.reused if evaluated else len(done.after.shards),
+        "reclustered": evaluated.reclustered if evaluated else False,
+        "passes": done.passes,
+        "seconds": progress.rounded(),
+        "fingerprint_before": done.before.fingerprint,
+        "fingerprint": done.after.fingerprint,
+    }
+    text = (
+        f"{counted(done.removed, 'record')} removed; {data['retrained']} of {data['shards']} shards trained again, {data['reused']} reused"
+        f"{', re-clustered' if data['reclustered'] else ''}\n{timed(progress)}\n"
+        f"fingerprint {done.before.fingerprint}\n         -> {done.after.fingerprint}"
+    )
+    notes = (f"{counted(len(done.already), 'id')} erased before: {', '.join(done.already[:5])}.",) if done.already else ()
+    return Report(text, data, notes)
+
+
+def run_demo(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser demo`."""
+    from lmeraser_ray.demo import demo
+
+    return demo(args.workspace, args.overrides, progress)
