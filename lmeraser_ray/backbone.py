@@ -23,6 +23,9 @@ from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.numerics import one_thread
 
+PIPELINE = 1
+"""Raised whenever a change to the decoding of pictures or to the readout changes the bits of a feature."""
+
 
 class TinyConvnet(nn.Module):
     """A small random convnet for tests and examples: two strided convolutions, 16 features."""
@@ -129,7 +132,8 @@ def pool_tokens(x: Tensor, prefix: int, readout: ReadoutConfig) -> Tensor:
 
 def backbone_identity(name: str, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int) -> str:
     """SHA-256 over architecture, every weight by name, dtype, shape and bytes, preprocessing, readout and batch shape."""
-    parts = [canonical_json({"architecture": name, "picture": asdict(spec), "readout": readout.model_dump(), "batch": batch})]
+    about = {"pipeline": PIPELINE, "architecture": name, "picture": asdict(spec), "readout": readout.model_dump(), "batch": batch}
+    parts = [canonical_json(about)]
     for key, value in sorted(module.state_dict().items()):
         parts.append(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         parts.append(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmeraser_ray import __version__
 from lmeraser_ray.errors import INTERRUPTED, ConfigError, LmeraserError
 from lmeraser_ray.options import divide, help_text, refuse_unknown, split_overrides
 from lmeraser_ray.progress import Progress
@@ -39,6 +40,9 @@ def choose(words: list[str]) -> tuple[str, list[str]]:
         listed = "\n".join(f"  {name:<12} {verb.about}" for name, verb in VERBS.items())
         print(f"usage: lmeraser VERB [options]\n\nExact unlearning for image classifiers.\n\n{listed}\n\n`lmeraser VERB --help` says more.")
         raise SystemExit(0 if words else 2)
+    if words[0] == "--version":
+        print(f"lmeraser_ray {__version__}")
+        raise SystemExit(0)
     if words[0] not in VERBS:
         from difflib import get_close_matches
 

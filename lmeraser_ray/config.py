@@ -1,7 +1,7 @@
 """The configuration: frozen, typed, and divided into identity and execution.
 
 *Identity* decides what bytes come out and enters the keys. *Execution* (where the data lies, workers, devices, GPU fractions) must
-not change a bit; such a field is marked `EXECUTION`, and `tests/laws/test_execution.py` holds the list. The backbone's name and
+not change a bit; such a field is marked `EXECUTION`, and `tests/distributed/test_execution.py` holds the list. The backbone's name and
 checkpoint are where its weights come from: its identity is the digest of the weights themselves (`backbone.py`).
 """
 
@@ -63,7 +63,9 @@ class DataConfig(Section):
     exclude: Annotated[Path | None, EXECUTION] = None
     """A file of record ids, one a line, that are left out from the start: how anyone trains on D without U."""
     readmit: Annotated[Path | None, EXECUTION] = None
-    """A file of record ids, one a line, that were erased and are to be accepted again."""
+    """A file of record ids, one a line, that were erased and are to be accepted again by this training."""
+    readmit_subjects: Annotated[Path | None, EXECUTION] = None
+    """A file of subjects, one a line, that were erased and may come again; their erased records are named in `readmit` too."""
     allow_missing: Annotated[bool, EXECUTION] = False
     """Drop records that the workspace holds and the source no longer has, instead of refusing to train."""
     max_pixels: Annotated[Positive, EXECUTION] = 50_000_000

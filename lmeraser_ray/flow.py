@@ -58,7 +58,7 @@ class Flow:
             stage = PartitionStage(self.store, listing, self.config.partition, self.config.seed, self.card.identity)
             parts = stage.run(index, features)
         with self.progress.stage("plan"):
-            identity = PromptHead(self.config.learner).identity()
+            identity = {**PromptHead(self.config.learner).identity(), "seed": self.config.seed}
             plan = plan_shards(shard_specs(index.digests, parts.shard_of, learner=identity, backbone=self.card.identity), listing)
         with self.progress.stage("training"):
             trained = self._train(index, plan)

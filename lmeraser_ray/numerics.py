@@ -1,12 +1,15 @@
 """The numerics under which bytes are equal: libraries, device and determinism. Provenance, kept with each artifact, never in a key."""
 
+import importlib.metadata
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import PIL
 import torch
+from PIL import features
 
 from lmeraser_ray.errors import ConfigError
 
@@ -61,4 +64,11 @@ def describe(device: torch.device) -> dict[str, Any]:
         hardware = [torch.cuda.get_device_name(device), torch.version.cuda, torch.backends.cudnn.version()]  # type: ignore[no-untyped-call]
     else:
         hardware = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
-    return {"torch": torch.__version__, "device": device.type, "hardware": [str(part) for part in hardware]}
+    return {
+        "torch": torch.__version__,
+        "onednn": bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled),  # type: ignore[no-untyped-call]
+        "pillow": f"{PIL.__version__} jpeg {features.version('libjpeg_turbo')} webp {features.version('webp')}",
+        "timm": importlib.metadata.version("timm"),
+        "device": device.type,
+        "hardware": [str(part) for part in hardware],
+    }

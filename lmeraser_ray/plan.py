@@ -1,9 +1,9 @@
-"""The planner: which shards there must be, which of them exist, what must be trained and what may go. Pure: no files, no Ray.
+"""The planner: which shards there must be, which of them exist and which must be trained. Pure: no files, no Ray.
 
 There is no unlearning algorithm. Training and unlearning both ask this module what the live records need, and do what is missing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -59,9 +59,3 @@ def plan_shards(shards: tuple[ShardSpec, ...], listing: Listing) -> Plan:
     missing = [shard for shard in shards if found[shard.key] is None]
     missing.sort(key=lambda shard: (-len(shard.members), shard.key))
     return Plan(shards, {key: item for key, item in found.items() if item is not None}, tuple(missing))
-
-
-def unreachable(listing: Listing, reachable: Iterable[StoredObject]) -> tuple[StoredObject, ...]:
-    """The stored objects that nothing published names."""
-    kept = set(reachable)
-    return tuple(sorted(item for item in listing.values() if item not in kept))

@@ -42,7 +42,8 @@ class Session:
         """
         kept = self.folder.load_config()
         config = override(kept, self.overrides)
-        if config.identity() != kept.identity():
+        foreign = [name for name, _ in self.overrides if not name.startswith("execution.") and name != "backbone.weights"]
+        if foreign or config.identity() != kept.identity():
             names = ", ".join(f"--{name}" for name, _ in self.overrides)
             raise ConfigError(
                 f"{names} would change what this workspace is: only execution fields can differ here. Train another workspace."

@@ -3,13 +3,14 @@
 Everything is checked before anything is published: a workspace of another configuration, records that have gone missing, bad input.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.ingest import Ingested, ingest
+from lmeraser_ray.data.ingest import Ingested, ingest, readmitted
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.evaluate import Score, score
@@ -52,7 +53,7 @@ def train(session: Session, config: Config) -> Training:
         with session.flow(folder.store, config, card) as flow:
             evaluated = flow.evaluate(ingested.buckets, before)
             with progress.stage("publish"):
-                folder.tombstones().lift(read_ids(config.data.readmit, "data.readmit"))
+                ingested.let_in_again = folder.tombstones().lift(*readmitted(config))
                 folder.publish(evaluated.manifest)
                 folder.end_erasing()
             with progress.stage("evaluate"):
@@ -79,6 +80,7 @@ def discard_damaged(folder: WorkspaceFolder) -> None:
 def refuse_other_configuration(folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None) -> None:
     """Errors: `ConfigError` that names the first field in which the workspace's identity differs."""
     if before is None:
+        refuse_other_identity(folder, config)
         return
     found = first_difference(before.identity, identity_of(config))
     if found:
@@ -92,6 +94,18 @@ def refuse_other_configuration(folder: WorkspaceFolder, config: Config, card: Ba
             f"The workspace {folder.root} was trained with another backbone ({before.backbone.identity[:12]}…, this one is "
             f"{card.identity[:12]}…: weights, preprocessing, readout or batch differ): use the same one, or another --workspace."
         )
+
+
+def refuse_other_identity(folder: WorkspaceFolder, config: Config) -> None:
+    """Where a published manifest is damaged, the kept configuration says what the workspace is; before the first publication, nothing."""
+    with suppress(VerificationError):  # damaged too: then nobody knows
+        kept = folder.load_config().identity() if folder.current() else None
+        found = first_difference(kept, config.identity()) if kept else None
+        if found:
+            raise ConfigError(
+                f"The workspace {folder.root} was trained with {found[0]} {found[1]!r}, this configuration has {found[2]!r}: "
+                "use the same value, or another --workspace."
+            )
 
 
 def first_difference(was: object, now: object, name: str = "") -> tuple[str, object, object] | None:

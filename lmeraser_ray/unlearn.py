@@ -6,21 +6,23 @@ Invariants: an unknown id changes nothing; a crash after the tombstones is finis
 is published the old one answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket, read_rows, without
 from lmeraser_ray.data.names import typed_name
-from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.flow import Evaluated
+from lmeraser_ray.errors import ConfigError, DataError, LmeraserError
+from lmeraser_ray.flow import Evaluated, card_of
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.state.tombstones import Tombstones
+from lmeraser_ray.state.tombstones import Tombstones, What
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,14 @@ def unlearn(session: Session, request: Request) -> Unlearning:
     folder, progress = session.folder, session.progress
     folder.require()
     with folder.locked():
-        before, config = folder.require_published(), session.config()  # a wrong option is refused before anything is erased
+        before, config = folder.require_published(), session.config()
+        refuse_other_weights(session, config, before)
         tombstones = folder.tombstones()
         with progress.stage("plan"):
             index = RecordIndex.read(folder.store, [state.bucket for state in before.buckets])
             resolved = resolve(index, request, tombstones)
         if not resolved.gone.any() and not folder.erasing:
+            folder.publish(before)  # purges what a worker that outlived its command may have left
             return Unlearning(before, before, 0, resolved.already, None)
         interrupted = folder.erasing
         folder.begin_erasing()
@@ -78,7 +82,7 @@ def unlearn(session: Session, request: Request) -> Unlearning:
         with progress.stage("plan"):
             gone = resolved.gone | unfinished(index, tombstones) if interrupted else resolved.gone
             buckets = remaining(folder, index, gone)
-        with session.flow(folder.store, config, before.backbone) as flow:
+        with session.flow(folder.store, config, before.backbone) as flow, unfinished_erasure():
             evaluated = flow.evaluate(buckets, before)
             with progress.stage("publish"):
                 folder.publish(evaluated.manifest)
@@ -86,18 +90,37 @@ def unlearn(session: Session, request: Request) -> Unlearning:
     return Unlearning(before, evaluated.manifest, int(gone.sum()), resolved.already, evaluated)
 
 
+def refuse_other_weights(session: Session, config: Config, before: Manifest) -> None:
+    """Errors: `ConfigError`, before anything is erased, where `--backbone.weights` names others than the workspace was trained with."""
+    if any(name == "backbone.weights" for name, _ in session.overrides) and card_of(config) != before.backbone:
+        raise ConfigError(f"--backbone.weights {config.backbone.weights} are not the weights that {session.root} was trained with.")
+
+
+@contextmanager
+def unfinished_erasure() -> Iterator[None]:
+    """Say of any error that comes after the tombstones what it means for the erasure."""
+    try:
+        yield
+    except LmeraserError as error:
+        raise type(error)(f"{error} The erasure is noted and unfinished, the old state answers: run the command again.") from error
+
+
 def resolve(index: RecordIndex, request: Request, tombstones: Tombstones) -> Resolved:
     """Find the rows that a request names. Errors: `DataError` with the unknown ids."""
     already: list[str] = []
     unknown: list[str] = []
     gone = np.zeros(len(index), np.bool_)
-    for what, column, names in (("record", "record_id", request.records), ("subject", "subject_id", request.subjects)):
+    asked: tuple[tuple[What, str, tuple[str, ...]], ...] = (
+        ("record", "record_id", request.records),
+        ("subject", "subject_id", request.subjects),
+    )
+    for what, column, names in asked:
         wanted = set(names)
         present = index.names(column)
         hit = np.fromiter((name in wanted for name in present), np.bool_, len(present))
         gone |= hit
         for name in sorted(wanted - set(np.array(present, object)[hit])):
-            (already if tombstones.covers(what, name) else unknown).append(name)  # type: ignore[arg-type]
+            (already if tombstones.covers(what, name) else unknown).append(name)
     if unknown:
         shown = ", ".join(repr(name) for name in unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise DataError(f"The workspace holds no record or subject {shown}: nothing was changed. Correct the ids and try again.")

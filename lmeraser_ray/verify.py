@@ -1,4 +1,4 @@
-"""`fingerprint` and `verify`: whether a workspace holds what it says, only what it says, and what training from scratch gives.
+"""`verify`: whether a workspace holds what it says, only what it says, and what training from scratch gives.
 
 every reachable object's digest → every picture's record digest → nothing unreachable → (with rebuild) the same bytes again
 """
@@ -31,22 +31,6 @@ class Verification:
     def ok(self) -> bool:
         """Whether nothing differs."""
         return not self.differences
-
-
-def fingerprint(session: Session) -> str:
-    """The SHA-256 over all that the workspace holds of the private data, each object's bytes read and checked.
-
-    Errors: `VerificationError` that names the first damaged object.
-    """
-    return session.consistently(lambda manifest: fingerprint_of(session.folder.store, manifest))
-
-
-def fingerprint_of(store: Store, manifest: Manifest) -> str:
-    """The fingerprint of one published state, after reading every object that it names."""
-    for item in manifest.objects():
-        if not store.sound(item):
-            raise VerificationError(f"{item.name} is missing or damaged, so there is no fingerprint: run `lmeraser verify`.")
-    return manifest.fingerprint
 
 
 def verify(session: Session, *, rebuild: bool = False) -> Verification:

@@ -9,19 +9,21 @@ from pathlib import Path
 from lmeraser_ray.config import Config
 from lmeraser_ray.cost import Costing, cost
 from lmeraser_ray.evaluate import Evaluation, evaluate
+from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.predict import Predicting, predict
 from lmeraser_ray.quickstart import quickstart
 from lmeraser_ray.session import Session
 from lmeraser_ray.train import Training, train
 from lmeraser_ray.unlearn import Request, Unlearning, unlearn
-from lmeraser_ray.verify import Verification, fingerprint, verify
+from lmeraser_ray.verify import Verification, verify
 
 
 class Workspace:
     """A folder that holds records, features, constituents and the manifest that names them."""
 
-    def __init__(self, root: str | Path) -> None:
-        self.session = Session(Path(root))
+    def __init__(self, root: str | Path, *, overrides: Sequence[tuple[str, str]] = ()) -> None:
+        """`overrides` are execution fields that differ from the last training's: `[("execution.engine", "inline")]`."""
+        self.session = Session(Path(root), overrides=tuple(overrides))
 
     def train(self, config: Config | None = None) -> Training:
         """Train and publish; without a configuration, the quickstart on handwritten digits."""

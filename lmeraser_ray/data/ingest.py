@@ -25,16 +25,19 @@ from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import Tombstones
 
 SPILL_BYTES = 64 << 20
+Admitted = tuple[frozenset[str], frozenset[str]]
 
 
 @dataclass
 class Ingested:
-    """What came in. `left_out`: ids that were erased before; `excluded`: ids that the configuration excludes; `twins`: equal pictures."""
+    """What came in. `left_out`: ids that were erased before; `excluded`: ids that the configuration excludes;
+    `let_in_again`: erased ids that it readmits; `twins`: equal pictures."""
 
     buckets: list[Bucket] = field(default_factory=list)
     left_out: int = 0
     excluded: int = 0
     unknown_exclusions: tuple[str, ...] = ()
+    let_in_again: int = 0
     twins: int = 0
     twin_example: tuple[str, str] | None = None
 
@@ -42,7 +45,7 @@ class Ingested:
 def ingest(config: Config, store: Store, tombstones: Tombstones) -> Ingested:
     """Read the configured source into buckets. Erased and excluded records are left out and counted; no tombstone is lifted yet."""
     result = Ingested()
-    admitted = read_ids(config.data.readmit, "data.readmit")
+    admitted = readmitted(config)
     spill = Spill(store.scratch)
     try:
         for record in admissible(config, tombstones, admitted, result):
@@ -57,26 +60,33 @@ def ingest(config: Config, store: Store, tombstones: Tombstones) -> Ingested:
     return result
 
 
-def admissible(config: Config, tombstones: Tombstones, admitted: frozenset[str], result: Ingested) -> Iterator[Record]:
+def readmitted(config: Config) -> Admitted:
+    """The record ids and the subjects that are let in again. Two lists, since a record and a subject may share a name."""
+    return read_ids(config.data.readmit, "data.readmit"), read_ids(config.data.readmit_subjects, "data.readmit_subjects")
+
+
+def admissible(config: Config, tombstones: Tombstones, admitted: Admitted, result: Ingested) -> Iterator[Record]:
     """The source's records less the excluded and the erased ones, which are counted in `result`."""
     excluded = read_ids(config.data.exclude, "data.exclude")
+    records, subjects = admitted
     seen: set[str] = set()
 
     def skip(record_id: str) -> bool:
         if record_id in excluded:
             seen.add(record_id)
             return True
-        if record_id not in admitted and tombstones.covers("record", record_id):
+        if record_id not in records and tombstones.covers("record", record_id):
             result.left_out += 1
             return True
         return False
 
     for record in read_source(config.data, seed=config.seed, skip=skip):
-        if record.subject_id in admitted or not tombstones.covers("subject", record.subject_id):
+        if record.subject_id in subjects or not tombstones.covers("subject", record.subject_id):
             yield record
-        elif record.record_id in admitted:
+        elif record.record_id in records:
             raise DataError(
-                f"data.readmit names the record {record.record_id!r}, but its subject {record.subject_id!r} was erased: name both."
+                f"data.readmit names the record {record.record_id!r}, but its subject {record.subject_id!r} was erased too: "
+                "name that in data.readmit_subjects."
             )
         else:
             result.left_out += 1

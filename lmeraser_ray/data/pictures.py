@@ -11,13 +11,13 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from lmeraser_ray.data.spec import Interpolation
 from lmeraser_ray.errors import ConfigError, PictureError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "GIF", "TIFF")
@@ -26,7 +26,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "GIF", "TIFF")
 MAX_ASPECT = 100
 """Longer side over shorter side. A strip of 1 x 50,000,000 pixels passes the pixel limit; its shorter side resized to 224 makes 2.5e12."""
 
-Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,

@@ -5,7 +5,9 @@ Nothing true lives in the cluster: what it computes is in the workspace, and who
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,7 @@ def connect(execution: ExecutionConfig) -> bool:
         where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
         raise ExecutionError(f"{where} could not be reached or started ({error}): check it, or set --execution.engine inline.") from error
     tighten_token()
+    stop_on_sigterm()
     return True
 
 
@@ -59,8 +62,14 @@ def silent_stderr() -> Iterator[None]:
 def tighten_token() -> None:
     """Ray makes its token readable by everyone; only its owner should read it."""
     token = Path.home() / ".ray" / "auth_token"
-    if token.is_file() and token.owner() == Path.home().owner():
+    if token.is_file() and token.stat().st_uid == os.geteuid():  # a container's user may have no name
         token.chmod(0o600)
+
+
+def stop_on_sigterm() -> None:
+    """Have SIGTERM (docker stop, ray job stop) end a command as Ctrl-C does: `ray.init` set a handler that aborts with a C++ stack, 134."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def total(resource: str) -> float:

@@ -17,7 +17,7 @@ from lmeraser_ray.distributed.cluster import connect, total
 from lmeraser_ray.distributed.features import stream_features
 from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
 from lmeraser_ray.engine import Features, T
-from lmeraser_ray.errors import ExecutionError, LmeraserError
+from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
@@ -33,7 +33,7 @@ class RayEngine:
     """Carries work out on Ray. A cluster that it started ends with `close`."""
 
     def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
-        self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, learner=learner)
+        self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, run=store.run, learner=learner)
         self.execution = config.execution
         self._owns = False
         self._task: Any = None
@@ -68,7 +68,11 @@ class RayEngine:
 
     def _spec(self, gpus: float | None, usual: float) -> WorkerSpec:
         """The workers' description with their fraction of a GPU: as configured, else the usual one where the cluster has any."""
-        return replace(self.spec, gpus=gpus if gpus is not None else (usual if total("GPU") else 0.0))
+        there = total("GPU")
+        if gpus is not None and gpus > there:
+            raise ConfigError(f"A worker is to have {gpus:g} GPUs, the cluster has {there:g}: lower execution.task_gpus or feature_gpus.")
+        wanted = there and self.execution.device != "cpu"
+        return replace(self.spec, gpus=gpus if gpus is not None else (usual if wanted else 0.0))
 
     def _remote(self, gpus: float) -> Any:
         """The task with its resources. `max_calls` can be set only where the task is made; GPU tasks default to a process each."""

@@ -7,6 +7,7 @@ Only row numbers, pixels under way and features under way are in memory. Order d
 
 import logging
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -14,6 +15,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.util.annotations import RayDeprecationWarning
 
 from lmeraser_ray.config import ExecutionConfig
 from lmeraser_ray.data.reading import Reader, Rows
@@ -21,7 +23,7 @@ from lmeraser_ray.distributed.cluster import total
 from lmeraser_ray.distributed.decode import Row, decode
 from lmeraser_ray.distributed.worker import WorkerSpec, build_worker
 
-DECODE_CPUS = 0.5
+DECODE_CPUS = 0.25
 """Of a decoding task. Not what an actor takes: operators of equal resources are fused, and decoding would run in the actors."""
 
 
@@ -44,10 +46,29 @@ def stream_features(spec: WorkerSpec, batches: Sequence[Rows]) -> Iterator[tuple
     pool = ActorPoolStrategy(min_size=1, max_size=min(actors(execution, spec.gpus), blocks))
     parts = ray.data.from_items([{"at": at, "part": pickle.dumps(part)} for at, part in enumerate(batches)], override_num_blocks=blocks)
     reader = Reader(spec.store(), spec.card.spec, spec.config.data.max_pixels)
-    pixels = parts.map(partial(decode, reader=reader, batch=spec.card.batch), num_cpus=DECODE_CPUS)
-    rows = pixels.map(FeatureActor, fn_constructor_args=(spec,), compute=pool, num_cpus=1, num_gpus=spec.gpus)
+    with warnings.catch_warnings():
+        # Retries can be bounded only by this argument, which 2.60 says will go in 2.64 (pyproject.toml stays below).
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        pixels = parts.map(
+            partial(decode, reader=reader, batch=spec.card.batch),
+            num_cpus=DECODE_CPUS,
+            ray_remote_args_fn=partial(dict, max_retries=execution.retries),  # Ray Data's own: for ever
+        )
+        rows = pixels.map(
+            FeatureActor,
+            fn_constructor_args=(spec,),
+            compute=pool,
+            num_cpus=actor_cpus(),
+            num_gpus=spec.gpus,
+            ray_remote_args_fn=partial(dict, max_restarts=execution.retries, max_task_retries=execution.retries),
+        )
     for row in rows.iter_rows():
         yield int(row["at"]), np.asarray(row["features"])[: int(row["count"])]
+
+
+def actor_cpus() -> float:
+    """CPUs of a feature actor: one, but never so many that no decoding task fits beside it: the pool would wait for ever."""
+    return 1.0 if total("CPU") >= 1 + DECODE_CPUS else 0.5
 
 
 def quiet() -> None:

@@ -1,10 +1,12 @@
 """How a worker process comes to its worker: from a small description, built once for each process and kept."""
 
-from dataclasses import dataclass
+import platform
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
@@ -19,6 +21,7 @@ class WorkerSpec:
     config_json: str
     card: BackboneCard
     gpus: float = 0.0
+    run: str = ""
     learner: PromptHead | None = None
 
     @property
@@ -28,7 +31,7 @@ class WorkerSpec:
 
     def store(self) -> Store:
         """The store."""
-        return Store(self.root)
+        return Store(self.root, self.run)
 
 
 @lru_cache(maxsize=4)
@@ -38,7 +41,9 @@ def parsed(config_json: str) -> Config:
 
 
 def build_worker(spec: WorkerSpec) -> Worker:
-    """A new worker."""
+    """A new worker. Errors: `ExecutionError` where this machine does not see the workspace."""
+    if not spec.root.is_dir():
+        raise ExecutionError(f"A worker on {platform.node()} does not see {spec.root}: put the workspace where all nodes see it.")
     return Worker(spec.store(), spec.config, spec.learner or PromptHead(spec.config.learner), spec.card, spec.gpus)
 
 
@@ -49,7 +54,9 @@ def worker_of(spec: WorkerSpec) -> Worker:
     """This process's worker for a description; the backbone stays loaded from one task to the next."""
     if spec.learner is not None:
         return build_worker(spec)
-    if spec not in _kept:
+    same = replace(spec, run="")
+    if same not in _kept:
         _kept.clear()  # one backbone at a time in memory
-        _kept[spec] = build_worker(spec)
-    return _kept[spec]
+        _kept[same] = build_worker(spec)
+    _kept[same].store = spec.store()  # this command's scratch folder
+    return _kept[same]

@@ -18,8 +18,3 @@ def initial_prompt(size: int, width: int, init: str, generator: torch.Generator)
     if init == "zero":
         return torch.zeros(1, 3, size, size)
     return torch.randn(1, 3, size, size, generator=generator) * mask
-
-
-def parameter_count(size: int, width: int) -> int:
-    """How many numbers of a prompt are trained: 3 channels of a frame."""
-    return int(3 * frame_mask(size, width).sum())

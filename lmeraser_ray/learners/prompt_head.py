@@ -61,10 +61,6 @@ class PromptHead:
             fit.run(progress)
         return fit.constituent()
 
-    def work(self, size: int, classes: int) -> int:
-        """How many record passes training takes: the unit of all cost in this project."""
-        return size * self.config.epochs if classes > 1 else 0
-
     @torch.no_grad()
     def answer(self, constituent: Constituent, backbone: Backbone, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class probabilities. pictures: [n, 3, s, s] uint8 → [n, c] float32, columns as `constituent.classes`."""
@@ -140,6 +136,8 @@ class PromptHeadFitter:
         """The frozen result."""
         tensors = {"prompt": self.prompt * self.mask, "weight": self.head.weight, "bias": self.head.bias}
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ConfigError("The training of a shard diverged (its numbers are not finite): lower learner.prompt_lr or learner.head_lr.")
         return Constituent(self.shard.classes, arrays, {"learner": self.config.kind})
 
 

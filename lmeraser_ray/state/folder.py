@@ -13,6 +13,8 @@ Invariants: readers see the old state or the new one; a writer that dies leaves 
 
 import fcntl
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,9 +74,16 @@ class WorkspaceFolder:
             os.pwrite(handle, str(os.getpid()).encode(), 0)
             self.store.create()  # a copy of a workspace may lack its empty folders
             self.store.clear_scratch()
+            self.store = Store(self.store.root, secrets.token_hex(8))
+            self.store.create()
             yield
         finally:
-            os.close(handle)
+            try:
+                if self.store.run:
+                    shutil.rmtree(self.store.scratch, ignore_errors=True)
+            finally:
+                self.store = Store(self.store.root)
+                os.close(handle)
 
     def tombstones(self) -> Tombstones:
         """The erased ids."""

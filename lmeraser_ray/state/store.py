@@ -58,9 +58,11 @@ def present(item: StoredObject) -> Iterator[None]:
 class Store:
     """A folder of immutable objects on one disk."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.scratch = root / "tmp"
+    def __init__(self, root: Path, run: str = "") -> None:
+        self.root, self.run = root, run
+        self.scratch = root / "tmp" / run
+        """Where files are before they have their names. Each writing command has its own folder, which the next one removes: a worker
+        that outlives its command (an orphan on a cluster) finds no folder and cannot write into a later, purged state."""
 
     def create(self) -> None:
         """Make the folders that are missing."""

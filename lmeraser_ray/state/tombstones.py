@@ -7,14 +7,13 @@ asked for. They are no part of the fingerprint, since a workspace that never saw
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.keys import keyed_hash
 from lmeraser_ray.state.files import disk_errors, write_atomic
 
 What = Literal["record", "subject"]
-WHATS: tuple[What, ...] = get_args(What)
 SECRET_BYTES = 32
 
 
@@ -50,9 +49,12 @@ class Tombstones:
         new = {self._hash("record", name) for name in records} | {self._hash("subject", name) for name in subjects}
         self._write(self._hashes | new)
 
-    def lift(self, names: Iterable[str]) -> None:
-        """Forget that these records or subjects were erased."""
-        self._write(self._hashes - {self._hash(what, name) for name in names for what in WHATS})
+    def lift(self, records: Iterable[str], subjects: Iterable[str]) -> int:
+        """Forget that these records and subjects were erased. Returns how many had been."""
+        named = {self._hash("record", name) for name in records} | {self._hash("subject", name) for name in subjects}
+        lifted = len(self._hashes & named)
+        self._write(self._hashes - named)
+        return lifted
 
     def _write(self, hashes: set[str]) -> None:
         if hashes != self._hashes:

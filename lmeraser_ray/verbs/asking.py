@@ -89,7 +89,7 @@ def run_cost(args: Arguments, progress: Progress) -> Report:
 
 def run_fingerprint(args: Arguments, progress: Progress) -> Report:
     """`lmeraser fingerprint`."""
-    from lmeraser_ray.verify import fingerprint
+    from lmeraser_ray.fingerprint import fingerprint
 
     found = fingerprint(session_of(args, progress))
     return Report(found, {"fingerprint": found})

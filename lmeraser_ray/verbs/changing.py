@@ -55,6 +55,8 @@ def train_notes(ingested: Any) -> tuple[str, ...]:
     notes = []
     if ingested.left_out:
         notes.append(f"{counted(ingested.left_out, 'record')} erased before, left out again (--data.readmit FILE lets ids in).")
+    if ingested.let_in_again:
+        notes.append(f"{counted(ingested.let_in_again, 'erased id')} let in again: take data.readmit out of the configuration now.")
     if ingested.unknown_exclusions:
         notes.append(f"data.exclude names {counted(len(ingested.unknown_exclusions), 'id')} that the source does not have.")
     if ingested.twins:
@@ -70,6 +72,7 @@ def unlearn_options(parser: Parser) -> None:
     parser.add_argument("--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated")
     parser.add_argument("--subjects", action="append", default=[], metavar="ID,…", help="subjects, with all their records; may be repeated")
     parser.add_argument("--file", type=Path, help="a file of record ids, one a line (for ids with commas too)")
+    parser.add_argument("--subjects_file", type=Path, help="a file of subjects, one a line")
 
 
 def run_unlearn(args: Arguments, progress: Progress) -> Report:
@@ -77,7 +80,8 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.unlearn import Request, parse_request, unlearn
 
     typed = parse_request(args.records, args.subjects)
-    request = Request(tuple(dict.fromkeys((*typed.records, *sorted(read_ids(args.file, "--file"))))), typed.subjects)
+    records, subjects = read_ids(args.file, "--file"), read_ids(args.subjects_file, "--subjects_file")
+    request = Request(tuple(dict.fromkeys((*typed.records, *sorted(records)))), tuple(dict.fromkeys((*typed.subjects, *sorted(subjects)))))
     done = unlearn(session_of(args, progress), request)
     evaluated = done.evaluated
     data = {

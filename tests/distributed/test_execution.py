@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,10 +14,11 @@ from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import EXECUTION, Config, Section
 from lmeraser_ray.distributed.engine import RayEngine
 from lmeraser_ray.engine import Engine
-from lmeraser_ray.errors import ExecutionError, VerificationError
+from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
 from lmeraser_ray.evaluate import evaluate
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
+from lmeraser_ray.options import to_yaml
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import BackboneCard
@@ -164,10 +167,61 @@ def test_an_error_in_a_worker_arrives_as_ours(world: World) -> None:
         evaluate(session)
 
 
+class DiesAtBirth(PromptHead):
+    """Kills each process that it is sent to."""
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_feature_actors_that_die_are_not_tried_for_ever(world: World) -> None:
+    """Retries are bounded for features too: Ray Data's own are not."""
+
+    def make(store: Store, config: Config, card: BackboneCard) -> Engine:
+        return RayEngine(store, config, card, learner=DiesAtBirth(config.learner))
+
+    root = world.space()
+    with pytest.raises(ExecutionError):
+        train(Session(root, make_engine=make), world.config(execution={"engine": "ray", "retries": 1}))
+    assert WorkspaceFolder(root).published() is None
+
+
+def test_more_gpus_than_there_are_is_an_error(world: World) -> None:
+    """Not a silent wait for ever."""
+    with pytest.raises(ConfigError, match="the cluster has 1"):
+        train(Session(world.space()), world.config(execution={"engine": "ray", "task_gpus": 2, "feature_gpus": 2}))
+
+
+def test_a_worker_that_outlives_its_command_cannot_write(world: World) -> None:
+    """An orphan of an earlier command finds no scratch folder: nothing comes back after a purge."""
+    root = world.space()
+    train(Session(root), world.config())
+    folder = WorkspaceFolder(root)
+    with folder.locked():
+        orphan = Store(folder.store.root, folder.store.run)
+        orphan.put("constituents", "0" * 64, [b"while its command runs"])
+    unlearn(Session(root), Request((world.ids[5],)))
+    with pytest.raises(ExecutionError):
+        orphan.put("constituents", "1" * 64, [b"an erased person"])
+    assert verify(Session(root)).ok
+
+
+def test_one_cpu_is_enough(world: World, truth: dict[str, bytes]) -> None:
+    """`lmeraser train --execution.cpus 1` in a process of its own: no deadlock between decoding and features, and the same bytes."""
+    root, config = world.space(), world.folder / "config.yaml"
+    config.write_text(to_yaml(world.config(execution={"engine": "ray", "cpus": 1, "gpus": 0})))
+    words = [sys.executable, "-m", "lmeraser_ray.train", "--config", str(config), "--workspace", str(root), "--json"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert held(root) == truth
+
+
 EXECUTION_FIELDS = {
     *("data." + name for name in ("source", "path", "test_path", "flatten", "id_column", "label_column", "image_column", "subject_column")),
-    *("data." + name for name in ("subjects_file", "subject_pattern", "exclude", "readmit", "allow_missing", "max_pixels")),
+    *("data." + name for name in ("subjects_file", "subject_pattern", "exclude", "readmit", "readmit_subjects", "max_pixels")),
     *("backbone." + name for name in ("name", "weights", "seed")),
+    "data.allow_missing",
     "execution",
 }
 """Fields that are not identity. What they change is held by something else (the records' and the weights' digests) or is nothing."""

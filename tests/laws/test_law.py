@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import Config
+from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
@@ -20,7 +22,7 @@ from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import fingerprint, verify
+from lmeraser_ray.verify import verify
 from tests.conftest import Recorder, World
 
 EXAMPLES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -216,3 +218,35 @@ def test_every_removal_changes_the_fingerprint(world: World) -> None:
     for name in world.ids[::7]:
         seen.add(fingerprint(Session(never_seen(world, [name]))))
     assert len(seen) == 1 + len(world.ids[::7])
+
+
+def test_a_record_and_a_subject_of_one_name_are_two(world: World) -> None:
+    """Letting records in again does not let in a person whose name is in the same file."""
+    root = world.space()
+    train(Session(root), world.config())
+    unlearn(Session(root), Request((world.ids[5],), ("person-7",)))
+    listed = world.folder / "readmit.txt"
+    listed.write_text(f"{world.ids[5]}\nperson-7\n")
+    done = train(Session(root), world.config(data={"readmit": str(listed)}))
+    assert (done.ingested.let_in_again, done.ingested.left_out) == (1, 2)
+    expect_equal(root, never_seen(world, [world.ids[14], world.ids[15]]))
+
+
+def test_another_seed_trains_otherwise(world: World) -> None:
+    """The same shard under another seed is another constituent."""
+    sections = {"data": {"test_fraction": 0.0}, "partition": {"shards": 1}}
+    found = []
+    for seed in (0, 1):
+        root = world.space()
+        train(Session(root), world.config(seed=seed, **sections))
+        found.append(WorkspaceFolder(root).require_published().shards[0].constituent)
+    assert found[0].key != found[1].key
+    assert found[0].sha256 != found[1].sha256
+
+
+def test_a_training_that_diverges_is_an_error(world: World) -> None:
+    """Numbers that are not finite are never published."""
+    root = world.space()
+    with pytest.raises(ConfigError, match="diverged"):
+        train(Session(root), world.config(learner={"prompt_lr": 1e38, "head_lr": 1e38, "optimizer": "sgd"}))
+    assert WorkspaceFolder(root).published() is None

@@ -16,11 +16,12 @@ import pytest
 
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.evaluate import evaluate
+from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import fingerprint, verify
+from lmeraser_ray.verify import verify
 from tests.conftest import World
 from tests.laws.test_law import held
 
