@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow lint check clean
+.PHONY: setup demo test lint check clean
 
 setup: .venv/ready
 
@@ -17,10 +17,7 @@ demo: setup
 	$(BIN)/lmeraser demo --workspace demo-workspace
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow'
-
-test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Nearest prototypes: a query is answered by the m shards whose prototypes are nearest, averaged (m = 1 is the paper's).
 
 A class that a constituent has never seen has probability 0 in its answer, and a shard of one class is certain of it. So the plain mean lets
-far shards shout down the near one (quickstart, 5 seeds: 0.950 for the plain mean of two, 0.983 with weights that fall with distance).
+far shards shout down the near one (quickstart, 5 seeds: 0.95 for the plain mean of two, 0.98 with weights that fall with distance).
 Ties between prototypes, and between classes, go to the first.
 """
 
