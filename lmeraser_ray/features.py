@@ -15,15 +15,13 @@ from safetensors.numpy import load, save
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.reading import Rows, in_batches
-from lmeraser_ray.engine import Engine
+from lmeraser_ray.engine import Engine, Features
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.keys import key_of
 from lmeraser_ray.plan import Digests
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.manifest import BackboneCard, BucketState
 from lmeraser_ray.state.store import Listing, Store, StoredObject
-
-Features = NDArray[np.float32]
 
 
 def features_key(backbone: str, digests: Digests) -> str:

@@ -5,6 +5,7 @@ Everything is checked before anything is published: a workspace of another confi
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -79,33 +80,26 @@ def discard_damaged(folder: WorkspaceFolder) -> None:
 
 def refuse_other_configuration(folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None) -> None:
     """Errors: `ConfigError` that names the first field in which the workspace's identity differs."""
-    if before is None:
-        refuse_other_identity(folder, config)
-        return
-    found = first_difference(before.identity, identity_of(config))
+    was, now = (before.identity, identity_of(config)) if before else (kept_identity(folder), config.identity())
+    found = first_difference(was, now) if was else None
     if found:
-        name, was, now = found
+        name, old, new = found
         raise ConfigError(
-            f"The workspace {folder.root} was trained with {name} {was!r}, this configuration has {now!r}: "
+            f"The workspace {folder.root} was trained with {name} {old!r}, this configuration has {new!r}: "
             "use the same value, or another --workspace."
         )
-    if before.backbone != card:
+    if before and before.backbone != card:
         raise ConfigError(
             f"The workspace {folder.root} was trained with another backbone ({before.backbone.identity[:12]}…, this one is "
             f"{card.identity[:12]}…: weights, preprocessing, readout or batch differ): use the same one, or another --workspace."
         )
 
 
-def refuse_other_identity(folder: WorkspaceFolder, config: Config) -> None:
-    """Where a published manifest is damaged, the kept configuration says what the workspace is; before the first publication, nothing."""
+def kept_identity(folder: WorkspaceFolder) -> dict[str, Any] | None:
+    """What the workspace is by its kept configuration, for where a published manifest is damaged; None before the first publication."""
     with suppress(VerificationError):  # damaged too: then nobody knows
-        kept = folder.load_config().identity() if folder.current() else None
-        found = first_difference(kept, config.identity()) if kept else None
-        if found:
-            raise ConfigError(
-                f"The workspace {folder.root} was trained with {found[0]} {found[1]!r}, this configuration has {found[2]!r}: "
-                "use the same value, or another --workspace."
-            )
+        return folder.load_config().identity() if folder.current() else None
+    return None
 
 
 def first_difference(was: object, now: object, name: str = "") -> tuple[str, object, object] | None:
@@ -133,12 +127,7 @@ def refuse_missing(folder: WorkspaceFolder, config: Config, before: Manifest | N
         kept = set(RecordIndex.read(folder.store, [after]).names("record_id")) if after else set()
         held = RecordIndex.read(folder.store, [state.bucket])
         for name, subject in zip(held.names("record_id"), held.names("subject_id"), strict=True):
-            if (
-                name not in kept
-                and name not in excluded
-                and not tombstones.covers("record", name)
-                and not tombstones.covers("subject", subject)
-            ):
+            if name not in kept and name not in excluded and not tombstones.cover(name, subject):
                 raise DataError(
                     f"The workspace {folder.root} holds record {name!r}, which the source no longer has: erase it with `lmeraser unlearn`, "
                     "bring it back, or drop what is missing with --data.allow_missing true."

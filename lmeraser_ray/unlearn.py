@@ -130,7 +130,7 @@ def resolve(index: RecordIndex, request: Request, tombstones: Tombstones) -> Res
 def unfinished(index: RecordIndex, tombstones: Tombstones) -> NDArray[np.bool_]:
     """The rows that an interrupted erasure meant, besides those of this one [n] bool."""
     pairs = zip(index.names("record_id"), index.names("subject_id"), strict=True)
-    return np.array([tombstones.covers("record", name) or tombstones.covers("subject", subject) for name, subject in pairs], np.bool_)
+    return np.array([tombstones.cover(name, subject) for name, subject in pairs], np.bool_)
 
 
 def remaining(folder: WorkspaceFolder, index: RecordIndex, gone: NDArray[np.bool_]) -> list[Bucket]:

@@ -3,11 +3,8 @@
 every reachable object's digest → every picture's record digest → nothing unreachable → (with rebuild) the same bytes again
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
 from lmeraser_ray.errors import VerificationError
@@ -45,10 +42,9 @@ def verify(session: Session, *, rebuild: bool = False) -> Verification:
         differences = list(damage(folder, manifest))
         checked = len(list(manifest.objects())) + 1
         if rebuild and not differences:
-            rebuilt = rebuild_manifest(session, manifest)
+            rebuilt = rebuild_manifest(session, folder, manifest)
             differences = list(compare(folder, manifest, rebuilt))
             checked += len(list(rebuilt.manifest.objects())) + 1
-            rebuilt.remove()
     return Verification(manifest.fingerprint, checked, tuple(differences), rebuild)
 
 
@@ -84,28 +80,19 @@ def bucket_damage(store: Store, bucket: Bucket) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A second training of the live records in a scratch store."""
+    """A second training of the live records, in a store that goes with the lock's scratch folder."""
 
     store: Store
     manifest: Manifest
 
-    def remove(self) -> None:
-        """Remove the scratch store: it holds private records."""
-        shutil.rmtree(self.store.root)
 
-
-def rebuild_manifest(session: Session, manifest: Manifest) -> Rebuilt:
-    """Train from the live records as if nothing had ever been computed."""
-    folder = session.folder
-    scratch = Store(Path(tempfile.mkdtemp(prefix="rebuild-", dir=folder.store.scratch)))
+def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manifest) -> Rebuilt:
+    """Train from the live records as if nothing had ever been computed. `folder` is locked: its scratch folder is removed with the lock."""
+    scratch = Store(folder.store.scratch / "rebuild")
     scratch.create()
-    try:
-        buckets = [copy_bucket(folder.store, scratch, state.bucket) for state in manifest.buckets]
-        with session.flow(scratch, session.config(), manifest.backbone) as flow:
-            return Rebuilt(scratch, flow.evaluate(buckets, None).manifest)
-    except BaseException:
-        shutil.rmtree(scratch.root, ignore_errors=True)
-        raise
+    buckets = [copy_bucket(folder.store, scratch, state.bucket) for state in manifest.buckets]
+    with session.flow(scratch, session.config(), manifest.backbone) as flow:
+        return Rebuilt(scratch, flow.evaluate(buckets, None).manifest)
 
 
 def copy_bucket(source: Store, target: Store, bucket: Bucket) -> Bucket:

@@ -13,7 +13,7 @@ import ray.exceptions
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.reading import Rows
-from lmeraser_ray.distributed.cluster import connect, total
+from lmeraser_ray.distributed.cluster import connect, disconnect, total
 from lmeraser_ray.distributed.features import stream_features
 from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
 from lmeraser_ray.engine import Features, T
@@ -90,7 +90,7 @@ class RayEngine:
     def close(self) -> None:
         """End the cluster if this engine started it."""
         if self._owns:
-            ray.shutdown()
+            disconnect()
             self._owns = False
 
 

@@ -44,6 +44,10 @@ class Tombstones:
         """Whether this record or subject was erased."""
         return bool(self._hashes) and self._hash(what, name) in self._hashes
 
+    def cover(self, record: str, subject: str) -> bool:
+        """Whether a record was erased, by its own id or as one of its subject's."""
+        return self.covers("record", record) or self.covers("subject", subject)
+
     def add(self, records: Iterable[str], subjects: Iterable[str]) -> None:
         """Durably note what is erased. When this returns, the ids will not be let in again, whatever happens next."""
         new = {self._hash("record", name) for name in records} | {self._hash("subject", name) for name in subjects}
