@@ -31,7 +31,7 @@ from benchmarks import machine
 from benchmarks.sides import compare, random_shard
 from lmeraser_ray import numerics
 from lmeraser_ray.backbone import Backbone, load_backbone
-from lmeraser_ray.config import BackboneConfig, PromptHeadConfig, ReadoutConfig
+from lmeraser_ray.config import BackboneConfig, PromptConfig, PromptHeadConfig, ReadoutConfig
 from lmeraser_ray.learners.prompt_head import PromptHead
 
 Dtype = Literal["float32", "bfloat16"]
@@ -71,7 +71,7 @@ SMOKE = (Case("tiny", 16, ReadoutConfig(layer=None, pool="mean"), (8,), 24),)
 
 def recipe(dtype: Dtype, *, batch: int = 16, epochs: int = 2) -> PromptHeadConfig:
     """A learner in which everything random is used, on a GPU's path: random prompt, crop, flip."""
-    return PromptHeadConfig(dtype=dtype, batch=batch, epochs=epochs, prompt_width=4, prompt_init="random", crop=4, flip=True)
+    return PromptHeadConfig(dtype=dtype, batch=batch, epochs=epochs, prompt=PromptConfig(width=4, init="random"), crop=4, flip=True)
 
 
 def trained(case: Case, backbone: Backbone, dtype: Dtype) -> str:
@@ -111,7 +111,7 @@ def bits(case: Case, backbone: Backbone, elsewhere: dict[str, str]) -> list[dict
 def batch_mates(case: Case, backbone: Backbone) -> dict[str, Any]:
     """Whether a record's feature depends on what shares its batch or on its position. `largest` is the largest difference seen."""
     batch = backbone.batch
-    pictures = random_shard(2 * batch, case.size, seed=2).pictures
+    pictures = random_shard(2 * batch, case.size, seed=2).inputs
     wanted, others = pictures[:batch], pictures[batch:]
     reference = backbone.features(wanted)
     trials: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"again": [(backbone.features(wanted), reference)]}
@@ -142,7 +142,7 @@ def speeds(case: Case, backbone: Backbone, rounds: int) -> Iterator[tuple[str, C
                     torch.cuda.reset_peak_memory_stats(backbone.device)
                 PromptHead(recipe(dtype, batch=batch, epochs=1)).train(shard, backbone)
                 peak = torch.cuda.max_memory_allocated(backbone.device) // 2**20 if on_gpu else None
-                config = PromptHeadConfig(dtype=dtype, batch=batch, epochs=1, prompt_width=4)
+                config = PromptHeadConfig(dtype=dtype, batch=batch, epochs=1, prompt=PromptConfig(width=4))
                 found = compare(config, backbone, shard, rounds=rounds)
                 return {"case": case.name, "dtype": dtype, "batch": batch, "peak_training_mb": peak, **found}
 

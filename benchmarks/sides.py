@@ -19,7 +19,8 @@ from benchmarks.machine import say
 from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import PromptHeadConfig
 from lmeraser_ray.keys import key_of
-from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
+from lmeraser_ray.learners.learner import ShardData
+from lmeraser_ray.learners.prompt_head import PromptHead
 
 
 def random_shard(records: int, size: int, *, classes: int = 10, seed: int = 0) -> ShardData:
@@ -42,7 +43,7 @@ def learner_side(config: PromptHeadConfig, backbone: Backbone, shard: ShardData)
 def bare_side(config: PromptHeadConfig, backbone: Backbone, shard: ShardData) -> Callable[[], None]:
     """As many record passes as one training of the shard makes."""
     device = backbone.device
-    resident = backbone.normalize(torch.from_numpy(shard.pictures))
+    resident = backbone.normalize(torch.from_numpy(shard.inputs))
     batches = [x.detach().requires_grad_() for x in resident.split(config.batch)]
 
     def run() -> None:
@@ -93,7 +94,7 @@ def compare(config: PromptHeadConfig, backbone: Backbone, shard: ShardData, *, r
             sides[name]()
             wall[name].append(time.perf_counter() - clock)
             cpu[name].append(time.process_time() - processor)
-    images = len(shard.pictures) * config.epochs
+    images = len(shard.inputs) * config.epochs
     on_cpu = backbone.device.type == "cpu"
     result = {
         "images": images,

@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=quick.backbone.input_size, help="side of the input in pixels")
     parser.add_argument("--layer", type=layer, default=quick.backbone.readout.layer, help="readout layer, or null")
     parser.add_argument("--pool", default=quick.backbone.readout.pool, choices=["mean", "mean2x2", "flatten", "token"])
-    parser.add_argument("--prompt-width", type=int, default=quick.learner.prompt_width)
+    parser.add_argument("--prompt-width", type=int, default=quick.learner.prompt.width)
     parser.add_argument("--batch", type=int, default=quick.learner.batch)
     parser.add_argument("--dtype", default=quick.learner.dtype, choices=["float32", "bfloat16"])
     parser.add_argument("--epochs", type=int, default=quick.learner.epochs)
@@ -70,8 +70,9 @@ def main() -> None:
     torch.set_num_threads(1)
     on = machine.describe()
     backbone = load(options)
-    chosen = {"batch": options.batch, "epochs": options.epochs, "dtype": options.dtype, "prompt_width": options.prompt_width}
-    config = quickstart().learner.model_copy(update=chosen)
+    quick = quickstart().learner
+    prompt = quick.prompt.model_copy(update={"width": options.prompt_width})
+    config = quick.model_copy(update={"batch": options.batch, "epochs": options.epochs, "dtype": options.dtype, "prompt": prompt})
     machine.say(f"{options.backbone} at {options.size} px, batch {options.batch}, {options.records} records x {options.epochs} epochs")
     found = compare(config, backbone, random_shard(options.records, options.size), rounds=options.rounds)
     if options.profile:

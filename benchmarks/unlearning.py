@@ -27,7 +27,7 @@ from lmeraser_ray.engine import Engine, open_engine
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.options import load_config
 from lmeraser_ray.partition.stage import sample_positions
-from lmeraser_ray.plan import shard_specs
+from lmeraser_ray.plan import Making, constituent_specs
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import BackboneCard, Manifest
@@ -69,7 +69,7 @@ def synthetic(options: argparse.Namespace, folder: Path) -> Config:
         "data": {"source": "parquet", "path": path, "buckets": options.buckets},
         "backbone": {"name": "tiny", "weights": "random", "input_size": options.size, "readout": {"layer": None, "pool": "mean"}},
         "partition": {"sample_size": options.sample_size, "shards": options.shards},
-        "learner": {"prompt_width": 1, "epochs": 1, "batch": 64},
+        "learner": {"prompt": {"width": 1}, "epochs": 1, "batch": 64},
         "execution": {"engine": options.engine or "inline"},
     }
     return Config.model_validate(tree)
@@ -117,13 +117,14 @@ def choose(session: Session, manifest: Manifest, *, sampled: bool) -> tuple[str,
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     sample = set(sample_positions(index, config.seed, config.partition.sample_size).tolist())
     where = np.concatenate([assigned(store, state.assignments, state.bucket.size) for state in manifest.buckets])
-    specs = shard_specs(index.digests, where, learner={}, backbone=manifest.backbone.identity)  # only the members matter here
+    specs = constituent_specs(index.digests, where, making=Making({}, manifest.backbone.identity))  # only the members matter here
     labels = np.array(index.names("label"))
     found = []
     for spec in specs:
-        members = [int(i) for i in spec.members if (int(i) in sample) == sampled]
-        if members and len(set(labels[spec.members].tolist())) > 1:
-            found.append((len(spec.members), members[0]))
+        (everyone,) = spec.slices
+        members = [int(i) for i in everyone if (int(i) in sample) == sampled]
+        if members and len(set(labels[everyone].tolist())) > 1:
+            found.append((len(everyone), members[0]))
     size, position = sorted(found)[len(found) // 2]
     return index.names("record_id", np.array([position]))[0], size
 

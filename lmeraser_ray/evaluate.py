@@ -1,28 +1,30 @@
 """`evaluate`: how good the published state is, on test records and on the training records that remain.
 
-stored features → nearest prototypes → each shard answers its queries (one job a shard) → averaged → accuracy
+stored features → who answers (aggregation) → each shard answers its queries (one job a shard) → combined → accuracy
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.aggregation.nearest import Predictions, combine, route
+from lmeraser_ray.aggregation.routes import Predictions, Queries, Routes, Serving, combine, route
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.flow import Flow
+from lmeraser_ray.flow import Flow, parts_of
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.partition.stage import gather, read_partition
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.partition.stage import gather, read_clusters
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.state.store import StoredObject
-from lmeraser_ray.work import AnswerRows, Answers
+from lmeraser_ray.state.store import Store, StoredObject
+from lmeraser_ray.work import AnswerRows, Answers, HashPixels
 
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy on some records: overall, by class, and by the shard that is nearest (with the number of queries)."""
+    """Accuracy on some records: overall, by class, and by the shard that is asked first (with the number of queries), by its place."""
 
     accuracy: float | None
     by_class: dict[str, float]
@@ -48,7 +50,7 @@ def evaluate(session: Session) -> Evaluation:
 def evaluate_state(session: Session, manifest: Manifest) -> Evaluation:
     """Score one published state."""
     folder = session.folder
-    if manifest.partition is None:
+    if not manifest.shards:
         raise DataError(f"{folder.root} holds no training records, so there is nothing to evaluate: train it on some first.")
     with session.flow(folder.store, session.config(), manifest.backbone) as flow:
         index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
@@ -59,10 +61,15 @@ def evaluate_state(session: Session, manifest: Manifest) -> Evaluation:
 
 def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray[np.int64]) -> Score:
     """Predict stored records and compare with their labels. `positions` are ascending."""
-    if len(positions) == 0 or manifest.partition is None:
+    if len(positions) == 0 or not manifest.shards:
         return Score(None, {}, {}, len(positions))
-    predicted = predict_stored(flow, manifest, manifest.partition, index, positions)
-    labels = index.names("label", positions)
+    features = [state.features for state in manifest.buckets]
+    predicted = predict_stored(flow, manifest, Stored(index, features, positions))
+    return score_of(predicted, index.names("label", positions))
+
+
+def score_of(predicted: Predictions, labels: Sequence[str]) -> Score:
+    """Compare predictions with q labels, q ≥ 1."""
     right = np.array([a == b for a, b in zip(predicted.labels, labels, strict=True)])
     by_class, by_shard = defaultdict(list), defaultdict(list)
     for correct, label, shard in zip(right.tolist(), labels, predicted.routes.shards[:, 0].tolist(), strict=True):
@@ -72,20 +79,29 @@ def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray
         float(right.mean()),
         {label: float(np.mean(found)) for label, found in sorted(by_class.items())},
         {shard: (float(np.mean(found)), len(found)) for shard, found in sorted(by_shard.items())},
-        len(positions),
+        len(labels),
     )
 
 
-def predict_stored(
-    flow: Flow, manifest: Manifest, partition: StoredObject, index: RecordIndex, positions: NDArray[np.int64]
-) -> Predictions:
-    """Predictions for stored records, from their stored features."""
-    features = gather(flow.store, index, [state.features for state in manifest.buckets], positions).astype(np.float32)
-    prototypes = read_partition(flow.store, partition).prototypes
-    routes = route(features, prototypes, flow.config.aggregation)
+@dataclass(frozen=True)
+class Stored:
+    """Stored records as queries: of an index whose buckets have these `features`, those at `positions` [q] int64, ascending."""
+
+    index: RecordIndex
+    features: Sequence[StoredObject]
+    positions: NDArray[np.int64]
+
+
+def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Predictions:
+    """A state's predictions for stored records, which need not be records of that state."""
+    routes = route_stored(flow, manifest, stored)
     asked = routes.queries()
     shards = list(asked)
-    jobs = [AnswerRows(manifest.shards[shard].constituent, index.rows(positions[asked[shard]])) for shard in shards]
+    features = stored.features if make_learner(flow.config).needs == "features" else None
+    jobs = [
+        AnswerRows(manifest.shards[shard].constituent, parts_of(stored.index, features, stored.positions[asked[shard]]), shard)
+        for shard in shards
+    ]
     answers: dict[int, Answers] = {}
     with flow.progress.stage("start"):
         flow.engine.start()
@@ -94,6 +110,31 @@ def predict_stored(
             answers[shards[at]] = result
             advance(jobs[at].weight)
     return combine(routes, asked, answers)
+
+
+def route_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Routes:
+    """Who answers stored records, by their stored features or, where these do not decide, their pixels."""
+
+    def features() -> NDArray[np.float32]:
+        return gather(flow.store, stored.index, list(stored.features), stored.positions).astype(np.float32)
+
+    def hashes() -> list[bytes]:
+        jobs = [HashPixels((rows,)) for rows in stored.index.rows(stored.positions)]
+        with flow.progress.stage("start"):
+            flow.engine.start()
+        found = dict(flow.engine.run(jobs))
+        return [one for at in range(len(jobs)) for one in found[at]]
+
+    queries = Queries(len(stored.positions), features, hashes)
+    return route(flow.config.aggregation, queries, serving_of(flow.store, manifest), seed=flow.config.seed)
+
+
+def serving_of(store: Store, manifest: Manifest) -> Serving:
+    """The shards of a state that can answer, k ≥ 1, with their prototypes."""
+    numbers = tuple(shard.number for shard in manifest.shards)
+    if manifest.partition is None:
+        return Serving(numbers, None)
+    return Serving(numbers, read_clusters(store, manifest.partition).prototypes[list(numbers)])
 
 
 if __name__ == "__main__":

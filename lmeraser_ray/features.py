@@ -11,11 +11,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.reading import Rows, in_batches
-from lmeraser_ray.engine import Engine, Features
+from lmeraser_ray.data.reading import Features, Rows, in_batches, read_features
+from lmeraser_ray.engine import Engine
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.keys import key_of
 from lmeraser_ray.plan import Digests
@@ -27,12 +27,6 @@ from lmeraser_ray.state.store import Listing, Store, StoredObject
 def features_key(backbone: str, digests: Digests) -> str:
     """SHA-256 over the backbone's identity and the record digests of a bucket in order."""
     return key_of("features/1", bytes.fromhex(backbone), digests.tobytes())
-
-
-def read_features(store: Store, item: StoredObject) -> Features:
-    """A bucket's features [m, d] float32, in the order of its rows."""
-    found: Features = load(store.read(item))["features"]
-    return found
 
 
 @dataclass

@@ -2,32 +2,33 @@
 
     buckets → features → partition → shards → plan → (train what is missing) → manifest
 
-Invariant: what is returned is a function of the buckets, the identity half of the configuration and the backbone. What is already in the
-store is only a shortcut.
+Invariant: what is returned is a function of the buckets, the identity half of the configuration, the backbone and, where prototypes are
+public, these. What is already in the store is only a shortcut.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lmeraser_ray.backbone import load_backbone
-from lmeraser_ray.config import Config
+from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.engine import Engine
 from lmeraser_ray.features import FeatureStage
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.numerics import choose_device
-from lmeraser_ray.partition.stage import PartitionStage
-from lmeraser_ray.plan import Plan, ShardSpec, plan_shards, shard_specs
+from lmeraser_ray.partition.public import public_prototypes
+from lmeraser_ray.partition.stage import Partitioned, PartitionStage
+from lmeraser_ray.plan import Build, ConstituentSpec, Making, Plan, Positions, constituent_specs, plan_constituents
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.manifest import BackboneCard, BucketState, Manifest, ShardState
-from lmeraser_ray.state.store import Store, StoredObject
-from lmeraser_ray.work import Trained, TrainShard
+from lmeraser_ray.state.store import Listing, Store, StoredObject
+from lmeraser_ray.work import Part, TrainConstituent, Trained
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A manifest, ready to be published, and the work that it took."""
+    """A manifest, ready to be published, and the work that it took. `reused` counts constituents of which no stage was trained."""
 
     manifest: Manifest
     trained: tuple[Trained, ...]
@@ -37,17 +38,44 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What the live records need: their features by bucket, the shards, and the plan."""
+
+    index: RecordIndex
+    features: list[StoredObject]
+    parts: Partitioned
+    plan: Plan
+    features_computed: int
+
+
+@dataclass(frozen=True)
 class Flow:
-    """Evaluates the function from records to manifest in one store. `card` describes the backbone that `engine` will load."""
+    """Evaluates the function from records to manifest in one store.
+
+    card: the backbone that `engine` will load; public: the stored public prototypes, where the partition has them.
+    """
 
     store: Store
     config: Config
     card: BackboneCard
     engine: Engine
     progress: Progress
+    public: StoredObject | None = None
 
     def evaluate(self, buckets: Sequence[Bucket], previous: Manifest | None) -> Evaluated:
         """Build whatever these buckets need. `previous` is the published state, whose feature rows are carried over."""
+        planned = self.plan(buckets, previous)
+        with self.progress.stage("training"):
+            trained = self._train(planned)
+        found = {**planned.plan.reuse, **{item.key: item for work in trained for item in work.stages}}
+        states = tuple(BucketState(*state) for state in zip(buckets, planned.features, planned.parts.assignments, strict=True))
+        shards = shard_states(planned.plan.specs, found)
+        manifest = Manifest(identity_of(self.config), self.card, states, planned.parts.partition, shards)
+        reused = len(planned.plan.specs) - len(planned.plan.build)
+        return Evaluated(manifest, trained, reused, planned.features_computed, planned.parts.reclustered)
+
+    def plan(self, buckets: Sequence[Bucket], previous: Manifest | None) -> Planned:
+        """Everything but the training: features and partition are computed, constituents only planned."""
         listing = self.store.listing()
         with self.progress.stage("plan"):
             index = RecordIndex.read(self.store, buckets)
@@ -55,21 +83,21 @@ class Flow:
         with self.progress.stage("features"):
             features, computed = FeatureStage(self.store, listing, self.card, self.engine, before, self.progress).run(index)
         with self.progress.stage("partition"):
-            stage = PartitionStage(self.store, listing, self.config.partition, self.config.seed, self.card.identity)
+            stage = PartitionStage(self.store, listing, self.config.partition, self.config.seed, self.card.identity, self.public)
             parts = stage.run(index, features)
         with self.progress.stage("plan"):
-            identity = {**PromptHead(self.config.learner).identity(), "seed": self.config.seed}
-            plan = plan_shards(shard_specs(index.digests, parts.shard_of, learner=identity, backbone=self.card.identity), listing)
-        with self.progress.stage("training"):
-            trained = self._train(index, plan)
-        constituents = {**plan.reuse, **{t.key: t.constituent for t in trained}}
-        states = tuple(BucketState(*state) for state in zip(buckets, features, parts.assignments, strict=True))
-        manifest = self._manifest(states, parts.partition, plan.shards, constituents)
-        return Evaluated(manifest, trained, len(plan.reuse), computed, parts.reclustered)
+            plan = self._plan(index, parts, listing)
+        return Planned(index, features, parts, plan, computed)
 
-    def _train(self, index: RecordIndex, plan: Plan) -> tuple[Trained, ...]:
-        """Train the shards that are missing, the largest first."""
-        jobs = [TrainShard(shard.key, index.rows(shard.members)) for shard in plan.build]
+    def _plan(self, index: RecordIndex, parts: Partitioned, listing: Listing) -> Plan:
+        slices = self.config.learner.slices
+        found = index.hashed(self.config.seed, "slice", slices) if slices > 1 else None
+        specs = constituent_specs(index.digests, parts.shard_of, making=making_of(self.config, self.card), slices=found)
+        return plan_constituents(specs, listing)
+
+    def _train(self, planned: Planned) -> tuple[Trained, ...]:
+        """Train what is missing, the most work first."""
+        jobs = [self.job(planned, build) for build in planned.plan.build]
         done: list[Trained] = []
         if not jobs:
             return ()
@@ -81,15 +109,45 @@ class Flow:
                 advance(jobs[at].weight)
         return tuple(sorted(done, key=lambda trained: trained.key))
 
-    def _manifest(
-        self,
-        buckets: tuple[BucketState, ...],
-        partition: StoredObject | None,
-        shards: tuple[ShardSpec, ...],
-        constituents: dict[str, StoredObject],
-    ) -> Manifest:
-        states = tuple(ShardState(len(shard.members), constituents[shard.key]) for shard in shards)
-        return Manifest(identity_of(self.config), self.card, buckets, partition, states)
+    def job(self, planned: Planned, build: Build) -> TrainConstituent:
+        """The job that trains a constituent from its first missing stage on."""
+        spec = build.spec
+        needs = make_learner(self.config).needs
+        slices = tuple(parts_of(planned.index, planned.features if needs == "features" else None, part) for part in spec.slices)
+        groups = None if spec.groups is None else spec.groups[spec.slices[0].argsort()]  # rows are told in ascending order
+        before = planned.plan.reuse[spec.keys[build.first - 1]] if build.first else None
+        return TrainConstituent(spec.keys, slices, epoch_share(self.config.learner.slices), build.first, before, groups)
+
+
+def epoch_share(slices: int) -> float:
+    """The share of the configured epochs that each of R stages has, 2 / (R + 1): all stages together see each record as often as without."""
+    return 2 / (slices + 1)
+
+
+def parts_of(index: RecordIndex, features: Sequence[StoredObject] | None, positions: Positions) -> tuple[Part, ...]:
+    """Positions as a job's parts, ascending; with the buckets' features for learners that need these."""
+    if features is None:
+        return tuple(Part(rows) for rows in index.rows(positions))
+    where = {bucket.number: item for bucket, item in zip(index.buckets, features, strict=True)}
+    return tuple(Part(rows, where[rows.bucket.number]) for rows in index.rows(positions))
+
+
+def shard_states(specs: Sequence[ConstituentSpec], found: Mapping[str, StoredObject]) -> tuple[ShardState, ...]:
+    """What the manifest says of each shard, by number."""
+    return tuple(
+        ShardState(number, size, tuple(found[key] for key in spec.keys))
+        for spec in specs
+        for number, size in zip(spec.shards, spec.sizes, strict=True)
+    )
+
+
+def making_of(config: Config, card: BackboneCard) -> Making:
+    """How the configured learner makes constituents."""
+    learner = make_learner(config)
+    identity = {**learner.identity(), "seed": config.seed}
+    if learner.needs_classifier:
+        identity["classifier"] = card.classifier
+    return Making(identity, card.identity, learner.joint)
 
 
 def identity_of(config: Config) -> dict[str, object]:
@@ -97,7 +155,18 @@ def identity_of(config: Config) -> dict[str, object]:
     return {name: value for name, value in config.identity().items() if name != "backbone"}
 
 
-def card_of(config: Config) -> BackboneCard:
-    """Load the configured backbone once, to know its identity."""
-    backbone = load_backbone(config.backbone, choose_device("cpu"))
-    return BackboneCard(backbone.identity, backbone.dimension, backbone.batch, backbone.spec)
+@dataclass(frozen=True)
+class Inputs:
+    """What comes in besides the records: the backbone's card and, where the partition has them, the stored public prototypes."""
+
+    card: BackboneCard
+    public: StoredObject | None = None
+
+
+def public_inputs(config: Config, store: Store | None = None) -> Inputs:
+    """Load the configured backbone once, to know its identity; with a store, make the public prototypes if the partition has any."""
+    backbone = load_backbone(config.backbone, choose_device("cpu"), classifier=make_learner(config).needs_classifier)
+    card = BackboneCard(backbone.identity, backbone.dimension, backbone.batch, backbone.spec, backbone.classifier_identity)
+    if store is None or not isinstance(config.partition, PublicConfig):
+        return Inputs(card)
+    return Inputs(card, public_prototypes(config.partition, backbone, store, seed=config.seed, max_pixels=config.data.max_pixels))

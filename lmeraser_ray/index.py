@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket, read_rows
 from lmeraser_ray.data.reading import Rows
+from lmeraser_ray.keys import buckets_of
 from lmeraser_ray.plan import Digests
 from lmeraser_ray.state.store import Store
 
@@ -60,6 +61,10 @@ class RecordIndex:
     def of_bucket(self, number: int) -> slice:
         """The positions of the bucket that is `number`-th in order."""
         return slice(int(self.starts[number]), int(self.starts[number + 1]))
+
+    def hashed(self, seed: int, domain: str, buckets: int) -> NDArray[np.int32]:
+        """Which of `buckets` each record falls into by keyed hash of its id [n] int32."""
+        return np.array(buckets_of(seed, domain, self.names("record_id"), buckets), np.int32)
 
     def rows(self, positions: NDArray[np.int64]) -> tuple[Rows, ...]:
         """Positions as rows of buckets, ascending: what a job is told."""

@@ -43,6 +43,11 @@ def keyed_hash(key: bytes, text: str) -> bytes:
     return hmac.digest(key, text.encode(errors="surrogatepass"), "sha256")
 
 
+def keyed_digest(key: bytes, data: bytes) -> bytes:
+    """HMAC-SHA-256 of bytes. Returns 32 bytes."""
+    return hmac.digest(key, data, "sha256")
+
+
 def keyed_hashes(key: bytes, texts: Sequence[str]) -> list[bytes]:
     """HMAC-SHA-256 of each text, in order."""
     return [hmac.digest(key, text.encode(), "sha256") for text in texts]
@@ -56,6 +61,11 @@ def unit_interval(keyed: bytes) -> float:
 def bucket_of(keyed: bytes, buckets: int) -> int:
     """The bucket, 0 ≤ bucket < `buckets`, of a keyed hash (the bias is below buckets / 2^64)."""
     return int.from_bytes(keyed[:8], "big") % buckets
+
+
+def buckets_of(seed: int, domain: str, ids: Sequence[str], buckets: int) -> list[int]:
+    """Which of `buckets` each id falls into, by its keyed hash alone: nobody else's coming or going moves it."""
+    return [bucket_of(found, buckets) for found in keyed_hashes(seeded_key(seed, domain), ids)]
 
 
 def generator_seed(key: str) -> int:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -45,7 +46,7 @@ def read_yaml(path: Path) -> Tree:
 def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: str) -> Config:
     """Validate a tree after setting dotted names in it."""
     refuse_unknown(overrides)
-    for name, text in overrides:
+    for name, text in sorted(overrides, key=lambda pair: not pair[0].endswith(".kind")):  # stable: kinds first
         *sections, field = name.split(".")
         level = tree
         for section in sections:
@@ -54,6 +55,8 @@ def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: 
             level = level[section]
             if not isinstance(level, dict):
                 raise ConfigError(f"{section} is {level!r} in {source}, expected fields below it.")
+        if field == "kind" and level.get(field) != text:
+            level.clear()  # the fields of another kind
         level[field] = value_of(name, text)
     try:
         return Config.model_validate(tree)
@@ -83,12 +86,16 @@ def value_of(name: str, text: str) -> Any:
 def explained(error: ValidationError, source: str) -> str:
     """The first validation error as a sentence with the field's name."""
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    name = ".".join(str(part) for at, part in enumerate(first["loc"]) if not (at == 1 and part in kinds_of(str(first["loc"][0]))))
     if first["type"] == "extra_forbidden":
         return f"{name} in {source} is no field of the configuration{nearest(name)} (`lmeraser train --help` lists all)"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{source}: {message}."
+    if first["type"] == "union_tag_invalid":
+        found = first["ctx"]["tag"]
+        near = get_close_matches(found, kinds_of(name), 1)
+        return f"{name}.kind is {found!r} in {source}, expected one of {', '.join(kinds_of(name))}{f': did you mean {near[0]}?' if near else '.'}"
     return f"{name} is {first['input']!r} in {source}: {message[:1].lower()}{message[1:]}."
 
 
@@ -101,17 +108,48 @@ def nearest(name: str) -> str:
     return f": did you mean {found[0]}?" if found else ""
 
 
-def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every field that can be set: dotted name, default, description."""
+@dataclass(frozen=True)
+class Option:
+    """A field that can be set: its default and description. kinds: those of its section that have it, empty where there is one kind."""
+
+    default: Any
+    about: str
+    kinds: tuple[str, ...] = ()
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "", kinds: tuple[str, ...] = ()) -> Iterator[tuple[str, Option]]:
+    """Every field that can be set, by its dotted name; one that several kinds of a section have comes several times."""
     for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from fields(kind, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field.default, field.description or ""
+        sections = sections_in(field.annotation)
+        for section in sections:
+            own = (str(section.model_fields["kind"].default),) if len(sections) > 1 else kinds
+            yield from fields(section, f"{prefix}{name}.", own)
+        if not sections:
+            yield f"{prefix}{name}", Option(field.default, field.description or "", kinds)
 
 
-FIELDS: Mapping[str, tuple[Any, str]] = {name: (default, about) for name, default, about in fields()}
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The section, or the kinds of section, that a field's type stands for; none for a plain value."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [section for part in get_args(annotation) for section in sections_in(part)]
+
+
+def all_fields() -> dict[str, Option]:
+    """Every field once. Of one that several kinds have, the first kind's default."""
+    found: dict[str, Option] = {}
+    for name, option in fields():
+        known = found.get(name)
+        found[name] = replace(known, kinds=(*known.kinds, *option.kinds)) if known else option
+    return found
+
+
+FIELDS: Mapping[str, Option] = all_fields()
+
+
+def kinds_of(section: str) -> list[str]:
+    """The kinds of a section, by the configuration's own order; none for a section of one kind."""
+    return list(FIELDS[f"{section}.kind"].kinds) if f"{section}.kind" in FIELDS else []
 
 
 def to_yaml(config: Config) -> str:
@@ -158,7 +196,10 @@ def divide(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def help_text() -> str:
     """All fields with their defaults, for `--help`."""
     lines = ["fields of the configuration (YAML, or --section.field value):", ""]
-    for name, (default, about) in FIELDS.items():
-        shown = "null" if default is None else default
-        lines += [f"  --{name} ({shown})", f"        {' '.join(about.split())}"]
+    for name, option in FIELDS.items():
+        shown = "null" if option.default is None else option.default
+        section = name.split(".")[0]
+        some = f" [{', '.join(option.kinds)}]" if option.kinds and option.kinds != tuple(kinds_of(section)) else ""
+        choice = f"one of {', '.join(option.kinds)}. " if name == f"{section}.kind" else ""
+        lines += [f"  --{name} ({shown}){some}", f"        {choice}{' '.join(option.about.split())}"]
     return "\n".join(lines).replace("%", "%%")

@@ -1,11 +1,16 @@
-"""The planner: which shards there must be, which of them exist and which must be trained. Pure: no files, no Ray.
+"""The planner: which constituents there must be, which of them exist and what must be trained. Pure: no files, no Ray.
 
 There is no unlearning algorithm. Training and unlearning both ask this module what the live records need, and do what is missing.
+
+    shard's members → slices, in order → a chain of keys, one a stage:   key₁ = H(learner, backbone, slice 1),   keyᵣ = H(keyᵣ₋₁, slice r)
+
+Without slices the chain has one link. A deletion changes the keys from its record's slice on, and the longest prefix of the chain that is
+in the store is where training goes on. A joint learner has one constituent for all shards, whose key covers who is in which.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,48 +19,130 @@ from lmeraser_ray.keys import DIGEST_BYTES, canonical_json, key_of
 from lmeraser_ray.state.store import Listing, StoredObject
 
 Digests = NDArray[np.uint8]
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class ShardSpec:
-    """A shard that must exist: its key and its members, as positions among all live records, in canonical order (by digest)."""
+class ConstituentSpec:
+    """A constituent that must exist.
 
-    key: str
-    members: NDArray[np.int64]
+    shards: the numbers of the shards that it serves, ascending (one, unless the learner is joint), and their sizes; slices: the members of
+    each stage that come new to it, as positions among all live records, in canonical order (by digest); keys: of the stages, the last one
+    the finished constituent's; groups [n] int32: for a joint learner the place in `shards` of each member, else None.
+    """
+
+    shards: tuple[int, ...]
+    sizes: tuple[int, ...]
+    slices: tuple[Positions, ...]
+    keys: tuple[str, ...]
+    groups: NDArray[np.int32] | None = None
+
+    @property
+    def key(self) -> str:
+        """The finished constituent's key."""
+        return self.keys[-1]
+
+    def passes(self, first: int = 0) -> int:
+        """Records that the stages from `first` on see, each stage counted: the unit of cost."""
+        return sum(list(accumulate(len(part) for part in self.slices))[first:])
+
+
+@dataclass(frozen=True)
+class Build:
+    """A constituent to train from stage `first` on."""
+
+    spec: ConstituentSpec
+    first: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there and what is missing, by shard, in the order of the prototypes."""
+    """What must be, in the order of the shards; what of it is there, by key; what is missing, the most work first."""
 
-    shards: tuple[ShardSpec, ...]
+    specs: tuple[ConstituentSpec, ...]
     reuse: Mapping[str, StoredObject]
-    build: tuple[ShardSpec, ...]
+    build: tuple[Build, ...]
 
 
-def canonical_order(digests: Digests) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class Making:
+    """How constituents are made. learner: its identity; backbone: that of what the learner sees; joint: one for all shards."""
+
+    learner: Mapping[str, object]
+    backbone: str
+    joint: bool = False
+
+
+def canonical_order(digests: Digests) -> Positions:
     """The positions of digests [n, 32] uint8 in ascending order of their bytes."""
     words = np.ascontiguousarray(digests).view(">u8").reshape(-1, DIGEST_BYTES // 8)
     return np.lexsort(words.T[::-1])
 
 
-def shard_key(learner: Mapping[str, object], backbone: str, digests: Digests) -> str:
+def shard_key(making: Making, digests: Digests) -> str:
     """SHA-256 over all that a constituent is a function of: the learner's identity, the backbone's, the members' digests in order."""
-    return key_of("shard/1", canonical_json(dict(learner)), bytes.fromhex(backbone), digests.tobytes())
+    return key_of("shard/1", canonical_json(dict(making.learner)), bytes.fromhex(making.backbone), digests.tobytes())
 
 
-def shard_specs(digests: Digests, assignment: NDArray[np.int32], *, learner: Mapping[str, object], backbone: str) -> tuple[ShardSpec, ...]:
-    """The shards of an assignment. digests: [n, 32]; assignment: [n], the shard of each record, -1 for none. Empty shards do not occur."""
+def stage_key(before: str, digests: Digests) -> str:
+    """SHA-256 over the key of the stage before and the digests of the slice that comes new, in order."""
+    return key_of("slice/1", bytes.fromhex(before), digests.tobytes())
+
+
+def joint_key(making: Making, digests: Digests, groups: NDArray[np.int32]) -> str:
+    """SHA-256 over the learner's and the backbone's identity, all members' digests in order and the shard of each."""
+    return key_of("joint/1", canonical_json(dict(making.learner)), bytes.fromhex(making.backbone), digests.tobytes(), groups.tobytes())
+
+
+def constituent_specs(
+    digests: Digests, assignment: NDArray[np.int32], *, making: Making, slices: NDArray[np.int32] | None = None
+) -> tuple[ConstituentSpec, ...]:
+    """The constituents of an assignment, by shard. A shard without members has none, a slice without members is no stage.
+
+    digests: [n, 32]; assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record, None for one slice.
+    """
     order = canonical_order(digests)
     grouped = order[np.argsort(assignment[order], kind="stable")]
     bounds = np.searchsorted(assignment[grouped], np.arange(int(assignment.max(initial=-1)) + 2))
-    groups = [grouped[start:stop] for start, stop in pairwise(bounds)]
-    return tuple(ShardSpec(shard_key(learner, backbone, digests[members]), members) for members in groups)
+    shards = [(number, grouped[a:b]) for number, (a, b) in enumerate(pairwise(bounds)) if b > a]
+    if making.joint:
+        return joint_spec(digests, order, assignment, shards, making) if shards else ()
+    return tuple(one_shard(digests, number, members, making, slices) for number, members in shards)
 
 
-def plan_shards(shards: tuple[ShardSpec, ...], listing: Listing) -> Plan:
-    """Reuse each constituent whose key is in the store; build the others, the largest first."""
-    found = {shard.key: listing.get(("constituents", shard.key)) for shard in shards}
-    missing = [shard for shard in shards if found[shard.key] is None]
-    missing.sort(key=lambda shard: (-len(shard.members), shard.key))
-    return Plan(shards, {key: item for key, item in found.items() if item is not None}, tuple(missing))
+def one_shard(digests: Digests, number: int, members: Positions, making: Making, slices: NDArray[np.int32] | None) -> ConstituentSpec:
+    """The constituent of one shard, `members` in canonical order."""
+    found = np.zeros(len(members), np.int32) if slices is None else slices[members]
+    parts = tuple(members[found == r] for r in np.unique(found))
+    keys = [shard_key(making, digests[parts[0]])]
+    for part in parts[1:]:
+        keys.append(stage_key(keys[-1], digests[part]))
+    return ConstituentSpec((number,), (len(members),), parts, tuple(keys))
+
+
+def joint_spec(
+    digests: Digests, order: Positions, assignment: NDArray[np.int32], shards: list[tuple[int, Positions]], making: Making
+) -> tuple[ConstituentSpec, ...]:
+    """The one constituent of all shards."""
+    numbers = np.array([number for number, _ in shards], np.int32)
+    members = order[assignment[order] >= 0]
+    groups = np.searchsorted(numbers, assignment[members]).astype(np.int32)
+    key = joint_key(making, digests[members], groups)
+    return (ConstituentSpec(tuple(numbers.tolist()), tuple(len(part) for _, part in shards), (members,), (key,), groups),)
+
+
+def plan_constituents(specs: tuple[ConstituentSpec, ...], listing: Listing) -> Plan:
+    """Reuse the longest prefix of each chain that is in the store; build what follows, the most work first."""
+    reuse: dict[str, StoredObject] = {}
+    build: list[Build] = []
+    for spec in specs:
+        first = 0
+        for key in spec.keys:
+            known = listing.get(("constituents", key))
+            if known is None:
+                build.append(Build(spec, first))
+                break
+            reuse[key] = known
+            first += 1
+    build.sort(key=lambda item: (-item.spec.passes(item.first), item.spec.key))
+    return Plan(specs, reuse, tuple(build))

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lmeraser_ray.aggregation.nearest import Predictions, combine, route
+from lmeraser_ray.aggregation.routes import Predictions, Queries, combine, route
 from lmeraser_ray.data.reading import Pixels, prepare
 from lmeraser_ray.errors import DataError, PictureError
+from lmeraser_ray.evaluate import serving_of
+from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.prompt_head import PromptHead
-from lmeraser_ray.numerics import one_thread
-from lmeraser_ray.partition.stage import read_partition
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.work import Answers, Worker
+from lmeraser_ray.work import Worker, pixel_hashes
 
 
 @dataclass(frozen=True)
@@ -37,27 +36,23 @@ def predict(session: Session, images: Sequence[bytes | Path]) -> Predicting:
 def predict_by(session: Session, manifest: Manifest, images: Sequence[bytes | Path]) -> Predicting:
     """Predict by one published state."""
     folder = session.folder
-    if manifest.partition is None:
+    if not manifest.shards:
         raise DataError(f"{folder.root} holds no training records, so nothing can answer: train it on some first.")
     config = session.config()
-    worker = Worker(folder.store, config, PromptHead(config.learner), manifest.backbone)
+    worker = Worker(folder.store, config, make_learner(config), manifest.backbone)
     max_pixels = config.data.max_pixels
     with session.progress.stage("read"):
         pixels = np.stack([load(image, at, manifest, max_pixels) for at, image in enumerate(images)])
     with session.progress.stage("answer"):
         batch = manifest.backbone.batch
         features = np.concatenate([worker.backbone.features(pixels[at : at + batch]) for at in range(0, len(pixels), batch)])
-        routes = route(features, read_partition(folder.store, manifest.partition).prototypes, config.aggregation)
+        queries = Queries(len(pixels), lambda: features, lambda: pixel_hashes(pixels))
+        routes = route(config.aggregation, queries, serving_of(folder.store, manifest), seed=config.seed)
         asked = routes.queries()
-        answers = {shard: ask(worker, manifest, shard, pixels[queries]) for shard, queries in asked.items()}
+        seen = features if worker.learner.needs == "features" else pixels
+        read = {shard: Constituent.from_bytes(folder.store.read(manifest.shards[shard].constituent)) for shard in asked}
+        answers = {shard: worker.answer(read[shard], seen[found], shard) for shard, found in asked.items()}
     return Predicting(manifest, combine(routes, asked, answers))
-
-
-def ask(worker: Worker, manifest: Manifest, shard: int, pixels: Pixels) -> Answers:
-    """One shard's answers. pixels: [m, 3, s, s] uint8."""
-    constituent = Constituent.from_bytes(worker.store.read(manifest.shards[shard].constituent))
-    with one_thread():
-        return Answers(constituent.classes, worker.learner.answer(constituent, worker.backbone, pixels))
 
 
 def load(image: bytes | Path, at: int, manifest: Manifest, max_pixels: int) -> Pixels:

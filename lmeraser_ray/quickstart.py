@@ -10,9 +10,8 @@ QUICKSTART: dict[str, Any] = {
     "partition": {"kind": "adaptive", "linkage": "ward", "shards": 40, "sample_size": 300},
     "learner": {
         "kind": "prompt_head",
-        "prompt_width": 4,
+        "prompt": {"width": 4, "lr": 0.05},
         "optimizer": "adamw",
-        "prompt_lr": 0.05,
         "head_lr": 0.001,
         "epochs": 10,
         "batch": 16,

@@ -14,7 +14,7 @@ from lmeraser_ray.options import override
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import BackboneCard, Manifest
-from lmeraser_ray.state.store import Store
+from lmeraser_ray.state.store import Store, StoredObject
 
 T = TypeVar("T")
 EngineMaker = Callable[[Store, Config, BackboneCard], Engine]
@@ -61,7 +61,7 @@ class Session:
                     raise
 
     @contextmanager
-    def flow(self, store: Store, config: Config, card: BackboneCard) -> Iterator[Flow]:
-        """The flow on a store, with an engine that is closed at the end, whatever happens."""
+    def flow(self, store: Store, config: Config, card: BackboneCard, public: StoredObject | None = None) -> Iterator[Flow]:
+        """The flow on a store, with an engine that is closed at the end, whatever happens. public: the stored public prototypes."""
         with closing(self.make_engine(store, config, card)) as engine:
-            yield Flow(store, config, card, engine, self.progress)
+            yield Flow(store, config, card, engine, self.progress, public)

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from lmeraser_ray.config import Config
+from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.ingest import Ingested, ingest, readmitted
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.evaluate import Score, score
-from lmeraser_ray.flow import Evaluated, card_of, identity_of
+from lmeraser_ray.flow import Evaluated, Inputs, identity_of, public_inputs
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.manifest import BackboneCard, Manifest
+from lmeraser_ray.state.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def train(session: Session, config: Config) -> Training:
     with folder.locked():
         before = last_sound(folder)
         with progress.stage("backbone"):
-            card = card_of(config)
-        refuse_other_configuration(folder, config, card, before)
+            inputs = public_inputs(config, folder.store)
+        refuse_other_configuration(folder, config, inputs, before)
         with progress.stage("ingest"):
             discard_damaged(folder)
             ingested = ingest(config, folder.store, folder.tombstones())
         refuse_missing(folder, config, before, ingested)
         folder.save_config(config)
-        with session.flow(folder.store, config, card) as flow:
+        with session.flow(folder.store, config, inputs.card, inputs.public) as flow:
             evaluated = flow.evaluate(ingested.buckets, before)
             with progress.stage("publish"):
                 ingested.let_in_again = folder.tombstones().lift(*readmitted(config))
@@ -78,7 +78,7 @@ def discard_damaged(folder: WorkspaceFolder) -> None:
             folder.store.path(item).unlink(missing_ok=True)
 
 
-def refuse_other_configuration(folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None) -> None:
+def refuse_other_configuration(folder: WorkspaceFolder, config: Config, inputs: Inputs, before: Manifest | None) -> None:
     """Errors: `ConfigError` that names the first field in which the workspace's identity differs."""
     was, now = (before.identity, identity_of(config)) if before else (kept_identity(folder), config.identity())
     found = first_difference(was, now) if was else None
@@ -88,10 +88,16 @@ def refuse_other_configuration(folder: WorkspaceFolder, config: Config, card: Ba
             f"The workspace {folder.root} was trained with {name} {old!r}, this configuration has {new!r}: "
             "use the same value, or another --workspace."
         )
+    card = inputs.card
     if before and before.backbone != card:
         raise ConfigError(
             f"The workspace {folder.root} was trained with another backbone ({before.backbone.identity[:12]}…, this one is "
             f"{card.identity[:12]}…: weights, preprocessing, readout or batch differ): use the same one, or another --workspace."
+        )
+    if before and isinstance(config.partition, PublicConfig) and inputs.public and before.partition and before.partition.key != inputs.public.key:
+        raise ConfigError(
+            f"The workspace {folder.root} was trained with prototypes from other public pictures than those at {config.partition.path}: "
+            "use the same ones, or another --workspace."
         )
 
 

@@ -6,6 +6,7 @@ every reachable object's digest → every picture's record digest → nothing un
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lmeraser_ray.config import PublicConfig
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.learners.constituent import Constituent
@@ -91,7 +92,11 @@ def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manife
     scratch = Store(folder.store.scratch / "rebuild")
     scratch.create()
     buckets = [copy_bucket(folder.store, scratch, state.bucket) for state in manifest.buckets]
-    with session.flow(scratch, session.config(), manifest.backbone) as flow:
+    config = session.config()
+    public = manifest.partition if isinstance(config.partition, PublicConfig) else None
+    if public:  # an input, as the backbone's weights are
+        scratch.put("partitions", public.key, [folder.store.read(public)])
+    with session.flow(scratch, config, manifest.backbone, public) as flow:
         return Rebuilt(scratch, flow.evaluate(buckets, None).manifest)
 
 
@@ -127,8 +132,9 @@ def named(manifest: Manifest) -> dict[str, StoredObject]:
                 found[f"{item.kind} of bucket {state.bucket.number}"] = item
     if manifest.partition:
         found["partition"] = manifest.partition
-    for at, shard in enumerate(manifest.shards):
-        found[f"constituent of shard {at}"] = shard.constituent
+    for shard in manifest.shards:
+        for stage, item in enumerate(shard.stages):
+            found[f"constituent of shard {shard.number}" + (f", stage {stage}" if len(shard.stages) > 1 else "")] = item
     return found
 
 

@@ -4,10 +4,11 @@ A job says which rows of which buckets it needs; a worker reads just these from 
 job may run twice, anywhere, and do no harm. Nothing here knows Ray.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,24 @@ from numpy.typing import NDArray
 from lmeraser_ray import numerics
 from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.reading import Read, Reader, Rows
+from lmeraser_ray.data.reading import Pixels, Read, Reader, Rows
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
+from lmeraser_ray.learners.learner import Learner, ShardData, Stage, Watch
 from lmeraser_ray.plan import canonical_order
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store, StoredObject
 
 T_co = TypeVar("T_co", covariant=True)
+Inputs = NDArray[np.uint8] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of one bucket, as a learner needs them: with the bucket's features, or without for one that sees pictures."""
+
+    rows: Rows
+    features: StoredObject | None = None
 
 
 @dataclass
@@ -32,7 +42,7 @@ class Worker:
 
     store: Store
     config: Config
-    learner: PromptHead
+    learner: Learner
     card: BackboneCard
     """The backbone that the plan was made for."""
     gpus: float | None = None
@@ -43,8 +53,8 @@ class Worker:
         """The frozen backbone, loaded at first use. Errors: `ConfigError` where its weights are not those that were planned with."""
         device = numerics.choose_device(self.config.execution.device, self.gpus)
         numerics.make_deterministic()
-        backbone = load_backbone(self.config.backbone, device)
-        if self.card.identity != backbone.identity:
+        backbone = load_backbone(self.config.backbone, device, classifier=self.learner.needs_classifier)
+        if (self.card.identity, self.card.classifier) != (backbone.identity, backbone.classifier_identity):
             raise ConfigError(
                 f"The backbone {self.config.backbone.name} with weights {self.config.backbone.weights} has the identity "
                 f"{backbone.identity[:12]}…, but this workspace was trained with {self.card.identity[:12]}…: use the same weights, "
@@ -56,6 +66,37 @@ class Worker:
     def reader(self) -> Reader:
         """Reads the store's records for the backbone."""
         return Reader(self.store, self.card.spec, self.config.data.max_pixels)
+
+    def see(self, parts: Sequence[Part]) -> Read:
+        """Read rows as the learner needs them, in the order of the parts."""
+        found = [self.reader.read(part.rows, part.features) for part in parts]
+        inputs: list[Any] = [read.inputs for read in found]
+        labels = tuple(label for read in found for label in read.labels)
+        return Read(np.concatenate(inputs), np.concatenate([read.digests for read in found]), labels)
+
+    def train(self, shard: ShardData, stage: Stage, watch: Watch) -> Constituent:
+        """Train one stage on one thread: on the CPU training bits depend on their number, and shards run side by side."""
+        with numerics.one_thread():
+            if self.learner.needs == "features":
+                return self.learner.train(shard, stage=stage, watch=watch)
+            return self.learner.train(shard, self.backbone, stage=stage, watch=watch)
+
+    def answer(self, constituent: Constituent, inputs: Inputs, group: int) -> "Answers":
+        """A constituent's answers to queries, seen as the learner needs them. One that knows a single class is certain of it."""
+        if len(constituent.classes) == 1:
+            return Answers(constituent.classes, np.ones((len(inputs), 1), np.float32))
+        with numerics.one_thread():
+            if self.learner.needs == "features":
+                found = self.learner.answer(constituent, np.asarray(inputs, np.float32), group=group)
+            else:
+                found = self.learner.answer(constituent, self.backbone, np.asarray(inputs, np.uint8), group=group)
+        return Answers(constituent.classes, found)
+
+    def numerics(self) -> dict[str, Any]:
+        """What the bytes of a constituent depend on besides its key."""
+        if self.learner.needs == "features":
+            return numerics.describe(numerics.choose_device("cpu"))
+        return numerics.describe(self.backbone.device)
 
 
 class Job(Protocol[T_co]):
@@ -71,45 +112,68 @@ class Job(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class Trained:
-    """A shard that was trained. `passes`: records times epochs, the work that was done."""
+    """A constituent that was trained: its key, the objects of the stages that were trained, in order, and the record passes that took."""
 
     key: str
-    constituent: StoredObject
+    stages: tuple[StoredObject, ...]
     passes: int
 
 
 @dataclass(frozen=True)
-class TrainShard:
-    """Train one shard from its members' rows and store its constituent."""
+class TrainConstituent:
+    """Train one constituent from stage `first` on and store each stage.
 
-    key: str
-    members: tuple[Rows, ...]
+    keys: of all stages; slices: for each stage the rows that come new to it; before: the constituent of the stage before `first`;
+    shares: of the configured epochs for each stage; groups: for a joint learner the shard of each row, in the order of the rows.
+    """
+
+    keys: tuple[str, ...]
+    slices: tuple[tuple[Part, ...], ...]
+    share: float = 1.0
+    first: int = 0
+    before: StoredObject | None = None
+    groups: NDArray[np.int32] | None = None
 
     @property
     def weight(self) -> int:
-        """Records in the shard."""
-        return sum(len(part.rows) for part in self.members)
+        """Records that the stages to train see."""
+        sizes = np.cumsum([sum(len(part.rows.rows) for part in parts) for parts in self.slices])
+        return int(sizes[self.first :].sum())
 
-    def run(self, worker: Worker, progress: Callable[[int], object] = lambda _: None) -> Trained:
-        """Train on one thread: on the CPU training bits depend on their number, and shards run side by side."""
-        shard = self._shard([worker.reader.read(part) for part in self.members])
+    def run(self, worker: Worker, watch: Watch | None = None) -> Trained:
+        """Train the stages in order, each from the constituent of the one before, as if there had been no pause between them."""
         passes: list[int] = []
+        seen = worker.see([part for parts in self.slices for part in parts])
+        sizes = np.cumsum([sum(len(part.rows.rows) for part in parts) for parts in self.slices])
+        start = Constituent.from_bytes(worker.store.read(self.before)) if self.before else None
+        counting = watched(watch, passes.append)
+        stages: list[StoredObject] = []
+        for key, size in list(zip(self.keys, sizes, strict=True))[self.first :]:
+            shard = shard_of(key, seen, int(size), self.groups)
+            start = worker.train(shard, Stage(start, self.share), counting)
+            start.about["numerics"] = worker.numerics()
+            stages.append(worker.store.put("constituents", key, [start.to_bytes()]))
+        return Trained(self.keys[-1], tuple(stages), sum(passes))
 
-        def count(records: int) -> None:
-            passes.append(records)
-            progress(records)
 
-        with numerics.one_thread():
-            constituent = worker.learner.train(shard, worker.backbone, count)
-        constituent.about["numerics"] = numerics.describe(worker.backbone.device)
-        stored = worker.store.put("constituents", self.key, [constituent.to_bytes()])
-        return Trained(self.key, stored, sum(passes))
+def watched(watch: Watch | None, count: Callable[[int], object]) -> Watch:
+    """A watch that counts records too."""
+    if watch is None:
+        return Watch(records=count)
+    before = watch.records
 
-    def _shard(self, parts: list[Read]) -> ShardData:
-        """The members in canonical order, whatever buckets they lie in."""
-        order = canonical_order(np.concatenate([part.digests for part in parts]))
-        labels = [label for part in parts for label in part.labels]
-        return ShardData(self.key, np.concatenate([part.pixels for part in parts])[order], tuple(labels[i] for i in order))
+    def both(records: int) -> None:
+        count(records)
+        before(records)
+
+    return replace(watch, records=both)
+
+
+def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) -> ShardData:
+    """The first `size` rows in canonical order, whatever buckets they lie in."""
+    order = canonical_order(seen.digests[:size])
+    labels = tuple(seen.labels[i] for i in order)
+    return ShardData(key, seen.inputs[:size][order], labels, None if groups is None else groups[:size][order])
 
 
 @dataclass(frozen=True)
@@ -122,21 +186,41 @@ class Answers:
 
 @dataclass(frozen=True)
 class AnswerRows:
-    """Ask one constituent about stored records (in the order of `members`)."""
+    """Ask one constituent about stored records (in the order of `members`). group: the shard, where the constituent serves several."""
 
     constituent: StoredObject
-    members: tuple[Rows, ...]
+    members: tuple[Part, ...]
+    group: int = 0
 
     @property
     def weight(self) -> int:
         """Queries."""
-        return sum(len(part.rows) for part in self.members)
+        return sum(len(part.rows.rows) for part in self.members)
 
     def run(self, worker: Worker) -> Answers:
-        """Read the pictures and answer. Where there is one class, no picture needs to be read."""
+        """Read the queries and answer. Where there is one class, no query needs to be read."""
         constituent = Constituent.from_bytes(worker.store.read(self.constituent))
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((self.weight, 1), np.float32))
-        pixels = np.concatenate([worker.reader.read(part).pixels for part in self.members])
-        with numerics.one_thread():
-            return Answers(constituent.classes, worker.learner.answer(constituent, worker.backbone, pixels))
+        return worker.answer(constituent, worker.see(self.members).inputs, self.group)
+
+
+@dataclass(frozen=True)
+class HashPixels:
+    """The SHA-256 of each picture's pixels, as the backbone sees them: what a query is routed by where there are no prototypes."""
+
+    members: tuple[Rows, ...]
+
+    @property
+    def weight(self) -> int:
+        """Pictures."""
+        return sum(len(part.rows) for part in self.members)
+
+    def run(self, worker: Worker) -> list[bytes]:
+        """Read and hash, in the order of `members`."""
+        return [found for part in self.members for found in pixel_hashes(worker.reader.pixels(part))]
+
+
+def pixel_hashes(pixels: Pixels) -> list[bytes]:
+    """SHA-256 of each picture's pixels. pixels: [n, 3, s, s] uint8 → n times 32 bytes."""
+    return [hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pixels]

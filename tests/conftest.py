@@ -14,7 +14,7 @@ from PIL import Image
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
@@ -26,7 +26,7 @@ TINY = {
     "data": {"source": "parquet", "subject_column": "subject_id", "buckets": 4, "test_fraction": 0.2},
     "backbone": {"name": "tiny", "weights": "random", "input_size": 16, "batch": 4, "readout": {"layer": None, "pool": "mean"}},
     "partition": {"sample_size": 12, "shards": 4},
-    "learner": {"prompt_width": 2, "prompt_init": "random", "epochs": 2, "batch": 4, "crop": 1, "flip": True},
+    "learner": {"prompt": {"width": 2, "init": "random"}, "epochs": 2, "batch": 4, "crop": 1, "flip": True},
     "aggregation": {"shards": 2, "temperature": None},
     "execution": {"engine": "inline"},
 }
@@ -42,6 +42,13 @@ def picture(seed: int, label: int = 0, size: int = 16) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, "PNG")
     return sink.getvalue()
+
+
+def merged(below: object, above: object) -> object:
+    """`above` laid over `below`, mapping by mapping."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return {**below, **{name: merged(below.get(name), value) for name, value in above.items()}}
 
 
 class World:
@@ -60,13 +67,10 @@ class World:
         self._count = 0
 
     def config(self, **sections: dict[str, object]) -> Config:
-        """The tiny configuration, with some fields replaced by section."""
+        """The tiny configuration, with some fields replaced by section. A section that names a kind starts from this kind's defaults."""
         tree = json.loads(json.dumps(TINY))
         for name, values in sections.items():
-            if isinstance(values, dict):
-                tree.setdefault(name, {}).update(values)
-            else:
-                tree[name] = values
+            tree[name] = values if isinstance(values, dict) and "kind" in values else merged(tree.get(name), values)
         tree["data"].setdefault("path", str(self.path))
         return Config.model_validate(tree)
 
@@ -86,7 +90,7 @@ class World:
 class Recorder:
     """Makes inline engines and remembers which shards they trained: a test asserts the work and not only the answer."""
 
-    def __init__(self, learner: Callable[[Config], PromptHead] | None = None) -> None:
+    def __init__(self, learner: Callable[[Config], Learner] | None = None) -> None:
         self.trained: list[str] = []
         self.features = 0
         self._learner = learner

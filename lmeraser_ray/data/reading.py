@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from safetensors.numpy import load
 
 from lmeraser_ray.data.buckets import Bucket, columns, read_pictures, read_rows
 from lmeraser_ray.data.pictures import prepare_picture
@@ -16,6 +17,7 @@ from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.state.store import Store, StoredObject
 
 Pixels = NDArray[np.uint8]
+Features = NDArray[np.float32]
 KEPT_BYTES = 256 << 20
 """Rows of buckets (no pictures) that a reader keeps: a shard's members lie in all buckets, and the next shard's too."""
 
@@ -30,11 +32,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class Read:
-    """Rows as they were read. pixels: [m, 3, s, s] uint8; digests: [m, 32] uint8; labels: m names."""
+    """Rows as they were read. inputs: pictures [m, 3, s, s] uint8 or features [m, d] float32; digests: [m, 32] uint8; labels: m names."""
 
-    pixels: Pixels
+    inputs: Pixels | Features
     digests: NDArray[np.uint8]
     labels: tuple[str, ...]
+
+
+def read_features(store: Store, item: StoredObject) -> Features:
+    """A bucket's features [m, d] float32, in the order of its rows."""
+    found: Features = load(store.read(item))["features"]
+    return found
 
 
 def in_batches(parts: Iterable[Rows], size: int) -> list[Rows]:
@@ -56,15 +64,23 @@ class Reader:
     max_pixels: int
     _kept: dict[StoredObject, pa.Table] = field(default_factory=dict, repr=False)
 
-    def read(self, part: Rows) -> Read:
-        """Read and decode rows of a bucket. Errors: `VerificationError` where the bytes are not what was stored."""
+    def read(self, part: Rows, features: StoredObject | None = None) -> Read:
+        """Rows of a bucket with their pictures or, given the bucket's file of features, with these.
+
+        Errors: `VerificationError` where the bytes are not what was stored.
+        """
+        found = self.pixels(part) if features is None else read_features(self.store, features)[part.rows]
+        labels, digests = columns(self._rows(part.bucket).take(part.rows), "label", "digest")
+        return Read(found, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32), tuple(labels))  # type: ignore[arg-type]
+
+    def pixels(self, part: Rows) -> Pixels:
+        """The decoded pictures of rows of a bucket [m, 3, s, s] uint8."""
         table = self._rows(part.bucket).take(part.rows)
         size = self.spec.input_size
         pixels = np.empty((table.num_rows, 3, size, size), np.uint8)
         for at, image in enumerate(read_pictures(self.store, part.bucket, table)):
             pixels[at] = prepare(image, self.spec, self.max_pixels)
-        labels, digests = columns(table, "label", "digest")
-        return Read(pixels, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32), tuple(labels))  # type: ignore[arg-type]
+        return pixels
 
     def _rows(self, bucket: Bucket) -> pa.Table:
         """All rows of a bucket, from memory where they are kept."""

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 def decode(row: Row, reader: Reader, batch: int) -> Row:
     """One batch's pixels, padded to the fixed batch shape. part: its rows → pixels [batch, 3, s, s] uint8 and count."""
-    pixels = reader.read(pickle.loads(row["part"])).pixels  # noqa: S301 - pickled by our own driver
+    pixels = reader.pixels(pickle.loads(row["part"]))  # noqa: S301 - pickled by our own driver
     padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
     padded[: len(pixels)] = pixels
     return {"at": row["at"], "count": len(pixels), "pixels": padded}

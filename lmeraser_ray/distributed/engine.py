@@ -12,13 +12,13 @@ import ray
 import ray.exceptions
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.reading import Rows
+from lmeraser_ray.data.reading import Features, Rows
 from lmeraser_ray.distributed.cluster import connect, disconnect, total
 from lmeraser_ray.distributed.features import stream_features
 from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
-from lmeraser_ray.engine import Features, T
+from lmeraser_ray.engine import T
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
-from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job
@@ -32,7 +32,7 @@ def run_job(spec: WorkerSpec, job: Job[T]) -> T:
 class RayEngine:
     """Carries work out on Ray. A cluster that it started ends with `close`."""
 
-    def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: PromptHead | None = None) -> None:
+    def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None) -> None:
         self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, run=store.run, learner=learner)
         self.execution = config.execution
         self._owns = False

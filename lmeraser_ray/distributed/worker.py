@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Worker
@@ -22,7 +23,7 @@ class WorkerSpec:
     card: BackboneCard
     gpus: float = 0.0
     run: str = ""
-    learner: PromptHead | None = None
+    learner: Learner | None = None
 
     @property
     def config(self) -> Config:
@@ -44,7 +45,7 @@ def build_worker(spec: WorkerSpec) -> Worker:
     """A new worker. Errors: `ExecutionError` where this machine does not see the workspace."""
     if not spec.root.is_dir():
         raise ExecutionError(f"A worker on {platform.node()} does not see {spec.root}: put the workspace where all nodes see it.")
-    return Worker(spec.store(), spec.config, spec.learner or PromptHead(spec.config.learner), spec.card, spec.gpus)
+    return Worker(spec.store(), spec.config, spec.learner or make_learner(spec.config), spec.card, spec.gpus)
 
 
 _kept: dict[WorkerSpec, Worker] = {}

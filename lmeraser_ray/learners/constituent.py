@@ -23,7 +23,7 @@ class Constituent:
     """A trained shard model. `classes`: its c labels, sorted; `tensors`: the learner's arrays; `about`: provenance, JSON."""
 
     classes: tuple[str, ...]
-    tensors: dict[str, NDArray[np.float32]]
+    tensors: dict[str, NDArray[Any]]
     about: dict[str, Any]
 
     def to_bytes(self) -> bytes:

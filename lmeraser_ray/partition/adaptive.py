@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 
-from lmeraser_ray.config import AdaptiveConfig
+from lmeraser_ray.config import ClusteringConfig
 from lmeraser_ray.keys import keyed_hashes, seeded_key
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ Labels = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Partition:
+class Clusters:
     """Prototypes [k, d] float64 and, for the s sampled records in their order, the cluster of each [s] int32."""
 
     prototypes: Floats
@@ -38,13 +38,13 @@ def sample_order(seed: int, ids: Sequence[str], size: int) -> NDArray[np.int64]:
     return np.lexsort(hashes.T[::-1])[:size]
 
 
-def fit_partition(features: Floats, config: AdaptiveConfig) -> Partition:
+def fit_clusters(features: Floats, config: ClusteringConfig) -> Clusters:
     """Cluster the sampled features [s, d] float64, s ≥ 1."""
     sampled = cut(pdist(features), len(features), config)
-    return Partition(prototypes_of(features, sampled, config.prototype), sampled)
+    return Clusters(prototypes_of(features, sampled, config.prototype), sampled)
 
 
-def cut(distances: Floats, size: int, config: AdaptiveConfig) -> Labels:
+def cut(distances: Floats, size: int, config: ClusteringConfig) -> Labels:
     """HierCluster (Algorithm 2): merge the closest clusters until the threshold or the number of shards. `distances`: condensed.
 
     Returns the cluster of each record [s] int32, numbered by first appearance.

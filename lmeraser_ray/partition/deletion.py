@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist, squareform
 
-from lmeraser_ray.config import AdaptiveConfig
+from lmeraser_ray.config import ClusteringConfig
 from lmeraser_ray.partition.adaptive import Floats, Labels, cut, nearest, prototype, prototypes_of
 from lmeraser_ray.partition.expected import DeletionCosts
 
@@ -34,7 +34,7 @@ BLOCK_BYTES = 2**28
 
 
 def deletion_costs(
-    features: NDArray[np.float32], order: Positions, config: AdaptiveConfig, positions: Positions, *, progress: Told = lambda _: None
+    features: NDArray[np.float32], order: Positions, config: ClusteringConfig, positions: Positions, *, progress: Told = lambda _: None
 ) -> DeletionCosts:
     """The cost of deleting each of `positions` [q] int64 by itself.
 
@@ -68,14 +68,14 @@ class _Sample:
     positions: [t] int64; features: [t, d] float64; distances: [t, t]; norms: [t], squared. Labels [t] are -1 where not in the sample.
     """
 
-    config: AdaptiveConfig
+    config: ClusteringConfig
     positions: Positions
     features: Floats
     distances: Floats
     norms: Floats
 
     @classmethod
-    def take(cls, features: NDArray[np.float32], order: Positions, config: AdaptiveConfig) -> "_Sample":
+    def take(cls, features: NDArray[np.float32], order: Positions, config: ClusteringConfig) -> "_Sample":
         positions = order[: config.sample_size + 1]
         rows = features[positions].astype(np.float64)
         return cls(config, positions, rows, squareform(pdist(rows)), np.einsum("td,td->t", rows, rows))
@@ -184,7 +184,7 @@ class _Change:
         return cls(new, renamed, state.shard[sample.positions[first]], tuple(fresh))
 
     def prototypes(self, state: _State) -> Floats:
-        """All prototypes after the deletion [j, d], as `fit_partition` has them."""
+        """All prototypes after the deletion [j, d], as `fit_clusters` has them."""
         found = np.empty((len(self.origin), state.prototypes.shape[1]))
         kept = np.flatnonzero(self.renamed >= 0)
         found[self.renamed[kept]] = state.prototypes[kept]

@@ -1,4 +1,6 @@
-"""The partition of the live training records, kept by key: clusters from the sample, then a shard for every record.
+"""The partition of the live training records, kept by key: prototypes, then a shard for every record.
+
+    adaptive: clusters of a sample of the records    public: prototypes that were made from public pictures    random: hashes of the ids
 
 Invariants: an unsampled record's deletion finds the partition under its old key and computes nothing; each bucket's assignment is a
 file of its own, so only the buckets that changed are assigned again, and all of them only when a prototype has moved.
@@ -10,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.features import read_features
+from lmeraser_ray.config import AdaptiveConfig, ClusteringConfig, Partition, RandomConfig
+from lmeraser_ray.data.reading import read_features
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.keys import canonical_json, key_of
-from lmeraser_ray.partition.adaptive import Floats, Labels, Partition, fit_partition, nearest, sample_order
+from lmeraser_ray.partition.adaptive import Clusters, Floats, Labels, fit_clusters, nearest, sample_order
 from lmeraser_ray.plan import Digests
 from lmeraser_ray.state.store import Listing, Store, StoredObject
 
 
 @dataclass(frozen=True)
 class Partitioned:
-    """The partition's objects and the shard of each record [n] int32 (-1: a test record)."""
+    """The partition's objects (none where hashes decide) and the shard of each record [n] int32 (-1: a test record)."""
 
     partition: StoredObject | None
     assignments: tuple[StoredObject | None, ...]
@@ -31,53 +33,67 @@ class Partitioned:
 
 @dataclass(frozen=True)
 class PartitionStage:
-    """Finds or computes the partition of an index whose buckets have `features`."""
+    """Finds or computes the partition of an index whose buckets have `features`. public: the stored public prototypes."""
 
     store: Store
     listing: Listing
-    config: AdaptiveConfig
+    config: Partition
     seed: int
     backbone: str
+    public: StoredObject | None = None
 
     def run(self, index: RecordIndex, features: list[StoredObject]) -> Partitioned:
         """The partition and the assignment of every bucket. Without training records there is none."""
-        shard_of = np.full(len(index), -1, np.int32)
+        nothing = tuple(None for _ in features)
         if len(index.training) == 0:
-            return Partitioned(None, tuple(None for _ in features), shard_of, False)
-        sample = sample_positions(index, self.seed, self.config.sample_size)
-        key = partition_key(self.config, self.backbone, index.digests[sample])
-        known = self.listing.get(("partitions", key))
-        item = known or self._fit(key, index, features, sample)
-        partition = read_partition(self.store, item)
-        stored = [self._assign(index, i, features[i], partition, item, sample, shard_of) for i in range(len(features))]
-        return Partitioned(item, tuple(stored), shard_of, known is None)
+            return Partitioned(None, nothing, np.full(len(index), -1, np.int32), False)
+        if isinstance(self.config, RandomConfig):
+            shard_of = index.hashed(self.seed, "shard", self.config.shards)
+            shard_of[index.test] = -1
+            return Partitioned(None, nothing, shard_of, False)
+        if isinstance(self.config, AdaptiveConfig):
+            return self._adaptive(index, features, self.config)
+        if self.public is None:
+            raise ValueError("a public partition needs its prototypes")
+        return self._assign_all(index, features, self.public, np.empty(0, np.int64), reclustered=False)
 
-    def _fit(self, key: str, index: RecordIndex, features: list[StoredObject], sample: NDArray[np.int64]) -> StoredObject:
-        partition = fit_partition(gather(self.store, index, features, sample), self.config)
-        tensors = {"prototypes": partition.prototypes, "sampled": partition.sampled}
-        return self.store.put("partitions", key, [save(tensors)])
+    def _adaptive(self, index: RecordIndex, features: list[StoredObject], config: AdaptiveConfig) -> Partitioned:
+        sample = sample_positions(index, self.seed, config.sample_size)
+        key = partition_key(config, self.backbone, index.digests[sample])
+        known = self.listing.get(("partitions", key))
+        item = known or put_clusters(self.store, key, fit_clusters(gather(self.store, index, features, sample), config))
+        return self._assign_all(index, features, item, sample, reclustered=known is None)
+
+    def _assign_all(
+        self, index: RecordIndex, features: list[StoredObject], item: StoredObject, sample: NDArray[np.int64], *, reclustered: bool
+    ) -> Partitioned:
+        """The assignment of every bucket: sampled records stay in their cluster, all others go to the nearest prototype."""
+        clusters = read_clusters(self.store, item)
+        shard_of = np.full(len(index), -1, np.int32)
+        stored = [self._assign(index, i, features[i], clusters, item, sample, shard_of) for i in range(len(features))]
+        return Partitioned(item, tuple(stored), shard_of, reclustered)
 
     def _assign(
         self,
         index: RecordIndex,
         i: int,
         features: StoredObject,
-        partition: Partition,
+        clusters: Clusters,
         item: StoredObject,
         sample: NDArray[np.int64],
         shard_of: Labels,
     ) -> StoredObject:
-        """The assignment of one bucket, written into `shard_of` too: sampled records stay in their cluster, others go to the nearest."""
+        """The assignment of one bucket, written into `shard_of` too."""
         here = index.of_bucket(i)
         key = key_of("assignments/1", bytes.fromhex(item.key), bytes.fromhex(features.key), index.test[here].tobytes())
         known = self.listing.get(("assignments", key))
         if known:
             shard_of[here] = load(self.store.read(known))["shard"]
             return known
-        shard = nearest(read_features(self.store, features), partition.prototypes)
+        shard = nearest(read_features(self.store, features), clusters.prototypes)
         shard[index.test[here]] = -1
         ours = (sample >= here.start) & (sample < here.stop)
-        shard[sample[ours] - here.start] = partition.sampled[ours]
+        shard[sample[ours] - here.start] = clusters.sampled[ours]
         shard_of[here] = shard
         return self.store.put("assignments", key, [save({"shard": shard})])
 
@@ -88,7 +104,7 @@ def sample_positions(index: RecordIndex, seed: int, size: int) -> NDArray[np.int
     return chosen
 
 
-def partition_key(config: AdaptiveConfig, backbone: str, sampled: Digests) -> str:
+def partition_key(config: ClusteringConfig, backbone: str, sampled: Digests) -> str:
     """SHA-256 over the partition's configuration, the backbone and the sampled records' digests in order."""
     return key_of("partition/1", canonical_json(config.identity()), bytes.fromhex(backbone), sampled.tobytes())
 
@@ -106,7 +122,12 @@ def gather(store: Store, index: RecordIndex, features: list[StoredObject], posit
     return found if found is not None else np.empty((0, 0))
 
 
-def read_partition(store: Store, item: StoredObject) -> Partition:
-    """A stored partition."""
+def put_clusters(store: Store, key: str, clusters: Clusters) -> StoredObject:
+    """Store clusters under their key."""
+    return store.put("partitions", key, [save({"prototypes": clusters.prototypes, "sampled": clusters.sampled})])
+
+
+def read_clusters(store: Store, item: StoredObject) -> Clusters:
+    """Stored clusters."""
     tensors = load(store.read(item))
-    return Partition(tensors["prototypes"], tensors["sampled"])
+    return Clusters(tensors["prototypes"], tensors["sampled"])

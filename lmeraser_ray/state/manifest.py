@@ -15,7 +15,7 @@ from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.state.store import Kind, StoredObject
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,16 @@ class BucketState:
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """A shard: how many records it has, and its constituent (whose key is the shard's)."""
+    """A shard: its number in the partition, how many records it has, and its constituents, one a stage, the last one the finished one."""
 
+    number: int
     size: int
-    constituent: StoredObject
+    stages: tuple[StoredObject, ...]
+
+    @property
+    def constituent(self) -> StoredObject:
+        """The finished constituent, which answers."""
+        return self.stages[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +49,14 @@ class BackboneCard:
     dimension: int
     batch: int
     spec: PictureSpec
+    classifier: str | None = None
+    """The identity of the backbone's own classifier, where the learner needs it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that a workspace holds. `shards` are in the order of the partition's prototypes; `identity` is the configuration's."""
+    """All that a workspace holds. `shards` are in the order of their numbers, which are those of the partition's prototypes where it has any;
+    `identity` is the configuration's. A joint learner's constituent stands with every shard."""
 
     identity: dict[str, Any]
     backbone: BackboneCard
@@ -75,7 +84,9 @@ class Manifest:
                     for state in self.buckets
                 ],
                 "partition": pair(self.partition),
-                "shards": [{"size": shard.size, "constituent": pair(shard.constituent)} for shard in self.shards],
+                "shards": [
+                    {"number": shard.number, "size": shard.size, "stages": [pair(stage) for stage in shard.stages]} for shard in self.shards
+                ],
             }
         )
 
@@ -89,10 +100,10 @@ class Manifest:
             card = read["backbone"]
             return cls(
                 read["identity"],
-                BackboneCard(card["identity"], card["dimension"], card["batch"], PictureSpec(**card["spec"])),
+                BackboneCard(card["identity"], card["dimension"], card["batch"], PictureSpec(**card["spec"]), card["classifier"]),
                 tuple(read_bucket(entry) for entry in read["buckets"]),
                 from_pair("partitions", read["partition"]),
-                tuple(ShardState(entry["size"], StoredObject("constituents", *entry["constituent"])) for entry in read["shards"]),
+                tuple(read_shard(entry) for entry in read["shards"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise VerificationError(f"the manifest cannot be read ({error}): run `lmeraser verify`.") from error
@@ -105,7 +116,7 @@ class Manifest:
                 yield state.assignments
         if self.partition:
             yield self.partition
-        yield from (shard.constituent for shard in self.shards)
+        yield from dict.fromkeys(stage for shard in self.shards for stage in shard.stages)
 
     @property
     def fingerprint(self) -> str:
@@ -138,3 +149,8 @@ def read_bucket(entry: dict[str, Any]) -> BucketState:
     records, pictures = (StoredObject(kind, entry["key"], entry[kind]) for kind in ("records", "pictures"))
     bucket = Bucket(entry["number"], entry["size"], records, pictures)
     return BucketState(bucket, StoredObject("features", *entry["features"]), from_pair("assignments", entry["assignments"]))
+
+
+def read_shard(entry: dict[str, Any]) -> ShardState:
+    """One shard's entry of the JSON."""
+    return ShardState(entry["number"], entry["size"], tuple(StoredObject("constituents", *stage) for stage in entry["stages"]))

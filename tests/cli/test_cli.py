@@ -576,7 +576,7 @@ class TestPrintConfig:
         said = lm("train", "--config", made.config, "--learner.epochs", "7", "--workspace", tmp_path / "w", "--print_config")
         assert said.code == 0
         tree = yaml.safe_load(said.out)
-        assert (tree["learner"]["epochs"], tree["learner"]["prompt_width"]) == (7, 2)
+        assert (tree["learner"]["epochs"], tree["learner"]["prompt"]["width"]) == (7, 2)
         assert not (tmp_path / "w").exists()
         again = tmp_path / "again.yaml"
         again.write_text(said.out)

@@ -17,7 +17,8 @@ from lmeraser_ray.engine import Engine
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
 from lmeraser_ray.evaluate import evaluate
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
+from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
+from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.options import to_yaml
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
@@ -91,11 +92,11 @@ class Dies(PromptHead):
         super().__init__(config.learner)
         self.fuses = fuses
 
-    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:
+    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
         for fuse in sorted(self.fuses.iterdir()):
             fuse.unlink(missing_ok=True)
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().train(shard, backbone, progress)
+        return super().train(shard, backbone, stage=stage, watch=watch)
 
 
 def dying(root: Path, fuses: Path) -> Session:

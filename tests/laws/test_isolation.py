@@ -7,13 +7,13 @@ import pytest
 
 from lmeraser_ray.data.buckets import read_rows
 from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.flow import card_of
+from lmeraser_ray.flow import parts_of, public_inputs
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.work import TrainShard
+from lmeraser_ray.work import TrainConstituent
 from tests.conftest import Recorder, World
 from tests.laws.test_law import index_of, members
 
@@ -92,10 +92,10 @@ def test_a_shard_trained_alone_is_the_same(world: World) -> None:
             for item in (kept[-1].records, kept[-1].pictures):
                 alone.store.path(item).write_bytes(folder.store.path(item).read_bytes())
     own = RecordIndex.read(alone.store, [bucket for bucket in kept if bucket])
-    engine = InlineEngine(alone.store, config, card_of(config))
-    [(_, trained)] = engine.run([TrainShard(shard.constituent.key, own.rows(np.arange(len(own))))])
-    assert trained.constituent == shard.constituent
-    assert alone.store.read(trained.constituent) == folder.store.read(shard.constituent)
+    engine = InlineEngine(alone.store, config, public_inputs(config).card)
+    [(_, trained)] = engine.run([TrainConstituent((shard.constituent.key,), (parts_of(own, None, np.arange(len(own))),))])
+    assert trained.stages == shard.stages == (shard.constituent,)
+    assert alone.store.read(shard.constituent) == folder.store.read(shard.constituent)
 
 
 def test_adding_a_record_trains_only_what_it_joins(world: World) -> None:

@@ -16,7 +16,8 @@ from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.prompt_head import PromptHead, ShardData
+from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
+from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.partition.stage import sample_positions
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
@@ -179,8 +180,8 @@ def test_readmitting_equals_never_having_erased(world: World) -> None:
 class GlobalGenerator(PromptHead):
     """Leaks: draws from the process's generator, which every other training moves on."""
 
-    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:
-        found = super().train(shard, backbone, progress)
+    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+        found = super().train(shard, backbone, stage=stage, watch=watch)
         noise = torch.randn(found.tensors["prompt"].shape).numpy()
         return Constituent(found.classes, {**found.tensors, "prompt": found.tensors["prompt"] + noise}, found.about)
 
@@ -192,10 +193,11 @@ class SharedSchedule(PromptHead):
         super().__init__(config.learner)
         self.seen = 0
 
-    def train(self, shard: ShardData, backbone: Backbone, progress=lambda _: None) -> Constituent:
+    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
         self.seen += len(shard.labels)
-        self.config = self.config.model_copy(update={"prompt_lr": 1.0 / self.seen})
-        return super().train(shard, backbone, progress)
+        prompt = self.config.prompt.model_copy(update={"lr": 1.0 / self.seen})
+        self.config = self.config.model_copy(update={"prompt": prompt})
+        return super().train(shard, backbone, stage=stage, watch=watch)
 
 
 @pytest.mark.parametrize("learner", [lambda config: GlobalGenerator(config.learner), SharedSchedule], ids=["global RNG", "shared schedule"])
@@ -248,5 +250,5 @@ def test_a_training_that_diverges_is_an_error(world: World) -> None:
     """Numbers that are not finite are never published."""
     root = world.space()
     with pytest.raises(ConfigError, match="diverged"):
-        train(Session(root), world.config(learner={"prompt_lr": 1e38, "head_lr": 1e38, "optimizer": "sgd"}))
+        train(Session(root), world.config(learner={"prompt": {"lr": 1e38}, "head_lr": 1e38, "optimizer": "sgd"}))
     assert WorkspaceFolder(root).published() is None

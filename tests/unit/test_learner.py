@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from lmeraser_ray.backbone import Backbone, load_backbone
-from lmeraser_ray.config import BackboneConfig, PromptHeadConfig, ReadoutConfig
+from lmeraser_ray.config import BackboneConfig, PromptConfig, PromptHeadConfig, ReadoutConfig
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.prompt import frame_mask, initial_prompt
-from lmeraser_ray.learners.prompt_head import PromptHead, PromptHeadFitter, ShardData, augment, ridge_head, schedule
+from lmeraser_ray.learners.head import ridge_head
+from lmeraser_ray.learners.learner import ShardData, Watch
+from lmeraser_ray.learners.prompt import initial_prompt, prompt_mask
+from lmeraser_ray.learners.prompt_head import PromptHead, PromptHeadFitter
+from lmeraser_ray.learners.sgd import augment, schedule
 from lmeraser_ray.numerics import one_thread
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.train import train
@@ -47,13 +50,13 @@ def shard(n: int = 12, classes: int = 3, key: str = KEY, seed: int = 0) -> Shard
 
 
 def config(**fields: object) -> PromptHeadConfig:
-    base = {"prompt_width": 2, "prompt_init": "random", "epochs": 4, "batch": 5, "crop": 2, "flip": True, "head_lr": 0.01}
+    base = {"prompt": {"width": 2, "init": "random"}, "epochs": 4, "batch": 5, "crop": 2, "flip": True, "head_lr": 0.01}
     return PromptHeadConfig.model_validate({**base, **fields})
 
 
 def loss_of(constituent: Constituent, backbone: Backbone, data: ShardData) -> float:
     """Equation 3, summed over the shard, from the constituent's answer."""
-    answer = PromptHead(config()).answer(constituent, backbone, data.pictures)
+    answer = PromptHead(config()).answer(constituent, backbone, data.inputs)
     columns = [constituent.classes.index(label) for label in data.labels]
     return float(-np.log(answer[np.arange(len(columns)), columns]).sum())
 
@@ -67,7 +70,7 @@ class TestTraining:
     @pytest.mark.parametrize("head", ["zero", "ridge"])
     def test_the_loss_of_equation_3_falls(self, backbone: Backbone, optimizer: str, head: str) -> None:
         rate = LEARNING[optimizer]
-        settings = config(epochs=30, optimizer=optimizer, head_init=head, crop=0, flip=False, head_lr=rate, prompt_init="zero")
+        settings = config(epochs=30, optimizer=optimizer, head_init=head, crop=0, flip=False, head_lr=rate, prompt={"width": 2})
         before = PromptHeadFitter(settings, shard(), backbone).constituent()
         after = PromptHead(settings).train(shard(), backbone)
         assert loss_of(after, backbone, shard()) < 0.9 * loss_of(before, backbone, shard())
@@ -76,7 +79,7 @@ class TestTraining:
 
     def test_the_prompt_helps_by_itself(self, backbone: Backbone) -> None:
         """With the head held at its ridge start, only the prompt moves, and the loss falls: the gradient reaches the pixels."""
-        settings = config(epochs=40, head_init="ridge", head_lr=0.0, prompt_lr=0.05, prompt_init="zero", crop=0, flip=False)
+        settings = config(epochs=40, head_init="ridge", head_lr=0.0, prompt={"width": 2, "lr": 0.05}, crop=0, flip=False)
         before = PromptHeadFitter(settings, shard(), backbone).constituent()
         after = PromptHead(settings).train(shard(), backbone)
         assert np.array_equal(before.tensors["weight"], after.tensors["weight"])
@@ -84,7 +87,7 @@ class TestTraining:
 
     def test_only_pixels_of_the_frame_change(self, backbone: Backbone) -> None:
         found = PromptHead(config()).train(shard(), backbone).tensors["prompt"]
-        frame = np.broadcast_to(frame_mask(SIZE, 2).numpy() == 1, found.shape)
+        frame = np.broadcast_to(prompt_mask(PromptConfig(width=2), SIZE).numpy() == 1, found.shape)
         assert found.shape == (1, 3, SIZE, SIZE)
         assert found.dtype == np.float32
         assert not found[~frame].any()
@@ -105,25 +108,25 @@ class TestTraining:
 
     def test_work_done_is_records_times_epochs(self, backbone: Backbone) -> None:
         batches: list[int] = []
-        PromptHead(config()).train(shard(), backbone, batches.append)
+        PromptHead(config()).train(shard(), backbone, watch=Watch(records=batches.append))
         assert batches == [5, 5, 2] * 4
 
     def test_a_shard_of_one_class_does_no_work(self, backbone: Backbone) -> None:
         """Equation 3 is zero for every prompt and head."""
         batches: list[int] = []
         data = shard(classes=1)
-        found = PromptHead(config(head_init="ridge")).train(data, backbone, batches.append)
+        found = PromptHead(config(head_init="ridge")).train(data, backbone, watch=Watch(records=batches.append))
         assert batches == []
         assert found.classes == ("c0",)
         assert same(found, PromptHeadFitter(config(), data, backbone).constituent())
-        assert PromptHead(config()).answer(found, backbone, data.pictures[:2]).tolist() == [[1], [1]]
+        assert PromptHead(config()).answer(found, backbone, data.inputs[:2]).tolist() == [[1], [1]]
 
     def test_one_record(self, backbone: Backbone) -> None:
         assert PromptHead(config()).train(shard(n=1), backbone).classes == ("c0",)
 
     def test_a_batch_larger_than_the_shard(self, backbone: Backbone) -> None:
         batches: list[int] = []
-        PromptHead(config(batch=100)).train(shard(), backbone, batches.append)
+        PromptHead(config(batch=100)).train(shard(), backbone, watch=Watch(records=batches.append))
         assert batches == [12] * 4
 
     def test_bfloat16_runs_and_keeps_float32_parameters(self, backbone: Backbone) -> None:
@@ -134,12 +137,12 @@ class TestTraining:
         assert loss_of(half, backbone, shard()) == pytest.approx(loss_of(full, backbone, shard()), rel=0.2)
 
     def test_too_wide_a_prompt_is_refused(self, backbone: Backbone) -> None:
-        PromptHead(config(prompt_width=8, epochs=1)).train(shard(), backbone)
-        with pytest.raises(ConfigError, match="prompt_width 9 is more than half of the input's 16 pixels"):
-            PromptHead(config(prompt_width=9)).train(shard(), backbone)
+        PromptHead(config(prompt={"width": 8}, epochs=1)).train(shard(), backbone)
+        with pytest.raises(ConfigError, match=r"prompt\.width is 9, but a padding prompt has at most 8 pixels in an input of 16"):
+            PromptHead(config(prompt={"width": 9})).train(shard(), backbone)
 
     def test_a_prompt_of_no_width_is_a_head_alone(self, backbone: Backbone) -> None:
-        found = PromptHead(config(prompt_width=0)).train(shard(), backbone)
+        found = PromptHead(config(prompt={"width": 0})).train(shard(), backbone)
         assert not found.tensors["prompt"].any()
         assert found.tensors["weight"].any()
 
@@ -171,7 +174,7 @@ class TestDeterminism:
 
     def test_without_augmentation_and_shuffling_the_key_changes_nothing(self, backbone: Backbone) -> None:
         """So nothing else hangs on it."""
-        settings = config(prompt_init="zero", crop=0, flip=False, batch=1, epochs=1)
+        settings = config(prompt={"width": 2}, crop=0, flip=False, batch=1, epochs=1)
         one, other = (PromptHead(settings).train(shard(n=2, classes=2, key=key), backbone) for key in ("00" * 32, "00" * 32))
         assert same(one, other)
 
@@ -225,7 +228,7 @@ class TestAugment:
 class TestParts:
     @pytest.mark.parametrize(("size", "width"), [(16, 0), (16, 1), (16, 2), (16, 8), (15, 7), (224, 30)])
     def test_the_frame(self, size: int, width: int) -> None:
-        mask = frame_mask(size, width)[0, 0]
+        mask = prompt_mask(PromptConfig(width=width), size)[0, 0]
         inside = size - 2 * width
         assert int(mask.sum()) == size * size - inside * inside
         assert torch.equal(mask, mask.T)
@@ -233,14 +236,14 @@ class TestParts:
 
     def test_the_papers_prompt_has_its_number_of_parameters(self) -> None:
         """69,840 for a frame of 30 pixels at 224."""
-        assert 3 * int(frame_mask(224, 30).sum()) == 69840
+        assert 3 * int(prompt_mask(PromptConfig(width=30), 224).sum()) == 69840
 
     def test_initial_prompts(self) -> None:
-        zero = initial_prompt(SIZE, 2, "zero", torch.Generator())
-        drawn = initial_prompt(SIZE, 2, "random", torch.Generator().manual_seed(0))
+        zero = initial_prompt(PromptConfig(width=2), SIZE, torch.Generator())
+        drawn = initial_prompt(PromptConfig(width=2, init="random"), SIZE, torch.Generator().manual_seed(0))
         assert not zero.any()
         assert not drawn[:, :, 2:-2, 2:-2].any()
-        assert drawn[frame_mask(SIZE, 2).expand(1, 3, -1, -1) == 1].std() == pytest.approx(1, abs=0.15)
+        assert drawn[prompt_mask(PromptConfig(width=2), SIZE).expand(1, 3, -1, -1) == 1].std() == pytest.approx(1, abs=0.15)
 
     @pytest.mark.parametrize(("n", "d", "c"), [(9, 4, 3), (4, 50, 2), (1, 3, 2)])
     def test_ridge_is_the_closed_form(self, n: int, d: int, c: int) -> None:
@@ -287,7 +290,7 @@ class TestParts:
 
     def test_an_answer_is_a_probability(self, backbone: Backbone) -> None:
         found = PromptHead(config()).train(shard(), backbone)
-        answer = PromptHead(config()).answer(found, backbone, shard(n=11, seed=9).pictures)
+        answer = PromptHead(config()).answer(found, backbone, shard(n=11, seed=9).inputs)
         assert answer.shape == (11, 3)
         assert answer.sum(1) == pytest.approx(np.ones(11), abs=1e-5)
         assert (answer >= 0).all()

@@ -89,7 +89,7 @@ def test_options_are_above_yaml_which_is_above_the_defaults(tmp_path: Path) -> N
     path.write_text("learner: {epochs: 3, batch: 8}\nseed: 5\n")
     config = load_config(path, [("learner.epochs", "4"), ("learner.epochs", "6")])
     assert (config.learner.epochs, config.learner.batch, config.seed) == (6, 8, 5)
-    assert config.learner.prompt_width == Config().learner.prompt_width, "a file does not stand on the quickstart"
+    assert config.learner.prompt.width == Config().learner.prompt.width, "a file does not stand on the quickstart"
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ MISTAKES = {
     "a broken list": ([("backbone.mean", "[0.1")], "backbone.mean"),
     "a broken mapping": ([("seed", "{")], "seed"),
     "a short list": ([("backbone.mean", "[0.1, 0.2]")], "backbone.mean"),
-    "infinite": ([("learner.prompt_lr", "inf")], "learner.prompt_lr"),
+    "infinite": ([("learner.prompt.lr", "inf")], "learner.prompt.lr"),
     "an infinite threshold": ([("partition.threshold", "inf"), ("partition.shards", "null")], "partition.threshold"),
     "not a number at all": ([("learner.head_lr", "nan")], "learner.head_lr"),
     "a seed that JSON cannot hold": ([("seed", str(2**53))], "seed"),
@@ -191,7 +191,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_nearest_names() -> None:
-    assert nearest("learner.prompt_witdh") == ": did you mean learner.prompt_width?"
+    assert nearest("learner.prompt.witdh") == ": did you mean learner.prompt.width?"
     assert nearest("sample_size") == ": did you mean partition.sample_size?"
     assert nearest("qqqqqqqq") == ""
 

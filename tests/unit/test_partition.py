@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import AdaptiveConfig
 from lmeraser_ray.keys import keyed_hash, seeded_key
-from lmeraser_ray.partition.adaptive import by_first_appearance, fit_partition, nearest, prototype, sample_order
+from lmeraser_ray.partition.adaptive import by_first_appearance, fit_clusters, nearest, prototype, sample_order
 from lmeraser_ray.partition.stage import partition_key
 
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ POINTS = np.array([[0, 0], [10, 0], [0, 1], [10, 2], [0, 2], [30, 0]], float)
 
 def test_a_hand_made_example() -> None:
     """Two groups and one outlier; prototypes are their means, numbered by their first member."""
-    found = fit_partition(POINTS, config(threshold=3.0))
+    found = fit_clusters(POINTS, config(threshold=3.0))
     assert found.sampled.tolist() == [0, 1, 0, 1, 0, 2]
     assert found.prototypes.tolist() == [[0, 1], [10, 1], [30, 0]]
     assert nearest(np.array([[4, 1], [6, 1], [100, 0]], np.float32), found.prototypes).tolist() == [0, 1, 2]
@@ -62,7 +62,7 @@ def test_a_hand_made_example() -> None:
 )
 def test_the_threshold_cuts_where_the_paper_does(threshold: float, shards: int) -> None:
     """A distance that equals t is merged (line 12 breaks where minDist > t)."""
-    found = fit_partition(POINTS, config(threshold=threshold))
+    found = fit_clusters(POINTS, config(threshold=threshold))
     assert len(found.prototypes) == shards
     assert groups(found.sampled) == hier_cluster(POINTS, threshold)
 
@@ -72,14 +72,14 @@ def test_the_threshold_cuts_where_the_paper_does(threshold: float, shards: int) 
 def test_average_linkage_is_algorithm_2(seed: int, n: int, d: int, threshold: float) -> None:
     """On points in general position, where no two distances are equal."""
     features = np.random.default_rng(seed).normal(size=(n, d))
-    assert groups(fit_partition(features, config(threshold=threshold)).sampled) == hier_cluster(features, threshold)
+    assert groups(fit_clusters(features, config(threshold=threshold)).sampled) == hier_cluster(features, threshold)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 40), st.sampled_from(["average", "ward", "complete", "single"]))
 def test_shards_are_at_most_as_many_as_asked(seed: int, n: int, shards: int, linkage: str) -> None:
     features = np.random.default_rng(seed).normal(size=(n, 3))
-    found = fit_partition(features, config(shards=shards, linkage=linkage))
+    found = fit_clusters(features, config(shards=shards, linkage=linkage))
     assert len(found.prototypes) == min(n, shards)
     assert set(found.sampled.tolist()) == set(range(min(n, shards)))
 
@@ -88,25 +88,25 @@ def test_linkages_differ() -> None:
     """Each option reaches scipy: on a chain with a gap they cut differently."""
     features = np.array([[0], [1], [2.1], [3.3], [4.6], [8]], float)
     linkages = ("single", "complete", "average")
-    cuts = {linkage: tuple(fit_partition(features, config(shards=3, linkage=linkage)).sampled) for linkage in linkages}
+    cuts = {linkage: tuple(fit_clusters(features, config(shards=3, linkage=linkage)).sampled) for linkage in linkages}
     assert cuts["single"] == (0, 0, 0, 0, 1, 2)
     assert cuts["complete"] != cuts["single"]
 
 
 @pytest.mark.parametrize("fields", [{"threshold": 1.0}, {"shards": 4}, {"shards": 1}])
 def test_one_record_is_one_shard(fields: dict[str, object]) -> None:
-    found = fit_partition(np.array([[1.0, 2.0]]), config(**fields))
+    found = fit_clusters(np.array([[1.0, 2.0]]), config(**fields))
     assert (found.sampled.tolist(), found.prototypes.tolist()) == ([0], [[1, 2]])
 
 
 def test_equal_features_are_one_shard() -> None:
     """All distances are zero: there is nothing to cut."""
     for fields in ({"threshold": 1e-9}, {"shards": 3}):
-        assert fit_partition(np.ones((5, 2)), config(**fields)).sampled.tolist() == [0] * 5
+        assert fit_clusters(np.ones((5, 2)), config(**fields)).sampled.tolist() == [0] * 5
 
 
 def test_one_shard() -> None:
-    found = fit_partition(POINTS, config(shards=1))
+    found = fit_clusters(POINTS, config(shards=1))
     assert found.sampled.tolist() == [0] * 6
     assert nearest(POINTS.astype(np.float32), found.prototypes).tolist() == [0] * 6
 
@@ -121,7 +121,7 @@ def test_the_medoid_is_a_member() -> None:
     assert prototype(np.array([[0.0], [1], [10]]), "mean").tolist() == [11 / 3]
     assert prototype(np.array([[1.0], [0], [2]]), "medoid").tolist() == [1]
     assert prototype(np.array([[2.0], [0]]), "medoid").tolist() == [2]
-    found = fit_partition(POINTS, config(threshold=3.0, prototype="medoid"))
+    found = fit_clusters(POINTS, config(threshold=3.0, prototype="medoid"))
     assert found.prototypes.tolist() == [[0, 1], [10, 0], [30, 0]]
 
 

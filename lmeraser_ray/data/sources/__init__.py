@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmeraser_ray.config import DataConfig
+from lmeraser_ray.config.data import TORCHVISION, DataConfig
 from lmeraser_ray.data.names import clean_name
 from lmeraser_ray.data.pictures import check_picture
 from lmeraser_ray.data.record import Record
@@ -20,11 +20,12 @@ from lmeraser_ray.data.sources.digits import digit_entries
 from lmeraser_ray.data.sources.entry import Entry, place
 from lmeraser_ray.data.sources.folder import folder_entries
 from lmeraser_ray.data.sources.parquet import parquet_entries, parquet_files
+from lmeraser_ray.data.sources.torchvision import torchvision_entries
 from lmeraser_ray.data.subjects import SubjectResolver, is_test_subject, subject_resolver
 from lmeraser_ray.errors import ConfigError, DataError, PictureError
 
 TEST_PREFIX = "test/"
-"""Before the ids of the records of `data.test_path`."""
+"""Before the ids of the records of `data.test_path` and of torchvision's test splits, whose training records have `train/`."""
 WINDOW = 32
 """Pictures that are read ahead and checked at a time."""
 WORKERS = 4
@@ -32,7 +33,7 @@ WORKERS = 4
 
 
 def read_source(config: DataConfig, *, seed: int, skip: Callable[[str], bool]) -> Iterator[Record]:
-    """The records of the configured source: training and, from `data.test_path` or by the split, test records.
+    """The records of the configured source: training and, by its own split, from `data.test_path` or by keyed hash, test records.
 
     `skip(record_id)` true leaves a record out, its picture unread; its label still counts as a class. Raises `ConfigError` now,
     and `DataError` or `PictureError` naming the file or row when the stream gets there; the number of classes is judged at the end.
@@ -51,6 +52,16 @@ class _Planned:
     entry: Entry
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Entries of one origin. `prefix` goes before their names; `test` is None where the split is by keyed hash."""
+
+    entries: Iterator[Entry]
+    prefix: str
+    test: bool | None
+    where: str
+
+
 @dataclass(slots=True)
 class _Plan:
     """One pass over the entries of both sides: ids, subjects and sides settled, pictures unread."""
@@ -63,16 +74,14 @@ class _Plan:
     sides: dict[str, bool] = field(default_factory=dict)
 
     def run(self) -> Iterator[_Planned]:
-        for path, prefix in ((self.config.path, ""), (self.config.test_path, TEST_PREFIX)):
-            if prefix and path is None:
-                return
+        for side in _sides(self.config):
             labels: set[str] = set()
-            for entry in _entries(self.config, path):
+            for entry in side.entries:
                 labels.add(entry.label)
-                record_id = self._new_id(prefix + entry.name, entry.where)
+                record_id = self._new_id(side.prefix + entry.name, entry.where)
                 if not self.skip(record_id):
-                    yield self._planned(record_id, entry, in_test_path=bool(prefix))
-            _check_classes(labels, place(path or "digits"), training=not prefix)
+                    yield self._planned(record_id, entry, side)
+            _check_classes(labels, side.where, training=not side.test)
 
     def _new_id(self, record_id: str, where: str) -> str:
         record_id = clean_name(record_id, what="record id", where=where)
@@ -81,20 +90,30 @@ class _Plan:
         self.ids.add(record_id)
         return record_id
 
-    def _planned(self, record_id: str, entry: Entry, *, in_test_path: bool) -> _Planned:
+    def _planned(self, record_id: str, entry: Entry, side: _Side) -> _Planned:
         subject = self.resolve(record_id, entry.where) if entry.subject is None else entry.subject
-        if self.config.test_path is None:
+        if side.test is None:
             return _Planned(record_id, subject, is_test_subject(self.seed, subject, self.config.test_fraction), entry)
-        if self.sides.setdefault(subject, in_test_path) != in_test_path:
-            raise DataError(
-                f"{entry.where}: the subject {subject!r} has records in data.path and in data.test_path: keep a person on one side."
-            )
-        return _Planned(record_id, subject, in_test_path, entry)
+        if self.sides.setdefault(subject, side.test) != side.test:
+            both = "data.path and in data.test_path" if self.config.test_path else "the training and in the test split"
+            raise DataError(f"{entry.where}: the subject {subject!r} has records in {both}: keep a person on one side.")
+        return _Planned(record_id, subject, side.test, entry)
 
 
-def _entries(config: DataConfig, path: Path | None) -> Iterator[Entry]:
-    if path is None:
-        return digit_entries()
+def _sides(config: DataConfig) -> Iterator[_Side]:
+    """What the source gives, the training side first. Nothing is read before its entries are asked for."""
+    if config.path is None:
+        yield _Side(digit_entries(), "", None, "digits")
+    elif config.source in TORCHVISION:
+        for split, test in (("train", False), ("test", True)):
+            yield _Side(torchvision_entries(config, test=test), f"{split}/", test, f"{place(config.path)} ({config.source}, {split})")
+    else:
+        yield _Side(_entries(config, config.path), "", None if config.test_path is None else False, place(config.path))
+        if config.test_path is not None:
+            yield _Side(_entries(config, config.test_path), TEST_PREFIX, True, place(config.test_path))
+
+
+def _entries(config: DataConfig, path: Path) -> Iterator[Entry]:
     if config.source == "folder":
         return folder_entries(path, flatten=config.flatten)
     return parquet_entries(path, config=config)

@@ -1,8 +1,17 @@
-"""What a source says of one record before anybody has looked at its picture."""
+"""What a source says of a picture, or of one record, before anybody has looked at the picture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as it is found, of no class and of nobody. `name` is clean; `where` is for errors; `read` fetches the encoded picture."""
+
+    name: str
+    where: str
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True)

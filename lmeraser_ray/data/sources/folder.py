@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmeraser_ray.data.names import clean_name
-from lmeraser_ray.data.sources.entry import Entry, place
+from lmeraser_ray.data.sources.entry import Entry, Picture, place
 from lmeraser_ray.errors import DataError
 
 HIDDEN = frozenset({"thumbs.db", "desktop.ini"})
@@ -30,19 +30,35 @@ def folder_entries(root: Path, *, flatten: bool) -> Iterator[Entry]:
         label = clean_name(item.name, what="label", where=place(item.path))
         if not _is_folder(item, real):
             raise DataError(f"{place(item.path)}: the file lies beside the class folders, expected PATH/class/file: move it.")
-        yield from _class_entries(item, label=label, inside=item.name, real=real, flatten=flatten)
+        for picture in _pictures(item.path, inside=f"{item.name}/", real=real, flatten=flatten):
+            yield Entry(name=picture.name, label=label, subject=None, where=picture.where, read=picture.read)
 
 
-def _class_entries(folder: os.DirEntry[str], *, label: str, inside: str, real: Path, flatten: bool) -> Iterator[Entry]:
-    """The pictures of one class folder, or of one below it; `inside` is its path below the root."""
-    for item in _listing(folder.path):
-        where, relative = place(item.path), f"{inside}/{item.name}"
+def folder_pictures(root: Path) -> Iterator[Picture]:
+    """All pictures at any depth below the folder `root`, of whatever class. Errors as for `folder_entries`."""
+    yield from _pictures(root, inside="", real=root.resolve(), flatten=True)
+
+
+def read_file(path: str) -> bytes:
+    """The file's bytes. Raises `DataError` naming it."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{place(path)}: the file cannot be read ({error.strerror}): check that it is there, and its permissions."
+        ) from error
+
+
+def _pictures(folder: Path | str, *, inside: str, real: Path, flatten: bool) -> Iterator[Picture]:
+    """The pictures of one folder and, with `flatten`, of those below it; `inside` is its path below the root with a `/` behind."""
+    for item in _listing(folder):
+        where, relative = place(item.path), f"{inside}{item.name}"
         # Of folders too: the limit on an id's length is the limit on the depth of this recursion.
         name = clean_name(relative, what="record id", where=where)
         if not _is_folder(item, real):
-            yield Entry(name=name, label=label, subject=None, where=where, read=functools.partial(_read, item.path))
+            yield Picture(name=name, where=where, read=functools.partial(read_file, item.path))
         elif flatten:
-            yield from _class_entries(item, label=label, inside=relative, real=real, flatten=flatten)
+            yield from _pictures(item.path, inside=f"{relative}/", real=real, flatten=flatten)
         else:
             raise DataError(f"{where}: a folder within a class folder, expected PATH/class/file: move its files, or set data.flatten.")
 
@@ -79,10 +95,3 @@ def _is_folder(item: os.DirEntry[str], real: Path) -> bool:
     if not item.is_file():
         raise DataError(f"{where}: neither a file nor a folder: remove it.")
     return False
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{place(path)}: the file cannot be read ({error.strerror}): check its permissions.") from error

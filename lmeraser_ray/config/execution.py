@@ -1,0 +1,34 @@
+"""How the work is carried out, which must not change a byte."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lmeraser_ray.config.section import Positive, Section
+
+
+class ExecutionConfig(Section):
+    """How the work is carried out. No field changes a byte of the result, where the numerics agree (`device`)."""
+
+    engine: Literal["ray", "inline"] = "ray"
+    """ray: tasks and actors on a cluster; inline: everything in this process."""
+    address: str | None = None
+    """A Ray cluster's address (`auto` within one); None uses RAY_ADDRESS, else starts a local cluster."""
+    cpus: Positive | None = None
+    """Logical CPUs of a local cluster that is started; None is all."""
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """Logical GPUs of a local cluster that is started; None is all."""
+    task_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs, or the fraction of one, that a shard's training takes; None is a quarter where the cluster has GPUs, else 0 (the CPU)."""
+    feature_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs, or the fraction of one, that each feature actor takes; None is a half where the cluster has GPUs, else 0 (the CPU)."""
+    feature_actors: Positive | None = None
+    """Actors at most that hold a backbone and compute features; None is all GPUs' worth, or half of the CPUs."""
+    feature_block: Positive = 8
+    """Feature batches in one Ray Data block."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where there is one and, on Ray, the worker was given (a fraction of) it. Another device has other numerics."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often a shard's training is tried again when its worker dies."""
+    reuse_workers: bool = True
+    """Keep worker processes between tasks (faster); false frees their GPU memory."""

@@ -1,0 +1,143 @@
+"""What is trained on each shard."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from lmeraser_ray.config.section import Fraction, Positive, Section, kind_or
+
+Rate = Annotated[float, Field(ge=0)]
+
+
+class LearnerConfig(Section):
+    """What all learners share."""
+
+    slices: Annotated[int, Field(ge=1, le=1024)] = 1
+    """SISA's R: a shard is trained on its first slice, then on its first two, and so on, each stage from the last one's constituent. A
+    deletion trains from its record's slice on. Records have their slice by keyed hash of their id."""
+
+
+class SgdConfig(LearnerConfig):
+    """Training by stochastic gradient descent: fixed epochs, own optimizer, own schedule, own generator for each shard."""
+
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    momentum: Fraction = 0.9
+    """sgd: the momentum."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Fraction = 0.2
+    """The share of all steps in which the rate rises linearly; then it falls as a cosine to zero."""
+    epochs: Positive = 10
+    """With R slices, each of the R stages has 2 / (R + 1) of these, so that the work stays about the same (SISA, section IV)."""
+    batch: Positive = 16
+
+
+class PictureSgdConfig(SgdConfig):
+    """Training through the backbone, on pictures."""
+
+    crop: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Random crop after zero padding by this many pixels on each side."""
+    flip: bool = False
+    """Random horizontal flip. Digits do not flip."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The arithmetic of the backbone in training; parameters stay float32."""
+
+
+class PromptConfig(Section):
+    """A pixel prompt, added to the normalised picture (Definition 1 of the paper)."""
+
+    kind: Literal["padding", "fixed_patch", "random_patch"] = "padding"
+    """padding: a frame; fixed_patch: a square in the upper left corner; random_patch: a square whose place a hash of the pixels chooses in
+    prediction and the shard's generator in training."""
+    width: Annotated[int, Field(ge=0, le=4096)] = 8
+    """Pixels: of the frame on each side, or of the patch's side. 0 is no prompt."""
+    init: Literal["zero", "random"] = "zero"
+    """random: standard normal values, as in the paper's code."""
+    lr: Rate = 0.05
+
+
+class PromptHeadConfig(PictureSgdConfig):
+    """A pixel prompt and a linear head for each shard (equations 1, 3 and 4 of the paper)."""
+
+    kind: Literal["prompt_head"] = "prompt_head"
+    prompt: PromptConfig = PromptConfig()
+    head_init: Literal["zero", "ridge"] = "zero"
+    """ridge: the closed-form regression of one-hot labels on the shard's own features."""
+    ridge: Annotated[float, Field(gt=0)] = 0.01
+    """The ridge penalty, relative to the mean squared norm of a centred feature."""
+    ridge_scale: Annotated[float, Field(gt=0)] = 4.0
+    """Ridge scores are near 0 and 1; logits are these times the scale."""
+    head_lr: Rate = 0.001
+
+
+class SharedHeadConfig(PictureSgdConfig):
+    """A prompt for each shard and one head for all, trained together (Fig. 8 of the paper): every deletion trains everything again."""
+
+    kind: Literal["shared_head"] = "shared_head"
+    prompt: PromptConfig = PromptConfig()
+    head_lr: Rate = 0.001
+
+
+class LabelMappingConfig(PictureSgdConfig):
+    """DAM-VP without a head: a prompt for each shard, and the backbone's own classes stand for the labels, one to one."""
+
+    kind: Literal["label_mapping"] = "label_mapping"
+    prompt: PromptConfig = PromptConfig()
+
+
+class WholeModelConfig(PictureSgdConfig):
+    """The backbone itself and a linear head are trained, from the public weights on: SISA's constituents and retraining from scratch."""
+
+    kind: Literal["whole_model"] = "whole_model"
+    lr: Rate = 0.0005
+    """The rate of the backbone's weights."""
+    head_lr: Rate = 0.001
+
+
+class LinearProbeConfig(SgdConfig):
+    """A linear head on the stored features, by SGD."""
+
+    kind: Literal["linear_probe"] = "linear_probe"
+    head_lr: Rate = 0.001
+
+
+class ClosedFormConfig(LearnerConfig):
+    """A head computed from integer sufficient statistics of the stored features, in any order to the same bytes."""
+
+    quantum: Annotated[float, Field(gt=0)] | None = None
+    """Features are rounded to int16 multiples of this; None follows the readout's normalisation: none 2^-8, layer 2^-10, l2 2^-15."""
+
+
+class ClassMeansConfig(ClosedFormConfig):
+    """The nearest class mean."""
+
+    kind: Literal["class_means"] = "class_means"
+
+
+class NeighborsConfig(ClosedFormConfig):
+    """The k nearest records of the shard."""
+
+    kind: Literal["neighbors"] = "neighbors"
+    neighbors: Positive = 5
+
+
+class RidgeConfig(ClosedFormConfig):
+    """Ridge regression of one-hot labels, on the features or on a random ReLU projection of them (RanPAC)."""
+
+    kind: Literal["ridge"] = "ridge"
+    penalty: Annotated[float, Field(gt=0)] = 0.01
+    """Relative to the mean squared norm of a centred feature."""
+    projection: Annotated[int, Field(ge=0, le=65536)] = 0
+    """Random ReLU features to project to; 0 is none."""
+
+
+Learner = Annotated[
+    Annotated[PromptHeadConfig, Tag("prompt_head")]
+    | Annotated[SharedHeadConfig, Tag("shared_head")]
+    | Annotated[LabelMappingConfig, Tag("label_mapping")]
+    | Annotated[WholeModelConfig, Tag("whole_model")]
+    | Annotated[LinearProbeConfig, Tag("linear_probe")]
+    | Annotated[ClassMeansConfig, Tag("class_means")]
+    | Annotated[NeighborsConfig, Tag("neighbors")]
+    | Annotated[RidgeConfig, Tag("ridge")],
+    Discriminator(kind_or("prompt_head")),
+]

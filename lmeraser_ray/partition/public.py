@@ -1,0 +1,43 @@
+"""Prototypes from public pictures: no private record moves one, so no deletion ever re-clusters.
+
+    public pictures → sample (smallest keyed hashes of their names) → features → clusters → prototypes, which are an input as the weights are
+"""
+
+import hashlib
+
+import numpy as np
+
+from lmeraser_ray.backbone import Backbone
+from lmeraser_ray.config import PublicConfig
+from lmeraser_ray.data.reading import prepare
+from lmeraser_ray.data.sources.public import public_pictures
+from lmeraser_ray.errors import ConfigError, DataError, PictureError
+from lmeraser_ray.partition.adaptive import Clusters, fit_clusters, sample_order
+from lmeraser_ray.partition.stage import partition_key, put_clusters
+from lmeraser_ray.state.store import Store, StoredObject
+
+
+def public_prototypes(config: PublicConfig, backbone: Backbone, store: Store, *, seed: int, max_pixels: int) -> StoredObject:
+    """Cluster the sampled public pictures in this process, or find what was made of the same ones. Errors: `DataError` names a picture."""
+    if config.path is None:
+        raise ConfigError("partition.path is missing: give the folder or Parquet file of the public pictures.")
+    found = list(public_pictures(config.path))
+    if not found:
+        raise DataError(f"partition.path {config.path} holds no pictures: prototypes need some.")
+    sample = [found[i] for i in sample_order(seed, [picture.name for picture in found], config.sample_size)]
+    images = [picture.read() for picture in sample]
+    digests = np.frombuffer(b"".join(hashlib.sha256(image).digest() for image in images), np.uint8).reshape(-1, 32)
+    key = partition_key(config, backbone.identity, digests)
+    known = store.listing().get(("partitions", key))
+    if known and store.sound(known):
+        return known
+    pixels = []
+    for picture, image in zip(sample, images, strict=True):
+        try:
+            pixels.append(prepare(image, backbone.spec, max_pixels))
+        except PictureError as error:
+            raise DataError(f"{picture.where}: {error}") from error
+    batch = backbone.batch
+    features = [backbone.features(np.stack(pixels[at : at + batch])) for at in range(0, len(pixels), batch)]
+    clusters = fit_clusters(np.concatenate(features).astype(np.float64), config)
+    return put_clusters(store, key, Clusters(clusters.prototypes, np.empty(0, np.int32)))  # no record was sampled

@@ -1,0 +1,72 @@
+"""The systems that can be compared, each a YAML file beside this one: a choice of partition, learner and aggregation.
+
+`lmeraser train --system NAME` trains one, `lmeraser compare --systems a,b` several side by side. A path to a file of one's own does too.
+"""
+
+from copy import deepcopy
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lmeraser_ray.errors import ConfigError
+
+SECTIONS = ("partition", "learner", "aggregation")
+"""What makes a system. It may also say how the backbone is read."""
+Tree = dict[str, Any]
+
+
+def names() -> list[str]:
+    """The systems by name, in alphabetical order."""
+    return sorted(item.name.removesuffix(".yaml") for item in resources.files(__name__).iterdir() if item.name.endswith(".yaml"))
+
+
+def read(system: str) -> Tree:
+    """A system's sections. `system` is a name, or the path of a YAML file. Errors: `ConfigError` with the nearest name."""
+    known = names()
+    if system in known:
+        text = resources.files(__name__).joinpath(f"{system}.yaml").read_text(encoding="utf-8")
+    elif system.endswith((".yaml", ".yml")):
+        try:
+            text = Path(system).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"The system {system} cannot be read ({error}): give the path of a YAML file.") from error
+    else:
+        near = get_close_matches(system, known, 1)
+        raise ConfigError(
+            f"{system!r} is no system{f': did you mean {near[0]}?' if near else '.'} There are {', '.join(known)}, or give a YAML file."
+        )
+    return checked(system, text)
+
+
+def checked(system: str, text: str) -> Tree:
+    """The sections in a system's YAML. Errors: `ConfigError`."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The system {system} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict) or not all(isinstance(value, dict) for value in tree.values()):
+        raise ConfigError(f"The system {system} must consist of the sections {', '.join(SECTIONS)}, each with fields below.")
+    missing = [name for name in SECTIONS if name not in tree]
+    if missing:
+        raise ConfigError(f"The system {system} has no section {missing[0]}: a system is a choice of {', '.join(SECTIONS)}.")
+    return tree
+
+
+def with_system(base: Tree, system: str) -> Tree:
+    """A configuration's tree with a system's sections in the place of its own; what a system says of the backbone goes on top."""
+    tree, chosen = deepcopy(base), read(system)
+    for name in SECTIONS:
+        tree[name] = chosen[name]
+    tree["backbone"] = merged(tree.get("backbone") or {}, chosen.get("backbone", {}))
+    return tree
+
+
+def merged(below: Tree, above: Tree) -> Tree:
+    """Two trees, the second one's values on top."""
+    found = deepcopy(below)
+    for name, value in above.items():
+        found[name] = merged(found.get(name) or {}, value) if isinstance(value, dict) else value
+    return found

@@ -1,0 +1,197 @@
+"""The law for every system: whatever the partition, the learner and the aggregation, forgetting equals never having seen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmeraser_ray import systems
+from lmeraser_ray.config import Config
+from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.evaluate import evaluate
+from lmeraser_ray.fingerprint import fingerprint
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.predict import predict
+from lmeraser_ray.session import Session
+from lmeraser_ray.train import train
+from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.verify import verify
+from tests.conftest import TINY, Recorder, World, picture
+
+SGD: dict[str, Any] = {"epochs": 2, "batch": 4}
+PICTURES: dict[str, Any] = {**SGD, "crop": 1, "flip": True}
+PROMPT: dict[str, Any] = {"prompt": {"width": 2, "init": "random"}}
+LEARNERS: dict[str, dict[str, Any]] = {
+    "padding": {**PICTURES, "prompt": {"width": 2, "init": "random"}},
+    "fixed_patch": {**PICTURES, "prompt": {"kind": "fixed_patch", "width": 5}},
+    "random_patch": {**PICTURES, "prompt": {"kind": "random_patch", "width": 5}},
+    "none": {**PICTURES, "prompt": {"width": 0}},
+    "shared_head": {"kind": "shared_head", **PICTURES, **PROMPT},
+    "label_mapping": {"kind": "label_mapping", **PICTURES, **PROMPT},
+    "whole_model": {"kind": "whole_model", **PICTURES},
+    "linear_probe": {"kind": "linear_probe", **SGD},
+    "class_means": {"kind": "class_means"},
+    "neighbors": {"kind": "neighbors", "neighbors": 3},
+    "ridge": {"kind": "ridge"},
+    "ridge_relu": {"kind": "ridge", "projection": 24},
+}
+ADAPTIVE = {"kind": "adaptive", "sample_size": 12, "shards": 4}
+PARTITIONS: dict[str, dict[str, Any]] = {
+    "adaptive": ADAPTIVE,
+    "average": {"kind": "adaptive", "sample_size": 12, "linkage": "average", "shards": None, "threshold": 0.05},
+    "random": {"kind": "random", "shards": 5},
+    "one": {"kind": "random", "shards": 1},
+}
+NEAREST = {"kind": "nearest", "shards": 2}
+AGGREGATIONS: dict[str, dict[str, Any]] = {"nearest": NEAREST, "mean": {"kind": "all"}, "vote": {"kind": "all", "combine": "vote"}, "hash": {"kind": "hash"}}
+CASES = [
+    *((partition, learner, "mean", 1) for partition in ("adaptive", "random") for learner in LEARNERS),
+    *(("adaptive", learner, "nearest", 3) for learner in LEARNERS if learner != "shared_head"),
+    *(("random", "padding", way, 1) for way in ("mean", "vote", "hash")),
+    ("random", "whole_model", "vote", 4),
+    ("average", "padding", "nearest", 2),
+    ("one", "whole_model", "mean", 1),
+    ("one", "padding", "mean", 1),
+    ("one", "ridge", "mean", 1),
+    ("public", "padding", "nearest", 1),
+    ("public", "shared_head", "nearest", 1),
+    ("public", "ridge", "nearest", 2),
+]
+
+
+def public(folder: Path) -> Path:
+    """A folder of public pictures."""
+    (folder / "deep").mkdir(parents=True, exist_ok=True)
+    for i in range(20):
+        (folder / "deep" / f"{i}.png").write_bytes(picture(1000 + i, i % 3))
+    return folder
+
+
+def system(world: World, partition: str, learner: str, way: str, slices: int, **data: object) -> Config:
+    """One system over the tiny world."""
+    chosen = {"kind": "public", "path": str(public(world.folder / "public")), "sample_size": 15, "shards": 6} if partition == "public" else PARTITIONS[partition]
+    tree = json.loads(json.dumps(TINY))
+    tree |= {"partition": chosen, "learner": {**LEARNERS[learner], "slices": slices}, "aggregation": AGGREGATIONS[way]}
+    tree["data"] |= {"path": str(world.path), **data}
+    return Config.model_validate(tree)
+
+
+def forgotten(world: World, ids: list[str], *case: Any) -> Config:
+    """The same system, trained without these records."""
+    world._count += 1
+    listed = world.folder / f"exclude-{world._count}.txt"
+    listed.write_text("".join(f"{name}\n" for name in ids))
+    return system(world, *case, exclude=str(listed))
+
+
+def who(session: Session, config: Config) -> dict[str, str]:
+    """A training record that is sampled, one that is not, and a test record."""
+    folder = session.folder
+    manifest = folder.require_published()
+    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
+    from lmeraser_ray.partition.adaptive import sample_order
+
+    ids = index.names("record_id", index.training)
+    order = sample_order(config.seed, ids, len(ids))
+    return {"first": ids[order[0]], "last": ids[order[-1]], "test": index.names("record_id", np.flatnonzero(index.test))[0]}
+
+
+@pytest.mark.parametrize(("partition", "learner", "way", "slices"), CASES, ids=["-".join(map(str, case)) for case in CASES])
+def test_forgetting_equals_never_having_seen(world: World, partition: str, learner: str, way: str, slices: int) -> None:
+    case = (partition, learner, way, slices)
+    config = system(world, *case)
+    session = Session(world.space())
+    trained = train(session, config)
+    assert trained.test.accuracy is not None
+    chosen = who(session, config)
+    erased: list[str] = []
+    for name in chosen.values():
+        erased.append(name)
+        done = unlearn(session, Request((name,)))
+        assert done.evaluated is not None
+        never = Session(world.space())
+        fresh = train(never, forgotten(world, erased, *case))
+        assert fingerprint(session) == fingerprint(never), name
+        assert done.passes <= fresh.passes
+        if name == chosen["test"]:
+            assert done.evaluated.trained == ()
+    assert verify(session).ok
+    scored = evaluate(session)
+    assert scored.test.accuracy == fresh.test.accuracy
+    assert len(predict(session, [picture(7)]).predictions.labels) == 1
+
+
+@pytest.mark.parametrize("case", [("random", "padding", "mean", 1), ("public", "ridge", "nearest", 1), ("adaptive", "shared_head", "mean", 1)], ids=str)
+def test_verify_rebuilds_every_byte(world: World, case: tuple[Any, ...]) -> None:
+    session = Session(world.space())
+    config = system(world, *case)
+    train(session, config)
+    if case[0] == "public":  # the public pictures are not needed again
+        for path in sorted((world.folder / "public").rglob("*.png")):
+            path.unlink()
+    unlearn(session, Request((who(session, config)["last"],)))
+    assert verify(session, rebuild=True).differences == ()
+
+
+@pytest.mark.parametrize("learner", ["padding", "whole_model", "linear_probe"])
+def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None:
+    """With one shard and R slices, the stages before the record's slice are reused and all others trained."""
+    slices = 4
+    case = ("one", learner, "mean", slices)
+    session = Session(world.space())
+    config = system(world, *case)
+    trained = train(session, config)
+    stages = trained.manifest.shards[0].stages
+    assert len(stages) == slices
+    index = RecordIndex.read(session.folder.store, [state.bucket for state in trained.manifest.buckets])
+    slice_of = index.hashed(config.seed, "slice", slices)
+    for wanted in range(slices - 1, 0, -1):
+        manifest = session.folder.require_published()
+        index = RecordIndex.read(session.folder.store, [state.bucket for state in manifest.buckets])
+        slice_of = index.hashed(config.seed, "slice", slices)
+        at = int(index.training[slice_of[index.training] == wanted][0])
+        done = unlearn(session, Request((index.names("record_id")[at],)))
+        before, after = manifest.shards[0].stages, done.after.shards[0].stages
+        assert [a == b for a, b in zip(before, after, strict=True)] == [stage < wanted for stage in range(slices)]
+        [work] = done.evaluated.trained
+        assert len(work.stages) == slices - wanted
+
+
+def test_a_shared_head_is_trained_again_by_every_deletion_and_only_once(world: World) -> None:
+    recorder = Recorder()
+    session = recorder.session(world.space())
+    config = system(world, "adaptive", "shared_head", "nearest", 1)
+    trained = train(session, config)
+    assert len(recorder.trained) == 1 < len(trained.manifest.shards)
+    assert len({shard.constituent for shard in trained.manifest.shards}) == 1
+    unlearn(session, Request((who(session, config)["last"],)))
+    assert len(recorder.trained) == 2
+
+
+def test_no_deletion_reclusters_where_prototypes_are_public(world: World) -> None:
+    recorder = Recorder()
+    session = recorder.session(world.space())
+    config = system(world, "public", "padding", "nearest", 1)
+    before = train(session, config).manifest
+    for name in world.ids[:6]:
+        recorder.trained.clear()
+        done = unlearn(session, Request((name,)))
+        assert not done.evaluated.reclustered
+        assert len(recorder.trained) <= 1
+        assert done.after.partition == before.partition
+
+
+def test_other_public_pictures_are_another_workspace(world: World) -> None:
+    session = Session(world.space())
+    config = system(world, "public", "ridge", "nearest", 1)
+    train(session, config)
+    (world.folder / "public" / "deep" / "0.png").write_bytes(picture(5000))
+    with pytest.raises(ConfigError, match="other public pictures"):
+        train(session, config)
+
+
+@pytest.mark.parametrize("name", systems.names())
+def test_every_named_system_is_a_configuration(name: str) -> None:
+    Config.model_validate(systems.with_system({}, name))
