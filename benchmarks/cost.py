@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--prototype", choices=["mean", "medoid"], default="mean")
     parser.add_argument("--centres", type=int, help="of the mixture; default: as many as clusters")
     parser.add_argument("--spread", type=float, default=1.0, help="of a record around its centre; the centres are N(0, 1)")
+    parser.add_argument("--slices", type=int, default=1, help="of each shard; a record's is drawn")
     parser.add_argument("--deletions", type=int, help="the first in the sample's order only; default: all records")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -75,9 +76,10 @@ def main() -> None:
         prototype=options.prototype,
     )
     positions = order[: options.deletions]
+    slices = np.random.default_rng(options.seed).integers(options.slices, size=n).astype(np.int32)
     start, cpu_start = time.perf_counter(), time.process_time()
     with Progress().bar("deletions", len(positions), "record") as progress:
-        costs = deletion_costs(features, order, config, positions, progress=progress)
+        costs = deletion_costs(features, order, config, positions, slices=slices, progress=progress)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     result = {
         "records": n,
@@ -86,6 +88,7 @@ def main() -> None:
         "linkage": options.linkage,
         "cut": options.cut,
         "prototype": options.prototype,
+        "slices": options.slices,
         "clusters": int(cut(pdist(features[order[:size]]), size, config).max()) + 1,
         "deletions": len(positions),
         "reclusterings": int(costs.sampled.sum()),

@@ -3,4 +3,4 @@
 from lmeraser_ray.workspace import Workspace
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -80,7 +80,7 @@ def parser_of(verb: Verb) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         f"lmeraser {verb.name}", description=verb.about, epilog=help_text(), formatter_class=shown, allow_abbrev=False
     )
-    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="the folder of the workspace (workspace)")
+    parser.add_argument(f"--{verb.folder}", type=Path, default=Path(verb.folder), help=f"the folder of the {verb.folder} ({verb.folder})")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     verb.options(parser)

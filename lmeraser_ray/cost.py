@@ -1,53 +1,103 @@
-"""`cost`: what forgetting costs, exactly and before anyone asks: the share of training records whose constituents are trained again.
+"""`cost`: what forgetting costs, exactly and before anyone asks: the share of a full training that a deletion trains again.
 
-Re-clustering is included: the deletion of a sampled record moves prototypes, and border records change sides. Nothing is trained.
+Re-clustering is included: the deletion of a sampled record moves prototypes, and border records change sides. So are slices, and learners
+that serve all shards at once. Nothing is trained.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load
 
+from lmeraser_ray.config import AdaptiveConfig, Config, RandomConfig
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.partition.adaptive import sample_order
-from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.learners.parameters import count_parameters
+from lmeraser_ray.partition.adaptive import Labels, sample_order
+from lmeraser_ray.partition.chains import Positions
+from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs, fixed_costs
+from lmeraser_ray.partition.expected import spread
 from lmeraser_ray.partition.stage import gather
+from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.store import Store
 
 
 @dataclass(frozen=True)
 class Costing:
-    """The cost of each asked deletion. `names` are their record ids in order; `test` are asked ids that train nothing and cost nothing."""
+    """The cost of each asked deletion. `names` are their record ids in order; `test` are asked ids that train nothing and cost nothing.
+
+    retrained [q] float64: the parameters that each deletion trains again (`learners.parameters`): the mean of a constituent of the present
+    state times the shards that are touched, because the size of one that does not exist yet depends on its classes; a joint learner's one
+    constituent counts whole. sizes: the parameters of each constituent of the present state.
+    """
 
     costs: DeletionCosts
     names: tuple[str, ...]
     test: tuple[str, ...]
+    retrained: NDArray[np.float64]
+    sizes: tuple[int, ...]
+
+    @property
+    def parameters(self) -> dict[str, float | None]:
+        """Parameters that a deletion trains again (mean, p99, worst), of a constituent on average, and of all: JSON numbers."""
+        return {**spread(self.retrained), "constituent": sum(self.sizes) / len(self.sizes), "total": sum(self.sizes)}
 
 
 def cost(session: Session, records: Sequence[str] = ()) -> Costing:
     """The cost of deleting each of the given records, or of every training record. Errors: `DataError` with unknown ids."""
-    return session.consistently(lambda manifest: cost_in(session, manifest, records))
+    config, store = session.config(), session.folder.store
+    return session.consistently(lambda manifest: costs_in(store, config, manifest, records, progress=session.progress))
 
 
-def cost_in(session: Session, manifest: Manifest, records: Sequence[str]) -> Costing:
-    """The cost in one published state."""
-    folder = session.folder
-    config = session.config()
-    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
+def costs_in(store: Store, config: Config, manifest: Manifest, records: Sequence[str], *, progress: Progress) -> Costing:
+    """The cost in one state of a store."""
+    index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     if len(index.training) == 0:
-        raise DataError(f"{folder.root} holds no training records, so a deletion costs nothing.")
+        raise DataError(f"{store.root.parent} holds no training records, so a deletion costs nothing.")
     ids = index.names("record_id", index.training)
     chosen, test = positions_of(index, ids, records)
-    features = gather(folder.store, index, [state.features for state in manifest.buckets], index.training).astype(np.float32)
-    order = sample_order(config.seed, ids, len(ids))
-    with session.progress.stage("cost"), session.progress.bar("cost", len(chosen), "rec") as advance:
-        costs = deletion_costs(features, order, config.partition, chosen, progress=advance)
-    return Costing(costs, tuple(ids[i] for i in chosen), test)
+    with progress.stage("cost"):
+        costs = costs_of(store, config, manifest, index, chosen, progress)
+        sizes = sizes_of(store, config, manifest)
+    touched = costs.touched > 0 if make_learner(config).joint else costs.touched
+    return Costing(costs, tuple(ids[i] for i in chosen), test, touched.astype(np.float64) * (sum(sizes) / len(sizes)), sizes)
 
 
-def positions_of(index: RecordIndex, ids: list[str], records: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def costs_of(store: Store, config: Config, manifest: Manifest, index: RecordIndex, chosen: Positions, progress: Progress) -> DeletionCosts:
+    """The cost of deleting each of `chosen` [q] int64, which count among the training records of the published state."""
+    joint, slices = make_learner(config).joint, None
+    if config.learner.slices > 1:
+        slices = index.hashed(config.seed, "slice", config.learner.slices)[index.training]
+    if not isinstance(config.partition, AdaptiveConfig):
+        return fixed_costs(shards_in(store, config, manifest, index), chosen, slices=slices, joint=joint)
+    features = gather(store, index, [state.features for state in manifest.buckets], index.training).astype(np.float32)
+    order = sample_order(config.seed, index.names("record_id", index.training), len(index.training))
+    with progress.bar("cost", len(chosen), "rec") as advance:
+        return deletion_costs(features, order, config.partition, chosen, slices=slices, joint=joint, progress=advance)
+
+
+def shards_in(store: Store, config: Config, manifest: Manifest, index: RecordIndex) -> Labels:
+    """The shard of each training record [n] int32, where hashes decide or as the published assignments have it."""
+    if isinstance(config.partition, RandomConfig):
+        return index.hashed(config.seed, "shard", config.partition.shards)[index.training]
+    stored = [load(store.read(state.assignments))["shard"] for state in manifest.buckets if state.assignments]
+    found: Labels = np.concatenate(stored)
+    return found[index.training]
+
+
+def sizes_of(store: Store, config: Config, manifest: Manifest) -> tuple[int, ...]:
+    """The parameters of each constituent, from the heads of their files."""
+    size = manifest.backbone.spec.input_size
+    constituents = dict.fromkeys(shard.constituent for shard in manifest.shards)  # a joint one stands with every shard
+    return tuple(count_parameters(store, item, config.learner, size) for item in constituents)
+
+
+def positions_of(index: RecordIndex, ids: list[str], records: Sequence[str]) -> tuple[Positions, tuple[str, ...]]:
     """Where the asked records are among the training records `ids`, and which are test records."""
     if not records:
         return np.arange(len(ids)), ()

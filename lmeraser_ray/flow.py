@@ -120,7 +120,7 @@ class Flow:
 
 
 def epoch_share(slices: int) -> float:
-    """The share of the configured epochs that each of R stages has, 2 / (R + 1): all stages together see each record as often as without."""
+    """The share of the epochs that each of R stages has, 2 / (R + 1): together they see as many records as training without slices."""
     return 2 / (slices + 1)
 
 

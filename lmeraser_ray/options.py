@@ -13,13 +13,16 @@ from pydantic import BaseModel, ValidationError
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.quickstart import QUICKSTART
+from lmeraser_ray.systems import with_system
 
 Tree = dict[str, Any]
 
 
-def load_config(path: Path | None, overrides: Sequence[tuple[str, str]]) -> Config:
-    """The configuration of a YAML file (or the quickstart's) with overrides on top. Errors: `ConfigError`."""
+def load_config(path: Path | None, overrides: Sequence[tuple[str, str]], *, system: str | None = None) -> Config:
+    """The configuration of a YAML file (or the quickstart's), a system's sections and overrides on top. Errors: `ConfigError`."""
     tree = read_yaml(path) if path else deepcopy(QUICKSTART)
+    if system:
+        tree = with_system(tree, system)
     return with_overrides(tree, overrides, source=str(path) if path else "the options")
 
 
@@ -46,7 +49,9 @@ def read_yaml(path: Path) -> Tree:
 def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: str) -> Config:
     """Validate a tree after setting dotted names in it."""
     refuse_unknown(overrides)
-    for name, text in sorted(overrides, key=lambda pair: not pair[0].endswith(".kind")):  # stable: kinds first
+    for name, text in sorted(
+        overrides, key=lambda pair: (not pair[0].endswith(".kind"), pair[0].count("."))
+    ):  # kinds first, the outer before
         *sections, field = name.split(".")
         level = tree
         for section in sections:
@@ -55,7 +60,7 @@ def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: 
             level = level[section]
             if not isinstance(level, dict):
                 raise ConfigError(f"{section} is {level!r} in {source}, expected fields below it.")
-        if field == "kind" and level.get(field) != text:
+        if field == "kind" and len(sections) == 1 and text != level.get(field, FIELDS[name].default):
             level.clear()  # the fields of another kind
         level[field] = value_of(name, text)
     try:
@@ -87,6 +92,8 @@ def explained(error: ValidationError, source: str) -> str:
     """The first validation error as a sentence with the field's name."""
     first = error.errors()[0]
     name = ".".join(str(part) for at, part in enumerate(first["loc"]) if not (at == 1 and part in kinds_of(str(first["loc"][0]))))
+    if first["type"] == "extra_forbidden" and name in FIELDS:
+        return f"{name} in {source} goes with {name.split('.')[0]}.kind {' or '.join(FIELDS[name].kinds)} only: set that, or leave it out."
     if first["type"] == "extra_forbidden":
         return f"{name} in {source} is no field of the configuration{nearest(name)} (`lmeraser train --help` lists all)"
     message = first["msg"].removeprefix("Value error, ")
@@ -95,7 +102,8 @@ def explained(error: ValidationError, source: str) -> str:
     if first["type"] == "union_tag_invalid":
         found = first["ctx"]["tag"]
         near = get_close_matches(found, kinds_of(name), 1)
-        return f"{name}.kind is {found!r} in {source}, expected one of {', '.join(kinds_of(name))}{f': did you mean {near[0]}?' if near else '.'}"
+        guess = f": did you mean {near[0]}?" if near else "."
+        return f"{name}.kind is {found!r} in {source}, expected one of {', '.join(kinds_of(name))}{guess}"
     return f"{name} is {first['input']!r} in {source}: {message[:1].lower()}{message[1:]}."
 
 

@@ -136,13 +136,11 @@ def plan_constituents(specs: tuple[ConstituentSpec, ...], listing: Listing) -> P
     reuse: dict[str, StoredObject] = {}
     build: list[Build] = []
     for spec in specs:
-        first = 0
-        for key in spec.keys:
+        for first, key in enumerate(spec.keys):
             known = listing.get(("constituents", key))
             if known is None:
                 build.append(Build(spec, first))
                 break
             reuse[key] = known
-            first += 1
     build.sort(key=lambda item: (-item.spec.passes(item.first), item.spec.key))
     return Plan(specs, reuse, tuple(build))

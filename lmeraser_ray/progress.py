@@ -20,6 +20,11 @@ class Progress:
         self._within: list[str] = []
         self._since = 0.0
 
+    def say(self, text: str) -> None:
+        """A line about what comes next, above the bars."""
+        if not self.quiet:
+            tqdm.write(text, file=sys.stderr)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; one that runs twice is summed, one within another is not counted in the outer."""

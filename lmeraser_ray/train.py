@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lmeraser_ray.config import Config, PublicConfig
+from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.ingest import Ingested, ingest, readmitted
 from lmeraser_ray.data.names import read_ids
@@ -94,9 +94,9 @@ def refuse_other_configuration(folder: WorkspaceFolder, config: Config, inputs: 
             f"The workspace {folder.root} was trained with another backbone ({before.backbone.identity[:12]}…, this one is "
             f"{card.identity[:12]}…: weights, preprocessing, readout or batch differ): use the same one, or another --workspace."
         )
-    if before and isinstance(config.partition, PublicConfig) and inputs.public and before.partition and before.partition.key != inputs.public.key:
+    if before and inputs.public and before.partition and before.partition.key != inputs.public.key:
         raise ConfigError(
-            f"The workspace {folder.root} was trained with prototypes from other public pictures than those at {config.partition.path}: "
+            f"The workspace {folder.root} was trained with prototypes from other public pictures than those at partition.path: "
             "use the same ones, or another --workspace."
         )
 

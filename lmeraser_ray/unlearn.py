@@ -20,8 +20,8 @@ from lmeraser_ray.errors import ConfigError, DataError, LmeraserError
 from lmeraser_ray.flow import Evaluated, public_inputs
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import Tombstones, What
 
 
@@ -81,7 +81,7 @@ def unlearn(session: Session, request: Request) -> Unlearning:
         tombstones.add(np.array(index.names("record_id"), object)[resolved.gone], request.subjects)
         with progress.stage("plan"):
             gone = resolved.gone | unfinished(index, tombstones) if interrupted else resolved.gone
-            buckets = remaining(folder, index, gone)
+            buckets = remaining(folder.store, index, gone)
         with session.flow(folder.store, config, before.backbone, before.partition) as flow, unfinished_erasure():
             evaluated = flow.evaluate(buckets, before)
             with progress.stage("publish"):
@@ -133,13 +133,13 @@ def unfinished(index: RecordIndex, tombstones: Tombstones) -> NDArray[np.bool_]:
     return np.array([tombstones.cover(name, subject) for name, subject in pairs], np.bool_)
 
 
-def remaining(folder: WorkspaceFolder, index: RecordIndex, gone: NDArray[np.bool_]) -> list[Bucket]:
-    """The buckets without the rows that go; those that lose none are as they were."""
-    listing = folder.store.listing()
+def remaining(store: Store, index: RecordIndex, gone: NDArray[np.bool_]) -> list[Bucket]:
+    """The buckets without the rows that go [n] bool; those that lose none are as they were."""
+    listing = store.listing()
     left: list[Bucket] = []
     for i, bucket in enumerate(index.buckets):
         leaving = gone[index.of_bucket(i)]
-        kept = without(folder.store, listing, bucket, read_rows(folder.store, bucket), ~leaving) if leaving.any() else bucket
+        kept = without(store, listing, bucket, read_rows(store, bucket), ~leaving) if leaving.any() else bucket
         if kept:
             left.append(kept)
     return left

@@ -1,7 +1,7 @@
 """Who answers a query, and how the answers become one prediction.
 
-nearest: the m shards whose prototypes are nearest; all: every shard; hash: the one that a keyed hash of the query's pixels names. Shards are
-numbered here by their place among those that have records.
+nearest: the m shards whose prototypes are nearest; all: every shard; hash: the one that a keyed hash of the query's pixels names. Shards
+are numbered here by their place among those that have records.
 """
 
 from collections.abc import Callable, Mapping

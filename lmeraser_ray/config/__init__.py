@@ -83,7 +83,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _fits(self) -> "Config":
         if isinstance(self.aggregation, NearestConfig) and isinstance(self.partition, RandomConfig):
-            raise ValueError("a random partition has no prototypes to be near: set aggregation.kind to all or hash")
+            raise ValueError(  # noqa: TRY004 - pydantic knows this one
+                "a random partition has no prototypes to be near: set aggregation.kind to all or hash"
+            )
         if isinstance(self.learner, SharedHeadConfig) and self.learner.slices > 1:
             raise ValueError("learner.slices is for shards that train by themselves: with a shared head set it to 1")
         return self

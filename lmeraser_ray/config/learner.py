@@ -124,7 +124,7 @@ class RidgeConfig(ClosedFormConfig):
     """Ridge regression of one-hot labels, on the features or on a random ReLU projection of them (RanPAC)."""
 
     kind: Literal["ridge"] = "ridge"
-    penalty: Annotated[float, Field(gt=0)] = 0.01
+    penalty: Annotated[float, Field(ge=1e-6)] = 0.01
     """Relative to the mean squared norm of a centred feature."""
     projection: Annotated[int, Field(ge=0, le=65536)] = 0
     """Random ReLU features to project to; 0 is none."""

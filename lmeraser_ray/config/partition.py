@@ -43,7 +43,7 @@ class PublicConfig(ClusteringConfig):
     @model_validator(mode="after")
     def _path(self) -> "PublicConfig":
         if self.path is None:
-            raise ValueError("partition.path is missing: with partition.kind public, give the folder or Parquet file of the public pictures")
+            raise ValueError("partition.path is missing: with partition.kind public, give a folder or Parquet file of public pictures")
         return self
 
 

@@ -68,7 +68,7 @@ class LabelMappingFitter:
         self.targets = targets_of(shard, device)
         self.pictures = torch.from_numpy(shard.inputs).to(device)
         self.mask = prompt_mask(config.prompt, size).to(device)
-        first = torch.from_numpy(start.tensors["prompt"]) if start else initial_prompt(config.prompt, size, self.generator)
+        first = torch.from_numpy(start.tensors["prompt"].copy()) if start else initial_prompt(config.prompt, size, self.generator)
         self.prompt = nn.Parameter(first.to(device))
         self.mapping = torch.from_numpy(self._map()).to(device)
 
@@ -86,8 +86,9 @@ class LabelMappingFitter:
             scores = one_hot[at : at + len(part)].T @ (winners + probabilities / (len(pictures) + 1))
             total = scores if total is None else total + scores
         if total is None or total.shape[1] < total.shape[0]:
+            sources = 0 if total is None else total.shape[1]
             raise ConfigError(
-                f"The backbone's classifier has {0 if total is None else total.shape[1]} classes, a shard has {len(self.shard.classes)} labels: "
+                f"The backbone's classifier has {sources} classes, a shard has {len(self.shard.classes)} labels: "
                 "label mapping needs at least as many; use another backbone or learner.kind prompt_head."
             )
         return one_to_one(total.cpu().numpy())
@@ -122,7 +123,7 @@ class LabelMappingFitter:
 
 
 def one_to_one(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The greedy one-to-one mapping: the highest score of all first, ties to the lowest label and class. scores: [c, s], c ≤ s → [c] int64."""
+    """The greedy one-to-one mapping: the highest score first, ties to the lowest label and class. scores: [c, s], c ≤ s → [c] int64."""
     left, mapping = scores.copy(), np.full(len(scores), -1, np.int64)
     for _ in range(len(scores)):
         label, source = np.unravel_index(np.argmax(left), left.shape)

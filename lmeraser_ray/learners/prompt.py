@@ -21,7 +21,8 @@ def check_width(config: PromptConfig, size: int) -> None:
     widest = size // 2 if config.kind == "padding" else size
     if config.width > widest:
         raise ConfigError(
-            f"learner.prompt.width is {config.width}, but a {config.kind} prompt has at most {widest} pixels in an input of {size}: make it smaller."
+            f"learner.prompt.width is {config.width}, but a {config.kind} prompt has at most {widest} pixels in an input of {size}: "
+            "make it smaller."
         )
 
 
@@ -41,7 +42,7 @@ def prompt_mask(config: PromptConfig, size: int) -> Tensor:
 
 
 def initial_prompt(config: PromptConfig, size: int, generator: torch.Generator) -> Tensor:
-    """A new prompt [1, 3, h, w] float32 as `prompt_mask` is shaped, zero off the mask. `random` is standard normal, as the paper's code has it."""
+    """A new prompt [1, 3, h, w] float32, as `prompt_mask` is shaped and zero off it. `random` is standard normal, as in the paper."""
     mask = prompt_mask(config, size)
     shape = (1, 3, *mask.shape[2:])
     if config.init == "zero":

@@ -69,7 +69,7 @@ class PromptHeadFitter:
         self.targets = targets_of(shard, device)
         self.pictures = torch.from_numpy(shard.inputs).to(device)
         self.mask = prompt_mask(config.prompt, size).to(device)
-        first = torch.from_numpy(start.tensors["prompt"]) if start else initial_prompt(config.prompt, size, self.generator)
+        first = torch.from_numpy(start.tensors["prompt"].copy()) if start else initial_prompt(config.prompt, size, self.generator)
         self.prompt = nn.Parameter(first.to(device))
         self.head = Head(backbone.dimension, shard.classes, start, device)
         if config.head_init == "ridge" and start is None and len(shard.classes) > 1:

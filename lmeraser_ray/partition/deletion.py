@@ -1,300 +1,92 @@
-"""What forgetting one record costs, the re-clustering included, computed exactly and without training anything.
+"""What forgetting one record costs in every system, computed exactly and without training anything.
 
-    old state, record → sample without it (and with the next) → clusters → nearest prototype → shards that the old state lacks
+    adaptive         an unsampled record changes its own shard; a sampled one re-clusters (`recluster`)
+    public, random   a record changes its own shard, whatever the others do
+    slices           what changes is trained from the first changed stage on (`chains`)
+    a joint learner  has seen every record: everything is trained again
 
-Invariants: what is returned is what `stage` would do, tie by tie. What is approximate is a filter with a proven margin: a record that it
-does not decide goes through `nearest`. `cdist` and `pdist` compute each pair by itself (bit for bit: tests/unit/test_deletion.py).
-
-Why it is fast: most clusters survive a deletion with the same members, so with the same prototype to the bit; only fresh ones need
-distances. A fresh prototype q is the mean of sampled records m, so x·q is the mean of the x·m, which one matrix product gives for all
-deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions with 1,000 re-clusterings take 15
-to 26 s of one core (AMD EPYC; benchmarks/cost.py), of which scipy's `linkage` takes 8.
+Invariant: the numbers are those of a deletion that is carried out: of `PartitionStage`, `constituent_specs` and `plan_constituents`.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist, pdist, squareform
 
 from lmeraser_ray.config import ClusteringConfig
-from lmeraser_ray.partition.adaptive import Floats, Labels, cut, nearest, prototype, prototypes_of
+from lmeraser_ray.partition.adaptive import Labels
+from lmeraser_ray.partition.chains import Chains, Positions
 from lmeraser_ray.partition.expected import DeletionCosts
+from lmeraser_ray.partition.recluster import Sample, State, Told, recluster_each
 
-__all__ = ["DeletionCosts", "deletion_costs"]
+__all__ = ["DeletionCosts", "deletion_costs", "fixed_costs"]
 
-Positions = NDArray[np.int64]
-Told = Callable[[int], object]
 
-RANKED = 16
-"""Old prototypes remembered for each record, the nearest first: where its own is gone, the first one left is still the nearest one left."""
-BLOCK_BYTES = 2**28
-"""Memory for the products of a block of records with the sampled ones: 33,000 records at 1,000 sampled."""
+def fixed_costs(shard: Labels, positions: Positions, *, slices: Labels | None = None, joint: bool = False) -> DeletionCosts:
+    """The cost of deleting each of `positions` [q] int64 by itself where no deletion moves another record.
+
+    shard: [n] int32, the shard of each training record; slices: [n] int32, the slice of each, None without slices; joint: one constituent
+    serves all shards.
+    """
+    sampled = np.zeros(len(positions), np.bool_)
+    chains = Chains.of(shard, np.zeros(len(shard), np.int32) if slices is None else slices)
+    if not joint:
+        return _costs(len(shard), positions, sampled, chains.without(positions))
+    emptied = chains.seen[shard[positions], -1] == 1
+    return _joint(len(shard), positions, sampled, chains.shards - emptied)
 
 
 def deletion_costs(
-    features: NDArray[np.float32], order: Positions, config: ClusteringConfig, positions: Positions, *, progress: Told = lambda _: None
+    features: NDArray[np.float32],
+    order: Positions,
+    config: ClusteringConfig,
+    positions: Positions,
+    *,
+    slices: Labels | None = None,
+    joint: bool = False,
+    progress: Told = lambda _: None,
 ) -> DeletionCosts:
-    """The cost of deleting each of `positions` [q] int64 by itself.
+    """The cost of deleting each of `positions` [q] int64 by itself from an adaptive partition.
 
     features: [n, d] float32 of all training records; order: [n] int64, all of them in the sample's order, the first `config.sample_size`
-    sampled. `progress` is told how many more deletions are done. Memory, besides the features: 200 bytes a record, about 21 for each pair
-    of sampled records (`linkage` copies the distances), 3 · BLOCK_BYTES, and about 20 for each re-clustering and sampled record.
+    sampled; slices and joint as in `fixed_costs`. `progress` is told how many more deletions are done. Memory, besides the features: 200
+    bytes a record, about 21 for each pair of sampled records (`linkage` copies the distances), 4 · BLOCK_BYTES, and about 20 for each
+    re-clustering and sampled record.
     """
     n = len(order)
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(n)
-    size = min(config.sample_size, n)
-    sampled = rank[positions] < size
-    retrained, touched = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int32)
+    sampled = rank[positions] < min(config.sample_size, n)
+    costs = np.zeros((3, len(positions)), np.int64)
     if len(positions) == 0 or n == 1:
         progress(len(positions))
-        return DeletionCosts(n, positions, sampled, retrained, touched)
-    state = _State.fit(features, _Sample.take(features, order, config), size)
-    retrained[~sampled] = state.sizes[state.shard[positions[~sampled]]] - 1  # at least 1: every shard has a sampled member
-    touched[~sampled] = 1
+        return _costs(n, positions, sampled, costs)
+    sample = Sample.take(features, order, config)
     leaving, back = np.unique(rank[positions[sampled]], return_inverse=True)
     progress(len(positions) - len(leaving))
-    costs = np.array(_recluster_each(features, state, leaving, progress), np.int64).reshape(-1, 2)
-    retrained[sampled], touched[sampled] = costs[back].T
-    return DeletionCosts(n, positions, sampled, retrained, touched)
+    if joint:
+        shards = np.full(len(positions), sample.clusters(None).max() + 1, np.int64)
+        shards[sampled] = _clusters_without(sample, leaving, progress)[back]
+        return _joint(n, positions, sampled, shards)
+    state = State.fit(features, sample, np.zeros(n, np.int32) if slices is None else slices)
+    costs[:, ~sampled] = state.chains.without(positions[~sampled])
+    costs[:, sampled] = recluster_each(features, state, leaving, progress)[:, back]
+    return _costs(n, positions, sampled, costs)
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """The records that are sampled before or after some deletion: t = sample_size + 1, the last is the next in order; or all n, if fewer.
-
-    positions: [t] int64; features: [t, d] float64; distances: [t, t]; norms: [t], squared. Labels [t] are -1 where not in the sample.
-    """
-
-    config: ClusteringConfig
-    positions: Positions
-    features: Floats
-    distances: Floats
-    norms: Floats
-
-    @classmethod
-    def take(cls, features: NDArray[np.float32], order: Positions, config: ClusteringConfig) -> "_Sample":
-        positions = order[: config.sample_size + 1]
-        rows = features[positions].astype(np.float64)
-        return cls(config, positions, rows, squareform(pdist(rows)), np.einsum("td,td->t", rows, rows))
-
-    def clusters(self, without: int | None) -> Labels:
-        """The clusters of the sample that lacks one of the t records, or none [t] int32."""
-        t = len(self.positions)
-        left = np.arange(t) if without is None else np.delete(np.arange(t), without)
-        found = np.full(t, -1, np.int32)
-        found[left] = cut(squareform(self.distances[np.ix_(left, left)], checks=False), len(left), self.config)
-        return found
-
-    def fresh(self, number: int, members: Positions, old: Labels) -> "_Fresh":
-        """The prototype of the new cluster with these members [m], ascending. old: [t] int32, the clusters before."""
-        between = self.distances[np.ix_(members, members)]
-        if self.config.prototype == "medoid":
-            members = members[[between.sum(1).argmin()]]
-            between = np.zeros((1, 1))
-        # |mean|² = mean |m|² - (mean squared distance between two) / 2
-        norm = float(self.norms[members].mean() - np.square(between).mean() / 2)
-        known = old[members[old[members] >= 0]]
-        base = int(np.bincount(known).argmax()) if len(known) else -1
-        added = members[old[members] != base]
-        removed = np.setdiff1d(np.flatnonzero(old == base), members, assume_unique=True)
-        if base < 0 or len(added) + len(removed) >= len(members):
-            base, added, removed = -1, members, members[:0]
-        return _Fresh(number, len(members), norm, base, added, removed)
+def _costs(n: int, positions: Positions, sampled: NDArray[np.bool_], costs: Positions) -> DeletionCosts:
+    """costs: retrained, touched and total [3, q] int64."""
+    return DeletionCosts(n, positions, sampled, costs[0], costs[1].astype(np.int32), costs[2])
 
 
-@dataclass(frozen=True)
-class _Fresh:
-    """A new prototype, the mean of `size` sampled records: those of the old cluster `base` (-1: none), with `added` and without `removed`.
-
-    norm: its squared norm. Most fresh clusters are an old one and a record or two: a cluster of hundreds costs a few additions.
-    """
-
-    number: int
-    size: int
-    norm: float
-    base: int
-    added: Positions
-    removed: Positions
+def _joint(n: int, positions: Positions, sampled: NDArray[np.bool_], shards: Positions) -> DeletionCosts:
+    """Everything is trained again. shards: [q] int64, how many there are after each deletion."""
+    everything = np.full(len(positions), n - 1, np.int64)
+    return _costs(n, positions, sampled, np.stack([everything, shards, everything]))
 
 
-@dataclass(frozen=True)
-class _State:
-    """The state before any deletion, n records and k shards.
-
-    sampled: [t] int32, the cluster of each; prototypes: [k, d]; shard: [n] int32; sizes: [k] int64; ranked: [r, n] int32, each record's
-    nearest prototypes, ties to the lowest; values: [r + 1, n] float64, their squared distances, and a lower bound on those of all others.
-    """
-
-    sample: _Sample
-    sampled: Labels
-    prototypes: Floats
-    shard: Labels
-    sizes: Positions
-    ranked: Labels
-    values: Floats
-
-    @classmethod
-    def fit(cls, features: NDArray[np.float32], sample: _Sample, size: int) -> "_State":
-        labels = sample.clusters(size if len(sample.positions) > size else None)
-        prototypes = prototypes_of(sample.features[:size], labels[:size], sample.config.prototype)
-        n, r = len(features), min(RANKED, len(prototypes))
-        ranked, values = np.empty((r, n), np.int32), np.full((r + 1, n), np.inf)
-        for at in range(0, n, 4096):
-            rows = slice(at, at + 4096)
-            distances = cdist(features[rows].astype(np.float64), prototypes, "sqeuclidean")
-            first = np.argsort(distances, axis=1, kind="stable")[:, :r]
-            ranked[:, rows], values[:r, rows] = first.T, np.take_along_axis(distances, first, 1).T
-        if r < len(prototypes):
-            values[r] = values[r - 1]
-        shard = ranked[0].copy()
-        shard[sample.positions[:size]] = labels[:size]
-        return cls(sample, labels, prototypes, shard, np.bincount(shard), ranked, values)
-
-
-@dataclass(frozen=True)
-class _Change:
-    """What deleting one sampled record does to the clusters, of which j are left.
-
-    sampled: [t] int32, the new clusters; renamed: [k] int32, the new number of an old cluster whose members are the same (such clusters
-    keep their order, so ties among them fall as before), or -1; origin: [j] int32, the old shard of each cluster's first member; fresh:
-    the clusters that are not old ones.
-    """
-
-    sampled: Labels
-    renamed: Labels
-    origin: Labels
-    fresh: tuple[_Fresh, ...]
-
-    @classmethod
-    def of(cls, state: _State, gone: int) -> "_Change":
-        sample = state.sample
-        new = sample.clusters(gone)
-        numbers, first = np.unique(new, return_index=True)
-        first = first[numbers >= 0]
-        origin = state.sampled[first]  # -1: the record that has just come into the sample
-        sizes, strangers = _tally(state.sampled, new, origin)
-        old_sizes = np.bincount(state.sampled[state.sampled >= 0])
-        same = (origin >= 0) & (strangers == 0) & (sizes == old_sizes[origin])
-        renamed = np.full(len(old_sizes), -1, np.int32)
-        renamed[origin[same]] = np.flatnonzero(same)
-        fresh = (sample.fresh(int(j), np.flatnonzero(new == j), state.sampled) for j in np.flatnonzero(~same))
-        return cls(new, renamed, state.shard[sample.positions[first]], tuple(fresh))
-
-    def prototypes(self, state: _State) -> Floats:
-        """All prototypes after the deletion [j, d], as `fit_clusters` has them."""
-        found = np.empty((len(self.origin), state.prototypes.shape[1]))
-        kept = np.flatnonzero(self.renamed >= 0)
-        found[self.renamed[kept]] = state.prototypes[kept]
-        for fresh in self.fresh:
-            found[fresh.number] = prototype(state.sample.features[self.sampled == fresh.number], state.sample.config.prototype)
-        return found
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Some of the records, at `rows`, with their products with the t sampled ones.
-
-    products: [t, b] float64; sums: [k + 1, b] float64, those with the sums of old clusters, then zeros; norms: [b] float64, squared.
-    slack: squared distances that differ by more than this, as computed here, differ in the same sense as `cdist` computes them. Errors in
-    units of 2^-53 · (largest squared norm), for m ≤ t members: products 2d and 18m (a `base` has less than 2m), norms 2d + m, the
-    prototype's rounding 4m, `cdist` 4d, the pairwise sum of distances 300; twice, for two.
-    """
-
-    rows: slice
-    features: NDArray[np.float32]
-    products: Floats
-    sums: Floats
-    norms: Floats
-    slack: float
-
-    @classmethod
-    def take(cls, features: NDArray[np.float32], state: _State, rows: slice) -> "_Block":
-        sample = state.sample
-        wide = features[rows].astype(np.float64)
-        norms = np.einsum("bd,bd->b", wide, wide)
-        products = sample.features @ wide.T
-        sums = np.stack([*(products[state.sampled == k].sum(0) for k in range(len(state.prototypes))), np.zeros(len(wide))])
-        largest = max(float(norms.max()), float(sample.norms.max()))
-        slack = 64 * (len(sample.positions) + features.shape[1] + 64) * 2.0**-53 * largest
-        return cls(rows, features[rows], products, sums, norms, slack)
-
-    def assign(self, state: _State, change: _Change) -> Labels:
-        """The nearest prototype of each record after the change [b] int32."""
-        label, value = self._nearest_kept(state, change)
-        winner, low, second = self._nearest_fresh(change)
-        moved = low < value
-        found = np.where(moved, winner, label)
-        margin = np.where(moved, np.minimum(second, value) - low, low - value)
-        unsure = np.flatnonzero((found < 0) | (margin <= self.slack))
-        if len(unsure):
-            found[unsure] = nearest(self.features[unsure], change.prototypes(state))
-        return found
-
-    def _nearest_kept(self, state: _State, change: _Change) -> tuple[Labels, Floats]:
-        """The nearest old prototype that is left, by new number, and its squared distance; -1 and a lower bound where none is ranked."""
-        ranked, values = state.ranked[:, self.rows], state.values[:, self.rows]
-        label, value = change.renamed[ranked[0]], values[0].copy()
-        lost = np.flatnonzero(label < 0)
-        left = change.renamed[ranked[:, lost]]
-        rank = np.where((left >= 0).any(0), (left >= 0).argmax(0), len(ranked))
-        value[lost] = values[rank, lost]
-        label[lost] = np.insert(left, len(ranked), -1, axis=0)[rank, np.arange(len(lost))]
-        return label, value
-
-    def _nearest_fresh(self, change: _Change) -> tuple[Labels, Floats, Floats]:
-        """The nearest fresh prototype by number, and the squared distances to it and to the second nearest, within the slack."""
-        winner = np.full(len(self.norms), -1, np.int32)
-        low, second = np.full(len(self.norms), np.inf), np.full(len(self.norms), np.inf)
-        for fresh in change.fresh:
-            total = self.sums[fresh.base] + self.products[fresh.added].sum(0) - self.products[fresh.removed].sum(0)
-            value = self.norms + fresh.norm - total * (2 / fresh.size)
-            np.minimum(second, np.maximum(value, low), out=second)
-            winner[value < low] = fresh.number
-            np.minimum(low, value, out=low)
-        return winner, low, second
-
-
-def _recluster_each(features: NDArray[np.float32], state: _State, leaving: Positions, progress: Told) -> list[tuple[int, int]]:
-    """(retrained, touched) for each deletion of one of the sampled records, at the places `leaving` [q] of the sample."""
-    n, sample = len(features), state.sample
-    height = max(1, BLOCK_BYTES // 8 // max(len(sample.positions), features.shape[1]))
-    starts = range(0, n, height)
-    changes: list[_Change] = []
-    tallies: list[Positions] = []
-    steps = 0
-    for start in starts:
-        block = _Block.take(features, state, slice(start, min(start + height, n)))
-        for i, gone in enumerate(leaving):
-            if start == 0:
-                changes.append(_Change.of(state, int(gone)))
-                tallies.append(np.zeros((2, len(changes[i].origin)), np.int64))
-            tallies[i] += _tally_block(state, changes[i], block)
-            steps += 1
-            progress(steps // len(starts) - (steps - 1) // len(starts))
-    return [_cost(state, change, tally) for change, tally in zip(changes, tallies, strict=True)]
-
-
-def _tally_block(state: _State, change: _Change, block: _Block) -> Positions:
-    """The block's part in the `_tally` of the new shards [2, j]."""
-    start, stop = block.rows.start, block.rows.stop
-    new = block.assign(state, change)
-    places = state.sample.positions
-    here = (places >= start) & (places < stop)
-    new[places[here] - start] = change.sampled[here]  # -1 for the deleted record
-    return _tally(state.shard[block.rows], new, change.origin)
-
-
-def _tally(old: Labels, new: Labels, origin: Labels) -> Positions:
-    """Each new group's size, and how many of its records are not of the old group `origin` [j]; -1 in `new`: of none. Returns [2, j]."""
-    old, new = old[new >= 0], new[new >= 0]
-    return np.stack([np.bincount(found, minlength=len(origin)) for found in (new, new[old != origin[new]])])
-
-
-def _cost(state: _State, change: _Change, tally: Positions) -> tuple[int, int]:
-    """A new shard is an old one if its records are all of one old shard and as many (the deleted record still counts in the old size)."""
-    sizes, strangers = tally
-    trained = (strangers > 0) | (sizes != state.sizes[change.origin])
-    return int(sizes[trained].sum()), int(trained.sum())
+def _clusters_without(sample: Sample, leaving: Positions, progress: Told) -> Positions:
+    """How many clusters there are, each with a sampled record, once each of `leaving` [q] is gone from the sample [q] int64."""
+    found = np.zeros(len(leaving), np.int64)
+    for i, gone in enumerate(leaving):
+        found[i] = sample.clusters(int(gone)).max() + 1
+        progress(1)
+    return found

@@ -12,8 +12,10 @@ from lmeraser_ray.partition.adaptive import Floats, Labels
 class DeletionCosts:
     """The cost of each of q deletions, one at a time, from a state of n training records.
 
-    positions [q] int64: which record; sampled [q] bool: whether it is in the sample; retrained [q] int64: the records in shards of the new
-    state that are not shards of the old one; touched [q] int32: the number of such shards. A shard that goes without a successor is free.
+    positions [q] int64: which record; sampled [q] bool: whether its deletion re-clusters; retrained [q] int64: what the stages that are
+    trained again see, in records, a record once for each stage; touched [q] int32: the shards whose constituents these are; total [q]
+    int64: what a training of everything that remains would see. Without slices a shard has one stage, so `retrained` are the records in
+    shards that the old state lacks and `total` is n - 1. What goes without a successor is free: a shard, or the last stages of one.
     """
 
     n: int
@@ -21,11 +23,12 @@ class DeletionCosts:
     sampled: NDArray[np.bool_]
     retrained: NDArray[np.int64]
     touched: Labels
+    total: NDArray[np.int64]
 
     @property
     def share(self) -> Floats:
-        """The records trained again as a share of those that remain [q] float64."""
-        return self.retrained / max(self.n - 1, 1)
+        """What is trained again as a share of a training of everything that remains [q] float64; 0 where nothing remains."""
+        return self.retrained / np.maximum(self.total, 1)
 
 
 def summarize(costs: DeletionCosts) -> dict[str, float | None]:
@@ -33,23 +36,21 @@ def summarize(costs: DeletionCosts) -> dict[str, float | None]:
 
     p99_share is a share that occurs: at least 99% of the deletions cost no more.
     """
-    share = costs.share
-    if len(share) == 0:
-        worst: dict[str, float | None] = {"p99_share": None, "worst_share": None, "worst_shards_touched": None}
-    else:
-        worst = {
-            "p99_share": float(np.quantile(share, 0.99, method="inverted_cdf")),
-            "worst_share": float(share.max()),
-            "worst_shards_touched": int(costs.touched.max()),
-        }
+    share = spread(costs.share)
     return {
-        "expected_share": _mean(share),
-        "expected_share_unsampled": _mean(share[~costs.sampled]),
-        "expected_share_sampled": _mean(share[costs.sampled]),
-        "shards_touched": _mean(costs.touched),
-        **worst,
+        "expected_share": share["mean"],
+        "expected_share_unsampled": spread(costs.share[~costs.sampled])["mean"],
+        "expected_share_sampled": spread(costs.share[costs.sampled])["mean"],
+        "shards_touched": spread(costs.touched)["mean"],
+        "p99_share": share["p99"],
+        "worst_share": share["worst"],
+        "worst_shards_touched": int(costs.touched.max()) if len(costs.touched) else None,
     }
 
 
-def _mean(values: Floats | Labels) -> float | None:
-    return float(values.mean()) if len(values) else None
+def spread(values: Floats | Labels) -> dict[str, float | None]:
+    """Mean, 99th percentile (a value that occurs) and largest of values [q]; None of no values."""
+    if len(values) == 0:
+        return {"mean": None, "p99": None, "worst": None}
+    p99 = np.quantile(values, 0.99, method="inverted_cdf")
+    return {"mean": float(values.mean()), "p99": float(p99), "worst": float(values.max())}

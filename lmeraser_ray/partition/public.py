@@ -1,6 +1,6 @@
 """Prototypes from public pictures: no private record moves one, so no deletion ever re-clusters.
 
-    public pictures → sample (smallest keyed hashes of their names) → features → clusters → prototypes, which are an input as the weights are
+public pictures → sample (smallest keyed hashes of their names) → features → clusters → prototypes, which are an input as the weights are
 """
 
 import hashlib
@@ -21,10 +21,9 @@ def public_prototypes(config: PublicConfig, backbone: Backbone, store: Store, *,
     """Cluster the sampled public pictures in this process, or find what was made of the same ones. Errors: `DataError` names a picture."""
     if config.path is None:
         raise ConfigError("partition.path is missing: give the folder or Parquet file of the public pictures.")
-    found = list(public_pictures(config.path))
-    if not found:
-        raise DataError(f"partition.path {config.path} holds no pictures: prototypes need some.")
-    sample = [found[i] for i in sample_order(seed, [picture.name for picture in found], config.sample_size)]
+    names = [picture.name for picture in public_pictures(config.path)]  # twice through, so that no picture but the sampled is held
+    rank = {names[i]: place for place, i in enumerate(sample_order(seed, names, config.sample_size))}
+    sample = sorted((picture for picture in public_pictures(config.path) if picture.name in rank), key=lambda picture: rank[picture.name])
     images = [picture.read() for picture in sample]
     digests = np.frombuffer(b"".join(hashlib.sha256(image).digest() for image in images), np.uint8).reshape(-1, 32)
     key = partition_key(config, backbone.identity, digests)

@@ -45,14 +45,15 @@ class Sample:
 
     @classmethod
     def take(cls, features: NDArray[np.float32], order: Positions, config: ClusteringConfig) -> "Sample":
+        """features: [n, d] float32 of all records; order: [n] int64, all of them in the sample's order."""
         positions = order[: config.sample_size + 1]
         rows = features[positions].astype(np.float64)
         return cls(config, positions, rows, squareform(pdist(rows)), np.einsum("td,td->t", rows, rows))
 
-    def clusters(self, without: int | None) -> Labels:
-        """The clusters of the sample that lacks one of the t records, or none [t] int32."""
+    def clusters(self, gone: int | None) -> Labels:
+        """The clusters of the sample [t] int32 once one of its records is gone, or as it is: without the one that is next."""
         t = len(self.positions)
-        left = np.arange(t) if without is None else np.delete(np.arange(t), without)
+        left = np.arange(min(t, self.config.sample_size)) if gone is None else np.delete(np.arange(t), gone)
         found = np.full(t, -1, np.int32)
         found[left] = cut(squareform(self.distances[np.ix_(left, left)], checks=False), len(left), self.config)
         return found
@@ -93,21 +94,23 @@ class _Fresh:
 class State:
     """The state before any deletion, n records and k shards.
 
-    sampled: [t] int32, the cluster of each; prototypes: [k, d]; shard: [n] int32; sizes: [k] int64; ranked: [r, n] int32, each record's
-    nearest prototypes, ties to the lowest; values: [r + 1, n] float64, their squared distances, and a lower bound on those of all others.
+    sampled: [t] int32, the cluster of each; prototypes: [k, d]; chains: the shard and the slice of each record; ranked: [r, n] int32, each
+    record's nearest prototypes, ties to the lowest; values: [r + 1, n] float64, their squared distances, and a lower bound on those of all
+    others.
     """
 
     sample: Sample
     sampled: Labels
     prototypes: Floats
-    shard: Labels
-    sizes: Positions
+    chains: Chains
     ranked: Labels
     values: Floats
 
     @classmethod
-    def fit(cls, features: NDArray[np.float32], sample: Sample, size: int) -> "State":
-        labels = sample.clusters(size if len(sample.positions) > size else None)
+    def fit(cls, features: NDArray[np.float32], sample: Sample, slices: Labels) -> "State":
+        """The state of all records [n, d] float32, in these slices [n] int32."""
+        size = min(sample.config.sample_size, len(features))
+        labels = sample.clusters(None)
         prototypes = prototypes_of(sample.features[:size], labels[:size], sample.config.prototype)
         n, r = len(features), min(RANKED, len(prototypes))
         ranked, values = np.empty((r, n), np.int32), np.full((r + 1, n), np.inf)
@@ -120,21 +123,20 @@ class State:
             values[r] = values[r - 1]
         shard = ranked[0].copy()
         shard[sample.positions[:size]] = labels[:size]
-        return cls(sample, labels, prototypes, shard, np.bincount(shard), ranked, values)
+        return cls(sample, labels, prototypes, Chains.of(shard, slices), ranked, values)
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What deleting one sampled record does to the clusters, of which j are left.
+    """What deleting one sampled record does to the clusters, of which `clusters` are left.
 
     sampled: [t] int32, the new clusters; renamed: [k] int32, the new number of an old cluster whose members are the same (such clusters
-    keep their order, so ties among them fall as before), or -1; origin: [j] int32, the old shard of each cluster's first member; fresh:
-    the clusters that are not old ones.
+    keep their order, so ties among them fall as before), or -1; fresh: the clusters that are not old ones.
     """
 
+    clusters: int
     sampled: Labels
     renamed: Labels
-    origin: Labels
     fresh: tuple[_Fresh, ...]
 
     @classmethod
@@ -144,17 +146,19 @@ class _Change:
         numbers, first = np.unique(new, return_index=True)
         first = first[numbers >= 0]
         origin = state.sampled[first]  # -1: the record that has just come into the sample
-        sizes, strangers = _tally(state.sampled, new, origin)
+        inside, last = new[new >= 0], state.sampled[new >= 0]
+        sizes = np.bincount(inside)
+        strangers = np.bincount(inside[last != origin[inside]], minlength=len(sizes))
         old_sizes = np.bincount(state.sampled[state.sampled >= 0])
         same = (origin >= 0) & (strangers == 0) & (sizes == old_sizes[origin])
         renamed = np.full(len(old_sizes), -1, np.int32)
         renamed[origin[same]] = np.flatnonzero(same)
         fresh = (sample.fresh(int(j), np.flatnonzero(new == j), state.sampled) for j in np.flatnonzero(~same))
-        return cls(new, renamed, state.shard[sample.positions[first]], tuple(fresh))
+        return cls(len(origin), new, renamed, tuple(fresh))
 
     def prototypes(self, state: State) -> Floats:
         """All prototypes after the deletion [j, d], as `fit_clusters` has them."""
-        found = np.empty((len(self.origin), state.prototypes.shape[1]))
+        found = np.empty((self.clusters, state.prototypes.shape[1]))
         kept = np.flatnonzero(self.renamed >= 0)
         found[self.renamed[kept]] = state.prototypes[kept]
         for fresh in self.fresh:
@@ -226,44 +230,40 @@ class _Block:
         return winner, low, second
 
 
-def _recluster_each(features: NDArray[np.float32], state: State, leaving: Positions, progress: Told) -> list[tuple[int, int]]:
-    """(retrained, touched) for each deletion of one of the sampled records, at the places `leaving` [q] of the sample."""
+def recluster_each(features: NDArray[np.float32], state: State, leaving: Positions, progress: Told) -> Positions:
+    """Retrained, touched and total for each deletion of a sampled record, at the places `leaving` [q] of the sample → [3, q] int64."""
+    together = max(1, BLOCK_BYTES // (24 * state.chains.sizes.size))
+    costs: list[tuple[int, int, int]] = []
+    for at in range(0, len(leaving), together):
+        costs += _recluster_some(features, state, leaving[at : at + together], progress)
+    return np.array(costs, np.int64).reshape(-1, 3).T
+
+
+def _recluster_some(features: NDArray[np.float32], state: State, leaving: Positions, progress: Told) -> list[tuple[int, int, int]]:
+    """As many as are computed together: one block of records after another, each for all deletions."""
     n, sample = len(features), state.sample
     height = max(1, BLOCK_BYTES // 8 // max(len(sample.positions), features.shape[1]))
     starts = range(0, n, height)
     changes: list[_Change] = []
-    tallies: list[Positions] = []
+    tallies: list[Tally] = []
     steps = 0
     for start in starts:
         block = _Block.take(features, state, slice(start, min(start + height, n)))
         for i, gone in enumerate(leaving):
             if start == 0:
                 changes.append(_Change.of(state, int(gone)))
-                tallies.append(np.zeros((2, len(changes[i].origin)), np.int64))
-            tallies[i] += _tally_block(state, changes[i], block)
+                tallies.append(Tally(state.chains, changes[i].clusters))
+            tallies[i].add(block.rows, _shards_of(state, changes[i], block))
             steps += 1
             progress(steps // len(starts) - (steps - 1) // len(starts))
-    return [_cost(state, change, tally) for change, tally in zip(changes, tallies, strict=True)]
+    return [tally.cost() for tally in tallies]
 
 
-def _tally_block(state: State, change: _Change, block: _Block) -> Positions:
-    """The block's part in the `_tally` of the new shards [2, j]."""
+def _shards_of(state: State, change: _Change, block: _Block) -> Labels:
+    """The new shard of each of the block's records [b] int32; -1 for the deleted one."""
     start, stop = block.rows.start, block.rows.stop
-    new = block.assign(state, change)
+    found = block.assign(state, change)
     places = state.sample.positions
     here = (places >= start) & (places < stop)
-    new[places[here] - start] = change.sampled[here]  # -1 for the deleted record
-    return _tally(state.shard[block.rows], new, change.origin)
-
-
-def _tally(old: Labels, new: Labels, origin: Labels) -> Positions:
-    """Each new group's size, and how many of its records are not of the old group `origin` [j]; -1 in `new`: of none. Returns [2, j]."""
-    old, new = old[new >= 0], new[new >= 0]
-    return np.stack([np.bincount(found, minlength=len(origin)) for found in (new, new[old != origin[new]])])
-
-
-def _cost(state: State, change: _Change, tally: Positions) -> tuple[int, int]:
-    """A new shard is an old one if its records are all of one old shard and as many (the deleted record still counts in the old size)."""
-    sizes, strangers = tally
-    trained = (strangers > 0) | (sizes != state.sizes[change.origin])
-    return int(sizes[trained].sum()), int(trained.sum())
+    found[places[here] - start] = change.sampled[here]
+    return found

@@ -55,8 +55,8 @@ class BackboneCard:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that a workspace holds. `shards` are in the order of their numbers, which are those of the partition's prototypes where it has any;
-    `identity` is the configuration's. A joint learner's constituent stands with every shard."""
+    """All that a workspace holds. `shards` are in the order of their numbers, which are those of the partition's prototypes where it has
+    any; `identity` is the configuration's. A joint learner's constituent stands with every shard."""
 
     identity: dict[str, Any]
     backbone: BackboneCard

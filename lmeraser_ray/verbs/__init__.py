@@ -12,6 +12,7 @@ from lmeraser_ray.verbs.asking import (
 )
 from lmeraser_ray.verbs.base import Verb, no_options
 from lmeraser_ray.verbs.changing import run_demo, run_train, run_unlearn, train_options, unlearn_options
+from lmeraser_ray.verbs.studying import compare_options, run_compare
 
 VERBS = {
     verb.name: verb
@@ -25,6 +26,7 @@ VERBS = {
         Verb(
             "verify", "check every digest and that nothing is stray; --rebuild trains again and compares bytes", verify_options, run_verify
         ),
+        Verb("compare", "systems side by side: accuracy against the price of forgetting", compare_options, run_compare, folder="study"),
         Verb("demo", "the whole story on handwritten digits: train, predict, unlearn, verify", no_options, run_demo),
     )
 }

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, share
 
@@ -69,21 +69,31 @@ def run_cost(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.partition.expected import summarize
     from lmeraser_ray.unlearn import parse_request
 
-    done = cost(session_of(args, progress), parse_request(args.records, []).records)
-    found = summarize(done.costs)
-    data: dict[str, Any] = {**found, "records": len(done.names), "seconds": progress.rounded()}
+    records = parse_request(args.records, []).records
+    if args.records and not records:
+        raise ConfigError("--records names no record: give ids between commas, or leave it out for every training record.")
+    done = cost(session_of(args, progress), records)
+    found, parameters = summarize(done.costs), done.parameters
+    data: dict[str, Any] = {**found, "parameters": parameters, "records": len(done.names), "seconds": progress.rounded()}
     lines = [
-        f"one deletion trains {share(found['expected_share'])} of the training records again on average, "
+        f"one deletion trains {share(found['expected_share'])} of a full training again on average, "
         f"{share(found['p99_share'])} at the 99th percentile, {share(found['worst_share'])} at worst",
-        f"unsampled records {share(found['expected_share_unsampled'])}, sampled ones {share(found['expected_share_sampled'])} "
-        "(re-clustering included)",
     ]
+    if done.costs.sampled.any():
+        lines.append(
+            f"unsampled records {share(found['expected_share_unsampled'])}, sampled ones {share(found['expected_share_sampled'])} "
+            "(re-clustering included)"
+        )
+    if parameters["mean"] is not None:
+        lines.append(f"{parameters['mean']:,.0f} of {parameters['total']:,} parameters on average, {parameters['worst']:,.0f} at worst")
     if args.records:
         costs = done.costs
-        each = [*zip(done.names, costs.retrained.tolist(), costs.share.tolist(), costs.touched.tolist(), strict=True)]
-        each += [(name, 0, 0.0, 0) for name in done.test]
-        data["deletions"] = [{"record": name, "retrained": n, "share": s, "shards_touched": k} for name, n, s, k in each]
-        lines += [f"{name}: {n} records in {k} shards ({share(s)})" for name, n, s, k in each]
+        columns = (costs.retrained, costs.share, costs.touched, done.retrained)
+        each = [*zip(done.names, *(column.tolist() for column in columns), strict=True), *((name, 0, 0.0, 0, 0.0) for name in done.test)]
+        data["deletions"] = [
+            {"record": name, "retrained": n, "share": s, "shards_touched": k, "parameters": p} for name, n, s, k, p in each
+        ]
+        lines += [f"{name}: {counted(n, 'record')} in {counted(k, 'shard')} ({share(s)})" for name, n, s, k, _ in each]
     return Report("\n".join(lines), data)
 
 

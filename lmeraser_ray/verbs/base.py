@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
@@ -30,6 +30,8 @@ class Verb:
     about: str
     options: Callable[[Parser], None]
     run: Callable[[Arguments, Progress], Report]
+    folder: Literal["workspace", "study"] = "workspace"
+    """What it works in: the option that names the folder."""
 
 
 def session_of(args: Arguments, progress: Progress) -> Session:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from lmeraser_ray import systems
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.options import load_config, to_yaml
 from lmeraser_ray.progress import Progress
@@ -13,12 +14,13 @@ from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_
 def train_options(parser: Parser) -> None:
     """Where the configuration comes from."""
     parser.add_argument("--config", type=Path, help="a YAML file; without it, the quickstart configuration")
+    parser.add_argument("--system", help=f"train another system: {', '.join(systems.names())}, or a YAML file with its three sections")
     parser.add_argument("--print_config", action="store_true", help="print the effective configuration and stop")
 
 
 def run_train(args: Arguments, progress: Progress) -> Report:
     """`lmeraser train`."""
-    config = load_config(args.config, args.overrides)
+    config = load_config(args.config, args.overrides, system=args.system)
     if args.print_config:
         return Report(to_yaml(config).rstrip(), None)
     from lmeraser_ray.train import Training, train

@@ -530,13 +530,13 @@ class TestDamage:
     def test_a_manifest_of_a_later_version_is_not_thrown_away(self, lm: Lm, place: Place) -> None:
         """Training must not take it for damage and purge what it names."""
         folder = WorkspaceFolder(place.root)
-        data = folder.store.read(folder.current()).replace(b'"format":1', b'"format":2')  # type: ignore[arg-type]
+        data = folder.store.read(folder.current()).replace(b'"format":2', b'"format":3')  # type: ignore[arg-type]
         item = folder.store.put("manifests", "f" * 64, [data])
         (place.root / "CURRENT").write_text(f"{item.key}-{item.sha256}\n")
         before = everything(place.root)
         said = lm("train", "--config", place.config, "--workspace", place.root)
         assert said.code != 0
-        assert "format 2" in said.err
+        assert "format 3" in said.err
         assert everything(place.root) == before
 
     def test_damaged_records_of_a_bucket_that_changes_too(self, lm: Lm, place: Place) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import BaseModel
 
 from lmeraser_ray.backbone import Backbone
-from lmeraser_ray.config import EXECUTION, Config, Section
+from lmeraser_ray.config import EXECUTION, Config
 from lmeraser_ray.distributed.engine import RayEngine
 from lmeraser_ray.engine import Engine
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
@@ -19,7 +20,7 @@ from lmeraser_ray.evaluate import evaluate
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
 from lmeraser_ray.learners.prompt_head import PromptHead
-from lmeraser_ray.options import to_yaml
+from lmeraser_ray.options import sections_in, to_yaml
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import BackboneCard
@@ -227,20 +228,22 @@ def test_one_cpu_is_enough(world: World, truth: dict[str, bytes]) -> None:
 EXECUTION_FIELDS = {
     *("data." + name for name in ("source", "path", "test_path", "flatten", "id_column", "label_column", "image_column", "subject_column")),
     *("data." + name for name in ("subjects_file", "subject_pattern", "exclude", "readmit", "readmit_subjects", "max_pixels")),
+    *("data." + name for name in ("download", "allow_missing")),
     *("backbone." + name for name in ("name", "weights", "seed")),
-    "data.allow_missing",
+    "partition.path",
     "execution",
 }
 """Fields that are not identity. What they change is held by something else (the records' and the weights' digests) or is nothing."""
 
 
-def execution_fields(model: type[Section], prefix: str = "") -> Iterator[str]:
+def execution_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The dotted names of the fields that are marked `EXECUTION`."""
     for name, field in model.model_fields.items():
         if EXECUTION in field.metadata:
             yield prefix + name
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from execution_fields(field.annotation, f"{prefix}{name}.")
+            continue
+        for section in sections_in(field.annotation):  # one, or each kind
+            yield from execution_fields(section, f"{prefix}{name}.")
 
 
 def test_which_fields_are_execution() -> None:

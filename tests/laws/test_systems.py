@@ -45,7 +45,12 @@ PARTITIONS: dict[str, dict[str, Any]] = {
     "one": {"kind": "random", "shards": 1},
 }
 NEAREST = {"kind": "nearest", "shards": 2}
-AGGREGATIONS: dict[str, dict[str, Any]] = {"nearest": NEAREST, "mean": {"kind": "all"}, "vote": {"kind": "all", "combine": "vote"}, "hash": {"kind": "hash"}}
+AGGREGATIONS: dict[str, dict[str, Any]] = {
+    "nearest": NEAREST,
+    "mean": {"kind": "all"},
+    "vote": {"kind": "all", "combine": "vote"},
+    "hash": {"kind": "hash"},
+}
 CASES = [
     *((partition, learner, "mean", 1) for partition in ("adaptive", "random") for learner in LEARNERS),
     *(("adaptive", learner, "nearest", 3) for learner in LEARNERS if learner != "shared_head"),
@@ -71,7 +76,11 @@ def public(folder: Path) -> Path:
 
 def system(world: World, partition: str, learner: str, way: str, slices: int, **data: object) -> Config:
     """One system over the tiny world."""
-    chosen = {"kind": "public", "path": str(public(world.folder / "public")), "sample_size": 15, "shards": 6} if partition == "public" else PARTITIONS[partition]
+    chosen = (
+        {"kind": "public", "path": str(public(world.folder / "public")), "sample_size": 15, "shards": 6}
+        if partition == "public"
+        else PARTITIONS[partition]
+    )
     tree = json.loads(json.dumps(TINY))
     tree |= {"partition": chosen, "learner": {**LEARNERS[learner], "slices": slices}, "aggregation": AGGREGATIONS[way]}
     tree["data"] |= {"path": str(world.path), **data}
@@ -123,7 +132,9 @@ def test_forgetting_equals_never_having_seen(world: World, partition: str, learn
     assert len(predict(session, [picture(7)]).predictions.labels) == 1
 
 
-@pytest.mark.parametrize("case", [("random", "padding", "mean", 1), ("public", "ridge", "nearest", 1), ("adaptive", "shared_head", "mean", 1)], ids=str)
+@pytest.mark.parametrize(
+    "case", [("random", "padding", "mean", 1), ("public", "ridge", "nearest", 1), ("adaptive", "shared_head", "mean", 1)], ids=str
+)
 def test_verify_rebuilds_every_byte(world: World, case: tuple[Any, ...]) -> None:
     session = Session(world.space())
     config = system(world, *case)

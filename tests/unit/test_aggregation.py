@@ -1,14 +1,16 @@
 """Aggregation: who answers, with what weight, and that what comes out is a probability."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmeraser_ray.aggregation.nearest import Routes, combine, route
-from lmeraser_ray.config import NearestConfig
+from lmeraser_ray.aggregation.routes import Predictions, Queries, Routes, Serving, combine
+from lmeraser_ray.aggregation.routes import route as route_by
+from lmeraser_ray.config import Aggregation, AllConfig, HashConfig, NearestConfig
 from lmeraser_ray.work import Answers
 
 PROTOTYPES = np.array([[0.0], [4.0], [10.0]])
@@ -16,6 +18,20 @@ PROTOTYPES = np.array([[0.0], [4.0], [10.0]])
 
 def queries(*values: float) -> np.ndarray:
     return np.array([[v] for v in values], np.float32)
+
+
+def never() -> list[bytes]:
+    raise AssertionError("this was not to be asked")
+
+
+def route(features: np.ndarray, prototypes: np.ndarray, config: NearestConfig) -> Routes:
+    """By the nearest prototypes, for which no pixel is read."""
+    return route_by(config, Queries(len(features), lambda: features, never), Serving(tuple(range(len(prototypes))), prototypes), seed=0)
+
+
+def by_pixels(config: Aggregation, pixels: Sequence[bytes], shards: int, seed: int = 0) -> Routes:
+    """Where there are no prototypes, for which no feature is computed."""
+    return route_by(config, Queries(len(pixels), never, lambda: list(pixels)), Serving(tuple(range(shards)), None), seed=seed)  # type: ignore[arg-type]
 
 
 def answers(classes: str, *rows: list[float]) -> Answers:
@@ -126,3 +142,96 @@ def test_what_comes_out_is_a_probability(seed: int, k: int, m: int, q: int, temp
                 if name in told[shard].classes
             )
             assert found.probabilities[i, c] == pytest.approx(expected, abs=1e-6)
+
+
+def everyone(*rows: list[float], vote: bool) -> Predictions:
+    """Every shard's answer to one query, over the classes a, b, c."""
+    routes = by_pixels(AllConfig(combine="vote" if vote else "mean"), [b""], len(rows))
+    return combine(routes, routes.queries(), {shard: answers("abc", row) for shard, row in enumerate(rows)})
+
+
+class TestAll:
+    """Every shard answers, as in SISA."""
+
+    def test_every_shard_is_asked_every_query_and_nothing_is_looked_at(self) -> None:
+        config = AllConfig()
+        queries = Queries(2, never, never)  # type: ignore[arg-type]
+        routes = route_by(config, queries, Serving((4, 7, 9), None), seed=0)
+        assert routes.shards.tolist() == [[0, 1, 2], [0, 1, 2]], "places among the shards that have records, not their numbers"
+        assert routes.weights == pytest.approx(np.full((2, 3), 1 / 3))
+        assert not routes.vote
+
+    def test_prototypes_change_nothing(self) -> None:
+        with_prototypes = route_by(AllConfig(), Queries(2, never, never), Serving((0, 1, 2), PROTOTYPES), seed=0)  # type: ignore[arg-type]
+        assert with_prototypes.shards.tolist() == [[0, 1, 2]] * 2
+
+    def test_the_mean_and_the_vote_may_differ(self) -> None:
+        """One shard that is sure outweighs two that lean the other way, but has one vote."""
+        rows = ([0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.45, 0.55, 0.0])
+        mean, vote = everyone(*rows, vote=False), everyone(*rows, vote=True)
+        assert mean.probabilities[0] == pytest.approx([1.75 / 3, 1.25 / 3, 0])
+        assert vote.probabilities[0] == pytest.approx([1 / 3, 2 / 3, 0])
+        assert (mean.labels, vote.labels) == (["a"], ["b"])
+
+    def test_ties_of_votes_go_to_the_first_class(self) -> None:
+        assert everyone([0, 0, 1], [0, 1, 0], vote=True).labels == ["b"]
+        assert everyone([0, 1, 0], [0, 0, 1], vote=True).labels == ["b"]
+
+    def test_a_shard_that_is_torn_votes_for_its_first_class(self) -> None:
+        found = everyone([0, 0.5, 0.5], vote=True)
+        assert found.probabilities.tolist() == [[0, 1, 0]]
+
+    def test_the_vote_of_a_shard_that_knows_fewer_classes(self) -> None:
+        """Its first column is not the first class of all."""
+        routes = by_pixels(AllConfig(combine="vote"), [b"x"], 3)
+        told = {0: answers("bc", [0.9, 0.1]), 1: answers("abc", [0.2, 0.3, 0.5]), 2: answers("c", [1.0])}
+        found = combine(routes, routes.queries(), told)
+        assert found.classes == ("a", "b", "c")
+        assert found.probabilities[0] == pytest.approx([0, 1 / 3, 2 / 3])
+
+    @given(st.integers(0, 2**32), st.integers(1, 5), st.booleans())
+    def test_what_comes_out_is_a_probability(self, seed: int, k: int, vote: bool) -> None:
+        rng = np.random.default_rng(seed)
+        found = everyone(*rng.dirichlet(np.ones(3), k).tolist(), vote=vote)
+        assert found.probabilities.sum() == pytest.approx(1, abs=1e-6)
+
+
+class TestHash:
+    """The routing of the paper's random partition."""
+
+    PIXELS = tuple(bytes([i % 256, i // 256]) * 16 for i in range(400))
+
+    def test_one_shard_answers_with_its_whole_weight(self) -> None:
+        routes = by_pixels(HashConfig(), self.PIXELS, 5)
+        assert routes.shards.shape == routes.weights.shape == (400, 1)
+        assert (routes.weights == 1).all()
+        assert set(routes.shards[:, 0].tolist()) == set(range(5))
+
+    def test_each_shard_is_chosen_about_as_often(self) -> None:
+        counts = np.bincount(by_pixels(HashConfig(), self.PIXELS, 4).shards[:, 0], minlength=4)
+        assert counts.min() > 70
+
+    def test_a_function_of_the_pixels_alone(self) -> None:
+        """Not of the position or the company; equal pictures have the same shard."""
+        whole = by_pixels(HashConfig(), self.PIXELS, 5).shards[:, 0].tolist()
+        assert by_pixels(HashConfig(), self.PIXELS[::-1], 5).shards[:, 0].tolist() == whole[::-1]
+        for at in (0, 17, 399):
+            assert by_pixels(HashConfig(), [self.PIXELS[at]], 5).shards.tolist() == [[whole[at]]]
+            assert by_pixels(HashConfig(), [self.PIXELS[at]] * 2, 5).shards.tolist() == [[whole[at]]] * 2
+
+    def test_a_function_of_the_seed(self) -> None:
+        first, again, other = (by_pixels(HashConfig(), self.PIXELS, 5, seed).shards[:, 0].tolist() for seed in (0, 0, 1))
+        assert first == again
+        assert first != other
+
+    def test_stays_as_it_is(self) -> None:
+        found = by_pixels(HashConfig(), self.PIXELS[:8], 5).shards[:, 0].tolist()
+        assert found == [1, 3, 0, 0, 3, 4, 4, 2], "changes with a version only on purpose"
+
+    def test_no_queries(self) -> None:
+        assert by_pixels(HashConfig(), [], 5).shards.shape == (0, 1)
+
+
+def test_nearest_without_prototypes_is_refused() -> None:
+    with pytest.raises(ValueError, match="prototypes"):
+        by_pixels(NearestConfig(), [b"x"], 3)

@@ -1,183 +1,155 @@
-"""The cost of a deletion equals that of doing it: the whole partition computed again, by the functions of the real flow."""
+"""The cost of a deletion in every system equals that of doing it: the real planner, with all old constituents in the store."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist, pdist, squareform
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.partition import deletion
-from lmeraser_ray.partition.adaptive import Labels, fit_partition, nearest
-from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs
-from lmeraser_ray.partition.expected import summarize
+from lmeraser_ray.keys import digest
+from lmeraser_ray.partition import recluster
+from lmeraser_ray.partition.adaptive import Labels
+from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs, fixed_costs
+from lmeraser_ray.partition.expected import spread, summarize
+from lmeraser_ray.plan import ConstituentSpec, Making, constituent_specs, plan_constituents
+from lmeraser_ray.state.store import Listing, StoredObject
+from tests.unit.test_recluster import Features, Positions, assignment, cases, config_of, mixture
 
-Features = NDArray[np.float32]
-Positions = NDArray[np.int64]
-
-
-def assignment(features: Features, order: Positions, config: AdaptiveConfig) -> Labels:
-    """The shard of each record in `order`, as `stage.PartitionStage` finds it; -1 for the others."""
-    found = np.full(len(features), -1, np.int32)
-    if len(order):
-        sample = order[: config.sample_size]
-        partition = fit_partition(features[sample].astype(np.float64), config)
-        found[order] = nearest(features[order], partition.prototypes)
-        found[sample] = partition.sampled
-    return found
+SLICES = st.sampled_from([1, 2, 3, 5])
 
 
-def shards(found: Labels) -> set[frozenset[int]]:
-    return {frozenset(np.flatnonzero(found == k).tolist()) for k in range(int(found.max(initial=-1)) + 1)}
+@dataclass(frozen=True)
+class System:
+    """A partition (clusters, or the shard of each record once and for all), slices and a kind of learner."""
+
+    features: Features
+    order: Positions
+    partition: AdaptiveConfig | Labels
+    slices: Labels | None
+    joint: bool
+
+    def specs(self, live: NDArray[np.bool_]) -> tuple[ConstituentSpec, ...]:
+        """What must be trained on the records that live, which are all that is planned with, as in a workspace."""
+        if isinstance(self.partition, AdaptiveConfig):
+            shards = assignment(self.features, self.order[live[self.order]], self.partition)
+        else:
+            shards = self.partition
+        digests = np.frombuffer(b"".join(digest("made up", str(i).encode()) for i in np.flatnonzero(live)), np.uint8).reshape(-1, 32)
+        making = Making({"kind": "made up"}, "ab" * 32, self.joint)
+        return constituent_specs(digests, shards[live], making=making, slices=None if self.slices is None else self.slices[live])
+
+    def costs(self, positions: Positions) -> DeletionCosts:
+        """What is said."""
+        if isinstance(self.partition, AdaptiveConfig):
+            return deletion_costs(self.features, self.order, self.partition, positions, slices=self.slices, joint=self.joint)
+        return fixed_costs(self.partition, positions, slices=self.slices, joint=self.joint)
+
+    def done(self, positions: Positions) -> list[tuple[int, int, int]]:
+        """What is done: retrained, touched and total."""
+        everybody = np.ones(len(self.order), np.bool_)
+        old = {key for spec in self.specs(everybody) for key in spec.keys}
+        listing: Listing = {("constituents", key): StoredObject("constituents", key, "00" * 32) for key in old}
+        found = []
+        for position in positions.tolist():
+            specs = self.specs(np.arange(len(self.order)) != position)
+            builds = plan_constituents(specs, listing).build
+            trained = sum(build.spec.passes(build.first) for build in builds)
+            found.append((trained, sum(len(build.spec.shards) for build in builds), sum(spec.passes() for spec in specs)))
+        return found
 
 
-def naive(features: Features, order: Positions, config: AdaptiveConfig, positions: Positions) -> list[tuple[int, bool, int, int]]:
-    before = shards(assignment(features, order, config))
-    sample = set(order[: config.sample_size].tolist())
-    costs = []
-    for position in positions.tolist():
-        trained = shards(assignment(features, order[order != position], config)) - before
-        costs.append((position, position in sample, sum(map(len, trained)), len(trained)))
-    return costs
-
-
-def rows(costs: DeletionCosts) -> list[tuple[int, bool, int, int]]:
-    return list(
-        zip(costs.positions.tolist(), costs.sampled.tolist(), costs.retrained.tolist(), costs.touched.tolist(), strict=True),
-    )
-
-
-def mixture(n: int, d: int, *, centres: int, spread: float, seed: int) -> Features:
-    generator = np.random.default_rng(seed)
-    found = generator.normal(size=(centres, d))[generator.integers(centres, size=n)] + spread * generator.normal(size=(n, d))
-    return found.astype(np.float32)
-
-
-def config_of(size: int, linkage: str, cut: float | int, prototype: str = "mean") -> AdaptiveConfig:
-    by_shards = isinstance(cut, int)
-    return AdaptiveConfig.model_validate(
-        {
-            "sample_size": size,
-            "linkage": linkage,
-            "threshold": None if by_shards else cut,
-            "shards": cut if by_shards else None,
-            "prototype": prototype,
-        }
-    )
+def rows(costs: DeletionCosts) -> list[tuple[int, int, int]]:
+    return list(zip(costs.retrained.tolist(), costs.touched.tolist(), costs.total.tolist(), strict=True))
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Features, Positions, AdaptiveConfig, Positions]:
-    """Features on a coarse grid (duplicates, ties in distances and in prototypes) or not; samples of one record up to all and more."""
-    n, d = draw(st.integers(1, 24)), draw(st.integers(1, 5))
-    seed = draw(st.integers(0, 2**32 - 1))
-    generator = np.random.default_rng(seed)
-    width = draw(st.sampled_from([1, 2, 4, 9, None]))
-    offset = draw(st.sampled_from([0, 1, 1000]))
-    features = generator.normal(size=(n, d)) if width is None else generator.integers(width, size=(n, d)) - offset
-    linkage = draw(st.sampled_from(["average", "ward", "complete", "single"]))
-    cut = draw(st.one_of(st.integers(1, 12), st.floats(0.05, 4)))
-    config = config_of(draw(st.integers(1, 26)), linkage, cut, draw(st.sampled_from(["mean", "medoid"])))
-    positions = np.arange(n) if draw(st.booleans()) else generator.integers(n, size=n)
-    return features.astype(np.float32), generator.permutation(n), config, positions
+def systems(draw: st.DrawFn) -> tuple[System, Positions]:
+    """Few records, so that slices and shards are empty, or become so."""
+    features, order, config, positions = draw(cases())
+    n, r = len(order), draw(SLICES)
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    slices = None if r == 1 and draw(st.booleans()) else generator.integers(r, size=n).astype(np.int32)
+    fixed = generator.integers(draw(st.integers(1, 9)), size=n).astype(np.int32)
+    return System(features, order, fixed if draw(st.booleans()) else config, slices, draw(st.integers(0, 3)) == 0), positions
 
 
-@settings(max_examples=200, deadline=None)
-@given(cases(), st.sampled_from([1, 2, 16]), st.sampled_from([1, 400, 2**28]))
-def test_costs_equal_doing_it(
-    case: tuple[Features, Positions, AdaptiveConfig, Positions],
-    ranked: int,
-    block_bytes: int,
-) -> None:
-    features, order, config, positions = case
-    done: list[int] = []
+@settings(max_examples=300, deadline=None)
+@given(systems(), st.sampled_from([1, 400, 2**28]))
+def test_costs_equal_doing_it(case: tuple[System, Positions], block_bytes: int) -> None:
+    system, positions = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deletion, "RANKED", ranked)
-        patch.setattr(deletion, "BLOCK_BYTES", block_bytes)
-        costs = deletion_costs(features, order, config, positions, progress=done.append)
-    assert rows(costs) == naive(features, order, config, positions)
-    assert sum(done) == len(positions)
-    assert costs.n == len(features)
+        patch.setattr(recluster, "BLOCK_BYTES", block_bytes)
+        costs = system.costs(positions)
+    done = system.done(positions)
+    assert rows(costs) == done
+    assert costs.share.tolist() == [trained / total if total else 0 for trained, _, total in done]
+    assert costs.positions.tolist() == positions.tolist()
 
 
-@pytest.mark.parametrize("prototype", ["mean", "medoid"])
-@pytest.mark.parametrize(("linkage", "cut"), [("average", 5.5), ("ward", 6), ("complete", 25), ("single", 4.3)])
-def test_a_mixture(linkage: str, cut: float | int, prototype: str) -> None:
-    features = mixture(400, 24, centres=12, spread=0.8, seed=3)
-    order = np.random.default_rng(5).permutation(400)
-    config = config_of(80, linkage, cut, prototype)
-    positions = order[:130:2]
-    assert rows(deletion_costs(features, order, config, positions)) == naive(features, order, config, positions)
+@pytest.mark.parametrize("slices", [2, 3, 5, 40])
+@pytest.mark.parametrize(("linkage", "cut"), [("average", 5.5), ("ward", 6)])
+def test_a_mixture_in_slices(linkage: str, cut: float | int, slices: int) -> None:
+    generator = np.random.default_rng(5)
+    order = generator.permutation(300)
+    config = config_of(60, linkage, cut)
+    system = System(
+        mixture(300, 24, centres=12, spread=0.8, seed=3), order, config, generator.integers(slices, size=300).astype(np.int32), joint=False
+    )
+    positions = order[:90:2]
+    assert rows(system.costs(positions)) == system.done(positions)
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("dimension", "width"), [(1, 40), (2, 9), (3, 5)])
-@pytest.mark.parametrize("prototype", ["mean", "medoid"])
-def test_ties(prototype: str, dimension: int, width: int, seed: int) -> None:
-    """On a small grid many records are as far from an old prototype as from a fresh one: the lowest of the new numbers must win."""
-    generator = np.random.default_rng(seed)
-    features = generator.integers(width, size=(150, dimension)).astype(np.float32)
-    order = generator.permutation(150)
-    config = config_of(12, "average", 6, prototype)
-    assert rows(deletion_costs(features, order, config, order[:13])) == naive(features, order, config, order[:13])
+def fixed(shards: str, slices: str, positions: list[int], *, joint: bool = False) -> list[tuple[int, int, int]]:
+    """A partition as digits, a record each."""
+    shard, part = (np.array([int(c) for c in text], np.int32) for text in (shards, slices))
+    system = System(np.zeros((len(shards), 1), np.float32), np.arange(len(shards)), shard, part, joint)
+    chosen = np.array(positions, np.int64)
+    assert rows(system.costs(chosen)) == system.done(chosen)
+    return rows(system.costs(chosen))
 
 
-@pytest.mark.parametrize("seed", [12, 13])
-@pytest.mark.parametrize("linkage", ["average", "ward"])
-def test_ties_of_two_fresh_prototypes(linkage: str, seed: int) -> None:
-    """Found by search: here two fresh prototypes are equally far, and rounding in the filter alone would prefer the higher number."""
-    generator = np.random.default_rng(seed)
-    features = (generator.integers(3, size=(150, 4)) - 1000).astype(np.float32)
-    order = generator.permutation(150)
-    config = config_of(24, linkage, 6)
-    assert rows(deletion_costs(features, order, config, order[:25])) == naive(features, order, config, order[:25])
+def test_a_deletion_restarts_at_its_slice() -> None:
+    # Slices of 1, 2 and 3 records: stages that see 1, 3 and 6. Another shard's stages see 1.
+    assert fixed("0000001", "0112220", [5, 1, 0, 6]) == [(5, 1, 10), (7, 1, 9), (7, 1, 8), (0, 0, 10)]
+    # The first slice goes: the second begins the chain, and nothing that was trained after the first is of use.
+    assert fixed("0000", "0111", [0]) == [(3, 1, 3)]
+    # The last one goes: its stage does, and the one before is what answers.
+    assert fixed("0000", "0002", [3]) == [(0, 0, 3)]
+    # A slice between them goes.
+    assert fixed("0000", "0122", [1]) == [(3, 1, 4)]
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("linkage", ["average", "ward"])
-def test_features_far_from_zero(linkage: str, seed: int) -> None:
-    """Products of vectors of norm 10,000 do not tell distances of 0.001 apart: what the filter does not decide is computed."""
-    generator = np.random.default_rng(seed)
-    features = (4000 + generator.integers(6, size=(200, 6)) / 2**11).astype(np.float32)
-    order = generator.permutation(200)
-    config = config_of(40, linkage, 9)
-    assert rows(deletion_costs(features, order, config, order[:50])) == naive(features, order, config, order[:50])
+def test_a_joint_learner_trains_everything_again() -> None:
+    assert fixed("00123", "00000", [0, 4], joint=True) == [(4, 4, 4), (4, 3, 4)]
+    assert fixed("0", "0", [0], joint=True) == [(0, 0, 0)]
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3, 5, 8, 13, 64, 449])
-def test_each_distance_is_computed_by_itself(dimension: int) -> None:
-    """What the cache, the filter and the order of the flow rest on: chosen rows and columns give the same bits."""
-    generator = np.random.default_rng(dimension)
-    x = generator.normal(size=(41, dimension)).astype(np.float32).astype(np.float64)
-    y = generator.normal(size=(23, dimension))
-    full = cdist(x, y, "sqeuclidean")
-    between = squareform(pdist(x))
-    assert between.tobytes() == cdist(x, x).tobytes()
-    for r in (1, 2, 3, 4, 5, 7, 8, 41):
-        for c in (1, 2, 3, 5, 8, 23):
-            chosen, columns = generator.permutation(41)[:r], generator.permutation(23)[:c]
-            assert cdist(x[chosen], y[columns], "sqeuclidean").tobytes() == full[np.ix_(chosen, columns)].tobytes()
-        if r > 1:
-            assert squareform(pdist(x[chosen])).tobytes() == between[np.ix_(chosen, chosen)].tobytes()
-
-
-def test_the_only_record() -> None:
-    costs = deletion_costs(np.ones((1, 3), np.float32), np.zeros(1, np.int64), config_of(5, "average", 1.0), np.zeros(1, np.int64))
-    assert rows(costs) == [(0, True, 0, 0)]
-    assert costs.share.tolist() == [0]
+def test_a_stage_of_any_old_shard_is_reused() -> None:
+    """Records 3 and 1 are sampled, of old shards {3, 2} and {1, 0}. Without 1 they are {3, 0} and {2}: what was trained on 0 alone, in the
+    second old shard, is where the first new one goes on; what was trained on 2 alone is the whole of the second."""
+    features, order, slices = np.array([[7], [6], [2], [5]], np.float32), np.array([3, 1, 2, 0]), np.array([0, 1, 0, 1], np.int32)
+    system = System(features, order, config_of(2, "average", 3), slices, joint=False)
+    assert rows(system.costs(np.array([1]))) == system.done(np.array([1])) == [(2, 1, 4)]
 
 
 def test_nothing_is_asked() -> None:
-    costs = deletion_costs(np.ones((4, 3), np.float32), np.arange(4), config_of(2, "average", 1.0), np.empty(0, np.int64))
-    assert rows(costs) == []
-    assert set(summarize(costs).values()) == {None}
+    none = np.empty(0, np.int64)
+    for costs in (
+        deletion_costs(np.ones((4, 3), np.float32), np.arange(4), config_of(2, "average", 1.0), none),
+        fixed_costs(np.zeros(4, np.int32), none),
+        fixed_costs(np.zeros(4, np.int32), none, joint=True),
+    ):
+        assert rows(costs) == []
+        assert set(summarize(costs).values()) == {None}
 
 
 def test_summary() -> None:
-    costs = DeletionCosts(11, np.arange(4), np.array([True, False, False, True]), np.array([10, 1, 2, 5]), np.array([3, 1, 1, 1], np.int32))
+    sampled = np.array([True, False, False, True])
+    costs = DeletionCosts(11, np.arange(4), sampled, np.array([20, 1, 2, 5]), np.array([3, 1, 1, 1], np.int32), np.array([20, 10, 10, 10]))
     found = summarize(costs)
     assert json.loads(json.dumps(found)) == {
         "expected_share": 0.45,
@@ -188,6 +160,7 @@ def test_summary() -> None:
         "shards_touched": 1.5,
         "worst_shards_touched": 3,
     }
+    assert spread(np.array([1.0] * 99 + [5.0])) == {"mean": 1.04, "p99": 1.0, "worst": 5.0}
 
 
 def test_summary_of_unsampled_records_only() -> None:

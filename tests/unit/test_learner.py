@@ -2,7 +2,8 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -49,9 +50,9 @@ def shard(n: int = 12, classes: int = 3, key: str = KEY, seed: int = 0) -> Shard
     return ShardData(key, pixels, tuple(f"c{k}" for k in labels))
 
 
-def config(**fields: object) -> PromptHeadConfig:
-    base = {"prompt": {"width": 2, "init": "random"}, "epochs": 4, "batch": 5, "crop": 2, "flip": True, "head_lr": 0.01}
-    return PromptHeadConfig.model_validate({**base, **fields})
+def config(*, prompt: Mapping[str, object] = MappingProxyType({}), **fields: object) -> PromptHeadConfig:
+    base = {"epochs": 4, "batch": 5, "crop": 2, "flip": True, "head_lr": 0.01}
+    return PromptHeadConfig.model_validate({**base, **fields, "prompt": {"width": 2, "init": "random", **prompt}})
 
 
 def loss_of(constituent: Constituent, backbone: Backbone, data: ShardData) -> float:
@@ -70,7 +71,7 @@ class TestTraining:
     @pytest.mark.parametrize("head", ["zero", "ridge"])
     def test_the_loss_of_equation_3_falls(self, backbone: Backbone, optimizer: str, head: str) -> None:
         rate = LEARNING[optimizer]
-        settings = config(epochs=30, optimizer=optimizer, head_init=head, crop=0, flip=False, head_lr=rate, prompt={"width": 2})
+        settings = config(epochs=30, optimizer=optimizer, head_init=head, crop=0, flip=False, head_lr=rate, prompt={"init": "zero"})
         before = PromptHeadFitter(settings, shard(), backbone).constituent()
         after = PromptHead(settings).train(shard(), backbone)
         assert loss_of(after, backbone, shard()) < 0.9 * loss_of(before, backbone, shard())
@@ -79,7 +80,7 @@ class TestTraining:
 
     def test_the_prompt_helps_by_itself(self, backbone: Backbone) -> None:
         """With the head held at its ridge start, only the prompt moves, and the loss falls: the gradient reaches the pixels."""
-        settings = config(epochs=40, head_init="ridge", head_lr=0.0, prompt={"width": 2, "lr": 0.05}, crop=0, flip=False)
+        settings = config(epochs=40, head_init="ridge", head_lr=0.0, prompt={"init": "zero", "lr": 0.05}, crop=0, flip=False)
         before = PromptHeadFitter(settings, shard(), backbone).constituent()
         after = PromptHead(settings).train(shard(), backbone)
         assert np.array_equal(before.tensors["weight"], after.tensors["weight"])
@@ -174,7 +175,7 @@ class TestDeterminism:
 
     def test_without_augmentation_and_shuffling_the_key_changes_nothing(self, backbone: Backbone) -> None:
         """So nothing else hangs on it."""
-        settings = config(prompt={"width": 2}, crop=0, flip=False, batch=1, epochs=1)
+        settings = config(prompt={"init": "zero"}, crop=0, flip=False, batch=1, epochs=1)
         one, other = (PromptHead(settings).train(shard(n=2, classes=2, key=key), backbone) for key in ("00" * 32, "00" * 32))
         assert same(one, other)
 

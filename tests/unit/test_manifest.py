@@ -1,6 +1,7 @@
 """The manifest: canonical, complete, and read back as it was written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,21 +27,35 @@ def bucket(n: int) -> Bucket:
     return Bucket(n, n + 1, item("records", n), StoredObject("pictures", item("records", n).key, f"{n + 900:064x}"))
 
 
+def stages(*numbers: int) -> tuple[StoredObject, ...]:
+    return tuple(item("constituents", n) for n in numbers)
+
+
 def manifest(**changes: object) -> Manifest:
     fields = {
         "identity": {"seed": 3, "learner": {"ridge": 4.0, "name": "é"}, "a": None},
-        "backbone": BackboneCard("ab" * 32, 16, 4, PictureSpec(16, 20, "bilinear", (0.1, 0.2, 1 / 3), (1.0, 1.0, 1.0))),
+        "backbone": BackboneCard("ab" * 32, 16, 4, PictureSpec(16, 20, "bilinear", (0.1, 0.2, 1 / 3), (1.0, 1.0, 1.0)), "ef" * 32),
         "buckets": (
             BucketState(bucket(1), item("features", 11), item("assignments", 21)),
             BucketState(bucket(7), item("features", 17), None),
         ),
         "partition": item("partitions", 30),
-        "shards": (ShardState(2, item("constituents", 41)), ShardState(5, item("constituents", 42))),
+        "shards": (ShardState(2, 6, stages(41)), ShardState(5, 1, stages(42, 43, 44))),
     }
     return Manifest(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("made", [manifest(), manifest(partition=None, shards=()), manifest(buckets=(), partition=None, shards=())])
+SHARED = (ShardState(0, 3, stages(41)), ShardState(2, 4, stages(41)))
+"""Two shards of a joint learner."""
+NO_CLASSIFIER = replace(manifest().backbone, classifier=None)
+EMPTY = manifest(buckets=(), partition=None, shards=())
+
+
+@pytest.mark.parametrize(
+    "made",
+    [manifest(), manifest(partition=None, shards=()), manifest(shards=SHARED), manifest(backbone=NO_CLASSIFIER), EMPTY],
+    ids=["stages", "no partition", "a joint constituent", "no classifier", "nothing"],
+)
 def test_round_trip(made: Manifest) -> None:
     back = Manifest.from_bytes(made.to_bytes())
     assert back == made
@@ -54,7 +69,7 @@ def test_the_bytes_are_canonical() -> None:
     turned = manifest(identity=dict(reversed({**made.identity, "learner": {"name": "é", "ridge": 4}}.items())))
     assert turned.to_bytes() == made.to_bytes()
     assert b" " not in made.to_bytes()
-    assert json.loads(made.to_bytes())["format"] == 1
+    assert json.loads(made.to_bytes())["format"] == 2
 
 
 def test_every_part_is_in_the_fingerprint() -> None:
@@ -62,7 +77,7 @@ def test_every_part_is_in_the_fingerprint() -> None:
     first, second = made.buckets
     others = [
         manifest(identity={**made.identity, "seed": 4}),
-        manifest(backbone=BackboneCard("cd" * 32, 16, 4, made.backbone.spec)),
+        manifest(backbone=replace(made.backbone, identity="cd" * 32)),
         manifest(buckets=(first,)),
         manifest(buckets=(BucketState(first.bucket, item("features", 99), first.assignments), second)),
         manifest(buckets=(BucketState(first.bucket, first.features, item("assignments", 99)), second)),
@@ -70,7 +85,13 @@ def test_every_part_is_in_the_fingerprint() -> None:
         manifest(partition=item("partitions", 31)),
         manifest(shards=made.shards[::-1]),
         manifest(shards=made.shards[:1]),
-        manifest(shards=(ShardState(3, made.shards[0].constituent), made.shards[1])),
+        manifest(shards=(replace(made.shards[0], number=3), made.shards[1])),
+        manifest(shards=(replace(made.shards[0], size=5), made.shards[1])),
+        manifest(shards=(made.shards[0], replace(made.shards[1], stages=stages(42, 44)))),
+        manifest(shards=(made.shards[0], replace(made.shards[1], stages=stages(43, 42, 44)))),
+        manifest(shards=SHARED),
+        manifest(backbone=NO_CLASSIFIER),
+        manifest(backbone=replace(made.backbone, classifier="cd" * 32)),
     ]
     assert len({made.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
 
@@ -79,13 +100,27 @@ def test_counts() -> None:
     assert (manifest().records, manifest().training_records) == (10, 7)
 
 
+def test_the_last_stage_is_the_finished_constituent() -> None:
+    """It is what answers; the earlier ones are where a deletion goes on from, and are kept as well."""
+    one, sliced = manifest().shards
+    assert one.constituent == item("constituents", 41)
+    assert sliced.constituent == item("constituents", 44)
+    assert {item("constituents", 42), item("constituents", 43)} <= set(manifest().objects())
+
+
+def test_a_constituent_of_several_shards_is_one_object() -> None:
+    objects = list(manifest(shards=SHARED).objects())
+    assert objects.count(item("constituents", 41)) == 1
+    assert manifest(shards=SHARED).training_records == 7
+
+
 def test_objects_are_all_that_the_bytes_name() -> None:
     """Every digest that occurs in the JSON belongs to an object; what is left out here would be purged."""
     made = manifest()
     objects = list(made.objects())
-    assert len(objects) == len(set(objects)) == 2 * 3 + 1 + 1 + 2
+    assert len(objects) == len(set(objects)) == 2 * 3 + 1 + 1 + 4
     text = made.to_bytes().decode()
-    named = {word for word in text.replace('"', " ").split() if len(word) == 64} - {made.backbone.identity}
+    named = {word for word in text.replace('"', " ").split() if len(word) == 64} - {made.backbone.identity, made.backbone.classifier}
     assert named == {part for thing in objects for part in (thing.key, thing.sha256)}
 
 
@@ -101,17 +136,17 @@ def test_objects_of_a_real_workspace_are_its_files(world: World) -> None:
     assert Path(root / "CURRENT").read_text().split("-")[0] == folder.require_published().fingerprint
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_an_unknown_format_is_refused(version: object) -> None:
     tree = json.loads(manifest().to_bytes())
     tree["format"] = version
-    with pytest.raises(LmeraserError, match=r"format .*this version reads 1"):
+    with pytest.raises(LmeraserError, match=r"format .*this version reads 2"):
         Manifest.from_bytes(json.dumps(tree).encode())
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b"{}", b"null", b'"x"', b"\xff\xfe", b'{"format":1}', manifest().to_bytes()[:-20]],
+    [b"", b"{", b"[]", b"{}", b"null", b'"x"', b"\xff\xfe", b'{"format":2}', manifest().to_bytes()[:-20]],
 )
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(VerificationError, match="cannot be read"):

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.options import FIELDS, help_text, load_config, nearest, override, read_yaml, split_overrides, to_yaml
+from lmeraser_ray.options import FIELDS, help_text, kinds_of, load_config, nearest, override, read_yaml, split_overrides, to_yaml
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = load_config(None, [])
@@ -24,21 +24,51 @@ VALUES = {
     "partition.shards": ("7",),
     "aggregation.temperature": ("null",),
     "learner.ridge": ("0.5",),
+    "partition.kind": ("public", "partition.path=/tmp/public"),
+    "partition.path": ("/tmp/other",),
 }
 """A value for each field for which `other` finds none, and what must be set beside it."""
 
+KINDS = {"partition": "adaptive", "learner": "prompt_head", "aggregation": "nearest"}
+"""The sections that come in several kinds, and the quickstart's."""
 
-def field_of(name: str) -> object:
+BESIDE = {"public": [("partition.path", "/tmp/public")], "random": [("aggregation.kind", "all")]}
+"""What a kind of partition must have beside it."""
+
+FIXED = {("learner.slices", "shared_head")}
+"""What a kind has in one value alone."""
+
+CASES = [
+    (name, kind)
+    for name, option in FIELDS.items()
+    for kind in ([] if name.removesuffix(".kind") in KINDS else option.kinds) or [""]
+    if (name, kind) not in FIXED
+]
+"""Every field, in every kind of its section that has it."""
+
+
+def base_of(name: str, kind: str) -> Config:
+    """The quickstart, with this kind of section where the field has several."""
+    section = name.split(".", maxsplit=1)[0]
+    return load_config(None, [(f"{section}.kind", kind), *BESIDE.get(kind, [])]) if kind and kind != KINDS[section] else QUICKSTART
+
+
+def field_of(base: Config, name: str) -> object:
     model: type[BaseModel] = Config
+    found: object = base
     *sections, last = name.split(".")
     for section in sections:
-        model = typing.cast("type[BaseModel]", model.model_fields[section].annotation)
+        found = getattr(found, section)
+        model = type(typing.cast("BaseModel", found))
     return model.model_fields[last].annotation
 
 
-def other(name: str) -> str | None:
-    """A text that sets the field to something else than the quickstart has; None where there is nothing else."""
-    kind, default = field_of(name), value_at(QUICKSTART, name)
+def other(base: Config, name: str) -> str | None:
+    """A text that sets the field to something else than `base` has; None where there is nothing else."""
+    kind, default = field_of(base, name), value_at(base, name)
+    section = name.removesuffix(".kind")
+    if section in KINDS:
+        return next(found for found in kinds_of(section) if found != default)
     members = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else [kind]
     kinds = [member for member in members if member is not type(None)]
     kind = kinds[0]
@@ -62,26 +92,29 @@ def value_at(config: Config, name: str) -> object:
     return found
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_field_can_be_set_by_option_and_by_yaml(name: str, tmp_path: Path) -> None:
-    text, *beside = VALUES.get(name) or (other(name),)
-    if text is None:
-        pytest.skip("a field of one value")
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_every_field_can_be_set_by_option_and_by_yaml(name: str, kind: str, tmp_path: Path) -> None:
+    base = base_of(name, kind)
+    text, *beside = VALUES.get(name) or (other(base, name),)
+    assert text is not None
+    if name == "partition.shards" and kind == "random":
+        beside = []
     pairs = [*(tuple(b.split("=")) for b in beside), (name, text)]
-    config = load_config(None, pairs)  # type: ignore[arg-type]
-    assert value_at(config, name) != value_at(QUICKSTART, name), text
+    config = override(base, pairs)  # type: ignore[arg-type]
+    assert value_at(config, name) != value_at(base, name), text
     written = tmp_path / "config.yaml"
     written.write_text(to_yaml(config))
     assert load_config(written, []) == config
-    assert override(QUICKSTART, pairs) == config  # type: ignore[arg-type]
+    if base == QUICKSTART:
+        assert load_config(None, pairs) == config  # type: ignore[arg-type]
 
 
 def test_every_field_is_explained() -> None:
     text = help_text()
-    for name, (_, about) in FIELDS.items():
+    for name, option in FIELDS.items():
         assert f"--{name} (" in text
-        assert about or name.split(".")[0] in ("partition", "learner", "aggregation"), name
-    assert len(FIELDS) > 50
+        assert option.about or name.split(".")[0] in ("partition", "learner", "aggregation"), name
+    assert len(FIELDS) > 70
 
 
 def test_options_are_above_yaml_which_is_above_the_defaults(tmp_path: Path) -> None:

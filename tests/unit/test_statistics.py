@@ -194,6 +194,19 @@ class TestStatistics:
         with pytest.raises(DataError, match="not all among"):  # as many of the class, but others
             some - part(x, labels, [2])
 
+    def test_a_record_of_zeros_that_was_never_there(self) -> None:
+        """Only the count tells."""
+        some = Statistics.of(np.ones((2, 3), np.int16), ["a", "a"], gram=False)
+        with pytest.raises(DataError, match="not all among"):
+            some - Statistics.of(np.zeros((1, 3), np.int16), ["b"], gram=False)
+
+    def test_sums_are_exact_where_float32_and_int32_are_not(self) -> None:
+        n = 100_001
+        found = Statistics.of(np.full((n, 1), LIMIT, np.int16), ["a"] * n, gram=True)
+        assert found.sums.tolist() == [[n * LIMIT]]
+        assert found.gram is not None
+        assert found.gram.tolist() == [[n * LIMIT**2]] == [[found.squares]]
+
     def test_statistics_of_different_features_do_not_mix(self) -> None:
         with pytest.raises(ValueError, match="different features"):
             Statistics.of(integers(2), ["a", "b"], gram=True) + Statistics.of(integers(2, 3), ["a", "b"], gram=True)

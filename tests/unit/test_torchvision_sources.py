@@ -218,6 +218,15 @@ def test_a_gtsrb_that_is_not_whole_is_refused(missing: str, words: str, tmp_path
     assert words in refusal("gtsrb", tmp_path)
 
 
+def test_gtsrb_classes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision numbers the folders that are there: one too many, and later classes are another's."""
+    gtsrb(tmp_path, monkeypatch)
+    training = tmp_path / "gtsrb/GTSRB/Training"
+    (training / "00000a").mkdir()
+    (training / "00003/00000_00000.ppm").rename(training / "00000a/00000_00000.ppm")
+    assert "86 pictures of 44 classes, expected 86 of 43" in refusal("gtsrb", tmp_path)
+
+
 @pytest.mark.parametrize("row", ["00003.ppm;54;53;6;5;48;49;x\n", "00003.ppm;54\n", "\xff;\n"])
 def test_a_damaged_csv_is_refused(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gtsrb(tmp_path, monkeypatch)

@@ -1,0 +1,118 @@
+"""`compare`: systems side by side on one data set and backbone: accuracy against the price of forgetting.
+
+systems × varied values × seeds → the real flow in one store → a row each → compare.json, compare.csv, compare.md
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.data.ingest import ingest
+from lmeraser_ray.flow import public_inputs
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.state.tombstones import Tombstones
+from lmeraser_ray.study.curves import accuracy_by_epoch
+from lmeraser_ray.study.folder import StudyFolder
+from lmeraser_ray.study.machine import describe
+from lmeraser_ray.study.measure import Extent, measure, settings
+from lmeraser_ray.study.table import summary, to_csv, to_markdown
+from lmeraser_ray.study.variants import Variant
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is compared: variants under seeds, and how much of each is measured.
+
+    curves: accuracy by epoch too, for the first seed; keep: leave the store when all is done.
+    """
+
+    variants: Sequence[Variant]
+    seeds: Sequence[int]
+    extent: Extent = field(default_factory=Extent)
+    curves: bool = False
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of each system by seed, and each system's summary (see `study.table`)."""
+
+    runs: dict[str, dict[int, dict[str, Any]]]
+    systems: dict[str, dict[str, dict[str, float | None]]]
+    files: tuple[Path, ...]
+
+
+def compare(session: Session, question: Question) -> Comparison:
+    """Measure whatever was not measured yet in the study `session.root`, then write the tables."""
+    study = StudyFolder(session.root)
+    study.create()
+    configs = {(v.name, seed): v.config(seed) for seed in question.seeds for v in question.variants}  # all errors come first
+    runs: dict[str, dict[int, dict[str, Any]]] = {v.name: {} for v in question.variants}
+    waiting = []
+    for (name, seed), config in configs.items():
+        known = study.recall(f"{name}.{seed}", [settings(config, question.extent), question.curves])
+        if known:
+            runs[name][seed] = known
+        else:
+            waiting.append((name, seed, config))
+    if waiting:
+        with study.store(keep=question.keep) as store, one_cluster(waiting[0][2]):
+            for name, seed, config in waiting:
+                session.progress.say(f"{name}, seed {seed}")
+                result = run(session, store, name, config, question)
+                study.note(f"{name}.{seed}", [settings(config, question.extent), question.curves], result)
+                runs[name][seed] = result
+    return written(study, question, runs)
+
+
+def run(session: Session, store: Store, name: str, config: Config, question: Question) -> dict[str, Any]:
+    """Measure one system under one seed."""
+    buckets = ingest(config, store, Tombstones(store.root.parent, store.scratch)).buckets
+    inputs = public_inputs(config, store)
+    with session.flow(store, config, inputs.card, inputs.public) as flow:
+        result = measure(name, flow, buckets, question.extent)
+        if question.curves and config.seed == question.seeds[0]:
+            manifest = flow.evaluate(buckets, None).manifest
+            result["curve"] = accuracy_by_epoch(flow, buckets, manifest)
+    return result
+
+
+@contextmanager
+def one_cluster(config: Config) -> Iterator[None]:
+    """One Ray cluster for all systems, instead of one each."""
+    if config.execution.engine != "ray":
+        yield
+        return
+    from lmeraser_ray.distributed.cluster import connect, disconnect
+
+    ours = connect(config.execution)
+    try:
+        yield
+    finally:
+        if ours:
+            disconnect()
+
+
+def written(study: StudyFolder, question: Question, runs: dict[str, dict[int, dict[str, Any]]]) -> Comparison:
+    """The tables of all runs."""
+    import json
+
+    found = {name: summary(list(by_seed.values())) for name, by_seed in runs.items()}
+    about = {v.name: {"system": v.system, "changes": dict(v.changes)} for v in question.variants}
+    data = {"machine": describe(), "seeds": list(question.seeds), "variants": about, "systems": found, "runs": runs}
+    files = (
+        study.write("compare.json", json.dumps(data, indent=1).encode()),
+        study.write("compare.csv", to_csv(found).encode()),
+        study.write("compare.md", (to_markdown(found) + "\n").encode()),
+    )
+    return Comparison(runs, found, files)
+
+
+if __name__ == "__main__":
+    from lmeraser_ray.cli import main
+
+    main("compare")

@@ -1,0 +1,90 @@
+"""Accuracy over epochs (Fig. 3 and 4 of the paper): every constituent is trained once more, and answers its test queries after each epoch.
+
+Nothing is selected by it and nothing of it is kept but the accuracies: the published constituents are those of the last epoch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmeraser_ray.aggregation.routes import combine
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.evaluate import Stored, route_stored, score_of
+from lmeraser_ray.flow import Flow, parts_of
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.learners.constituent import Constituent
+from lmeraser_ray.learners.learner import Stage, Watch
+from lmeraser_ray.plan import Build, ConstituentSpec
+from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.work import Answers, Part, TrainConstituent, Worker, shard_of
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Train a constituent and ask it after each epoch. asked: for each shard that it serves, by place, the queries of that shard."""
+
+    training: TrainConstituent
+    asked: tuple[tuple[int, tuple[Part, ...]], ...]
+
+    @property
+    def weight(self) -> int:
+        """As the training's."""
+        return self.training.weight
+
+    def run(self, worker: Worker) -> list[dict[int, Answers]]:
+        """The answers after each epoch (of each stage), by shard; those of the result where there are no epochs."""
+        seen = worker.see([part for parts in self.training.slices for part in parts])
+        sizes = np.cumsum([sum(len(part.rows.rows) for part in parts) for parts in self.training.slices])
+        queries = {place: worker.see(parts).inputs for place, parts in self.asked}
+        found: list[dict[int, Answers]] = []
+
+        def ask(constituent: Constituent) -> None:
+            found.append({place: worker.answer(constituent, inputs, place) for place, inputs in queries.items()})
+
+        start: Constituent | None = None
+        for key, size in zip(self.training.keys, sizes, strict=True):
+            shard = shard_of(key, seen, int(size), self.training.groups)
+            watch = Watch(epoch=lambda snapshot: ask(snapshot()))
+            start = worker.train(shard, Stage(start, self.training.share), watch)
+        if not found and start is not None:
+            ask(start)
+        return found
+
+
+def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest) -> list[float]:
+    """Test accuracy after each epoch; of slices, after each of the epochs that all stages have together.
+
+    A constituent with fewer epochs than another (a shard of one class has none) stands still meanwhile.
+    """
+    planned = flow.plan(buckets, None)
+    index, test = planned.index, np.flatnonzero(planned.index.test)
+    stored = Stored(index, planned.features, test)
+    routes = route_stored(flow, manifest, stored)
+    asked = routes.queries()
+    features = planned.features if make_learner(flow.config).needs == "features" else None
+    places = {number: place for place, number in enumerate(shard.number for shard in manifest.shards)}
+
+    def trace(spec: ConstituentSpec) -> Trace:
+        served = [places[number] for number in spec.shards if places[number] in asked]
+        return Trace(flow.job(planned, Build(spec, 0)), tuple((place, parts_of(index, features, test[asked[place]])) for place in served))
+
+    jobs = [job for job in map(trace, planned.plan.specs) if job.asked]
+    flow.engine.start()
+    with flow.progress.bar("curves", sum(job.weight for job in jobs), "rec") as advance:
+        found: dict[int, list[dict[int, Answers]]] = {}
+        for at, answers in flow.engine.run(jobs):
+            found[at] = answers
+            advance(jobs[at].weight)
+    epochs = max(len(answers) for answers in found.values())
+    labels = index.names("label", test)
+    curve = []
+    for epoch in range(epochs):
+        now = {place: answer for answers in found.values() for place, answer in at_epoch(answers, epoch, epochs).items()}
+        curve.append(score_of(combine(routes, asked, now), labels).accuracy or 0.0)
+    return curve
+
+
+def at_epoch(answers: list[dict[int, Answers]], epoch: int, epochs: int) -> dict[int, Answers]:
+    """A constituent's answers at an epoch of the longest one's."""
+    return answers[min(len(answers) - 1, (epoch + 1) * len(answers) // epochs - 1 if len(answers) > 1 else 0)]

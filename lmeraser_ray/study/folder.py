@@ -1,0 +1,84 @@
+"""A study's folder: the records under study while it runs, and the results, which name no record.
+
+STUDY/
+  work/            a workspace that publishes nothing; removed when a study has ended, unless it is to be kept
+  runs/NAME.json   one system under one seed, written when it is measured: an interrupted study goes on
+  compare.json …   what the verbs make of them
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lmeraser_ray.errors import ConfigError, DataError
+from lmeraser_ray.keys import canonical_json, key_of
+from lmeraser_ray.state.files import disk_errors, write_atomic
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.store import Store
+
+KNOWN = frozenset({"work", "runs", "figures"})
+
+
+class StudyFolder:
+    """The files of one study."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(self) -> None:
+        """Make the folder, or accept one that is a study. Errors: `ConfigError` where it holds anything else."""
+        if self.root.exists() and not self.root.is_dir():
+            raise ConfigError(f"--study {self.root} is a file, expected a folder or a new name.")
+        there = sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
+        foreign = [name for name in there if name not in KNOWN and not (self.root / name).is_file()]
+        if foreign or (there and not (self.root / "runs").is_dir()):
+            raise ConfigError(f"--study {self.root} holds {(foreign or there)[0]!r}, which no study made: choose an empty or a new folder.")
+        with disk_errors(self.root):
+            (self.root / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextmanager
+    def store(self, *, keep: bool) -> Iterator[Store]:
+        """The store that the study works in, for one command at a time; removed after success unless it is to be kept."""
+        folder = WorkspaceFolder(self.root / "work")
+        folder.create()
+        with folder.locked():
+            yield folder.store
+        if not keep:
+            shutil.rmtree(self.root / "work", ignore_errors=True)
+
+    def recall(self, name: str, made_from: Any) -> dict[str, Any] | None:
+        """The result of this name, if it was made from the same settings (a JSON value)."""
+        path = self.root / "runs" / f"{name}.json"
+        try:
+            read = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        found: dict[str, Any] | None = read.get("result") if read.get("made_from") == digest_of(made_from) else None
+        return found
+
+    def note(self, name: str, made_from: Any, result: dict[str, Any]) -> None:
+        """Keep a result, so that it need not be measured again from the same settings."""
+        text = json.dumps({"made_from": digest_of(made_from), "result": result}, indent=1).encode()
+        write_atomic(self.root / "runs" / f"{name}.json", text, scratch=self.root)
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write one of the study's own files."""
+        write_atomic(self.root / name, data, scratch=self.root)
+        return self.root / name
+
+    def read(self, name: str) -> Any:
+        """One of the study's JSON files. Errors: `DataError` where it is not there yet."""
+        try:
+            return json.loads((self.root / name).read_bytes())
+        except OSError as error:
+            raise DataError(
+                f"The study {self.root} has no {name} yet: run `lmeraser {name.partition('.')[0]} --study {self.root}` first."
+            ) from error
+
+
+def digest_of(made_from: Any) -> str:
+    """SHA-256 over a JSON value."""
+    return key_of("study/1", canonical_json(made_from))

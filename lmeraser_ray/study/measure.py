@@ -1,0 +1,159 @@
+"""One system under one seed: how good it is, what forgetting costs it, how long it takes.
+
+Everything is the real flow in one store: features, partitions and constituents that two systems share are computed once. A deletion here
+is the flow on buckets without the record; nothing is published or purged.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.cost import costs_in
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.evaluate import Stored, predict_stored, score
+from lmeraser_ray.flow import Flow
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.keys import keyed_hashes, seeded_key
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.partition.expected import summarize
+from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.unlearn import remaining
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured. deletions: single ones that are timed; together: records of one joint request; forget: shares of the training
+    records that are erased at once, for accuracy against the unlearning ratio."""
+
+    deletions: int = 3
+    together: int = 10
+    forget: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A system that was trained on buckets: its name, its flow, its manifest and the records."""
+
+    name: str
+    flow: Flow
+    buckets: Sequence[Bucket]
+    manifest: Manifest
+    index: RecordIndex
+
+    def predict(self, positions: NDArray[np.int64]) -> float:
+        """Answer these records; returns how many times the backbone sees each of them on average."""
+        stored = Stored(self.index, [state.features for state in self.manifest.buckets], positions)
+        found = predict_stored(self.flow, self.manifest, stored)
+        learner = make_learner(self.flow.config)
+        routed = self.manifest.partition is not None or learner.needs == "features"
+        return (1.0 if routed else 0.0) + (found.routes.shards.shape[1] if learner.needs == "pictures" else 0.0)
+
+
+def measure(name: str, flow: Flow, buckets: Sequence[Bucket], extent: Extent) -> dict[str, Any]:
+    """Train, score, cost, delete. Returns a JSON value."""
+    start = time.perf_counter()
+    evaluated = flow.evaluate(buckets, None)
+    seconds = time.perf_counter() - start
+    trial = Trial(name, flow, buckets, evaluated.manifest, RecordIndex.read(flow.store, buckets))
+    test = np.flatnonzero(trial.index.test)
+    training = trial.index.training
+    accuracy = score(flow, trial.manifest, trial.index, test).accuracy
+    costs = costs_in(flow.store, flow.config, trial.manifest, (), progress=flow.progress)
+    asked = time.perf_counter()
+    passes = trial.predict(test) if len(test) else 0.0
+    asked = time.perf_counter() - asked
+    return {
+        "accuracy": {"test": accuracy},
+        "records": {"training": len(training), "test": len(test)},
+        "shards": len(trial.manifest.shards),
+        "cost": {**summarize(costs.costs), "parameters": costs.parameters},
+        "training": {
+            "seconds": None if evaluated.reused else round(seconds, 3),
+            "passes": sum(work.passes for work in evaluated.trained),
+            "trained": len(evaluated.trained),
+            "reused": evaluated.reused,
+        },
+        "inference": {"seconds_per_query": asked / max(len(test), 1), "backbone_passes": passes},
+        "storage": storage(flow.store, trial.manifest),
+        "deletion": deletions(trial, extent),
+        "forget": [forget(trial, share) for share in extent.forget],
+    }
+
+
+def storage(store: Store, manifest: Manifest) -> dict[str, int]:
+    """Bytes of what a system adds to records and features: constituents with all their stages, and the partition."""
+    stages = {stage for shard in manifest.shards for stage in shard.stages}
+    kept = [manifest.partition, *(state.assignments for state in manifest.buckets)]
+    return {
+        "constituents": sum(store.path(stage).stat().st_size for stage in stages),
+        "partition": sum(store.path(item).stat().st_size for item in kept if item),
+    }
+
+
+def deletions(trial: Trial, extent: Extent) -> dict[str, Any]:
+    """Seconds and retrained constituents of single deletions, and of several at once; what is retained after those."""
+    order = by_hash(trial, "deletion")
+    single = [erase(trial, order[[at]])[0] for at in range(min(extent.deletions, len(order) - 1))]
+    together = scored_erasure(trial, order[: min(extent.together, len(order) - 1)]) if extent.together else None
+    return {"single": single, "together": together}
+
+
+def erase(trial: Trial, gone: NDArray[np.int64]) -> tuple[dict[str, Any], list[Bucket], Manifest]:
+    """Evaluate the flow without some records: the work it took, and the state that it leaves."""
+    start = time.perf_counter()
+    lost = np.zeros(len(trial.index), np.bool_)
+    lost[gone] = True
+    buckets = remaining(trial.flow.store, trial.index, lost)
+    evaluated = trial.flow.evaluate(buckets, trial.manifest)
+    work = {
+        "records": len(gone),
+        "seconds": round(time.perf_counter() - start, 4),
+        "passes": sum(work.passes for work in evaluated.trained),
+        "trained": len(evaluated.trained),
+    }
+    return work, buckets, evaluated.manifest
+
+
+def scored_erasure(trial: Trial, gone: NDArray[np.int64]) -> dict[str, Any]:
+    """As `erase`, with the accuracy on test records and on the training records that remain."""
+    work, buckets, manifest = erase(trial, gone)
+    after = RecordIndex.read(trial.flow.store, buckets)
+    found = {
+        name: score(trial.flow, manifest, after, chosen).accuracy
+        for name, chosen in (("test", np.flatnonzero(after.test)), ("retained", after.training))
+    }
+    return {**work, "accuracy": found}
+
+
+def forget(trial: Trial, share: float) -> dict[str, Any]:
+    """What is left after a share of the training records is erased at once."""
+    order = by_hash(trial, "forget")
+    return {"share": share, **scored_erasure(trial, order[: round(share * len(order))])}
+
+
+def by_hash(trial: Trial, domain: str) -> NDArray[np.int64]:
+    """The training records in the order of a keyed hash of their ids: a random order that anyone can draw again. Positions [n] int64."""
+    ids = trial.index.names("record_id", trial.index.training)
+    # By system too: two systems that share constituents would find each other's deletions done.
+    hashes = keyed_hashes(seeded_key(trial.flow.config.seed, f"{domain}/{trial.name}"), ids)
+    order: NDArray[np.int64] = trial.index.training[sorted(range(len(ids)), key=lambda i: hashes[i])]
+    return order
+
+
+def settings(config: Config, extent: Extent) -> dict[str, Any]:
+    """What a measurement was made from, as a JSON value."""
+    source = config.data.model_dump(mode="json")
+    backbone = config.backbone.model_dump(mode="json")
+    return {
+        "identity": config.identity(),
+        "data": source,
+        "backbone": backbone,
+        "engine": config.execution.engine,
+        "extent": [extent.deletions, extent.together, list(extent.forget)],
+    }

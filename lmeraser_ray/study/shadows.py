@@ -1,0 +1,157 @@
+"""Shadow models: the system trained through its own flow on many random halves of the records, and what each answers to all of them.
+
+    base (all records) → half i: the training records that a keyed hash of (seed, i, id) takes → trained → φ of every record
+                                                                          └─ without a forget set: unlearned by the flow, fine-tuned
+
+Features are computed once, for the base; constituents are found by key. Of a model nothing is kept but its answers, by position in a
+hashed order of the records, so that a result names none.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.evaluate import Stored, predict_stored
+from lmeraser_ray.flow import Flow
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.keys import key_of, keyed_hashes, seeded_key
+from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.study.attacks import Floats, logit_scaled
+from lmeraser_ray.study.folder import StudyFolder
+from lmeraser_ray.study.unlearners import fine_tune
+from lmeraser_ray.unlearn import remaining
+
+Members = NDArray[np.bool_]
+REMADE = ("records", "pictures", "features")
+"""Objects of a half that are made again in no time: they go when its answers are known, or the disk would hold the data set many times."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a state answers: confidences [n] float64, the φ of the right label of every record by position; accuracy on test records."""
+
+    confidences: Floats
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class ForgetSet:
+    """Training records that are to be forgotten. name: how they were drawn; gone [n] bool."""
+
+    name: str
+    gone: Members
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """Trains and asks shadow models. base: the state of all records, whose features all halves share."""
+
+    study: StudyFolder
+    flow: Flow
+    buckets: Sequence[Bucket]
+    base: Manifest
+
+    @cached_property
+    def index(self) -> RecordIndex:
+        """All records."""
+        return RecordIndex.read(self.flow.store, self.buckets)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """The positions [n] in the order of a keyed hash of the ids: how answers are kept."""
+        hashes = keyed_hashes(seeded_key(self.flow.config.seed, "attack/order"), self.index.names("record_id"))
+        return np.array(sorted(range(len(hashes)), key=lambda i: hashes[i]), np.int64)
+
+    def member(self, number: int) -> Members:
+        """Which records [n] model `number` is trained on: each training record with probability one half, by its own hash."""
+        hashes = keyed_hashes(seeded_key(self.flow.config.seed, f"attack/half/{number}"), self.index.names("record_id"))
+        return np.array([found[0] < 128 for found in hashes], np.bool_) & ~self.index.test
+
+    def random_set(self, count: int) -> ForgetSet:
+        """Training records drawn by keyed hash."""
+        drawn = [at for at in self.order.tolist() if not self.index.test[at]][:count]
+        return ForgetSet("random", self.chosen(drawn))
+
+    def chosen(self, positions: Sequence[int]) -> Members:
+        """Positions as [n] bool."""
+        found = np.zeros(len(self.index), np.bool_)
+        found[list(positions)] = True
+        return found
+
+    def trained(self, number: int) -> Answer:
+        """What a model answers before anything is unlearned."""
+
+        def make() -> dict[str, Answer]:
+            buckets = self._half(number)
+            return {"trained": self.ask(self.flow.evaluate(buckets, self.base).manifest)}
+
+        return self._recalled(f"attack.trained-{number}", [], make)["trained"]
+
+    def unlearned(self, number: int, forget: ForgetSet, share: float | None) -> dict[str, Answer]:
+        """What a model answers after its records of a forget set were unlearned: exact, and by fine-tuning where `share` is given."""
+
+        def make() -> dict[str, Answer]:
+            buckets = self._half(number)
+            before = self.flow.evaluate(buckets, self.base).manifest
+            planned = self.flow.plan(buckets, before)
+            gone = forget.gone[self._kept(number)]
+            after = self.flow.evaluate(remaining(self.flow.store, planned.index, gone), before).manifest
+            found = {"exact": self.ask(after)}
+            if share is not None:
+                found["fine-tuning"] = self.ask(fine_tune(self.flow, planned, before, gone, share=share))
+            return found
+
+        made_from = [share, key_of("attack/set", np.packbits(forget.gone[self.order]).tobytes())]
+        return self._recalled(f"attack.{forget.name}-{number}", made_from, make)
+
+    def ask(self, manifest: Manifest) -> Answer:
+        """A state's answers to all records. A class that it never saw has probability 0."""
+        positions = np.arange(len(self.index))
+        found = predict_stored(self.flow, manifest, Stored(self.index, [state.features for state in self.base.buckets], positions))
+        column = {name: at for at, name in enumerate(found.classes)}
+        labels = self.index.names("label")
+        right = np.array([p[column[y]] if y in column else 0.0 for p, y in zip(found.probabilities, labels, strict=True)], np.float64)
+        hit = np.array([a == b for a, b in zip(found.labels, labels, strict=True)], np.bool_)
+        test = self.index.test
+        return Answer(logit_scaled(right), float(hit[test].mean()) if test.any() else None)
+
+    def _kept(self, number: int) -> Members:
+        """The records [n] that are in a half: its training records, and all test records, which stay where they are."""
+        return self.member(number) | self.index.test
+
+    def _half(self, number: int) -> list[Bucket]:
+        return remaining(self.flow.store, self.index, ~self._kept(number))
+
+    def _recalled(self, name: str, made_from: list[Any], make: Any) -> dict[str, Answer]:
+        """Answers that an earlier run kept, or those of now."""
+        whole = [self.base.fingerprint, name, *made_from]
+        known = self.study.recall(name, whole)
+        if known is None:
+            known = {what: self.pack(answer) for what, answer in make().items()}
+            self.study.note(name, whole, known)
+            self.tidy()
+        return {what: self.unpack(kept) for what, kept in known.items()}
+
+    def tidy(self) -> None:
+        """Remove what is made again at once: the halves' own copies of records, pictures and features."""
+        keep = set(self.base.objects())
+        for item in list(self.flow.store.objects()):
+            if item.kind in REMADE and item not in keep:
+                self.flow.store.path(item).unlink(missing_ok=True)
+
+    def pack(self, answer: Answer) -> dict[str, Any]:
+        """As JSON: φ as float32 in the hashed order."""
+        found = answer.confidences[self.order].astype("<f4").tobytes()
+        return {"confidences": base64.b64encode(found).decode(), "accuracy": answer.accuracy}
+
+    def unpack(self, kept: dict[str, Any]) -> Answer:
+        """What `pack` packed. Rounded to float32 once, so that a resumed study says the same."""
+        found = np.empty(len(self.order), np.float64)
+        found[self.order] = np.frombuffer(base64.b64decode(kept["confidences"]), "<f4")
+        return Answer(found, kept["accuracy"])

@@ -1,0 +1,71 @@
+"""A method that only approximates unlearning, as a negative example: fine-tuning on what remains.
+
+Every constituent that had a record to forget goes on from where it was, for a share of its epochs, on the rest of its shard. Prototypes
+and shards stay those that the forgotten records helped to make. It is what a system without keys might do, and the attack shows the rest.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.config.learner import SgdConfig
+from lmeraser_ray.flow import Flow, Planned, parts_of
+from lmeraser_ray.keys import canonical_json, key_of
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.learners.constituent import Constituent
+from lmeraser_ray.plan import Positions
+from lmeraser_ray.state.manifest import Manifest, ShardState
+from lmeraser_ray.state.store import Store, StoredObject
+from lmeraser_ray.work import TrainConstituent
+
+
+def can_fine_tune(config: Config) -> bool:
+    """Whether training can go on from a constituent: by gradient descent, each shard by itself."""
+    return isinstance(config.learner, SgdConfig) and not make_learner(config).joint
+
+
+def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.bool_], *, share: float) -> Manifest:
+    """The manifest `before` with every constituent that had a record of `gone` [n] bool trained on without it, for `share` of the epochs.
+
+    planned: the plan that `before` was made by. A shard of which nothing is left goes.
+    """
+    states = {shard.number: shard for shard in before.shards}
+    jobs: dict[int, TrainConstituent] = {}
+    after: list[ShardState] = []
+    for spec in planned.plan.specs:
+        members = np.concatenate(spec.slices)
+        left = np.sort(members[~gone[members]])
+        old = states[spec.shards[0]]
+        if len(left) == len(members):
+            after.append(old)
+        elif len(left):
+            jobs[len(after)] = going_on(flow, planned, old.constituent, left, share)
+            after.append(replace(old, size=len(left)))
+    waiting = list(jobs)
+    if jobs:
+        flow.engine.start()
+    for at, trained in flow.engine.run(list(jobs.values())):
+        after[waiting[at]] = replace(after[waiting[at]], stages=trained.stages)
+    return replace(before, shards=tuple(after))
+
+
+def going_on(flow: Flow, planned: Planned, old: StoredObject, left: Positions, share: float) -> TrainConstituent:
+    """The job that trains a constituent on the records that are left, `left` ascending."""
+    classes = tuple(sorted(set(planned.index.names("label", left))))
+    start = with_classes(flow.store, old, classes)
+    key = key_of("fine-tuned/1", bytes.fromhex(start.key), canonical_json(share), planned.index.digests[left].tobytes())
+    features = planned.features if make_learner(flow.config).needs == "features" else None
+    return TrainConstituent((key,), (parts_of(planned.index, features, left),), share, 0, start)
+
+
+def with_classes(store: Store, old: StoredObject, classes: tuple[str, ...]) -> StoredObject:
+    """A stored constituent whose head has these of its classes: those that still have records."""
+    constituent = Constituent.from_bytes(store.read(old))
+    if constituent.classes == classes:
+        return old
+    rows = [constituent.classes.index(name) for name in classes]
+    tensors = {name: t[rows] if name in ("weight", "bias") else t for name, t in constituent.tensors.items()}
+    key = key_of("fewer-classes/1", bytes.fromhex(old.key), canonical_json(list(classes)))
+    return store.put("constituents", key, [Constituent(classes, tensors, constituent.about).to_bytes()])

@@ -1,0 +1,45 @@
+"""The verb `attack`."""
+
+from pathlib import Path
+from typing import Any
+
+from lmeraser_ray.options import read_yaml
+from lmeraser_ray.progress import Progress
+from lmeraser_ray.session import Session
+from lmeraser_ray.verbs.base import Arguments, Parser, Report
+
+LIGHT: dict[str, Any] = {
+    "data": {"source": "digits"},
+    "backbone": {"name": "tiny", "weights": "random", "input_size": 16, "batch": 64, "readout": {"layer": None, "pool": "flatten"}},
+    "execution": {"engine": "inline"},
+}
+"""The setting without --config: digits, and a backbone so small that hundreds of trainings take minutes on one core."""
+LIGHTER = (("partition.shards", "8"), ("partition.sample_size", "100"), ("learner.epochs", "20"), ("learner.batch", "32"))
+"""What the system has less of there, since a half has 720 records: 8 shards of 90, in which a head of 256 inputs can remember each."""
+
+
+def attack_options(parser: Parser) -> None:
+    """What is attacked, and with how many models."""
+    parser.add_argument("--config", type=Path, help="a YAML file for data, backbone and execution; without it, digits and a tiny backbone")
+    parser.add_argument("--system", default="lmeraser", help="a name or a YAML file (lmeraser)")
+    parser.add_argument("--shadows", type=int, default=64, help="models to attack; half as many more choose the memorised records (64)")
+    parser.add_argument("--forget", type=int, default=40, help="records in a forget set (40)")
+    parser.add_argument("--share", type=float, default=0.2, help="share of the epochs that fine-tuning has (0.2)")
+    parser.add_argument("--keep", action="store_true", help="keep the records and models under STUDY/work for another run")
+
+
+def run_attack(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser attack`."""
+    from lmeraser_ray.attack import Question, attack
+    from lmeraser_ray.study.variants import variants
+
+    overrides = [pair for pair in args.overrides if pair[0] != "seed"]
+    seed = int(dict(args.overrides).get("seed", "0"))
+    base, lighter = (read_yaml(args.config), ()) if args.config else (LIGHT, LIGHTER)
+    [variant] = variants(base, [args.system], [*lighter, *overrides], [])
+    question = Question(variant.name, variant.config(seed), args.shadows, args.forget, args.share, args.keep)
+    done = attack(Session(args.study, progress), question)
+    files = [str(path) for path in done.files]
+    sets = {name: {method: result.power.auc for method, result in methods.items()} for name, methods in done.sets.items()}
+    data = {"state_equality": done.equality, "auc": sets, "files": files}
+    return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data)

@@ -1,0 +1,162 @@
+"""The comparison: real runs of several systems in one store, tables that say what was measured, and a study that resumes."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmeraser_ray.compare import Comparison, Question, compare
+from lmeraser_ray.errors import ConfigError, DataError
+from lmeraser_ray.progress import Progress
+from lmeraser_ray.session import Session
+from lmeraser_ray.study.folder import StudyFolder
+from lmeraser_ray.study.measure import Extent
+from lmeraser_ray.study.table import COLUMNS, interval
+from lmeraser_ray.study.variants import Variant, variants
+from tests.conftest import TINY, Recorder, World
+
+SMALL = [("partition.shards", "4"), ("learner.epochs", "2"), ("learner.batch", "8"), ("learner.prompt.width", "2")]
+
+
+def question(world: World, names: list[str], *, extent: Extent | None = None, vary: tuple[str, ...] = (), **options: Any) -> Question:
+    base = {**{name: TINY[name] for name in ("backbone", "execution")}, "data": {**TINY["data"], "path": str(world.path)}}
+    found = variants(base, names, SMALL, vary)
+    return Question(found, options.pop("seeds", [0]), extent or Extent(1, 3), **options)
+
+
+def run(world: World, asked: Question, recorder: Recorder, root: Path | None = None) -> Comparison:
+    return compare(recorder.session(root or world.folder / "study"), asked)
+
+
+def test_every_system_is_measured_and_the_table_says_what(world: World) -> None:
+    recorder = Recorder()
+    names = ["lmeraser", "sisa", "one-head", "ridge", "random-hash"]
+    done = run(world, question(world, names, extent=Extent(2, 3, (0.0, 0.5)), seeds=[0, 1]), recorder)
+    assert list(done.systems) == names
+    for name in names:
+        for seed in (0, 1):
+            found = done.runs[name][seed]
+            assert found["records"]["training"] + found["records"]["test"] == len(world.ids)
+            assert 0 <= found["accuracy"]["test"] <= 1
+            assert len(found["deletion"]["single"]) == 2
+            assert found["deletion"]["together"]["records"] == 3
+            assert [part["share"] for part in found["forget"]] == [0.0, 0.5]
+            assert found["forget"][0]["trained"] == 0, "nothing was erased"
+            assert found["forget"][1]["records"] == round(0.5 * found["records"]["training"])
+    assert done.systems["one-head"]["records retrained, mean share"]["mean"] == 1.0
+    assert done.systems["ridge"]["backbone passes a query"]["mean"] == 1.0
+    assert done.systems["sisa"]["backbone passes a query"]["mean"] == done.runs["sisa"][0]["shards"]
+    rows = list(csv.DictReader(io.StringIO((world.folder / "study" / "compare.csv").read_text())))
+    assert [row["system"] for row in rows] == names
+    assert float(rows[0]["test accuracy"]) == done.systems["lmeraser"]["test accuracy"]["mean"]
+    assert (world.folder / "study" / "compare.md").read_text().count("\n| ") == len(names) + 1
+    written = json.loads((world.folder / "study" / "compare.json").read_text())
+    assert written["systems"].keys() == done.systems.keys()
+    assert "torch" in written["machine"]
+
+
+def test_results_name_no_record_and_the_records_go(world: World) -> None:
+    run(world, question(world, ["ridge"]), Recorder())
+    root = world.folder / "study"
+    assert not (root / "work").exists()
+    text = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
+    assert not any(name.encode() in text for name in (*world.ids, *world.subjects))
+
+
+def test_what_was_measured_is_not_measured_again(world: World) -> None:
+    first = run(world, question(world, ["lmeraser", "ridge"]), Recorder())
+    recorder = Recorder()
+    again = run(world, question(world, ["ridge", "lmeraser"]), recorder)
+    assert recorder.trained == []
+    assert again.runs["lmeraser"][0] == json.loads(json.dumps(first.runs["lmeraser"][0]))
+    run(world, question(world, ["ridge"], extent=Extent(2, 3)), recorder)
+    assert recorder.trained, "another extent is another measurement"
+
+
+def test_an_interrupted_study_goes_on(world: World) -> None:
+    asked = question(world, ["ridge", "lmeraser"])
+
+    class Stopped(Recorder):
+        def __call__(self, store, config, card):
+            if config.learner.kind == "prompt_head":
+                raise KeyboardInterrupt
+            return super().__call__(store, config, card)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(world, asked, Stopped())
+    recorder = Recorder()
+    done = run(world, asked, recorder)
+    assert set(done.systems) == {"ridge", "lmeraser"}
+    known = json.loads((world.folder / "study" / "runs" / "ridge.0.json").read_text())["result"]
+    assert done.runs["ridge"][0] == known
+
+
+def test_systems_share_features_and_equal_constituents(world: World) -> None:
+    recorder = Recorder()
+    done = run(world, question(world, ["random-hash", "random-mean"], seeds=[1]), recorder)
+    one, other = done.runs["random-hash"][1], done.runs["random-mean"][1]
+    assert one["training"]["reused"] == 0 < one["training"]["trained"]
+    assert other["training"] == {**one["training"], "seconds": None, "passes": 0, "trained": 0, "reused": one["training"]["trained"]}
+    assert recorder.features == len(world.ids)
+    assert other["deletion"]["single"][0]["trained"] == 1, "each system erases records of its own"
+
+
+@pytest.mark.parametrize("name", ["lmeraser", "sisa", "one-head", "linear-probe", "ridge"])
+def test_a_curve_ends_where_the_training_does(world: World, name: str) -> None:
+    done = run(world, question(world, [name], curves=True, seeds=[3, 4]), Recorder())
+    curve = done.runs[name][3]["curve"]
+    assert curve[-1] == done.runs[name][3]["accuracy"]["test"]
+    assert len(curve) == {"ridge": 1, "sisa": len(curve)}.get(name, 2)
+    assert "curve" not in done.runs[name][4], "one seed shows the course"
+
+
+def test_varied_values_are_systems_of_their_own(world: World) -> None:
+    done = run(world, question(world, ["ridge", "lmeraser"], vary=("partition.shards=2,5",)), Recorder())
+    assert list(done.systems) == ["ridge_shards=2", "ridge_shards=5", "lmeraser_shards=2", "lmeraser_shards=5"]
+    assert done.runs["ridge_shards=5"][0]["shards"] > done.runs["ridge_shards=2"][0]["shards"]
+
+
+def test_an_option_reaches_the_systems_that_have_it() -> None:
+    found = variants({}, ["ridge", "lmeraser"], [("learner.epochs", "3"), ("data.buckets", "2")], [])
+    configs: dict[str, Any] = {variant.name: variant.config(0) for variant in found}
+    assert configs["lmeraser"].learner.epochs == 3
+    assert not hasattr(configs["ridge"].learner, "epochs")
+    assert {config.data.buckets for config in configs.values()} == {2}
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ConfigError, match="did you mean lmeraser"):
+        variants({}, ["lmerasr"], [], [])
+    with pytest.raises(ConfigError, match=r"did you mean partition\.shards"):
+        variants({}, ["ridge"], [], ["partition.shard=3"])
+    with pytest.raises(ConfigError, match="field=value"):
+        variants({}, ["ridge"], [], ["partition.shards"])
+    [only] = variants({}, ["ridge"], [], ["partition.shards=zero"])
+    with pytest.raises(ConfigError, match=r"partition\.shards"):
+        only.config(0)
+
+
+def test_a_folder_of_something_else_is_refused(world: World) -> None:
+    root = world.folder / "mine"
+    root.mkdir()
+    (root / "photo.png").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=r"photo\.png"):
+        compare(Session(root, Progress(quiet=True)), question(world, ["ridge"]))
+    with pytest.raises(DataError, match="lmeraser compare"):
+        StudyFolder(root).read("compare.json")
+
+
+def test_an_interval_is_students() -> None:
+    mean, half = interval([0.9, 1.0, 1.1])
+    assert mean == pytest.approx(1.0)
+    assert half == pytest.approx(4.302652729911275 * 0.1 / np.sqrt(3))
+    assert interval([0.5]) == (0.5, None)
+
+
+def test_columns_have_different_names() -> None:
+    assert len({column.name for column in COLUMNS}) == len(COLUMNS)
+    assert all(isinstance(variant, Variant) for variant in variants({}, ["all"], [], []))
