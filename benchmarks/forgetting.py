@@ -207,11 +207,8 @@ def measure(plan: Plan, device: torch.device, *, deadline: float) -> dict[str, A
                     found["speeds"].append({**about, **said})
                     for data in plan.data if kind == "prompt_head" else plan.data[:1]:
                         found["checks"].append({**about, **check(plan, kind, dtype, backbone, speeds[kind], data)})
-                except (
-                    RuntimeError,
-                    LmeraserError,
-                ) as error:  # no memory, or no deterministic kernel: the other measurements are still worth having
-                    found["failed"].append(f"{name}: {str(error).splitlines()[0]}")
+                except (RuntimeError, LmeraserError) as error:  # no memory, no deterministic kernel: the others are still worth having
+                    found["failed"].append(f"{name}: {type(error).__name__} {str(error).partition(chr(10))[0]}")
             for data in plan.data:
                 rows = deletions(data, speeds, plan.epochs, recluster=recluster[data.name], sample=plan.sample)
                 found["deletions"] += [{**about, "dtype": dtype, **row} for row in rows]

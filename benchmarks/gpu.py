@@ -1,13 +1,14 @@
 """`python -m benchmarks.gpu`: bits, speed and memory of shard training on a CUDA device. Under 10 minutes; `--smoke`: seconds, anywhere.
 
 Needs no Ray, no network and no weights: backbones are random, pictures are noise. To be installed: torch, timm (with torchvision), numpy,
-pydantic, rfc8785, safetensors. Run from a checkout, nothing of this project has to be installed. Kernels are deterministic throughout
-(`numerics.make_deterministic`), TF32 is off. For EfficientNet-Lite0 at 64, 128 and 224 px and ViT-B/16 at 224 px:
+scipy, pydantic, PyYAML, rfc8785, safetensors. Run from a checkout, nothing of this project has to be installed. Kernels are deterministic
+throughout (`numerics.make_deterministic`), TF32 is off. For EfficientNet-Lite0 at 64, 128 and 224 px and ViT-B/16 at 224 px:
 
 - bits: one shard is trained twice in this process, and once in another process that goes through the cases in the reverse order, each in
   float32 and in bfloat16: the constituents' SHA-256 must be equal.
 - batch-mates: a record's feature must have the same bits with other neighbours, with none, and in every position of its fixed-shape batch.
 - throughput: training against the bare loop (see `benchmarks.sides`), with the peak of allocated device memory.
+- time to forget: Table II of the paper (see `benchmarks.forgetting`), in what is left of the minutes.
 
 What no time is left for (`--minutes`) is listed under `not_run`. Exit code 0: all bits are equal; 1: some are not; 2: no CUDA device.
 """
@@ -27,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from benchmarks import machine
+from benchmarks import forgetting, machine
 from benchmarks.sides import compare, random_shard
 from lmeraser_ray import numerics
 from lmeraser_ray.backbone import Backbone, load_backbone
@@ -188,6 +189,7 @@ def main() -> int:
                 skipped.append(name)
             else:
                 speed.append(measure())
+    result["time_to_forget"] = forgetting.measure(forgetting.SMOKE if options.smoke else forgetting.FULL, device, deadline=deadline)
     same = all(entry["one_process"] and entry["two_processes"] for entries in exact.values() for entry in entries)
     same_features = all(all(found["equal"].values()) for found in mates.values())
     result |= {"bits": exact, "bits_equal": same, "batch_mates": mates, "features_equal": same_features}

@@ -50,7 +50,7 @@ class Speed:
 
         A shard without records is not trained. Works for any number of records, so it is an extrapolation.
         """
-        if records == 0:
+        if records <= 0:
             return 0.0
         batch = max(self.step)
         full, rest = divmod(records, batch)

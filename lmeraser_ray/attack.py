@@ -193,11 +193,12 @@ def judged(sides: Sides, shadows: Shadows, forget: ForgetSet, answers: Sequence[
 
 def written(study: StudyFolder, question: Question, equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, Method]]) -> Attack:
     """The results as JSON and as a table."""
-    setting = {"system": question.name, "identity": question.config.identity(), "shadows": question.shadows}
+    config = question.config
+    setting = {"system": question.name, "backbone": config.backbone.name, "identity": config.identity(), "shadows": question.shadows}
     setting |= {"chosen_by": question.shadows // 2, "forget": question.forget, "share": question.share}
     found = {name: {method: asdict(result) for method, result in methods.items()} for name, methods in sets.items()}
     data = {"machine": describe(), "setting": setting, "state_equality": equality, "sets": found}
-    text = to_markdown(equality, sets)
+    text = f"{about(question)}\n\n{to_markdown(equality, sets)}\n\n{READING}"
     files = (
         study.write("attack.json", json.dumps(data, indent=1).encode()),
         study.write("attack.md", (text + "\n").encode()),
@@ -205,6 +206,19 @@ def written(study: StudyFolder, question: Question, equality: dict[str, dict[str
     return Attack(equality, sets, files, text)
 
 
+def about(question: Question) -> str:
+    """What was attacked, in a sentence."""
+    config, many = question.config, question.shadows
+    return (
+        f"{question.name} ({config.partition.kind}, {config.learner.kind}, {config.aggregation.kind}) on {config.backbone.name}, "
+        f"data {config.data.source}, seed {config.seed}: {many} shadow models on random halves and {many // 2} more that chose the "
+        f"memorised records, {question.forget} records in a forget set, fine-tuning for {question.share:g} of the epochs."
+    )
+
+
+READING = """AUC: of telling a model that had the record, and then unlearned it by the method, from one that never saw it: 0.5 is a coin.
+KLoM: KL divergence in nats of the record's margins from those of retrained models, mean and 95th percentile over records. Two finite
+samples of one distribution diverge too: the row `exact` shows how far."""
 HEAD = ("records to forget", "method", "AUC", "95%", "TPR at 1% FPR", "KLoM forget", "p95", "retain", "p95", "test", "p95", "test accuracy")
 
 

@@ -3,6 +3,7 @@
 systems × varied values × seeds → the real flow in one store → a row each → compare.json, compare.csv, compare.md
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from lmeraser_ray.session import Session
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import Tombstones
 from lmeraser_ray.study.curves import accuracy_by_epoch
-from lmeraser_ray.study.folder import StudyFolder
+from lmeraser_ray.study.folder import StudyFolder, digest_of
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.measure import Extent, measure, settings
 from lmeraser_ray.study.table import summary, to_csv, to_markdown
@@ -47,26 +48,27 @@ class Comparison:
 
 
 def compare(session: Session, question: Question) -> Comparison:
-    """Measure whatever was not measured yet in the study `session.root`, then write the tables."""
+    """Measure whatever was not measured yet in the study `session.root`, then write the tables of all that it holds.
+
+    A study grows: what earlier commands measured on the same data and backbone stays in the tables.
+    """
     study = StudyFolder(session.root)
     study.create()
     configs = {(v.name, seed): v.config(seed) for seed in question.seeds for v in question.variants}  # all errors come first
-    runs: dict[str, dict[int, dict[str, Any]]] = {v.name: {} for v in question.variants}
-    waiting = []
-    for (name, seed), config in configs.items():
-        known = study.recall(f"{name}.{seed}", [settings(config, question.extent), question.curves])
-        if known:
-            runs[name][seed] = known
-        else:
-            waiting.append((name, seed, config))
+    abouts = {v.name: {"name": v.name, "system": v.system, "changes": dict(v.changes)} for v in question.variants}
+    waiting = [
+        (name, seed, config)
+        for (name, seed), config in configs.items()
+        if study.recall(f"{name}.{seed}", [settings(config, question.extent), question.curves]) is None
+    ]
     if waiting:
         with study.store(keep=question.keep) as store, one_cluster(waiting[0][2]):
             for name, seed, config in waiting:
                 session.progress.say(f"{name}, seed {seed}")
                 result = run(session, store, name, config, question)
-                study.note(f"{name}.{seed}", [settings(config, question.extent), question.curves], result)
-                runs[name][seed] = result
-    return written(study, question, runs)
+                about = {**abouts[name], "seed": seed, "on": digest_of(subject_of(config))}
+                study.note(f"{name}.{seed}", [settings(config, question.extent), question.curves], result, about)
+    return written(study, next(iter(configs.values())))
 
 
 def run(session: Session, store: Store, name: str, config: Config, question: Question) -> dict[str, Any]:
@@ -97,13 +99,22 @@ def one_cluster(config: Config) -> Iterator[None]:
             disconnect()
 
 
-def written(study: StudyFolder, question: Question, runs: dict[str, dict[int, dict[str, Any]]]) -> Comparison:
-    """The tables of all runs."""
-    import json
+def subject_of(config: Config) -> dict[str, Any]:
+    """What a study is about, as a JSON value: the data and the backbone. How features are read off it may differ between systems."""
+    backbone = config.backbone
+    return {"data": config.data.model_dump(mode="json"), "backbone": [backbone.name, backbone.weights, backbone.seed, backbone.input_size]}
 
+
+def written(study: StudyFolder, config: Config) -> Comparison:
+    """The tables of all runs on the data and backbone of `config`."""
+    runs: dict[str, dict[int, dict[str, Any]]] = {}
+    abouts: dict[str, dict[str, Any]] = {}
+    for about, result in study.noted():
+        if about["on"] == digest_of(subject_of(config)):
+            abouts[about["name"]] = {"system": about["system"], "changes": about["changes"]}
+            runs.setdefault(about["name"], {})[about["seed"]] = result
     found = {name: summary(list(by_seed.values())) for name, by_seed in runs.items()}
-    about = {v.name: {"system": v.system, "changes": dict(v.changes)} for v in question.variants}
-    data = {"machine": describe(), "seeds": list(question.seeds), "variants": about, "systems": found, "runs": runs}
+    data = {"machine": describe(), "variants": abouts, "systems": found, "runs": runs}
     files = (
         study.write("compare.json", json.dumps(data, indent=1).encode()),
         study.write("compare.csv", to_csv(found).encode()),

@@ -160,16 +160,25 @@ def pixels_of(reader: Reader, index: RecordIndex, positions: Positions) -> Pixel
 
 
 def learned_prompts(store: Store, config: Config, manifest: Manifest) -> "Figure | Missing":
-    """The largest shards' prompts."""
+    """The prompts of the largest shards that have several classes: one of a single class has nothing to learn."""
     joint, std = make_learner(config).joint, manifest.backbone.spec.std
-    found = []
-    for place in largest(manifest, PROMPTS):
-        shard = manifest.shards[place]
-        tensor = Constituent.from_bytes(store.read(shard.constituent)).tensors.get("prompt")
+    found: list[Prompt] = []
+    for place in largest(manifest, len(manifest.shards)):
+        constituent = Constituent.from_bytes(store.read(manifest.shards[place].constituent))
+        tensor = constituent.tensors.get("prompt")
         if tensor is None or tensor.size == 0:
             return Missing(f"a {config.learner.kind} constituent has no prompt")
-        found.append(Prompt(name_of(shard), in_pixels(tensor[place if joint else 0], std)))
-    return prompt_pictures(found, f"The {len(found)} largest of {len(manifest.shards)} shards. State {manifest.fingerprint[:12]}.")
+        if len(constituent.classes) > 1:
+            found.append(Prompt(name_of(manifest.shards[place]), in_pixels(tensor[place if joint else 0], std)))
+        if len(found) == PROMPTS:
+            break
+    if not found:
+        return Missing("every shard has a single class, so that no prompt was learned")
+    source = (
+        f"The {len(found)} largest of {len(manifest.shards)} shards that have several classes, and their number of records. "
+        f"State {manifest.fingerprint[:12]}."
+    )
+    return prompt_pictures(found, source)
 
 
 def name_of(shard: ShardState) -> str:

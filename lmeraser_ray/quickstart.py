@@ -1,4 +1,4 @@
-"""The quickstart: handwritten digits, an ImageNet backbone read at its fourth stage, 40 shards. `configs/quickstart.yaml` says the same."""
+"""The quickstart: handwritten digits, an ImageNet backbone read at its fourth stage, 70 shards. `configs/quickstart.yaml` says the same."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from lmeraser_ray.config import Config
 QUICKSTART: dict[str, Any] = {
     "data": {"source": "digits"},
     "backbone": {"name": "tf_efficientnet_lite0", "weights": "embedded", "input_size": 64, "readout": {"layer": 3, "pool": "flatten"}},
-    "partition": {"kind": "adaptive", "linkage": "ward", "shards": 40, "sample_size": 300},
+    "partition": {"kind": "adaptive", "linkage": "ward", "shards": 70, "sample_size": 150, "prototype": "medoid"},
     "learner": {
         "kind": "prompt_head",
         "prompt": {"width": 4, "lr": 0.05},
@@ -16,7 +16,7 @@ QUICKSTART: dict[str, Any] = {
         "epochs": 10,
         "batch": 16,
     },
-    "aggregation": {"kind": "nearest", "shards": 3, "temperature": 0.15},
+    "aggregation": {"kind": "nearest", "shards": 5, "temperature": 0.2},
 }
 """What differs from the defaults, and what a reader wants to see."""
 

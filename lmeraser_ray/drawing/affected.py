@@ -43,8 +43,8 @@ def affected_by_a_deletion(study: Study) -> "Figure | Missing":
     axes = figure.subplots(1, 2, sharey=True)
     bars(axes[0], shown, records("expected_share"), records("worst_share"))
     bars(axes[1], shown, parameters("mean"), parameters("worst"))
-    axes[0].set_xlabel("records trained again")
-    axes[1].set_xlabel("parameters trained again")
+    axes[0].set_xlabel("records retrained")
+    axes[1].set_xlabel("parameters retrained")
     axes[0].set_yticks(range(len(shown)), [variant.label for variant in shown])
     only_x_grid(axes)
     foot(

@@ -23,19 +23,20 @@ def accuracy_over_epochs(study: Study) -> "Figure | Missing":
     figure = new_figure(max(2.4, 0.9 + 0.115 * len(drawn)), width=WIDTH)
     axes = figure.subplots()
     last = max(len(run["curve"]) for variant in drawn for run in variant.runs)
-    ends = [end for variant in drawn if (end := line(axes, variant, last)) is not None]
+    ends = [end for variant in drawn if (end := line(axes, variant, last, min(0.16, 1.6 / len(drawn)))) is not None]
     axes.set_xlim(1 if last > 1 else 0, last)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     percent(axes.yaxis, "test accuracy")
     without = "; dotted: no epochs" if any(len(variant.runs[0]["curve"]) == 1 for variant in drawn) else ""
-    foot(figure, f"Mean over seeds, band from the worst to the best seed{without}.", study.source)
+    sliced = " Where lines differ in length: with slices, epochs count through all stages." if len({end.x for end in ends}) > 1 else ""
+    foot(figure, f"Mean over seeds, band from the worst to the best seed{without}.{sliced}", study.source)
     name_ends(axes, ends)
     return figure
 
 
-def line(axes: "Axes", variant: Measured, last: int) -> Named | None:
-    """Draw one variant; returns where its line ends."""
+def line(axes: "Axes", variant: Measured, last: int, shade: float) -> Named | None:
+    """Draw one variant, its band as dark as `shade`; returns where its line ends."""
     curves = [run["curve"] for run in variant.runs]
     epochs = min(len(curve) for curve in curves)
     look = variant.look
@@ -48,5 +49,5 @@ def line(axes: "Axes", variant: Measured, last: int) -> Named | None:
     values = np.array([curve[:epochs] for curve in curves])
     x, mean = np.arange(1, epochs + 1), values.mean(0)
     axes.plot(x, mean, color=look.colour, linestyle=look.line, zorder=3)
-    axes.fill_between(x, values.min(0), values.max(0), color=look.colour, alpha=0.16, linewidth=0)
+    axes.fill_between(x, values.min(0), values.max(0), color=look.colour, alpha=shade, linewidth=0)
     return Named(epochs, float(mean[-1]), variant.label, look.colour)

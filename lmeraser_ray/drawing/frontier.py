@@ -56,7 +56,7 @@ def frontier(points: Sequence[Point], source: str) -> "Figure | Missing":
         return Missing("no system has both a test accuracy and a cost: run `lmeraser compare` on data with test records")
     figure = new_figure(min(2.9 + 0.035 * len(points), 5.0), width=WIDTH)
     axes = figure.subplots()
-    floor = 0.3 * min([1 - p.accuracy.mean for p in points if p.accuracy.mean < 1], default=0.1)
+    floor = 0.5 * min([1 - value for p in points for value in (p.accuracy.mean, p.accuracy.high) if value < 1], default=0.1)
     costs = [p.cost for p in points if p.cost > 0]
     cheapest = min(costs, default=0.01) / 2
     scales(axes, points, floor=floor, cheapest=cheapest, dearest=max(costs, default=1.0))
@@ -75,8 +75,10 @@ def frontier(points: Sequence[Point], source: str) -> "Figure | Missing":
         source,
     )
     first = [*best[::-1], *(point for point in points if point not in best)]
+    axes.set_title(" ", fontsize=5, color=GREY, loc="right")  # its room, for what follows
     named = [Named(max(p.cost, cheapest), p.accuracy.mean, p.label, p.look.colour) for p in first]
-    unnamed = name_points(axes, named, avoid=stairs(x, [point.accuracy.mean for point in best]))
+    bars = [[(name.x, point.accuracy.low), (name.x, point.accuracy.high)] for name, point in zip(named, first, strict=True)]
+    unnamed = name_points(axes, named, avoid=[stairs(x, [point.accuracy.mean for point in best])], rather_not=bars)
     if unnamed:
         axes.set_title(f"{len(unnamed)} of {len(points)} without room for a name", fontsize=5, color=GREY, loc="right")
     return figure

@@ -43,7 +43,7 @@ def retained_accuracy(study: Study) -> "Figure | Missing":
     figure = new_figure(max(2.2, 0.9 + 0.105 * len(lines)))
     axes = figure.subplots()
     foot(figure, "Mean over seeds, bars from the worst to the best seed.", study.source)
-    against_ratio(axes, "accuracy on what remains")
+    against_ratio(axes, "retained accuracy")
     name_ends(axes, [draw(axes, variant, line) for variant, line in lines])
     return figure
 
@@ -89,7 +89,7 @@ def against_prompts(axes: "Axes", lines: list[tuple[Measured, Line]]) -> None:
     if len(numbers) <= 8:
         axes.set_xticks(numbers, [f"{at:.4g}" for at in numbers])
         axes.minorticks_off()
-    axes.set_xlabel("shards, a prompt each")
+    axes.set_xlabel("number of shards (prompts)")
     percent(axes.yaxis, "test accuracy")
 
 

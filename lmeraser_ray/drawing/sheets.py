@@ -36,7 +36,7 @@ def sheets(shards: Sequence[Row], groups: Sequence[Row], source: str) -> "Figure
     above, below = figure.subplots(2, 1, height_ratios=[len(shards), len(groups)])
     sheet(above, shards, columns)
     sheet(below, groups, columns)
-    above.set_title("shards", loc="left")
+    above.set_title("shards, with their number of records", loc="left")
     below.set_title("random groups", loc="left")
     foot(figure, source)
     return figure

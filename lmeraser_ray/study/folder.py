@@ -51,18 +51,21 @@ class StudyFolder:
 
     def recall(self, name: str, made_from: Any) -> dict[str, Any] | None:
         """The result of this name, if it was made from the same settings (a JSON value)."""
-        path = self.root / "runs" / f"{name}.json"
-        try:
-            read = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            return None
+        read = read_json(self.root / "runs" / f"{name}.json")
         found: dict[str, Any] | None = read.get("result") if read.get("made_from") == digest_of(made_from) else None
         return found
 
-    def note(self, name: str, made_from: Any, result: dict[str, Any]) -> None:
-        """Keep a result, so that it need not be measured again from the same settings."""
-        text = json.dumps({"made_from": digest_of(made_from), "result": result}, indent=1).encode()
+    def note(self, name: str, made_from: Any, result: dict[str, Any], about: dict[str, Any] | None = None) -> None:
+        """Keep a result, so that it need not be measured again from the same settings; `about` says what it is of (JSON)."""
+        text = json.dumps({"made_from": digest_of(made_from), "about": about or {}, "result": result}, indent=1).encode()
         write_atomic(self.root / "runs" / f"{name}.json", text, scratch=self.root)
+
+    def noted(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Every result that is kept, in the order of names: what it is of, and the result."""
+        for path in sorted((self.root / "runs").glob("*.json")):
+            read = read_json(path)
+            if read.get("about") and "result" in read:
+                yield read["about"], read["result"]
 
     def write(self, name: str, data: bytes) -> Path:
         """Write one of the study's own files."""
@@ -77,6 +80,15 @@ class StudyFolder:
             raise DataError(
                 f"The study {self.root} has no {name} yet: run `lmeraser {name.partition('.')[0]} --study {self.root}` first."
             ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def digest_of(made_from: Any) -> str:

@@ -43,11 +43,11 @@ def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.b
         elif len(left):
             jobs[len(after)] = going_on(flow, planned, old.constituent, left, share)
             after.append(replace(old, size=len(left)))
-    waiting = list(jobs)
+    places = list(jobs)
     if jobs:
         flow.engine.start()
-    for at, trained in flow.engine.run(list(jobs.values())):
-        after[waiting[at]] = replace(after[waiting[at]], stages=trained.stages)
+        for at, trained in flow.engine.run(list(jobs.values())):
+            after[places[at]] = replace(after[places[at]], stages=trained.stages)
     return replace(before, shards=tuple(after))
 
 

@@ -91,15 +91,17 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
         "already_erased": list(done.already),
         "shards": len(done.after.shards),
         "retrained": len(evaluated.trained) if evaluated else 0,
-        "reused": evaluated.reused if evaluated else len(done.after.shards),
+        "reused": evaluated.reused if evaluated else len({shard.constituent for shard in done.after.shards}),
         "reclustered": evaluated.reclustered if evaluated else False,
         "passes": done.passes,
         "seconds": progress.rounded(),
         "fingerprint_before": done.before.fingerprint,
         "fingerprint": done.after.fingerprint,
     }
+    all_of_them = len({shard.constituent for shard in done.after.shards})
+    what = "shards" if all_of_them == len(done.after.shards) else "constituents"  # a joint learner has one for all shards
     text = (
-        f"{counted(done.removed, 'record')} removed; {data['retrained']} of {data['shards']} shards trained again, {data['reused']} reused"
+        f"{counted(done.removed, 'record')} removed; {data['retrained']} of {all_of_them} {what} trained again, {data['reused']} reused"
         f"{', re-clustered' if data['reclustered'] else ''}\n{timed(progress)}\n"
         f"fingerprint {done.before.fingerprint}\n         -> {done.after.fingerprint}"
     )

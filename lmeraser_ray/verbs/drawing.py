@@ -27,6 +27,8 @@ def run_figures(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.figures import study_figures, workspace_figures
 
     if args.workspace is None:
+        if args.overrides:
+            raise ConfigError(f"--{args.overrides[0][0]} changes nothing in results that are there: give it to `lmeraser compare`.")
         done = study_figures(args.study, args.out or args.study / "figures", progress)
     elif args.study != Path("study"):
         raise ConfigError("--study and --workspace were both given: draw one after the other.")

@@ -21,6 +21,7 @@ from PIL import Image
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.cost import shards_in
+from lmeraser_ray.data.reading import Reader
 from lmeraser_ray.drawing.affected import affected_by_a_deletion, short
 from lmeraser_ray.drawing.epochs import accuracy_over_epochs
 from lmeraser_ray.drawing.frontier import Point, frontier_of_systems, pareto
@@ -32,7 +33,17 @@ from lmeraser_ray.drawing.results import Spread, Study, study_of
 from lmeraser_ray.drawing.sheets import mosaic
 from lmeraser_ray.drawing.style import Missing, house_style, look, new_figure, rendered
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.figures import MEMBERS, OF_A_STUDY, by_hash, largest, members_of, study_figures, workspace_figures
+from lmeraser_ray.figures import (
+    MEMBERS,
+    OF_A_STUDY,
+    by_hash,
+    largest,
+    learned_prompts,
+    members_of,
+    pixels_of,
+    study_figures,
+    workspace_figures,
+)
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.progress import Progress
@@ -139,6 +150,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     data = results({"lmeraser": ("lmeraser", {}), "random-mean": ("random-mean", {}), "one-head": ("one-head", {})}, (0, 1, 2))
     first = study_figures(written(tmp_path / "a", data), tmp_path / "a/figures")
     turned = {**data, "runs": {name: dict(reversed(runs.items())) for name, runs in reversed(data["runs"].items())}}
+    assert study(turned) == study(data)
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": None}):
         second = study_figures(written(tmp_path / "b", turned), tmp_path / "b/figures")
         assert mpl.rcParams["font.size"] == 20
@@ -215,12 +227,19 @@ def test_ratio_and_prompts() -> None:
     assert rounded(kept) in lines(retained)[0, 0.2, 0.5]
 
 
+def test_a_share_that_one_seed_lacks_is_left_out() -> None:
+    """Else the mean would be over fewer seeds there than elsewhere on the line."""
+    data = results({"lmeraser": ("lmeraser", {})})
+    data["runs"]["lmeraser"]["1"]["forget"].pop()
+    assert (0, 0.2) in lines(drawn(retained_accuracy(study(data))).axes[0])
+
+
 def test_one_panel_where_there_is_one() -> None:
     data = results({**VARIED})
     for runs in data["runs"].values():
         for run in runs.values():
             run["forget"] = []
-    assert [axes.get_xlabel() for axes in drawn(ratio_and_prompts(study(data))).axes] == ["shards, a prompt each"]
+    assert [axes.get_xlabel() for axes in drawn(ratio_and_prompts(study(data))).axes] == ["number of shards (prompts)"]
 
 
 def test_bars_of_what_is_affected() -> None:
@@ -289,7 +308,7 @@ def test_names_near_points_are_over_nothing() -> None:
         axes.plot(*places.T, "o", markersize=3.5)
         axes.set(xlim=(-0.2, 1.2), ylim=(-0.2, 1.2))
         unnamed = name_points(
-            axes, [Named(x, y, f"system-{i}", "black") for i, (x, y) in enumerate(places)], avoid=[(-0.2, 0.4), (1.2, 0.4)]
+            axes, [Named(x, y, f"system-{i}", "black") for i, (x, y) in enumerate(places)], avoid=[[(-0.2, 0.4), (1.2, 0.4)]]
         )
         figure.draw_without_rendering()
         boxes = [text.get_window_extent() for text in axes.texts]
@@ -305,7 +324,8 @@ def test_names_near_points_are_over_nothing() -> None:
 
 def test_the_frontier_names_every_system() -> None:
     data = results({**ALL, **VARIED})
-    figure = drawn(frontier_of_systems(study(data)))
+    with house_style():
+        figure = drawn(frontier_of_systems(study(data)))
     axes = figure.axes[0]
     expected = {*ALL, *(f"{system} shards={changes['partition.shards']}" for system, changes in VARIED.values())}
     assert set(texts(axes)) == expected
@@ -355,6 +375,16 @@ def test_a_row_holds_members_of_its_shard(world: World) -> None:
     assert sorted(order.tolist()) == list(range(len(index.training)))
 
 
+def test_pictures_come_in_the_order_that_they_are_asked_in(world: World) -> None:
+    session = trained(world, world.config(learner={"kind": "class_means"}))
+    manifest, store = session.folder.require_published(), session.folder.store
+    index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
+    reader = Reader(store, manifest.backbone.spec, session.config().data.max_pixels)
+    asked = np.array([30, 2, 17, 5, 38, 0], np.int64)
+    each = [pixels_of(reader, index, asked[[at]])[0] for at in range(len(asked))]
+    assert np.array_equal(pixels_of(reader, index, asked), np.stack(each))
+
+
 def test_sheets_and_prompts_of_a_workspace(world: World, tmp_path: Path) -> None:
     session = trained(world, world.config())
     first = workspace_figures(session, tmp_path / "a")
@@ -369,6 +399,29 @@ def test_joint_prompts_and_none(world: World, tmp_path: Path, kind: str) -> None
     session = trained(world, world.config(learner={"kind": kind, **({"epochs": 1} if kind == "shared_head" else {})}))
     done = workspace_figures(session, tmp_path / "out")
     assert done.skipped == ({} if kind == "shared_head" else {"prompts": "a class_means constituent has no prompt"})
+
+
+@pytest.mark.parametrize("kind", ["shared_head", "prompt_head"])
+def test_each_shard_has_its_own_prompt(world: World, kind: str) -> None:
+    """The largest first, and of a constituent that stands with every shard the shard's own prompt; single classes are left out."""
+    session = trained(world, world.config(learner={"kind": kind, "epochs": 1, "prompt": {"width": 2, "init": "random"}}))
+    manifest, store = session.folder.require_published(), session.folder.store
+    with house_style():
+        figure = drawn(learned_prompts(store, session.config(), manifest))
+    expected = {}
+    for place, shard in enumerate(manifest.shards):
+        constituent = Constituent.from_bytes(store.read(shard.constituent))
+        if len(constituent.classes) > 1:
+            tensor = constituent.tensors["prompt"][place if kind == "shared_head" else 0]
+            expected[f"shard {shard.number} · {shard.size}"] = in_pixels(tensor, manifest.backbone.spec.std)
+    scale = max(np.abs(change).max() for change in expected.values())
+    found = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
+    assert len(found) > 1
+    assert found.keys() == expected.keys()
+    for name, picture in found.items():
+        assert np.array_equal(np.asarray(picture), around_grey(expected[name], scale))
+    sizes = [int(name.rpartition(" ")[2]) for name in found]
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_the_pictures_stay_out_of_the_workspace(world: World) -> None:
@@ -390,6 +443,8 @@ def test_the_verb_says_that_pictures_are_private(world: World, tmp_path: Path) -
             run_figures(Namespace(**{**vars(args), **wrong}), Progress(quiet=True))
     data = results({"lmeraser": ("lmeraser", {})}, (0,))
     of_study = Namespace(study=written(tmp_path / "study", data), workspace=None, out=None, overrides=())
+    with pytest.raises(ConfigError, match=r"--learner\.epochs changes nothing"):
+        run_figures(Namespace(**{**vars(of_study), "overrides": (("learner.epochs", "3"),)}), Progress(quiet=True))
     report = run_figures(of_study, Progress(quiet=True))
     assert report.notes == ()
     assert (tmp_path / "study/figures/frontier.svg").exists()

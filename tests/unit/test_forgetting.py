@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import forgetting
+from benchmarks import forgetting, gpu
 from benchmarks.forgetting import FULL, SMOKE, STEPS, measure, step_seconds
 from benchmarks.table2 import PAPER, SISA_SHARDS, DataSet, Kind, Speed, deletions, shard_sizes, table
 from lmeraser_ray.backbone import load_backbone
@@ -147,9 +147,16 @@ def test_a_failure_is_told_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(forgetting, "measure_speed", fails)
     found = measure(SMOKE, torch.device("cpu"), deadline=time.perf_counter() + 600)
-    assert found["failed"] == [f"tiny {dtype} whole_model: CUDA out of memory." for dtype in ("float32", "bfloat16")]
+    assert found["failed"] == [f"tiny {dtype} whole_model: OutOfMemoryError CUDA out of memory." for dtype in ("float32", "bfloat16")]
     assert len(found["speeds"]) == 4 and {"dam_vp", "single_prompt"} < {row["system"] for row in found["deletions"]}
     assert "whole_model_all" not in {row["system"] for row in found["deletions"]}
+
+
+def test_the_gpu_benchmark_has_it_within_its_minutes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(gpu, "other_process", lambda _: {"tiny@16 float32": "", "tiny@16 bfloat16": ""})
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--smoke", "--device", "cpu", "--minutes", "0"])
+    assert gpu.main() == 1, "there is no other process to be equal to"
+    assert json.loads(capsys.readouterr().out)["time_to_forget"]["not_run"] == ["tiny"]
 
 
 def test_without_a_device_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
