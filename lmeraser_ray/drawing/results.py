@@ -106,7 +106,7 @@ def source_of(data: Mapping[str, Any], variants: tuple[Measured, ...]) -> str:
     """One sentence: what wrote the numbers, from how many records, under which seeds, on which machine."""
     machine, counts = data["machine"], [run["records"] for variant in variants for run in variant.runs]
     training, test = (ranged(count[kind] for count in counts) for kind in ("training", "test"))
-    seeds = ", ".join(str(seed) for seed in data["seeds"])
+    seeds = ", ".join(str(seed) for seed in sorted({seed for runs in data["runs"].values() for seed in runs}))
     on = f"{machine['gpu']}, {machine['cpu']}" if machine.get("gpu") else f"{machine['cpu']}, {machine['cores']} cores"
     return f"lmeraser compare; {training} training and {test} test records; seeds {seeds}; {on}; torch {machine['torch']}"
 
