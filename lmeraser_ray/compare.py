@@ -114,7 +114,8 @@ def written(study: StudyFolder, config: Config) -> Comparison:
             abouts[about["name"]] = {"system": about["system"], "changes": about["changes"]}
             runs.setdefault(about["name"], {})[about["seed"]] = result
     found = {name: summary(list(by_seed.values())) for name, by_seed in runs.items()}
-    data = {"machine": describe(), "variants": abouts, "systems": found, "runs": runs}
+    subject = {"data": config.data.source, "backbone": config.backbone.name}
+    data = {"machine": describe(), "subject": subject, "variants": abouts, "systems": found, "runs": runs}
     files = (
         study.write("compare.json", json.dumps(data, indent=1).encode()),
         study.write("compare.csv", to_csv(found).encode()),

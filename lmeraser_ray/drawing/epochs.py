@@ -17,27 +17,32 @@ def accuracy_over_epochs(study: Study) -> "Figure | Missing":
     """Test accuracy after each epoch; of systems without epochs, a dotted line at their accuracy."""
     from matplotlib.ticker import MaxNLocator
 
-    drawn = [variant for variant in study.variants if all(run.get("curve") for run in variant.runs)]
-    if not any(len(variant.runs[0]["curve"]) > 1 for variant in drawn):
+    drawn = [variant for variant in study.variants if curves_of(variant)]
+    if not any(len(curve) > 1 for variant in drawn for curve in curves_of(variant)):
         return Missing("no system has an accuracy after each of several epochs: run `lmeraser compare` with --curves")
     figure = new_figure(max(2.4, 0.9 + 0.115 * len(drawn)), width=WIDTH)
     axes = figure.subplots()
-    last = max(len(run["curve"]) for variant in drawn for run in variant.runs)
+    last = max(len(curve) for variant in drawn for curve in curves_of(variant))
     ends = [end for variant in drawn if (end := line(axes, variant, last, min(0.16, 1.6 / len(drawn)))) is not None]
     axes.set_xlim(1 if last > 1 else 0, last)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     percent(axes.yaxis, "test accuracy")
-    without = "; dotted: no epochs" if any(len(variant.runs[0]["curve"]) == 1 for variant in drawn) else ""
+    without = "; dotted: no epochs" if any(len(curves_of(variant)[0]) == 1 for variant in drawn) else ""
     sliced = " Where lines differ in length: with slices, epochs count through all stages." if len({end.x for end in ends}) > 1 else ""
-    foot(figure, f"Mean over seeds, band from the worst to the best seed{without}.{sliced}", study.source)
+    foot(figure, f"Mean of the seeds whose course was recorded, band from the worst to the best of them{without}.{sliced}", study.source)
     name_ends(axes, ends)
     return figure
 
 
+def curves_of(variant: Measured) -> list[list[float]]:
+    """The courses that were recorded: `compare --curves` records that of the first seed."""
+    return [run["curve"] for run in variant.runs if run.get("curve")]
+
+
 def line(axes: "Axes", variant: Measured, last: int, shade: float) -> Named | None:
     """Draw one variant, its band as dark as `shade`; returns where its line ends."""
-    curves = [run["curve"] for run in variant.runs]
+    curves = curves_of(variant)
     epochs = min(len(curve) for curve in curves)
     look = variant.look
     if epochs == 1:

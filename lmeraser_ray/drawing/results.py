@@ -103,12 +103,13 @@ def runs_of(by_seed: Mapping[str, Run]) -> tuple[Run, ...]:
 
 
 def source_of(data: Mapping[str, Any], variants: tuple[Measured, ...]) -> str:
-    """One sentence: what wrote the numbers, from how many records, under which seeds, on which machine."""
+    """One sentence: what wrote the numbers, on which data and backbone, from how many records, under which seeds, on which machine."""
     machine, counts = data["machine"], [run["records"] for variant in variants for run in variant.runs]
     training, test = (ranged(count[kind] for count in counts) for kind in ("training", "test"))
     seeds = ", ".join(str(seed) for seed in sorted({seed for runs in data["runs"].values() for seed in runs}))
     on = f"{machine['gpu']}, {machine['cpu']}" if machine.get("gpu") else f"{machine['cpu']}, {machine['cores']} cores"
-    return f"lmeraser compare; {training} training and {test} test records; seeds {seeds}; {on}; torch {machine['torch']}"
+    about = f"{data['subject']['data']}, {data['subject']['backbone']}; {training} training and {test} test records"
+    return f"lmeraser compare; {about}; seeds {seeds}; {on}; torch {machine['torch']}"
 
 
 def ranged(counts: Iterable[int]) -> str:

@@ -10,8 +10,10 @@ from lmeraser_ray.verbs.asking import (
     run_verify,
     verify_options,
 )
+from lmeraser_ray.verbs.attacking import attack_options, run_attack
 from lmeraser_ray.verbs.base import Verb, no_options
 from lmeraser_ray.verbs.changing import run_demo, run_train, run_unlearn, train_options, unlearn_options
+from lmeraser_ray.verbs.drawing import diversity_options, figures_options, run_diversity, run_figures
 from lmeraser_ray.verbs.studying import compare_options, run_compare
 
 VERBS = {
@@ -27,6 +29,15 @@ VERBS = {
             "verify", "check every digest and that nothing is stray; --rebuild trains again and compares bytes", verify_options, run_verify
         ),
         Verb("compare", "systems side by side: accuracy against the price of forgetting", compare_options, run_compare, folder="study"),
+        Verb("attack", "removal effectiveness: the law, then membership attacks as evidence", attack_options, run_attack, folder="study"),
+        Verb(
+            "figures",
+            "draw the figures of a study (PNG, SVG), or a workspace's shards and prompts",
+            figures_options,
+            run_figures,
+            folder="study",
+        ),
+        Verb("diversity", "how different the training pictures are, and how much less within a shard", diversity_options, run_diversity),
         Verb("demo", "the whole story on handwritten digits: train, predict, unlearn, verify", no_options, run_demo),
     )
 }

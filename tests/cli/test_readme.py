@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lmeraser_ray import systems
 from lmeraser_ray.cli import parse
 from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.options import FIELDS, load_config
@@ -26,7 +27,7 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """Every `lmeraser` command line in the README and in the configurations' first lines."""
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    lines += [path.read_text().splitlines()[0].lstrip("# ") for path in sorted((ROOT / "configs").glob("*.yaml"))]
+    lines += [path.read_text().splitlines()[0].lstrip("# ") for path in sorted((ROOT / "configs").rglob("*.yaml"))]
     words = [shlex.split(re.split(r"\s\(", line)[0], comments=True) for line in lines if "lmeraser" in line]
     return [line[1:] for line in words if line[0].endswith("lmeraser")]
 
@@ -58,6 +59,11 @@ def test_every_verb_and_exit_code_is_documented() -> None:
     assert all(f"| {family.exit_code} |" in README for family in families[1:])
 
 
+def test_every_system_is_documented() -> None:
+    """The table of systems is complete."""
+    assert all(f"`{name}`" in README for name in systems.names())
+
+
 def test_make_targets_exist() -> None:
     """What the README tells to type is in the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
@@ -67,11 +73,12 @@ def test_make_targets_exist() -> None:
 
 
 def test_the_quickstart_file_is_the_quickstart() -> None:
-    """`train` without arguments and with `configs/quickstart.yaml` are the same."""
+    """`train` without arguments, with `configs/quickstart.yaml` and with the system `lmeraser` are the same."""
     assert load_config(ROOT / "configs" / "quickstart.yaml", []) == load_config(None, []) == quickstart()
+    assert load_config(None, [], system="lmeraser") == quickstart()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_configuration_opens_with_its_command(path: Path) -> None:
     """A reader sees first how to run it, and it loads."""
     assert path.read_text().startswith("# lmeraser ")

@@ -87,7 +87,7 @@ def results(variants: dict[str, tuple[str, dict[str, str]]], seeds: tuple[int, .
         runs[name] = {str(s): run_of(rng, epochs=1 if "ridge" in system else 6, shards=shards) for s in seeds}
     about = {name: {"system": system, "changes": changes} for name, (system, changes) in variants.items()}
     machine = {"cpu": "Some CPU", "cores": 2, "load": 0.1, "gpu": None, "torch": "2.0", "python": "3.11", "system": "Linux"}
-    return {"machine": machine, "seeds": list(seeds), "variants": about, "systems": {}, "runs": runs}
+    return {"machine": machine, "subject": {"data": "digits", "backbone": "tiny"}, "variants": about, "systems": {}, "runs": runs}
 
 
 ALL = {name: (name, {}) for name in names()}
@@ -349,7 +349,7 @@ def test_sources_stand_at_the_foot() -> None:
     data = results({"lmeraser": ("lmeraser", {})})
     data["runs"]["lmeraser"]["1"]["records"]["test"] = 359
     found = study(data).source
-    assert found == "lmeraser compare; 1,437 training and 359–360 test records; seeds 0, 1, 2; Some CPU, 2 cores; torch 2.0"
+    assert found == "lmeraser compare; digits, tiny; 1,437 training and 359–360 test records; seeds 0, 1, 2; Some CPU, 2 cores; torch 2.0"
     gpu = deepcopy(data)
     gpu["machine"]["gpu"] = "Some GPU"
     assert "Some GPU, Some CPU" in study(gpu).source
