@@ -4,8 +4,6 @@ Activation-based mapping: how often each of the backbone's classes is the most a
 one, which class stands for which label; the pair that was seen most often first. Then the prompt alone is tuned.
 """
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,57 +14,19 @@ from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import LabelMappingConfig
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, Pictures, Probabilities, ShardData, Stage, Watch
+from lmeraser_ray.learners.learner import Pictures, ShardData, Stage
+from lmeraser_ray.learners.pictures import GradientLearner, PictureFitter, Scorer, placed
 from lmeraser_ray.learners.prompt import check_width, drawn_places, hashed_places, initial_prompt, overlay, prompt_mask
-from lmeraser_ray.learners.sgd import augment, descend, frozen, generator_of, targets_of
-
-RECIPE = 1
-"""Raised whenever a change to the code changes the bits of a constituent."""
+from lmeraser_ray.learners.sgd import Group, frozen
 
 
-class LabelMapping:
-    """The learner of DAM-VP."""
-
-    needs: Literal["pictures"] = "pictures"
-    joint = False
-    needs_classifier = True
-
-    def __init__(self, config: LabelMappingConfig) -> None:
-        self.config = config
-
-    def identity(self) -> dict[str, object]:
-        """What enters a shard's key besides its records, the backbone and its classifier."""
-        return {**self.config.identity(), "recipe": RECIPE}
-
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
-        """Map the labels, then tune the prompt. Errors: `ConfigError` where the backbone has fewer classes than the shard."""
-        fit = LabelMappingFitter(self.config, shard, backbone, stage)
-        if len(shard.classes) > 1:
-            fit.run(watch)
-        return fit.constituent()
-
-    @torch.no_grad()
-    def answer(self, constituent: Constituent, backbone: Backbone, pictures: Pictures, *, group: int = 0) -> Probabilities:  # noqa: ARG002
-        """Class probabilities: the softmax over the mapped activations. pictures: [n, 3, s, s] uint8 → [n, c] float32."""
-        prompt, mapping = (torch.from_numpy(constituent.tensors[name]).to(backbone.device) for name in ("prompt", "mapping"))
-        found = []
-        for at in range(0, len(pictures), backbone.batch):
-            part = pictures[at : at + backbone.batch]
-            x = overlay(backbone.normalize(torch.from_numpy(part)), prompt, hashed_places(self.config.prompt, part))
-            found.append(functional.softmax(backbone.logits(x)[:, mapping], dim=1))
-        return torch.cat(found).cpu().numpy()
-
-
-class LabelMappingFitter:
-    """One shard's training, in progress."""
+class LabelMappingFitter(PictureFitter[LabelMappingConfig]):
+    """One shard's mapping, and its prompt in training."""
 
     def __init__(self, config: LabelMappingConfig, shard: ShardData, backbone: Backbone, stage: Stage) -> None:
+        super().__init__(config, shard, backbone, stage)
         size, device, start = backbone.spec.input_size, backbone.device, stage.start
         check_width(config.prompt, size)
-        self.config, self.shard, self.backbone, self.stage = config, shard, backbone, stage
-        self.generator = generator_of(shard)
-        self.targets = targets_of(shard, device)
-        self.pictures = torch.from_numpy(shard.inputs).to(device)
         self.mask = prompt_mask(config.prompt, size).to(device)
         first = torch.from_numpy(start.tensors["prompt"].copy()) if start else initial_prompt(config.prompt, size, self.generator)
         self.prompt = nn.Parameter(first.to(device))
@@ -93,33 +53,42 @@ class LabelMappingFitter:
             )
         return one_to_one(total.cpu().numpy())
 
-    def run(self, watch: Watch) -> None:
-        """All epochs, the prompt alone."""
-        descend(
-            self.config,
-            [([self.prompt], self.config.prompt.lr)],
-            self._loss,
-            records=len(self.pictures),
-            generator=self.generator,
-            stage=self.stage,
-            watch=watch,
-            snapshot=self.constituent,
-        )
+    def groups(self) -> list[Group]:
+        """The prompt alone."""
+        return [([self.prompt], self.config.prompt.lr)]
 
-    def _loss(self, rows: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch over the mapped classes. rows: [b] int64."""
-        rows = rows.to(self.targets.device)
-        pictures = augment(self.pictures[rows], self.config, self.generator)
+    def scores(self, pictures: Tensor, rows: Tensor) -> Tensor:
+        """The activations of the mapped classes. pictures: [b, 3, s, s] uint8 → [b, c]."""
         places = drawn_places(self.config.prompt, pictures.shape[-1], len(rows), self.generator)
-        with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
+        with self.arithmetic():
             logits = self.backbone.logits(overlay(self.backbone.normalize(pictures), self.prompt * self.mask, places))
         # A product with one-hot columns and not an index, whose backward adds with atomics on CUDA.
         chosen = functional.one_hot(self.mapping, logits.shape[1]).to(torch.float32)
-        return functional.cross_entropy(logits.float() @ chosen.T, self.targets[rows])
+        return logits.float() @ chosen.T
 
     def constituent(self) -> Constituent:
-        """The frozen result: `prompt` and `mapping` [c] int64."""
+        """`prompt` [1, 3, h, w] and `mapping` [c] int64."""
         return frozen(self.shard.classes, {"prompt": self.prompt * self.mask, "mapping": self.mapping}, self.config.kind)
+
+
+class LabelMapping(GradientLearner[LabelMappingConfig]):
+    """The learner of DAM-VP."""
+
+    needs_classifier = True
+
+    def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> LabelMappingFitter:
+        """The mapping, then the prompt. Errors: `ConfigError` where the backbone has fewer classes than the shard."""
+        return LabelMappingFitter(self.config, shard, backbone, stage)
+
+    def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:  # noqa: ARG002
+        """The activations of the mapped classes."""
+        prompt, mapping = placed(constituent, ("prompt", "mapping"), backbone.device)
+
+        def score(pictures: Pictures) -> Tensor:
+            x = overlay(backbone.normalize(torch.from_numpy(pictures)), prompt, hashed_places(self.config.prompt, pictures))
+            return backbone.logits(x)[:, mapping]
+
+        return score
 
 
 def one_to_one(scores: NDArray[np.float64]) -> NDArray[np.int64]:

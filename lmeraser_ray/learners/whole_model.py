@@ -5,7 +5,6 @@ dropout is off, as in fine-tuning on little data, so that a constituent is its p
 """
 
 import copy
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,46 +14,12 @@ from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import WholeModelConfig
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.head import Head
-from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, Pictures, Probabilities, ShardData, Stage, Watch
-from lmeraser_ray.learners.sgd import augment, descend, frozen, generator_of, targets_of
+from lmeraser_ray.learners.learner import Pictures, ShardData, Stage
+from lmeraser_ray.learners.pictures import GradientLearner, PictureFitter, Scorer, placed
+from lmeraser_ray.learners.sgd import Group, frozen
 
-RECIPE = 1
-"""Raised whenever a change to the code changes the bits of a constituent."""
 BODY = "body."
 """Before the names of the backbone's parameters in a constituent."""
-
-
-class WholeModel:
-    """The learner of SISA and of retraining from scratch."""
-
-    needs: Literal["pictures"] = "pictures"
-    joint = False
-    needs_classifier = False
-
-    def __init__(self, config: WholeModelConfig) -> None:
-        self.config = config
-
-    def identity(self) -> dict[str, object]:
-        """What enters a shard's key besides its records and the backbone."""
-        return {**self.config.identity(), "recipe": RECIPE}
-
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
-        """Train one stage of one shard."""
-        fit = WholeModelFitter(self.config, shard, backbone, stage)
-        if len(shard.classes) > 1:
-            fit.run(watch)
-        return fit.constituent()
-
-    @torch.no_grad()
-    def answer(self, constituent: Constituent, backbone: Backbone, pictures: Pictures, *, group: int = 0) -> Probabilities:  # noqa: ARG002
-        """Class probabilities. pictures: [n, 3, s, s] uint8 → [n, c] float32, columns as `constituent.classes`."""
-        model = own_copy(backbone, constituent)
-        weight, bias = (torch.from_numpy(constituent.tensors[name]).to(backbone.device) for name in ("weight", "bias"))
-        found = []
-        for at in range(0, len(pictures), backbone.batch):
-            x = backbone.normalize(torch.from_numpy(pictures[at : at + backbone.batch]))
-            found.append(functional.softmax(functional.linear(model.read(x), weight, bias), dim=1))
-        return torch.cat(found).cpu().numpy()
 
 
 def own_copy(backbone: Backbone, start: Constituent | None) -> Backbone:
@@ -67,54 +32,58 @@ def own_copy(backbone: Backbone, start: Constituent | None) -> Backbone:
     return model
 
 
-class WholeModelFitter:
-    """One shard's training, in progress."""
+class WholeModelFitter(PictureFitter[WholeModelConfig]):
+    """One shard's model, in training: `backbone` is a copy with weights of its own."""
 
     def __init__(self, config: WholeModelConfig, shard: ShardData, backbone: Backbone, stage: Stage) -> None:
-        self.config, self.shard, self.stage = config, shard, stage
-        self.model = own_copy(backbone, stage.start)
-        self.generator = generator_of(shard)
-        self.targets = targets_of(shard, backbone.device)
-        self.pictures = torch.from_numpy(shard.inputs).to(backbone.device)
+        super().__init__(config, shard, own_copy(backbone, stage.start), stage)
         self.head = Head(backbone.dimension, shard.classes, stage.start, backbone.device)
         self.body = self._reached()
 
     def _reached(self) -> dict[str, torch.nn.Parameter]:
         """The backbone's parameters that the readout depends on: layers behind it are not run, trained or kept."""
-        named = dict(self.model.module.named_parameters())
-        self.model.module.requires_grad_(True)
-        size = self.model.spec.input_size
-        blank = self.model.normalize(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-        found = torch.autograd.grad(self.model.read(blank).sum(), list(named.values()), allow_unused=True)
+        named = dict(self.backbone.module.named_parameters())
+        self.backbone.module.requires_grad_(True)
+        size = self.backbone.spec.input_size
+        blank = self.backbone.normalize(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+        found = torch.autograd.grad(self.backbone.read(blank).sum(), list(named.values()), allow_unused=True)
         reached = {name: parameter for (name, parameter), grad in zip(named.items(), found, strict=True) if grad is not None}
-        self.model.module.requires_grad_(False)
+        self.backbone.module.requires_grad_(False)
         for parameter in reached.values():
             parameter.requires_grad_(True)
         return reached
 
-    def run(self, watch: Watch) -> None:
-        """All epochs."""
-        groups = [(list(self.body.values()), self.config.lr), (list(self.head.parameters()), self.config.head_lr)]
-        descend(
-            self.config,
-            groups,
-            self._loss,
-            records=len(self.pictures),
-            generator=self.generator,
-            stage=self.stage,
-            watch=watch,
-            snapshot=self.constituent,
-        )
+    def groups(self) -> list[Group]:
+        """The backbone's reached parameters, and the head."""
+        return [(list(self.body.values()), self.config.lr), (list(self.head.parameters()), self.config.head_lr)]
 
-    def _loss(self, rows: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch. rows: [b] int64."""
-        rows = rows.to(self.targets.device)
-        pictures = self.model.normalize(augment(self.pictures[rows], self.config, self.generator))
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
-            features = self.model.read(pictures)
-        return functional.cross_entropy(self.head(features), self.targets[rows])
+    def scores(self, pictures: Tensor, rows: Tensor) -> Tensor:  # noqa: ARG002
+        """h(backbone(x)). pictures: [b, 3, s, s] uint8 → [b, c]."""
+        x = self.backbone.normalize(pictures)
+        with self.arithmetic():
+            features = self.backbone.read(x)
+        scores: Tensor = self.head(features)
+        return scores
 
     def constituent(self) -> Constituent:
-        """The frozen result: the backbone's reached parameters under `body.`, `weight` and `bias` of the head."""
+        """The backbone's reached parameters under `body.`, `weight` and `bias` of the head."""
         tensors = {f"{BODY}{name}": parameter for name, parameter in self.body.items()}
         return frozen(self.shard.classes, {**tensors, "weight": self.head.weight, "bias": self.head.bias}, self.config.kind)
+
+
+class WholeModel(GradientLearner[WholeModelConfig]):
+    """The learner of SISA and of retraining from scratch."""
+
+    def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> WholeModelFitter:
+        """The whole model."""
+        return WholeModelFitter(self.config, shard, backbone, stage)
+
+    def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:  # noqa: ARG002
+        """The head's scores on the constituent's own backbone."""
+        model = own_copy(backbone, constituent)
+        weight, bias = placed(constituent, ("weight", "bias"), backbone.device)
+
+        def score(pictures: Pictures) -> Tensor:
+            return functional.linear(model.read(model.normalize(torch.from_numpy(pictures))), weight, bias)
+
+        return score

@@ -16,7 +16,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.cost import costs_in
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.evaluate import Stored, predict_stored, score
-from lmeraser_ray.flow import Flow
+from lmeraser_ray.flow import Evaluated, Flow
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.keys import keyed_hashes, seeded_key
 from lmeraser_ray.learners.choose import make_learner
@@ -111,13 +111,21 @@ def erase(trial: Trial, gone: NDArray[np.int64]) -> tuple[dict[str, Any], list[B
     lost[gone] = True
     buckets = remaining(trial.flow.store, trial.index, lost)
     evaluated = trial.flow.evaluate(buckets, trial.manifest)
+    seconds = time.perf_counter() - start
     work = {
         "records": len(gone),
-        "seconds": round(time.perf_counter() - start, 4),
+        "seconds": None if found_done(trial.manifest, evaluated) else round(seconds, 4),
         "passes": sum(work.passes for work in evaluated.trained),
         "trained": len(evaluated.trained),
     }
     return work, buckets, evaluated.manifest
+
+
+def found_done(before: Manifest, after: Evaluated) -> bool:
+    """Whether the store already had what the erasure needs, from a run that was interrupted: then the clock says nothing."""
+    old = {stage for shard in before.shards for stage in shard.stages}
+    new = {stage for shard in after.manifest.shards for stage in shard.stages}
+    return bool(new - old - {stage for work in after.trained for stage in work.stages})
 
 
 def scored_erasure(trial: Trial, gone: NDArray[np.int64]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def single(field: str) -> Callable[[Run], float | None]:
     """The mean of a field over the single deletions of a run."""
 
     def read(run: Run) -> float | None:
-        found = [deletion[field] for deletion in run["deletion"]["single"]]
+        found = [deletion[field] for deletion in run["deletion"]["single"] if deletion[field] is not None]
         return float(np.mean(found)) if found else None
 
     return read

@@ -169,3 +169,16 @@ def test_a_study_grows_but_does_not_mix_data(world: World) -> None:
     assert set(run(world, question(world, ["neighbors"]), Recorder()).systems) == {"ridge", "neighbors"}
     other = World(world.folder / "other", 30)
     assert set(run(other, question(other, ["class-means"]), Recorder(), world.folder / "study").systems) == {"class-means"}
+
+
+def test_an_erasure_that_was_found_done_is_not_timed(world: World) -> None:
+    """An interrupted run leaves constituents behind: finding them takes no time, and says nothing."""
+    asked = question(world, ["lmeraser"], extent=Extent(2, 3), keep=True)
+    first = run(world, asked, Recorder()).runs["lmeraser"][0]["deletion"]
+    assert all(part["seconds"] is not None for part in (*first["single"], first["together"]))
+    for path in (world.folder / "study" / "runs").iterdir():
+        path.unlink()
+    again = run(world, asked, Recorder())
+    assert [part["seconds"] for part in again.runs["lmeraser"][0]["deletion"]["single"]] == [None, None]
+    assert again.systems["lmeraser"]["seconds for one deletion"]["mean"] is None
+    assert again.runs["lmeraser"][0]["training"]["seconds"] is None

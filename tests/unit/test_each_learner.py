@@ -53,7 +53,7 @@ class TestSharedHead:
         assert data.groups is not None
         for group in (0, 1):
             fit.prompts.grad = None
-            fit._loss(torch.from_numpy(np.flatnonzero(data.groups == group))).backward()
+            fit.loss(torch.from_numpy(np.flatnonzero(data.groups == group))).backward()
             assert fit.prompts.grad is not None
             assert fit.prompts.grad[group].any()
             assert not fit.prompts.grad[1 - group].any()
@@ -71,7 +71,7 @@ class TestSharedHead:
                 [backbone.normalize(fit.pictures[[i]]) + fit.prompts[[g]] for i, g in zip(rows.tolist(), groups, strict=True)]
             )
             expected = functional.cross_entropy(fit.head(backbone.read(prompted)), fit.targets[rows])
-            assert float(fit._loss(rows)) == pytest.approx(float(expected), rel=1e-5)
+            assert float(fit.loss(rows)) == pytest.approx(float(expected), rel=1e-5)
 
     def test_the_group_chooses_the_prompt_of_an_answer(self, backbone: Backbone) -> None:
         """As if this prompt were the only one."""
