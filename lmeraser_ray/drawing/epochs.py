@@ -29,7 +29,11 @@ def accuracy_over_epochs(study: Study) -> "Figure | Missing":
     axes.set_xlabel("epoch")
     percent(axes.yaxis, "test accuracy")
     without = "; dotted: no epochs" if any(len(curves_of(variant)[0]) == 1 for variant in drawn) else ""
-    sliced = " Where lines differ in length: with slices, epochs count through all stages." if len({end.x for end in ends}) > 1 else ""
+    sliced = (
+        " Lines are as long as the systems have epochs; with slices these count through all stages."
+        if len({end.x for end in ends}) > 1
+        else ""
+    )
     foot(figure, f"Mean of the seeds whose course was recorded, band from the worst to the best of them{without}.{sliced}", study.source)
     name_ends(axes, ends)
     return figure
