@@ -24,7 +24,7 @@ from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.fingerprint import fingerprint_of
-from lmeraser_ray.flow import public_inputs
+from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import Tombstones
@@ -85,8 +85,8 @@ def attack(session: Session, question: Question) -> Attack:
     study.create()
     with study.store(keep=question.keep) as store:
         buckets = ingest(config, store, Tombstones(store.root.parent, store.scratch)).buckets
-        inputs = public_inputs(config, store)
-        with session.flow(store, config, inputs.card, inputs.public) as flow:
+        inputs = load_inputs(config)
+        with session.flow(store, config, inputs.card, inputs.prototypes(store)) as flow:
             progress.say("all records")
             shadows = Shadows(study, flow, buckets, flow.evaluate(buckets, None).manifest)
             refuse_too_few(shadows, question)
@@ -132,8 +132,8 @@ def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dic
         empty = Store(Path(folder, "objects"))
         empty.create()
         buckets = ingest(config, empty, Tombstones(Path(folder), empty.scratch)).buckets
-        inputs = public_inputs(config, empty)
-        with session.flow(empty, config, inputs.card, inputs.public) as never:
+        inputs = load_inputs(config)
+        with session.flow(empty, config, inputs.card, inputs.prototypes(empty)) as never:
             retrained = fingerprint_of(empty, never.evaluate(buckets, None).manifest)
     shadows.tidy()
     return {"equal": unlearned == retrained, "unlearned": unlearned, "retrained": retrained, "before": shadows.base.fingerprint}

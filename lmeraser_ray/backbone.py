@@ -102,6 +102,13 @@ class Backbone:
         found: Tensor = self.classifier(self.module(x))
         return found.float()
 
+    @property
+    def source_classes(self) -> int:
+        """The classes of the pre-trained classifier."""
+        size = self.spec.input_size
+        with torch.no_grad():
+            return int(self.logits(torch.zeros(1, 3, size, size, device=self.device)).shape[1])
+
     @torch.no_grad()
     @one_thread()
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:

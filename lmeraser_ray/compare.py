@@ -12,7 +12,8 @@ from typing import Any
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.ingest import ingest
-from lmeraser_ray.flow import public_inputs
+from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import Tombstones
@@ -37,14 +38,19 @@ class Question:
     curves: bool = False
     keep: bool = False
 
+    def traces(self, seed: int) -> bool:
+        """Whether the course of a seed's training is recorded."""
+        return self.curves and seed == self.seeds[0]
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of each system by seed, and each system's summary (see `study.table`)."""
+    """The runs of each system by seed, each system's summary (see `study.table`), and what could not be measured, with the reason."""
 
     runs: dict[str, dict[int, dict[str, Any]]]
     systems: dict[str, dict[str, dict[str, float | None]]]
     files: tuple[Path, ...]
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def compare(session: Session, question: Question) -> Comparison:
@@ -56,28 +62,33 @@ def compare(session: Session, question: Question) -> Comparison:
     study.create()
     configs = {(v.name, seed): v.config(seed) for seed in question.seeds for v in question.variants}  # all errors come first
     abouts = {v.name: {"name": v.name, "system": v.system, "changes": dict(v.changes)} for v in question.variants}
-    waiting = [
-        (name, seed, config)
-        for (name, seed), config in configs.items()
-        if study.recall(f"{name}.{seed}", [settings(config, question.extent), question.curves]) is None
-    ]
+    made = {(name, seed): [settings(config, question.extent), question.traces(seed)] for (name, seed), config in configs.items()}
+    waiting = [(name, seed) for name, seed in configs if study.recall(f"{name}.{seed}", made[name, seed]) is None]
+    failed: dict[str, str] = {}
     if waiting:
-        with study.store(keep=question.keep) as store, one_cluster(waiting[0][2]):
-            for name, seed, config in waiting:
+        with study.store(keep=question.keep) as store, one_cluster(configs[waiting[0]]):
+            for name, seed in waiting:
                 session.progress.say(f"{name}, seed {seed}")
-                result = run(session, store, name, config, question)
-                about = {**abouts[name], "seed": seed, "on": digest_of(subject_of(config))}
-                study.note(f"{name}.{seed}", [settings(config, question.extent), question.curves], result, about)
-    return written(study, next(iter(configs.values())))
+                config = configs[name, seed]
+                try:
+                    result = run(session, store, name, config, question)
+                except ConfigError as error:  # this system does not suit the data or the backbone: the others go on
+                    failed[name] = str(error)
+                    continue
+                about = {**abouts[name], "seed": seed, "on": digest_of(subject_of(config)), "made": made_of(config)}
+                study.note(f"{name}.{seed}", made[name, seed], result, about)
+    elif not question.keep:
+        study.discard()
+    return written(study, {name: config for (name, _), config in configs.items()}, failed)
 
 
 def run(session: Session, store: Store, name: str, config: Config, question: Question) -> dict[str, Any]:
     """Measure one system under one seed."""
     buckets = ingest(config, store, Tombstones(store.root.parent, store.scratch)).buckets
-    inputs = public_inputs(config, store)
-    with session.flow(store, config, inputs.card, inputs.public) as flow:
+    inputs = load_inputs(config)
+    with session.flow(store, config, inputs.card, inputs.prototypes(store)) as flow:
         result = measure(name, flow, buckets, question.extent)
-        if question.curves and config.seed == question.seeds[0]:
+        if question.traces(config.seed):
             manifest = flow.evaluate(buckets, None).manifest
             result["curve"] = accuracy_by_epoch(flow, buckets, manifest)
     return result
@@ -105,12 +116,19 @@ def subject_of(config: Config) -> dict[str, Any]:
     return {"data": config.data.model_dump(mode="json"), "backbone": [backbone.name, backbone.weights, backbone.seed, backbone.input_size]}
 
 
-def written(study: StudyFolder, config: Config) -> Comparison:
-    """The tables of all runs on the data and backbone of `config`."""
+def made_of(config: Config) -> str:
+    """SHA-256 over what a configuration is, its seed apart: only runs of one configuration are averaged."""
+    return digest_of({name: value for name, value in config.identity().items() if name != "seed"})
+
+
+def written(study: StudyFolder, configs: dict[str, Config], failed: dict[str, str]) -> Comparison:
+    """The tables of all runs on the data and backbone of `configs`, which are the systems that were asked for, by name."""
     runs: dict[str, dict[int, dict[str, Any]]] = {}
     abouts: dict[str, dict[str, Any]] = {}
+    made = {name: made_of(config) for name, config in configs.items()}
+    config = next(iter(configs.values()))
     for about, result in study.noted():
-        if about["on"] == digest_of(subject_of(config)):
+        if about["on"] == digest_of(subject_of(config)) and about["made"] == made.setdefault(about["name"], about["made"]):
             abouts[about["name"]] = {"system": about["system"], "changes": about["changes"]}
             runs.setdefault(about["name"], {})[about["seed"]] = result
     found = {name: summary(list(by_seed.values())) for name, by_seed in runs.items()}
@@ -121,7 +139,7 @@ def written(study: StudyFolder, config: Config) -> Comparison:
         study.write("compare.csv", to_csv(found).encode()),
         study.write("compare.md", (to_markdown(found) + "\n").encode()),
     )
-    return Comparison(runs, found, files)
+    return Comparison(runs, found, files, failed)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ public, these. What is already in the store is only a shortcut.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from lmeraser_ray.backbone import load_backbone
+from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.engine import Engine
@@ -157,16 +158,27 @@ def identity_of(config: Config) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What comes in besides the records: the backbone's card and, where the partition has them, the stored public prototypes."""
+    """What comes in besides the records: the backbone, loaded to know what it is, and public prototypes, where the partition has any."""
 
-    card: BackboneCard
-    public: StoredObject | None = None
+    config: Config
+    backbone: Backbone
+
+    @cached_property
+    def card(self) -> BackboneCard:
+        """What is planned with."""
+        loaded = self.backbone
+        return BackboneCard(loaded.identity, loaded.dimension, loaded.batch, loaded.spec, loaded.classifier_identity)
+
+    def prototypes(self, store: Store, *, expected: StoredObject | None = None) -> StoredObject | None:
+        """The public prototypes in the store, made there if need be; None where the partition has none.
+
+        Errors: `ConfigError` where the public pictures are not those that `expected`, the published prototypes, were made from.
+        """
+        if not isinstance(self.config.partition, PublicConfig):
+            return None
+        return public_prototypes(self.config, self.config.partition, self.backbone, store, expected=expected)
 
 
-def public_inputs(config: Config, store: Store | None = None) -> Inputs:
-    """Load the configured backbone once, to know its identity; with a store, make the public prototypes if the partition has any."""
-    backbone = load_backbone(config.backbone, choose_device("cpu"), classifier=make_learner(config).needs_classifier)
-    card = BackboneCard(backbone.identity, backbone.dimension, backbone.batch, backbone.spec, backbone.classifier_identity)
-    if store is None or not isinstance(config.partition, PublicConfig):
-        return Inputs(card)
-    return Inputs(card, public_prototypes(config.partition, backbone, store, seed=config.seed, max_pixels=config.data.max_pixels))
+def load_inputs(config: Config) -> Inputs:
+    """Load the configured backbone, with its classifier if the learner needs that."""
+    return Inputs(config, load_backbone(config.backbone, choose_device("cpu"), classifier=make_learner(config).needs_classifier))

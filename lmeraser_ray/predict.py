@@ -1,5 +1,6 @@
 """`predict`: labels for pictures that are not stored, with probabilities and the shards that answered."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lmeraser_ray.aggregation.routes import Predictions, Queries, combine, route
-from lmeraser_ray.data.reading import Pixels, prepare
+from lmeraser_ray.data.reading import Features, Pixels, prepare
 from lmeraser_ray.errors import DataError, PictureError
 from lmeraser_ray.evaluate import serving_of
 from lmeraser_ray.learners.choose import make_learner
@@ -45,11 +46,15 @@ def predict_by(session: Session, manifest: Manifest, images: Sequence[bytes | Pa
         pixels = np.stack([load(image, at, manifest, max_pixels) for at, image in enumerate(images)])
     with session.progress.stage("answer"):
         batch = manifest.backbone.batch
-        features = np.concatenate([worker.backbone.features(pixels[at : at + batch]) for at in range(0, len(pixels), batch)])
-        queries = Queries(len(pixels), lambda: features, lambda: pixel_hashes(pixels))
+
+        @functools.cache  # not every aggregation and learner looks at features
+        def features() -> Features:
+            return np.concatenate([worker.backbone.features(pixels[at : at + batch]) for at in range(0, len(pixels), batch)])
+
+        queries = Queries(len(pixels), features, lambda: pixel_hashes(pixels))
         routes = route(config.aggregation, queries, serving_of(folder.store, manifest), seed=config.seed)
         asked = routes.queries()
-        seen = features if worker.learner.needs == "features" else pixels
+        seen = features() if worker.learner.needs == "features" else pixels
         read = {shard: Constituent.from_bytes(folder.store.read(manifest.shards[shard].constituent)) for shard in asked}
         answers = {shard: worker.answer(read[shard], seen[found], shard) for shard, found in asked.items()}
     return Predicting(manifest, combine(routes, asked, answers))

@@ -15,11 +15,11 @@ from lmeraser_ray.data.ingest import Ingested, ingest, readmitted
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.evaluate import Score, score
-from lmeraser_ray.flow import Evaluated, Inputs, identity_of, public_inputs
+from lmeraser_ray.flow import Evaluated, Inputs, identity_of, load_inputs
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.manifest import BackboneCard, Manifest
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,16 @@ def train(session: Session, config: Config) -> Training:
     with folder.locked():
         before = last_sound(folder)
         with progress.stage("backbone"):
-            inputs = public_inputs(config, folder.store)
-        refuse_other_configuration(folder, config, inputs, before)
+            inputs = load_inputs(config)
+        refuse_other_configuration(folder, config, inputs.card, before)
         with progress.stage("ingest"):
             discard_damaged(folder)
+            public = inputs.prototypes(folder.store, expected=before.partition if before else None)
             ingested = ingest(config, folder.store, folder.tombstones())
         refuse_missing(folder, config, before, ingested)
+        refuse_too_many_labels(RecordIndex.read(folder.store, ingested.buckets), inputs)
         folder.save_config(config)
-        with session.flow(folder.store, config, inputs.card, inputs.public) as flow:
+        with session.flow(folder.store, config, inputs.card, public) as flow:
             evaluated = flow.evaluate(ingested.buckets, before)
             with progress.stage("publish"):
                 ingested.let_in_again = folder.tombstones().lift(*readmitted(config))
@@ -78,7 +80,7 @@ def discard_damaged(folder: WorkspaceFolder) -> None:
             folder.store.path(item).unlink(missing_ok=True)
 
 
-def refuse_other_configuration(folder: WorkspaceFolder, config: Config, inputs: Inputs, before: Manifest | None) -> None:
+def refuse_other_configuration(folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None) -> None:
     """Errors: `ConfigError` that names the first field in which the workspace's identity differs."""
     was, now = (before.identity, identity_of(config)) if before else (kept_identity(folder), config.identity())
     found = first_difference(was, now) if was else None
@@ -88,16 +90,25 @@ def refuse_other_configuration(folder: WorkspaceFolder, config: Config, inputs: 
             f"The workspace {folder.root} was trained with {name} {old!r}, this configuration has {new!r}: "
             "use the same value, or another --workspace."
         )
-    card = inputs.card
     if before and before.backbone != card:
         raise ConfigError(
-            f"The workspace {folder.root} was trained with another backbone ({before.backbone.identity[:12]}…, this one is "
-            f"{card.identity[:12]}…: weights, preprocessing, readout or batch differ): use the same one, or another --workspace."
+            f"The workspace {folder.root} was trained with another backbone ({before.backbone.identity[:12]}…, this is "
+            f"{card.identity[:12]}…: weights, classifier, preprocessing, readout or batch differ): use the same one or another --workspace."
         )
-    if before and inputs.public and before.partition and before.partition.key != inputs.public.key:
+
+
+def refuse_too_many_labels(index: RecordIndex, inputs: Inputs) -> None:
+    """Errors: `ConfigError` where labels are mapped to the backbone's classes and there are more labels than classes.
+
+    Asked of all training records and not of a shard's: they only become fewer, so no deletion can come to be refused.
+    """
+    if inputs.backbone.classifier is None:
+        return
+    labels, classes = len(set(index.names("label", index.training))), inputs.backbone.source_classes
+    if labels > classes:
         raise ConfigError(
-            f"The workspace {folder.root} was trained with prototypes from other public pictures than those at partition.path: "
-            "use the same ones, or another --workspace."
+            f"The backbone's classifier has {classes} classes, the training records have {labels} labels: label mapping needs at least as "
+            "many classes; use another backbone or learner.kind prompt_head."
         )
 
 
@@ -111,7 +122,7 @@ def kept_identity(folder: WorkspaceFolder) -> dict[str, Any] | None:
 def first_difference(was: object, now: object, name: str = "") -> tuple[str, object, object] | None:
     """The first field in which two JSON values differ, with both values."""
     if isinstance(was, dict) and isinstance(now, dict):
-        for key in sorted({*was, *now}):
+        for key in sorted({*was, *now}, key=lambda name: (name != "kind", name)):
             found = first_difference(was.get(key), now.get(key), f"{name}.{key}" if name else key)
             if found:
                 return found

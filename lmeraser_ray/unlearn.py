@@ -17,7 +17,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket, read_rows, without
 from lmeraser_ray.data.names import typed_name
 from lmeraser_ray.errors import ConfigError, DataError, LmeraserError
-from lmeraser_ray.flow import Evaluated, public_inputs
+from lmeraser_ray.flow import Evaluated, load_inputs
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
@@ -92,7 +92,7 @@ def unlearn(session: Session, request: Request) -> Unlearning:
 
 def refuse_other_weights(session: Session, config: Config, before: Manifest) -> None:
     """Errors: `ConfigError`, before anything is erased, where `--backbone.weights` names others than the workspace was trained with."""
-    if any(name == "backbone.weights" for name, _ in session.overrides) and public_inputs(config).card != before.backbone:
+    if any(name == "backbone.weights" for name, _ in session.overrides) and load_inputs(config).card != before.backbone:
         raise ConfigError(f"--backbone.weights {config.backbone.weights} are not the weights that {session.root} was trained with.")
 
 

@@ -44,6 +44,6 @@ def make_learner(config: Config) -> Learner:  # noqa: PLR0911
         case NeighborsConfig():
             return Neighbors(section, quantum=quantum_of(section, normalize))
         case RidgeConfig():
-            return Ridge(section, quantum=quantum_of(section, normalize))
+            return Ridge(section, quantum=quantum_of(section, normalize), seed=config.seed)
         case _:
             assert_never(section)

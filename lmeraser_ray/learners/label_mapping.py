@@ -14,7 +14,7 @@ from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import LabelMappingConfig
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import Pictures, ShardData, Stage
+from lmeraser_ray.learners.learner import UNWATCHED, Pictures, ShardData, Stage, Watch
 from lmeraser_ray.learners.pictures import GradientLearner, PictureFitter, Scorer, placed
 from lmeraser_ray.learners.prompt import check_width, drawn_places, hashed_places, initial_prompt, overlay, prompt_mask
 from lmeraser_ray.learners.sgd import Group, frozen
@@ -52,6 +52,11 @@ class LabelMappingFitter(PictureFitter[LabelMappingConfig]):
                 "label mapping needs at least as many; use another backbone or learner.kind prompt_head."
             )
         return one_to_one(total.cpu().numpy())
+
+    def run(self, watch: Watch = UNWATCHED) -> None:
+        """All epochs; without a prompt there is nothing to tune."""
+        if self.config.prompt.width > 0:
+            super().run(watch)
 
     def groups(self) -> list[Group]:
         """The prompt alone."""

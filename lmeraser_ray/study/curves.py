@@ -55,10 +55,12 @@ class Trace:
 def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest) -> list[float]:
     """Test accuracy after each epoch; of slices, after each of the epochs that all stages have together.
 
-    A constituent with fewer epochs than another (a shard of one class has none) stands still meanwhile.
+    Without test records there is none. A constituent with fewer epochs than another (a shard of one class has none) stands still meanwhile.
     """
     planned = flow.plan(buckets, None)
     index, test = planned.index, np.flatnonzero(planned.index.test)
+    if len(test) == 0:
+        return []
     stored = Stored(index, planned.features, test)
     routes = route_stored(flow, manifest, stored)
     asked = routes.queries()

@@ -46,8 +46,18 @@ class StudyFolder:
         folder.create()
         with folder.locked():
             yield folder.store
-        if not keep:
-            shutil.rmtree(self.root / "work", ignore_errors=True)
+            if not keep:
+                self._remove()
+
+    def discard(self) -> None:
+        """Remove the records that an earlier command kept, or left behind when it was interrupted."""
+        if (self.root / "work").is_dir():
+            with WorkspaceFolder(self.root / "work").locked():
+                self._remove()
+
+    def _remove(self) -> None:
+        with disk_errors(self.root / "work"):
+            shutil.rmtree(self.root / "work")
 
     def recall(self, name: str, made_from: Any) -> dict[str, Any] | None:
         """The result of this name, if it was made from the same settings (a JSON value)."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.config import Config
+from lmeraser_ray.config import Config, NearestConfig
 from lmeraser_ray.cost import costs_in
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.evaluate import Stored, predict_stored, score
@@ -47,16 +47,17 @@ class Trial:
     index: RecordIndex
 
     def predict(self, positions: NDArray[np.int64]) -> float:
-        """Answer these records; returns how many times the backbone sees each of them on average."""
+        """Answer these records; returns how many times the backbone sees each of them at most (not where a shard knows one class)."""
         stored = Stored(self.index, [state.features for state in self.manifest.buckets], positions)
         found = predict_stored(self.flow, self.manifest, stored)
         learner = make_learner(self.flow.config)
-        routed = self.manifest.partition is not None or learner.needs == "features"
+        routed = isinstance(self.flow.config.aggregation, NearestConfig) or learner.needs == "features"
         return (1.0 if routed else 0.0) + (found.routes.shards.shape[1] if learner.needs == "pictures" else 0.0)
 
 
 def measure(name: str, flow: Flow, buckets: Sequence[Bucket], extent: Extent) -> dict[str, Any]:
     """Train, score, cost, delete. Returns a JSON value."""
+    flow.plan(buckets, None)  # whoever comes first would pay for the features of all
     start = time.perf_counter()
     evaluated = flow.evaluate(buckets, None)
     seconds = time.perf_counter() - start

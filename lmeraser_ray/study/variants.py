@@ -1,10 +1,12 @@
 """What is compared: systems, and values that one of their fields takes."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from lmeraser_ray import systems
 from lmeraser_ray.config import Config
@@ -38,11 +40,14 @@ def variants(base: dict[str, Any], names: Sequence[str], overrides: Sequence[tup
     found = []
     for system in chosen:
         tree = systems.with_system(base, system)
-        ours = tuple(pair for pair in overrides if applies(tree, pair[0]))
+        fixed = tuple(pair for pair in overrides if applies(tree, pair[0], overrides))
         for values in itertools.product(*([(name, value) for value in options] for name, options in axes)):
             label = system.rpartition("/")[2].removesuffix(".yaml")
-            name = "_".join([label, *(f"{field.rpartition('.')[2]}={value}" for field, value in values)])
-            found.append(Variant(name, label, tuple(values), tree, ours))
+            name = quote("_".join([label, *(f"{field}={value}" for field, value in values)]), safe="=,. ")
+            found.append(Variant(name, label, tuple(values), tree, fixed))
+    twins = [name for name, count in Counter(variant.name for variant in found).items() if count > 1]
+    if twins:
+        raise ConfigError(f"Two systems would be called {twins[0]}: rename one of the files, or give each value once.")
     return found
 
 
@@ -54,10 +59,11 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
     return name, values.split(",")
 
 
-def applies(tree: dict[str, Any], name: str) -> bool:
-    """Whether a system has this field: one of its own kinds, or one outside of what makes a system."""
+def applies(tree: dict[str, Any], name: str, overrides: Sequence[tuple[str, str]]) -> bool:
+    """Whether a system, under all overrides, has this field: one of its own kinds, or one outside of what makes a system."""
     section, _, rest = name.partition(".")
     option = FIELDS[name]
-    if section not in systems.SECTIONS or not rest:
+    if section not in systems.SECTIONS or rest == "kind" or not option.kinds:
         return True
-    return not option.kinds or tree[section].get("kind") in option.kinds
+    kinds = f"{section}.kind"
+    return dict(overrides).get(kinds, tree[section].get("kind", FIELDS[kinds].default)) in option.kinds

@@ -47,8 +47,12 @@ def checked(system: str, text: str) -> Tree:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"The system {system} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict) or not all(isinstance(value, dict) for value in tree.values()):
+    if not isinstance(tree, dict) or not all(isinstance(tree.get(name, {}), dict) for name in (*SECTIONS, "backbone")):
         raise ConfigError(f"The system {system} must consist of the sections {', '.join(SECTIONS)}, each with fields below.")
+    foreign = [name for name in tree if name not in (*SECTIONS, "data", "backbone", "execution", "seed")]
+    if foreign:
+        near = get_close_matches(foreign[0], (*SECTIONS, "backbone"), 1)
+        raise ConfigError(f"The system {system} has the section {foreign[0]}, which is none{f': did you mean {near[0]}?' if near else '.'}")
     missing = [name for name in SECTIONS if name not in tree]
     if missing:
         raise ConfigError(f"The system {system} has no section {missing[0]}: a system is a choice of {', '.join(SECTIONS)}.")
@@ -56,7 +60,10 @@ def checked(system: str, text: str) -> Tree:
 
 
 def with_system(base: Tree, system: str) -> Tree:
-    """A configuration's tree with a system's sections in the place of its own; what a system says of the backbone goes on top."""
+    """A configuration's tree with a system's sections in the place of its own; what a system says of the backbone goes on top.
+
+    A whole configuration serves as a system too: its data and execution are left aside.
+    """
     tree, chosen = deepcopy(base), read(system)
     for name in SECTIONS:
         tree[name] = chosen[name]

@@ -53,10 +53,16 @@ def run_compare(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.study.table import to_markdown
     from lmeraser_ray.study.variants import variants
 
+    if any(name == "seed" for name, _ in args.overrides):
+        raise ConfigError("compare takes several seeds: give --seeds 0,1,2 and not --seed.")
+    if min(args.deletions, args.together) < 0:
+        raise ConfigError("--deletions and --together are numbers of records: give 0 or more.")
     base = read_yaml(args.config) if args.config else QUICKSTART
     found = variants(base, args.systems.split(","), args.overrides, args.vary)
     extent = Extent(args.deletions, args.together, shares(args.forget, "--forget"))
     question = Question(found, numbers(args.seeds, "--seeds"), extent, curves=args.curves, keep=args.keep)
     done = compare(Session(args.study, progress), question)
     text = f"{to_markdown(done.systems)}\n\n{counted(len(found), 'system')}, written to {', '.join(str(path) for path in done.files)}"
-    return Report(text, {"systems": done.systems, "files": [str(path) for path in done.files]})
+    data = {"systems": done.systems, "files": [str(path) for path in done.files], "failed": done.failed}
+    notes = tuple(f"{name} was not measured: {reason}" for name, reason in done.failed.items())
+    return Report(text, data, notes, exit_code=ConfigError.exit_code if done.failed else 0)

@@ -7,7 +7,7 @@ import pytest
 
 from lmeraser_ray.data.buckets import read_rows
 from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.flow import parts_of, public_inputs
+from lmeraser_ray.flow import load_inputs, parts_of
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
@@ -92,7 +92,7 @@ def test_a_shard_trained_alone_is_the_same(world: World) -> None:
             for item in (kept[-1].records, kept[-1].pictures):
                 alone.store.path(item).write_bytes(folder.store.path(item).read_bytes())
     own = RecordIndex.read(alone.store, [bucket for bucket in kept if bucket])
-    engine = InlineEngine(alone.store, config, public_inputs(config).card)
+    engine = InlineEngine(alone.store, config, load_inputs(config).card)
     [(_, trained)] = engine.run([TrainConstituent((shard.constituent.key,), (parts_of(own, None, np.arange(len(own))),))])
     assert trained.stages == shard.stages == (shard.constituent,)
     assert alone.store.read(shard.constituent) == folder.store.read(shard.constituent)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lmeraser_ray import systems
-from lmeraser_ray.config import Config
+from lmeraser_ray.config import Config, PromptConfig
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.evaluate import evaluate
 from lmeraser_ray.fingerprint import fingerprint
@@ -201,6 +201,22 @@ def test_other_public_pictures_are_another_workspace(world: World) -> None:
     (world.folder / "public" / "deep" / "0.png").write_bytes(picture(5000))
     with pytest.raises(ConfigError, match="other public pictures"):
         train(session, config)
+    with pytest.raises(ConfigError, match=r"partition\.kind 'public'.*'adaptive'"):
+        train(session, system(world, "adaptive", "ridge", "nearest", 1))
+    assert verify(session).ok, "what is refused leaves nothing behind"
+
+
+def test_more_labels_than_the_backbone_has_classes_are_refused_at_once(tmp_path: Path) -> None:
+    """And not when a deletion has merged two shards: an erasure must be able to end."""
+    world = World(tmp_path / "many", 60, classes=11)
+    with pytest.raises(ConfigError, match="10 classes, the training records have 11 labels"):
+        train(Session(world.space()), system(world, "adaptive", "label_mapping", "nearest", 1))
+
+
+def test_label_mapping_without_a_prompt_trains_nothing(world: World) -> None:
+    config = system(world, "adaptive", "label_mapping", "nearest", 1)
+    prompt = config.learner.model_copy(update={"prompt": PromptConfig(kind="random_patch", width=0)})
+    assert train(Session(world.space()), config.model_copy(update={"learner": prompt})).passes == 0
 
 
 @pytest.mark.parametrize("name", systems.names())

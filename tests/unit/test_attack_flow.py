@@ -14,7 +14,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.engine import InlineEngine
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.flow import public_inputs
+from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.learner import Learner, ShardData, Stage, Watch
 from lmeraser_ray.learners.linear_probe import LinearProbe
@@ -116,7 +116,7 @@ def shadows_of(world: World, config: Config) -> tuple[Shadows, object]:
     context = study.store(keep=True)
     store = context.__enter__()
     buckets = ingest(config, store, Tombstones(store.root.parent, store.scratch)).buckets
-    flow = Session(study.root).flow(store, config, public_inputs(config, store).card).__enter__()
+    flow = Session(study.root).flow(store, config, load_inputs(config).card).__enter__()
     return Shadows(study, flow, buckets, flow.evaluate(buckets, None).manifest), context
 
 
