@@ -30,7 +30,7 @@ def one_head_against_many(study: Study) -> "Figure | Missing":
 
 def against(study: Study, ours: Sequence[str], theirs: Sequence[str]) -> "Figure | Missing":
     """Test accuracy and expected cost, a bar a variant, with 95% intervals over seeds; both sides are needed."""
-    left, right = ([v for v in study.of_systems(names) if v.over(test_accuracy)] for names in (ours, theirs))
+    left, right = (as_they_are([v for v in study.of_systems(names) if v.over(test_accuracy)]) for names in (ours, theirs))
     if not left or not right:
         need = " and ".join(" or ".join(names) for names, found in ((ours, left), (theirs, right)) if not found)
         return Missing(f"there is no system {need} with a test accuracy in the study: run `lmeraser compare` with it")
@@ -50,6 +50,11 @@ def against(study: Study, ours: Sequence[str], theirs: Sequence[str]) -> "Figure
         study.source,
     )
     return figure
+
+
+def as_they_are(variants: Sequence[Measured]) -> list[Measured]:
+    """The variants in which nothing was varied; all of them where there is none."""
+    return [variant for variant in variants if not variant.changes] or list(variants)
 
 
 def bars(axes: "Axes", shown: Sequence[Measured], read: Callable[[Run], float | None]) -> None:
