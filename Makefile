@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/lmeraser demo --workspace demo-workspace
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile  # two processes of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two processes of one thread each
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
