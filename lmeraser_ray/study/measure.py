@@ -99,9 +99,10 @@ def storage(store: Store, manifest: Manifest) -> dict[str, int]:
 
 def deletions(trial: Trial, extent: Extent) -> dict[str, Any]:
     """Seconds and retrained constituents of single deletions, and of several at once; what is retained after those."""
-    order = by_hash(trial, "deletion")
-    single = [erase(trial, order[[at]])[0] for at in range(min(extent.deletions, len(order) - 1))]
-    together = scored_erasure(trial, order[: min(extent.together, len(order) - 1)]) if extent.together else None
+    order = by_hash(trial, "deletion")[:-1]  # somebody stays
+    single = [erase(trial, order[[at]])[0] for at in range(min(extent.deletions, len(order)))]
+    others = order[extent.deletions :][: extent.together]  # else a shard of one of them would be there already
+    together = scored_erasure(trial, others) if len(others) else None
     return {"single": single, "together": together}
 
 
