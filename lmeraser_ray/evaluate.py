@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.aggregation.routes import Predictions, Queries, Routes, Serving, combine, route
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.flow import Flow, parts_of
+from lmeraser_ray.flow import Flow
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.partition.stage import gather, read_clusters
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
@@ -97,9 +96,8 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
     routes = route_stored(flow, manifest, stored)
     asked = routes.queries()
     shards = list(asked)
-    features = stored.features if make_learner(flow.config).needs == "features" else None
     jobs = [
-        AnswerRows(manifest.shards[shard].constituent, parts_of(stored.index, features, stored.positions[asked[shard]]), shard)
+        AnswerRows(manifest.shards[shard].constituent, flow.parts(stored.index, stored.features, stored.positions[asked[shard]]), shard)
         for shard in shards
     ]
     answers: dict[int, Answers] = {}

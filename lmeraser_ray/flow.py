@@ -17,6 +17,7 @@ from lmeraser_ray.engine import Engine
 from lmeraser_ray.features import FeatureStage
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.numerics import choose_device
 from lmeraser_ray.partition.public import public_prototypes
 from lmeraser_ray.partition.stage import Partitioned, PartitionStage
@@ -113,11 +114,18 @@ class Flow:
     def job(self, planned: Planned, build: Build) -> TrainConstituent:
         """The job that trains a constituent from its first missing stage on."""
         spec = build.spec
-        needs = make_learner(self.config).needs
-        slices = tuple(parts_of(planned.index, planned.features if needs == "features" else None, part) for part in spec.slices)
+        slices = tuple(self.parts(planned.index, planned.features, part) for part in spec.slices)
         groups = None if spec.groups is None else spec.groups[spec.slices[0].argsort()]  # rows are told in ascending order
         before = planned.plan.reuse[spec.keys[build.first - 1]] if build.first else None
         return TrainConstituent(spec.keys, slices, epoch_share(self.config.learner.slices), build.first, before, groups)
+
+    def parts(self, index: RecordIndex, features: Sequence[StoredObject], positions: Positions) -> tuple[Part, ...]:
+        """Positions as a job's parts, ascending; with the buckets' features where the learner needs these."""
+        return parts_of(index, features if self._learner.needs == "features" else None, positions)
+
+    @cached_property
+    def _learner(self) -> Learner:
+        return make_learner(self.config)
 
 
 def epoch_share(slices: int) -> float:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from lmeraser_ray.aggregation.routes import Predictions, Queries, combine, route
-from lmeraser_ray.data.reading import Features, Pixels, prepare
+from lmeraser_ray.data.reading import Features, Pixels, pixel_hashes, prepare
 from lmeraser_ray.errors import DataError, PictureError
 from lmeraser_ray.evaluate import serving_of
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.work import Worker, pixel_hashes
+from lmeraser_ray.work import Worker
 
 
 @dataclass(frozen=True)

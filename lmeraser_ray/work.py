@@ -4,10 +4,10 @@ A job says which rows of which buckets it needs; a worker reads just these from 
 job may run twice, anywhere, and do no harm. Nothing here knows Ray.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lmeraser_ray import numerics
 from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.reading import Pixels, Read, Reader, Rows
+from lmeraser_ray.data.reading import Read, Reader, Rows, pixel_hashes
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.learner import Learner, ShardData, Stage, Watch
@@ -137,36 +137,28 @@ class TrainConstituent:
     @property
     def weight(self) -> int:
         """Records that the stages to train see."""
-        sizes = np.cumsum([sum(len(part.rows.rows) for part in parts) for parts in self.slices])
-        return int(sizes[self.first :].sum())
+        return sum(self._sizes()[self.first :])
 
-    def run(self, worker: Worker, watch: Watch | None = None) -> Trained:
+    def _sizes(self) -> list[int]:
+        """Records that each stage sees."""
+        return list(accumulate(sum(len(part.rows.rows) for part in parts) for parts in self.slices))
+
+    def stages(self, worker: Worker, watch: Watch) -> Iterator[tuple[str, Constituent]]:
+        """Train the stages from `first` on, each from the one before: key and constituent of each. Nothing is stored."""
+        seen = worker.see([part for parts in self.slices for part in parts])
+        start = Constituent.from_bytes(worker.store.read(self.before)) if self.before else None
+        for key, size in list(zip(self.keys, self._sizes(), strict=True))[self.first :]:
+            start = worker.train(shard_of(key, seen, size, self.groups), Stage(start, self.share), watch)
+            yield key, start
+
+    def run(self, worker: Worker) -> Trained:
         """Train the stages in order, each from the constituent of the one before, as if there had been no pause between them."""
         passes: list[int] = []
-        seen = worker.see([part for parts in self.slices for part in parts])
-        sizes = np.cumsum([sum(len(part.rows.rows) for part in parts) for parts in self.slices])
-        start = Constituent.from_bytes(worker.store.read(self.before)) if self.before else None
-        counting = watched(watch, passes.append)
         stages: list[StoredObject] = []
-        for key, size in list(zip(self.keys, sizes, strict=True))[self.first :]:
-            shard = shard_of(key, seen, int(size), self.groups)
-            start = worker.train(shard, Stage(start, self.share), counting)
-            start.about["numerics"] = worker.numerics()
-            stages.append(worker.store.put("constituents", key, [start.to_bytes()]))
+        for key, found in self.stages(worker, Watch(records=passes.append)):
+            found.about["numerics"] = worker.numerics()
+            stages.append(worker.store.put("constituents", key, [found.to_bytes()]))
         return Trained(self.keys[-1], tuple(stages), sum(passes))
-
-
-def watched(watch: Watch | None, count: Callable[[int], object]) -> Watch:
-    """A watch that counts records too."""
-    if watch is None:
-        return Watch(records=count)
-    before = watch.records
-
-    def both(records: int) -> None:
-        count(records)
-        before(records)
-
-    return replace(watch, records=both)
 
 
 def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) -> ShardData:
@@ -219,8 +211,3 @@ class HashPixels:
     def run(self, worker: Worker) -> list[bytes]:
         """Read and hash, in the order of `members`."""
         return [found for part in self.members for found in pixel_hashes(worker.reader.pixels(part))]
-
-
-def pixel_hashes(pixels: Pixels) -> list[bytes]:
-    """SHA-256 of each picture's pixels. pixels: [n, 3, s, s] uint8 → n times 32 bytes."""
-    return [hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pixels]

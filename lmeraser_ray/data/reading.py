@@ -3,6 +3,7 @@
 Invariant: only the pictures of the asked rows are read, and each is checked against its record's digest.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -37,6 +38,11 @@ class Read:
     inputs: Pixels | Features
     digests: NDArray[np.uint8]
     labels: tuple[str, ...]
+
+
+def pixel_hashes(pixels: Pixels) -> list[bytes]:
+    """SHA-256 of each picture's pixels. pixels: [n, 3, s, s] uint8 → n times 32 bytes."""
+    return [hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pixels]
 
 
 def read_features(store: Store, item: StoredObject) -> Features:

@@ -16,7 +16,7 @@ from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.learner import UNWATCHED, Pictures, ShardData, Stage, Watch
 from lmeraser_ray.learners.pictures import GradientLearner, PictureFitter, Scorer, placed
-from lmeraser_ray.learners.prompt import check_width, drawn_places, hashed_places, initial_prompt, overlay, prompt_mask
+from lmeraser_ray.learners.prompt import drawn_places, first_prompt, hashed_places, overlay, prompt_mask
 from lmeraser_ray.learners.sgd import Group, frozen
 
 
@@ -25,11 +25,9 @@ class LabelMappingFitter(PictureFitter[LabelMappingConfig]):
 
     def __init__(self, config: LabelMappingConfig, shard: ShardData, backbone: Backbone, stage: Stage) -> None:
         super().__init__(config, shard, backbone, stage)
-        size, device, start = backbone.spec.input_size, backbone.device, stage.start
-        check_width(config.prompt, size)
+        size, device = backbone.spec.input_size, backbone.device
+        self.prompt = nn.Parameter(first_prompt(config.prompt, size, stage.start, self.generator).to(device))
         self.mask = prompt_mask(config.prompt, size).to(device)
-        first = torch.from_numpy(start.tensors["prompt"].copy()) if start else initial_prompt(config.prompt, size, self.generator)
-        self.prompt = nn.Parameter(first.to(device))
         self.mapping = torch.from_numpy(self._map()).to(device)
 
     @torch.no_grad()

@@ -4,8 +4,6 @@ padding: a frame; fixed_patch: a square in the upper left corner; random_patch: 
 the shard's generator in training; in prediction a hash of the picture's own pixels says it, so that an answer is a function of the query.
 """
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,7 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import PromptConfig
+from lmeraser_ray.data.reading import pixel_hashes
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.learners.constituent import Constituent
 
 
 def check_width(config: PromptConfig, size: int) -> None:
@@ -50,6 +50,12 @@ def initial_prompt(config: PromptConfig, size: int, generator: torch.Generator) 
     return torch.randn(shape, generator=generator) * mask
 
 
+def first_prompt(config: PromptConfig, size: int, start: Constituent | None, generator: torch.Generator) -> Tensor:
+    """The prompt that a stage begins with: the last stage's, which stays as it is, or a new one. Errors: `ConfigError` as `check_width`."""
+    check_width(config, size)
+    return torch.from_numpy(start.tensors["prompt"].copy()) if start else initial_prompt(config, size, generator)
+
+
 def drawn_places(config: PromptConfig, size: int, count: int, generator: torch.Generator) -> list[tuple[int, int]]:
     """Where a moving patch lies on each of `count` training pictures, (top, left) in pixels; nothing for one that does not move."""
     if config.kind != "random_patch" or config.width == 0:
@@ -63,8 +69,7 @@ def hashed_places(config: PromptConfig, pictures: NDArray[np.uint8]) -> list[tup
     if config.kind != "random_patch" or config.width == 0:
         return []
     room = pictures.shape[-1] - config.width + 1
-    digests = [hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pictures]
-    return [(int.from_bytes(d[:8], "big") % room, int.from_bytes(d[8:16], "big") % room) for d in digests]
+    return [(int.from_bytes(d[:8], "big") % room, int.from_bytes(d[8:16], "big") % room) for d in pixel_hashes(pictures)]
 
 
 def overlay(x: Tensor, prompt: Tensor, places: list[tuple[int, int]]) -> Tensor:

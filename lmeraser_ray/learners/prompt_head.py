@@ -14,7 +14,7 @@ from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.head import Head, ridge_head
 from lmeraser_ray.learners.learner import WHOLE, Pictures, ShardData, Stage
 from lmeraser_ray.learners.pictures import GradientLearner, PictureFitter, Scorer, placed
-from lmeraser_ray.learners.prompt import check_width, drawn_places, hashed_places, initial_prompt, overlay, prompt_mask
+from lmeraser_ray.learners.prompt import drawn_places, first_prompt, hashed_places, overlay, prompt_mask
 from lmeraser_ray.learners.sgd import Group, frozen
 
 
@@ -24,10 +24,8 @@ class PromptHeadFitter(PictureFitter[PromptHeadConfig]):
     def __init__(self, config: PromptHeadConfig, shard: ShardData, backbone: Backbone, stage: Stage = WHOLE) -> None:
         super().__init__(config, shard, backbone, stage)
         size, device, start = backbone.spec.input_size, backbone.device, stage.start
-        check_width(config.prompt, size)
+        self.prompt = nn.Parameter(first_prompt(config.prompt, size, start, self.generator).to(device))
         self.mask = prompt_mask(config.prompt, size).to(device)
-        first = torch.from_numpy(start.tensors["prompt"].copy()) if start else initial_prompt(config.prompt, size, self.generator)
-        self.prompt = nn.Parameter(first.to(device))
         self.head = Head(backbone.dimension, shard.classes, start, device)
         if config.head_init == "ridge" and start is None and len(shard.classes) > 1:
             self._ridge()

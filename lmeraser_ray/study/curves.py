@@ -11,13 +11,12 @@ import numpy as np
 from lmeraser_ray.aggregation.routes import combine
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.evaluate import Stored, route_stored, score_of
-from lmeraser_ray.flow import Flow, parts_of
-from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.flow import Flow
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import Stage, Watch
+from lmeraser_ray.learners.learner import Watch
 from lmeraser_ray.plan import Build, ConstituentSpec
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.work import Answers, Part, TrainConstituent, Worker, shard_of
+from lmeraser_ray.work import Answers, Part, TrainConstituent, Worker
 
 
 @dataclass(frozen=True)
@@ -34,21 +33,15 @@ class Trace:
 
     def run(self, worker: Worker) -> list[dict[int, Answers]]:
         """The answers after each epoch (of each stage), by shard; those of the result where there are no epochs."""
-        seen = worker.see([part for parts in self.training.slices for part in parts])
-        sizes = np.cumsum([sum(len(part.rows.rows) for part in parts) for parts in self.training.slices])
         queries = {place: worker.see(parts).inputs for place, parts in self.asked}
         found: list[dict[int, Answers]] = []
 
         def ask(constituent: Constituent) -> None:
             found.append({place: worker.answer(constituent, inputs, place) for place, inputs in queries.items()})
 
-        start: Constituent | None = None
-        for key, size in zip(self.training.keys, sizes, strict=True):
-            shard = shard_of(key, seen, int(size), self.training.groups)
-            watch = Watch(epoch=lambda snapshot: ask(snapshot()))
-            start = worker.train(shard, Stage(start, self.training.share), watch)
-        if not found and start is not None:
-            ask(start)
+        *_, (_, last) = self.training.stages(worker, Watch(epoch=lambda snapshot: ask(snapshot())))
+        if not found:
+            ask(last)
         return found
 
 
@@ -64,12 +57,13 @@ def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest)
     stored = Stored(index, planned.features, test)
     routes = route_stored(flow, manifest, stored)
     asked = routes.queries()
-    features = planned.features if make_learner(flow.config).needs == "features" else None
     places = {number: place for place, number in enumerate(shard.number for shard in manifest.shards)}
 
     def trace(spec: ConstituentSpec) -> Trace:
         served = [places[number] for number in spec.shards if places[number] in asked]
-        return Trace(flow.job(planned, Build(spec, 0)), tuple((place, parts_of(index, features, test[asked[place]])) for place in served))
+        return Trace(
+            flow.job(planned, Build(spec, 0)), tuple((place, flow.parts(index, planned.features, test[asked[place]])) for place in served)
+        )
 
     jobs = [job for job in map(trace, planned.plan.specs) if job.asked]
     flow.engine.start()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.learner import SgdConfig
-from lmeraser_ray.flow import Flow, Planned, parts_of
+from lmeraser_ray.flow import Flow, Planned
 from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.constituent import Constituent
@@ -56,8 +56,7 @@ def going_on(flow: Flow, planned: Planned, old: StoredObject, left: Positions, s
     classes = tuple(sorted(set(planned.index.names("label", left))))
     start = with_classes(flow.store, old, classes)
     key = key_of("fine-tuned/1", bytes.fromhex(start.key), canonical_json(share), planned.index.digests[left].tobytes())
-    features = planned.features if make_learner(flow.config).needs == "features" else None
-    return TrainConstituent((key,), (parts_of(planned.index, features, left),), share, 0, start)
+    return TrainConstituent((key,), (flow.parts(planned.index, planned.features, left),), share, 0, start)
 
 
 def with_classes(store: Store, old: StoredObject, classes: tuple[str, ...]) -> StoredObject:

@@ -221,4 +221,5 @@ def test_label_mapping_without_a_prompt_trains_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("name", systems.names())
 def test_every_named_system_is_a_configuration(name: str) -> None:
-    Config.model_validate(systems.with_system({}, name))
+    found = Config.model_validate(systems.with_system({}, name))
+    assert found.learner.kind == systems.read(name)["learner"]["kind"]
