@@ -18,7 +18,7 @@ import torch
 from benchmarks.machine import say
 from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import PromptHeadConfig
-from lmeraser_ray.keys import key_of
+from lmeraser_ray.digests import key_of
 from lmeraser_ray.learners.learner import ShardData
 from lmeraser_ray.learners.prompt_head import PromptHead
 

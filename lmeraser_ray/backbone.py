@@ -19,8 +19,8 @@ from torch.nn import functional
 from lmeraser_ray.checkpoints import Weights, behind_pre_logits, load_checkpoint, load_embedded
 from lmeraser_ray.config import BackboneConfig, ReadoutConfig
 from lmeraser_ray.data.spec import Interpolation, PictureSpec
+from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.numerics import one_thread
 
 PIPELINE = 1

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from lmeraser_ray.config import Config
 from lmeraser_ray.cost import shards_in
 from lmeraser_ray.data.reading import Pixels, Reader
+from lmeraser_ray.digests import bucket_of, keyed_hashes, seeded_key
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.keys import bucket_of, keyed_hashes, seeded_key
 from lmeraser_ray.numerics import one_thread
 from lmeraser_ray.partition.adaptive import Floats, Labels
 from lmeraser_ray.partition.chains import Positions

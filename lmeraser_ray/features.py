@@ -15,9 +15,9 @@ from safetensors.numpy import save
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.reading import Features, Rows, in_batches, read_features
+from lmeraser_ray.digests import key_of
 from lmeraser_ray.engine import Engine
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.keys import key_of
 from lmeraser_ray.plan import Digests
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.manifest import BackboneCard, BucketState

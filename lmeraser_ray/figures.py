@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lmeraser_ray.config import Config
 from lmeraser_ray.cost import shards_in
 from lmeraser_ray.data.reading import Pixels, Reader
+from lmeraser_ray.digests import keyed_hashes, seeded_key
 from lmeraser_ray.drawing.affected import affected_by_a_deletion
 from lmeraser_ray.drawing.epochs import accuracy_over_epochs
 from lmeraser_ray.drawing.frontier import frontier_of_systems
@@ -25,7 +26,6 @@ from lmeraser_ray.drawing.sheets import Row, sheets
 from lmeraser_ray.drawing.style import FORMATS, Missing, house_style, rendered
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.keys import keyed_hashes, seeded_key
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.partition.adaptive import Labels

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket, read_rows
 from lmeraser_ray.data.reading import Rows
-from lmeraser_ray.keys import buckets_of
+from lmeraser_ray.digests import buckets_of
 from lmeraser_ray.plan import Digests
 from lmeraser_ray.state.store import Store
 

@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.keys import DIGEST_BYTES, canonical_json, key_of
+from lmeraser_ray.digests import DIGEST_BYTES, canonical_json, key_of
 from lmeraser_ray.state.store import Listing, StoredObject
 
 Digests = NDArray[np.uint8]

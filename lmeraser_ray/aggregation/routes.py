@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.aggregation.nearest import nearest_shards
 from lmeraser_ray.config import Aggregation, AllConfig, HashConfig, NearestConfig
-from lmeraser_ray.keys import bucket_of, keyed_digest, seeded_key
+from lmeraser_ray.digests import bucket_of, keyed_digest, seeded_key
 from lmeraser_ray.work import Answers
 
 

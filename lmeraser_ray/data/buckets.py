@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmeraser_ray.data.record import Record
+from lmeraser_ray.digests import DIGEST_BYTES, bucket_of, digest, key_of, keyed_hash, seeded_key
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.keys import DIGEST_BYTES, bucket_of, digest, key_of, keyed_hash, seeded_key
 from lmeraser_ray.state.store import REPAIR, Listing, Store, StoredObject
 
 SCHEMA = pa.schema(

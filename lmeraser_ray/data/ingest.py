@@ -18,8 +18,8 @@ from lmeraser_ray.data.buckets import Bucket, bucket_number, put_bucket, rows_of
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources import read_source
+from lmeraser_ray.digests import digest
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.keys import digest
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import Tombstones

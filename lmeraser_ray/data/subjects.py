@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lmeraser_ray.config import DataConfig
 from lmeraser_ray.data.names import clean_name
+from lmeraser_ray.digests import keyed_hash, seeded_key, unit_interval
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.keys import keyed_hash, seeded_key, unit_interval
 
 HEADER = ["record_id", "subject_id"]
 

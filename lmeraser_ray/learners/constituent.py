@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from lmeraser_ray.digests import canonical_json
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.keys import canonical_json
 
 METADATA = "lmeraser_ray"
 

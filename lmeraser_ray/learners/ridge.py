@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import RidgeConfig
-from lmeraser_ray.keys import canonical_json, generator_seed, key_of
+from lmeraser_ray.digests import canonical_json, generator_seed, key_of
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, Features, Probabilities, ShardData, Stage, Watch
 from lmeraser_ray.learners.quantize import BLOCK, Integers, clip, doubles, products, quantize, quantize_shard

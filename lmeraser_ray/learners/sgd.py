@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import PictureSgdConfig, SgdConfig
+from lmeraser_ray.digests import generator_seed
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.keys import generator_seed
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.learner import ShardData, Stage, Watch
 

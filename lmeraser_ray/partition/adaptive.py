@@ -15,7 +15,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 
 from lmeraser_ray.config import ClusteringConfig
-from lmeraser_ray.keys import keyed_hashes, seeded_key
+from lmeraser_ray.digests import keyed_hashes, seeded_key
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int32]

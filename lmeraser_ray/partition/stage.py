@@ -14,8 +14,8 @@ from safetensors.numpy import load, save
 
 from lmeraser_ray.config import AdaptiveConfig, ClusteringConfig, Partition, RandomConfig
 from lmeraser_ray.data.reading import read_features
+from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.partition.adaptive import Clusters, Floats, Labels, fit_clusters, nearest, sample_order
 from lmeraser_ray.plan import Digests
 from lmeraser_ray.state.store import Listing, Store, StoredObject

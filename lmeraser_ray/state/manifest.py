@@ -11,8 +11,8 @@ from typing import Any
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.errors import ConfigError, VerificationError
-from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.state.store import Kind, StoredObject
 
 FORMAT = 2

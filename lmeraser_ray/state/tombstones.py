@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from lmeraser_ray.digests import keyed_hash
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.keys import keyed_hash
 from lmeraser_ray.state.files import disk_errors, write_atomic
 
 What = Literal["record", "subject"]

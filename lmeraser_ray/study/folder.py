@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.state.files import disk_errors, write_atomic
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.store import Store

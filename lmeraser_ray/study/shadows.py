@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.digests import key_of, keyed_hashes, seeded_key
 from lmeraser_ray.evaluate import Stored, predict_stored
 from lmeraser_ray.flow import Flow
 from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.keys import key_of, keyed_hashes, seeded_key
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.study.attacks import Floats, logit_scaled
 from lmeraser_ray.study.folder import StudyFolder

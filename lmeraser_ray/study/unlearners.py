@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.learner import SgdConfig
+from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.flow import Flow, Planned
-from lmeraser_ray.keys import canonical_json, key_of
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.plan import Positions

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.keys import digest
+from lmeraser_ray.digests import digest
 from lmeraser_ray.partition import recluster
 from lmeraser_ray.partition.adaptive import Labels
 from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs, fixed_costs

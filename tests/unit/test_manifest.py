@@ -8,8 +8,8 @@ import pytest
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.digests import key_of
 from lmeraser_ray.errors import LmeraserError, VerificationError
-from lmeraser_ray.keys import key_of
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import BackboneCard, BucketState, Manifest, ShardState

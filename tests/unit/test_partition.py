@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.keys import keyed_hash, seeded_key
+from lmeraser_ray.digests import keyed_hash, seeded_key
 from lmeraser_ray.partition.adaptive import by_first_appearance, fit_clusters, nearest, prototype, sample_order
 from lmeraser_ray.partition.stage import partition_key
 
