@@ -147,12 +147,11 @@ def delete(root: Path, *, sampled: bool) -> dict[str, Any]:
     return {
         **found,
         "shard_size_before": size,
-        "retrained_shards": len(done.evaluated.trained),
-        "shards": len(done.after.shards),
-        "reclustered": done.evaluated.reclustered,
-        "features_computed": done.evaluated.features_computed,
+        "retrained_shards": len(done.rebuilt),
+        "shards": done.reused + len(done.rebuilt),
+        "reclustered": done.reclustered,
         "passes": done.passes,
-        "passes_of_full_training": done.after.training_records * epochs,
+        "passes_of_full_training": session.folder.require_published().training_records * epochs,
         "passes_ratio": round(done.passes / ((size - 1) * epochs), 3),
     }
 

@@ -22,18 +22,18 @@ import numpy as np
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.data.names import read_ids
+from lmeraser_ray.erasure.remaining import remaining
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.fingerprint import fingerprint_of
 from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.state.tombstones import Tombstones
+from lmeraser_ray.state.tombstones import NoTombstones
 from lmeraser_ray.study.attacks import Divergence, Floats, Power, divergence, likelihood_ratios, memorisation, power
 from lmeraser_ray.study.folder import StudyFolder
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Members, Shadows
 from lmeraser_ray.study.unlearners import can_fine_tune
-from lmeraser_ray.unlearn import remaining
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def attack(session: Session, question: Question) -> Attack:
     study = StudyFolder(session.root)
     study.create()
     with study.store(keep=question.keep) as store:
-        buckets = ingest(config, store, Tombstones(store.root.parent, store.scratch)).buckets
+        buckets = ingest(config, store, NoTombstones()).buckets
         inputs = load_inputs(config)
         with session.flow(store, config, inputs.card, inputs.prototypes(store)) as flow:
             progress.say("all records")
@@ -131,7 +131,7 @@ def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dic
         config = flow.config.model_copy(update={"data": flow.config.data.model_copy(update={"exclude": listed})})
         empty = Store(Path(folder, "objects"))
         empty.create()
-        buckets = ingest(config, empty, Tombstones(Path(folder), empty.scratch)).buckets
+        buckets = ingest(config, empty, NoTombstones()).buckets
         inputs = load_inputs(config)
         with session.flow(empty, config, inputs.card, inputs.prototypes(empty)) as never:
             retrained = fingerprint_of(empty, never.evaluate(buckets, None).manifest)

@@ -16,7 +16,7 @@ from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.state.tombstones import Tombstones
+from lmeraser_ray.state.tombstones import NoTombstones
 from lmeraser_ray.study.curves import accuracy_by_epoch
 from lmeraser_ray.study.folder import StudyFolder, digest_of
 from lmeraser_ray.study.machine import describe
@@ -84,7 +84,7 @@ def compare(session: Session, question: Question) -> Comparison:
 
 def run(session: Session, store: Store, name: str, config: Config, question: Question) -> dict[str, Any]:
     """Measure one system under one seed."""
-    buckets = ingest(config, store, Tombstones(store.root.parent, store.scratch)).buckets
+    buckets = ingest(config, store, NoTombstones()).buckets
     inputs = load_inputs(config)
     with session.flow(store, config, inputs.card, inputs.prototypes(store)) as flow:
         result = measure(name, flow, buckets, question.extent)

@@ -51,7 +51,7 @@ class Costing:
 def cost(session: Session, records: Sequence[str] = ()) -> Costing:
     """The cost of deleting each of the given records, or of every training record. Errors: `DataError` with unknown ids."""
     config, store = session.config(), session.folder.store
-    return session.consistently(lambda manifest: costs_in(store, config, manifest, records, progress=session.progress))
+    return session.consistently(lambda state: costs_in(store, config, state.manifest, records, progress=session.progress))
 
 
 def costs_in(store: Store, config: Config, manifest: Manifest, records: Sequence[str], *, progress: Progress) -> Costing:

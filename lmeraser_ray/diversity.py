@@ -68,7 +68,7 @@ def diversity(session: Session, *, metric: Metric = "features", pairs: int = 200
     if pairs < 2:
         raise ConfigError(f"--pairs is {pairs}: give at least 2, so that there is an interval.")
     config = session.config()
-    return session.consistently(lambda manifest: diversity_of(session, config, manifest, metric=metric, pairs=pairs))
+    return session.consistently(lambda state: diversity_of(session, config, state.manifest, metric=metric, pairs=pairs))
 
 
 def diversity_of(session: Session, config: Config, manifest: Manifest, *, metric: Metric, pairs: int) -> Diversity:

@@ -3,11 +3,14 @@
 Invariant: which engine, how many workers and in which order results arrive change no byte.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.reading import Features, Rows
+from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.state.manifest import BackboneCard
@@ -17,27 +20,77 @@ from lmeraser_ray.work import Job, Worker
 T = TypeVar("T")
 
 
-class Engine(Protocol):
-    """Carries work out. Results come with the position of what they answer, in any order."""
+@dataclass(frozen=True)
+class Outcome:
+    """How a submitted job ended: with its result, or with the error that it raised."""
 
+    ticket: int
+    result: Any = None
+    error: Exception | None = None
+
+
+class Engine(ABC):
+    """Carries work out: jobs one by one (`submit`, `wait`, `cancel`), or all of a list (`run`)."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """How many jobs can be under way at once. Known once started."""
+
+    @abstractmethod
     def start(self) -> None:
         """Be ready for work; called before each use, and only where there is work."""
 
+    @abstractmethod
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
-        """The features [m, d] float32 of each batch of rows (each at most the backbone's batch)."""
+        """The features [m, d] float32 of each batch of rows (each at most the backbone's batch), with its place, in any order."""
 
-    def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
-        """The result of each job."""
+    @abstractmethod
+    def submit(self, job: Job[Any]) -> int:
+        """Begin a job. Returns the ticket that its outcome will have."""
 
+    @abstractmethod
+    def wait(self, seconds: float | None = None) -> list[Outcome]:
+        """Outcomes since the last call: waits for the first, so many seconds at most (None: for ever). None where no job is under way."""
+
+    @abstractmethod
+    def cancel(self, ticket: int) -> None:
+        """Stop a job: it has no outcome, and nothing that it might still write reaches the store."""
+
+    @abstractmethod
+    def records(self, ticket: int) -> int:
+        """Record passes that a job under way has trained so far, where that is known, else 0."""
+
+    @abstractmethod
     def close(self) -> None:
         """Give back what was held."""
 
+    def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
+        """The result of each job with its place, as they finish, the heaviest begun first. What still runs when the caller stops listening
+        is cancelled. Errors: the first that a job raises."""
+        order = sorted(range(len(jobs)), key=lambda i: -jobs[i].weight)
+        waiting = {self.submit(jobs[i]): i for i in order}
+        try:
+            while waiting:
+                for outcome in self.wait():
+                    at = waiting.pop(outcome.ticket)
+                    if outcome.error:
+                        raise outcome.error
+                    yield at, outcome.result
+        finally:
+            for ticket in waiting:
+                self.cancel(ticket)
 
-class InlineEngine:
-    """Everything in this process, one piece of work after the other."""
+
+class InlineEngine(Engine):
+    """Everything in this process, one piece of work after the other; a job is done when someone waits for it."""
+
+    slots = 1
 
     def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None) -> None:
         self.worker = Worker(store, config, learner or make_learner(config), card)
+        self._waiting: dict[int, Job[Any]] = {}
+        self._next = 0
 
     def start(self) -> None:
         """Load the backbone."""
@@ -48,10 +101,30 @@ class InlineEngine:
         for at, part in enumerate(batches):
             yield at, self.worker.backbone.features(self.worker.reader.pixels(part))
 
-    def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
-        """The heaviest first, as on a cluster."""
-        for at in sorted(range(len(jobs)), key=lambda i: -jobs[i].weight):
-            yield at, jobs[at].run(self.worker)
+    def submit(self, job: Job[Any]) -> int:
+        """Put it behind the others."""
+        self._next += 1
+        self._waiting[self._next] = job
+        return self._next
+
+    def wait(self, seconds: float | None = None) -> list[Outcome]:  # noqa: ARG002 - a job takes as long as it takes
+        """Do the job that was submitted first."""
+        if not self._waiting:
+            return []
+        ticket = next(iter(self._waiting))
+        job = self._waiting.pop(ticket)
+        try:
+            return [Outcome(ticket, job.run(self.worker))]
+        except LmeraserError as error:
+            return [Outcome(ticket, error=error)]
+
+    def cancel(self, ticket: int) -> None:
+        """Forget it."""
+        self._waiting.pop(ticket, None)
+
+    def records(self, ticket: int) -> int:  # noqa: ARG002 - nobody can ask while a job runs
+        """Jobs under way here are those that have not begun."""
+        return 0
 
     def close(self) -> None:
         """Nothing is held."""

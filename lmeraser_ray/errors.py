@@ -6,6 +6,7 @@
     │   └── PictureError        one encoded picture, with the reason
     ├── VerificationError   4   bytes that are not what they must be
     └── ExecutionError      5   Ray, disk, locks: the machine and not the input
+        └── StaleEpochError     another queue has taken over; this one must write nothing more
 
 A message is one clear sentence or two: what was found, what was expected, what to do. Exit code 0 is done, 130 is Ctrl-C.
 """
@@ -43,6 +44,10 @@ class ExecutionError(LmeraserError):
     """The machine could not do it: Ray, the disk, a lock. Nothing published is lost; the same command resumes."""
 
     exit_code = 5
+
+
+class StaleEpochError(ExecutionError):
+    """A writer whose epoch is over: another queue holds the lease."""
 
 
 INTERRUPTED = 130

@@ -16,6 +16,7 @@ from lmeraser_ray.flow import Flow
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.partition.stage import gather, read_clusters
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.folder import Published, WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Store, StoredObject
 from lmeraser_ray.work import AnswerRows, Answers, HashPixels
@@ -33,29 +34,40 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a published state."""
+    """The scores of a published state. `shard_sizes` are of the shards that answer; `quarantined` the numbers of those that may not."""
 
     test: Score
     train: Score
     shard_sizes: tuple[int, ...]
     fingerprint: str
+    quarantined: tuple[int, ...] = ()
 
 
 def evaluate(session: Session) -> Evaluation:
     """Score the published state. Errors: `DataError` where no training record is left to answer."""
-    return session.consistently(lambda manifest: evaluate_state(session, manifest))
+    return session.consistently(lambda state: evaluate_state(session, state))
 
 
-def evaluate_state(session: Session, manifest: Manifest) -> Evaluation:
-    """Score one published state."""
+def evaluate_state(session: Session, state: Published) -> Evaluation:
+    """Score one published state, by the shards that may answer."""
     folder = session.folder
-    if not manifest.shards:
-        raise DataError(f"{folder.root} holds no training records, so there is nothing to evaluate: train it on some first.")
+    refuse_silence(folder, state)
+    manifest = state.answering
     with session.flow(folder.store, session.config(), manifest.backbone) as flow:
         index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
         test = score(flow, manifest, index, np.flatnonzero(index.test))
         train = score(flow, manifest, index, index.training)
-    return Evaluation(test, train, tuple(shard.size for shard in manifest.shards), manifest.fingerprint)
+    answering = {shard.number for shard in manifest.shards}
+    silent = tuple(shard.number for shard in state.manifest.shards if shard.number not in answering)
+    return Evaluation(test, train, tuple(shard.size for shard in manifest.shards), state.manifest.fingerprint, silent)
+
+
+def refuse_silence(folder: WorkspaceFolder, state: Published) -> None:
+    """Errors: `DataError` where no shard can answer."""
+    if not state.manifest.shards:
+        raise DataError(f"{folder.root} holds no training records, so nothing can answer: train it on some first.")
+    if not state.answering.shards:
+        raise DataError(f"Every constituent of {folder.root} is in quarantine, so nothing can answer until the erasure is published.")
 
 
 def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray[np.int64]) -> Score:

@@ -32,6 +32,7 @@ from lmeraser_ray.partition.adaptive import Labels
 from lmeraser_ray.partition.chains import Positions
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.folder import Published
 from lmeraser_ray.state.files import disk_errors, write_atomic
 from lmeraser_ray.state.manifest import Manifest, ShardState
 from lmeraser_ray.state.store import Store
@@ -80,7 +81,8 @@ def workspace_figures(session: Session, out: Path) -> Figures:
         raise ConfigError(f"--out {out} lies within the workspace, which holds nothing but its own files: choose a folder outside of it.")
     config = session.config()
 
-    def draw(manifest: Manifest) -> Figures:
+    def draw(state: Published) -> Figures:
+        manifest = state.manifest
         if not manifest.shards:
             raise DataError(f"{session.root} holds no training records, so there is nothing to draw: train it on some first.")
         store = session.folder.store

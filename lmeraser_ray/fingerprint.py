@@ -11,7 +11,7 @@ def fingerprint(session: Session) -> str:
 
     Errors: `VerificationError` that names the first damaged object.
     """
-    return session.consistently(lambda manifest: fingerprint_of(session.folder.store, manifest))
+    return session.consistently(lambda state: fingerprint_of(session.folder.store, state.manifest))
 
 
 def fingerprint_of(store: Store, manifest: Manifest) -> str:

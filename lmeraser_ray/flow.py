@@ -69,12 +69,17 @@ class Flow:
         planned = self.plan(buckets, previous)
         with self.progress.stage("training"):
             trained = self._train(planned)
-        found = {**planned.plan.reuse, **{item.key: item for work in trained for item in work.stages}}
-        states = tuple(BucketState(*state) for state in zip(buckets, planned.features, planned.parts.assignments, strict=True))
-        shards = shard_states(planned.plan.specs, found)
-        manifest = Manifest(identity_of(self.config), self.card, states, planned.parts.partition, shards)
+        manifest = self.manifest(planned, {item.key: item for work in trained for item in work.stages})
         reused = len(planned.plan.specs) - len(planned.plan.build)
         return Evaluated(manifest, trained, reused, planned.features_computed, planned.parts.reclustered)
+
+    def manifest(self, planned: Planned, built: Mapping[str, StoredObject]) -> Manifest:
+        """The manifest of what was planned, once all that was missing is `built`, by key."""
+        states = tuple(
+            BucketState(*state) for state in zip(planned.index.buckets, planned.features, planned.parts.assignments, strict=True)
+        )
+        shards = shard_states(planned.plan.specs, {**planned.plan.reuse, **built})
+        return Manifest(identity_of(self.config), self.card, states, planned.parts.partition, shards)
 
     def plan(self, buckets: Sequence[Bucket], previous: Manifest | None) -> Planned:
         """Everything but the training: features and partition are computed, constituents only planned."""

@@ -10,17 +10,18 @@ import numpy as np
 from lmeraser_ray.aggregation.routes import Predictions, Queries, combine, route
 from lmeraser_ray.data.reading import Features, Pixels, pixel_hashes, prepare
 from lmeraser_ray.errors import DataError, PictureError
-from lmeraser_ray.evaluate import serving_of
+from lmeraser_ray.evaluate import refuse_silence, serving_of
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.folder import Published
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.work import Worker
 
 
 @dataclass(frozen=True)
 class Predicting:
-    """Predictions and the state that made them."""
+    """Predictions and the state that made them, with the shards that may answer."""
 
     manifest: Manifest
     predictions: Predictions
@@ -31,14 +32,14 @@ def predict(session: Session, images: Sequence[bytes | Path]) -> Predicting:
 
     Errors: `DataError` that names the file or the position of a picture that cannot be used.
     """
-    return session.consistently(lambda manifest: predict_by(session, manifest, images))
+    return session.consistently(lambda state: predict_by(session, state, images))
 
 
-def predict_by(session: Session, manifest: Manifest, images: Sequence[bytes | Path]) -> Predicting:
+def predict_by(session: Session, state: Published, images: Sequence[bytes | Path]) -> Predicting:
     """Predict by one published state."""
     folder = session.folder
-    if not manifest.shards:
-        raise DataError(f"{folder.root} holds no training records, so nothing can answer: train it on some first.")
+    refuse_silence(folder, state)
+    manifest = state.answering
     config = session.config()
     worker = Worker(folder.store, config, make_learner(config), manifest.backbone)
     max_pixels = config.data.max_pixels

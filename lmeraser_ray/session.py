@@ -12,8 +12,10 @@ from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.flow import Flow
 from lmeraser_ray.options import override
 from lmeraser_ray.progress import Progress
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.manifest import BackboneCard, Manifest
+from lmeraser_ray.state.database import Database
+from lmeraser_ray.state.folder import Published, WorkspaceFolder
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.store import Store, StoredObject
 
 T = TypeVar("T")
@@ -42,20 +44,31 @@ class Session:
         """
         kept = self.folder.load_config()
         config = override(kept, self.overrides)
-        foreign = [name for name, _ in self.overrides if not name.startswith("execution.") and name != "backbone.weights"]
+        foreign = [name for name, _ in self.overrides if not name.startswith(("execution.", "queue.")) and name != "backbone.weights"]
         if foreign or config.identity() != kept.identity():
             names = ", ".join(f"--{name}" for name, _ in self.overrides)
             raise ConfigError(
-                f"{names} would change what this workspace is: only execution fields can differ here. Train another workspace."
+                f"{names} would change what this workspace is: only execution and queue fields can differ here. Train another workspace."
             )
         return config
 
-    def consistently(self, read: Callable[[Manifest], T]) -> T:
-        """What `read` makes of the published state; of the next one, where that was published and this one purged meanwhile."""
+    def names(self) -> Names:
+        """The keyed hashes of ids under the workspace's secret."""
+        return self.folder.names()
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """The workspace's request database, as its configuration has it."""
+        self.folder.require()
+        with closing(Database.open(self.root, self.config().queue.database)) as database:
+            yield database
+
+    def consistently(self, read: Callable[[Published], T]) -> T:
+        """What `read` makes of what answers; of the next state, where that was published and this one purged meanwhile."""
         while True:
             current = self.folder.current()
             try:
-                return read(self.folder.require_published())
+                return read(self.folder.require_state())
             except VerificationError:
                 if self.folder.current() == current:
                     raise

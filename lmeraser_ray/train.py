@@ -3,7 +3,8 @@
 Everything is checked before anything is published: a workspace of another configuration, records that have gone missing, bad input.
 """
 
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +12,19 @@ import numpy as np
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.ingest import Ingested, ingest, readmitted
+from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
 from lmeraser_ray.data.names import read_ids
+from lmeraser_ray.erasure import ledger
+from lmeraser_ray.erasure.pointer import point
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.evaluate import Score, score
 from lmeraser_ray.flow import Evaluated, Inputs, identity_of, load_inputs
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import BackboneCard, Manifest
+from lmeraser_ray.state.tombstones import Tombstones, lift_hashes
 
 
 @dataclass(frozen=True)
@@ -41,28 +46,40 @@ def train(session: Session, config: Config) -> Training:
     """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`; nothing published is lost by any."""
     folder, progress = session.folder, session.progress
     folder.create()
-    with folder.locked():
+    with folder.locked(), closing(Database.open(folder.root, config.queue.database)) as database:
         before = last_sound(folder)
+        tombstones = Tombstones(folder.names(), database)
         with progress.stage("backbone"):
             inputs = load_inputs(config)
         refuse_other_configuration(folder, config, inputs.card, before)
         with progress.stage("ingest"):
             discard_damaged(folder)
             public = inputs.prototypes(folder.store, expected=before.partition if before else None)
-            ingested = ingest(config, folder.store, folder.tombstones())
-        refuse_missing(folder, config, before, ingested)
+            ingested = ingest(config, folder.store, tombstones)
+        refuse_missing(folder, config, before, ingested, tombstones)
         refuse_too_many_labels(RecordIndex.read(folder.store, ingested.buckets), inputs)
         folder.save_config(config)
         with session.flow(folder.store, config, inputs.card, public) as flow:
             evaluated = flow.evaluate(ingested.buckets, before)
             with progress.stage("publish"):
-                ingested.let_in_again = folder.tombstones().lift(*readmitted(config))
-                folder.publish(evaluated.manifest)
-                folder.end_erasing()
+                ingested.let_in_again = publish(folder, database, before, evaluated.manifest, tombstones.hashed(*readmitted(config)))
             with progress.stage("evaluate"):
                 index = RecordIndex.read(folder.store, ingested.buckets)
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
     return Training(evaluated.manifest, ingested, evaluated, test)
+
+
+def publish(folder: WorkspaceFolder, database: Database, before: Manifest | None, after: Manifest, readmitted: Iterable[str]) -> int:
+    """Publish, let erased ids (keyed hashes) in again, note both, purge what is no longer reached. Returns how many ids were let in."""
+    item = folder.put_manifest(after)
+    with database.write() as conn:
+        lifted = lift_hashes(conn, readmitted)
+        if folder.current() != item or lifted:
+            states = {"before": before.fingerprint if before else None, "after": after.fingerprint}
+            ledger.append(conn, "TRAINED", None, {**states, "readmitted": lifted})
+        point(conn, folder, item, after)
+    folder.store.purge([item, *after.objects()])
+    return lifted
 
 
 def last_sound(folder: WorkspaceFolder) -> Manifest | None:
@@ -130,12 +147,11 @@ def first_difference(was: object, now: object, name: str = "") -> tuple[str, obj
     return (name, was, now) if was != now else None
 
 
-def refuse_missing(folder: WorkspaceFolder, config: Config, before: Manifest | None, ingested: Ingested) -> None:
+def refuse_missing(folder: WorkspaceFolder, config: Config, before: Manifest | None, ingested: Ingested, tombstones: Erased) -> None:
     """Errors: `DataError` where the source lacks records that the workspace holds and nobody erased or excluded."""
     if before is None or config.data.allow_missing:
         return
     excluded = read_ids(config.data.exclude, "data.exclude")
-    tombstones = folder.tombstones()
     now: dict[int, Bucket] = {bucket.number: bucket for bucket in ingested.buckets}
     for state in before.buckets:
         after = now.get(state.bucket.number)

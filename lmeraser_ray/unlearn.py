@@ -1,28 +1,30 @@
-"""`unlearn`: remove records, evaluate the same function again, publish, purge. There is no other unlearning algorithm.
+"""`unlearn`: submit an erasure request and wait for its certificate. There is no unlearning algorithm and no second way to erase.
 
-    ids → live records → tombstones (from here on it will happen, whatever crashes) → buckets without them → flow → publish → purge
+    ids → submit → the queue (one that serves, else in this process) → published without them → purged, scanned → certified
 
-Invariants: an unknown id changes nothing; a crash after the tombstones is finished by the next `unlearn` or `train`; until the new state
-is published the old one answers.
+Invariants: an unknown id changes nothing; once the request is planned it will happen, whatever crashes; until the new state is published
+the old one answers.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lmeraser_ray.config import Config
-from lmeraser_ray.data.buckets import Bucket, read_rows, without
 from lmeraser_ray.data.names import typed_name
-from lmeraser_ray.errors import ConfigError, DataError, LmeraserError
-from lmeraser_ray.flow import Evaluated, load_inputs
-from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.erasure.lease import Lease
+from lmeraser_ray.erasure.quarantine import quarantine_request
+from lmeraser_ray.erasure.queue import Queue, queue_of
+from lmeraser_ray.erasure.request import CLOSED, ErasureRequest, State
+from lmeraser_ray.erasure.requests import Requests
+from lmeraser_ray.erasure.signing import KeyFolder, key_folder
+from lmeraser_ray.erasure.statement import Statement, read_statement
+from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError
+from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.database import Database
+from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.state.tombstones import Tombstones, What
 
 
 @dataclass(frozen=True)
@@ -35,114 +37,141 @@ class Request:
 
 @dataclass(frozen=True)
 class Unlearning:
-    """What an erasure did: how many records went, and which ids had been erased before. `evaluated` is None if nothing was left to do."""
+    """What an erasure did, as its certificate says. already: asked ids that had been erased before."""
 
-    before: Manifest
-    after: Manifest
-    removed: int
+    request: ErasureRequest
+    statement: Statement
     already: tuple[str, ...]
-    evaluated: Evaluated | None
+
+    @property
+    def before(self) -> str:
+        """The fingerprint of the state before."""
+        return self.statement.before
+
+    @property
+    def after(self) -> str:
+        """The fingerprint of the state after."""
+        return self.statement.after
+
+    @property
+    def removed(self) -> int:
+        """How many records went."""
+        return len(self.statement.records)
+
+    @property
+    def rebuilt(self) -> tuple[str, ...]:
+        """The keys of the constituents that were trained again."""
+        return tuple(self.statement.predicate["constituents"]["rebuilt"])
+
+    @property
+    def reused(self) -> int:
+        """How many constituents were not."""
+        return int(self.statement.predicate["constituents"]["reused"])
+
+    @property
+    def reclustered(self) -> bool:
+        """Whether the partition changed."""
+        return bool(self.statement.predicate["reclustered"])
 
     @property
     def passes(self) -> int:
         """Records times epochs that were trained."""
-        return sum(trained.passes for trained in self.evaluated.trained) if self.evaluated else 0
+        return int(self.statement.predicate["passes"])
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """A request against the live records: whose rows go [n] bool, and which ids were erased before."""
-
-    gone: NDArray[np.bool_]
-    already: tuple[str, ...]
-
-
-def unlearn(session: Session, request: Request) -> Unlearning:
+def unlearn(session: Session, request: Request, *, quarantine: bool = False, keys: KeyFolder | None = None) -> Unlearning:
     """Erase records and publish the state that never saw them.
 
-    Errors: `DataError` that names the ids which are not known; then nothing is changed.
+    quarantine: what was trained on them stops answering at once. keys: the signing keys, those of the default place if None.
+    Errors: `DataError` that names the ids which are not known; then nothing is changed. `ExecutionError` where another command has the
+    workspace; then nothing is submitted.
     """
     if not request.records and not request.subjects:
         raise ConfigError("Nothing to unlearn was named: give --records, --subjects or --file.")
-    folder, progress = session.folder, session.progress
-    folder.require()
-    with folder.locked():
-        before, config = folder.require_published(), session.config()
-        refuse_other_weights(session, config, before)
-        tombstones = folder.tombstones()
-        with progress.stage("plan"):
-            index = RecordIndex.read(folder.store, [state.bucket for state in before.buckets])
-            resolved = resolve(index, request, tombstones)
-        if not resolved.gone.any() and not folder.erasing:
-            folder.publish(before)  # purges what a worker that outlived its command may have left
-            return Unlearning(before, before, 0, resolved.already, None)
-        interrupted = folder.erasing
-        folder.begin_erasing()
-        tombstones.add(np.array(index.names("record_id"), object)[resolved.gone], request.subjects)
-        with progress.stage("plan"):
-            gone = resolved.gone | unfinished(index, tombstones) if interrupted else resolved.gone
-            buckets = remaining(folder.store, index, gone)
-        with session.flow(folder.store, config, before.backbone, before.partition) as flow, unfinished_erasure():
-            evaluated = flow.evaluate(buckets, before)
-            with progress.stage("publish"):
-                folder.publish(evaluated.manifest)
-                folder.end_erasing()
-    return Unlearning(before, evaluated.manifest, int(gone.sum()), resolved.already, evaluated)
+    session.folder.require()
+    refuse_other_weights(session, session.folder.require_published())
+    with session.database() as database:
+        closed = settle(session, database, request, quarantine=quarantine, keys=keys or key_folder(None))
+    return told(session, closed, request)
 
 
-def refuse_other_weights(session: Session, config: Config, before: Manifest) -> None:
+def refuse_other_weights(session: Session, before: Manifest) -> None:
     """Errors: `ConfigError`, before anything is erased, where `--backbone.weights` names others than the workspace was trained with."""
+    config = session.config()
     if any(name == "backbone.weights" for name, _ in session.overrides) and load_inputs(config).card != before.backbone:
         raise ConfigError(f"--backbone.weights {config.backbone.weights} are not the weights that {session.root} was trained with.")
 
 
-@contextmanager
-def unfinished_erasure() -> Iterator[None]:
-    """Say of any error that comes after the tombstones what it means for the erasure."""
+def settle(session: Session, database: Database, request: Request, *, quarantine: bool, keys: KeyFolder) -> ErasureRequest:
+    """Submit the request and see it closed, by the queue that serves or by one in this process."""
+    settings = session.config().queue
+    known: str | None = None
+    while True:
+        if Lease.live(database, datetime.now(UTC), settings.lease):
+            known = known or submit(session, database, request, quarantine=quarantine)
+            closed = watch(database, session, known, settings.lease, settings.poll)
+            if closed:
+                return closed
+            continue  # its queue is gone
+        folder = session.folder
+        with folder.locked(), queue_of(session, keys=keys) as queue:
+            known = known or submit(session, database, request, quarantine=quarantine)
+            return work_off(session, folder, queue, known)
+
+
+def submit(session: Session, database: Database, request: Request, *, quarantine: bool) -> str:
+    """Commit the request. Returns its id."""
+    requests = Requests(database, session.names())
+    made = requests.submit(request.records, request.subjects, quarantine=quarantine, quota=session.config().queue.quota)
+    if quarantine:
+        quarantine_request(session, made.id)
+    return made.id
+
+
+def watch(database: Database, session: Session, request: str, lease: float, poll: float) -> ErasureRequest | None:
+    """Wait until a request is closed. Returns None where nobody works on it any more."""
+    requests = Requests(database, session.names())
+    while True:
+        found = requests.get(request)
+        if found.state in CLOSED:
+            return found
+        if not Lease.live(database, datetime.now(UTC), lease):
+            return None
+        time.sleep(poll)
+
+
+def work_off(session: Session, folder: WorkspaceFolder, queue: Queue, request: str) -> ErasureRequest:
+    """Work in this process until nothing is left to do. Errors: those of the retrains of this request."""
     try:
-        yield
+        queue.work(folder, patient=False, stop=lambda: False)
     except LmeraserError as error:
-        raise type(error)(f"{error} The erasure is noted and unfinished, the old state answers: run the command again.") from error
+        raise unfinished(error) from error
+    found = Requests(queue.database, session.names()).get(request)
+    if found.state not in CLOSED:
+        raise unfinished(queue.errors[-1] if queue.errors else ExecutionError("The erasure did not come to its end.")) from None
+    return found
 
 
-def resolve(index: RecordIndex, request: Request, tombstones: Tombstones) -> Resolved:
-    """Find the rows that a request names. Errors: `DataError` with the unknown ids."""
-    already: list[str] = []
-    unknown: list[str] = []
-    gone = np.zeros(len(index), np.bool_)
-    asked: tuple[tuple[What, str, tuple[str, ...]], ...] = (
-        ("record", "record_id", request.records),
-        ("subject", "subject_id", request.subjects),
-    )
-    for what, column, names in asked:
-        wanted = set(names)
-        present = index.names(column)
-        hit = np.fromiter((name in wanted for name in present), np.bool_, len(present))
-        gone |= hit
-        for name in sorted(wanted - set(np.array(present, object)[hit])):
-            (already if tombstones.covers(what, name) else unknown).append(name)
+def unfinished(error: LmeraserError) -> LmeraserError:
+    """What an error after the submission means for the erasure."""
+    return type(error)(f"{error} The erasure is noted and unfinished, the old state answers: run the command again.")
+
+
+def told(session: Session, closed: ErasureRequest, request: Request) -> Unlearning:
+    """What became of a closed request. Errors: `DataError` with the unknown ids, `ExecutionError` where it FAILED."""
+    names = session.names()
+    asked = {
+        names.hash(what, name): name for what, all_of in (("record", request.records), ("subject", request.subjects)) for name in all_of
+    }
+    outcomes = {asked[target.hash]: target.outcome for target in closed.targets if target.hash in asked}
+    unknown = sorted(name for name, outcome in outcomes.items() if outcome == "unknown")
     if unknown:
         shown = ", ".join(repr(name) for name in unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise DataError(f"The workspace holds no record or subject {shown}: nothing was changed. Correct the ids and try again.")
-    return Resolved(gone, tuple(already))
-
-
-def unfinished(index: RecordIndex, tombstones: Tombstones) -> NDArray[np.bool_]:
-    """The rows that an interrupted erasure meant, besides those of this one [n] bool."""
-    pairs = zip(index.names("record_id"), index.names("subject_id"), strict=True)
-    return np.array([tombstones.cover(name, subject) for name, subject in pairs], np.bool_)
-
-
-def remaining(store: Store, index: RecordIndex, gone: NDArray[np.bool_]) -> list[Bucket]:
-    """The buckets without the rows that go [n] bool; those that lose none are as they were."""
-    listing = store.listing()
-    left: list[Bucket] = []
-    for i, bucket in enumerate(index.buckets):
-        leaving = gone[index.of_bucket(i)]
-        kept = without(store, listing, bucket, read_rows(store, bucket), ~leaving) if leaving.any() else bucket
-        if kept:
-            left.append(kept)
-    return left
+    if closed.state is not State.CERTIFIED:
+        raise ExecutionError(f"The erasure request {closed.id} is {closed.state}: {closed.reason}")
+    already = tuple(sorted(name for name, outcome in outcomes.items() if outcome == "already"))
+    return Unlearning(closed, read_statement(closed.statement or b""), already)
 
 
 def parse_request(records: Sequence[str], subjects: Sequence[str]) -> Request:

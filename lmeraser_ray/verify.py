@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 from lmeraser_ray.config import PublicConfig
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
+from lmeraser_ray.erasure.request import OPEN, State
+from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import OWN_FILES, WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Store, StoredObject
+
+BEGUN = OPEN - {State.RECEIVED}
+"""Requests in these states will be worked off, whatever happens."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def verify(session: Session, *, rebuild: bool = False) -> Verification:
             manifest = folder.require_published()
         except VerificationError as error:
             return Verification(None, 1, (str(error),), False)
-        differences = list(damage(folder, manifest))
+        differences = [*unfinished(session), *damage(folder, manifest)]
         checked = len(list(manifest.objects())) + 1
         if rebuild and not differences:
             rebuilt = rebuild_manifest(session, folder, manifest)
@@ -49,11 +54,18 @@ def verify(session: Session, *, rebuild: bool = False) -> Verification:
     return Verification(manifest.fingerprint, checked, tuple(differences), rebuild)
 
 
+def unfinished(session: Session) -> Iterator[str]:
+    """Erasures that were begun and are not done."""
+    with session.database() as database:
+        counts = Requests(database, session.names()).counts()
+    begun = sum(counts[state] for state in BEGUN)
+    if begun:
+        yield f"An erasure was begun and not finished ({begun} requests): `lmeraser queue run` finishes it."
+
+
 def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
     """Everything that is missing, damaged or should not be there."""
     store, current = folder.store, folder.current()
-    if folder.erasing:
-        yield "An erasure was begun and not finished: run `lmeraser train` or `lmeraser unlearn` again to finish it."
     for item in manifest.objects():
         if not store.path(item).is_file():
             yield f"{item.name} is missing."

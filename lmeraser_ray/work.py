@@ -4,7 +4,7 @@ A job says which rows of which buckets it needs; a worker reads just these from 
 job may run twice, anywhere, and do no harm. Nothing here knows Ray.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -19,7 +19,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.reading import Read, Reader, Rows, pixel_hashes
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import Learner, ShardData, Stage, Watch
+from lmeraser_ray.learners.learner import Learner, ShardData, Stage, Watch, ignore
 from lmeraser_ray.plan import canonical_order
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store, StoredObject
@@ -47,6 +47,8 @@ class Worker:
     """The backbone that the plan was made for."""
     gpus: float | None = None
     """GPUs, or the fraction of one, that this process was given; None is whatever it sees."""
+    report: Callable[[int], object] = ignore
+    """Told the record passes that the training under way has done so far."""
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -153,12 +155,18 @@ class TrainConstituent:
 
     def run(self, worker: Worker) -> Trained:
         """Train the stages in order, each from the constituent of the one before, as if there had been no pause between them."""
-        passes: list[int] = []
+        passes = 0
+
+        def count(records: int) -> None:
+            nonlocal passes
+            passes += records
+            worker.report(passes)
+
         stages: list[StoredObject] = []
-        for key, found in self.stages(worker, Watch(records=passes.append)):
+        for key, found in self.stages(worker, Watch(records=count)):
             found.about["numerics"] = worker.numerics()
             stages.append(worker.store.put("constituents", key, [found.to_bytes()]))
-        return Trained(self.keys[-1], tuple(stages), sum(passes))
+        return Trained(self.keys[-1], tuple(stages), passes)
 
 
 def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) -> ShardData:

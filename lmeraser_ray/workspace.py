@@ -37,9 +37,9 @@ class Workspace:
         """Accuracy on test records and on the training records that remain."""
         return evaluate(self.session)
 
-    def unlearn(self, *, records: Sequence[str] = (), subjects: Sequence[str] = ()) -> Unlearning:
-        """Erase records, and subjects with all their records."""
-        return unlearn(self.session, Request(tuple(records), tuple(subjects)))
+    def unlearn(self, *, records: Sequence[str] = (), subjects: Sequence[str] = (), quarantine: bool = False) -> Unlearning:
+        """Erase records, and subjects with all their records; with `quarantine`, what was trained on them stops answering at once."""
+        return unlearn(self.session, Request(tuple(records), tuple(subjects)), quarantine=quarantine)
 
     def cost(self, records: Sequence[str] = ()) -> Costing:
         """What the deletion of each of these records (or of each training record) would train again."""

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,14 +14,16 @@ import pytest
 from PIL import Image
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.engine import InlineEngine
+from lmeraser_ray.engine import InlineEngine, Outcome
 from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.work import Job, Trained
+from lmeraser_ray.work import Trained
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+_settings = tempfile.TemporaryDirectory(prefix="lmeraser-settings-")
+os.environ["XDG_CONFIG_HOME"] = _settings.name  # signing keys of tests are not those of whoever runs them
 
 TINY = {
     "data": {"source": "parquet", "subject_column": "subject_id", "buckets": 4, "test_fraction": 0.2},
@@ -91,19 +94,23 @@ class Recorder:
     """Makes inline engines and remembers which shards they trained: a test asserts the work and not only the answer."""
 
     def __init__(self, learner: Callable[[Config], Learner] | None = None) -> None:
-        self.trained: list[str] = []
+        self.work: list[Trained] = []
         self.features = 0
         self._learner = learner
+
+    @property
+    def trained(self) -> list[str]:
+        """The keys of the constituents that were trained, in order."""
+        return [work.key for work in self.work]
 
     def __call__(self, store: Store, config: Config, card: BackboneCard) -> InlineEngine:
         recorder = self
 
         class Recording(InlineEngine):
-            def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
-                for at, result in super().run(jobs):
-                    if isinstance(result, Trained):
-                        recorder.trained.append(result.key)
-                    yield at, result
+            def wait(self, seconds: float | None = None) -> list[Outcome]:
+                found = super().wait(seconds)
+                recorder.work += [outcome.result for outcome in found if isinstance(outcome.result, Trained)]
+                return found
 
             def features(self, batches: Sequence[object]) -> Iterator[tuple[int, object]]:
                 recorder.features += sum(len(part.rows) for part in batches)

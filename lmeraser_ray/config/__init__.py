@@ -30,6 +30,7 @@ from lmeraser_ray.config.learner import (
     WholeModelConfig,
 )
 from lmeraser_ray.config.partition import AdaptiveConfig, ClusteringConfig, Partition, PublicConfig, RandomConfig
+from lmeraser_ray.config.queue import QueueConfig
 from lmeraser_ray.config.section import EXECUTION, Fraction, Positive, Section
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "PromptConfig",
     "PromptHeadConfig",
     "PublicConfig",
+    "QueueConfig",
     "RandomConfig",
     "ReadoutConfig",
     "RidgeConfig",
@@ -79,6 +81,7 @@ class Config(Section):
     learner: Learner = PromptHeadConfig()
     aggregation: Aggregation = NearestConfig()
     execution: Annotated[ExecutionConfig, EXECUTION] = ExecutionConfig()
+    queue: Annotated[QueueConfig, EXECUTION] = QueueConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> "Config":

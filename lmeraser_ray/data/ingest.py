@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 import msgpack
 
@@ -22,10 +23,19 @@ from lmeraser_ray.digests import digest
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.state.tombstones import Tombstones
 
 SPILL_BYTES = 64 << 20
 Admitted = tuple[frozenset[str], frozenset[str]]
+
+
+class Erased(Protocol):
+    """Knows which ids were erased: a workspace's tombstones."""
+
+    def covers(self, what: Literal["record", "subject"], name: str) -> bool:
+        """Whether this record or subject was erased."""
+
+    def cover(self, record: str, subject: str) -> bool:
+        """Whether a record was erased, by its own id or as one of its subject's."""
 
 
 @dataclass
@@ -42,7 +52,7 @@ class Ingested:
     twin_example: tuple[str, str] | None = None
 
 
-def ingest(config: Config, store: Store, tombstones: Tombstones) -> Ingested:
+def ingest(config: Config, store: Store, tombstones: Erased) -> Ingested:
     """Read the configured source into buckets. Erased and excluded records are left out and counted; no tombstone is lifted yet."""
     result = Ingested()
     admitted = readmitted(config)
@@ -65,7 +75,7 @@ def readmitted(config: Config) -> Admitted:
     return read_ids(config.data.readmit, "data.readmit"), read_ids(config.data.readmit_subjects, "data.readmit_subjects")
 
 
-def admissible(config: Config, tombstones: Tombstones, admitted: Admitted, result: Ingested) -> Iterator[Record]:
+def admissible(config: Config, tombstones: Erased, admitted: Admitted, result: Ingested) -> Iterator[Record]:
     """The source's records less the excluded and the erased ones, which are counted in `result`."""
     excluded = read_ids(config.data.exclude, "data.exclude")
     records, subjects = admitted

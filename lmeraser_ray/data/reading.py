@@ -68,7 +68,7 @@ class Reader:
     store: Store
     spec: PictureSpec
     max_pixels: int
-    _kept: dict[StoredObject, pa.Table] = field(default_factory=dict, repr=False)
+    _kept: dict[int, tuple[StoredObject, pa.Table]] = field(default_factory=dict, repr=False)
 
     def read(self, part: Rows, features: StoredObject | None = None) -> Read:
         """Rows of a bucket with their pictures or, given the bucket's file of features, with these.
@@ -89,10 +89,10 @@ class Reader:
         return pixels
 
     def _rows(self, bucket: Bucket) -> pa.Table:
-        """All rows of a bucket, from memory where they are kept."""
-        rows = self._kept.get(bucket.records)
-        if rows is None:
+        """All rows of a bucket, from memory where they are kept: of each bucket the last version that was asked for."""
+        item, rows = self._kept.pop(bucket.number, (None, None))
+        if item != bucket.records:
             rows = read_rows(self.store, bucket)
-            if sum(table.nbytes for table in self._kept.values()) < KEPT_BYTES:
-                self._kept[bucket.records] = rows
+        if sum(table.nbytes for _, table in self._kept.values()) < KEPT_BYTES:
+            self._kept[bucket.number] = (bucket.records, rows)
         return rows

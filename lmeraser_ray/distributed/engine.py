@@ -4,8 +4,12 @@ Invariants: a task is told keys and rows, never pictures; it writes its result t
 finished before an interruption is found by key the next time. The heaviest jobs go first.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import ray
@@ -16,27 +20,52 @@ from lmeraser_ray.data.reading import Features, Rows
 from lmeraser_ray.distributed.cluster import connect, disconnect, total
 from lmeraser_ray.distributed.features import stream_features
 from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
-from lmeraser_ray.engine import T
+from lmeraser_ray.engine import Engine, Outcome, T
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.learners.learner import Learner
+from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job
 
-
-def run_job(spec: WorkerSpec, job: Job[T]) -> T:
-    """What a task does."""
-    return job.run(worker_of(spec))
+Report = Callable[[str, int], object]
+"""Takes what a task says of itself: its scratch folder's name and the record passes that it has trained."""
 
 
-class RayEngine:
+def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) -> T:
+    """What a task does. scratch: the folder, below the command's own, that only this task writes to before its objects have their names."""
+    return job.run(worker_of(replace(spec, run=str(PurePosixPath(spec.run, scratch))), report and partial(report, scratch)))
+
+
+@dataclass(frozen=True)
+class Under:
+    """A task under way: its reference and its scratch folder."""
+
+    reference: Any
+    scratch: Path
+
+
+class RayEngine(Engine):
     """Carries work out on Ray. A cluster that it started ends with `close`."""
 
-    def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None) -> None:
+    def __init__(
+        self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None, report: Report | None = None
+    ) -> None:
+        """report: called in the workers with a task's progress; must be picklable and quick."""
         self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, run=store.run, learner=learner)
-        self.execution = config.execution
+        self.store, self.execution, self.report = store, config.execution, report
+        self.passes: dict[str, int] = {}
         self._owns = False
         self._task: Any = None
+        self._shared: Any = None
+        self._under: dict[int, Under] = {}
+        self._next = 0
+
+    @property
+    def slots(self) -> int:
+        """All GPUs' worth of tasks, else one a CPU."""
+        gpus = self._spec(self.execution.task_gpus, 0.25).gpus
+        return max(1, int(total("GPU") / gpus) if gpus else int(total("CPU")))
 
     def start(self) -> None:
         """Connect to the cluster, or start one."""
@@ -49,22 +78,55 @@ class RayEngine:
         except Exception as error:
             raise translated(error) from error
 
-    def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
-        """As tasks finish. What is still running when the caller stops listening is cancelled."""
+    def submit(self, job: Job[Any]) -> int:
+        """As a task, with a scratch folder of its own: when the folder goes, nothing that the task might still write finds a place."""
         spec = self._spec(self.execution.task_gpus, 0.25)
-        shared = ray.put(spec)
-        order = sorted(range(len(jobs)), key=lambda i: -jobs[i].weight)
-        waiting = {self._remote(spec.gpus).remote(shared, jobs[i]): i for i in order}
+        if self._shared is None:
+            self._shared = ray.put(spec)
+        scratch = self.store.scratch / secrets.token_hex(8)
+        with disk_errors(scratch):
+            scratch.mkdir()
+        self._next += 1
+        reference = self._remote(spec.gpus).remote(self._shared, scratch.name, job, self.report)
+        self._under[self._next] = Under(reference, scratch)
+        return self._next
+
+    def wait(self, seconds: float | None = None) -> list[Outcome]:
+        """What has finished."""
+        tickets = {under.reference: ticket for ticket, under in self._under.items()}
+        if not tickets:
+            return []
+        done, _ = ray.wait(list(tickets), num_returns=len(tickets), timeout=0)
+        if not done:
+            done, _ = ray.wait(list(tickets), num_returns=1, timeout=seconds)
+        return [self._outcome(tickets[reference]) for reference in done]
+
+    def _outcome(self, ticket: int) -> Outcome:
+        under = self._under[ticket]
         try:
-            while waiting:
-                done, _ = ray.wait(list(waiting), num_returns=1)
-                for reference in done:
-                    yield waiting.pop(reference), ray.get(reference)
-        except Exception as error:
-            raise translated(error) from error
+            return Outcome(ticket, ray.get(under.reference))
+        except ray.exceptions.RayError as error:
+            return Outcome(ticket, error=translated(error))
         finally:
-            for reference in waiting:
-                ray.cancel(reference, force=True)
+            self._forget(ticket)
+
+    def cancel(self, ticket: int) -> None:
+        """By killing its worker; also where that fails, its scratch folder is gone."""
+        if ticket in self._under:
+            try:
+                ray.cancel(self._under[ticket].reference, force=True)
+            finally:
+                self._forget(ticket)
+
+    def _forget(self, ticket: int) -> None:
+        under = self._under.pop(ticket)
+        self.passes.pop(under.scratch.name, None)
+        shutil.rmtree(under.scratch, ignore_errors=True)
+
+    def records(self, ticket: int) -> int:
+        """As the task last reported."""
+        under = self._under.get(ticket)
+        return self.passes.get(under.scratch.name, 0) if under else 0
 
     def _spec(self, gpus: float | None, usual: float) -> WorkerSpec:
         """The workers' description with their fraction of a GPU: as configured, else the usual one where the cluster has any."""

@@ -1,6 +1,7 @@
 """How a worker process comes to its worker: from a small description, built once for each process and kept."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.learners.choose import make_learner
-from lmeraser_ray.learners.learner import Learner
+from lmeraser_ray.learners.learner import Learner, ignore
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Worker
@@ -51,13 +52,16 @@ def build_worker(spec: WorkerSpec) -> Worker:
 _kept: dict[WorkerSpec, Worker] = {}
 
 
-def worker_of(spec: WorkerSpec) -> Worker:
-    """This process's worker for a description; the backbone stays loaded from one task to the next."""
-    if spec.learner is not None:
-        return build_worker(spec)
+def worker_of(spec: WorkerSpec, report: Callable[[int], object] | None = None) -> Worker:
+    """This process's worker for a description; the backbone stays loaded from one task to the next. report: told a task's progress."""
     same = replace(spec, run="")
-    if same not in _kept:
+    if spec.learner is not None:
+        worker = build_worker(spec)
+    elif same in _kept:
+        worker = _kept[same]
+        worker.store = spec.store()  # this task's scratch folder
+    else:
         _kept.clear()  # one backbone at a time in memory
-        _kept[same] = build_worker(spec)
-    _kept[same].store = spec.store()  # this command's scratch folder
-    return _kept[same]
+        worker = _kept[same] = build_worker(spec)
+    worker.report = report or ignore
+    return worker

@@ -1,12 +1,12 @@
 """A workspace on disk: one store, one pointer to what is published, one lock.
 
     WORKSPACE/
-      CURRENT           the fingerprint of the published manifest; replacing this file is what publishes
+      CURRENT             the published manifest's object, then the constituents in quarantine; replacing it is what publishes
       configuration.json  the configuration of the last training, for the commands that follow
-      erasing           there while an erasure is under way; whoever comes next finishes it
-      tombstones secret   keyed hashes of erased ids
-      lock              held by the one command that writes
-      objects/          the store
+      requests.db         erasure requests, tombstones, ledger (`database` says where they are, if not here)
+      secret              the key of the keyed hashes of erased ids
+      lock                held by the one command that writes
+      objects/            the store
 
 Invariants: readers see the old state or the new one; a writer that dies leaves the old state published and all finished work reusable.
 """
@@ -15,18 +15,39 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, VerificationError
-from lmeraser_ray.state.files import disk_errors, sync_folder, write_atomic
+from lmeraser_ray.state.files import disk_errors, move_into_place, write_atomic
 from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.store import REPAIR, Store, StoredObject
-from lmeraser_ray.state.tombstones import Tombstones
 
-OWN_FILES = ("CURRENT", "configuration.json", "erasing", "tombstones", "secret", "lock")
+SWAP = "CURRENT.next"
+OWN_FILES = (
+    *("CURRENT", SWAP, "configuration.json", "secret", "lock"),
+    *("database", "requests.db", "requests.db-journal", "requests.lock"),
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What answers: the published manifest, and the keys of the constituents that are in quarantine."""
+
+    manifest: Manifest
+    quarantined: frozenset[str] = frozenset()
+
+    @property
+    def answering(self) -> Manifest:
+        """The manifest with only the shards that may answer."""
+        if not self.quarantined:
+            return self.manifest
+        left = tuple(shard for shard in self.manifest.shards if shard.constituent.key not in self.quarantined)
+        return replace(self.manifest, shards=left)
 
 
 class WorkspaceFolder:
@@ -35,9 +56,7 @@ class WorkspaceFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = Store(root / "objects")
-        self._current, self._configuration, self._erasing, self._lock = (
-            root / name for name in ("CURRENT", "configuration.json", "erasing", "lock")
-        )
+        self._current, self._configuration, self._lock = (root / name for name in ("CURRENT", "configuration.json", "lock"))
 
     def create(self) -> None:
         """Make the folder, or accept one that is a workspace. A folder with anything else in it is refused."""
@@ -85,9 +104,9 @@ class WorkspaceFolder:
                 self.store = Store(self.store.root)
                 os.close(handle)
 
-    def tombstones(self) -> Tombstones:
-        """The erased ids."""
-        return Tombstones(self.root, self.store.scratch)
+    def names(self) -> Names:
+        """The keyed hashes of ids under the workspace's secret."""
+        return Names(self.root, self.store.scratch)
 
     def save_config(self, config: Config) -> None:
         """Keep the configuration for the commands that follow, wherever they are typed: the path of a checkpoint is made absolute."""
@@ -114,48 +133,63 @@ class WorkspaceFolder:
 
     def current(self) -> StoredObject | None:
         """The published manifest's object, None before the first publication."""
+        pointer = self._pointer()
+        return pointer[0] if pointer else None
+
+    def _pointer(self) -> tuple[StoredObject, frozenset[str]] | None:
+        """The published manifest's object and the constituents in quarantine, by key."""
         with disk_errors(self._current):
             if not self._current.exists():
                 return None
-            key, _, sha256 = self._current.read_text(errors="replace").strip().partition("-")
-            return StoredObject("manifests", key, sha256)
+            first, *quarantined = self._current.read_text(errors="replace").split("\n")
+        key, _, sha256 = first.partition("-")
+        return StoredObject("manifests", key, sha256), frozenset(filter(None, quarantined))
 
-    def published(self) -> Manifest | None:
-        """The published manifest, its bytes checked; None before the first publication."""
-        item = self.current()
-        if item is None:
+    def state(self) -> Published | None:
+        """What answers, its manifest's bytes checked; None before the first publication."""
+        pointer = self._pointer()
+        if pointer is None:
             return None
+        item, quarantined = pointer
         manifest = Manifest.from_bytes(self.store.read(item))
         if manifest.fingerprint != item.key:
             raise VerificationError(f"{item.name} does not have the fingerprint in its name. {REPAIR}")
-        return manifest
+        return Published(manifest, quarantined)
+
+    def published(self) -> Manifest | None:
+        """The published manifest, its bytes checked; None before the first publication."""
+        state = self.state()
+        return state.manifest if state else None
+
+    def require_state(self) -> Published:
+        """What answers. Errors: `ConfigError` without a workspace, `DataError` before the first publication."""
+        self.require()
+        state = self.state()
+        if state is None:
+            raise DataError(f"{self.root} has nothing published yet: run `lmeraser train --workspace {self.root}` to the end first.")
+        return state
 
     def require_published(self) -> Manifest:
-        """The published manifest. Errors: `ConfigError` without a workspace, `DataError` before the first publication."""
-        self.require()
-        manifest = self.published()
-        if manifest is None:
-            raise DataError(f"{self.root} has nothing published yet: run `lmeraser train --workspace {self.root}` to the end first.")
-        return manifest
+        """The published manifest. Errors: as `require_state`."""
+        return self.require_state().manifest
 
-    def publish(self, manifest: Manifest) -> int:
-        """Make `manifest` the published state by one atomic swap, then purge what it does not reach. Returns how many files went."""
-        item = self.store.put("manifests", manifest.fingerprint, [manifest.to_bytes()])
-        if self.current() != item:
-            write_atomic(self._current, f"{item.key}-{item.sha256}\n".encode(), scratch=self.store.scratch)
-        return self.store.purge([item, *manifest.objects()])
+    def put_manifest(self, manifest: Manifest) -> StoredObject:
+        """Store a manifest; nothing is published by that."""
+        return self.store.put("manifests", manifest.fingerprint, [manifest.to_bytes()])
 
-    @property
-    def erasing(self) -> bool:
-        """Whether an erasure was begun and not finished."""
-        return self._erasing.exists()
+    def swap(self, item: StoredObject, quarantined: Iterable[str] = ()) -> None:
+        """Make a stored manifest the published one, some of its constituents in quarantine, atomically and durably.
 
-    def begin_erasing(self) -> None:
-        """Note, durably and before anything else, that an erasure is under way."""
-        write_atomic(self._erasing, b"", scratch=self.store.scratch)
-
-    def end_erasing(self) -> None:
-        """Note that no erased record is left."""
-        with disk_errors(self._erasing):
-            self._erasing.unlink(missing_ok=True)
-            sync_folder(self.root)
+        Only within a write transaction of the request database: it is what keeps two writers of the pointer apart.
+        """
+        text = "\n".join([f"{item.key}-{item.sha256}", *sorted(quarantined), ""])
+        if self._current.exists() and self._current.read_text(errors="replace") == text:
+            return
+        temporary = self.root / SWAP
+        with disk_errors(temporary):
+            temporary.unlink(missing_ok=True)  # of a writer that died
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        move_into_place(temporary, self._current)

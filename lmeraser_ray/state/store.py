@@ -124,14 +124,24 @@ class Store:
             return False
 
     def purge(self, keep: Iterable[StoredObject]) -> int:
-        """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns how many were removed."""
+        """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns how many were removed.
+
+        Not those of jobs under way, each of which has a folder of its own below `scratch`. Errors: `ExecutionError` for the first that
+        cannot be removed, once all others are.
+        """
         kept = {self.path(item) for item in keep}
-        removed = 0
+        removed, stuck = 0, None
         for path in self.files():
-            if path not in kept:
-                with disk_errors(path):
-                    path.unlink(missing_ok=True)
+            if path in kept or self.scratch in path.parent.parents:
+                continue
+            try:
+                path.unlink(missing_ok=True)
                 removed += 1
+            except OSError as error:
+                stuck = stuck or (path, error)
+        if stuck:
+            with disk_errors(stuck[0]):
+                raise stuck[1]
         for folder in (self.scratch, *(self.root / kind for kind in KINDS)):
             with disk_errors(folder):
                 sync_folder(folder)

@@ -1,48 +1,67 @@
-"""Tombstones: keyed hashes of what was erased, so that it is not let in again.
+"""Tombstones: keyed hashes of what was erased, in the request database, so that it is not let in again.
 
-An id is kept only as HMAC-SHA-256 under a secret of the workspace (mode 0600): without the secret a hash says nothing, with it an id can be
-asked for. They are no part of the fingerprint, since a workspace that never saw a record has none.
+A tombstone is the hash of a record's or a subject's id (`names.py`). They are no part of the fingerprint, since a workspace that never saw
+a record has none.
 """
 
-import secrets
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
-from lmeraser_ray.digests import keyed_hash
-from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.state.files import disk_errors, write_atomic
+from sqlalchemy import Connection, bindparam, delete, select
+
+from lmeraser_ray.state import tables
+from lmeraser_ray.state.database import Database, insert_new
+from lmeraser_ray.state.files import disk_errors, sync_folder
+from lmeraser_ray.state.names import Names
 
 What = Literal["record", "subject"]
-SECRET_BYTES = 32
+
+
+def cover_hashes(connection: Connection, hashes: Iterable[str]) -> None:
+    """Note hashes as erased, within a transaction; known ones stay."""
+    insert_new(connection, tables.tombstones, [{"hash": found} for found in sorted(set(hashes))])
+
+
+def lift_hashes(connection: Connection, hashes: Iterable[str]) -> int:
+    """Forget hashes, within a transaction. Returns how many there were."""
+    gone = delete(tables.tombstones).where(tables.tombstones.c.hash == bindparam("gone"))
+    return sum(connection.execute(gone, {"gone": found}).rowcount for found in set(hashes))
 
 
 class Tombstones:
-    """The erased ids of one workspace."""
+    """The erased ids of one workspace, read once: what others add meanwhile is seen after `reload`."""
 
-    def __init__(self, folder: Path, scratch: Path) -> None:
-        self._secret_path, self._path, self._scratch = folder / "secret", folder / "tombstones", scratch
-        with disk_errors(self._path):
-            self._secret = self._secret_path.read_bytes() if self._secret_path.exists() else None
-            self._hashes = set(self._path.read_text().split()) if self._path.exists() else set()
-        if self._hashes and len(self._secret or b"") != SECRET_BYTES:
-            raise VerificationError(
-                f"{self._secret_path} is missing or damaged, so nobody can tell who was erased: bring it back from a copy, or remove "
-                f"{self._path} too, and the erased are let in again."
-            )
+    def __init__(self, names: Names, database: Database) -> None:
+        """A file of tombstones that version 0.2.0 left in the workspace is taken over first."""
+        self._names, self._database = names, database
+        self._hashes: frozenset[str] = frozenset()
+        self._take_over()
+        self.reload()
+
+    def _take_over(self) -> None:
+        """Import the file once; it goes when its hashes are committed."""
+        path = self._names.root / "tombstones"
+        with disk_errors(path):
+            if not path.exists():
+                return
+            hashes = path.read_text().split()
+        with self._database.write() as connection:
+            cover_hashes(connection, hashes)
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+
+    def reload(self) -> None:
+        """Read them again."""
+        with self._database.read() as connection:
+            self._hashes = frozenset(connection.scalars(select(tables.tombstones.c.hash)))
 
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def _hash(self, what: What, name: str) -> str:
-        if self._secret is None:
-            self._secret = secrets.token_bytes(SECRET_BYTES)
-            write_atomic(self._secret_path, self._secret, scratch=self._scratch)
-        return keyed_hash(self._secret, f"{what}\n{name}").hex()
-
     def covers(self, what: What, name: str) -> bool:
         """Whether this record or subject was erased."""
-        return bool(self._hashes) and self._hash(what, name) in self._hashes
+        return bool(self._hashes) and self._names.hash(what, name) in self._hashes
 
     def cover(self, record: str, subject: str) -> bool:
         """Whether a record was erased, by its own id or as one of its subject's."""
@@ -50,17 +69,34 @@ class Tombstones:
 
     def add(self, records: Iterable[str], subjects: Iterable[str]) -> None:
         """Durably note what is erased. When this returns, the ids will not be let in again, whatever happens next."""
-        new = {self._hash("record", name) for name in records} | {self._hash("subject", name) for name in subjects}
-        self._write(self._hashes | new)
+        new = self.hashed(records, subjects) - self._hashes
+        if new:
+            with self._database.write() as connection:
+                cover_hashes(connection, new)
+            self._hashes |= new
 
     def lift(self, records: Iterable[str], subjects: Iterable[str]) -> int:
         """Forget that these records and subjects were erased. Returns how many had been."""
-        named = {self._hash("record", name) for name in records} | {self._hash("subject", name) for name in subjects}
-        lifted = len(self._hashes & named)
-        self._write(self._hashes - named)
-        return lifted
+        lifted = self._hashes & self.hashed(records, subjects)
+        if lifted:
+            with self._database.write() as connection:
+                lift_hashes(connection, lifted)
+            self._hashes -= lifted
+        return len(lifted)
 
-    def _write(self, hashes: set[str]) -> None:
-        if hashes != self._hashes:
-            write_atomic(self._path, "".join(f"{h}\n" for h in sorted(hashes)).encode(), scratch=self._scratch)
-            self._hashes = hashes
+    def hashed(self, records: Iterable[str], subjects: Iterable[str]) -> frozenset[str]:
+        """The hashes that stand for these records and subjects."""
+        named: tuple[tuple[What, Iterable[str]], ...] = (("record", records), ("subject", subjects))
+        return frozenset(self._names.hash(what, name) for what, names in named for name in names)
+
+
+class NoTombstones:
+    """Of a study, in which nothing was ever erased."""
+
+    def covers(self, what: What, name: str) -> bool:  # noqa: ARG002 - as Tombstones
+        """No."""
+        return False
+
+    def cover(self, record: str, subject: str) -> bool:  # noqa: ARG002 - as Tombstones
+        """No."""
+        return False

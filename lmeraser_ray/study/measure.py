@@ -16,6 +16,7 @@ from lmeraser_ray.config import Config, NearestConfig
 from lmeraser_ray.cost import costs_in
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.digests import keyed_hashes, seeded_key
+from lmeraser_ray.erasure.remaining import remaining
 from lmeraser_ray.evaluate import Stored, predict_stored, score
 from lmeraser_ray.flow import Evaluated, Flow
 from lmeraser_ray.index import RecordIndex
@@ -23,7 +24,6 @@ from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.partition.expected import summarize
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.unlearn import remaining
 
 
 @dataclass(frozen=True)

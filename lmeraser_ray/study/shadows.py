@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.digests import key_of, keyed_hashes, seeded_key
+from lmeraser_ray.erasure.remaining import remaining
 from lmeraser_ray.evaluate import Stored, predict_stored
 from lmeraser_ray.flow import Flow
 from lmeraser_ray.index import RecordIndex
@@ -25,7 +26,6 @@ from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.study.attacks import Floats, logit_scaled
 from lmeraser_ray.study.folder import StudyFolder
 from lmeraser_ray.study.unlearners import fine_tune
-from lmeraser_ray.unlearn import remaining
 
 Members = NDArray[np.bool_]
 REMADE = ("records", "pictures", "features")

@@ -14,6 +14,7 @@ from lmeraser_ray.verbs.attacking import attack_options, run_attack
 from lmeraser_ray.verbs.base import Verb, no_options
 from lmeraser_ray.verbs.changing import run_demo, run_train, run_unlearn, train_options, unlearn_options
 from lmeraser_ray.verbs.drawing import diversity_options, figures_options, run_diversity, run_figures
+from lmeraser_ray.verbs.proving import audit_options, certificate_options, keys_options, run_audit, run_certificate, run_keys
 from lmeraser_ray.verbs.studying import compare_options, run_compare
 
 VERBS = {
@@ -28,6 +29,9 @@ VERBS = {
         Verb(
             "verify", "check every digest and that nothing is stray; --rebuild trains again and compares bytes", verify_options, run_verify
         ),
+        Verb("certificate", "the signed certificate of an erasure", certificate_options, run_certificate),
+        Verb("audit", "check the ledger, every request and every certificate against each other", audit_options, run_audit),
+        Verb("keys", "make, rotate and list the keys that sign certificates", keys_options, run_keys),
         Verb("compare", "systems side by side: accuracy against the price of forgetting", compare_options, run_compare, folder="study"),
         Verb("attack", "removal effectiveness: the law, then membership attacks as evidence", attack_options, run_attack, folder="study"),
         Verb(

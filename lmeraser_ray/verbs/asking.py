@@ -6,6 +6,7 @@ from typing import Any
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, share
+from lmeraser_ray.verbs.proving import run_verify_certificate
 
 
 def predict_options(parser: Parser) -> None:
@@ -46,6 +47,7 @@ def run_evaluate(args: Arguments, progress: Progress) -> Report:
         "accuracy": {"test": done.test.accuracy, "train": done.train.accuracy},
         "per_class": done.test.by_class,
         "per_shard": shards,
+        "quarantined": list(done.quarantined),
         "fingerprint": done.fingerprint,
     }
     lines = [
@@ -55,7 +57,8 @@ def run_evaluate(args: Arguments, progress: Progress) -> Report:
         "shard  size  test queries  accuracy",
         *(f"{k:>5}  {size:>4}  {queries:>12}  {share(accuracy):>8}" for k, size, accuracy, queries in scored),
     ]
-    return Report("\n".join(lines), data)
+    silent = ", ".join(map(str, done.quarantined))
+    return Report("\n".join(lines), data, (f"in quarantine, so not asked: shard {silent}.",) if silent else ())
 
 
 def cost_options(parser: Parser) -> None:
@@ -106,12 +109,22 @@ def run_fingerprint(args: Arguments, progress: Progress) -> Report:
 
 
 def verify_options(parser: Parser) -> None:
-    """How deep."""
+    """How deep; or which certificate."""
     parser.add_argument("--rebuild", action="store_true", help="train again from the live records in a scratch place and compare bytes")
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help="check a certificate instead: needs no workspace")
+    parser.add_argument(
+        "--public_key", type=Path, metavar="PEM", help="the key that must have signed it; without it, those of LMERASER_KEYS"
+    )
 
 
 def run_verify(args: Arguments, progress: Progress) -> Report:
     """`lmeraser verify`."""
+    if args.certificate and args.rebuild:
+        raise ConfigError("--rebuild trains a workspace again, --certificate checks a file: give one of them.")
+    if args.certificate:
+        return run_verify_certificate(args)
+    if args.public_key:
+        raise ConfigError("--public_key is for a certificate: give --certificate FILE too.")
     from lmeraser_ray.verify import verify
 
     done = verify(session_of(args, progress), rebuild=args.rebuild)

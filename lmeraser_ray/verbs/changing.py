@@ -75,6 +75,7 @@ def unlearn_options(parser: Parser) -> None:
     parser.add_argument("--subjects", action="append", default=[], metavar="ID,…", help="subjects, with all their records; may be repeated")
     parser.add_argument("--file", type=Path, help="a file of record ids, one a line (for ids with commas too)")
     parser.add_argument("--subjects_file", type=Path, help="a file of subjects, one a line")
+    parser.add_argument("--quarantine", action="store_true", help="what was trained on them stops answering at once")
 
 
 def run_unlearn(args: Arguments, progress: Progress) -> Report:
@@ -84,26 +85,27 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
     typed = parse_request(args.records, args.subjects)
     records, subjects = read_ids(args.file, "--file"), read_ids(args.subjects_file, "--subjects_file")
     request = Request(tuple(dict.fromkeys((*typed.records, *sorted(records)))), tuple(dict.fromkeys((*typed.subjects, *sorted(subjects)))))
-    done = unlearn(session_of(args, progress), request)
-    evaluated = done.evaluated
+    done = unlearn(session_of(args, progress), request, quarantine=args.quarantine)
+    trained = len(done.rebuilt)
     data = {
+        "request": done.request.id,
         "removed": done.removed,
         "already_erased": list(done.already),
-        "shards": len(done.after.shards),
-        "retrained": len(evaluated.trained) if evaluated else 0,
-        "reused": evaluated.reused if evaluated else len({shard.constituent for shard in done.after.shards}),
-        "reclustered": evaluated.reclustered if evaluated else False,
+        "constituents": trained + done.reused,
+        "retrained": trained,
+        "reused": done.reused,
+        "reclustered": done.reclustered,
         "passes": done.passes,
         "seconds": progress.rounded(),
-        "fingerprint_before": done.before.fingerprint,
-        "fingerprint": done.after.fingerprint,
+        "fingerprint_before": done.before,
+        "fingerprint": done.after,
+        "certificate": done.request.certificate_sha256,
     }
-    all_of_them = len({shard.constituent for shard in done.after.shards})
-    what = "shards" if all_of_them == len(done.after.shards) else "constituents"  # a joint learner has one for all shards
     text = (
-        f"{counted(done.removed, 'record')} removed; {data['retrained']} of {all_of_them} {what} trained again, {data['reused']} reused"
-        f"{', re-clustered' if data['reclustered'] else ''}\n{timed(progress)}\n"
-        f"fingerprint {done.before.fingerprint}\n         -> {done.after.fingerprint}"
+        f"{counted(done.removed, 'record')} removed; {trained} of {counted(trained + done.reused, 'constituent')} trained again, "
+        f"{done.reused} reused{', re-clustered' if done.reclustered else ''}\n{timed(progress)}\n"
+        f"fingerprint {done.before}\n         -> {done.after}\n"
+        f"certified: `lmeraser certificate {done.request.id}`"
     )
     notes = (f"{counted(len(done.already), 'id')} erased before: {', '.join(done.already[:5])}.",) if done.already else ()
     return Report(text, data, notes)

@@ -232,6 +232,7 @@ EXECUTION_FIELDS = {
     *("backbone." + name for name in ("name", "weights", "seed")),
     "partition.path",
     "execution",
+    "queue",
 }
 """Fields that are not identity. What they change is held by something else (the records' and the weights' digests) or is nothing."""
 

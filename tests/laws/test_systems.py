@@ -119,13 +119,12 @@ def test_forgetting_equals_never_having_seen(world: World, partition: str, learn
     for name in chosen.values():
         erased.append(name)
         done = unlearn(session, Request((name,)))
-        assert done.evaluated is not None
         never = Session(world.space())
         fresh = train(never, forgotten(world, erased, *case))
         assert fingerprint(session) == fingerprint(never), name
         assert done.passes <= fresh.passes
         if name == chosen["test"]:
-            assert done.evaluated.trained == ()
+            assert (done.rebuilt, done.passes) == ((), 0)
     assert verify(session).ok
     scored = evaluate(session)
     assert scored.test.accuracy == fresh.test.accuracy
@@ -151,7 +150,8 @@ def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None
     """With one shard and R slices, the stages before the record's slice are reused and all others trained."""
     slices = 4
     case = ("one", learner, "mean", slices)
-    session = Session(world.space())
+    recorder = Recorder()
+    session = recorder.session(world.space())
     config = system(world, *case)
     trained = train(session, config)
     stages = trained.manifest.shards[0].stages
@@ -163,10 +163,11 @@ def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None
         index = RecordIndex.read(session.folder.store, [state.bucket for state in manifest.buckets])
         slice_of = index.hashed(config.seed, "slice", slices)
         at = int(index.training[slice_of[index.training] == wanted][0])
-        done = unlearn(session, Request((index.names("record_id")[at],)))
-        before, after = manifest.shards[0].stages, done.after.shards[0].stages
+        recorder.work.clear()
+        unlearn(session, Request((index.names("record_id")[at],)))
+        before, after = manifest.shards[0].stages, session.folder.require_published().shards[0].stages
         assert [a == b for a, b in zip(before, after, strict=True)] == [stage < wanted for stage in range(slices)]
-        [work] = done.evaluated.trained
+        [work] = recorder.work
         assert len(work.stages) == slices - wanted
 
 
@@ -187,11 +188,11 @@ def test_no_deletion_reclusters_where_prototypes_are_public(world: World) -> Non
     config = system(world, "public", "padding", "nearest", 1)
     before = train(session, config).manifest
     for name in world.ids[:6]:
-        recorder.trained.clear()
+        recorder.work.clear()
         done = unlearn(session, Request((name,)))
-        assert not done.evaluated.reclustered
+        assert not done.reclustered
         assert len(recorder.trained) <= 1
-        assert done.after.partition == before.partition
+        assert session.folder.require_published().partition == before.partition
 
 
 def test_other_public_pictures_are_another_workspace(world: World) -> None:

@@ -21,12 +21,12 @@ from lmeraser_ray.learners.linear_probe import LinearProbe
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.state.tombstones import Tombstones
+from lmeraser_ray.state.tombstones import NoTombstones
 from lmeraser_ray.study.folder import StudyFolder
 from lmeraser_ray.study.shadows import Answer, Shadows
 from lmeraser_ray.study.unlearners import can_fine_tune, fine_tune
 from lmeraser_ray.study.variants import variants
-from lmeraser_ray.unlearn import remaining
+from lmeraser_ray.erasure.remaining import remaining
 from lmeraser_ray.verbs.attacking import LIGHT, LIGHTER, attack_options, run_attack
 from lmeraser_ray.verbs.base import Verb
 from tests.conftest import Recorder, World
@@ -115,7 +115,7 @@ def shadows_of(world: World, config: Config) -> tuple[Shadows, object]:
     study.create()
     context = study.store(keep=True)
     store = context.__enter__()
-    buckets = ingest(config, store, Tombstones(store.root.parent, store.scratch)).buckets
+    buckets = ingest(config, store, NoTombstones()).buckets
     flow = Session(study.root).flow(store, config, load_inputs(config).card).__enter__()
     return Shadows(study, flow, buckets, flow.evaluate(buckets, None).manifest), context
 

@@ -1,0 +1,133 @@
+"""`python -m benchmarks.submit`: what many clients at once see of `submit`. Seconds; `--postgresql URL` for the other dialect.
+
+So many client processes start together; each sends one request after the other, without a pause, until all are sent, which is the hardest
+case for a database that commits one transaction at a time. A client's seconds are from the call of `Requests.submit` to its return, which is
+after COMMIT. At the end every acknowledged request must be in the database, and the ledger's chain must be whole. The cost of one COMMIT of
+this disk is measured too. The 99th percentile must be below 50 ms on SQLite.
+"""
+
+import argparse
+import multiprocessing
+import sqlite3
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import machine
+from lmeraser_ray.erasure import ledger
+from lmeraser_ray.erasure.requests import Requests
+from lmeraser_ray.state.database import Database
+from lmeraser_ray.state.names import Names
+from lmeraser_ray.state.store import Store
+
+REQUIRED_MS = 50.0
+
+
+def arguments() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser("python -m benchmarks.submit", description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--postgresql", metavar="URL", help="a PostgreSQL database instead of SQLite in a temporary folder")
+    return parser.parse_args()
+
+
+def opened(root: Path, url: str | None) -> Requests:
+    """The requests of the workspace, as a client opens them."""
+    return Requests(Database.open(root, url), Names(root, Store(root / "objects").scratch))
+
+
+def client(root: Path, url: str | None, number: int, count: int, pipe: Connection) -> None:
+    """Open the database, say so, wait for the word, then send `count` requests. Answers their ids and milliseconds."""
+    requests = opened(root, url)
+    requests.counts()
+    pipe.send("ready")
+    pipe.recv()
+    ids: list[str] = []
+    took: list[float] = []
+    for i in range(count):
+        start = time.perf_counter()
+        request = requests.submit([f"person-{number}/picture-{i}"], [], key=f"{number}-{i}", submitter=f"client-{number}", quota=100_000)
+        took.append((time.perf_counter() - start) * 1000)
+        ids.append(request.id)
+    pipe.send((ids, took))
+
+
+def sent(root: Path, url: str | None, clients: int, total: int) -> tuple[list[str], np.ndarray, float]:
+    """Let the clients send `total` requests. Returns the acknowledged ids, each one's milliseconds, and the seconds for all."""
+    context = multiprocessing.get_context("spawn")
+    counts = [total // clients + (number < total % clients) for number in range(clients)]
+    pipes, processes = [], []
+    for number, count in enumerate(counts):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=client, args=(root, url, number, count, theirs))
+        process.start()
+        pipes.append(ours)
+        processes.append(process)
+    for pipe in pipes:
+        pipe.recv()
+    machine.say(f"{clients} clients are ready")
+    start = time.perf_counter()
+    for pipe in pipes:
+        pipe.send("go")
+    answers = [pipe.recv() for pipe in pipes]
+    seconds = time.perf_counter() - start
+    for process in processes:
+        process.join()
+    return [name for ids, _ in answers for name in ids], np.concatenate([took for _, took in answers]), seconds
+
+
+def commit_ms(folder: Path, count: int = 200) -> float:
+    """The median milliseconds of a COMMIT of one row on this disk, with the database's settings."""
+    connection = sqlite3.connect(folder / "commit.db", isolation_level=None)
+    connection.execute("PRAGMA synchronous=EXTRA")
+    connection.execute("CREATE TABLE t (x)")
+    took = []
+    for i in range(count):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO t VALUES (?)", (i,))
+        start = time.perf_counter()
+        connection.execute("COMMIT")
+        took.append((time.perf_counter() - start) * 1000)
+    connection.close()
+    return float(np.median(took))
+
+
+def main() -> None:
+    """Send, count, report."""
+    options = arguments()
+    on = machine.describe()
+    with tempfile.TemporaryDirectory(prefix="lmeraser-benchmark-") as name:
+        root = Path(name)
+        Store(root / "objects").create()
+        opened(root, options.postgresql)
+        ids, took, seconds = sent(root, options.postgresql, options.clients, options.requests)
+        database = Database.open(root, options.postgresql)
+        with database.read() as connection:
+            stored = {row[0] for row in connection.exec_driver_sql("SELECT id FROM requests")}
+            wrong = ledger.check(connection)
+        result: dict[str, Any] = {
+            "benchmark": "submit",
+            "dialect": database.dialect,
+            "requests": options.requests,
+            "clients": options.clients,
+            "acknowledged": len(set(ids)),
+            "stored": len(stored),
+            "lost": len(set(ids) - stored),
+            "ledger_wrong": wrong,
+            "seconds": round(seconds, 3),
+            "per_second": round(options.requests / seconds),
+            "ms": {f"p{q}": round(float(np.percentile(took, q)), 2) for q in (50, 90, 99)} | {"max": round(float(took.max()), 2)},
+            "commit_ms": round(commit_ms(root), 2),
+        }
+        database.close()
+    met = result["ms"]["p99"] < REQUIRED_MS and not result["lost"] and not wrong
+    machine.report({**result, "required_p99_ms": REQUIRED_MS, "met": met, "machine": on})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Lanes: which constituents an erasure trains again.
+
+    record → its shard → the constituent that serves it (a lane).     A sampled record → the whole partition (exclusive)
+
+A lane is the number of a shard, or 0 for all shards where one constituent serves them. An unsampled record's going changes its own lane and
+nothing else, so lanes are trained and published independently of each other. A sampled one's going moves prototypes: that is done alone.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load
+
+from lmeraser_ray.config import AdaptiveConfig, Config, RandomConfig
+from lmeraser_ray.erasure.request import What
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.partition.adaptive import Labels
+from lmeraser_ray.partition.stage import sample_positions
+from lmeraser_ray.state.manifest import BucketState, Manifest
+from lmeraser_ray.state.store import Store
+
+NO_LANE = -1
+
+
+def lane_of_rows(store: Store, config: Config, states: tuple[BucketState, ...], index: RecordIndex) -> Labels:
+    """The lane of each record of the index, whose buckets have these states [n] int32; -1: a test record, which trains nothing."""
+    if isinstance(config.partition, RandomConfig):
+        lane = index.hashed(config.seed, "shard", config.partition.shards)
+    else:
+        nowhere = np.full(max((state.bucket.size for state in states), default=0), NO_LANE, np.int32)
+        stored = [load(store.read(s.assignments))["shard"] if s.assignments else nowhere[: s.bucket.size] for s in states]
+        lane = np.concatenate(stored) if stored else nowhere
+    lane = np.where(index.test, NO_LANE, lane).astype(np.int32)
+    if make_learner(config).joint:
+        lane[lane >= 0] = 0
+    return lane
+
+
+@dataclass(frozen=True)
+class Current:
+    """A published state as the queue sees it: the live records, their lanes, and which were sampled."""
+
+    store: Store
+    config: Config
+    manifest: Manifest
+    index: RecordIndex
+
+    @classmethod
+    def read(cls, store: Store, config: Config, manifest: Manifest) -> "Current":
+        """Read the live records."""
+        return cls(store, config, manifest, RecordIndex.read(store, [state.bucket for state in manifest.buckets]))
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The position of each live record, by id."""
+        return {name: i for i, name in enumerate(self.index.names("record_id"))}
+
+    @cached_property
+    def people(self) -> dict[str, list[int]]:
+        """The positions of each subject's live records."""
+        found: dict[str, list[int]] = {}
+        for i, name in enumerate(self.index.names("subject_id")):
+            found.setdefault(name, []).append(i)
+        return found
+
+    @cached_property
+    def lanes(self) -> Labels:
+        """The lane of each live record [n] int32."""
+        return lane_of_rows(self.store, self.config, self.manifest.buckets, self.index)
+
+    @cached_property
+    def sampled(self) -> NDArray[np.bool_]:
+        """Whether each live record was sampled, so that its going clusters anew [n] bool."""
+        found = np.zeros(len(self.index), np.bool_)
+        if isinstance(self.config.partition, AdaptiveConfig):
+            found[sample_positions(self.index, self.config.seed, self.config.partition.sample_size)] = True
+        return found
+
+    def named(self, what: What, name: str) -> list[int]:
+        """The positions of the live records that a record id or a subject stands for."""
+        if what == "subject":
+            return self.people.get(name, [])
+        return [self.places[name]] if name in self.places else []
+
+    def mask(self, names: set[str]) -> NDArray[np.bool_]:
+        """Which live records have one of these ids [n] bool; ids of records that are gone are of no consequence."""
+        found = np.zeros(len(self.index), np.bool_)
+        found[[self.places[name] for name in names if name in self.places]] = True
+        return found

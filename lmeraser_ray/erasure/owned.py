@@ -1,0 +1,121 @@
+"""The published records, accounted for: every row is a live record's, every picture byte and every feature row is owned by one.
+
+Then whatever a scan finds in them is a live record's own: a picture that another person's record has too, byte for byte. The rows in which
+something is found have their digests computed again, so that a row that owned the wrong bytes would be found out.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from lmeraser_ray.data.buckets import Bucket, bucket_key, offsets_of, read_pictures, read_rows
+from lmeraser_ray.erasure.findings import Findings
+from lmeraser_ray.erasure.places import FEATURES, PICTURES, RECORDS
+from lmeraser_ray.erasure.search import Match
+from lmeraser_ray.erasure.wanted import Wanted
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.features import features_key
+from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.manifest import BucketState, Manifest
+from lmeraser_ray.state.store import Store, StoredObject, present
+
+
+@dataclass(frozen=True)
+class Owned:
+    """Goes through the buckets of a published state. `alive` collects the windows that live records own, by pattern."""
+
+    store: Store
+    manifest: Manifest
+    wanted: Wanted
+    findings: Findings
+    alive: set[int]
+
+    def check(self) -> set[StoredObject]:
+        """Account for all buckets. Returns the objects that need not be searched again: pictures and features.
+
+        Errors: `VerificationError` where an object is missing or damaged.
+        """
+        for state in self.manifest.buckets:
+            rows = read_rows(self.store, state.bucket)
+            self._rows(state.bucket, rows)
+            self._pictures(state.bucket, rows)
+            self._features(state, rows)
+        return {item for state in self.manifest.buckets for item in (state.bucket.pictures, state.features)}
+
+    def _rows(self, bucket: Bucket, rows: pa.Table) -> None:
+        """No row is an erased record's, and the bucket's key is that of its rows."""
+        ids, subjects, labels, digests = (rows[name].to_pylist() for name in ("record_id", "subject_id", "label", "digest"))
+        gone = (self.wanted.ids.intersection(ids), self.wanted.subjects.intersection(subjects), self.wanted.digests.intersection(digests))
+        for found, trace in zip(gone, ("row of an erased record", "row of an erased subject", "row with an erased digest"), strict=True):
+            if found:
+                self._hit(RECORDS, bucket.records, trace)
+        if bucket_key(bucket.number, rows) != bucket.key:
+            self._hit(RECORDS, bucket.records, "key of other rows")
+        self.wanted.learn([*ids, *subjects, *labels])
+
+    def _pictures(self, bucket: Bucket, rows: pa.Table) -> None:
+        """The rows own the file from its first byte to its last, one behind the other."""
+        path = self._path(bucket.pictures)
+        offsets, lengths = (rows[name].to_numpy() for name in ("offset", "length"))
+        size = path.stat().st_size
+        if offsets.tolist() != offsets_of(lengths) or lengths.sum() != size:
+            self._hit(PICTURES, bucket.pictures, "bytes of no live record")
+        self.findings.count(PICTURES, size)
+        sound: dict[int, bool] = {}
+        for match in self.wanted.search.in_file(path, texts=False):
+            first, last = (int(np.searchsorted(offsets, at, "right")) - 1 for at in (match.at, match.at + self.wanted.size(match) - 1))
+            own = all(sound.setdefault(row, self._sound(bucket, rows, row)) for row in range(first, last + 1))
+            self._judge(match, own, bucket.pictures)
+
+    def _sound(self, bucket: Bucket, rows: pa.Table, row: int) -> bool:
+        """Whether a row's picture has the row's digest."""
+        try:
+            return len(list(read_pictures(self.store, bucket, rows.slice(row, 1)))) == 1
+        except VerificationError:
+            return False
+
+    def _features(self, state: BucketState, rows: pa.Table) -> None:
+        """One row a record and nothing else, under the key that these records give."""
+        path, digests = self._path(state.features), rows["digest"].to_pylist()
+        start, whole = extent(path, rows.num_rows)
+        key = features_key(self.manifest.backbone.identity, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32))
+        if not whole or key != state.features.key:
+            self._hit(FEATURES, state.features, "rows of no live record")
+        self.findings.count(FEATURES, path.stat().st_size)
+        for match in self.wanted.search.in_file(path, texts=False):
+            self._judge(match, whole and match.at >= start, state.features)
+
+    def _judge(self, match: Match, own: bool, item: StoredObject) -> None:
+        """A window within what live records own is theirs."""
+        if own and self.wanted.is_window(match):
+            self.alive.add(match.pattern)
+            self.findings.explained += 1
+        else:
+            self._hit(PICTURES if item.kind == "pictures" else FEATURES, item, self.wanted.trace(match))
+
+    def _hit(self, place: object, item: StoredObject, trace: str) -> None:
+        self.findings.hit(place, f"objects/{item.name}", trace)  # type: ignore[arg-type]
+
+    def _path(self, item: StoredObject) -> Path:
+        with disk_errors(self.store.path(item)), present(item):
+            self.store.path(item).stat()
+        return self.store.path(item)
+
+
+def extent(path: Path, rows: int) -> tuple[int, bool]:
+    """Where a file of features has its first byte of them, and whether from there to its end it is `rows` rows of float32."""
+    with disk_errors(path), open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, 1 << 16))
+    try:
+        about = json.loads(header)
+        [(name, tensor)] = about.items()
+        count, dimension = tensor["shape"]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 0, False
+    size = 4 * count * dimension
+    right = (name, tensor["dtype"], tensor["data_offsets"], count) == ("features", "F32", [0, size], rows)
+    return 8 + length, right and path.stat().st_size == 8 + length + size

@@ -1,0 +1,66 @@
+"""Quarantine: constituents that were trained on a record stop answering at once, before anything is trained again.
+
+    request → its records (only their buckets are read) → their constituents → noted, and named in the pointer: readers ask the next nearest
+
+It takes one swap of a small file. It holds until the state is published in which the record never was.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.data.buckets import bucket_number
+from lmeraser_ray.erasure import ledger
+from lmeraser_ray.erasure.lanes import lane_of_rows
+from lmeraser_ray.erasure.pointer import point, silence
+from lmeraser_ray.erasure.request import CLOSED, ErasureRequest, State, Target
+from lmeraser_ray.erasure.requests import Requests
+from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.store import Store
+
+TRIES = 20
+
+
+def quarantine_request(session: Session, request_id: str) -> tuple[str, ...]:
+    """Take the constituents of a request's records out of prediction. Returns their keys. Does not wait for whoever is training."""
+    folder, config = session.folder, session.config()
+    with session.database() as database:
+        request = Requests(database, session.names()).get(request_id)
+        if settled(request):
+            return ()
+        for _ in range(TRIES):
+            item = folder.current()
+            manifest = folder.require_published()
+            keys = session.consistently(lambda state: affected(folder.store, config, state.manifest, request.targets))
+            with database.write() as conn:
+                if item is None or folder.current() != item:
+                    continue  # published meanwhile, with other constituents
+                silence(conn, request_id, keys)
+                ledger.append(conn, "QUARANTINED", request_id, {"constituents": len(keys)})
+                point(conn, folder, item, manifest)
+            return keys
+    raise ExecutionError(f"New states of {session.root} are published faster than a quarantine can be noted: try again.")
+
+
+def settled(request: ErasureRequest) -> bool:
+    """Whether nothing that a request named can answer any more, or nothing will go."""
+    return request.state in CLOSED or request.state in (State.PUBLISHED, State.PURGED)
+
+
+def affected(store: Store, config: Config, manifest: Manifest, targets: Sequence[Target]) -> tuple[str, ...]:
+    """The keys of the constituents that were trained on records of these targets. Reads the rows of no more buckets than it must."""
+    records = {target.name for target in targets if target.what == "record" and target.name}
+    subjects = {target.name for target in targets if target.what == "subject" and target.name}
+    numbers = {bucket_number(config.seed, name, config.data.buckets) for name in records}
+    states = tuple(state for state in manifest.buckets if subjects or state.bucket.number in numbers)
+    index = RecordIndex.read(store, [state.bucket for state in states])
+    pairs = zip(index.names("record_id"), index.names("subject_id"), strict=True)
+    hit = np.array([name in records or subject in subjects for name, subject in pairs], np.bool_)
+    lanes = set(lane_of_rows(store, config, states, index)[hit].tolist())
+    joint = make_learner(config).joint and lanes - {-1}
+    return tuple(sorted({shard.constituent.key for shard in manifest.shards if joint or shard.number in lanes}))

@@ -1,0 +1,217 @@
+"""One round of the queue: from the moment that the workspace is locked until nothing is left to do, or someone says stop.
+
+    RECEIVED ─ intake ─► PLANNED ─ begin ─► TRAINING ─ collect ─► trained ─ publish ─► PUBLISHED ─ prove ─► PURGED
+
+Invariants: what is published is always train(D \\ R') for a set R' of records; a job that nobody needs any more is cancelled and has no
+place left to write to; a failed retrain is counted against its own requests and blocks no others; nothing is known here that a crash would
+lose.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from lmeraser_ray.erasure import transitions
+from lmeraser_ray.erasure.intake import Intake
+from lmeraser_ray.erasure.lanes import Current
+from lmeraser_ray.erasure.lease import Lease
+from lmeraser_ray.erasure.proof import Proof
+from lmeraser_ray.erasure.publishing import Facts, Leaving, Publisher
+from lmeraser_ray.erasure.quarantine import affected
+from lmeraser_ray.erasure.retrains import Retrains
+from lmeraser_ray.erasure.schedule import Lane, Policy, Scheduler
+from lmeraser_ray.erasure.work import Work
+from lmeraser_ray.errors import ConfigError, DataError, LmeraserError
+from lmeraser_ray.flow import Flow
+from lmeraser_ray.state.database import Database
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.manifest import Manifest
+
+UNBOUNDED = 1 << 20
+"""Slots until the engine has been started, which is when there is a job."""
+
+
+class Round:
+    """Works off the requests of one workspace, whose lock the caller holds."""
+
+    def __init__(self, folder: WorkspaceFolder, database: Database, lease: Lease, flow: Flow, manifest: Manifest) -> None:
+        config = flow.config
+        self.folder, self.database, self.lease, self.flow = folder, database, lease, flow
+        self.settings = config.queue
+        self.current = Current.read(folder.store, config, manifest)
+        self.scheduler = Scheduler(Policy(supersedes=self.settings.supersedes), UNBOUNDED)
+        self.intake = Intake(folder, database, lease, self.settings)
+        self.retrains = Retrains(flow)
+        self.publisher = Publisher(folder, database, lease)
+        self.proof = Proof(folder, database, lease, config)
+        self.work: dict[str, Work] = {}
+        self.patient = True
+        self.errors: list[LmeraserError] = []
+
+    def run(self, *, patient: bool, stop: Callable[[], bool], look: Callable[[dict[str, Any]], object]) -> None:
+        """Work until nothing is left, or until `stop` says so and nothing is being trained.
+
+        patient: wait for requests that are to come together, and try a failed retrain again; otherwise it is left for the next round, and
+        its error is in `errors`. look: shown how things are, often, and may raise to end the round.
+        Errors: `StaleEpochError` where another queue took over; what the disk or the store says. Whatever it is, the next round goes on.
+        """
+        self.patient = patient
+        self.recover()
+        while True:
+            stopping = stop()
+            if not stopping:
+                for request, rows in self.intake.look(self.current, known=self.work, hurry=not patient):
+                    self._accept(Work.of(request, rows, self.current))
+                self._begin()
+            self._publish()
+            look(self.snapshot())
+            if not self.retrains.running and (stopping or not self.work):
+                return
+            self._collect()
+
+    def recover(self) -> None:
+        """Finish what the last round, wherever it died, had published, and take up what it had planned."""
+        self.publisher.recover()
+        self.proof.prove(self.publisher, self.current.manifest, self.retrains)
+        for request, rows in self.intake.resume():
+            self._accept(Work.of(request, rows, self.current))
+
+    def _accept(self, work: Work) -> None:
+        """Let a request wait for its lanes."""
+        self.work[work.id] = work
+        if work.waiting:
+            self.scheduler.add(work.ticket())
+        if work.request.quarantine:
+            self._silence([work])
+
+    def _silence(self, works: Iterable[Work]) -> None:
+        """Find what must not answer in the published state, as long as these requests' records are in it."""
+        store, manifest = self.folder.store, self.current.manifest
+        for work in works:
+            self.publisher.quarantine[work.id] = affected(store, self.flow.config, manifest, work.request.targets)
+
+    def _begin(self) -> None:
+        """Start the lanes whose turn it is."""
+        now = datetime.now(UTC).timestamp()
+        starts = self.scheduler.next(now, self.retrains.progress)
+        idle = {work.id for work in self.work.values() if not work.waiting}  # with nothing to train
+        fresh = {request for start in starts for request in start.requests} | idle
+        fresh = {request for request in fresh if not self.work[request].begun}
+        for gone in self._note_training(fresh):
+            self._drop(gone)
+        for start in starts:
+            for request in start.requests:
+                if request in self.work:
+                    self.work[request].begin(start.lane)
+        if starts:
+            self._replan()
+
+    def _note_training(self, requests: set[str]) -> list[str]:
+        """Note that these are in work now. Returns those that were refused meanwhile."""
+        if not requests:
+            return []
+        with self.lease.write() as conn:
+            moved = transitions.begin_training(conn, sorted(requests))
+        for request in requests:
+            self.work[request].begun = True
+        return list(moved.meanwhile)
+
+    def _drop(self, request: str) -> None:
+        """Forget a request that will not be worked off."""
+        self.scheduler.drop(request)
+        self.publisher.quarantine.pop(request, None)
+        del self.work[request]
+
+    def _replan(self) -> None:
+        """Plan the live records without all that leave, and train what that needs."""
+        leaving = {name for work in self.work.values() for name in work.leaving}
+        running = set(self.scheduler.running)
+        self.retrains.plan(self.current, leaving, running)
+        if self.retrains.running:
+            self.scheduler.slots = self.flow.engine.slots
+        for lane in running - self.retrains.running:
+            self._finish(lane)
+
+    def _finish(self, lane: Lane) -> None:
+        """A lane is trained."""
+        self.scheduler.finished(lane)
+        for work in self.work.values():
+            work.finish(lane)
+
+    def _collect(self) -> None:
+        """Wait for a job, or until it is time to look for new requests."""
+        done, failed = self.retrains.collect(self.settings.poll)
+        for lane in done:
+            self._finish(lane)
+        for lane, error in failed.items():
+            self._fail(lane, error)
+        if self.retrains.stale or failed:
+            self._replan()
+
+    def _fail(self, lane: Lane, error: LmeraserError) -> None:
+        """A lane's retrain failed: its requests wait again, each alone from now on; one that failed too often ends as FAILED."""
+        self.errors.append(error)
+        requests = self.scheduler.failed(lane)
+        with self.lease.write() as conn:
+            attempts = transitions.count_attempt(conn, list(requests))
+            worn = {request for request in requests if attempts.get(request, 0) >= self.settings.attempts}
+            for request in sorted(worn):
+                transitions.fail(conn, request, failed_reason(attempts[request], error))
+        for request in requests:
+            self.work[request].fail(lane)
+            if self.patient and request not in worn:
+                self.scheduler.retaint(request)
+            else:
+                self._drop(request)
+
+    def _publish(self) -> None:
+        """Publish the state without the records whose lanes are trained, if that completes a request or nothing is being trained."""
+        trained = {work.id: work for work in self.work.values() if work.begun and (work.trained or work.complete)}
+        complete = sorted(work.id for work in trained.values() if work.complete)
+        if not trained or (self.retrains.running and not complete):
+            return
+        names = {name for work in trained.values() for name in work.trained}
+        manifest = self.retrains.manifest(self.current, names)
+        if manifest is None:
+            return  # what runs has to be there first
+        before = self.current.manifest
+        facts = self._facts(before, manifest, int(self.current.mask(names).sum()))
+        leaving = Leaving({work.id: [work.hashes[name] for name in sorted(work.trained)] for work in trained.values()}, complete)
+        self.current = Current.read(self.folder.store, self.flow.config, manifest)
+        for request in complete:
+            self.work.pop(request)
+            self.publisher.quarantine.pop(request, None)
+        self._silence(work for work in self.work.values() if work.request.quarantine)
+        with self.flow.progress.stage("publish"):
+            self.publisher.publish(before, manifest, leaving, facts)
+        self._settle(trained.values(), moved=before.partition != manifest.partition)
+        self.proof.prove(self.publisher, manifest, self.retrains)
+
+    def _settle(self, published: Iterable[Work], *, moved: bool) -> None:
+        """What is published needs no more training; where shards have new numbers, what waits has new lanes."""
+        for work in published:
+            work.trained.clear()
+        if moved:
+            for work in self.work.values():
+                work.relabel(self.current)
+            self.scheduler.relabel([work.ticket() for work in self.work.values() if work.waiting])
+
+    def _facts(self, before: Manifest, after: Manifest, removed: int) -> Facts:
+        """What a publication changes."""
+        return self.retrains.facts(before, after, removed)
+
+    def snapshot(self) -> dict[str, Any]:
+        """How things are, for whoever watches: a JSON value without ids."""
+        return {
+            "waiting": self.scheduler.waiting,
+            "saved": self.scheduler.saved,
+            "superseded": self.scheduler.superseded,
+            "training": self.retrains.snapshot(self.scheduler.running),
+            "slots": None if self.scheduler.slots == UNBOUNDED else self.scheduler.slots,
+        }
+
+
+def failed_reason(attempts: int, error: LmeraserError) -> str:
+    """Why a request is FAILED. The sentence is kept, so that an error about data, which may name a record, is told by its kind only."""
+    told = "an input that cannot be used: run `lmeraser verify`" if isinstance(error, DataError | ConfigError) else str(error)
+    return f"Its retrain failed {attempts} times, at last by {type(error).__name__}: {told} Mend that, then `lmeraser retry`."

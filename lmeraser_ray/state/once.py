@@ -1,0 +1,27 @@
+"""Files that are made once and never change: whole or not there, whichever of several processes is first."""
+
+import os
+from pathlib import Path
+
+from lmeraser_ray.state.files import disk_errors, sync_folder, write_temporary
+
+
+def create_once(path: Path, data: bytes, *, scratch: Path) -> bool:
+    """Durably make the file `path` with `data` (mode 0600), unless there is one. Returns whether it was made here.
+
+    scratch: a folder on the same disk; another command may clear it at any moment, after which this tries again.
+    """
+    with disk_errors(path):
+        while True:
+            scratch.mkdir(parents=True, exist_ok=True)
+            temporary, _ = write_temporary(scratch, [data])
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                continue
+            finally:
+                temporary.unlink(missing_ok=True)
+            sync_folder(path.parent)
+            return True

@@ -1,0 +1,67 @@
+"""The request database in a schema of a PostgreSQL server, for workspaces that several machines share.
+
+One schema a workspace. Write transactions take an advisory lock of the schema first, so that they are serial as SQLite's are. Time limits
+end the transaction of a client that was stopped, so that it cannot hold the lock for ever.
+"""
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from lmeraser_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    import psycopg
+
+STATEMENT_SECONDS, LOCK_SECONDS, IDLE_SECONDS, CONNECT_SECONDS = 60, 30, 10, 10
+
+
+def parse(url: str) -> URL:
+    """The URL for SQLAlchemy. Errors: `ConfigError` that does not repeat it, since it may hold a password."""
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        found = None
+    if found is None or found.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise ConfigError("queue.database (or LMERASER_DATABASE) is no URL of the form postgresql://user:password@host:port/database.")
+    return found.set(drivername="postgresql+psycopg")
+
+
+def location(url: URL) -> str:
+    """Where the database is, without credentials."""
+    host = url.host or url.query.get("host") or "local"
+    host = host if isinstance(host, str) else host[0]
+    return f"{host}:{url.port or 5432}/{url.database or ''}"
+
+
+def open_engine(url: URL, schema: str) -> Engine:
+    """The engine of one schema of the database at `url`."""
+    engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: "psycopg.Connection", _: object) -> None:
+        limits = {
+            "statement_timeout": STATEMENT_SECONDS,
+            "lock_timeout": LOCK_SECONDS,
+            "idle_in_transaction_session_timeout": IDLE_SECONDS,
+        }
+        connection.autocommit = True
+        connection.execute(f'SET search_path TO "{schema}"')
+        for name, seconds in limits.items():
+            connection.execute(f"SET {name} = '{seconds}s'")
+        connection.autocommit = False
+
+    return engine
+
+
+def take_turn(connection: Connection, schema: str) -> None:
+    """Wait until no other transaction writes to the schema; the lock goes with the transaction."""
+    key = int.from_bytes(hashlib.sha256(schema.encode()).digest()[:8], "big", signed=True)
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
+
+
+def has_schema(connection: Connection, schema: str) -> bool:
+    """Whether the workspace's tables are there."""
+    return connection.exec_driver_sql("SELECT to_regclass(%s)", (f'"{schema}".workspace',)).scalar() is not None
