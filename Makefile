@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test slow lint check clean
+.PHONY: setup demo test faults slow lint check clean
 
 setup: .venv/ready
 
@@ -18,6 +18,9 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two processes of one thread each
+
+faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults  # the rest of the fault matrix: real nodes, real full disks, some as root
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lmeraser_ray.drawing.style import COLOURS, FORMATS, GREY, WIDTH, Look, foot, house_style, new_figure, rendered
 
@@ -85,6 +85,7 @@ def dress(axes: Axes, result: dict[str, Any], name: str, title: str) -> None:
         axes.set_ylim(bottom=0)
     axes.axvline(result["capacity"], color=GREY, linewidth=0.6, linestyle="--", zorder=1)
     plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
     axes.xaxis.set_major_formatter(plain)
     axes.xaxis.set_minor_formatter(NullFormatter())
     if name.endswith("_s"):
@@ -92,7 +93,9 @@ def dress(axes: Axes, result: dict[str, Any], name: str, title: str) -> None:
         axes.set_xlabel("requests that come per second")
     else:
         axes.yaxis.set_major_formatter(plain)
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    if name == "throughput":
+        axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    axes.minorticks_off()
 
 
 def ticks(axes: Axes) -> None:
@@ -114,10 +117,12 @@ def said(result: dict[str, Any]) -> list[str]:
     times = result["times"]
     scale = f", times {result['scale']:g} to stand for larger shards" if result["scale"] != 1 else ""
     where = f"over {result['lanes']:,} shards and {result['slots']} GPUs, by the scheduler itself"
-    fixed = f"A publication: {result['overhead']:g} s. Seed {result['seed']}."
+    about = (
+        f"{times['shards']} shards, {times['one_class']} of one class, which train nothing; measured on one core, {times['machine']['cpu']}"
+    )
     return [
         f"Simulated: {result['requests']:,} requests at each point, and then none, {where}. "
         f"Dashed: {result['capacity']:.3g} requests a second, what the GPUs can do without sharing.",
-        f"Retrains: the quickstart's, measured on one core ({times['machine']['cpu']}){scale}: "
-        f"{result['retrain_mean_s']:.3g} s for a request on average. {fixed}",
+        f"Retrains: the quickstart's ({about}){scale}: {result['retrain_mean_s']:.3g} s for a request on average. "
+        f"A publication: {result['overhead']:g} s. Seed {result['seed']}.",
     ]

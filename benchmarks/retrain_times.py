@@ -1,8 +1,8 @@
 """Seconds that retraining a shard really takes, kept for the simulation of the queue. `python -m benchmarks.simulate_queue --record FILE`.
 
-The quickstart is trained through the project's own flow, every job in this process on one CPU thread, one after the other; each job is
-timed from reading its records to storing its constituent, in processor seconds, which neighbours on a shared machine disturb less than the clock.
-Then `cost` says exactly how many shards each sampled record's deletion would change.
+The quickstart is trained through the project's own flow, every job in this process on one CPU thread, one after the other. Each job is
+timed from reading its records to storing its constituent, in processor seconds, which neighbours on a shared machine disturb less than the
+clock. Then `cost` says exactly how many shards each sampled record's deletion would change.
 """
 
 import json
@@ -43,14 +43,15 @@ class RetrainTimes:
 
 
 class Clocked:
-    """Makes inline engines and remembers the records and the seconds of each training."""
+    """Makes inline engines and remembers the records and the seconds of each shard's training."""
 
     def __init__(self) -> None:
         self.trainings: list[tuple[int, float]] = []
+        self.untrained = 0  # shards of one class, which have nothing to learn
 
     def __call__(self, store: Store, config: Config, card: BackboneCard) -> Engine:
         """An engine that runs the heaviest job first, as every engine does."""
-        trainings = self.trainings
+        clocked = self
 
         class Timed(InlineEngine):
             def run(self, jobs: Sequence[Job[Any]]) -> Iterator[tuple[int, Any]]:
@@ -58,7 +59,8 @@ class Clocked:
                     start = time.process_time()
                     result = jobs[at].run(self.worker)
                     if isinstance(result, Trained):
-                        trainings.append((jobs[at].weight, time.process_time() - start))
+                        clocked.trainings.append((jobs[at].weight, time.process_time() - start))
+                        clocked.untrained += result.passes == 0
                     yield at, result
 
         return Timed(store, config, card)
@@ -82,6 +84,7 @@ def record(path: Path, changes: Sequence[str]) -> dict[str, Any]:
         "epochs": config.learner.epochs,
         "seconds": [round(seconds, 6) for _, seconds in clocked.trainings],
         "records": [records for records, _ in clocked.trainings],
+        "one_class": clocked.untrained,
         "changed": costs.touched[costs.sampled].tolist(),
         "recluster_s": round(recluster, 6),
         "machine": on,

@@ -84,13 +84,14 @@ def simulate(options: argparse.Namespace) -> dict[str, Any]:
         for coalesce in (True, False)
         for load in options.loads
     ]
+    about = {name: recorded[name] for name in ("benchmark", "backbone", "epochs", "set", "one_class", "machine")}
     return {
         "benchmark": "simulate-queue",
         **said,
         "capacity": round(world.capacity, 6),
         "retrain_mean_s": round(1 / alone.capacity, 6),
         "recluster_s": round(world.recluster, 6),
-        "times": {name: recorded[name] for name in ("benchmark", "backbone", "epochs", "set", "machine")},
+        "times": {**about, "shards": len(recorded["seconds"])},
         "points": points,
     }
 

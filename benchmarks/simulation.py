@@ -5,7 +5,8 @@
 Taken for granted: a lane's retrain always takes the same seconds, and the scheduler is told exactly how many are left; a request needs one
 lane, drawn in proportion to its records, or is sampled and needs everything; nothing fails; a publication takes `overhead` seconds for all
 that is trained when it begins, and no slot. An exclusive run re-clusters, then trains the lanes that its sampled requests change and those
-of the others, `slots` at a time without gaps; superseded, it starts over, although a real one would find most of its lanes in the store.
+of the others, `slots` at a time without gaps; superseded, it starts over, although a real one would find what it trained in the store. The
+shards keep their numbers. A run that was superseded counts as a retrain by the share of it that was done.
 """
 
 import heapq
@@ -68,7 +69,8 @@ class Simulation:
         self.now = 0.0
         self.certified = np.full(len(arrivals.times), np.nan)
         self.busy = 0.0
-        self.trainings = 0
+        self.trainings = 0.0
+        self.started = 0
         self.exclusive = 0
         self._open: dict[str, Ticket] = {}
         self._ends: list[tuple[float, int, Lane]] = []  # when a run or (number 0) the publication ends
@@ -112,8 +114,6 @@ class Simulation:
                 del self._open[request]
             self._trained += done
             self._publish()
-            if lane is None:
-                self.scheduler.relabel(self._open.values())
             self._start()
 
     def _publish(self) -> None:
@@ -128,15 +128,17 @@ class Simulation:
                 self._stop(start.lane)
             lanes, whole, busy = self._cost(start)
             self._number += 1
+            self.started += lanes
             self.exclusive += start.lane is None
             self._runs[start.lane] = self._number, self.now, self.now + whole, lanes, busy
             heapq.heappush(self._ends, (self.now + whole, self._number, start.lane))
 
     def _stop(self, lane: Lane) -> None:
-        """A run is superseded: as many trainings as if it had finished, the seconds that it ran."""
+        """A run is superseded: it counts by the share of it that was done."""
         _, start, end, lanes, seconds = self._runs.pop(lane)
-        self.busy += seconds * (self.now - start) / (end - start) if end > start else 0.0
-        self.trainings += lanes
+        done = (self.now - start) / (end - start) if end > start else 0.0
+        self.busy += done * seconds
+        self.trainings += done * lanes
 
     def _cost(self, start: Start) -> tuple[int, float, float]:
         """Lanes that a run trains, its seconds, and the seconds of slots that it keeps busy."""
@@ -175,6 +177,7 @@ class Simulation:
             "worst_s": round(float(waited.max()), 3),
             "late": int((waited > MONTH).sum()),
             "retrains_per_request": round(self.trainings / n, 6),
+            "retrains_started_per_request": round(self.started / n, 6),
             "slot_seconds_per_request": round(self.busy / n, 6),
             "slots_busy": round(self.busy / (self.setting.slots * last), 6),
             "superseded": self.scheduler.superseded,

@@ -6,6 +6,7 @@ Invariant: which engine, how many workers and in which order results arrive chan
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lmeraser_ray.config import Config
@@ -60,6 +61,11 @@ class Engine(ABC):
     @abstractmethod
     def records(self, ticket: int) -> int:
         """Record passes that a job under way has trained so far, where that is known, else 0."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Folders of this machine, outside the workspace, through which work may have passed: the absence scan looks there too."""
+        return ()
 
     @abstractmethod
     def close(self) -> None:

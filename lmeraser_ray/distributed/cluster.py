@@ -72,6 +72,12 @@ def stop_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def session_folder() -> Path | None:
+    """The session folder of the cluster that this process is connected to, on this machine; None without a cluster."""
+    node = ray._private.worker.global_worker.node if ray.is_initialized() else None
+    return Path(node.get_session_dir_path()) if node else None
+
+
 def total(resource: str) -> float:
     """How much of a resource (`CPU`, `GPU`) the cluster has."""
     return float(ray.cluster_resources().get(resource, 0.0))

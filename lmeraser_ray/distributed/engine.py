@@ -17,7 +17,7 @@ import ray.exceptions
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.reading import Features, Rows
-from lmeraser_ray.distributed.cluster import connect, disconnect, total
+from lmeraser_ray.distributed.cluster import connect, disconnect, session_folder, total
 from lmeraser_ray.distributed.features import stream_features
 from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
 from lmeraser_ray.engine import Engine, Outcome, T
@@ -60,6 +60,12 @@ class RayEngine(Engine):
         self._shared: Any = None
         self._under: dict[int, Under] = {}
         self._next = 0
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The cluster's session folder on this machine: spilled objects and logs."""
+        found = session_folder()
+        return (found,) if found else ()
 
     @property
     def slots(self) -> int:

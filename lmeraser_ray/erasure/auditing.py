@@ -175,5 +175,5 @@ def against_database(proof: Proof, found: Certificate) -> Iterator[str]:
         yield "names other records or subjects, or another outcome, than the request"
     if set(said.records) != proof.records:
         yield "has other removed records than the request"
-    if False:
+    if found.signed.payload != proof.statement:
         yield "is not over the statement that was frozen"

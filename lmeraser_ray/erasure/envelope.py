@@ -114,8 +114,8 @@ def verify(envelope: bytes, keys: Mapping[str, Ed25519PublicKey], *, payload_typ
     if key is None:
         known = f"the keys at hand are {', '.join(sorted(keys))}" if keys else "no public key is at hand"
         raise VerificationError(
-            f"It says that it was signed by key {found.keyid!r}; {known}. Get the public key of that id from whoever signed it "
-            f"(`lmeraser keys list` shows its file there), by a way that you trust, and give it with --public_key PEM."
+            f"The envelope says that key {found.keyid!r} signed it; {known}. Get the public key of that id from whoever signed it "
+            "(`lmeraser keys list` shows its file there), by a way that you trust, and give it with --public_key PEM."
         )
     if keyid_of(key) != found.keyid:
         raise VerificationError(f"The public key at hand under the id {found.keyid} is another key: get it again from whoever signed it.")

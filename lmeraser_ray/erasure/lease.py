@@ -1,8 +1,8 @@
 """The lease: who the one queue of a workspace is, and the epoch that fences its writes.
 
 Claiming raises the epoch. Every write of a queue goes through `Lease.write`, which locks the lease's row and looks at the epoch before
-anything else: a queue that was stopped, cut off or given up for dead finds another epoch there and writes nothing. Clocks only decide how
-soon another may claim, never who may write.
+anything else: a queue that was stopped, cut off or given up for dead finds another epoch there and writes nothing. Clocks, and what this
+machine says of the holder's process, only decide how soon another may claim, never who may write.
 """
 
 import json
@@ -15,7 +15,7 @@ from types import TracebackType
 
 from sqlalchemy import Connection, select, update
 
-from lmeraser_ray.erasure import ledger
+from lmeraser_ray.erasure import ledger, process
 from lmeraser_ray.errors import ExecutionError, StaleEpochError
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.database import Database
@@ -34,10 +34,15 @@ class Seen:
     holder: str | None
     heartbeat_at: datetime | None
     snapshot: Snapshot | None
+    process: str | None = None
+    """The mark of the holder's process (`process.py`), None where its system does not say."""
 
     def live(self, now: datetime, timeout_s: float) -> bool:
-        """Whether the holder gave a sign of life within the last `timeout_s` seconds (or a clock that is ahead says so)."""
-        if self.holder is None or self.heartbeat_at is None:
+        """Whether the holder gave a sign of life within the last `timeout_s` seconds (or a clock that is ahead says so).
+
+        Not where its process is known to have ended.
+        """
+        if self.holder is None or self.heartbeat_at is None or process.gone(self.process):
             return False
         return abs((now - self.heartbeat_at).total_seconds()) < timeout_s
 
@@ -54,7 +59,8 @@ class Lease:
     def claim(cls, database: Database, holder: str, *, timeout_s: float, force: bool = False) -> "Lease":
         """Become the queue, by the next epoch. holder: who, for people and for `live`.
 
-        Errors: `ExecutionError` while another holder's last sign of life is younger than `timeout_s` seconds, unless `force`.
+        Errors: `ExecutionError` while another holder's last sign of life is younger than `timeout_s` seconds, unless `force`, or unless
+        its process was on this machine and is gone.
         """
         with database.write() as connection:
             seen = look(connection)
@@ -64,7 +70,7 @@ class Lease:
                     f"Another queue ({seen.holder}) works on this workspace: stop it first, or wait {timeout_s:g} s after its end."
                 )
             epoch = seen.epoch + 1
-            values = {"epoch": epoch, "holder": holder, "heartbeat_at": to_text(now), "snapshot": None}
+            values = {"epoch": epoch, "holder": holder, "process": process.mark(), "heartbeat_at": to_text(now), "snapshot": None}
             connection.execute(update(row).values(values))
             ledger.append(connection, "LEASE", None, {"epoch": epoch})
         return cls(database, holder, epoch)
@@ -93,7 +99,8 @@ class Lease:
     def release(self) -> None:
         """Give it back, so that the next one need not wait. Nothing happens where another has taken over."""
         with self.database.write() as connection:
-            connection.execute(update(row).where(row.c.epoch == self.epoch).values(holder=None, heartbeat_at=None, snapshot=None))
+            nobody = {"holder": None, "process": None, "heartbeat_at": None, "snapshot": None}
+            connection.execute(update(row).where(row.c.epoch == self.epoch).values(nobody))
 
     @staticmethod
     def look(database: Database) -> Seen:
@@ -112,7 +119,7 @@ def look(connection: Connection) -> Seen:
     """The lease, within a transaction."""
     found = connection.execute(select(row)).one()
     heartbeat = from_text(found.heartbeat_at) if found.heartbeat_at else None
-    return Seen(found.epoch, found.holder, heartbeat, json.loads(found.snapshot) if found.snapshot else None)
+    return Seen(found.epoch, found.holder, heartbeat, json.loads(found.snapshot) if found.snapshot else None, found.process)
 
 
 class Heart:

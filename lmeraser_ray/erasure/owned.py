@@ -54,7 +54,7 @@ class Owned:
                 self._hit(RECORDS, bucket.records, trace)
         if bucket_key(bucket.number, rows) != bucket.key:
             self._hit(RECORDS, bucket.records, "key of other rows")
-        self.wanted.learn([*ids, *subjects, *labels])
+        self.wanted.learn([*set(ids) - self.wanted.ids, *set(subjects) - self.wanted.subjects, *labels])
 
     def _pictures(self, bucket: Bucket, rows: pa.Table) -> None:
         """The rows own the file from its first byte to its last, one behind the other."""

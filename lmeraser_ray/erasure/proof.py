@@ -68,6 +68,7 @@ class Proof:
             open_names=wanted.others,
             keep=retrains.wanted(),
             expected=retrains.expected(),
+            extra_roots=retrains.flow.engine.folders,
         )
         refuse_traces(report.hits)
         with self.lease.write() as conn:

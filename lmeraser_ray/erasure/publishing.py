@@ -78,6 +78,17 @@ class Publisher:
             point(conn, self.folder, item, after)
         return item
 
+    def hush(self, manifest: Manifest) -> None:
+        """Have what must not answer now stop answering, if it does: for a request that came without its quarantine."""
+        state, wanted = self.folder.require_state(), {key for keys in self.quarantine.values() for key in keys}
+        item = self.folder.current()
+        if item is None or wanted <= state.quarantined:
+            return
+        with self.lease.write() as conn:
+            for request, constituents in self.quarantine.items():
+                silence(conn, request, constituents)
+            point(conn, self.folder, item, manifest)
+
     def _intend(self, conn: Connection, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts) -> int:
         """Note what is about to be published, so that a crash between the pointer and the rows is told from one before."""
         row = {"epoch": self.lease.epoch, "before": before.fingerprint, "after": after.fingerprint, "done": False}

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import Connection, Select, func, select
 
@@ -18,7 +19,7 @@ from lmeraser_ray.digests import canonical_json
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.request import FURTHER_MONTHS, UNANSWERED, ErasureRequest, State, Target, extended, month_after
 from lmeraser_ray.erasure.rows import read_requests, request_of
-from lmeraser_ray.erasure.together import Submission, insert_all, plain, post, take, unanswered
+from lmeraser_ray.erasure.together import Submission, front, insert_all, plain, post, take, unanswered
 from lmeraser_ray.erasure.transitions import Moved, chunks, held_by, move, wipe_names
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.state import tables
@@ -58,16 +59,26 @@ class Requests:
         """
         mine = self._submission(records, subjects, key, submitter or this_user(), quarantine, due, quota)
         path = self._database.waiting
-        if path is not None:
+        if path is None:
+            return self._insert(mine, None)
+        while True:
             post(path, mine)
+            with front(path) as first:
+                if first:
+                    return self._insert(mine, path)
+            with self._database.read() as connection:
+                known = read_requests(connection, select(requests).where(requests.c.id == mine.id))
+            if known:
+                return known[0]
+
+    def _insert(self, mine: Submission, path: Path | None) -> ErasureRequest:
+        """Commit it, and with it what waits in the file `path`; or find that it was, or that its key was. Errors: as `submit`."""
         with self._database.write() as connection:
-            known = read_requests(connection, select(requests).where(requests.c.id == mine.id))
+            others = take(path) if path else []
+            known = read_requests(connection, select(requests).where(requests.c.id == mine.id)) or self._of_key(connection, mine)
             if not known:
-                others = take(path) if path else []
-                known = self._of_key(connection, mine)
-                if not known:
-                    require_quota(connection, mine)
-                    insert_all(connection, plain(connection, mine, others))
+                require_quota(connection, mine)
+                insert_all(connection, plain(connection, mine, others))
         return known[0] if known else request_of(mine.row, mine.targets)
 
     def _submission(

@@ -7,6 +7,7 @@ place left to write to; a failed retrain is counted against its own requests and
 lose.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +28,9 @@ from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
 
+PAUSE = 4.0
+"""While something is being trained, what was trained is published after so many times what the last publication took: a fifth of the time
+at most goes into publishing, purging and scanning."""
 UNBOUNDED = 1 << 20
 """Slots until the engine has been started, which is when there is a job."""
 
@@ -46,6 +50,7 @@ class Round:
         self.proof = Proof(folder, database, lease, config)
         self.work: dict[str, Work] = {}
         self.patient = True
+        self.busy_until = 0.0
         self.errors: list[LmeraserError] = []
 
     def run(self, *, patient: bool, stop: Callable[[], bool], look: Callable[[dict[str, Any]], object]) -> None:
@@ -62,6 +67,7 @@ class Round:
             if not stopping:
                 for request, rows in self.intake.look(self.current, known=self.work, hurry=not patient):
                     self._accept(Work.of(request, rows, self.current))
+                self.publisher.hush(self.current.manifest)
                 self._begin()
             self._publish()
             look(self.snapshot())
@@ -168,8 +174,9 @@ class Round:
         """Publish the state without the records whose lanes are trained, if that completes a request or nothing is being trained."""
         trained = {work.id: work for work in self.work.values() if work.begun and (work.trained or work.complete)}
         complete = sorted(work.id for work in trained.values() if work.complete)
-        if not trained or (self.retrains.running and not complete):
+        if not trained or (self.retrains.running and (not complete or time.monotonic() < self.busy_until)):
             return
+        started = time.monotonic()
         names = {name for work in trained.values() for name in work.trained}
         manifest = self.retrains.manifest(self.current, names)
         if manifest is None:
@@ -185,7 +192,9 @@ class Round:
         with self.flow.progress.stage("publish"):
             self.publisher.publish(before, manifest, leaving, facts)
         self._settle(trained.values(), moved=before.partition != manifest.partition)
-        self.proof.prove(self.publisher, manifest, self.retrains)
+        with self.flow.progress.stage("prove"):
+            self.proof.prove(self.publisher, manifest, self.retrains)
+        self.busy_until = time.monotonic() + PAUSE * (time.monotonic() - started)
 
     def _settle(self, published: Iterable[Work], *, moved: bool) -> None:
         """What is published needs no more training; where shards have new numbers, what waits has new lanes."""

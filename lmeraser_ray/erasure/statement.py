@@ -10,6 +10,7 @@ workspace's secret; what an erasure cannot reach (memory, media, backups) is sai
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,8 +149,9 @@ def statement_of(facts: ErasureFacts) -> bytes:
     return canonical_json({"_type": STATEMENT, "subject": [subject], "predicateType": PREDICATE, "predicate": predicate})
 
 
+@cache
 def code_digest(root: Path | None = None) -> str:
-    """SHA-256 over the package's .py and .yaml files: their names in order, each with its bytes. root: the package's folder."""
+    """SHA-256 over the package's .py and .yaml files: their names in order, each with its bytes, when first asked. root: its folder."""
     folder = root or Path(lmeraser_ray.__file__).parent
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")}
     return key_of("code", *(part for name in sorted(files) for part in (name.encode(), files[name].read_bytes())))

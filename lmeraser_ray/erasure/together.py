@@ -1,17 +1,21 @@
-"""Submissions that wait for their turn are committed together: whoever has the turn takes those of the others with it.
+"""Submissions that come at once are committed together, by whichever of their processes is at the front.
 
-One COMMIT costs several syncs of the disk, and SQLite makes one at a time; 32 clients would wait for 32. So a client that has to wait first
-appends what it wants to insert to the file `requests.waiting`, where the one before it in the line finds it. The file is a help and nothing
-depends on it: on its own turn each client looks for its request, and inserts it where it is not there, whatever became of the file. What is
-not plain (a key or a quota that may refuse it) is left to its owner too.
+One COMMIT costs several syncs of the disk, and SQLite makes one at a time: 32 clients would wait for 32. So each client appends what it wants
+to insert to the file `requests.waiting`, and tries to lock that file. Who gets the lock is at the front, and inserts all that is in the
+file. The others wait until the lock is free, look whether theirs is committed, and try again where it is not: one at the front that comes
+after theirs was appended carries it, so that nobody waits for more than two COMMITs.
 
-The file holds ids until the next turn of a submission, or `Database.vacuum_names`, empties it.
+The file is a help, and nothing is promised by it: a client returns only when it has seen its request in the database. What is not plain (a
+key or a quota that may refuse it) is left to its owner, who meets the front too. The file holds ids until the next one at the front, or
+`Database.vacuum_names`, empties it.
 """
 
+import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,13 +81,31 @@ def post(path: Path, submission: Submission) -> None:
             os.close(handle)
 
 
+@contextmanager
+def front(path: Path) -> Iterator[bool]:
+    """Be at the front, if nobody is. Yields whether; where another is, only when that one is done."""
+    with disk_errors(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            first = True
+        except BlockingIOError:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            fcntl.flock(handle, fcntl.LOCK_UN)
+            first = False
+        yield first
+    finally:
+        os.close(handle)
+
+
 def take(path: Path) -> list[Submission]:
-    """Empty the file `path`. Returns the submissions that were in it, as far as they are whole. Only on one's turn."""
+    """Empty the file `path`. Returns the submissions that were in it, as far as they are whole. Only at the front."""
     with disk_errors(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             data = os.pread(handle, MOST * LARGEST, 0)
-            os.ftruncate(handle, 0)  # what came since the reading is left to its owner
+            os.ftruncate(handle, 0)  # what came since the reading is lost, and appended again
         finally:
             os.close(handle)
     lines = data.split(b"\n")

@@ -30,7 +30,7 @@ from lmeraser_ray.state.store import REPAIR, Store, StoredObject
 SWAP = "CURRENT.next"
 OWN_FILES = (
     *("CURRENT", SWAP, "configuration.json", "secret", "lock"),
-    *("database", "requests.db", "requests.db-journal", "requests.lock"),
+    *("database", "requests.db", "requests.db-journal", "requests.lock", "requests.waiting"),
 )
 
 

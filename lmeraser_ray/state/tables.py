@@ -102,6 +102,7 @@ lease = Table(
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("epoch", Integer, nullable=False),
     Column("holder", Text),
+    Column("process", Text),  # the holder's, as `erasure/process.py` marks it
     Column("heartbeat_at", Text),
     Column("snapshot", Text),  # JSON
 )

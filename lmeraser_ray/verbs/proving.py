@@ -46,11 +46,14 @@ def run_certificate(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.certificate import certificate
     from lmeraser_ray.erasure.signing import key_folder
 
-    found = certificate(session_of(args, progress), args.request, key_folder(args.keys).public_keys())
+    folder = key_folder(args.keys)
+    found = certificate(session_of(args, progress), args.request, folder.public_keys())
+    lines = certificate_lines(found)
     if args.output:
         write_file(args.output, found.envelope)
+        pem = folder.public_path(found.keyid) if found.checked else "PEM"
+        lines.append(f"written to {args.output}; to check it: lmeraser verify --certificate {args.output} --public_key {pem}")
     notes = () if found.checked else (f"the signature was not checked: the public key {found.keyid} is not at hand here.",)
-    lines = [*certificate_lines(found), *([f"written to {args.output}"] if args.output else [])]
     return Report("\n".join(lines), {**certificate_data(found), "envelope": found.envelope.decode()}, notes)
 
 
@@ -60,7 +63,11 @@ def run_verify_certificate(args: Arguments) -> Report:
     from lmeraser_ray.erasure.signing import key_folder, read_public_key
 
     keys = dict([read_public_key(args.public_key)]) if args.public_key else key_folder().public_keys()
-    found = check_certificate(read_file(args.certificate, "--certificate"), keys)
+    envelope = read_file(args.certificate, "--certificate")
+    try:
+        found = check_certificate(envelope, keys)
+    except VerificationError as error:
+        raise VerificationError(f"{args.certificate} does not verify. {error}") from error
     lines = ["ok: the signature is that of the key over every byte of the certificate", *certificate_lines(found)]
     return Report("\n".join(lines), {"ok": True, **certificate_data(found)})
 
@@ -70,7 +77,7 @@ def certificate_lines(found: "Certificate") -> list[str]:
     said, predicate = found.statement, found.statement.predicate
     outcomes = [target.outcome for target in said.targets]
     named = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)) or "none"
-    constituents, code, scan = predicate["constituents"], predicate["code"], predicate["scan"]
+    constituents, code = predicate["constituents"], predicate["code"]
     return [
         f"certificate  SHA-256 {found.sha256}",
         f"signed by    key {found.keyid}",
@@ -82,9 +89,11 @@ def certificate_lines(found: "Certificate") -> list[str]:
         f"          -> {said.after}",
         f"rebuilt      {counted(len(constituents['rebuilt']), 'constituent')}, {constituents['reused']:,} reused; "
         f"{predicate['passes']:,} record passes{', re-clustered' if predicate['reclustered'] else ''}",
-        f"purged       {counted(predicate['purged']['files'], 'file')}; absence scan: {flat(scan)}",
+        f"purged       {counted(predicate['purged']['files'], 'file')}",
+        f"searched     {scan_line(predicate['scan'])}",
         f"by           lmeraser_ray {code['version']}, code SHA-256 {code['sha256']}, ledger entry {said.ledger_seq}",
-        *("not reached  " + sentence for sentence in (*predicate["transient"], *predicate["backups"])),
+        *(f"not searched {one['place']}: {one['because']}" for one in predicate["scan"]["not_searched"]),
+        *(f"not reached  {sentence}" for sentence in (*predicate["transient"], *predicate["backups"])),
     ]
 
 
@@ -108,10 +117,11 @@ def moment(text: str) -> str:
     return f"{text[:10]} {text[11:19]} UTC"
 
 
-def flat(scan: dict[str, Any]) -> str:
-    """What a scan reports, on one line: its numbers, and how many of each list."""
-    parts = {name: len(value) if isinstance(value, list | dict) else value for name, value in scan.items()}
-    return ", ".join(f"{name} {value}" for name, value in parts.items())
+def scan_line(scan: dict[str, Any]) -> str:
+    """What an absence scan did and found, on one line."""
+    files, size = (sum(one[name] for one in scan["searched"]) for name in ("files", "bytes"))
+    where = f"{counted(files, 'file')}, {size:,} bytes, in {counted(len(scan['searched']), 'place')}"
+    return f"{where}, for {counted(scan['records'], 'record')}: {scan['found']} found"
 
 
 def audit_options(parser: Parser) -> None:

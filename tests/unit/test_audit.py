@@ -24,6 +24,8 @@ from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.store import StoredObject
 from lmeraser_ray.state.tables import erased, publications, requests, targets
 from lmeraser_ray.state.tables import ledger as ledger_table
+from lmeraser_ray.train import train
+from tests.conftest import World
 from tests.unit.test_certify import Desk, desk, state
 
 __all__ = ["desk"]
@@ -150,6 +152,16 @@ class TestRequests:
         office.change(update(requests).where(requests.c.id == name).values({column: "2030-01-01T00:00:00.000000Z"}))
         office.finds(f"{name} has another deadline" if column != "received_at" else "other times of receipt")
 
+    def test_an_extension_that_is_taken_back(self, office: Office, name: str) -> None:
+        late = office.desk.publish("late")
+        office.point()
+        office.desk.requests.extend(late, 2, "many requests")
+        office.desk.freeze(late)
+        certify_pending(office.desk.database, office.desk.keys)
+        office.sound()
+        office.change(update(requests).where(requests.c.id == late).values(extended_at=None))
+        office.finds(f"{late} has another deadline", "other times of receipt or deadline")
+
     def test_other_targets_and_records(self, office: Office, name: str) -> None:
         of = targets.c.request_id == name
         office.change(update(targets).where(of, targets.c.what == "subject").values(outcome="already"))
@@ -238,7 +250,7 @@ class TestLedger:
 
     def test_an_entry_that_is_changed_or_taken_out(self, office: Office, last: int) -> None:
         with office.desk.database.read() as conn:
-            text = conn.scalar(select(ledger_table.c.entry).where(ledger_table.c.seq == 3))
+            text = str(conn.scalar(select(ledger_table.c.entry).where(ledger_table.c.seq == 3)))
         office.change(update(ledger_table).where(ledger_table.c.seq == 3).values(entry=text.replace('"seq":3', '"seq":4')))
         office.finds("Ledger entry 3 was changed")
         office.change(update(ledger_table).where(ledger_table.c.seq == 3).values(entry=text))
@@ -429,7 +441,19 @@ class TestVerbs:
         words = ("verify", "--certificate", "c.json", "--public_key", "key.pem")
         text = lm(*words)
         assert text.code == 0
-        for word in ("ok:", key.keyid, name, state(0), state(1), "in time", "NIST SP 800-88", "2 removed", "1 record;"):
+        for word in (
+            "ok:",
+            key.keyid,
+            name,
+            state(0),
+            state(1),
+            "in time",
+            "NIST SP 800-88",
+            "2 removed",
+            "1 record;",
+            "41 files, 12,475 bytes, in 2 places",
+            ": 0 found",
+        ):
             assert word in text.out, word
         data = json.loads(lm(*words, "--json").out)
         assert (data["ok"], data["key"], data["request"], data["deadline"]["met"]) == (True, key.keyid, name, True)
@@ -443,6 +467,7 @@ class TestVerbs:
             (away / "c.json").write_bytes(whole[:at] + bytes([whole[at] ^ 2]) + whole[at + 1 :])
             changed = lm(*words)
             assert (changed.code, changed.out, changed.err.count("\n")) == (4, "", 1)
+            assert "c.json does not verify. " in changed.err
         assert sorted(path.name for path in away.iterdir()) == ["c.json", "key.pem"]
 
     def test_what_has_no_certificate(self, lm: Callable[..., Said], office: Office, tmp_path: Path) -> None:
@@ -489,3 +514,22 @@ class TestVerbs:
         assert said.code == 0
         assert "a signing key was made in" in said.err
         assert lm("audit", "--workspace", office.folder.root, "--against", tmp_path / "head.json").code == 0
+
+
+def test_rebuild_trains_again(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real workspace, trained twice: sound, and not once a constituent's bytes are others."""
+    monkeypatch.delenv("LMERASER_DATABASE", raising=False)
+    session = Session(tmp_path / "workspace")
+    train(session, world.without(world.ids[:2]))
+    train(session, world.config())
+    found = audit(session, {}, rebuild=True)
+    assert (found.differences, found.rebuilt) == ((), True)
+    assert found.fingerprint == session.folder.require_published().fingerprint
+    with session.database() as database, database.read() as conn:
+        chain = [entry.facts for entry in ledger.entries(conn) if entry.kind == "TRAINED"]
+    assert [facts["before"] for facts in chain] == [None, chain[0]["after"]]
+    path = next((session.root / "objects" / "constituents").iterdir())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert audit(session, {}).ok
+    assert path.name in audit(session, {}, rebuild=True).differences[0]

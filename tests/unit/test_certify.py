@@ -65,7 +65,7 @@ class Desk:
             transitions.plan(conn, name, [ErasedRecord(self.names.hash("record", record), record, b"pixels") for record in records], {})
             transitions.begin_training(conn, [name])
             row = {"epoch": 1, "before": before, "after": after, "facts": "{}", "done": True}
-            number = conn.execute(insert(tables.publications).values(**row)).inserted_primary_key[0]
+            number = conn.execute(insert(tables.publications).values(**row).returning(tables.publications.c.id)).scalar_one()
             transitions.set_published(conn, number, [name])
             facts = {"publication": number, "before": before, "after": after, "requests": [name]}
             ledger.append(conn, "PUBLISHED", None, facts)
@@ -135,9 +135,8 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         yield Desk(root, database, Names(root, root / "objects" / "tmp"), keys)
 
 
-def expect_certified(desk: Desk, name: str, statement: bytes) -> None:
-    """One certificate, over the frozen bytes, by the one key; one entry with its digest."""
-    wanted = sign(statement, desk.keys.current())
+def expect_certified(desk: Desk, name: str, wanted: bytes) -> None:
+    """One certificate, these very bytes; one entry with its digest."""
     found = desk.get(name)
     assert (found.state, desk.envelope(name)) == (State.CERTIFIED, wanted)
     assert found.closed_at
@@ -150,9 +149,9 @@ def expect_certified(desk: Desk, name: str, statement: bytes) -> None:
 def test_what_is_purged_is_certified_once(desk: Desk) -> None:
     name = desk.publish("a", "b")
     assert certify_pending(desk.database, desk.keys) == []
-    statement = desk.freeze(name)
+    wanted = sign(desk.freeze(name), desk.keys.current())
     assert certify_pending(desk.database, desk.keys) == [name]
-    expect_certified(desk, name, statement)
+    expect_certified(desk, name, wanted)
     assert certify_pending(desk.database, desk.keys) == []
     desk.keys.rotate()
     assert certify_pending(desk.database, desk.keys) == []
@@ -233,7 +232,7 @@ with closing(database.Database.open(Path(sys.argv[1]), None)) as opened:
 def test_a_crash_around_signing(desk: Desk, point: str) -> None:
     """The process is gone at once, twice in a row; the next signer ends with the very bytes that nobody's crash would have changed."""
     name = desk.publish("a")
-    statement = desk.freeze(name)
+    wanted = sign(desk.freeze(name), desk.keys.current())
     for at in range(2):
         done = subprocess.run([sys.executable, "-c", DIES, desk.root, desk.keys.path, point], check=False, capture_output=True, text=True)
         committed = point == "after COMMIT"
@@ -241,7 +240,7 @@ def test_a_crash_around_signing(desk: Desk, point: str) -> None:
         assert desk.get(name).state == (State.CERTIFIED if committed else State.PURGED)
         assert len(desk.told()) == committed
     assert certify_pending(desk.database, desk.keys) == ([] if committed else [name])
-    expect_certified(desk, name, statement)
+    expect_certified(desk, name, wanted)
 
 
 def test_no_name_is_in_a_certificate(desk: Desk) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from lmeraser_ray import __version__
 from lmeraser_ray.digests import canonical_json
+from lmeraser_ray.erasure.findings import ScanReport, Searched
 from lmeraser_ray.erasure.statement import Code, ErasedTarget, ErasureFacts, Times, code_digest, read_statement, statement_of
 from lmeraser_ray.errors import VerificationError
 
@@ -19,6 +20,7 @@ def digit(text: str) -> str:
     return text * 64
 
 
+SCAN = ScanReport(2, (Searched("records", "parsed", 40, 12345), Searched("the pointer", "raw", 1, 130)), (), 0, 0, {})
 FACTS = ErasureFacts(
     request="er-20260131-0123456789abcdef",
     due="2026-02-28T12:00:00.000000Z",
@@ -33,7 +35,7 @@ FACTS = ErasureFacts(
     reclustered=False,
     passes=1200,
     purged=7,
-    scan={"files": 40, "found": []},
+    scan=SCAN.as_json(),
     engine="inline",
     dialect="sqlite",
     code=Code("0.3.0", digit("6")),
@@ -86,7 +88,7 @@ def test_it_says_everything() -> None:
         "reclustered": False,
         "passes": 1200,
         "purged": {"files": 7},
-        "scan": {"files": 40, "found": []},
+        "scan": SCAN.as_json(),
         "execution": {"engine": "inline", "database": "sqlite"},
         "code": {"version": "0.3.0", "sha256": digit("6")},
         "configuration": {"seed": 3, "learner": {"rate": 0.1}},

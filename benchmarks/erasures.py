@@ -1,0 +1,200 @@
+"""`python -m benchmarks.erasures`: what the queue adds to the training that an erasure needs, and how many retrains it saves. Minutes.
+
+Overhead: records of tiny pictures in random shards, epochs chosen so that one shard trains for about `--seconds`; in each round one record
+is erased through the whole path (submit, plan, train, publish, purge, scan, sign), and, alternating with it, the very same shard is trained
+alone by the same code. Reported are the seconds of both, their difference and their ratio. Required: less than 10% and less than 1 s.
+
+Coalescing: `--requests` requests for one record each, spread over `--over` shards, submitted before the queue looks; required are no more
+retrains than shards. Everything is in this process, and what is in the temporary folder is removed at the end.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import machine
+from benchmarks.unlearning import synthetic
+from lmeraser_ray.config import Config
+from lmeraser_ray.engine import InlineEngine
+from lmeraser_ray.erasure.lanes import Current
+from lmeraser_ray.erasure.queue import queue_of
+from lmeraser_ray.erasure.requests import Requests
+from lmeraser_ray.erasure.signing import KeyFolder
+from lmeraser_ray.flow import parts_of
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.train import train
+from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.work import TrainConstituent
+
+
+def arguments() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser("python -m benchmarks.erasures", description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=10.0, help="that the retrain of one shard is to take, about")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--over", type=int, default=20, help="shards that the requests are spread over")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def world(options: argparse.Namespace, folder: Path, *, shards: int, epochs: int) -> Config:
+    """Synthetic records in random shards, trained with so many epochs."""
+    plain = argparse.Namespace(
+        records=options.records, seed=options.seed, shards=shards, sample_size=1, buckets=16, size=8, engine="inline"
+    )
+    folder.mkdir()
+    tree = synthetic(plain, folder).model_dump(mode="json")
+    tree["partition"] = {"kind": "random", "shards": shards}
+    tree["aggregation"] = {"kind": "hash"}
+    tree["learner"]["epochs"] = epochs
+    return Config.model_validate(tree)
+
+
+def alone(session: Session, name: str) -> float:
+    """Seconds in which the shard of a record is trained without it, by the same job, and nothing else."""
+    folder, config = session.folder, session.config()
+    manifest = folder.require_published()
+    current = Current.read(folder.store, config, manifest)
+    at = current.places[name]
+    members = np.flatnonzero((current.lanes == current.lanes[at]) & (np.arange(len(current.index)) != at))
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store(folder.store.root)
+        store.scratch = Path(scratch)
+        engine = InlineEngine(store, config, manifest.backbone)
+        engine.start()
+        job = TrainConstituent(("0" * 64,), (parts_of(current.index, None, members),))
+        start = time.perf_counter()
+        list(job.stages(engine.worker, watch()))
+        return time.perf_counter() - start
+
+
+def watch() -> Any:
+    """Nobody looks on."""
+    from lmeraser_ray.learners.learner import UNWATCHED
+
+    return UNWATCHED
+
+
+def victims(session: Session, count: int) -> list[str]:
+    """Training records of different shards, as far as there are any."""
+    folder = session.folder
+    current = Current.read(folder.store, session.config(), folder.require_published())
+    names, lanes = current.index.names("record_id"), current.lanes.tolist()
+    by_lane: dict[int, list[str]] = {}
+    for name, lane in zip(names, lanes, strict=True):
+        if lane >= 0:
+            by_lane.setdefault(lane, []).append(name)
+    turns = [group[i] for i in range(max(map(len, by_lane.values()))) for group in by_lane.values() if i < len(group)]
+    return turns[:count]
+
+
+def calibrated(options: argparse.Namespace, folder: Path) -> int:
+    """Epochs in which a shard of the measured world trains for about `--seconds`."""
+    session = Session(folder / "calibration")
+    train(session, world(options, folder / "calibration-records", shards=4, epochs=2))
+    [name] = victims(session, 1)
+    seconds = min(alone(session, name) for _ in range(3))
+    return max(1, round(2 * options.seconds / seconds))
+
+
+def overhead(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> dict[str, Any]:
+    """Whole erasures against bare retrains, alternating."""
+    epochs = calibrated(options, folder)
+    session = Session(folder / "overhead")
+    train(session, world(options, folder / "overhead-records", shards=4, epochs=epochs))
+    whole, bare, stages = [], [], []
+    for name in victims(session, options.rounds):
+        bare.append(alone(session, name))
+        timed = Session(session.root)
+        start = time.perf_counter()
+        unlearn(timed, Request((name,)), keys=keys)
+        whole.append(time.perf_counter() - start)
+        stages.append(timed.progress.rounded())
+        machine.say(f"whole {whole[-1]:.3f} s, of it training {stages[-1]['training']:.3f} s; the same training alone {bare[-1]:.3f} s")
+    added = [a - b for a, b in zip(whole, bare, strict=True)]
+    ratio = statistics.median(a / b for a, b in zip(whole, bare, strict=True))
+    return {
+        "epochs": epochs,
+        "whole_seconds": rounded(whole),
+        "alone_seconds": rounded(bare),
+        "added_seconds": rounded(added),
+        "but_training_seconds": rounded([w - s["training"] for w, s in zip(whole, stages, strict=True)]),
+        "ratio": round(ratio, 4),
+        "met": ratio < 1.1 and statistics.median(added) < 1.0,
+    }
+
+
+def coalescing(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> dict[str, Any]:
+    """Many requests on few shards: how many retrains they take."""
+    session = Session(folder / "coalescing")
+    more = argparse.Namespace(**{**vars(options), "records": max(options.records, 2 * options.requests)})
+    train(session, world(more, folder / "coalescing-records", shards=options.over, epochs=1))
+    names = victims(session, options.requests)
+    start = time.perf_counter()
+    with session.database() as database:
+        requests = Requests(database, session.names())
+        ids = [requests.submit([name], []).id for name in names]
+    submitted = time.perf_counter() - start
+    start, retrains = time.perf_counter(), []
+    counted = Session(session.root, make_engine=lambda store, config, card: Counting(store, config, card, retrains))
+    with queue_of(counted, keys=keys) as queue:
+        queue.round(patient=True, stop=lambda: False)
+        found = requests_of(queue.database, counted)
+        states = {found[name] for name in ids}
+    return {
+        "requests": len(ids),
+        "shards": options.over,
+        "retrains": len(retrains),
+        "states": sorted(states),
+        "submit_seconds": round(submitted, 3),
+        "seconds": round(time.perf_counter() - start, 3),
+        "met": states == {"CERTIFIED"} and len(retrains) <= options.over,
+    }
+
+
+class Counting(InlineEngine):
+    """Notes each job that it is given."""
+
+    def __init__(self, store: Any, config: Config, card: Any, seen: list[object]) -> None:
+        super().__init__(store, config, card)
+        self._seen = seen
+
+    def submit(self, job: Any) -> int:
+        """Note it."""
+        self._seen.append(job)
+        return super().submit(job)
+
+
+def requests_of(database: Any, session: Session) -> dict[str, str]:
+    """The state of every request."""
+    return {request.id: str(request.state) for request in Requests(database, session.names()).list()}
+
+
+def rounded(seconds: Sequence[float]) -> list[float]:
+    """To the millisecond."""
+    return [round(value, 3) for value in seconds]
+
+
+def main() -> None:
+    """Measure and report."""
+    options = arguments()
+    on = machine.describe()
+    with tempfile.TemporaryDirectory(prefix="lmeraser-benchmark-") as name:
+        folder = Path(name)
+        keys = KeyFolder(folder / "keys")
+        keys.init()
+        found = {"overhead": overhead(options, folder, keys), "coalescing": coalescing(options, folder, keys)}
+    machine.report({"benchmark": "erasures", **found, "met": all(part["met"] for part in found.values()), "machine": on})
+
+
+if __name__ == "__main__":
+    main()
