@@ -1,6 +1,6 @@
 """`demo`: the whole story in one folder, each step the command that a person would type, and a table of what happened.
 
-train → predict → cost → unlearn a record → unlearn a subject → evaluate → verify --rebuild
+train → predict → cost → unlearn a record → unlearn a subject → its certificate → evaluate → verify --rebuild → audit
 """
 
 import shlex
@@ -89,16 +89,22 @@ def tell(story: Story) -> Report:
     story.note("expected cost of one deletion", f"{cost['expected_share']:.1%} of a full training", cost["took"])
     for what, words in (("record", ("--records", "digit-0775")), ("subject", ("--subjects", "123"))):
         done = story.step("unlearn", *words)
-        found = f"{done['removed']} removed, {done['retrained']} of {done['shards']} shards trained again"
+        found = f"{done['removed']} removed, {done['retrained']} of {done['constituents']} shards trained again"
         story.note(f"unlearn a {what}", found, done["took"])
+    certified = story.step("certificate", done["request"])
+    met = "in time" if certified["deadline"]["met"] else "LATE"
+    story.note("its certificate", f"signed by {certified['key'][:12]}…, {met}", certified["took"])
     scored = story.step("evaluate")
     story.note("accuracy after", f"{scored['accuracy']['test']:.2%}", scored["took"])
     verified = story.step("verify", "--rebuild")
     story.note(
         "verify by rebuilding", f"{verified['checked']} checks, fingerprints {'equal' if verified['ok'] else 'DIFFER'}", verified["took"]
     )
-    data = {"accuracy": {"before": trained["accuracy"]["test"], "after": scored["accuracy"]["test"]}, "ok": verified["ok"]}
-    return Report(table(story.rows), {**data, "fingerprint": verified["fingerprint"]}, exit_code=verified["exit_code"])
+    audited = story.step("audit")
+    story.note("audit", "ledger and certificates agree" if audited["ok"] else "DIFFERENCES", audited["took"])
+    accuracy = {"before": trained["accuracy"]["test"], "after": scored["accuracy"]["test"]}
+    data = {"accuracy": accuracy, "ok": verified["ok"] and audited["ok"], "fingerprint": verified["fingerprint"]}
+    return Report(table(story.rows), data, exit_code=verified["exit_code"] or audited["exit_code"])
 
 
 def table(rows: list[tuple[str, str, float]]) -> str:

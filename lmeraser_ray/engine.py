@@ -63,6 +63,11 @@ class Engine(ABC):
         """Record passes that a job under way has trained so far, where that is known, else 0."""
 
     @property
+    def gpus(self) -> float:
+        """GPUs, or the fraction of one, that each job is given. Known once started."""
+        return 0.0
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """Folders of this machine, outside the workspace, through which work may have passed: the absence scan looks there too."""
         return ()

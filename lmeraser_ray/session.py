@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.engine import Engine, open_engine
 from lmeraser_ray.errors import ConfigError, VerificationError
-from lmeraser_ray.flow import Flow
 from lmeraser_ray.options import override
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.database import Database
@@ -18,8 +16,19 @@ from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.store import Store, StoredObject
 
+if TYPE_CHECKING:  # with torch: not for the commands that only look into the request database
+    from lmeraser_ray.engine import Engine
+    from lmeraser_ray.flow import Flow
+
 T = TypeVar("T")
-EngineMaker = Callable[[Store, Config, BackboneCard], Engine]
+EngineMaker = Callable[[Store, Config, BackboneCard], "Engine"]
+
+
+def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
+    """The engine that the configuration asks for."""
+    from lmeraser_ray import engine
+
+    return engine.open_engine(store, config, card)
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,9 @@ class Session:
                     raise
 
     @contextmanager
-    def flow(self, store: Store, config: Config, card: BackboneCard, public: StoredObject | None = None) -> Iterator[Flow]:
+    def flow(self, store: Store, config: Config, card: BackboneCard, public: StoredObject | None = None) -> "Iterator[Flow]":
         """The flow on a store, with an engine that is closed at the end, whatever happens. public: the stored public prototypes."""
+        from lmeraser_ray.flow import Flow
+
         with closing(self.make_engine(store, config, card)) as engine:
             yield Flow(store, config, card, engine, self.progress, public)

@@ -62,21 +62,21 @@ def train(session: Session, config: Config) -> Training:
         with session.flow(folder.store, config, inputs.card, public) as flow:
             evaluated = flow.evaluate(ingested.buckets, before)
             with progress.stage("publish"):
-                ingested.let_in_again = publish(folder, database, before, evaluated.manifest, tombstones.hashed(*readmitted(config)))
+                ingested.let_in_again = publish(folder, database, evaluated.manifest, tombstones.hashed(*readmitted(config)))
             with progress.stage("evaluate"):
                 index = RecordIndex.read(folder.store, ingested.buckets)
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
     return Training(evaluated.manifest, ingested, evaluated, test)
 
 
-def publish(folder: WorkspaceFolder, database: Database, before: Manifest | None, after: Manifest, readmitted: Iterable[str]) -> int:
+def publish(folder: WorkspaceFolder, database: Database, after: Manifest, readmitted: Iterable[str]) -> int:
     """Publish, let erased ids (keyed hashes) in again, note both, purge what is no longer reached. Returns how many ids were let in."""
     item = folder.put_manifest(after)
     with database.write() as conn:
         lifted = lift_hashes(conn, readmitted)
-        if folder.current() != item or lifted:
-            states = {"before": before.fingerprint if before else None, "after": after.fingerprint}
-            ledger.append(conn, "TRAINED", None, {**states, "readmitted": lifted})
+        last = ledger.published(conn)  # and not the pointer: a crash may have come between the two
+        if last != after.fingerprint or lifted:
+            ledger.append(conn, "TRAINED", None, {"before": last, "after": after.fingerprint, "readmitted": lifted})
         point(conn, folder, item, after)
     folder.store.purge([item, *after.objects()])
     return lifted

@@ -20,7 +20,7 @@ from lmeraser_ray.state import database
 EFFECTS = ("replace", "link", "unlink", "mkdir", "rmdir", "fsync", "truncate", "ftruncate")
 COMMITS = ("committing", "committed")
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["pytest", "lmeraser_ray.unlearn", "lmeraser_ray.verify"])
+SERVER.set_forkserver_preload(["lmeraser_ray.unlearn", "lmeraser_ray.verify", "pyarrow.dataset", "torch._dynamo", "pytest"])
 
 
 @dataclass(frozen=True)

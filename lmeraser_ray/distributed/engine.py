@@ -6,7 +6,9 @@ finished before an interruption is found by key the next time. The heaviest jobs
 
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -39,10 +41,11 @@ def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) 
 
 @dataclass(frozen=True)
 class Under:
-    """A task under way: its reference and its scratch folder."""
+    """A task under way: its reference, its scratch folder, and since when."""
 
     reference: Any
     scratch: Path
+    since: float
 
 
 class RayEngine(Engine):
@@ -55,6 +58,9 @@ class RayEngine(Engine):
         self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, run=store.run, learner=learner)
         self.store, self.execution, self.report = store, config.execution, report
         self.passes: dict[str, int] = {}
+        """The record passes that each task under way has reported, by the name of its scratch folder."""
+        self.seconds = 0.0
+        """Of all tasks that have ended, waiting for their turn included."""
         self._owns = False
         self._task: Any = None
         self._shared: Any = None
@@ -69,9 +75,14 @@ class RayEngine(Engine):
 
     @property
     def slots(self) -> int:
-        """All GPUs' worth of tasks, else one a CPU."""
-        gpus = self._spec(self.execution.task_gpus, 0.25).gpus
-        return max(1, int(total("GPU") / gpus) if gpus else int(total("CPU")))
+        """One a CPU, and no more than all GPUs' worth of tasks."""
+        cpus = int(total("CPU"))
+        return max(1, min(cpus, int(total("GPU") / self.gpus)) if self.gpus else cpus)
+
+    @property
+    def gpus(self) -> float:
+        """As configured, else a quarter where the cluster has GPUs."""
+        return self._spec(self.execution.task_gpus, 0.25).gpus
 
     def start(self) -> None:
         """Connect to the cluster, or start one."""
@@ -94,7 +105,8 @@ class RayEngine(Engine):
             scratch.mkdir()
         self._next += 1
         reference = self._remote(spec.gpus).remote(self._shared, scratch.name, job, self.report)
-        self._under[self._next] = Under(reference, scratch)
+        self.passes[scratch.name] = 0
+        self._under[self._next] = Under(reference, scratch, time.monotonic())
         return self._next
 
     def wait(self, seconds: float | None = None) -> list[Outcome]:
@@ -126,8 +138,14 @@ class RayEngine(Engine):
 
     def _forget(self, ticket: int) -> None:
         under = self._under.pop(ticket)
+        self.seconds += time.monotonic() - under.since
         self.passes.pop(under.scratch.name, None)
         shutil.rmtree(under.scratch, ignore_errors=True)
+
+    def hear(self, scratch: str, passes: int) -> None:
+        """Note what a task reported of itself. What comes after its end is of no interest."""
+        if scratch in self.passes:
+            self.passes[scratch] = passes
 
     def records(self, ticket: int) -> int:
         """As the task last reported."""
@@ -156,7 +174,10 @@ class RayEngine(Engine):
         return self._task
 
     def close(self) -> None:
-        """End the cluster if this engine started it."""
+        """Stop what is under way, whose caller has gone, and end the cluster if this engine started it."""
+        for ticket in list(self._under):
+            with suppress(ray.exceptions.RayError):  # the cluster is gone, and the task with it
+                self.cancel(ticket)
         if self._owns:
             disconnect()
             self._owns = False

@@ -12,14 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, select
 
 from lmeraser_ray.erasure.certificates import Certificate, check_certificate
-from lmeraser_ray.erasure.ledger import Entry
+from lmeraser_ray.erasure.ledger import STATES, Entry
 from lmeraser_ray.erasure.request import State
 from lmeraser_ray.erasure.statement import ErasedTarget
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.state.tables import erased, publications, requests, targets
-
-STATES = ("PUBLISHED", "TRAINED")
-"""The kinds of entries, of no request, that say which published state followed on which: {"before": …, "after": …}."""
 
 
 @dataclass(frozen=True)

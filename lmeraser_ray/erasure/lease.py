@@ -23,6 +23,8 @@ from lmeraser_ray.state.times import from_text, to_text, utcnow
 
 Snapshot = dict[str, object]
 """What a queue shows of itself: JSON values, no ids of records or subjects."""
+SHOWN = 1.0
+"""Seconds between two beats at most, so that who watches sees how the work goes on."""
 row = tables.lease
 
 
@@ -123,7 +125,7 @@ def look(connection: Connection) -> Seen:
 
 
 class Heart:
-    """Beats for a lease from a thread of its own, four times in each `timeout_s`, for as long as the context lasts.
+    """Beats for a lease from a thread of its own, four times in each `timeout_s` or more often, for as long as the context lasts.
 
     `stale` is set when another queue has taken over, or when no beat came through for `timeout_s` seconds, so that another may.
     """
@@ -164,5 +166,5 @@ class Heart:
                 self.error = error
                 if isinstance(error, StaleEpochError) or (utcnow() - last).total_seconds() >= self._timeout_s:
                     self.stale.set()
-            if self._stop.wait(self._timeout_s / 4):
+            if self._stop.wait(min(self._timeout_s / 4, SHOWN)):
                 return

@@ -16,6 +16,8 @@ from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.times import to_text, utcnow
 
+STATES = ("PUBLICATION", "TRAINED")
+"""The kinds of entries that say which published state followed on which: {"before": fingerprint or null, "after": fingerprint}."""
 GENESIS = "0" * 64
 Facts = Mapping[str, object]
 
@@ -86,6 +88,14 @@ def entries(connection: Connection, *, after: int = 0) -> Iterator[Entry]:
         except (ValueError, KeyError, TypeError):
             facts = {}
         yield Entry(row.seq, row.at, row.kind, row.request_id, facts, row.entry, row.previous, row.hash)
+
+
+def published(connection: Connection) -> str | None:
+    """The fingerprint of the state that was published last, as the ledger knows; None before the first."""
+    entry = tables.ledger.c
+    which = entry.kind.in_(STATES) & entry.request_id.is_(None)
+    found = connection.scalar(select(entry.entry).where(which).order_by(entry.seq.desc()).limit(1))
+    return str(json.loads(found)["facts"]["after"]) if found else None
 
 
 def contains(connection: Connection, kept: Head) -> bool:

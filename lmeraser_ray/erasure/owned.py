@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lmeraser_ray.data.buckets import Bucket, bucket_key, offsets_of, read_pictures, read_rows
+from lmeraser_ray.data.buckets import Bucket, offsets_of, read_pictures, read_rows
 from lmeraser_ray.erasure.findings import Findings
 from lmeraser_ray.erasure.places import FEATURES, PICTURES, RECORDS
 from lmeraser_ray.erasure.search import Match
@@ -46,14 +46,12 @@ class Owned:
         return {item for state in self.manifest.buckets for item in (state.bucket.pictures, state.features)}
 
     def _rows(self, bucket: Bucket, rows: pa.Table) -> None:
-        """No row is an erased record's, and the bucket's key is that of its rows."""
+        """No row is an erased record's or subject's."""
         ids, subjects, labels, digests = (rows[name].to_pylist() for name in ("record_id", "subject_id", "label", "digest"))
         gone = (self.wanted.ids.intersection(ids), self.wanted.subjects.intersection(subjects), self.wanted.digests.intersection(digests))
         for found, trace in zip(gone, ("row of an erased record", "row of an erased subject", "row with an erased digest"), strict=True):
             if found:
                 self._hit(RECORDS, bucket.records, trace)
-        if bucket_key(bucket.number, rows) != bucket.key:
-            self._hit(RECORDS, bucket.records, "key of other rows")
         self.wanted.learn([*set(ids) - self.wanted.ids, *set(subjects) - self.wanted.subjects, *labels])
 
     def _pictures(self, bucket: Bucket, rows: pa.Table) -> None:

@@ -32,7 +32,7 @@ PAUSE = 4.0
 """While something is being trained, what was trained is published after so many times what the last publication took: a fifth of the time
 at most goes into publishing, purging and scanning."""
 UNBOUNDED = 1 << 20
-"""Slots until the engine has been started, which is when there is a job."""
+"""Slots until the engine has been started, which is when a lane waits."""
 
 
 class Round:
@@ -98,6 +98,10 @@ class Round:
 
     def _begin(self) -> None:
         """Start the lanes whose turn it is."""
+        if self.scheduler.slots == UNBOUNDED and self.scheduler.waiting:
+            with self.flow.progress.stage("start"):
+                self.flow.engine.start()
+            self.scheduler.slots = self.flow.engine.slots
         now = datetime.now(UTC).timestamp()
         starts = self.scheduler.next(now, self.retrains.progress)
         idle = {work.id for work in self.work.values() if not work.waiting}  # with nothing to train
@@ -124,7 +128,8 @@ class Round:
 
     def _drop(self, request: str) -> None:
         """Forget a request that will not be worked off."""
-        self.scheduler.drop(request)
+        if not self.work[request].complete:  # else the scheduler never heard of it
+            self.scheduler.drop(request)
         self.publisher.quarantine.pop(request, None)
         del self.work[request]
 

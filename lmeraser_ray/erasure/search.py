@@ -113,11 +113,11 @@ class Search:
     def _automaton(self) -> BytesAhoCorasick:
         return BytesAhoCorasick(self._texts)
 
-    def in_bytes(self, data: bytes | memoryview, *, texts: bool = True) -> Iterator[Match]:
-        """Every occurrence in `data`; without `texts`, of the binary patterns only."""
+    def in_bytes(self, data: bytes | memoryview, *, binary: bool = True, texts: bool = True) -> Iterator[Match]:
+        """Every occurrence in `data` of the binary patterns, if they are asked for, and of the texts, if these are."""
         view = memoryview(data)
-        for pattern, at in self._words.find(view):
-            yield Match(pattern, at)
+        if binary:
+            yield from (Match(pattern, at) for pattern, at in self._words.find(view))
         if texts and self._texts:
             for i, start, end in self._automaton.find_matches_as_indexes(view, overlapping=True):
                 around = bytes(view[max(0, start - REACH) : start]), bytes(view[end : end + REACH])

@@ -34,8 +34,9 @@ class Code:
     sha256: str
 
     @classmethod
+    @cache
     def running(cls) -> "Code":
-        """This program."""
+        """This program, as its files are when it is first asked."""
         return cls(lmeraser_ray.__version__, code_digest())
 
 
@@ -149,9 +150,8 @@ def statement_of(facts: ErasureFacts) -> bytes:
     return canonical_json({"_type": STATEMENT, "subject": [subject], "predicateType": PREDICATE, "predicate": predicate})
 
 
-@cache
 def code_digest(root: Path | None = None) -> str:
-    """SHA-256 over the package's .py and .yaml files: their names in order, each with its bytes, when first asked. root: its folder."""
+    """SHA-256 over the package's .py and .yaml files: their names in order, each with its bytes. root: the package's folder."""
     folder = root or Path(lmeraser_ray.__file__).parent
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")}
     return key_of("code", *(part for name in sorted(files) for part in (name.encode(), files[name].read_bytes())))

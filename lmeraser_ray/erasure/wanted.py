@@ -68,12 +68,14 @@ class Wanted:
         """Take note of live ids, subjects or labels in which an id occurs."""
         if not self._texts:
             return
-        joined = b"\n".join({form for name in set(names) for form in forms(name)})  # no name has a line break (`data.names`)
-        for match in self.search.in_bytes(joined):
-            if self.is_text(match):
-                before, after = match.before.rpartition(b"\n")[2], match.after.partition(b"\n")[0]
-                by_length = self._contexts.setdefault(match.pattern, {})
-                by_length.setdefault((len(before), len(after)), set()).add((before, after))
+        listed = set(names)  # none has a line break (`data.names`)
+        joined = "\n".join(listed).encode()
+        if not plain(joined):
+            joined = b"\n".join({form for name in listed for form in forms(name)})
+        for match in self.search.in_bytes(joined, binary=False):
+            before, after = match.before.rpartition(b"\n")[2], match.after.partition(b"\n")[0]
+            by_length = self._contexts.setdefault(match.pattern, {})
+            by_length.setdefault((len(before), len(after)), set()).add((before, after))
 
     def explained(self, match: Match) -> bool:
         """Whether what was found is an id or a subject that is a part of something longer: of a live name, of a number, of a word."""
@@ -122,9 +124,14 @@ def texts_of(ids: Collection[str], subjects: Collection[str]) -> dict[bytes, Tex
 
 def forms(name: str) -> set[bytes]:
     """A name in UTF-8, and as JSON writes it, with and without what is not ASCII."""
-    if name.isascii() and '"' not in name and "\\" not in name:
+    if plain(name.encode()):
         return {name.encode()}
     return {name.encode(), json.dumps(name)[1:-1].encode(), json.dumps(name, ensure_ascii=False)[1:-1].encode()}
+
+
+def plain(text: bytes) -> bool:
+    """Whether JSON writes a text as it is."""
+    return text.isascii() and b'"' not in text and b"\\" not in text
 
 
 def alphanumeric(byte: bytes) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmeraser_ray.erasure.lanes import NO_LANE, Current
-from lmeraser_ray.erasure.request import ErasureRequest
+from lmeraser_ray.erasure.request import ErasureRequest, State
 from lmeraser_ray.erasure.schedule import Lane, Ticket
 from lmeraser_ray.erasure.transitions import ErasedRecord
 
@@ -26,7 +26,8 @@ class Work:
     @classmethod
     def of(cls, request: ErasureRequest, rows: Sequence[ErasedRecord], current: Current) -> "Work":
         """A planned request, with its records that are not published yet."""
-        work = cls(request, {row.name: row.hash for row in rows if row.name})
+        begun = request.state is State.TRAINING  # in a round that died
+        work = cls(request, {row.name: row.hash for row in rows if row.name}, begun=begun)
         work._wait(set(work.hashes), current)
         return work
 

@@ -72,7 +72,7 @@ class Database:
             pin.require(root, "postgresql" if url else "sqlite")
         database = cls._of_sqlite(root, pin) if url is None else cls._of_postgresql(url, names)
         try:
-            database._prepare(names, exists=pin is not None)
+            database._prepare(names.workspace_id, pinned=(root / FILE).exists())
         except BaseException:
             database.close()
             raise
@@ -196,19 +196,19 @@ class Database:
                     return
             sqlite.recover(self._file, self._engine)
 
-    def _prepare(self, names: Names, *, exists: bool) -> None:
-        """The tables, made where they are missing; that they are this workspace's."""
-        if self._file is None and exists:
+    def _prepare(self, workspace: str, *, pinned: bool) -> None:
+        """The tables, made where they are missing, as where their maker died; that they are this workspace's."""
+        if self._file is None and pinned:
             self._require_schema()
-        elif not exists:
+        elif not pinned:
             with self.write() as connection:
-                self._create(connection, names)
+                self._create(connection, workspace)
         with self.read() as connection:
             found = connection.execute(select(tables.workspace.c.workspace, tables.workspace.c.format)).one_or_none()
-        if found != (names.workspace_id, tables.FORMAT):
+        if found != (workspace, tables.FORMAT):
             whose = "it holds no workspace" if found is None else f"workspace {found[0]}, format {found[1]}"
             raise VerificationError(
-                f"The request database {self._where} is not this workspace's ({whose}; expected {names.workspace_id}, format "
+                f"The request database {self._where} is not this workspace's ({whose}; expected {workspace}, format "
                 f"{tables.FORMAT}): bring back the workspace's own `secret` and database from one backup."
             )
 
@@ -221,10 +221,10 @@ class Database:
                     "URL of the server that has it (the workspace's file `database` says where it was)."
                 )
 
-    def _create(self, connection: Connection, names: Names) -> None:
+    def _create(self, connection: Connection, workspace: str) -> None:
         if self._file is None:
             connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
         tables.metadata.create_all(connection)
         if connection.execute(select(tables.workspace.c.id)).first() is None:
-            connection.execute(insert(tables.workspace).values(id=1, workspace=names.workspace_id, format=tables.FORMAT))
+            connection.execute(insert(tables.workspace).values(id=1, workspace=workspace, format=tables.FORMAT))
             connection.execute(insert(tables.lease).values(id=1, epoch=0))

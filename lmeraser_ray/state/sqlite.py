@@ -132,12 +132,19 @@ def recover(path: Path, engine: Engine) -> None:
         with engine.connect() as connection, connection.execution_options(write=True).begin():
             found = differences(connection)
             if not found:
-                with disk_errors(journal):
-                    journal.unlink(missing_ok=True)  # SQLite leaves one of no bytes; nobody else can have one within this transaction
+                drop_empty(journal)
         if found:
             raise damaged(path, found[0])
         with disk_errors(path):
             os.ftruncate(handle, 0)
+
+
+def drop_empty(journal: Path) -> None:
+    """Remove a journal without a byte, which SQLite leaves. Only within a transaction, in which nobody else can have one; a journal with
+    bytes is that transaction's own: SQLite begins an empty database with one."""
+    with disk_errors(journal):
+        if journal.exists() and not journal.stat().st_size:
+            journal.unlink()
 
 
 def differences(connection: Connection) -> list[str]:

@@ -273,7 +273,7 @@ class TestLedger:
 
     def test_a_publication_that_is_taken_out(self, office: Office, last: int) -> None:
         def without(rows: list[dict[str, object]]) -> None:
-            [at, *_] = [i for i, row in enumerate(rows) if row["kind"] == "PUBLISHED" and row["request_id"] is None]
+            [at, *_] = [i for i, row in enumerate(rows) if row["kind"] == "PUBLICATION" and row["request_id"] is None]
             del rows[at]
 
         office.certify("c")
@@ -516,10 +516,10 @@ class TestVerbs:
         assert lm("audit", "--workspace", office.folder.root, "--against", tmp_path / "head.json").code == 0
 
 
-def test_rebuild_trains_again(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rebuild_trains_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a real workspace, trained twice: sound, and not once a constituent's bytes are others."""
     monkeypatch.delenv("LMERASER_DATABASE", raising=False)
-    session = Session(tmp_path / "workspace")
+    world, session = World(tmp_path / "world", n=20), Session(tmp_path / "workspace")
     train(session, world.without(world.ids[:2]))
     train(session, world.config())
     found = audit(session, {}, rebuild=True)

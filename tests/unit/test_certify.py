@@ -68,7 +68,7 @@ class Desk:
             number = conn.execute(insert(tables.publications).values(**row).returning(tables.publications.c.id)).scalar_one()
             transitions.set_published(conn, number, [name])
             facts = {"publication": number, "before": before, "after": after, "requests": [name]}
-            ledger.append(conn, "PUBLISHED", None, facts)
+            ledger.append(conn, "PUBLICATION", None, facts)
         return name
 
     def freeze(self, name: str) -> bytes:

@@ -1,77 +1,47 @@
 """A crash at every change of the disk, during training and during an erasure, and what the next command makes of it.
 
-The process dies in the middle: from the chosen point on, nothing more reaches the disk, clean-up included, and the file that was being
-synced is half there. What must hold: the published state is the old one or the new one, whole; the next command ends where the
-uninterrupted one did.
+The process dies in the middle, by kill -9 (`tests/dying.py`): from the chosen point on, nothing more reaches the disk, and the file that was
+being synced is half there. What must hold: the published state is the old one or the new one, whole; what was noted to be erased will be,
+by any command; the next command ends where the uninterrupted one did, at once, with one certificate a request and a ledger that an audit
+finds in order.
 """
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
+from lmeraser_ray.audit import audit
+from lmeraser_ray.erasure.lease import Lease
+from lmeraser_ray.erasure.queue import queue_of
+from lmeraser_ray.erasure.request import OPEN, State
+from lmeraser_ray.erasure.requests import Requests
+from lmeraser_ray.erasure.signing import key_folder
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.evaluate import evaluate
 from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.tables import erased, publications, quarantined, targets
+from lmeraser_ray.state.tombstones import Tombstones
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
+from lmeraser_ray.verify import BEGUN, verify
+from tests import dying
 from tests.conftest import World
 from tests.laws.test_law import held
 
-EFFECTS = ("replace", "unlink", "mkdir", "rmdir", "fsync")
 SMALL = {"data": {"buckets": 2}, "partition": {"sample_size": 6, "shards": 3}, "learner": {"epochs": 1}}
-
-
-class Crash(BaseException):
-    """The process is dead. No handler of errors may catch this."""
-
-
-@dataclass
-class Disk:
-    """Counts the changes of the disk, and stops the process before the `fatal`-th."""
-
-    fatal: int | None
-    count: int = 0
-    point: str = ""
-
-    def reached(self, name: str, *args: object) -> bool:
-        """Whether the process is dead when it comes to this change."""
-        self.count += 1
-        if self.fatal is not None and self.count == self.fatal:
-            self.point = f"{name} {' '.join(Path(str(a)).name for a in args)}"
-        return self.fatal is not None and self.count >= self.fatal
-
-
-@contextmanager
-def disk(fatal: int | None) -> Iterator[Disk]:
-    """A disk that takes no change from the `fatal`-th on."""
-    state = Disk(fatal)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in EFFECTS:
-            patch.setattr(os, name, watched(name, getattr(os, name), state))
-        yield state
-
-
-def watched(name: str, real: Callable[..., object], state: Disk) -> Callable[..., object]:
-    """One of the functions of `os` that change the disk."""
-
-    def change(*args: object, **options: object) -> object:
-        if name == "fsync" and not os.path.isfile(f"/proc/self/fd/{args[0]}"):  # noqa: PTH113
-            return real(*args, **options)
-        if state.reached(name, *args):
-            if name == "fsync" and state.count == state.fatal:
-                os.truncate(args[0], os.fstat(args[0]).st_size // 2)  # type: ignore[arg-type, call-overload]
-            raise Crash(state.point)
-        return real(*args, **options)
-
-    return change
+LOCKS = {"lock", "requests.lock"}
+"""Files without content."""
+DATABASE = {"requests.db"}
+"""Written by SQLite."""
 
 
 @dataclass
@@ -99,6 +69,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     base = tmp_path_factory.mktemp("crash")
+    key_folder(None).current()  # how the first one is made: test_signing.py
     return Story(World(base / "world", n=10), base)
 
 
@@ -109,21 +80,17 @@ def trained(story: Story) -> Path:
     return root
 
 
-def crashes(prepare: Callable[[], Path], command: Callable[[Path], None]) -> Iterator[tuple[Path, str]]:
+def deaths(prepare: Callable[[], Path], command: Callable[..., None], *args: object) -> Iterator[tuple[Path, str]]:
     """Run a command again and again, each time dying one change later; ends when it gets through."""
     at = 0
     while True:
         at += 1
         root = prepare()
-        with disk(at) as state:
-            try:
-                command(root)
-            except Crash:
-                pass
-            else:
-                assert state.count == at - 1, "a crash was swallowed"
-                return
-        yield root, f"change {at}, {state.point}"
+        end = dying.run(command, root, *args, fatal=at)
+        if end.point is None:
+            assert end.changes == at - 1
+            return
+        yield root, f"change {at}, {end.point}"
 
 
 def published(root: Path) -> str | None:
@@ -135,24 +102,75 @@ def published(root: Path) -> str | None:
     return found
 
 
-def expect(root: Path, wanted: dict[str, bytes], where: str) -> None:
-    """The workspace is in this state, sound, and with nothing stray."""
+def states(root: Path) -> dict[State, int]:
+    """How many erasure requests are in each state, those in none left out."""
+    session = Session(root)
+    with session.database() as database:
+        return {state: count for state, count in Requests(database, session.names()).counts().items() if count}
+
+
+def erasing(root: Path) -> bool:
+    """Whether an erasure was noted that is not certified yet."""
+    return any(state in BEGUN for state in states(root))
+
+
+def covered(root: Path, name: str) -> bool:
+    """Whether a record has a tombstone."""
+    session = Session(root)
+    with session.database() as database:
+        return Tombstones(session.names(), database).covers("record", name)
+
+
+def work_off(root: Path) -> None:
+    """What `lmeraser queue run` does."""
+    with queue_of(Session(root), keys=key_folder(None)) as queue:
+        queue.round(patient=False, stop=lambda: False)
+
+
+def expect(root: Path, wanted: dict[str, bytes], where: str, **closed: int) -> None:
+    """The workspace is in this state, sound, with nothing stray, and with so many requests by state, all of them closed."""
     assert held(root) == wanted, where
     done = verify(Session(root))
     assert done.ok, (where, done.differences)
     assert list(WorkspaceFolder(root).store.scratch.iterdir()) == [], where
-    assert not WorkspaceFolder(root).erasing, where
+    assert not (root / "requests.db-journal").exists(), where
+    assert {str(state): count for state, count in states(root).items()} == closed, where
+    expect_evidence(root, where)
+
+
+def expect_evidence(root: Path, where: str) -> None:
+    """The ledger, the certificates and the tables agree, no id is in them, and nobody claims to be the queue."""
+    session = Session(root)
+    with session.database() as database:
+        assert Lease.look(database).holder is None, where
+        with database.read() as conn:
+            for open_rows in (targets.c.name.is_not(None), erased.c.name.is_not(None), erased.c.needles.is_not(None)):
+                assert conn.scalar(select(func.count()).where(open_rows)) == 0, where
+            assert conn.scalar(select(func.count()).select_from(quarantined)) == 0, where
+            assert conn.scalar(select(func.count()).where(publications.c.done.is_(False))) == 0, where
+    found = audit(session, key_folder(None).public_keys())
+    assert found.ok, (where, found.differences)
+
+
+def expect_gone(story: Story, root: Path, where: str, *at: int) -> None:
+    """No file holds the id or the picture of these records."""
+    for path in root.rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        for i in at:
+            assert story.world.ids[i].encode() not in data, (where, path.name)
+            assert story.world.images[i] not in data, (where, path.name)
 
 
 def test_the_watch_sees_every_file_that_is_written(story: Story, trained: Path) -> None:
-    """A control: as many renames as there are files (and a manifest), so no write goes past the failpoints."""
+    """A control: as many renames and links as there are files (and a manifest), so no write goes past the failpoints but SQLite's own."""
     names: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        real = os.replace
-        patch.setattr(os, "replace", lambda a, b: (names.append(str(b)), real(a, b))[1])
+        for name in ("replace", "link"):
+            real = getattr(os, name)
+            patch.setattr(os, name, lambda a, b, real=real: (names.append(str(b)), real(a, b))[1])
         root = story.fresh()
         story.train(root)
-    files = {str(path) for path in root.rglob("*") if path.is_file()} - {str(root / "lock")}
+    files = {str(path) for path in root.rglob("*") if path.is_file()} - {str(root / name) for name in LOCKS | DATABASE}
     assert set(names) == files
     assert held(root) == held(trained)
 
@@ -162,13 +180,13 @@ def test_training_that_dies_anywhere_resumes(story: Story, trained: Path) -> Non
     wanted, whole = held(trained), fingerprint(Session(trained))
     seen = set()
     count = 0
-    for root, where in crashes(story.fresh, story.train):
+    for root, where in deaths(story.fresh, story_train, story):
         count += 1
         seen.add(published(root))
         story.train(root)
         expect(root, wanted, where)
     assert seen == {None, whole}
-    assert count > 30
+    assert count > 50
 
 
 def test_a_second_training_that_dies_anywhere_keeps_the_published_state(story: Story, trained: Path) -> None:
@@ -178,7 +196,7 @@ def test_a_second_training_that_dies_anywhere_keeps_the_published_state(story: S
     old, new, wanted = fingerprint(Session(fewer)), fingerprint(Session(trained)), held(trained)
     assert old != new
     seen = set()
-    for root, where in crashes(lambda: story.fresh(fewer), story.train):
+    for root, where in deaths(lambda: story.fresh(fewer), story_train, story):
         seen.add(published(root))
         assert seen <= {old, new}, where
         story.train(root)
@@ -189,7 +207,7 @@ def test_a_second_training_that_dies_anywhere_keeps_the_published_state(story: S
 @pytest.fixture(scope="module")
 def forgotten(story: Story, trained: Path) -> dict[tuple[int, ...], dict[str, bytes]]:
     """The states after uninterrupted erasures."""
-    states = {}
+    states = {(): held(trained)}
     for at in ((3,), (3, 8)):
         root = story.fresh(trained)
         story.forget(root, *at)
@@ -197,60 +215,123 @@ def forgotten(story: Story, trained: Path) -> dict[tuple[int, ...], dict[str, by
     return states
 
 
-def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: Story, trained: Path, forgotten) -> None:
-    old, new = fingerprint(Session(trained)), set()
-    count = 0
-    for root, where in crashes(lambda: story.fresh(trained), lambda root: story.forget(root, 3)):
-        count += 1
-        new.add(published(root))
+@pytest.fixture(scope="module")
+def dead(story: Story, trained: Path) -> list[tuple[Path, str]]:
+    """What an erasure of record 3 leaves when it dies, at every place where it can: the workspaces, and where it was."""
+    found = []
+    for root, where in deaths(lambda: story.fresh(trained), story_forget, story, 3):
+        found.append((story.base / f"dead-{len(found)}", where))
+        shutil.move(root, found[-1][0])
+    assert len(found) > 50
+    assert {where.split()[2] for _, where in found} == {*dying.COMMITS, "replace", "unlink", "mkdir", "rmdir", "fsync", "ftruncate"}
+    return found
+
+
+def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: Story, trained: Path, forgotten, dead) -> None:
+    """The record is erased once; a request that the dead one had made gets its own certificate."""
+    seen, requests = set(), Counter()
+    for left, where in dead:
+        root = story.fresh(left)
+        seen.add(published(root))
+        before = sum(states(root).values())
+        requests[before] += 1
         story.forget(root, 3)
-        expect(root, forgotten[3,], where)
-    final = fingerprint(Session(root))
-    assert new == {old, final}
-    assert count > 15
+        expect(root, forgotten[3,], where, CERTIFIED=before + 1)
+        expect_gone(story, root, where, 3)
+    assert seen == {fingerprint(Session(trained)), fingerprint(Session(root))}
+    assert set(requests) == {0, 1}
 
 
-@pytest.mark.parametrize("how", ["train", "another unlearn"])
-def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(story: Story, trained: Path, forgotten, how: str) -> None:
-    """From the tombstones on it will happen, whatever comes next. Before them, nothing was promised and nothing is lost."""
+@pytest.mark.parametrize("how", ["queue run", "train", "another unlearn"])
+def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(story: Story, forgotten, dead, how: str) -> None:
+    """From the tombstones on it will happen, whatever comes next; a request that was only received waits for the queue. Before, nothing
+    was promised and nothing is lost."""
     noted = 0
-    for root, where in crashes(lambda: story.fresh(trained), lambda root: story.forget(root, 3)):
-        promised = WorkspaceFolder(root).tombstones().covers("record", story.world.ids[3])
+    for left, where in dead:
+        root = story.fresh(left)
+        promised, submitted = covered(root, story.world.ids[3]), bool(states(root))
         noted += promised
-        story.train(root) if how == "train" else story.forget(root, 8)
         if how == "train":
-            expect(root, forgotten[3,] if promised else held(trained), where)
-        elif promised:
-            expect(root, forgotten[3, 8], where)
+            story.train(root)
+            assert held(root) == forgotten[(3,) if promised else ()], where
+            assert verify(Session(root)).ok == (not erasing(root)), where
+        if how == "another unlearn":
+            story.forget(root, 8)
         else:
-            story.forget(root, 3)
-            expect(root, forgotten[3, 8], where)
-    assert noted > 10
+            work_off(root)
+        gone = (*((3,) if submitted else ()), *((8,) if how == "another unlearn" else ()))
+        expect(root, forgotten.get(gone) or alone(story, forgotten, gone), where, **certified(len(gone)))
+        expect_gone(story, root, where, *gone)
+    assert noted > 20
 
 
-def test_an_interrupted_erasure_is_said(story: Story, trained: Path) -> None:
-    """Until it is finished, `verify` is not content, and the erased id is neither unknown nor removed twice."""
+def certified(count: int) -> dict[str, int]:
+    """So many requests, all of them certified."""
+    return {"CERTIFIED": count} if count else {}
+
+
+def alone(story: Story, forgotten: dict[tuple[int, ...], dict[str, bytes]], at: tuple[int, ...]) -> dict[str, bytes]:
+    """The state after one more uninterrupted erasure."""
+    root = story.base / "alone"
+    shutil.copytree(story.base / "trained", root)
+    story.forget(root, *at)
+    forgotten[at] = held(root)
+    shutil.rmtree(root)
+    return forgotten[at]
+
+
+def test_an_interrupted_erasure_is_said(story: Story, forgotten, dead) -> None:
+    """Until it is finished, `verify` is not content; an id that nobody knows stops nothing and brings nothing back."""
     said = 0
-    for root, where in crashes(lambda: story.fresh(trained), lambda root: story.forget(root, 3)):
-        if WorkspaceFolder(root).erasing:
-            said += 1
-            done = verify(Session(root))
-            assert not done.ok, where
-            assert "erasure was begun" in done.differences[0], where
-            with pytest.raises(DataError, match="nobody"):
-                unlearn(Session(root), Request(("nobody",)))
-            assert WorkspaceFolder(root).erasing, "an unknown id changes nothing"
-    assert said > 10
+    for left, where in dead:
+        root = story.fresh(left)
+        submitted, begun = bool(states(root)), erasing(root)
+        done = verify(Session(root))
+        assert ("erasure was begun" in " ".join(done.differences)) == begun, where
+        if not begun:
+            continue
+        said += 1
+        assert not done.ok, where
+        with pytest.raises(DataError, match="nobody"):
+            unlearn(Session(root), Request(("nobody",)))
+        expect(root, forgotten[3,], where, CERTIFIED=int(submitted), REFUSED=1)
+    assert said > 20
+
+
+def test_who_was_killed_holds_nothing(story: Story, dead) -> None:
+    """The lease of a queue that was killed is free at once, though its time has not passed; what it had locked is free too."""
+    held_by_the_dead = 0
+    for left, where in dead:
+        session = Session(story.fresh(left))
+        with session.database() as database:
+            seen = Lease.look(database)
+            held_by_the_dead += seen.holder is not None
+            assert Lease.live(database, seen.heartbeat_at or datetime.now(UTC), 10.0) is None, where
+        with session.folder.locked():
+            pass
+    assert held_by_the_dead > 20
 
 
 def test_two_crashes_in_a_row(story: Story, trained: Path, forgotten) -> None:
     """The command that finishes an erasure dies too, at various places; the third gets through."""
-    for first in (3, 6, 9, 14, 19):
-        for second in (2, 5, 11):
+    for first in (4, 12, 20, 28, 36, 44):
+        for second in (3, 18, 33):
             root = story.fresh(trained)
             for fatal in (first, second):
-                with disk(fatal), pytest.raises(Crash):
-                    story.forget(root, 3)
+                assert dying.run(story_forget, root, story, 3, fatal=fatal).point
             assert published(root)
+            before = states(root)
+            assert all(state in OPEN or state is State.CERTIFIED for state in before)
             story.forget(root, 3)
-            expect(root, forgotten[3,], f"{first}, {second}")
+            expect(root, forgotten[3,], f"{first}, {second}", CERTIFIED=sum(before.values()) + 1)
+            expect_gone(story, root, f"{first}, {second}", 3)
+
+
+def story_train(root: Path, story: Story) -> None:
+    """Train, in the process that is to die."""
+    story.train(root)
+
+
+def story_forget(root: Path, story: Story, *at: int) -> None:
+    """Erase, in the process that is to die."""
+    story.forget(root, *at)

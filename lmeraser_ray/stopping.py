@@ -1,0 +1,51 @@
+"""How a service is told to stop: Ctrl-C or SIGTERM once asks for an orderly end, twice ends at once.
+
+The handler only writes to a pipe and to stderr, whatever the main thread holds at that moment; `wait` looks at the pipe.
+"""
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether someone asked for the end. message: what a person is told then."""
+
+    def __init__(self, message: str = "") -> None:
+        self._message = message
+        self._read, self._write = os.pipe()
+        self.asked = False
+
+    def ask(self) -> None:
+        """Ask for an orderly end. Errors: `KeyboardInterrupt` from the second time on."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        os.write(self._write, b"stop")
+        if self._message:
+            os.write(2, f"{self._message}\n".encode())
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until the end is asked for. Returns whether it is."""
+        return bool(select.select([self._read], [], [], seconds)[0])
+
+    @contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """Have signals ask, in the main thread, for as long as the context lasts."""
+
+        def handle(_: int, __: FrameType | None) -> None:
+            self.ask()
+
+        before = {number: signal.signal(number, handle) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(self._read)
+            os.close(self._write)

@@ -1,0 +1,110 @@
+"""Places in the program at which a child of the fault matrix can be killed, or waits so that its parent can kill or stop it.
+
+    COMMIT (before, after) · pointer (before its rename, after it) · removal of an object (before, after) · a batch of training ·
+    a constituent (before it is trained, after it is stored) · signature (before, after)
+
+Only the main thread counts, so that heartbeats make no difference to where the k-th one is.
+"""
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from lmeraser_ray.engine import InlineEngine
+from lmeraser_ray.erasure import certify
+from lmeraser_ray.state import database
+from lmeraser_ray.work import TrainConstituent
+
+TRAINED = "TRAINED_LOG"
+"""The environment's variable with the file in which children note the constituents that they began and finished."""
+
+
+class Points:
+    """Counts how often each place was reached."""
+
+    def __init__(self, pipe: Connection, die: tuple[str, int] | None, pause: tuple[str, int] | None) -> None:
+        self.counts = Counter[str]()
+        self._pipe, self._die, self._pause = pipe, die, pause
+
+    def __call__(self, name: str) -> None:
+        """The child is at this place."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self.counts[name] += 1
+        here = (name, self.counts[name])
+        if here == self._die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if here == self._pause:
+            self._pipe.send(("reached", name))
+            self._pipe.recv()
+
+    def around(self, name: str, real: Callable[..., Any], concerns: Callable[..., bool] = lambda *_: True) -> Callable[..., Any]:
+        """The function with a failpoint before it and one after it, for arguments that it concerns."""
+
+        def wrapped(*args: Any, **options: Any) -> Any:
+            if not concerns(*args):
+                return real(*args, **options)
+            self(f"before {name}")
+            result = real(*args, **options)
+            self(f"after {name}")
+            return result
+
+        return wrapped
+
+
+@contextmanager
+def set_up(pipe: Connection, *, die: tuple[str, int] | None, pause: tuple[str, int] | None) -> Iterator[Points]:
+    """Watch all places in this process."""
+    points = Points(pipe, die, pause)
+    with ExitStack() as stack:
+
+        def patch(target: object, name: str, value: object) -> None:
+            stack.enter_context(mock.patch.object(target, name, value))
+
+        patch(database, "committing", lambda: points("before COMMIT"))
+        patch(database, "committed", lambda: points("after COMMIT"))
+        patch(os, "replace", points.around("pointer", os.replace, lambda _, to: Path(to).name == "CURRENT"))
+        patch(os, "unlink", points.around("removal", os.unlink, lambda path: is_object(Path(path))))
+        patch(certify, "sign", points.around("signature", certify.sign))
+        patch(TrainConstituent, "run", noting(points.around("constituent", TrainConstituent.run)))
+        make = InlineEngine.__init__
+
+        def init(engine: InlineEngine, *args: Any, **options: Any) -> None:
+            make(engine, *args, **options)
+            engine.worker.report = lambda _: points("batch")
+
+        patch(InlineEngine, "__init__", init)
+        yield points
+
+
+def is_object(path: Path) -> bool:
+    """Whether a path is that of an object in a store."""
+    return path.parent.parent.name == "objects" and path.parent.name != "tmp"
+
+
+def noting(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Note which constituents are trained, in the order in which all processes together begin and finish them."""
+
+    def run(job: TrainConstituent, worker: Any) -> Any:
+        note("begun", job.keys[-1])
+        result = real(job, worker)
+        note("done", job.keys[-1])
+        return result
+
+    return run
+
+
+def note(what: str, key: str) -> None:
+    """One line in the file that the environment names."""
+    path = os.environ.get(TRAINED)
+    if path:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(handle, f"{what} {key}\n".encode())
+        os.close(handle)

@@ -1,0 +1,244 @@
+"""One case of the fault matrix: a workspace, the processes that work on it, and what must hold after every row of the matrix.
+
+What must hold (`Case.expect_whole`): no acknowledged request is lost; nothing is CERTIFIED whose record is anywhere still; one certificate
+and one CERTIFIED entry of the ledger each; the ledger, the workspace and the audit are clean; and the law: the workspace is, byte for byte,
+what training without the union of all that was erased gives.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import select
+
+from lmeraser_ray.audit import audit
+from lmeraser_ray.config import Config
+from lmeraser_ray.data.reading import read_features
+from lmeraser_ray.erasure import ledger
+from lmeraser_ray.erasure.certificates import check_certificate
+from lmeraser_ray.erasure.envelope import sha256_of
+from lmeraser_ray.erasure.lease import Lease
+from lmeraser_ray.erasure.request import ErasureRequest, State
+from lmeraser_ray.erasure.requests import Requests
+from lmeraser_ray.erasure.signing import KeyFolder
+from lmeraser_ray.fingerprint import fingerprint
+from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.session import Session
+from lmeraser_ray.state import tables
+from lmeraser_ray.state.database import VARIABLE, Database
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.train import train
+from lmeraser_ray.verify import verify
+from tests.conftest import World
+from tests.faults import acts
+from tests.faults.children import Child, Ended, Nursery, Point, wait_until
+from tests.faults.failpoints import TRAINED
+from tests.laws.test_law import held
+
+SMALL: dict[str, dict[str, object]] = {
+    "data": {"buckets": 2},
+    "partition": {"sample_size": 4, "shards": 3},
+    "learner": {"epochs": 1},
+    "queue": {"lease": 0.2, "poll": 0.01},
+}
+"""A configuration in which a retrain takes hundredths of a second, and a dead queue is replaced soon. No id is a part of another one's."""
+RECORDS = 12
+
+
+class Truth:
+    """A world, and what training on all but some of its records gives: the other side of the law."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = World(folder, n=RECORDS)
+        self._known: dict[frozenset[str], Path] = {}
+
+    def config(self, **sections: dict[str, object]) -> Config:
+        return self.world.config(**{**SMALL, **sections})
+
+    def without(self, erased: frozenset[str]) -> Path:
+        """A workspace that never saw these records."""
+        if erased not in self._known:
+            root = self.world.space()
+            train(Session(root), self.world.without(sorted(erased), **SMALL))
+            self._known[erased] = root
+        return self._known[erased]
+
+    def traces(self) -> dict[str, dict[str, bytes]]:
+        """What each record leaves in a workspace: id → what it is → the bytes to look for."""
+        folder = WorkspaceFolder(self.without(frozenset()))
+        states = folder.require_published().buckets
+        index = RecordIndex.read(folder.store, [state.bucket for state in states])
+        features = np.concatenate([read_features(folder.store, state.features) for state in states])
+        found = {}
+        for at, name in enumerate(index.names("record_id")):
+            digest = index.digests[at].tobytes()
+            image = self.world.images[self.world.ids.index(name)]
+            found[name] = {
+                "id": name.encode(),
+                "picture": image,
+                "digest": digest,
+                "hexadecimal": digest.hex().encode(),
+                "feature": features[at].tobytes(),
+            }
+        return found
+
+
+@dataclass
+class Case:
+    """A trained workspace with its processes. acknowledged: what each acknowledged request names."""
+
+    truth: Truth
+    root: Path
+    keys: Path
+    nursery: Nursery
+    traces: dict[str, dict[str, bytes]] = field(repr=False)
+    acknowledged: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        return self.truth.world.ids
+
+    @property
+    def session(self) -> Session:
+        return Session(self.root)
+
+    @property
+    def log(self) -> Path:
+        """Which constituents all processes of this case began and finished."""
+        return self.keys.with_name("trained.log")
+
+    def environment(self) -> dict[str, str]:
+        return {TRAINED: str(self.log), "LMERASER_KEYS": str(self.keys), VARIABLE: os.environ.get(VARIABLE, "")}
+
+    def start(self, act: object, *args: object, die: Point | None = None, pause: Point | None = None) -> Child:
+        """Start a process that does one of the acts."""
+        return self.nursery.start(act, *args, die=die, pause=pause, environment=self.environment())  # type: ignore[arg-type]
+
+    def submit(self, *records: str, subjects: Sequence[str] = (), key: str | None = None) -> str:
+        """Submit in a process of its own. The id that comes back is acknowledged."""
+        ended = self.start(acts.submit, self.root, records, subjects, key).end()
+        assert ended.code == 0, ended.err
+        return self.note(ended.value, records, subjects)
+
+    def note(self, request: str, records: Sequence[str], subjects: Sequence[str] = ()) -> str:
+        """Remember an acknowledgement."""
+        self.acknowledged[request] = frozenset(records), frozenset(subjects)
+        return request
+
+    def work(self, *, keys: bool = True, die: Point | None = None, pause: Point | None = None) -> Child:
+        """Start a queue that works until nothing is left."""
+        return self.start(acts.work, self.root, self.keys if keys else None, die=die, pause=pause)
+
+    def settle(self) -> Ended:
+        """Work, in a new process, until nothing is left, once a queue that died is known to be dead. It must end well."""
+        self.until_free()
+        ended = self.work().end()
+        assert (ended.code, ended.err) == (0, ""), ended
+        return ended
+
+    def until_free(self) -> None:
+        """Wait until the last queue has given no sign of life for long enough."""
+        lease = float(self.session.config().queue.lease)
+        with closing(self.database()) as database:
+            wait_until(lambda: Lease.live(database, datetime.now(UTC), lease) is None)
+
+    def epoch(self) -> int:
+        with closing(self.database()) as database:
+            return Lease.look(database).epoch
+
+    def unlearn(self, *records: str) -> Ended:
+        """`lmeraser unlearn`, in a process of its own."""
+        words = ("--workspace", str(self.root), "--records", ",".join(records), "--quiet", "--json")
+        return self.start(acts.command, "unlearn", *words).end()
+
+    def trained(self) -> Counter[str]:
+        """How often each constituent was trained to its end, by all processes."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return Counter(line.removeprefix("done ") for line in lines if line.startswith("done "))
+
+    def request(self, name: str) -> ErasureRequest:
+        with closing(self.database()) as database:
+            return Requests(database, self.session.names()).get(name)
+
+    def states(self) -> dict[str, State]:
+        with closing(self.database()) as database:
+            return {request.id: request.state for request in Requests(database, self.session.names()).list()}
+
+    def database(self) -> Database:
+        return Database.open(self.root, None)
+
+    def erased(self, names: Sequence[str]) -> frozenset[str]:
+        """The records that these requests name, subjects resolved."""
+        world, named = self.truth.world, [self.acknowledged[name] for name in names]
+        records = frozenset[str]().union(*(records for records, _ in named))
+        people = frozenset[str]().union(*(subjects for _, subjects in named))
+        return records | {name for name, subject in zip(world.ids, world.subjects, strict=True) if subject in people}
+
+    def published(self) -> str:
+        """The fingerprint of what is published, every object that it reaches being there and sound."""
+        folder = self.session.folder
+        for item in folder.require_published().objects():
+            assert folder.store.sound(item), item.name
+        return fingerprint(self.session)
+
+    def expect_whole(self, others: Mapping[str, State] | None = None, *, sound: bool = True) -> None:
+        """What must hold after every fault. others: requests that are not CERTIFIED, and what they are; sound: `verify` is content."""
+        others = others or {}
+        certified = [name for name in self.acknowledged if name not in others]
+        self._expect_requests(certified, others)
+        erased = self.erased(certified)
+        kept = frozenset[str]().union(*(self.acknowledged[name][0] for name in others if others[name] is State.FAILED))
+        assert self.found(erased - kept) == {}, "something that is certified to be gone is there"
+        truth = self.truth.without(erased)
+        assert self.published() == fingerprint(Session(truth)), "not the state that never saw them"
+        if sound:
+            assert held(self.root) == held(truth)
+            assert verify(self.session).differences == ()
+        assert audit(self.session, KeyFolder(self.keys).public_keys()).differences == ()
+
+    def _expect_requests(self, certified: Sequence[str], others: Mapping[str, State]) -> None:
+        """Nobody is lost, everybody is where they should be, with one certificate and one entry each."""
+        keys = KeyFolder(self.keys).public_keys()
+        with closing(self.database()) as database:
+            rows = {request.id: request for request in Requests(database, self.session.names()).list()}
+            with database.read() as conn:
+                assert ledger.check(conn) == []
+                told = [entry for entry in ledger.entries(conn) if entry.kind == State.CERTIFIED]
+                gone = conn.execute(select(tables.erased.c.request_id, tables.erased.c.hash)).all()
+        assert {name: rows[name].state for name in rows} == {**dict.fromkeys(certified, State.CERTIFIED), **others}
+        assert sorted(entry.request or "" for entry in told) == sorted(certified)
+        names = self.session.names()
+        for name in certified:
+            records, subjects = self.acknowledged[name]
+            wanted = {names.hash("record", each) for each in records} | {names.hash("subject", each) for each in subjects}
+            assert {target.hash for target in rows[name].targets} == wanted
+            certificate = check_certificate(bytes(rows[name].envelope or b""), keys)
+            assert certificate.statement.request == name
+            assert [entry.facts["certificate"] for entry in told if entry.request == name] == [sha256_of(certificate.envelope)]
+            assert set(certificate.statement.records) == {row.hash for row in gone if row.request_id == name}
+        removed = {row.hash for row in gone if row.request_id in certified}
+        assert removed == {names.hash("record", each) for each in self.erased(certified)}
+
+    def found(self, erased: frozenset[str]) -> dict[str, set[str]]:
+        """What of these records is in any file of the workspace, or in a file's name: path → what."""
+        return search([self.root], {what: text for name in erased for what, text in labelled(name, self.traces[name])})
+
+
+def labelled(name: str, traces: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+    return [(f"{what} of {name}", text) for what, text in traces.items()]
+
+
+def search(roots: Sequence[Path], wanted: Mapping[str, bytes]) -> dict[str, set[str]]:
+    """Which of the wanted bytes are in any file below these folders, or in its name. Plainly: no index, no rule, no exception."""
+    hits: dict[str, set[str]] = {}
+    for path in (path for root in roots for path in sorted(root.rglob("*"))):
+        data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        found = {what for what, text in wanted.items() if text in data or text in os.fsencode(path)}
+        if found:
+            hits[str(path)] = found
+    return hits
