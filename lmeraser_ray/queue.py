@@ -4,9 +4,9 @@
     run      until nothing is left, in this process
     status   who works and what waits, from the database alone
 
-The signing key is read by this process only: no actor, worker or task of Ray ever has it. What the actor froze is signed here, so that while
-no `serve` runs (it was killed, the actor lives), requests wait as PURGED for the next one. One `serve` at a time attends an actor: another
-one is refused while the first lives, and takes its place once it does not.
+The signing key is read by this process only: no actor, worker or task of Ray ever has it. What the actor froze is signed here, so that
+while no `serve` runs (it was killed, the actor lives), requests wait as PURGED for the next one. One `serve` at a time attends an actor:
+another one is refused while the first lives, and takes its place once it does not.
 """
 
 import time
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from lmeraser_ray.erasure.certify import certify_pending
 from lmeraser_ray.erasure.events import Event, Narrator, Say, told_of
 from lmeraser_ray.erasure.overview import Overview, overview
-from lmeraser_ray.erasure.queue import LONGEST_PAUSE, Queue, keep_serving, queue_of, wait_for_turn
+from lmeraser_ray.erasure.queue import LONGEST_PAUSE, keep_serving, queue_of, wait_for_turn
 from lmeraser_ray.erasure.request import CLOSED, State
 from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.errors import LmeraserError
@@ -116,7 +116,8 @@ def work_off(session: Session, stop: Stop, *, keys: KeyFolder, say: Say, narrato
 def serve(
     session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None, trusted: bool = False, learner: Learner | None = None
 ) -> Done:
-    """Be the queue, or have an actor be it, until told to stop (Ctrl-C, SIGTERM): then nothing new begins, what is being trained is finished.
+    """Be the queue, or have an actor be it, until told to stop (Ctrl-C, SIGTERM): then nothing new begins, and what is being trained is
+    finished.
 
     trusted: accept a Ray cluster that asks nobody for a token; learner: in the place of the configured one, in Ray's workers.
     Errors: `ExecutionError` while another queue, or another `serve`, lives; `ConfigError` on an open cluster; `KeyboardInterrupt` when told

@@ -3,72 +3,60 @@
     unpack and verify (scratch) → secret, configuration → request database: the newer one, tombstones of all → the backup's records without
     the erased → flow → [RESTORED + pointer, one transaction] → purge → absence scan
 
-Invariants: no erasure is lost: tombstones are those of the database that is there, of the backup, and of the file of erasures, and they are
+Invariants: no erasure is lost: tombstones are those of the database that is there, of the backup and of the file of erasures, and they are
 committed before anything is published; whoever has one is in no state that is published, and in no file but scratch, which goes with the
 lock; a crash anywhere leaves the old state, or none, and the same command again finishes.
 """
 
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select, update
 
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.erasures import Erasures
 from lmeraser_ray.erasure.evidence import gather_needles
 from lmeraser_ray.erasure.lanes import Current
-from lmeraser_ray.erasure.ledger import Head
 from lmeraser_ray.erasure.needles import Needles
 from lmeraser_ray.erasure.pointer import point
+from lmeraser_ray.erasure.reconcile import DAMAGED, Known, Reconciled, reconcile
 from lmeraser_ray.erasure.remaining import remaining
 from lmeraser_ray.erasure.scan import scan
 from lmeraser_ray.erasure.staged import Staged, unpack
-from lmeraser_ray.errors import ConfigError, VerificationError
+from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.flow import Evaluated
 from lmeraser_ray.session import Session
-from lmeraser_ray.state import tables
 from lmeraser_ray.state.archive import open_archive
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.dump import load
-from lmeraser_ray.state.files import disk_errors, move_into_place, sync_folder, write_atomic
+from lmeraser_ray.state.database import VARIABLE, Database
+from lmeraser_ray.state.files import disk_errors, move_into_place, write_atomic
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.state.pin import Pin
-from lmeraser_ray.state.store import Store, StoredObject
-from lmeraser_ray.state.tombstones import Tombstones, cover_hashes
+from lmeraser_ray.state.tombstones import Tombstones
+
+REUSED = ("features", "partitions", "assignments", "constituents")
+"""Objects of the workspace that is there which spare work, where a key asks for them."""
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """What a restore did. backup: the backup's fingerprint; manifest: what is published; erased_again: the backup's records that were
-    left out; tombstones: how many there are; kept: whether the request database that was there was kept; notes: for people."""
+    """What a restore did. backup: the backup's manifest; evaluated: the state that is published, and the work that it took; erased_again:
+    the backup's records that were left out; reconciled: what became of the request database."""
 
-    backup: str
-    manifest: Manifest
+    backup: Manifest
     evaluated: Evaluated
     erased_again: int
-    tombstones: int
-    kept: bool
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of later erasures besides the backup: the file of erasures, or that there were none (`no_later`)."""
-
-    erasures: Erasures | None
-    no_later: bool
+    reconciled: Reconciled
 
 
 def restore(session: Session, source: Path, *, erasures: Path | None = None, no_later_erasures: bool = False) -> Restoration:
     """Restore the workspace from the backup `source`, into a new or empty folder or over what is there.
 
+    erasures: the file of `lmeraser backup --erasures`; no_later_erasures: the caller knows that nobody was erased after the backup.
     Errors: `ConfigError` where the backup or the erasures are another workspace's, or nobody can tell who was erased after the backup;
     `VerificationError` where the backup, or the request database that is there, is damaged; those of training.
     """
@@ -83,49 +71,54 @@ def restore(session: Session, source: Path, *, erasures: Path | None = None, no_
             take_secret(folder, staged)
             take_configuration(folder, staged)
             with closing(open_database(folder, session.config())) as database:
-                together = bring_together(database, staged, known)
-                return rebuild(session, database, staged, together)
+                reconciled = reconcile(database, staged, known)
+                return Restoring(session, folder, database, staged).run(reconciled)
 
 
 def refuse_other_workspace(folder: WorkspaceFolder, workspace: str, known: Known) -> None:
     """Errors: `ConfigError`, before anything is written, where the file of erasures, or the folder, is not of the backup's workspace."""
     if known.erasures and known.erasures.workspace != workspace:
         raise ConfigError(f"--erasures is of workspace {known.erasures.workspace}, the backup of {workspace}: give the file of this one.")
-    pin = folder.root / "database"
-    pinned = pin.read_text(errors="replace").split() if pin.is_file() else []
+    pinned = pin_of(folder)
     if len(pinned) > 1 and len(pinned[1]) == len(workspace) and pinned[1] != workspace:
         raise ConfigError(f"{folder.root} is workspace {pinned[1]}, the backup of {workspace}: restore it into another folder.")
 
 
+def pin_of(folder: WorkspaceFolder) -> list[str]:
+    """The words of the pin: the kind of database and whose it is. Nothing where there is none."""
+    pin = folder.root / "database"
+    with disk_errors(pin):
+        return pin.read_text(errors="replace").split() if pin.is_file() else []
+
+
 def settle_pin(folder: WorkspaceFolder, staged: Staged, known: Known) -> None:
     """Take a pin away that is damaged, or whose SQLite database is gone. Errors: as `Known.require`, where there is no database at all."""
-    root, pin = folder.root, folder.root / "database"
-    text = pin.read_text(errors="replace").split() if pin.is_file() else []
-    there = (root / "requests.db").is_file() and (root / "requests.db").stat().st_size > 0
-    elsewhere = text[:1] == ["postgresql"] or staged.config.queue.database or os.environ.get(VARIABLE)
+    pin, words, file = folder.root / "database", pin_of(folder), folder.root / "requests.db"
+    there = file.is_file() and file.stat().st_size > 0
+    elsewhere = words[:1] == ["postgresql"] or bool(staged.config.queue.database or os.environ.get(VARIABLE))
     if not there and not elsewhere:
         known.require(staged)
-    if len(text) < 2 or (text[0] == "sqlite" and not there):
+    if len(words) < 2 or (words[0] == "sqlite" and not there):
         with disk_errors(pin):
             pin.unlink(missing_ok=True)
 
 
 def take_secret(folder: WorkspaceFolder, staged: Staged) -> None:
-    """Have the backup's secret, which is the workspace's. Errors: `ConfigError` where a request database is there without a pin, so that
-    nobody can tell whether it was made with the backup's secret or with the one that is there."""
+    """Have the backup's secret, which is the workspace's. Errors: `ConfigError` where another secret is there and, without a pin, a request
+    database that may have been made with it."""
     path = folder.root / "secret"
     with disk_errors(path):
         there = path.read_bytes() if path.is_file() else b""
     if there == staged.secret:
         return
-    if there and (folder.root / "requests.db").exists() and not (folder.root / "database").exists():
-        raise ConfigError(f"{folder.root} has another secret than the backup: it is another workspace. Restore into another folder.")
+    if there and (folder.root / "requests.db").exists() and not pin_of(folder):
+        raise ConfigError(f"{folder.root} has another secret than the backup, so it is another workspace: restore into another folder.")
     write_atomic(path, staged.secret, scratch=folder.store.scratch)
 
 
 def take_configuration(folder: WorkspaceFolder, staged: Staged) -> None:
     """Keep the configuration that is there, if it is of the same identity: where workers and databases are may have changed since."""
-    with suppress(DataError, VerificationError):  # none, or damaged
+    with suppress(DataError, VerificationError):  # there is none, or it is damaged
         if folder.load_config().identity() == staged.config.identity():
             return
     folder.save_config(staged.config)
@@ -135,9 +128,9 @@ def open_database(folder: WorkspaceFolder, config: Config) -> Database:
     """The request database that is there, or a new one. Errors: `VerificationError` where it is damaged."""
     try:
         database = Database.open(folder.root, config.queue.database)
-        problems = database.check()
     except VerificationError as error:
         raise VerificationError(f"{error} {DAMAGED}") from error
+    problems = database.check()
     if problems:
         database.close()
         raise VerificationError(f"The request database of {folder.root} is damaged ({problems[0]}). {DAMAGED}")
@@ -145,52 +138,69 @@ def open_database(folder: WorkspaceFolder, config: Config) -> Database:
 
 
 @dataclass(frozen=True)
-class Together:
-    """What is known now of requests and erasures. kept: whether the request database that was there was kept; lost: entries that the ledger
-    had when the file of erasures was written, and has no more; tombstones: how many there are."""
+class Restoring:
+    """The second half: the state of the backup's records without the erased, built, published and searched."""
 
-    kept: bool
-    lost: int
-    tombstones: int
+    session: Session
+    folder: WorkspaceFolder
+    database: Database
+    staged: Staged
+
+    def run(self, reconciled: Reconciled) -> Restoration:
+        """Build it in scratch, publish, purge, search. Errors: `VerificationError` where something of an erased record is left."""
+        config, manifest = self.session.config(), self.staged.manifest
+        current = Current.read(self.staged.store, config, manifest)
+        gone = self._gone(current)
+        needles = list(gather_needles(current, np.flatnonzero(gone).tolist(), ()))
+        evaluated = self._evaluate(config, current, gone)
+        self._publish(evaluated.manifest, int(gone.sum()))
+        shutil.rmtree(self.staged.root)  # its empty folders
+        self._search(evaluated.manifest, needles)
+        return Restoration(manifest, evaluated, int(gone.sum()), reconciled)
+
+    def _gone(self, current: Current) -> NDArray[np.bool_]:
+        """Which of the backup's records were erased, by themselves or with their subject [n] bool."""
+        tombstones = Tombstones(self.folder.names(), self.database)
+        pairs = zip(current.index.names("record_id"), current.index.names("subject_id"), strict=True)
+        return np.fromiter((tombstones.cover(record, subject) for record, subject in pairs), np.bool_, len(current.index))
+
+    def _evaluate(self, config: Config, current: Current, gone: NDArray[np.bool_]) -> Evaluated:
+        """The state without them, in the backup's own store, with what the workspace that is there can spare."""
+        store = self.staged.store
+        for item in self.folder.store.objects():
+            if item.kind in REUSED and not store.path(item).exists() and self.folder.store.sound(item):
+                with disk_errors(store.path(item)):
+                    os.link(self.folder.store.path(item), store.path(item))
+        buckets = remaining(store, current.index, gone)
+        public = current.manifest.partition if isinstance(config.partition, PublicConfig) else None
+        with self.session.flow(store, config, current.manifest.backbone, public) as flow:
+            return flow.evaluate(buckets, current.manifest)
+
+    def _publish(self, manifest: Manifest, erased_again: int) -> None:
+        """Move what the state reaches out of scratch, point at it, remove everything else."""
+        store, before = self.folder.store, self.folder.current()
+        for item in manifest.objects():
+            if not store.sound(item):
+                move_into_place(self.staged.store.path(item), store.path(item))
+        item = self.folder.put_manifest(manifest)
+        with self.database.write() as conn:
+            facts = {"before": None, "after": manifest.fingerprint, "replaced": before.key if before else None}
+            found = {"backup": self.staged.digest, "entry": self.staged.head.seq, "erased_again": erased_again}
+            ledger.append(conn, "RESTORED", None, {**facts, **found})
+            point(conn, self.folder, item, manifest)
+        store.purge([item, *manifest.objects()])  # what is left of the backup in scratch too
+
+    def _search(self, manifest: Manifest, needles: list[Needles]) -> None:
+        """Look for those who were left out."""
+        report = scan(self.folder, manifest, needles, database=self.database)
+        if report.hits:
+            raise VerificationError(
+                f"The state without the erased is published, and the absence scan found the {report.hits[0].trace} of one in "
+                f"{report.hits[0].place} ({len(report.hits)} findings): remove what is no part of the workspace, and restore again."
+            )
 
 
-def bring_together(database: Database, staged: Staged, known: Known) -> Together:
-    """Keep the newer of the two request databases, with the tombstones of both and of the file of erasures: one transaction.
+if __name__ == "__main__":
+    from lmeraser_ray.cli import main
 
-    Errors: `ConfigError` where neither continues the other, or there is none and nobody can tell what came after the backup;
-    `VerificationError` where a ledger's chain is broken.
-    """
-    with database.write() as conn:
-        there, epoch = ledger.head(conn), conn.scalar(select(tables.lease.c.epoch)) or 0
-        hashes = {str(row["hash"]) for name, row in staged.rows() if name == "tombstones"}
-        hashes |= {*conn.scalars(select(tables.tombstones.c.hash)), *(known.erasures.tombstones if known.erasures else ())}
-        require_chain(conn, "that is there")
-        kept = there.seq > 0 and ledger.contains(conn, staged.head)
-        if not kept:
-            if there.seq == 0:
-                known.require(staged)
-            elif staged.hash_at(there.seq) != there.hash:
-                raise ConfigError(FORKED)
-            load(conn, staged.rows())
-            require_chain(conn, "in the backup")
-            if ledger.head(conn) != staged.head:
-                raise VerificationError("The ledger in the backup does not end where its table of contents says: give another backup.")
-            epoch = max(epoch, conn.scalar(select(tables.lease.c.epoch)) or 0)
-            nobody = {"holder": None, "process": None, "heartbeat_at": None, "snapshot": None}
-            conn.execute(update(tables.lease).values(epoch=epoch + 1, **nobody))  # a queue that still runs stops
-        cover_hashes(conn, hashes)
-        lost = max(0, known.erasures.seq - ledger.head(conn).seq) if known.erasures else 0
-        return Together(kept, lost, len(hashes))
-
-
-def require_chain(conn: Connection, which: str) -> None:
-    """Errors: `VerificationError` where the ledger's chain is broken."""
-    found = ledger.check(conn)
-    if found:
-        raise VerificationError(f"The ledger {which} does not hold: {found[0]}. {DAMAGED}")
-
-
-def rebuild(session: Session, database: Database, staged: Staged, together: Together) -> Restoration:
-    """Build the state of the backup's records without the erased, and publish it."""
-    folder, config, manifest = session.folder, session.config(), staged.manifest
-    raise NotImplementedError
+    main("restore")

@@ -1,9 +1,9 @@
-"""Commands that die at a chosen change of the disk: each in a process of its own, by a real kill -9, so that the kernel takes back what was held.
+"""Commands that die at a chosen change of the disk: each in a process of its own, by kill -9, so that the kernel takes back what it held.
 
-The process comes from multiprocessing's fork server, which has imported everything and run nothing: it is there in a few milliseconds, and
-no thread of the tests' own process is forked with it. A change is a call of one of `EFFECTS` of `os`, or the moment right before or right
-after a COMMIT of the request database. What SQLite itself writes between the two cannot be watched from here. Only the main thread's changes
-are counted, so that their numbers are the same in each run: the heart of the queue beats when it likes.
+The process comes from multiprocessing's fork server, which has imported everything and run nothing: it is there in milliseconds, and no
+thread of the tests' own process is forked with it. A change is a call of one of `EFFECTS` of `os`, or the moment right before or right
+after a COMMIT of the request database; what SQLite itself writes between the two cannot be watched from here. Only the main thread's
+changes are counted, so that their numbers are the same in each run: the heart of the queue beats when it likes.
 """
 
 import multiprocessing
@@ -19,6 +19,7 @@ from lmeraser_ray.state import database
 
 EFFECTS = ("replace", "link", "unlink", "mkdir", "rmdir", "fsync", "truncate", "ftruncate")
 COMMITS = ("committing", "committed")
+truncate = os.truncate
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["lmeraser_ray.unlearn", "lmeraser_ray.verify", "pyarrow.dataset", "torch._dynamo", "pytest"])
 
@@ -63,8 +64,8 @@ class Disk:
         if self.count != self.fatal:
             return
         if name == "fsync":
-            os.truncate(args[0], os.fstat(args[0]).st_size // 2)  # type: ignore[arg-type, call-overload]
-        self.told.send(End(self.count, f"{name} {' '.join(Path(str(arg)).name for arg in args)}"))
+            truncate(args[0], os.fstat(args[0]).st_size // 2)  # type: ignore[arg-type, call-overload]
+        self.told.send(End(self.count, " ".join([name, *(Path(str(arg)).name for arg in args)])))
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -5,14 +5,18 @@ since it started. Every value carries the workspace's id, a keyed hash; none car
 """
 
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ray.util.metrics import Counter, Gauge, Histogram
 from sqlalchemy import select
 
-from lmeraser_ray.erasure.events import Follower
+from lmeraser_ray.erasure.events import Event, Follower
 from lmeraser_ray.erasure.overview import Overview, overview
 from lmeraser_ray.erasure.request import ALERTS, State
+from lmeraser_ray.erasure.transitions import CHUNK
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import Database
@@ -55,34 +59,61 @@ class Meters:
         self.certified = histogram("certification_seconds", "From the receipt of a request to its certificate.")
         self.retrain_seconds = counter("retrain_seconds", "Seconds of retrains that ended.")
         self.gpu_seconds = counter("gpu_seconds", "Seconds of retrains that ended, times the GPUs that each had.")
+        self._lock = threading.Lock()
         self._counted: tuple[RayEngine, float] | None = None
 
     def count(self, engine: "RayEngine") -> None:
         """Count an engine's seconds from now on, instead of the one before."""
         self._spend()
-        self._counted = (engine, 0.0)
+        with self._lock:
+            self._counted = (engine, 0.0)
 
     def _spend(self) -> None:
-        """Add the seconds that ended since the last time."""
-        if self._counted is None:
-            return
-        engine, before = self._counted
-        seconds = engine.seconds
-        if seconds > before:
-            self._counted = (engine, seconds)
-            self.retrain_seconds.inc(seconds - before)
-            if engine.gpus_each:
-                self.gpu_seconds.inc((seconds - before) * engine.gpus_each)
+        """Add the seconds of the retrains that ended since the last time."""
+        with self._lock:
+            if self._counted is None:
+                return
+            engine, before = self._counted
+            seconds = engine.seconds - before
+            self._counted = (engine, engine.seconds)
+        if seconds > 0:
+            self.retrain_seconds.inc(seconds)
+            gpus = engine.gpus
+            if gpus:
+                self.gpu_seconds.inc(seconds * gpus)
 
     def run(self, ended: threading.Event) -> None:
-        """Measure until the queue has ended, and once more. While the database cannot be reached, which the queue tells, nothing changes."""
-        follower: Follower | None = None
-        last = False
-        while not last:
-            last = ended.wait(EVERY_S)
-            try:
-                with self._session.database() as database:
-                    follower = Follower(database, after=follower.after if follower else None)
-                    self._measure(database, follower)
-            except ExecutionError:
-                continue
+        """Measure until the queue has ended, and once more. While the database cannot be reached (the queue tells), nothing changes."""
+        lease_s = self._session.config().queue.lease
+        with self._session.database() as database:
+            follower, last = Follower(database), False
+            while not last:
+                last = ended.wait(EVERY_S)
+                with suppress(ExecutionError):
+                    self._standing(overview(database, lease_s=lease_s))
+                    self._done(database, follower.new())
+                self._spend()
+
+    def _standing(self, found: Overview) -> None:
+        """The gauges."""
+        for state, count in found.counts.items():
+            self.requests.set(count, {"state": str(state)})
+        self.oldest.set((found.now - found.oldest).total_seconds() if found.oldest else 0.0)
+        for level in ALERTS:
+            self.alerts.set(found.alerts.get(level, 0), {"percent": str(level)})
+        self.slots.set(found.in_use)
+        self.saved.set(found.snapshot.get("saved", 0))
+        self.superseded.set(found.snapshot.get("superseded", 0))
+
+    def _done(self, database: Database, events: Sequence[Event]) -> None:
+        """The histograms: how long after its receipt each request was published, or certified."""
+        meters = {State.PUBLISHED.lower(): self.published, State.CERTIFIED.lower(): self.certified}
+        ended = [event for event in events if event.what in meters]
+        received: dict[str, datetime] = {}
+        for at in range(0, len(ended), CHUNK):
+            ids = [event.request for event in ended[at : at + CHUNK]]
+            with database.read() as connection:
+                rows = connection.execute(select(requests.c.id, requests.c.received_at).where(requests.c.id.in_(ids)))
+                received.update((row.id, from_text(row.received_at)) for row in rows)
+        for event in ended:
+            meters[event.what].observe((from_text(event.at) - received[event.request or ""]).total_seconds())

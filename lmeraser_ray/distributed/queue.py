@@ -65,8 +65,8 @@ class QueueSpec:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the actor says of itself. attended: whether whoever asks is the one `serve` that attends it; ended: it works no more, by an error
-    or because it was told to stop; events: since the last time."""
+    """What the actor says of itself. attended: whether whoever asks is the one `serve` that attends it; ended: it works no more, because
+    of an error or because it was told to stop; events: since the last time."""
 
     pid: int
     attended: bool
@@ -141,6 +141,8 @@ class QueueActor:
         """Keep the metrics up to date."""
         try:
             self.meters.run(self._ended)
+        except LmeraserError:
+            return  # the queue's own thread comes to it too, and tells
         except BaseException as error:
             self._bug = error
             raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import case, func, select
 
 from lmeraser_ray.erasure.events import level_of, used_of
 from lmeraser_ray.erasure.lease import Seen, look
@@ -75,7 +75,7 @@ class Overview:
         """Slots in which something is being trained."""
         jobs = sum(lane["constituents"] for lane in self.training)
         slots = self.snapshot.get("slots")
-        return jobs if slots is None else min(jobs, slots)
+        return int(jobs if slots is None else min(jobs, slots))
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -117,11 +117,10 @@ def overview(database: Database, *, lease_s: float, first: int = 0, now: datetim
         counts={state: found.get(str(state), 0) for state in State},
         oldest=from_text(min(row.received_at for row in dates)) if dates else None,
         alerts={level: count for level, count in levels.items() if level is not None},
-        first=tuple(waiting_of(row, moment) for row in listed),
+        first=tuple(waiting_of(*row, now=moment) for row in listed),
     )
 
 
-def waiting_of(row: Row[Any], now: datetime) -> Waiting:
+def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> Waiting:
     """A row as a list shows it."""
-    used = used_of(row.received_at, row.due, now)
-    return Waiting(row.id, State(row.state), from_text(row.received_at), from_text(row.due), used)
+    return Waiting(name, State(state), from_text(received), from_text(due), used_of(received, due, now))

@@ -23,8 +23,8 @@ from lmeraser_ray.erasure.events import Event, Say, told_of
 from lmeraser_ray.erasure.lease import Heart, Lease
 from lmeraser_ray.erasure.request import State
 from lmeraser_ray.erasure.round import Round
-from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.erasure.shown import Lanes, Sums
+from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import Database
@@ -102,8 +102,10 @@ class Queue:
             return conn.scalar(select(exists().where(requests.c.state.in_(map(str, BEGUN)) | ripe))) or False
 
     def serve(self, pause: Pause, *, say: Say | None = None) -> None:
-        """Work, round after round, until `pause` says so. Errors: `StaleEpochError`, nothing else that a user can cause: it is told, shown in
-        `status`, and tried again after a pause."""
+        """Work, round after round, until `pause` says so.
+
+        Errors: `StaleEpochError`; nothing else that a user can cause: that is told, shown in `status`, and tried again after a pause.
+        """
         self.say = say or self.say
         wait, stopping = 0.0, False
         while not stopping:

@@ -8,6 +8,7 @@ import builtins
 import getpass
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from lmeraser_ray.digests import canonical_json
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.request import FURTHER_MONTHS, UNANSWERED, ErasureRequest, State, Target, extended, month_after
 from lmeraser_ray.erasure.rows import read_requests, request_of
-from lmeraser_ray.erasure.together import Submission, front, insert_all, plain, post, take, unanswered
+from lmeraser_ray.erasure.together import Submission, front, PAUSE, front, insert_all, plain, post, take, unanswered
 from lmeraser_ray.erasure.transitions import Moved, chunks, held_by, move, wipe_names
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.state import tables
@@ -61,15 +62,14 @@ class Requests:
         path = self._database.waiting
         if path is None:
             return self._insert(mine, None)
+        post(path, mine)
         while True:
-            post(path, mine)
             with front(path) as first:
                 if first:
                     return self._insert(mine, path)
-            with self._database.read() as connection:
-                known = read_requests(connection, select(requests).where(requests.c.id == mine.id))
-            if known:
-                return known[0]
+            if self._database.has_request(mine.id):  # waits for a COMMIT that is under way
+                return request_of(mine.row, mine.targets)
+            time.sleep(PAUSE)
 
     def _insert(self, mine: Submission, path: Path | None) -> ErasureRequest:
         """Commit it, and with it what waits in the file `path`; or find that it was, or that its key was. Errors: as `submit`."""

@@ -121,14 +121,14 @@ class Retrains:
         return job
 
     def progress(self, lane: Lane) -> Progress | None:
-        """How far a running lane is, by the record passes of its slowest job."""
+        """How far a running lane is, by the record passes of its slowest job. One that has reported none has not begun: nothing is lost."""
         jobs = [self.jobs[key] for key in self.needs.get(lane, ()) if key in self.jobs]
         if not jobs:
             return None
         since = min(job.since for job in jobs)
         elapsed = time.monotonic() - since
         share = min(self.flow.engine.records(job.ticket) / job.passes for job in jobs)
-        return Progress(elapsed, elapsed * (1 - share) / share if share > 0 else None)
+        return Progress(elapsed, elapsed * (1 - share) / share) if share > 0 else Progress(0.0, None)
 
     def manifest(self, current: Current, leaving: set[str]) -> Manifest | None:
         """The state without these records, with all of its constituents. None where one is still to be trained for a running lane."""
@@ -144,14 +144,20 @@ class Retrains:
         self.passes |= {trained.key: trained.passes for trained in evaluated.trained}
         return evaluated.manifest
 
+    def published(self, names: set[str]) -> bool:
+        """Note that records have left the published state. Returns whether jobs under way are planned with some of them: plan again."""
+        if self._leaving <= names and not self.needs:
+            self._planned = None
+        return bool(self.needs) and not names <= self._leaving
+
     def _missing_made(self, planned: Planned) -> dict[str, StoredObject] | None:
         """What the plan lacked and was made since; None where something is not made."""
         keys = [key for build in planned.plan.build for key in build.spec.keys[build.first :]]
         return {key: self.made[key] for key in keys} if all(key in self.made for key in keys) else None
 
     def wanted(self) -> list[StoredObject]:
-        """What a purge must leave: the objects of the latest plan, for as long as something is being trained for it."""
-        if self._planned is None or not self.needs:
+        """What a purge must leave: the objects of the latest plan, until all that leaves by it has left."""
+        if self._planned is None:
             return []
         planned = self._planned
         buckets = [item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)]

@@ -76,11 +76,18 @@ class Round:
             self._collect()
 
     def recover(self) -> None:
-        """Finish what the last round, wherever it died, had published, and take up what it had planned."""
+        """Finish what the last round, wherever it died, had published, and take up what it had planned.
+
+        What it had trained for that is found first, so that the purge leaves it. Where that cannot be (a full disk, a damaged bucket), what
+        is published is purged and proven all the same.
+        """
         self.publisher.recover()
-        self.proof.prove(self.publisher, self.current.manifest, self.retrains)
         for request, rows in self.intake.resume():
             self._accept(Work.of(request, rows, self.current))
+        try:
+            self._begin()
+        finally:
+            self.proof.prove(self.publisher, self.current.manifest, self.retrains)
 
     def _accept(self, work: Work) -> None:
         """Let a request wait for its lanes."""
@@ -97,7 +104,12 @@ class Round:
             self.publisher.quarantine[work.id] = affected(store, self.flow.config, manifest, work.request.targets)
 
     def _begin(self) -> None:
-        """Start the lanes whose turn it is."""
+        """Start the lanes whose turn it is; the next ones at once, where a round that died had trained all that they need."""
+        while self._begin_lanes():
+            pass
+
+    def _begin_lanes(self) -> bool:
+        """Start the lanes whose turn it is. Returns whether one of them had nothing to train."""
         if self.scheduler.slots == UNBOUNDED and self.scheduler.waiting:
             with self.flow.progress.stage("start"):
                 self.flow.engine.start()
@@ -113,8 +125,7 @@ class Round:
             for request in start.requests:
                 if request in self.work:
                     self.work[request].begin(start.lane)
-        if starts:
-            self._replan()
+        return self._replan() if starts else False
 
     def _note_training(self, requests: set[str]) -> list[str]:
         """Note that these are in work now. Returns those that were refused meanwhile."""
@@ -133,15 +144,17 @@ class Round:
         self.publisher.quarantine.pop(request, None)
         del self.work[request]
 
-    def _replan(self) -> None:
-        """Plan the live records without all that leave, and train what that needs."""
+    def _replan(self) -> bool:
+        """Plan the live records without all that leave, and train what that needs. Returns whether a lane needs nothing."""
         leaving = {name for work in self.work.values() for name in work.leaving}
         running = set(self.scheduler.running)
         self.retrains.plan(self.current, leaving, running)
         if self.retrains.running:
             self.scheduler.slots = self.flow.engine.slots
-        for lane in running - self.retrains.running:
+        done = running - self.retrains.running
+        for lane in done:
             self._finish(lane)
+        return bool(done)
 
     def _finish(self, lane: Lane) -> None:
         """A lane is trained."""
@@ -197,6 +210,8 @@ class Round:
         with self.flow.progress.stage("publish"):
             self.publisher.publish(before, manifest, leaving, facts)
         self._settle(trained.values(), moved=before.partition != manifest.partition)
+        if self.retrains.published(names):
+            self._replan()
         with self.flow.progress.stage("prove"):
             self.proof.prove(self.publisher, manifest, self.retrains)
         self.busy_until = time.monotonic() + PAUSE * (time.monotonic() - started)

@@ -31,6 +31,8 @@ LARGEST = 1 << 16
 """Bytes of a submission that others are asked to carry."""
 MOST = 200
 """Submissions in one transaction."""
+PAUSE = 0.002
+"""Seconds between two looks of one who waits; the looks themselves wait for the COMMIT that is under way."""
 requests = tables.requests.c
 
 
@@ -83,7 +85,7 @@ def post(path: Path, submission: Submission) -> None:
 
 @contextmanager
 def front(path: Path) -> Iterator[bool]:
-    """Be at the front, if nobody is. Yields whether; where another is, only when that one is done."""
+    """Be at the front, if nobody is. Yields whether."""
     with disk_errors(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -91,8 +93,6 @@ def front(path: Path) -> Iterator[bool]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             first = True
         except BlockingIOError:
-            fcntl.flock(handle, fcntl.LOCK_SH)
-            fcntl.flock(handle, fcntl.LOCK_UN)
             first = False
         yield first
     finally:

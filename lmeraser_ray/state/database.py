@@ -8,6 +8,7 @@ database. No error holds a parameter (ids) or a URL (passwords).
 """
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from lmeraser_ray.state.store import Store
 
 VARIABLE = "LMERASER_DATABASE"
 Dialect = Literal["sqlite", "postgresql"]
+HAS_REQUEST = "SELECT 1 FROM requests WHERE id = ?"
 
 
 def committing() -> None:
@@ -136,6 +138,17 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def has_request(self, name: str) -> bool:
+        """Whether a request is committed, asked of the driver itself: clients that wait for one another ask often (20 µs, not 300)."""
+        with self._errors(), self._alone("read"), self._turn(write=False):
+            connection = self._engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                cursor.execute(HAS_REQUEST, (name,))
+                return cursor.fetchone() is not None
+            finally:
+                connection.close()
+
     def check(self) -> list[str]:
         """What is wrong with the database itself, apart from what is in it; reads all of it."""
         if self._file is None:
@@ -165,7 +178,7 @@ class Database:
         """Turn the database's errors into ours."""
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             known = meaning(error, self._where)
             if known is None:
                 raise

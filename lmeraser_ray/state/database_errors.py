@@ -30,11 +30,12 @@ POSTGRESQL_MACHINE = {
 }
 
 
-def meaning(error: DBAPIError, where: str) -> LmeraserError | None:
+def meaning(error: DBAPIError | sqlite3.Error, where: str) -> LmeraserError | None:
     """Our error for the driver's, None where it is a bug. It repeats nothing of the driver's text, which may hold values."""
-    if isinstance(error.orig, sqlite3.Error):
-        return of_sqlite(error.orig, where)
-    return of_postgresql(error, where)
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        return of_sqlite(cause, where)
+    return of_postgresql(error, where) if isinstance(error, DBAPIError) else None
 
 
 def of_sqlite(cause: sqlite3.Error, where: str) -> LmeraserError | None:

@@ -14,7 +14,9 @@ from lmeraser_ray.verbs.attacking import attack_options, run_attack
 from lmeraser_ray.verbs.base import Verb, no_options
 from lmeraser_ray.verbs.changing import run_demo, run_train, run_unlearn, train_options, unlearn_options
 from lmeraser_ray.verbs.drawing import diversity_options, figures_options, run_diversity, run_figures
+from lmeraser_ray.verbs.keeping import backup_options, restore_options, run_backup, run_restore
 from lmeraser_ray.verbs.proving import audit_options, certificate_options, keys_options, run_audit, run_certificate, run_keys
+from lmeraser_ray.verbs.serving import queue_options, run_queue
 from lmeraser_ray.verbs.studying import compare_options, run_compare
 
 VERBS = {
@@ -29,9 +31,12 @@ VERBS = {
         Verb(
             "verify", "check every digest and that nothing is stray; --rebuild trains again and compares bytes", verify_options, run_verify
         ),
+        Verb("queue", "work off erasure requests: serve, run until none is left, status, watch", queue_options, run_queue),
         Verb("certificate", "the signed certificate of an erasure", certificate_options, run_certificate),
         Verb("audit", "check the ledger, every request and every certificate against each other", audit_options, run_audit),
         Verb("keys", "make, rotate and list the keys that sign certificates", keys_options, run_keys),
+        Verb("backup", "the published state, the requests and the secret in one file; erasures in another", backup_options, run_backup),
+        Verb("restore", "a workspace from a backup, without anyone who was erased since", restore_options, run_restore),
         Verb("compare", "systems side by side: accuracy against the price of forgetting", compare_options, run_compare, folder="study"),
         Verb("attack", "removal effectiveness: the law, then membership attacks as evidence", attack_options, run_attack, folder="study"),
         Verb(

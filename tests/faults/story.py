@@ -42,12 +42,14 @@ from tests.laws.test_law import held
 
 SMALL: dict[str, dict[str, object]] = {
     "data": {"buckets": 2},
-    "partition": {"sample_size": 4, "shards": 3},
+    "partition": {"sample_size": 6, "shards": 4},
     "learner": {"epochs": 1},
     "queue": {"lease": 0.2, "poll": 0.01},
 }
 """A configuration in which a retrain takes hundredths of a second, and a dead queue is replaced soon. No id is a part of another one's."""
-RECORDS = 12
+RECORDS = 20
+SAMPLED, TESTED, ALONE, LANES = 0, 4, 3, (1, 3, 14)
+"""Records: one that was sampled, so that all four constituents are trained without it; one that trains nothing; one of one shard; of three."""
 
 
 class Truth:

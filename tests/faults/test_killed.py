@@ -12,18 +12,14 @@ from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from tests.faults import acts
-from tests.faults.story import Case
+from tests.faults.story import LANES, Case
 
 KILLED = -9
-TWO_LANES = (1, 3)
-"""Records of two shards, neither of them sampled: two constituents are trained, one after the other."""
-SAMPLED = 6
-
 
 def test_a_training_that_is_killed_is_taken_up_again(case: Case) -> None:
     """Row 3: kill -9 in the middle of the second constituent. Nothing is published by it, and the first is not trained again."""
     root = case.truth.world.space()
-    child = case.start(acts.learn, root, case.truth.config().model_dump_json(), pause=("batch", 2))
+    child = case.start(acts.learn, root, case.truth.config().model_dump_json(), pause=("batch", 3))
     child.reached()
     child.kill()
     assert child.end().code == KILLED
@@ -40,16 +36,16 @@ def test_an_erasure_that_is_killed_is_taken_up_again(either: Case) -> None:
     """Rows 3 and 4: the queue dies in the middle of its second retrain. The next one, an epoch later, does not train the first again."""
     case = either
     before = case.published()
-    case.submit(*(case.ids[i] for i in TWO_LANES))
-    child = case.work(pause=("batch", 2))
+    case.submit(*(case.ids[i] for i in LANES))
+    child = case.work(pause=("batch", 3))
     child.reached()
     child.kill()
     assert child.end().code == KILLED
     assert case.published() == before
     epoch, finished = case.epoch(), case.trained()
-    assert len(finished) == 1
+    assert len(finished) == 2, "two of three lanes"
     case.settle()
     assert case.epoch() == epoch + 1
-    assert len(case.trained()) == 2
+    assert len(case.trained()) == 3
     assert set(case.trained().values()) == {1}, "a constituent was trained twice"
     case.expect_whole()

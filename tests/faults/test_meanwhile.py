@@ -2,12 +2,10 @@
 
 import pytest
 
-from tests.faults.story import Case
-
-SAMPLED, TESTED, TRAINS = 6, 4, 3
+from tests.faults.story import ALONE, SAMPLED, TESTED, Case
 
 
-@pytest.mark.parametrize("meanwhile", [TESTED, TRAINS])
+@pytest.mark.parametrize("meanwhile", [TESTED, ALONE])
 def test_a_request_that_comes_while_all_is_trained_again(case: Case, meanwhile: int) -> None:
     """A sampled record goes, so several constituents are trained; between two of them another request comes in."""
     case.submit(case.ids[SAMPLED])

@@ -1,15 +1,17 @@
 """A crash at every change of the disk, during training and during an erasure, and what the next command makes of it.
 
-The process dies in the middle, by kill -9 (`tests/dying.py`): from the chosen point on, nothing more reaches the disk, and the file that was
-being synced is half there. What must hold: the published state is the old one or the new one, whole; what was noted to be erased will be,
-by any command; the next command ends where the uninterrupted one did, at once, with one certificate a request and a ledger that an audit
-finds in order.
+The process dies in the middle, by kill -9 (`tests/dying.py`): from the chosen point on, nothing more reaches the disk, and the file that
+was being synced is half there. What must hold: the published state is the old one or the new one, whole; what was noted to be erased will
+be, by any command; the next command ends where the uninterrupted one did, at once, with one certificate a request and a ledger that an
+audit finds in order.
 """
 
+import itertools
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,7 @@ from lmeraser_ray.errors import DataError
 from lmeraser_ray.evaluate import evaluate
 from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.tables import erased, publications, quarantined, targets
 from lmeraser_ray.state.tombstones import Tombstones
@@ -325,6 +328,30 @@ def test_two_crashes_in_a_row(story: Story, trained: Path, forgotten) -> None:
             story.forget(root, 3)
             expect(root, forgotten[3,], f"{first}, {second}", CERTIFIED=sum(before.values()) + 1)
             expect_gone(story, root, f"{first}, {second}", 3)
+
+
+def test_a_first_database_that_dies_anywhere(tmp_path: Path) -> None:
+    """Whoever comes next finds this workspace's database, whole, or makes it; also after one who died while mending it."""
+    points = []
+    for once in itertools.count(1):
+        for again in itertools.count(1):
+            root = tmp_path / f"{once}-{again}"
+            WorkspaceFolder(root).create()
+            points.append(dying.run(open_database, root, fatal=once).point)
+            twice = points[-1] == "committing" and dying.run(open_database, root, fatal=again).point
+            with closing(Database.open(root, None)) as database:
+                assert database.check() == [], (points[-1], twice)
+            assert not (root / "requests.db-journal").exists(), (points[-1], twice)
+            if not twice:
+                break
+        if points[-1] is None:
+            break
+    assert len(points) > 15
+
+
+def open_database(root: Path) -> None:
+    """Make the request database of a workspace."""
+    Database.open(root, None).close()
 
 
 def story_train(root: Path, story: Story) -> None:
