@@ -1,8 +1,7 @@
-"""`queue`: work off a workspace's erasure requests, and see how that goes.
+"""`queue`: work off a workspace's erasure requests. How that goes (`status`, `watch`) is told by `erasure/overview.py` and `watching.py`.
 
     serve    until told to stop: on Ray in an actor that survives this process, else in this process; this process signs
     run      until nothing is left, in this process
-    status   who works and what waits, from the database alone
 
 The signing key is read by this process only: no actor, worker or task of Ray ever has it. What the actor froze is signed here, so that
 while no `serve` runs (it was killed, the actor lives), requests wait as PURGED for the next one. One `serve` at a time attends an actor:
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lmeraser_ray.erasure.certify import certify_pending
 from lmeraser_ray.erasure.events import Event, Narrator, Say, told_of
-from lmeraser_ray.erasure.overview import Overview, overview
+from lmeraser_ray.erasure.overview import overview_of
 from lmeraser_ray.erasure.queue import LONGEST_PAUSE, keep_serving, queue_of, wait_for_turn
 from lmeraser_ray.erasure.request import CLOSED, State
 from lmeraser_ray.erasure.signing import KeyFolder
@@ -71,12 +70,6 @@ class Chores:
             self.say(Event("error", facts={"error": type(error).__name__, "message": told_of(error), "pause": self._wait}))
 
 
-def status(session: Session, *, first: int = 0) -> Overview:
-    """How things stand; with the `first` requests that are to be answered first."""
-    with session.database() as database:
-        return overview(database, lease_s=session.config().queue.lease, first=first)
-
-
 def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None) -> Done:
     """Be the queue in this process until nothing is left, or until told to stop; nothing waits for others to come together.
 
@@ -87,7 +80,7 @@ def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None
     with session.database() as database:
         narrator = Narrator(database, say)
         work = partial(work_off, session, keys=keys, say=say, narrator=narrator)
-        if status(session).open and session.config().execution.engine == "ray":
+        if overview_of(session).open and session.config().execution.engine == "ray":
             from lmeraser_ray.distributed.queue import connected
 
             with connected(session.config().execution), listening(stop) as asked:
@@ -96,7 +89,7 @@ def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None
             with listening(stop) as asked:
                 work(asked)
         narrator.look()
-    return Done(narrator.closed, status(session).open)
+    return Done(narrator.closed, overview_of(session).open)
 
 
 def work_off(session: Session, stop: Stop, *, keys: KeyFolder, say: Say, narrator: Narrator) -> None:
@@ -134,10 +127,10 @@ def serve(
             from lmeraser_ray.distributed.queue import attached, connected, spec_of
 
             spec = spec_of(session, trusted=trusted, learner=learner)
-            with connected(session.config().execution), attached(spec, database.dialect) as actor, listening(stop) as asked:
+            with connected(session.config().execution), attached(spec, database.dialect, say) as actor, listening(stop) as asked:
                 attend(actor, asked, Chores(database, keys, narrator, say), session.config().queue.poll)
         narrator.look()
-    return Done(narrator.closed, status(session).open)
+    return Done(narrator.closed, overview_of(session).open)
 
 
 def pause_of(stop: Stop, narrator: Narrator) -> Callable[[float], bool]:

@@ -7,12 +7,11 @@ the old one answers.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lmeraser_ray.data.names import typed_name
 from lmeraser_ray.erasure.lease import Lease
+from lmeraser_ray.erasure.named import Request
 from lmeraser_ray.erasure.quarantine import quarantine_request
 from lmeraser_ray.erasure.queue import Queue, queue_of
 from lmeraser_ray.erasure.request import CLOSED, ErasureRequest, State
@@ -25,14 +24,6 @@ from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be erased: record ids, and subjects with all their records."""
-
-    records: tuple[str, ...] = ()
-    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,15 +163,6 @@ def told(session: Session, closed: ErasureRequest, request: Request) -> Unlearni
         raise ExecutionError(f"The erasure request {closed.id} is {closed.state}: {closed.reason}")
     already = tuple(sorted(name for name, outcome in outcomes.items() if outcome == "already"))
     return Unlearning(closed, read_statement(closed.statement or b""), already)
-
-
-def parse_request(records: Sequence[str], subjects: Sequence[str]) -> Request:
-    """Ids as a person typed them: parts between commas, white space around them dropped, repeats dropped."""
-
-    def parts(texts: Sequence[str]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(typed_name(part) for text in texts for part in text.split(",") if part.strip()))
-
-    return Request(parts(records), parts(subjects))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.cost import Costing, cost
+from lmeraser_ray.erasure.named import Request
 from lmeraser_ray.evaluate import Evaluation, evaluate
 from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.predict import Predicting, predict
 from lmeraser_ray.quickstart import quickstart
 from lmeraser_ray.session import Session
 from lmeraser_ray.train import Training, train
-from lmeraser_ray.unlearn import Request, Unlearning, unlearn
+from lmeraser_ray.unlearn import Unlearning, unlearn
 from lmeraser_ray.verify import Verification, verify
 
 

@@ -26,7 +26,7 @@ from lmeraser_ray.config import Config, ExecutionConfig
 from lmeraser_ray.distributed.cluster import connect, disconnect
 from lmeraser_ray.distributed.engine import RayEngine
 from lmeraser_ray.distributed.metrics import Meters
-from lmeraser_ray.erasure.events import Event
+from lmeraser_ray.erasure.events import Event, Say
 from lmeraser_ray.erasure.queue import keep_serving
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.learners.learner import Learner
@@ -38,7 +38,7 @@ from lmeraser_ray.state.store import Store
 NAMESPACE = "lmeraser"
 ATTENDED_S = 5.0
 """Seconds after which a `serve` that was not heard of counts as gone."""
-ANSWER_S, START_S, GONE_S = 2.0, 120.0, 20.0
+ANSWER_S, START_S, GONE_S = 5.0, 180.0, 20.0
 """Seconds to wait for an answer of a live actor, for its first one, and for its end."""
 REPORT_S = 0.5
 """Seconds between two reports of a task."""
@@ -65,9 +65,10 @@ class QueueSpec:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the actor says of itself. attended: whether whoever asks is the one `serve` that attends it; ended: it works no more, because
-    of an error or because it was told to stop; events: since the last time."""
+    """What the actor says of itself. spec: what it was made from; attended: whether whoever asks is the one `serve` that attends it; ended:
+    it works no more, because of an error or because it was told to stop; events: since the last time."""
 
+    spec: QueueSpec
     pid: int
     attended: bool
     ended: bool
@@ -97,7 +98,7 @@ class QueueActor:
         """Begins to work at once: a start by Ray, after a crash, is like any other."""
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"  # it is done in the queue's thread
         context = ray.get_runtime_context()
-        self.me, self.family = context.current_actor, f"Ray actor {context.get_actor_id()}"
+        self.me, self.family = context.current_actor, f"Ray actor {context.get_actor_id()[:16]}"
         self.spec = spec
         self.session = Session(spec.root, make_engine=self.engine, overrides=spec.overrides)
         self.meters = Meters(self.session)
@@ -160,7 +161,7 @@ class QueueActor:
                 self._stop.set()
             while self._events:
                 events.append(self._events.popleft())
-        return Standing(os.getpid(), attended, ended, self._error, tuple(events))
+        return Standing(self.spec, os.getpid(), attended, ended, self._error, tuple(events))
 
     async def progress(self, scratch: str, passes: int) -> None:
         """What a task reports."""
@@ -184,15 +185,25 @@ class Attached:
             "num_cpus": 0,
             "scheduling_strategy": here if dialect == "sqlite" else "DEFAULT",
         }
-        self._actor = self._made()
-        self._lived = False
+        self._make()
 
-    def _made(self) -> Any:
-        """The actor, which is made where there is none."""
-        return ray.remote(QueueActor).options(**self._options).remote(self.spec)
+    def _make(self) -> None:
+        """Find the actor, or make it where there is none."""
+        self._found, self._lived = self._exists(), False
+        self._actor: Any = ray.remote(QueueActor).options(**self._options).remote(self.spec)
 
-    def begin(self) -> None:
-        """Be the one that attends. Errors: `ExecutionError` where another `serve` lives, or where the actor does not come to life."""
+    def _exists(self) -> bool:
+        try:
+            ray.get_actor(self.spec.name, namespace=NAMESPACE)
+        except ValueError:
+            return False
+        return True
+
+    def begin(self) -> Standing:
+        """Be the one that attends.
+
+        Errors: `ExecutionError` where another `serve` lives, where the actor works on another folder, or where it does not come to life.
+        """
         begun = time.monotonic()
         while True:
             standing = self.look(drain=False, patience=START_S)
@@ -205,11 +216,15 @@ class Attached:
                         else "Another `lmeraser queue serve` attends this workspace's queue: stop it first."
                     )
                 time.sleep(0.2)
-            elif standing.ended and not self._lived:  # of an earlier `serve`, which was killed before it could dismiss it
+            elif standing.spec.root != self.spec.root:
+                raise ExecutionError(
+                    f"The actor {self.spec.name} works on {standing.spec.root}, of which {self.spec.root} is a copy: stop that one first."
+                )
+            elif standing.ended and self._found:  # of an earlier `serve`, which was killed before it could dismiss it
                 self.dismiss()
-                self._actor = self._made()
+                self._make()
             else:
-                return
+                return standing
 
     def look(self, *, drain: bool, patience: float = ANSWER_S) -> Standing | None:
         """How things are; None while Ray starts the actor again. Errors: `ExecutionError` where it cannot live; a bug as Ray tells it."""
@@ -220,7 +235,7 @@ class Attached:
         except ray.exceptions.ActorDiedError as error:
             if not self._lived:
                 raise ExecutionError(f"The queue's actor could not be started: {error}") from error
-            self._lived, self._actor = False, self._made()
+            self._make()
             return None
         self._lived = True
         return standing
@@ -230,13 +245,10 @@ class Attached:
         with suppress(ray.exceptions.RayError):  # it is gone already
             ray.kill(self._actor)
         end = time.monotonic() + GONE_S
-        while time.monotonic() < end:
-            try:
-                ray.get_actor(self.spec.name, namespace=NAMESPACE)
-            except ValueError:
-                return
+        while self._exists():
+            if time.monotonic() > end:
+                raise ExecutionError(f"The actor {self.spec.name} cannot be ended: look at the cluster (`ray list actors`).")
             time.sleep(0.05)
-        raise ExecutionError(f"The actor {self.spec.name} cannot be ended: look at the cluster (`ray list actors`).")
 
 
 @contextmanager
@@ -251,11 +263,15 @@ def connected(execution: ExecutionConfig) -> Iterator[None]:
 
 
 @contextmanager
-def attached(spec: QueueSpec, dialect: Dialect) -> Iterator[Attached]:
+def attached(spec: QueueSpec, dialect: Dialect, say: Say) -> Iterator[Attached]:
     """Attend the queue's actor, which is made where there is none. What it does goes on when this ends. Errors: as `Attached.begin`."""
     spec = replace(spec, token=spec.token and not loopback(ray.get_runtime_context().gcs_address))
     actor = Attached(spec, dialect)
-    actor.begin()
+    standing = actor.begin()
+    facts: dict[str, object] = {"actor": spec.name, "process": standing.pid}
+    if standing.spec.overrides != spec.overrides:
+        facts["settings"] = "those it was started with"
+    say(Event("attending", facts=facts))
     yield actor
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import case, func, select
 from lmeraser_ray.erasure.events import level_of, used_of
 from lmeraser_ray.erasure.lease import Seen, look
 from lmeraser_ray.erasure.request import ALERTS, OPEN, UNANSWERED, State
+from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.tables import requests
 from lmeraser_ray.state.times import from_text, to_text, utcnow
@@ -119,6 +120,12 @@ def overview(database: Database, *, lease_s: float, first: int = 0, now: datetim
         alerts={level: count for level, count in levels.items() if level is not None},
         first=tuple(waiting_of(*row, now=moment) for row in listed),
     )
+
+
+def overview_of(session: Session, *, first: int = 0) -> Overview:
+    """How things stand in a workspace."""
+    with session.database() as database:
+        return overview(database, lease_s=session.config().queue.lease, first=first)
 
 
 def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> Waiting:

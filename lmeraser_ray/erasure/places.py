@@ -35,8 +35,8 @@ class Place:
 
 
 REACHABILITY = "A file that neither the published manifest nor work under way reaches is removed by the purge after each publication"
-THE_STORE = ("state/store.py", "state/files.py")
-"""Every object is written by these, whoever asks."""
+THE_STORE = ("state/store.py", "state/files.py", "restore.py")
+"""Every object gets its name by these, whoever makes it."""
 
 RECORDS = Place(
     "records",
@@ -104,11 +104,11 @@ MANIFESTS = Place(
 )
 SCRATCH = Place(
     "scratch",
-    "anything, while it is being written: records that arrive, objects before they have their names, a rebuilt state",
+    "anything, while it is being written: records that arrive, objects before they have their names, a rebuilt state, a backup unpacked",
     "Removed when the command ends, and by the next command that takes the workspace's lock where it did not come to that.",
     "raw",
     "Only the command that holds the lock has a folder there; files of any other are findings.",
-    ("data/ingest.py", "attack.py", "state/files.py", "state/once.py", "verify.py", *THE_STORE),
+    ("data/ingest.py", "attack.py", "backup.py", "erasure/staged.py", "state/once.py", "verify.py", *THE_STORE),
     ("objects/tmp/",),
 )
 POINTER = Place(
@@ -135,7 +135,7 @@ SECRET = Place(
     "Goes with the workspace: without it nobody could keep the erased out.",
     "raw",
     "32 random bytes.",
-    ("state/names.py", "state/once.py", "state/files.py"),
+    ("state/names.py", "state/once.py", "state/files.py", "restore.py"),
     ("secret",),
 )
 DATABASE = Place(
@@ -149,12 +149,14 @@ DATABASE = Place(
     "its journal and the file of submissions that wait for their turn, is a finding.",
     (
         "state/database.py",
+        "state/dump.py",
         "state/sqlite.py",
         "state/tombstones.py",
         "erasure/lease.py",
         "erasure/ledger.py",
         "erasure/pointer.py",
         "erasure/publishing.py",
+        "erasure/reconcile.py",
         "erasure/requests.py",
         "erasure/together.py",
         "erasure/transitions.py",
@@ -185,7 +187,7 @@ RAY_MEMORY = Place(
     "Overwritten when the memory is used again; gone with the process or the cluster.",
     "no",
     "Memory of running processes is not searched.",
-    ("distributed/engine.py", "distributed/features.py"),
+    ("distributed/engine.py", "distributed/features.py", "distributed/queue.py"),
     base="ray",
 )
 STUDIES = Place(
@@ -233,10 +235,28 @@ PROOFS = Place(
     ("erasure/signing.py", "verbs/proving.py", "state/files.py"),
     base="elsewhere",
 )
+BACKUPS = Place(
+    "backups",
+    "all that a workspace holds, as it was; files of erasures, in which there are keyed hashes only",
+    "They expire when whoever keeps them removes them; a restore leaves out whoever was erased since.",
+    "no",
+    "A workspace does not know where its backups are.",
+    ("backup.py", "state/archive.py", "erasure/erasures.py", "state/files.py"),
+    base="elsewhere",
+)
+TERMINAL = Place(
+    "the terminal",
+    "what commands print: ids that a person typed, or asked for",
+    "Where output is sent to a file, the file goes with whoever keeps it.",
+    "no",
+    "It is nobody's file, or one that the workspace does not know.",
+    ("cli.py", "demo.py", "stopping.py", "watching.py"),
+    base="elsewhere",
+)
 PLACES = (
     *(RECORDS, PICTURES, FEATURES, PARTITIONS, ASSIGNMENTS, CONSTITUENTS, MANIFESTS, SCRATCH),
     *(POINTER, CONFIGURATION, SECRET, DATABASE, LOCKS),
-    *(RAY_SESSION, RAY_MEMORY, STUDIES, FIGURES, DEMONSTRATION, DOWNLOADS, PROOFS),
+    *(RAY_SESSION, RAY_MEMORY, STUDIES, FIGURES, DEMONSTRATION, DOWNLOADS, PROOFS, BACKUPS, TERMINAL),
 )
 FOREIGN = "files that are no part of the workspace"
 

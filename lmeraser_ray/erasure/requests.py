@@ -8,10 +8,8 @@ import builtins
 import getpass
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlalchemy import Connection, Select, func, select
 
@@ -20,7 +18,7 @@ from lmeraser_ray.digests import canonical_json
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.request import FURTHER_MONTHS, UNANSWERED, ErasureRequest, State, Target, extended, month_after
 from lmeraser_ray.erasure.rows import read_requests, request_of
-from lmeraser_ray.erasure.together import Submission, front, PAUSE, front, insert_all, plain, post, take, unanswered
+from lmeraser_ray.erasure.together import Submission, insert_all, plain, together, unanswered
 from lmeraser_ray.erasure.transitions import Moved, chunks, held_by, move, wipe_names
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.state import tables
@@ -59,27 +57,20 @@ class Requests:
         `DataError` where an id cannot be one.
         """
         mine = self._submission(records, subjects, key, submitter or this_user(), quarantine, due, quota)
+
+        def insert(others: Callable[[], Sequence[Submission]]) -> ErasureRequest:
+            with self._database.write() as connection:
+                waiting = others()
+                known = read_requests(connection, select(requests).where(requests.c.id == mine.id)) or self._of_key(connection, mine)
+                if not known:
+                    require_quota(connection, mine)
+                    insert_all(connection, plain(connection, mine, waiting))
+            return known[0] if known else request_of(mine.row, mine.targets)
+
         path = self._database.waiting
         if path is None:
-            return self._insert(mine, None)
-        post(path, mine)
-        while True:
-            with front(path) as first:
-                if first:
-                    return self._insert(mine, path)
-            if self._database.has_request(mine.id):  # waits for a COMMIT that is under way
-                return request_of(mine.row, mine.targets)
-            time.sleep(PAUSE)
-
-    def _insert(self, mine: Submission, path: Path | None) -> ErasureRequest:
-        """Commit it, and with it what waits in the file `path`; or find that it was, or that its key was. Errors: as `submit`."""
-        with self._database.write() as connection:
-            others = take(path) if path else []
-            known = read_requests(connection, select(requests).where(requests.c.id == mine.id)) or self._of_key(connection, mine)
-            if not known:
-                require_quota(connection, mine)
-                insert_all(connection, plain(connection, mine, others))
-        return known[0] if known else request_of(mine.row, mine.targets)
+            return insert(list)
+        return together(path, mine, insert=insert, there=self._database.has_request) or request_of(mine.row, mine.targets)
 
     def _submission(
         self, records: Sequence[str], subjects: Sequence[str], key: str | None, who: str, quarantine: bool, due: datetime | None, quota: int

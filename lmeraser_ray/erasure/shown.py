@@ -1,5 +1,6 @@
 """What a queue shows of itself besides the requests: the lanes that begin and end, and sums over its rounds."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,24 +36,27 @@ class Lanes:
     """Tells of lanes whose training begins, ends or fails, by comparing what is seen with what was seen before."""
 
     say: Say
-    _seen: dict[object, Mapping[str, Any]] = field(default_factory=dict)
+    _requests: dict[object, int] = field(default_factory=dict)
+    _since: dict[object, float] = field(default_factory=dict)
     _errors: int = 0
 
     def look(self, training: Sequence[Mapping[str, Any]], errors: Sequence[LmeraserError]) -> None:
         """training: the lanes of a round's snapshot; errors: of the round so far."""
-        now = {lane["shard"]: lane for lane in training}
+        now = {lane["shard"]: int(lane["requests"]) for lane in training}
         for error in errors[self._errors :]:
             self.say(Event("retrain-failed", facts={"error": type(error).__name__, "message": told_of(error)}))
         self._errors = len(errors)
-        for shard in self._seen.keys() - now.keys():
-            self.say(Event("shard-ended", facts={"shard": named(shard), "seconds": self._seen[shard]["seconds"]}))
-        for shard, lane in now.items():
-            before = self._seen.get(shard)
+        for shard in self._requests.keys() - now.keys():
+            seconds = round(time.monotonic() - self._since.pop(shard), 3)
+            self.say(Event("shard-ended", facts={"shard": named(shard), "seconds": seconds}))
+        for shard, requests in now.items():
+            before = self._requests.get(shard)
             if before is None:
-                self.say(Event("shard-started", facts={"shard": named(shard), "requests": lane["requests"]}))
-            elif lane["requests"] > before["requests"]:
-                self.say(Event("shard-superseded", facts={"shard": named(shard), "requests": lane["requests"]}))
-        self._seen = now
+                self._since[shard] = time.monotonic()
+            if before is None or requests > before:
+                what = "shard-started" if before is None else "shard-superseded"
+                self.say(Event(what, facts={"shard": named(shard), "requests": requests}))
+        self._requests = now
 
 
 def named(shard: object) -> object:

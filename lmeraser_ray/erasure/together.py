@@ -1,24 +1,25 @@
 """Submissions that come at once are committed together, by whichever of their processes is at the front.
 
-One COMMIT costs several syncs of the disk, and SQLite makes one at a time: 32 clients would wait for 32. So each client appends what it wants
-to insert to the file `requests.waiting`, and tries to lock that file. Who gets the lock is at the front, and inserts all that is in the
-file. The others wait until the lock is free, look whether theirs is committed, and try again where it is not: one at the front that comes
-after theirs was appended carries it, so that nobody waits for more than two COMMITs.
+One COMMIT costs several syncs of the disk, and SQLite makes one at a time: 32 clients would wait for 32. So there is a front: the lock of the
+file `requests.waiting`. Who finds it free inserts, in one transaction, its own submission and all that are in the file, and then tells their
+owners to look. Who finds it taken appends its submission, with the address of a mailbox, and waits for that word (or a little while; the
+one at the front may have died). So nobody waits for more than two COMMITs.
 
 The file is a help, and nothing is promised by it: a client returns only when it has seen its request in the database. What is not plain (a
-key or a quota that may refuse it) is left to its owner, who meets the front too. The file holds ids until the next one at the front, or
+key or a quota that may refuse it) is left to its owner, who comes to the front too. The file holds ids until the next one at the front, or
 `Database.vacuum_names`, empties it.
 """
 
 import fcntl
 import json
 import os
+import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -27,23 +28,25 @@ from lmeraser_ray.erasure.request import UNANSWERED, State, Target
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.files import disk_errors
 
+T = TypeVar("T")
 LARGEST = 1 << 16
 """Bytes of a submission that others are asked to carry."""
 MOST = 200
 """Submissions in one transaction."""
-PAUSE = 0.002
-"""Seconds between two looks of one who waits; the looks themselves wait for the COMMIT that is under way."""
+PAUSE = 0.025
+"""Seconds after which one who waits looks without having been told to."""
 requests = tables.requests.c
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request before its COMMIT. row: its columns; quota: as `Requests.submit`; facts: for the ledger."""
+    """A request before its COMMIT. row: its columns; quota: as `Requests.submit`; facts: for the ledger; mailbox: where its owner waits."""
 
     row: dict[str, Any]
     targets: tuple[Target, ...]
     facts: dict[str, Any]
     quota: int
+    mailbox: str = ""
 
     @property
     def id(self) -> str:
@@ -53,28 +56,107 @@ class Submission:
     def to_line(self) -> bytes:
         """One line of JSON."""
         listed = [[target.what, target.name, target.hash] for target in self.targets]
-        return json.dumps([self.row, listed, self.facts, self.quota], separators=(",", ":")).encode() + b"\n"
+        return json.dumps([self.row, listed, self.facts, self.quota, self.mailbox], separators=(",", ":")).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "Submission | None":
         """What `to_line` wrote; None of a line that is not whole, since its writer died or another wrote into it."""
         try:
-            row, listed, facts, quota = json.loads(line)
+            row, listed, facts, quota, mailbox = json.loads(line)
             found = tuple(Target(what, name, hashed, "open") for what, name, hashed in listed)
             whole = set(row) == COLUMNS and len({(target.what, target.hash) for target in found}) == len(found)
         except (ValueError, TypeError):
             return None
-        return cls(row, found, facts, quota) if whole else None
+        return cls(row, found, facts, quota, mailbox) if whole else None
 
 
 COLUMNS = {"id", "idempotency", "content", "submitter", "state", "quarantine", "received_at", "due_at", "attempts"}
 
 
-def post(path: Path, submission: Submission) -> None:
-    """Append a submission to the file `path`, for whoever has the turn. A large one is left to its owner."""
-    line = submission.to_line()
+Insert = Callable[[Callable[[], Sequence[Submission]]], T]
+"""Inserts one's own submission, and those that its argument gathers when it is called; or finds out why not."""
+
+
+def together(path: Path, mine: Submission, *, insert: Insert[T], there: Callable[[str], bool]) -> T | None:
+    """Have `mine` committed, by oneself at the front or by another. Returns what `insert` returned, None where another did it.
+
+    path: the file of those who wait; there: whether the request of an id is committed. Errors: those of `insert`.
+    """
+    done = try_front(path, insert)
+    if done is not None:
+        return done
+    with Mailbox() as box:
+        post(path, mine, box)
+        while True:
+            done = try_front(path, insert)
+            if done is not None:
+                return done
+            told = box.wait()
+            if there(mine.id):
+                return None
+            if not told:  # it may have been lost in `take`, or with one who died
+                post(path, mine, box)
+
+
+def try_front(path: Path, insert: Insert[T]) -> T | None:
+    """`insert` at the front if nobody is there, and tell the others. Returns None where somebody is."""
+    others: list[Submission] = []
+
+    def gather() -> list[Submission]:
+        others.extend(take(path))
+        return others
+
+    with front(path) as first:
+        if not first:
+            return None
+        done = insert(gather)
+    next_one = take(path, empty=False)[:1]
+    tell(each.mailbox for each in (*others, *next_one))
+    return done
+
+
+class Mailbox:
+    """Where one who waits is told to look: a datagram socket in Linux's abstract namespace, which needs no file. Elsewhere only time passes."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.settimeout(PAUSE)
+        try:
+            self._socket.bind("")
+        except OSError:  # no abstract namespace here
+            self.address = ""
+        else:
+            self.address = self._socket.getsockname().hex()
+
+    def __enter__(self) -> "Mailbox":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def wait(self) -> bool:
+        """Wait for the word, or for `PAUSE` seconds. Returns whether it came."""
+        try:
+            self._socket.recv(1)
+        except TimeoutError:
+            return False
+        return True
+
+
+def tell(addresses: Iterable[str]) -> None:
+    """Tell those who wait to look. One that is gone, or in another container, is not told; it looks by itself."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        for address in filter(None, addresses):
+            with suppress(OSError, ValueError):
+                sender.sendto(b".", bytes.fromhex(address))
+
+
+def post(path: Path, submission: Submission, box: Mailbox) -> None:
+    """Append a submission to the file `path`, for who is at the front. A large one is left to its owner."""
+    line = replace(submission, mailbox=box.address).to_line()
     if len(line) > LARGEST:
-        return
+        line = b""
     with disk_errors(path):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -91,21 +173,22 @@ def front(path: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            first = True
         except BlockingIOError:
-            first = False
-        yield first
+            yield False
+        else:
+            yield True
     finally:
         os.close(handle)
 
 
-def take(path: Path) -> list[Submission]:
-    """Empty the file `path`. Returns the submissions that were in it, as far as they are whole. Only at the front."""
+def take(path: Path, *, empty: bool = True) -> list[Submission]:
+    """The submissions that are in the file `path`, as far as they are whole. empty: empty it, which is for who is at the front."""
     with disk_errors(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             data = os.pread(handle, MOST * LARGEST, 0)
-            os.ftruncate(handle, 0)  # what came since the reading is lost, and appended again
+            if empty:
+                os.ftruncate(handle, 0)  # what came since the reading is lost, and its owner appends it again
         finally:
             os.close(handle)
     lines = data.split(b"\n")

@@ -132,19 +132,22 @@ def recover(path: Path, engine: Engine) -> None:
         with engine.connect() as connection, connection.execution_options(write=True).begin():
             found = differences(connection)
             if not found:
-                drop_empty(journal)
+                drop_left(path)
         if found:
             raise damaged(path, found[0])
         with disk_errors(path):
             os.ftruncate(handle, 0)
 
 
-def drop_empty(journal: Path) -> None:
-    """Remove a journal without a byte, which SQLite leaves. Only within a transaction, in which nobody else can have one; a journal with
-    bytes is that transaction's own: SQLite begins an empty database with one."""
-    with disk_errors(journal):
-        if journal.exists() and not journal.stat().st_size:
-            journal.unlink()
+def drop_left(path: Path) -> None:
+    """Remove the journal of a dead writer that SQLite had no need of, and leaves.
+
+    Only within a transaction that has written nothing: nobody else can have a journal then, nor has it one itself, but in an empty
+    database, which SQLite begins with a page of its own.
+    """
+    with disk_errors(path):
+        if path.stat().st_size:
+            journal_of(path).unlink(missing_ok=True)
 
 
 def differences(connection: Connection) -> list[str]:

@@ -12,10 +12,27 @@ from lmeraser_ray.verbs.asking import (
 )
 from lmeraser_ray.verbs.attacking import attack_options, run_attack
 from lmeraser_ray.verbs.base import Verb, no_options
-from lmeraser_ray.verbs.changing import run_demo, run_train, run_unlearn, train_options, unlearn_options
+from lmeraser_ray.verbs.changing import run_demo, run_train, run_unlearn, train_options
 from lmeraser_ray.verbs.drawing import diversity_options, figures_options, run_diversity, run_figures
 from lmeraser_ray.verbs.keeping import backup_options, restore_options, run_backup, run_restore
 from lmeraser_ray.verbs.proving import audit_options, certificate_options, keys_options, run_audit, run_certificate, run_keys
+from lmeraser_ray.verbs.requesting import (
+    cancel_options,
+    extend_options,
+    named_options,
+    one_request,
+    reason_options,
+    run_cancel,
+    run_extend,
+    run_refuse,
+    run_retry,
+    run_status,
+    run_submit,
+    run_wait,
+    status_options,
+    submit_options,
+    wait_options,
+)
 from lmeraser_ray.verbs.serving import queue_options, run_queue
 from lmeraser_ray.verbs.studying import compare_options, run_compare
 
@@ -25,7 +42,14 @@ VERBS = {
         Verb("train", "train a workspace on its records; what exists is reused, what was interrupted goes on", train_options, run_train),
         Verb("predict", "label pictures", predict_options, run_predict),
         Verb("evaluate", "accuracy on test records and on the remaining training records", no_options, run_evaluate),
-        Verb("unlearn", "erase records or subjects: rebuild what changes, publish, purge", unlearn_options, run_unlearn),
+        Verb("unlearn", "erase records or subjects: submit, and wait for the certificate", named_options, run_unlearn),
+        Verb("submit", "commit an erasure request; prints its id", submit_options, run_submit),
+        Verb("status", "where a request is, or how the queue stands", status_options, run_status),
+        Verb("wait", "until a request is certified, or closed otherwise", wait_options, run_wait),
+        Verb("cancel", "withdraw a request that nobody has looked at", cancel_options, run_cancel),
+        Verb("refuse", "refuse a request, with a reason: a legal hold", reason_options, run_refuse),
+        Verb("extend", "put a deadline off, once, with a reason", extend_options, run_extend),
+        Verb("retry", "have a failed request tried again", one_request, run_retry),
         Verb("cost", "the exact share of records that a deletion trains again", cost_options, run_cost),
         Verb("fingerprint", "SHA-256 over all that the workspace holds of the private data", no_options, run_fingerprint),
         Verb(

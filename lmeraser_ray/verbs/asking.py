@@ -69,8 +69,8 @@ def cost_options(parser: Parser) -> None:
 def run_cost(args: Arguments, progress: Progress) -> Report:
     """`lmeraser cost`."""
     from lmeraser_ray.cost import cost
+    from lmeraser_ray.erasure.named import parse_request
     from lmeraser_ray.partition.expected import summarize
-    from lmeraser_ray.unlearn import parse_request
 
     records = parse_request(args.records, []).records
     if args.records and not records:

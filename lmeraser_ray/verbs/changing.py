@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from lmeraser_ray import systems
-from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.options import load_config, to_yaml
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
 from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, share, timed
+from lmeraser_ray.verbs.requesting import named_by
 
 
 def train_options(parser: Parser) -> None:
@@ -69,23 +69,11 @@ def train_notes(ingested: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def unlearn_options(parser: Parser) -> None:
-    """What is to be erased."""
-    parser.add_argument("--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated")
-    parser.add_argument("--subjects", action="append", default=[], metavar="ID,…", help="subjects, with all their records; may be repeated")
-    parser.add_argument("--file", type=Path, help="a file of record ids, one a line (for ids with commas too)")
-    parser.add_argument("--subjects_file", type=Path, help="a file of subjects, one a line")
-    parser.add_argument("--quarantine", action="store_true", help="what was trained on them stops answering at once")
-
-
 def run_unlearn(args: Arguments, progress: Progress) -> Report:
     """`lmeraser unlearn`."""
-    from lmeraser_ray.unlearn import Request, parse_request, unlearn
+    from lmeraser_ray.unlearn import unlearn
 
-    typed = parse_request(args.records, args.subjects)
-    records, subjects = read_ids(args.file, "--file"), read_ids(args.subjects_file, "--subjects_file")
-    request = Request(tuple(dict.fromkeys((*typed.records, *sorted(records)))), tuple(dict.fromkeys((*typed.subjects, *sorted(subjects)))))
-    done = unlearn(session_of(args, progress), request, quarantine=args.quarantine)
+    done = unlearn(session_of(args, progress), named_by(args), quarantine=args.quarantine)
     trained = len(done.rebuilt)
     data = {
         "request": done.request.id,

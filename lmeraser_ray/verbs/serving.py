@@ -31,19 +31,19 @@ def run_queue(args: Arguments, progress: Progress) -> Report:
     session = session_of(args, progress)
     if args.what in ("serve", "run"):
         return run_work(args, session)
-    from lmeraser_ray.queue import status
+    from lmeraser_ray.erasure.overview import overview_of
     from lmeraser_ray.watching import LONGEST_LIST, on_terminal, plain
 
     live = args.what == "watch" and on_terminal() and not args.json
     epochs = getattr(session.config().learner, "epochs", None)
     if not live:
-        found = status(session, first=LONGEST_LIST)
+        found = overview_of(session, first=LONGEST_LIST)
         return Report(plain(found, epochs=epochs), found.as_json())
     from rich.console import Console
 
     from lmeraser_ray.watching import watch
 
-    watch(lambda first: status(session, first=first), Console(), epochs=epochs)
+    watch(lambda first: overview_of(session, first=first), Console(), epochs=epochs)
     return Report("", None)
 
 

@@ -1,18 +1,17 @@
 """What children of the fault matrix do: the commands of the command line, and the queue's own calls where a test needs to be more exact."""
 
+import os
+import signal
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
 
-from lmeraser_ray import cli, unlearn, verify  # noqa: F401 - imported once for all children
+from lmeraser_ray import cli, queue, restore, unlearn, verify  # noqa: F401 - imported once for all children
 from lmeraser_ray.config import Config
-from lmeraser_ray.erasure.queue import queue_of
 from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.session import Session
 from lmeraser_ray.train import train
 
@@ -37,22 +36,11 @@ def learn(root: Path, config: str) -> None:
     train(Session(root), Config.model_validate_json(config))
 
 
-def work(root: Path, keys: Path | None) -> None:
-    """Be the queue until nothing is left to do, and sign, if there are keys. Errors: those of the last round."""
+def scribble(root: Path) -> None:
+    """Die within a transaction that is so large that SQLite has written a part of it to the file."""
     session = Session(root)
-    with queue_of(session, keys=KeyFolder(keys) if keys else None) as queue:
-        queue.round(patient=False, stop=lambda: False)
-        if queue.errors:
-            raise queue.errors[-1]
-
-
-def serve(root: Path, keys: Path) -> None:
-    """Be the queue for ever."""
-    with queue_of(Session(root), keys=KeyFolder(keys)) as queue:
-        queue.serve(waiting, say=print)
-
-
-def waiting(seconds: float) -> bool:
-    """Nobody says stop."""
-    time.sleep(seconds)
-    return False
+    with session.database() as database, database.write() as conn:
+        conn.exec_driver_sql("PRAGMA cache_size = 10")
+        for number in range(4000):
+            conn.exec_driver_sql("INSERT INTO tombstones VALUES (?)", (f"{number * 7919 % 4001:064x}",))
+        os.kill(os.getpid(), signal.SIGKILL)

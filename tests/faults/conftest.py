@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,13 @@ def make(
 ) -> Callable[[str | None], Case]:
     """Makes a trained workspace with signing keys, on SQLite or on the PostgreSQL of a URL, and what it takes to work on it."""
 
+    numbers = count()
+
     def made(url: str | None) -> Case:
         monkeypatch.setenv(VARIABLE, url or "")
-        keys, root = KeyFolder(tmp_path / "keys"), tmp_path / "workspace"
+        folder = tmp_path / f"case-{next(numbers)}"
+        folder.mkdir()
+        keys, root = KeyFolder(folder / "keys"), folder / "workspace"
         keys.init()
         if url:  # a schema is one workspace's, so it cannot be a copy
             train(Session(root), truth.config())

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ from lmeraser_ray.train import train
 from lmeraser_ray.verify import verify
 from tests.conftest import World
 from tests.faults import acts
-from tests.faults.children import Child, Ended, Nursery, Point, wait_until
+from tests.faults.children import Child, Ended, Nursery, Point
 from tests.faults.failpoints import TRAINED
 from tests.laws.test_law import held
 
@@ -127,36 +126,39 @@ class Case:
         assert ended.code == 0, ended.err
         return self.note(ended.value, records, subjects)
 
+    def ask(self, *records: str, subjects: Sequence[str] = ()) -> str:
+        """Submit in this process, where who submits is of no interest."""
+        with closing(self.database()) as database:
+            made = Requests(database, self.session.names()).submit(records, subjects)
+        return self.note(made.id, records, subjects)
+
+    def retry(self, request: str) -> None:
+        """FAILED → RECEIVED."""
+        with closing(self.database()) as database:
+            Requests(database, self.session.names()).retry(request)
+
     def note(self, request: str, records: Sequence[str], subjects: Sequence[str] = ()) -> str:
         """Remember an acknowledgement."""
         self.acknowledged[request] = frozenset(records), frozenset(subjects)
         return request
 
-    def work(self, *, keys: bool = True, die: Point | None = None, pause: Point | None = None) -> Child:
-        """Start a queue that works until nothing is left."""
-        return self.start(acts.work, self.root, self.keys if keys else None, die=die, pause=pause)
+    def work(self, *, die: Point | None = None, pause: Point | None = None) -> Child:
+        """Start `lmeraser queue run`: it works until nothing is left, and signs."""
+        return self.command("queue", "run", "--keys", str(self.keys), die=die, pause=pause)
+
+    def command(self, verb: str, *words: str, die: Point | None = None, pause: Point | None = None) -> Child:
+        """Start a command on the workspace."""
+        return self.start(acts.command, verb, *words, "--workspace", str(self.root), "--quiet", die=die, pause=pause)
 
     def settle(self) -> Ended:
-        """Work, in a new process, until nothing is left, once a queue that died is known to be dead. It must end well."""
-        self.until_free()
+        """Work, in a new process, until nothing is left. It must end well."""
         ended = self.work().end()
-        assert (ended.code, ended.err) == (0, ""), ended
+        assert ended.code == 0, ended
         return ended
-
-    def until_free(self) -> None:
-        """Wait until the last queue has given no sign of life for long enough."""
-        lease = float(self.session.config().queue.lease)
-        with closing(self.database()) as database:
-            wait_until(lambda: Lease.live(database, datetime.now(UTC), lease) is None)
 
     def epoch(self) -> int:
         with closing(self.database()) as database:
             return Lease.look(database).epoch
-
-    def unlearn(self, *records: str) -> Ended:
-        """`lmeraser unlearn`, in a process of its own."""
-        words = ("--workspace", str(self.root), "--records", ",".join(records), "--quiet", "--json")
-        return self.start(acts.command, "unlearn", *words).end()
 
     def trained(self) -> Counter[str]:
         """How often each constituent was trained to its end, by all processes."""

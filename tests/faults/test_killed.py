@@ -1,6 +1,6 @@
-"""Rows 3, 4, 14 and 16: kill -9 in a training, and at every point of an erasure from its first COMMIT to its certificate."""
+"""Rows 3, 4, 14 and 16: kill -9 in a training, and at every point of an erasure from its submission to its certificate."""
 
-import random
+from collections.abc import Callable
 from itertools import count
 
 import pytest
@@ -12,9 +12,11 @@ from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from tests.faults import acts
-from tests.faults.story import LANES, Case
+from tests.faults.story import ALONE, LANES, TESTED, Case
 
 KILLED = -9
+Make = Callable[[str | None], Case]
+
 
 def test_a_training_that_is_killed_is_taken_up_again(case: Case) -> None:
     """Row 3: kill -9 in the middle of the second constituent. Nothing is published by it, and the first is not trained again."""
@@ -33,7 +35,7 @@ def test_a_training_that_is_killed_is_taken_up_again(case: Case) -> None:
 
 
 def test_an_erasure_that_is_killed_is_taken_up_again(either: Case) -> None:
-    """Rows 3 and 4: the queue dies in the middle of its second retrain. The next one, an epoch later, does not train the first again."""
+    """Rows 3 and 4: the queue dies in the middle of its third retrain. The next one, an epoch later, trains that one and no other."""
     case = either
     before = case.published()
     case.submit(*(case.ids[i] for i in LANES))
@@ -43,9 +45,89 @@ def test_an_erasure_that_is_killed_is_taken_up_again(either: Case) -> None:
     assert child.end().code == KILLED
     assert case.published() == before
     epoch, finished = case.epoch(), case.trained()
-    assert len(finished) == 2, "two of three lanes"
+    assert len(finished) == 2, "two of three shards"
     case.settle()
     assert case.epoch() == epoch + 1
     assert len(case.trained()) == 3
     assert set(case.trained().values()) == {1}, "a constituent was trained twice"
+    case.expect_whole()
+
+
+def test_what_a_dead_queue_had_trained_is_purged_where_it_may_not_stay(case: Case) -> None:
+    """As above, but meanwhile a record of a shard that is trained already is to go too: what the dead queue made was trained on it."""
+    case.ask(*(case.ids[i] for i in LANES))
+    child = case.work(pause=("batch", 3))
+    child.reached()
+    child.kill()
+    child.end()
+    case.ask(*case.ids[6:16])
+    case.settle()
+    case.expect_whole()
+
+
+CHEAP = ("before COMMIT", "before pointer", "after pointer", "before signature", "after signature", "after constituent")
+THE_REST = ("after COMMIT", "before constituent", "batch", "before removal", "after removal")
+
+
+def killed_at_every(make: Make, url: str | None, point: str) -> int:
+    """An erasure of two requests, killed at the first, the second, … time that it comes to a point. Returns how often it came there."""
+    old = None
+    for k in count(1):
+        case = make(url)
+        old, new = old or case.published(), case.truth.without(frozenset((case.ids[ALONE], case.ids[TESTED])))
+        case.ask(case.ids[ALONE])
+        case.ask(case.ids[TESTED])
+        ended = case.work(die=(point, k)).end()
+        if ended.code == 0:
+            case.expect_whole()
+            return k - 1
+        assert (ended.code, ended.err.count("error")) == (KILLED, 0), ended
+        assert case.published() in (old, fingerprint(Session(new)))
+        frozen = {name: case.request(name).statement for name in case.acknowledged}
+        for name, state in case.states().items():
+            assert (state is State.CERTIFIED) == bool(case.request(name).envelope)
+        case.settle()
+        case.expect_whole()
+        key = KeyFolder(case.keys).current()
+        for name, statement in frozen.items():
+            if statement:
+                assert case.request(name).envelope == sign(statement, key), "other bytes than were frozen"
+    raise AssertionError
+
+
+@pytest.mark.parametrize("point", CHEAP)
+def test_an_erasure_that_is_killed_anywhere_ends_once(make: Make, point: str) -> None:
+    """Rows 14 and 16: all old or all new at any moment; then `queue run` ends in one certificate each, of the bytes that were frozen."""
+    assert killed_at_every(make, None, point) >= {"before COMMIT": 8, "before signature": 2, "after signature": 2}.get(point, 1)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", THE_REST)
+def test_an_erasure_that_is_killed_anywhere_else_ends_once(make: Make, point: str) -> None:
+    """The other points: after each COMMIT, before, in and after each retrain, before and after each removal of the purge."""
+    assert killed_at_every(make, None, point) >= 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", ["before COMMIT", "after COMMIT", "before pointer", "after pointer"])
+def test_the_same_on_postgresql(make: Make, postgresql: str, point: str) -> None:
+    """Rows 14 and 16, the cluster's dialect."""
+    assert killed_at_every(make, postgresql, point) >= 1
+
+
+@pytest.mark.faults
+def test_kills_at_any_moment(make: Make) -> None:
+    """Row 14 without failpoints: kill -9 from outside, some milliseconds into the command, again and again until it gets through."""
+    case = make(None)
+    for name in (case.ids[i] for i in LANES):
+        case.ask(name)
+    for milliseconds in count(5, 15):
+        child = case.work()
+        child.process.join(milliseconds / 1000)
+        if child.process.exitcode is not None:
+            break
+        child.kill()
+        assert child.end().code in (KILLED, 0)
+        case.published()
+    assert milliseconds > 50
     case.expect_whole()

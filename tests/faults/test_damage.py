@@ -1,0 +1,144 @@
+"""Rows 12 and 13: an artifact that is cut, changed or gone, and a torn journal of the request database.
+
+Damage is detected, rebuilt by `train`, named by `verify`, never served; a request that meets it is not certified: it says what to do, and
+ends well after that.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lmeraser_ray.erasure.request import State
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.evaluate import evaluate
+from lmeraser_ray.state.store import KINDS
+from lmeraser_ray.train import train
+from lmeraser_ray.verify import verify
+from tests.faults import acts
+from tests.faults.story import ALONE, LANES, Case
+from tests.laws.test_law import held
+
+KILLED = -9
+
+
+def flip(path: Path, at: float = 0.5) -> None:
+    """Change one bit, at a share of the file."""
+    data = bytearray(path.read_bytes())
+    data[min(len(data) - 1, int(at * len(data)))] ^= 0x10
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    """Half of it is there."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {"flipped": flip, "cut": cut, "gone": Path.unlink}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_artifact_is_named_and_rebuilt_and_never_served(case: Case, damage: str) -> None:
+    """Of each kind: `verify` says which one, what answers does not use it, `train` puts it back byte for byte."""
+    wanted = held(case.root)
+    seen = set()
+    for kind in KINDS:
+        for path in sorted((case.root / "objects" / kind).iterdir())[:1]:
+            DAMAGES[damage](path)
+            said = verify(case.session).differences
+            assert said, path.name
+            assert path.name in said[0], said
+            assert "damaged" in said[0] or "missing" in said[0], said
+            if kind not in ("records", "pictures", "features", "assignments"):  # what an answer to a stranger is made from
+                with pytest.raises(VerificationError, match="lmeraser train"):
+                    evaluate(case.session)
+            train(case.session, case.truth.config())
+            assert held(case.root) == wanted, path.name
+            seen.add(kind)
+    assert seen == set(KINDS)
+    case.expect_whole()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("kind", ["records", "pictures", "features"])
+def test_a_request_that_meets_a_damaged_bucket(case: Case, kind: str, damage: str) -> None:
+    """It is not certified, and says what to do; after that it ends well. One bucket after the other: the record's own, and the other one."""
+    before = sorted((case.root / "objects" / kind).iterdir())
+    assert len(before) == 2
+    for path, name in zip(before, (ALONE, 14), strict=True):
+        DAMAGES[damage](path)
+        request = case.ask(case.ids[name])
+        ended = case.work().end()
+        found = case.request(request)
+        if ended.code == 0:
+            assert found.state is State.FAILED, found
+            assert "verify" in (found.reason or "") and "retry" in (found.reason or ""), found.reason
+        else:
+            assert ended.code == 4, ended
+            assert "lmeraser train" in ended.err.splitlines()[-1], ended.err
+        assert found.state is not State.CERTIFIED
+        assert found.envelope is None
+        assert case.start(acts.learn, case.root, case.truth.config().model_dump_json()).end().code == 0
+        if found.state is State.FAILED:
+            case.retry(request)
+        case.settle()
+        case.expect_whole()
+        before = sorted((case.root / "objects" / kind).iterdir())
+
+
+@pytest.mark.parametrize("at", [0.02, 0.2, 0.4, 0.6, 0.8, 0.98])
+def test_any_bit_of_somebody_elses_picture(case: Case, at: float) -> None:
+    """A bucket is written again without a record: a changed bit of another record in it must not become the new bucket's."""
+    for path in sorted((case.root / "objects" / "pictures").iterdir()):
+        flip(path, at)
+    case.ask(*(case.ids[i] for i in LANES))
+    ended = case.work().end()
+    assert State.CERTIFIED not in case.states().values()
+    assert ended.code == 4, ended
+    train(case.session, case.truth.config())
+    case.settle()
+    case.expect_whole()
+
+
+def test_a_damaged_constituent_that_nobody_trains_again(case: Case) -> None:
+    """Of another shard than the record's: the erasure is not touched by it, and `verify` and whoever asks still find the damage."""
+    shards = {shard.number: shard.constituent for shard in case.session.folder.require_published().shards}
+    flip(case.session.folder.store.path(shards[1]))
+    case.ask(case.ids[ALONE])
+    case.settle()
+    assert "damaged" in verify(case.session).differences[0]
+    with pytest.raises(VerificationError, match="lmeraser train"):
+        evaluate(case.session)
+    train(case.session, case.truth.config())
+    case.expect_whole()
+
+
+def test_a_torn_journal(case: Case) -> None:
+    """Row 13, the whole way: kill -9 in a transaction that had reached the file, its journal cut anywhere: what was committed, or a refusal."""
+    known = case.submit(case.ids[ALONE])
+    assert case.start(acts.scribble, case.root).end().code == KILLED
+    journal = case.root / "requests.db-journal"
+    torn, size = case.root.with_name("torn"), journal.stat().st_size
+    assert size > 100_000
+    case.root.rename(torn)
+    refused = 0
+    for share in (0.0, 0.01, 0.3, 0.7, 0.999, 1.0):
+        shutil.copytree(torn, case.root)
+        os.truncate(journal, int(share * size))
+        ended = case.start(acts.submit, case.root, [case.ids[1]], [], "key").end()
+        if ended.code == 0:
+            assert case.states() == {known: State.RECEIVED, ended.value: State.RECEIVED}
+        else:
+            refused += 1
+            assert ended.code == 4, ended
+            assert "lmeraser restore" in ended.err, ended.err
+            assert case.work().end().code == 4
+        if share < 1.0:
+            shutil.rmtree(case.root)
+    assert refused >= 3
+    assert ended.code == 0, "a whole journal is rolled back"
+    case.note(ended.value, [case.ids[1]])
+    case.settle()
+    case.expect_whole()

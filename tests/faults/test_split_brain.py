@@ -1,0 +1,67 @@
+"""Row 8: two queues on one workspace. The first is stopped in the middle of its work, the second takes over, and the first wakes up.
+
+On one machine the workspace's lock keeps the second away for as long as the first lives, stopped or not: a file system cannot be fenced
+against a process that may go on at any moment, so that it has to be ended first, which costs nothing. Where the lock is not what it should
+be (a file system of several machines, someone who removed the file), the epoch is what protects: every write of the first is refused.
+"""
+
+import pytest
+from sqlalchemy import select
+
+from lmeraser_ray.state import tables
+from tests.faults.children import state_of, wait_until
+from tests.faults.story import ALONE, LANES, Case
+from tests.laws.test_law import held
+
+KILLED = -9
+
+
+def everything(case: Case) -> dict[str, object]:
+    """All that a stale queue could change: the store, the pointer, every row, the tables of the lease apart."""
+    from contextlib import closing
+
+    with closing(case.database()) as database, database.read() as conn:
+        rows = {table.name: conn.execute(select(table)).all() for table in tables.metadata.sorted_tables if table is not tables.lease}
+    return {**held(case.root), **rows}
+
+
+def test_nobody_else_works_while_a_stopped_queue_has_the_workspace(case: Case) -> None:
+    """The error names the process; requests are taken all the same; ending the process, which is safe, frees the workspace."""
+    case.submit(case.ids[ALONE])
+    first = case.work(pause=("batch", 1))
+    first.reached()
+    first.stop()
+    case.submit(*(case.ids[i] for i in LANES))
+    ended = case.work().end()
+    assert ended.code == 5
+    assert f"process {first.pid}" in ended.err
+    assert state_of(first.pid) == "T"
+    first.kill()
+    assert first.end().code == KILLED
+    case.settle()
+    case.expect_whole()
+
+
+POINTS = [("batch", 1), ("after constituent", 1), ("after COMMIT", 5), ("before removal", 1), ("before signature", 1)]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=[" ".join(map(str, point)) for point in POINTS])
+def test_a_queue_that_wakes_up_after_another_took_over_changes_nothing(case: Case, point: tuple[str, int]) -> None:
+    """Without the lock: the second finishes, under the next epoch; the first writes nothing more, and says why."""
+    case.submit(case.ids[ALONE])
+    first = case.work(pause=point)
+    first.reached()
+    first.stop()
+    epoch = case.epoch()
+    (case.root / "lock").unlink()
+    case.submit(*(case.ids[i] for i in LANES))
+    case.settle()
+    assert case.epoch() == epoch + 1
+    after = everything(case)
+    first.wake()
+    first.go_on()
+    ended = first.end()
+    assert ended.code == 5, ended
+    assert "taken over" in ended.err or "no sign of life" in ended.err, ended.err
+    assert everything(case) == after
+    case.expect_whole()
