@@ -5,45 +5,65 @@
 It takes one swap of a small file. It holds until the state is published in which the record never was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
+from sqlalchemy import Connection
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import bucket_number
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.lanes import lane_of_rows
-from lmeraser_ray.erasure.pointer import point, silence
+from lmeraser_ray.erasure.pointer import point, release, silence
 from lmeraser_ray.erasure.request import CLOSED, ErasureRequest, State, Target
 from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Store
 
+T = TypeVar("T")
 TRIES = 20
 
 
 def quarantine_request(session: Session, request_id: str) -> tuple[str, ...]:
     """Take the constituents of a request's records out of prediction. Returns their keys. Does not wait for whoever is training."""
-    folder, config = session.folder, session.config()
+    store, config = session.folder.store, session.config()
     with session.database() as database:
         request = Requests(database, session.names()).get(request_id)
         if settled(request):
             return ()
-        for _ in range(TRIES):
-            item = folder.current()
-            manifest = folder.require_published()
-            keys = session.consistently(lambda state: affected(folder.store, config, state.manifest, request.targets))
-            with database.write() as conn:
-                if item is None or folder.current() != item:
-                    continue  # published meanwhile, with other constituents
-                silence(conn, request_id, keys)
-                ledger.append(conn, "QUARANTINED", request_id, {"constituents": len(keys)})
-                point(conn, folder, item, manifest)
+
+        def note(conn: Connection, manifest: Manifest) -> tuple[str, ...]:
+            keys = affected(store, config, manifest, request.targets)
+            silence(conn, request_id, keys)
+            ledger.append(conn, "QUARANTINED", request_id, {"constituents": len(keys)})
             return keys
+
+        return rewritten(session, database, note)
+
+
+def lift_quarantine(session: Session, request_id: str) -> None:
+    """Have the constituents answer again that only this request, which was refused or cancelled, kept silent."""
+    with session.database() as database:
+        rewritten(session, database, lambda conn, _: release(conn, [request_id]))
+
+
+def rewritten(session: Session, database: Database, note: Callable[[Connection, Manifest], T]) -> T:
+    """What `note` returns, with the pointer written again after it, in one transaction and for the state that is published then."""
+    folder = session.folder
+    for _ in range(TRIES):
+        item, manifest = folder.current(), folder.require_published()
+        with database.write() as conn:
+            if item is None or item.key != manifest.fingerprint or folder.current() != item:
+                continue  # published meanwhile
+            found = note(conn, manifest)
+            point(conn, folder, item, manifest)
+        return found
     raise ExecutionError(f"New states of {session.root} are published faster than a quarantine can be noted: try again.")
 
 

@@ -18,7 +18,7 @@ from lmeraser_ray.digests import canonical_json
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.request import FURTHER_MONTHS, UNANSWERED, ErasureRequest, State, Target, extended, month_after
 from lmeraser_ray.erasure.rows import read_requests, request_of
-from lmeraser_ray.erasure.together import Submission, insert_all, plain, together, unanswered
+from lmeraser_ray.erasure.together import Round, Submission, insert_all, plain, together, unanswered
 from lmeraser_ray.erasure.transitions import Moved, chunks, held_by, move, wipe_names
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.state import tables
@@ -58,18 +58,20 @@ class Requests:
         """
         mine = self._submission(records, subjects, key, submitter or this_user(), quarantine, due, quota)
 
-        def insert(others: Callable[[], Sequence[Submission]]) -> ErasureRequest:
+        def insert(here: Round) -> ErasureRequest:
             with self._database.write() as connection:
-                waiting = others()
                 known = read_requests(connection, select(requests).where(requests.c.id == mine.id)) or self._of_key(connection, mine)
-                if not known:
-                    require_quota(connection, mine)
-                    insert_all(connection, plain(connection, mine, waiting))
-            return known[0] if known else request_of(mine.row, mine.targets)
+                if known:
+                    return known[0]
+                require_quota(connection, mine)
+                chosen = plain(connection, mine, here.gather())
+                insert_all(connection, chosen)
+            here.committed = frozenset(each.id for each in chosen)
+            return request_of(mine.row, mine.targets)
 
         path = self._database.waiting
         if path is None:
-            return insert(list)
+            return insert(Round(None))
         return together(path, mine, insert=insert, there=self._database.has_request) or request_of(mine.row, mine.targets)
 
     def _submission(

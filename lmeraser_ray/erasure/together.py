@@ -2,12 +2,12 @@
 
 One COMMIT costs several syncs of the disk, and SQLite makes one at a time: 32 clients would wait for 32. So there is a front: the lock of the
 file `requests.waiting`. Who finds it free inserts, in one transaction, its own submission and all that are in the file, and then tells their
-owners to look. Who finds it taken appends its submission, with the address of a mailbox, and waits for that word (or a little while; the
+owners. Who finds it taken appends its submission, with the address of a mailbox, and waits for that word (or a little while; the
 one at the front may have died). So nobody waits for more than two COMMITs.
 
-The file is a help, and nothing is promised by it: a client returns only when it has seen its request in the database. What is not plain (a
-key or a quota that may refuse it) is left to its owner, who comes to the front too. The file holds ids until the next one at the front, or
-`Database.vacuum_names`, empties it.
+The file promises nothing: a client returns when it has committed its request, found it in the database, or got its id as the word of one who
+has committed it (the id is random and known to nobody else). What is not plain (a key or a quota that may refuse it) is left to its owner,
+who comes to the front too. The file holds ids until the next one at the front, or `Database.vacuum_names`, empties it.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +35,8 @@ MOST = 200
 """Submissions in one transaction."""
 PAUSE = 0.025
 """Seconds after which one who waits looks without having been told to."""
+LOOK = "?"
+"""The word for: not committed with the others, come to the front."""
 requests = tables.requests.c
 
 
@@ -73,8 +75,22 @@ class Submission:
 COLUMNS = {"id", "idempotency", "content", "submitter", "state", "quarantine", "received_at", "due_at", "attempts"}
 
 
-Insert = Callable[[Callable[[], Sequence[Submission]]], T]
-"""Inserts one's own submission, and those that its argument gathers when it is called; or finds out why not."""
+@dataclass
+class Round:
+    """What one at the front found in the file `path` (None: nobody waits), and what of it is committed (by id)."""
+
+    path: Path | None
+    found: list[Submission] = field(default_factory=list)
+    committed: frozenset[str] = frozenset()
+
+    def gather(self) -> list[Submission]:
+        """Take what is in the file."""
+        self.found = take(self.path) if self.path else []
+        return self.found
+
+
+Insert = Callable[[Round], T]
+"""Inserts one's own submission, and those of `Round.gather` that are plain, and notes them in `Round.committed` after the COMMIT."""
 
 
 def together(path: Path, mine: Submission, *, insert: Insert[T], there: Callable[[str], bool]) -> T | None:
@@ -91,32 +107,29 @@ def together(path: Path, mine: Submission, *, insert: Insert[T], there: Callable
             done = try_front(path, insert)
             if done is not None:
                 return done
-            told = box.wait()
-            if there(mine.id):
+            word = box.wait()
+            if word == mine.id:
                 return None
-            if not told:  # it may have been lost in `take`, or with one who died
-                post(path, mine, box)
+            if word is None:
+                if there(mine.id):
+                    return None
+                post(path, mine, box)  # it may have been lost in `take`, or with one who died
 
 
 def try_front(path: Path, insert: Insert[T]) -> T | None:
     """`insert` at the front if nobody is there, and tell the others. Returns None where somebody is."""
-    others: list[Submission] = []
-
-    def gather() -> list[Submission]:
-        others.extend(take(path))
-        return others
-
+    here = Round(path)
     with front(path) as first:
-        if not first:
-            return None
-        done = insert(gather)
-    next_one = take(path, empty=False)[:1]
-    tell(each.mailbox for each in (*others, *next_one))
+        done = insert(here) if first else None
+    if first:
+        words = [(each.mailbox, each.id if each.id in here.committed else LOOK) for each in here.found]
+        words += [(each.mailbox, LOOK) for each in take(path, empty=False)[:1]]  # who came too late for this round begins the next
+        tell(words)
     return done
 
 
 class Mailbox:
-    """Where one who waits is told to look: a datagram socket in Linux's abstract namespace, which needs no file. Elsewhere only time passes."""
+    """Where one who waits gets its word: a datagram socket in Linux's abstract namespace, which needs no file. Elsewhere only time passes."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -134,22 +147,21 @@ class Mailbox:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def wait(self) -> bool:
-        """Wait for the word, or for `PAUSE` seconds. Returns whether it came."""
+    def wait(self) -> str | None:
+        """Wait for a word, `PAUSE` seconds at most. Returns it: the id of a request that is committed, or `LOOK`."""
         try:
-            self._socket.recv(1)
+            return self._socket.recv(256).decode(errors="replace")
         except TimeoutError:
-            return False
-        return True
+            return None
 
 
-def tell(addresses: Iterable[str]) -> None:
-    """Tell those who wait to look. One that is gone, or in another container, is not told; it looks by itself."""
+def tell(words: Iterable[tuple[str, str]]) -> None:
+    """Send words to mailboxes. One that is gone, or in another container, is not told; it looks by itself."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
-        for address in filter(None, addresses):
+        for address, word in words:
             with suppress(OSError, ValueError):
-                sender.sendto(b".", bytes.fromhex(address))
+                sender.sendto(word.encode(), bytes.fromhex(address))
 
 
 def post(path: Path, submission: Submission, box: Mailbox) -> None:
@@ -234,4 +246,4 @@ def unanswered(connection: Connection, submitters: set[str]) -> Counter[str]:
     """How many unanswered requests each of these submitters has."""
     waits = requests.submitter.in_(sorted(submitters)) & requests.state.in_(sorted(map(str, UNANSWERED)))
     found = connection.execute(select(requests.submitter, func.count()).where(waits).group_by(requests.submitter))
-    return Counter({who: count for who, count in found})
+    return Counter({row[0]: row[1] for row in found})
