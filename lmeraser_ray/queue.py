@@ -28,7 +28,7 @@ from lmeraser_ray.state.database import Database
 from lmeraser_ray.stopping import Stop
 
 if TYPE_CHECKING:
-    from lmeraser_ray.distributed.queue import Attached
+    from lmeraser_ray.distributed.attending import Attached
 
 DRAINING = "lmeraser: what is being trained is finished, published and signed; nothing new begins. Ctrl-C again stops at once."
 
@@ -81,7 +81,7 @@ def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None
         narrator = Narrator(database, say)
         work = partial(work_off, session, keys=keys, say=say, narrator=narrator)
         if overview_of(session).open and session.config().execution.engine == "ray":
-            from lmeraser_ray.distributed.queue import connected
+            from lmeraser_ray.distributed.attending import connected
 
             with connected(session.config().execution), listening(stop) as asked:
                 work(asked)
@@ -124,7 +124,7 @@ def serve(
             with listening(stop) as asked:
                 keep_serving(session, pause_of(asked, narrator), keys=keys, say=say)
         else:
-            from lmeraser_ray.distributed.queue import attached, connected, spec_of
+            from lmeraser_ray.distributed.attending import attached, connected, spec_of
 
             spec = spec_of(session, trusted=trusted, learner=learner)
             with connected(session.config().execution), attached(spec, database.dialect, say) as actor, listening(stop) as asked:

@@ -15,7 +15,8 @@ from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.pointer import point
+from lmeraser_ray.erasure.pointer import point, silence
+from lmeraser_ray.erasure.quarantine import still_silent
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.evaluate import Score, score
 from lmeraser_ray.flow import Evaluated, Inputs, identity_of, load_inputs
@@ -62,17 +63,20 @@ def train(session: Session, config: Config) -> Training:
         with session.flow(folder.store, config, inputs.card, public) as flow:
             evaluated = flow.evaluate(ingested.buckets, before)
             with progress.stage("publish"):
-                ingested.let_in_again = publish(folder, database, evaluated.manifest, tombstones.hashed(*readmitted(config)))
+                ingested.let_in_again = publish(folder, database, config, evaluated.manifest, tombstones.hashed(*readmitted(config)))
             with progress.stage("evaluate"):
                 index = RecordIndex.read(folder.store, ingested.buckets)
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
     return Training(evaluated.manifest, ingested, evaluated, test)
 
 
-def publish(folder: WorkspaceFolder, database: Database, after: Manifest, readmitted: Iterable[str]) -> int:
+def publish(folder: WorkspaceFolder, database: Database, config: Config, after: Manifest, readmitted: Iterable[str]) -> int:
     """Publish, let erased ids (keyed hashes) in again, note both, purge what is no longer reached. Returns how many ids were let in."""
     item = folder.put_manifest(after)
+    silent = still_silent(database, folder.names(), folder.store, config, after)
     with database.write() as conn:
+        for request, constituents in silent.items():
+            silence(conn, request, constituents)
         lifted = lift_hashes(conn, readmitted)
         last = ledger.published(conn)  # and not the pointer: a crash may have come between the two
         if last != after.fingerprint or lifted:

@@ -47,7 +47,7 @@ def watch(read: Callable[[int], Overview], console: Console, *, epochs: int | No
 def plain(found: Overview, *, epochs: int | None, width: int = 100) -> str:
     """One picture as text."""
     sink = StringIO()
-    Console(file=sink, width=width, no_color=True, legacy_windows=False).print(picture(found, later=0.0, epochs=epochs))
+    Console(file=sink, width=width, no_color=True).print(picture(found, later=0.0, epochs=epochs))
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
 
 
@@ -58,21 +58,20 @@ def on_terminal() -> bool:
 
 def picture(found: Overview, *, later: float, epochs: int | None) -> RenderableType:
     """One picture. later: seconds since the database was read."""
-    parts: list[RenderableType] = [holder_line(found, later), states_table(found)]
+    parts: list[RenderableType] = [Group(holder_line(found, later), Text(), states_table(found))]
     if found.first:
         parts.append(requests_table(found))
     if found.training:
         parts.append(training_table(found, later, epochs))
-    parts.append(sums_line(found))
-    if found.snapshot.get("alert"):
-        parts.append(Text(f"The last round ended in an error: {found.snapshot['alert']}", style="red"))
-    return Panel(Group(*parts), title="erasure requests", title_align="left", border_style="dim")
+    parts.append(Group(*summary(found)))
+    spaced = [line for part in parts for line in (part, Text())][:-1]
+    return Panel(Group(*spaced), title="erasure requests", title_align="left", border_style="dim")
 
 
 def holder_line(found: Overview, later: float) -> RenderableType:
     """Who works."""
     if not found.live:
-        return Text("Nobody works on them: `lmeraser queue serve`, or `queue run`.", style="yellow" if found.open else "dim")
+        return Text("Nobody works on them: run `lmeraser queue serve`, or `queue run`.", style="yellow" if found.open else "dim")
     age = max(0.0, (found.heartbeat_age or 0.0) + later)
     busy = "idle" if found.snapshot.get("idle") else "at work"
     return Text(f"{found.seen.holder}, epoch {found.seen.epoch}, {busy}; last sign of life {age:.1f} s ago", style="cyan")
@@ -119,7 +118,9 @@ def training_table(found: Overview, later: float, epochs: int | None) -> Table:
             remaining, seconds = max(0.0, remaining - later), seconds + later
             share = seconds / max(seconds + remaining, 1e-9)
         done = "" if share is None else f"{share * epochs:.1f} of {epochs}" if epochs else f"{share:.0%}"
-        bar = ProgressBar(total=None if share is None else 1.0, completed=share or 0.0, pulse=share is None)
+        bar = ProgressBar(
+            total=None if share is None else 1.0, completed=share or 0.0, pulse=share is None, complete_style="cyan", pulse_style="cyan"
+        )
         table.add_row(
             "all" if lane["shard"] is None else str(lane["shard"]),
             f"{lane['requests']:,}",
@@ -133,19 +134,24 @@ def training_table(found: Overview, later: float, epochs: int | None) -> Table:
     return table
 
 
-def sums_line(found: Overview) -> Text:
-    """Slots, GPUs, and what sharing saved."""
+def summary(found: Overview) -> list[Text]:
+    """Slots, GPUs, what sharing saved; deadlines that come near; the error of the last round."""
     shown, parts = found.snapshot, []
     if shown.get("slots"):
-        gpus = shown.get("gpus")
-        parts.append(f"{found.in_use} of {shown['slots']} slots in use" + (f" ({found.in_use * gpus:g} GPUs)" if gpus else ""))
+        gpus = found.in_use * (shown.get("gpus") or 0.0)
+        parts.append(f"{found.in_use} of {shown['slots']} slots in use" + (f" ({gpus:g} GPU)" if gpus else ""))
     if found.live:
         retrains, saved, superseded = (shown.get(name, 0) for name in ("retrains", "saved", "superseded"))
         parts.append(f"{retrains:,} retrains, {saved:,} saved by sharing, {superseded:,} started over")
     if found.oldest:
         parts.append(f"the oldest open request is {ago(found.oldest, found.now)} old")
-    late = [f"{found.alerts[level]:,} over {level}%" for level in sorted(found.alerts)]
-    return Text("; ".join([*parts, *([f"of their time: {', '.join(late)}"] if late else [])]) or "nothing to do", style="dim")
+    lines = [Text("; ".join(parts) or "nothing to do", style="dim")]
+    if found.alerts:
+        levels = ", ".join(f"{found.alerts[level]:,} past {level}%" for level in sorted(found.alerts))
+        lines.append(Text(f"open requests by the time that is used up: {levels}", style=COLORS[max(found.alerts)]))
+    if shown.get("alert"):
+        lines.append(Text(f"The last round ended in an error: {shown['alert']}", style="red"))
+    return lines
 
 
 def ago(moment: datetime, now: datetime) -> str:

@@ -35,9 +35,9 @@ BOUNDARIES = [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, HOUR, 6 * HOUR
 class Meters:
     """The metrics of one workspace's queue."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, workspace_id: str) -> None:
         self._session = session
-        workspace = {"workspace": session.names().workspace_id}
+        workspace = {"workspace": workspace_id}
         tag = ("workspace",)
 
         def gauge(name: str, what: str, *more: str) -> Gauge:

@@ -8,7 +8,7 @@ after a scan that found nothing, and its statement's bytes never change from the
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -49,6 +49,10 @@ class Facts:
         return cls(**{**read, "rebuilt": tuple(read["rebuilt"]), "numerics": tuple(read["numerics"])})
 
 
+Silent = Mapping[str, Sequence[str]]
+"""Keys of constituents in quarantine, by request."""
+
+
 @dataclass(frozen=True)
 class Leaving:
     """What leaves with a publication: for each request the hashes of its records, and which requests it completes."""
@@ -59,33 +63,33 @@ class Leaving:
 
 @dataclass
 class Publisher:
-    """Publishes states of one workspace under one lease. quarantine: for each open request that asked for it, what may not answer."""
+    """Publishes states of one workspace under one lease."""
 
     folder: WorkspaceFolder
     database: Database
     lease: Lease
-    quarantine: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def publish(self, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts) -> StoredObject:
-        """Make `after` the published state and its requests PUBLISHED. Returns the manifest's object."""
+    def publish(self, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts, silent: Silent) -> StoredObject:
+        """Make `after` the published state and its requests PUBLISHED. silent: the constituents that must not answer, by request. Returns
+        the manifest's object."""
         with self.lease.write() as conn:
             number = self._intend(conn, before, after, leaving, facts)
         item = self.folder.put_manifest(after)
         with self.lease.write() as conn:
-            for request, constituents in self.quarantine.items():
+            for request, constituents in silent.items():
                 silence(conn, request, constituents)
             self._conclude(conn, number, leaving.complete)
             point(conn, self.folder, item, after)
         return item
 
-    def hush(self, manifest: Manifest) -> None:
+    def hush(self, manifest: Manifest, silent: Silent) -> None:
         """Have what must not answer now stop answering, if it does: for a request that came without its quarantine."""
-        state, wanted = self.folder.require_state(), {key for keys in self.quarantine.values() for key in keys}
+        state, wanted = self.folder.require_state(), {key for keys in silent.values() for key in keys}
         item = self.folder.current()
         if item is None or wanted <= state.quarantined:
             return
         with self.lease.write() as conn:
-            for request, constituents in self.quarantine.items():
+            for request, constituents in silent.items():
                 silence(conn, request, constituents)
             point(conn, self.folder, item, manifest)
 

@@ -5,7 +5,7 @@
 It takes one swap of a small file. It holds until the state is published in which the record never was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.store import Store
 
 T = TypeVar("T")
@@ -65,6 +66,15 @@ def rewritten(session: Session, database: Database, note: Callable[[Connection, 
             point(conn, folder, item, manifest)
         return found
     raise ExecutionError(f"New states of {session.root} are published faster than a quarantine can be noted: try again.")
+
+
+def still_silent(
+    database: Database, names: Names, store: Store, config: Config, manifest: Manifest, *, without: Container[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """What must not answer in a state that is about to be published: the constituents, by request, of all that asked for quarantine and
+    whose records are in it. without: requests that the state completes."""
+    waiting = Requests(database, names).quarantined()
+    return {request.id: affected(store, config, manifest, request.targets) for request in waiting if request.id not in without}
 
 
 def settled(request: ErasureRequest) -> bool:

@@ -4,7 +4,6 @@ Invariants: what `submit` returns is committed; one key has one request, whateve
 guards the state that it starts from, so that two people cannot both win. Nothing here reads the store: ids are resolved by the queue.
 """
 
-import builtins
 import getpass
 import os
 import secrets
@@ -29,6 +28,7 @@ from lmeraser_ray.state.tombstones import lift_hashes
 
 Clock = Callable[[], datetime]
 requests, targets, erased = tables.requests, tables.targets, tables.erased
+Found = list[ErasureRequest]
 GIVEN_UP = (str(State.REFUSED), str(State.CANCELLED))
 
 
@@ -105,7 +105,7 @@ class Requests:
         return tuple(Target("record" if what == "record" else "subject", name, found, "open") for what, found, name in hashed)
 
     @staticmethod
-    def _of_key(connection: Connection, mine: Submission) -> builtins.list[ErasureRequest]:
+    def _of_key(connection: Connection, mine: Submission) -> Found:
         """The request that has this one's key, if any. Errors: `ConfigError` where it names something else."""
         key = mine.row["idempotency"]
         found = read_requests(connection, select(requests).where(requests.c.idempotency == key)) if key else []
@@ -120,13 +120,19 @@ class Requests:
         with self._database.read() as connection:
             return require(connection, name)
 
-    def list(self, states: Iterable[State] | None = None, limit: int | None = None) -> list[ErasureRequest]:
+    def list(self, states: Iterable[State] | None = None, limit: int | None = None) -> Found:
         """The requests in these states (all, if None), the oldest first."""
         asked: Select[tuple[object, ...]] = select(requests).order_by(requests.c.received_at, requests.c.id).limit(limit)
         if states is not None:
             asked = asked.where(requests.c.state.in_(sorted(map(str, states))))
         with self._database.read() as connection:
             return read_requests(connection, asked)
+
+    def quarantined(self) -> Found:
+        """The requests that asked for quarantine and whose records may still be in the published state."""
+        waiting = sorted(map(str, (State.RECEIVED, State.PLANNED, State.TRAINING, State.FAILED)))
+        with self._database.read() as connection:
+            return read_requests(connection, select(requests).where(requests.c.quarantine, requests.c.state.in_(waiting)))
 
     def counts(self) -> dict[State, int]:
         """How many requests are in each state."""

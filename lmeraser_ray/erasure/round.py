@@ -8,7 +8,7 @@ lose.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from lmeraser_ray.erasure.lanes import Current
 from lmeraser_ray.erasure.lease import Lease
 from lmeraser_ray.erasure.proof import Proof
 from lmeraser_ray.erasure.publishing import Facts, Leaving, Publisher
-from lmeraser_ray.erasure.quarantine import affected
+from lmeraser_ray.erasure.quarantine import still_silent
 from lmeraser_ray.erasure.retrains import Retrains
 from lmeraser_ray.erasure.schedule import Lane, Policy, Scheduler
 from lmeraser_ray.erasure.work import Work
@@ -65,9 +65,11 @@ class Round:
         while True:
             stopping = stop()
             if not stopping:
-                for request, rows in self.intake.look(self.current, known=self.work, hurry=not patient):
+                fresh = self.intake.look(self.current, known=self.work, hurry=not patient)
+                for request, rows in fresh:
                     self._accept(Work.of(request, rows, self.current))
-                self.publisher.hush(self.current.manifest)
+                if any(request.quarantine for request, _ in fresh):
+                    self.publisher.hush(self.current.manifest, self._silent())
                 self._begin()
             self._publish()
             look(self.snapshot())
@@ -94,14 +96,11 @@ class Round:
         self.work[work.id] = work
         if work.waiting:
             self.scheduler.add(work.ticket())
-        if work.request.quarantine:
-            self._silence([work])
 
-    def _silence(self, works: Iterable[Work]) -> None:
-        """Find what must not answer in the published state, as long as these requests' records are in it."""
-        store, manifest = self.folder.store, self.current.manifest
-        for work in works:
-            self.publisher.quarantine[work.id] = affected(store, self.flow.config, manifest, work.request.targets)
+    def _silent(self, without: Container[str] = ()) -> dict[str, tuple[str, ...]]:
+        """What must not answer in the current state, by request."""
+        store, config, manifest = self.folder.store, self.flow.config, self.current.manifest
+        return still_silent(self.database, self.folder.names(), store, config, manifest, without=without)
 
     def _begin(self) -> None:
         """Start the lanes whose turn it is; the next ones at once, where a round that died had trained all that they need."""
@@ -141,7 +140,6 @@ class Round:
         """Forget a request that will not be worked off."""
         if not self.work[request].complete:  # else the scheduler never heard of it
             self.scheduler.drop(request)
-        self.publisher.quarantine.pop(request, None)
         del self.work[request]
 
     def _replan(self) -> bool:
@@ -205,10 +203,9 @@ class Round:
         self.current = Current.read(self.folder.store, self.flow.config, manifest)
         for request in complete:
             self.work.pop(request)
-            self.publisher.quarantine.pop(request, None)
-        self._silence(work for work in self.work.values() if work.request.quarantine)
+        silent = self._silent(complete)
         with self.flow.progress.stage("publish"):
-            self.publisher.publish(before, manifest, leaving, facts)
+            self.publisher.publish(before, manifest, leaving, facts, silent)
         self._settle(trained.values(), moved=before.partition != manifest.partition)
         if self.retrains.published(names):
             self._replan()

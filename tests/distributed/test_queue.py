@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 RANDOM = {"partition": {"kind": "random", "shards": 4}, "aggregation": {"kind": "all"}}
 """Shards that no deletion changes: each record has its lane."""
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 class Gated(PromptHead):

@@ -111,13 +111,13 @@ def test_the_picture_says_it_all(database: Database, tmp_path: Path) -> None:
         "2.0 of 8",
         "30 s",
         "all",
-        "4 of 4 slots in use (1 GPUs)",
+        "4 of 4 slots in use (1 GPU)",
     ):
         assert word in text, word
     assert "12 retrains, 30 saved by sharing, 2 started over" in text
-    assert "of their time: 1 over 50%, 1 over 100%" in text
+    assert "by the time that is used up: 1 past 50%, 1 past 100%" in text
     assert max(map(len, text.splitlines())) <= 120
-    assert "late" not in text.replace("of their time", ""), "no name of a record"
+    assert "late" not in text, "no name of a record"
     assert len(plain(found, epochs=None, width=60).splitlines()) < 60, "a narrow terminal"
 
 

@@ -1,0 +1,125 @@
+"""Whether a process is gone, and that the lease of one that was killed is free at once."""
+
+import multiprocessing
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from lmeraser_ray.erasure import process
+from lmeraser_ray.erasure.lease import Lease
+from lmeraser_ray.errors import ExecutionError, StaleEpochError
+from lmeraser_ray.state.database import Database
+from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.times import utcnow
+
+LONG = 3600.0
+"""Seconds of a lease that nobody waits for."""
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def claim(root: Path, told: Connection) -> None:
+    """Be the queue, say so, and wait to be killed."""
+    with closing(Database.open(root, None)) as database:
+        lease = Lease.claim(database, "the first", timeout_s=LONG)
+    told.send((lease.epoch, process.mark()))
+    told.recv()
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[tuple[Path, int, int, str]]:
+    """A workspace, and the id, epoch and mark of a process that holds its lease."""
+    WorkspaceFolder(tmp_path).create()
+    ours, theirs = CONTEXT.Pipe()
+    child = CONTEXT.Process(target=claim, args=(tmp_path, theirs))
+    child.start()
+    assert child.pid
+    yield tmp_path, child.pid, *ours.recv()
+    child.kill()
+    child.join()
+
+
+def kill(pid: int) -> None:
+    """End a process, and wait until the kernel says that it has ended; who started it has not asked for it yet."""
+    handle = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        select.select([handle], [], [], 60)
+    finally:
+        os.close(handle)
+
+
+def test_a_mark_is_of_one_process() -> None:
+    mine = process.mark()
+    assert mine
+    boot, namespace, pid, started = mine.split()
+    assert int(pid) == os.getpid()
+    assert not process.gone(mine)
+    assert process.mark() == mine
+    later = str(int(started) + 1)
+    assert process.gone(f"{boot} {namespace} {pid} {later}"), "the id was given to another"
+
+
+@pytest.mark.parametrize("other", [0, 1], ids=["boot", "namespace"])
+def test_of_another_machine_nothing_is_known(other: int) -> None:
+    parts = (process.mark() or "").split()
+    parts[other], parts[2] = "another", str(2**22 + 1)  # no process can have this id
+    assert not process.gone(" ".join(parts))
+    assert not process.gone(None)
+    parts[other] = (process.mark() or "").split()[other]
+    assert process.gone(" ".join(parts))
+
+
+def test_where_the_system_does_not_say_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mine = process.mark()
+    monkeypatch.setattr(process, "BOOT", tmp_path / "none")
+    assert process.mark() is None
+    assert not process.gone(mine)
+
+
+def test_another_users_process_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be hidden from /proc, and a signal to it is not permitted."""
+    boot, namespace, _, _ = (process.mark() or "").split()
+
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert not process.gone(f"{boot} {namespace} {2**22 + 1} 1")
+
+
+def test_the_lease_of_who_was_killed_is_free_at_once(holder: tuple[Path, int, int, str]) -> None:
+    """Not of one that is only stopped: it may go on."""
+    root, pid, epoch, mark = holder
+    with closing(Database.open(root, None)) as database:
+        assert Lease.live(database, utcnow(), LONG) == "the first"
+        os.kill(pid, signal.SIGSTOP)
+        assert not process.gone(mark)
+        with pytest.raises(ExecutionError, match=r"Another queue \(the first\) works on this workspace"):
+            Lease.claim(database, "the second", timeout_s=LONG)
+        kill(pid)
+        assert process.gone(mark)
+        assert Lease.live(database, utcnow(), LONG) is None
+        assert Lease.look(database).holder == "the first"
+        lease = Lease.claim(database, "the second", timeout_s=LONG)
+        assert lease.epoch == epoch + 1
+        assert Lease.live(database, utcnow(), LONG) == "the second"
+        with pytest.raises(StaleEpochError), Lease(database, "the first", epoch).write():
+            pass
+
+
+def test_of_a_holder_without_a_mark_time_decides(holder: tuple[Path, int, int, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a system that does not say, and as before there were marks."""
+    root, pid, _, _ = holder
+    kill(pid)
+    monkeypatch.setattr(process, "mark", lambda: None)
+    with closing(Database.open(root, None)) as database:
+        Lease.claim(database, "the second", timeout_s=LONG)
+        assert Lease.live(database, utcnow(), LONG) == "the second"
+        assert Lease.live(database, utcnow() + timedelta(seconds=LONG + 60), LONG) is None
