@@ -1,7 +1,7 @@
 """`python -m benchmarks.submit`: what many clients at once see of `submit`. Seconds; `--postgresql URL` for the other dialect.
 
 So many client processes start together; each sends one request after the other, without a pause, until all are sent, which is the hardest
-case for a database that commits one transaction at a time. A client's seconds are from the call of `Requests.submit` to its return, which is
+case for a database that commits one transaction at a time. A client's time is from the call of `Requests.submit` to its return, which is
 after COMMIT. At the end every acknowledged request must be in the database, and the ledger's chain must be whole. The cost of one COMMIT of
 this disk is measured too. The 99th percentile must be below 50 ms on SQLite.
 """

@@ -6,7 +6,8 @@
     │   └── PictureError        one encoded picture, with the reason
     ├── VerificationError   4   bytes that are not what they must be
     └── ExecutionError      5   Ray, disk, locks: the machine and not the input
-        └── StaleEpochError     another queue has taken over; this one must write nothing more
+        ├── StaleEpochError     another queue has taken over; this one must write nothing more
+        └── DiskFullError       no room: what was under way is to be done again, and is nobody's failure
 
 A message is one clear sentence or two: what was found, what was expected, what to do. Exit code 0 is done, 130 is Ctrl-C.
 """
@@ -48,6 +49,10 @@ class ExecutionError(LmeraserError):
 
 class StaleEpochError(ExecutionError):
     """A writer whose epoch is over: another queue holds the lease."""
+
+
+class DiskFullError(ExecutionError):
+    """A disk without room, or a quota that is used up."""
 
 
 INTERRUPTED = 130

@@ -8,11 +8,11 @@ while no `serve` runs (it was killed, the actor lives), requests wait as PURGED 
 another one is refused while the first lives, and takes its place once it does not.
 """
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lmeraser_ray.erasure.certify import certify_pending
@@ -47,7 +47,7 @@ class Done:
 
 @dataclass
 class Chores:
-    """What the process of `serve` does whoever is the queue: sign what is frozen, tell what happens. After an error it waits a while."""
+    """What the process of `serve` or `run` does beside the queue, whoever that is: sign what is frozen, tell what happens."""
 
     database: Database
     keys: KeyFolder
@@ -56,18 +56,46 @@ class Chores:
     _wait: float = 0.0
     _not_before: float = 0.0
 
+    def finish(self) -> None:
+        """Sign and tell. Errors: those of signing and of the database."""
+        certify_pending(self.database, self.keys)
+        self.narrator.look()
+
     def do(self) -> None:
-        """Sign and tell."""
+        """Sign and tell; after an error, which is told too, not before a while has passed."""
         if time.monotonic() < self._not_before:
             return
         try:
-            certify_pending(self.database, self.keys)
-            self.narrator.look()
+            self.finish()
             self._wait = 0.0
         except LmeraserError as error:
             self._wait = min(LONGEST_PAUSE, max(1.0, 2 * self._wait))
             self._not_before = time.monotonic() + self._wait
             self.say(Event("error", facts={"error": type(error).__name__, "message": told_of(error), "pause": self._wait}))
+
+    @contextmanager
+    def beside(self, poll: float) -> Iterator[None]:
+        """Do it all the time, in a thread, while this one trains; and to the end then."""
+        ended, bugs = threading.Event(), list[BaseException]()
+
+        def work() -> None:
+            try:
+                while not ended.wait(poll):
+                    self.do()
+            except BaseException as error:
+                bugs.append(error)
+                raise
+
+        thread = threading.Thread(target=work, name="lmeraser-chores", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+        if bugs:
+            raise bugs[0]
+        self.finish()
 
 
 def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None) -> Done:
@@ -77,33 +105,25 @@ def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None
     """
     require_key(keys)
     session = replace(session, overrides=(*session.overrides, ("queue.window", "0")))
-    with session.database() as database:
-        narrator = Narrator(database, say)
-        work = partial(work_off, session, keys=keys, say=say, narrator=narrator)
-        if overview_of(session).open and session.config().execution.engine == "ray":
+    config = session.config()
+    with session.database() as database, ExitStack() as stack:
+        chores = Chores(database, keys, Narrator(database, say), say)
+        if overview_of(session).open and config.execution.engine == "ray":
             from lmeraser_ray.distributed.attending import connected
 
-            with connected(session.config().execution), listening(stop) as asked:
-                work(asked)
-        else:
-            with listening(stop) as asked:
-                work(asked)
-        narrator.look()
-    return Done(narrator.closed, overview_of(session).open)
+            stack.enter_context(connected(config.execution))
+        asked = stack.enter_context(listening(stop))
+        with chores.beside(config.queue.poll):
+            work_off(session, asked, say)
+    return Done(chores.narrator.closed, overview_of(session).open)
 
 
-def work_off(session: Session, stop: Stop, *, keys: KeyFolder, say: Say, narrator: Narrator) -> None:
+def work_off(session: Session, stop: Stop, say: Say) -> None:
     """Round after round, until nothing is left."""
-
-    def pause(seconds: float) -> bool:
-        narrator.look()
-        return stop.wait(seconds)
-
-    wait_for_turn(session, pause)
-    with queue_of(session, keys=keys, say=say) as queue:
-        queue.sign()
-        while queue.busy() and not pause(0.0):
-            queue.round(patient=True, stop=lambda: pause(0.0))
+    wait_for_turn(session, stop.wait)
+    with queue_of(session, keys=None, say=say) as queue:
+        while queue.busy() and not stop.asked:
+            queue.round(patient=True, stop=lambda: stop.asked)
 
 
 def serve(
@@ -118,29 +138,19 @@ def serve(
     """
     require_key(keys)
     session.folder.require_published()
+    config = session.config()
     with session.database() as database:
-        narrator = Narrator(database, say)
-        if session.config().execution.engine == "inline":
-            with listening(stop) as asked:
-                keep_serving(session, pause_of(asked, narrator), keys=keys, say=say)
+        chores = Chores(database, keys, Narrator(database, say), say)
+        if config.execution.engine == "inline":
+            with listening(stop) as asked, chores.beside(config.queue.poll):
+                keep_serving(session, asked.wait, keys=None, say=say)
         else:
             from lmeraser_ray.distributed.attending import attached, connected, spec_of
 
             spec = spec_of(session, trusted=trusted, learner=learner)
-            with connected(session.config().execution), attached(spec, database.dialect, say) as actor, listening(stop) as asked:
-                attend(actor, asked, Chores(database, keys, narrator, say), session.config().queue.poll)
-        narrator.look()
-    return Done(narrator.closed, overview_of(session).open)
-
-
-def pause_of(stop: Stop, narrator: Narrator) -> Callable[[float], bool]:
-    """What the queue in this process waits with: it tells what happened first."""
-
-    def pause(seconds: float) -> bool:
-        narrator.look()
-        return stop.wait(seconds)
-
-    return pause
+            with connected(config.execution), attached(spec, database.dialect, say) as actor, listening(stop) as asked:
+                attend(actor, asked, chores, config.queue.poll)
+    return Done(chores.narrator.closed, overview_of(session).open)
 
 
 def attend(actor: "Attached", stop: Stop, chores: Chores, poll: float) -> None:
@@ -159,6 +169,7 @@ def attend(actor: "Attached", stop: Stop, chores: Chores, poll: float) -> None:
                 actor.dismiss()
                 if standing.error:
                     raise standing.error
+                chores.finish()
                 return
             if stop.asked:
                 time.sleep(poll)

@@ -178,15 +178,15 @@ class Restoring:
 
     def _publish(self, manifest: Manifest, erased_again: int) -> None:
         """Move what the state reaches out of scratch, point at it, remove everything else."""
-        store, before = self.folder.store, self.folder.current()
+        store = self.folder.store
         for item in manifest.objects():
             if not store.sound(item):
                 move_into_place(self.staged.store.path(item), store.path(item))
         item = self.folder.put_manifest(manifest)
         with self.database.write() as conn:
-            facts = {"before": None, "after": manifest.fingerprint, "replaced": before.key if before else None}
+            states = {"before": ledger.published(conn), "after": manifest.fingerprint}
             found = {"backup": self.staged.digest, "entry": self.staged.head.seq, "erased_again": erased_again}
-            ledger.append(conn, "RESTORED", None, {**facts, **found})
+            ledger.append(conn, "RESTORED", None, {**states, **found})
             point(conn, self.folder, item, manifest)
         store.purge([item, *manifest.objects()])  # what is left of the backup in scratch too
 

@@ -99,7 +99,7 @@ def published(connection: Connection) -> str | None:
 
 
 def contains(connection: Connection, kept: Head) -> bool:
-    """Whether a head that was kept elsewhere is (still) in the chain: nothing up to it was rewritten or cut off, if `check` finds nothing."""
+    """Whether a head that was kept elsewhere is still in the chain: if `check` finds nothing, nothing up to it was rewritten or cut off."""
     if kept.seq == 0:
         return kept.hash == GENESIS
     return connection.scalar(select(tables.ledger.c.hash).where(tables.ledger.c.seq == kept.seq)) == kept.hash

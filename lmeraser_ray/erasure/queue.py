@@ -75,11 +75,22 @@ class Queue:
             lanes = Lanes(self.say)
             try:
                 work.run(patient=patient, stop=stop, look=partial(self._look, work, lanes))
+            except LmeraserError as error:
+                self.refuse_stale(error)
+                raise
             finally:
                 lanes.look([], work.errors)
                 self.errors, self.rounds = work.errors, self.rounds + 1
                 self.sums += Sums.of(work.scheduler)
         self.sign()
+
+    def refuse_stale(self, error: LmeraserError) -> None:
+        """Errors: `StaleEpochError` where another queue has taken over, and perhaps purged what this one worked with."""
+        epoch = Lease.look(self.database).epoch
+        if epoch != self.lease.epoch:
+            raise StaleEpochError(
+                f"Another queue has taken over (epoch {epoch}, this one has {self.lease.epoch}): this one stops."
+            ) from error
 
     def sign(self) -> list[str]:
         """Certify what is purged, if this process has the keys."""

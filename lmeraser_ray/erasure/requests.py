@@ -152,7 +152,7 @@ class Requests:
         return self._close(name, [State.RECEIVED], State.CANCELLED, reason)
 
     def refuse(self, name: str, reason: str) -> ErasureRequest:
-        """RECEIVED, PLANNED or FAILED → REFUSED: a legal hold (GDPR art. 17(3)). Its names go, and its tombstones that no other request needs.
+        """RECEIVED, PLANNED or FAILED → REFUSED: a legal hold (GDPR art. 17(3)). Its names go, and the tombstones that only it needs.
 
         Errors: `ConfigError` where it is in another state, or without a reason.
         """

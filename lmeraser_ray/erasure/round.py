@@ -22,7 +22,7 @@ from lmeraser_ray.erasure.quarantine import still_silent
 from lmeraser_ray.erasure.retrains import Retrains
 from lmeraser_ray.erasure.schedule import Lane, Policy, Scheduler
 from lmeraser_ray.erasure.work import Work
-from lmeraser_ray.errors import ConfigError, DataError, LmeraserError
+from lmeraser_ray.errors import ConfigError, DataError, DiskFullError, LmeraserError
 from lmeraser_ray.flow import Flow
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import WorkspaceFolder
@@ -161,8 +161,11 @@ class Round:
             work.finish(lane)
 
     def _collect(self) -> None:
-        """Wait for a job, or until it is time to look for new requests."""
+        """Wait for a job, or until it is time to look for new requests. A full disk ends the round: no request is given up for it."""
         done, failed = self.retrains.collect(self.settings.poll)
+        for error in failed.values():
+            if isinstance(error, DiskFullError):
+                raise error
         for lane in done:
             self._finish(lane)
         for lane, error in failed.items():

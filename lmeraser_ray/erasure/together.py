@@ -1,19 +1,20 @@
 """Submissions that come at once are committed together, by whichever of their processes is at the front.
 
-One COMMIT costs several syncs of the disk, and SQLite makes one at a time: 32 clients would wait for 32. So there is a front: the lock of the
-file `requests.waiting`. Who finds it free inserts, in one transaction, its own submission and all that are in the file, and then tells their
-owners. Who finds it taken appends its submission, with the address of a mailbox, and waits for that word (or a little while; the
-one at the front may have died). So nobody waits for more than two COMMITs.
+One COMMIT costs several syncs of the disk, and SQLite makes one at a time: 32 clients would wait for 32. So there is a front: the lock of
+the file `requests.waiting`. Who finds it free inserts, in one transaction, its own submission and all that are in the file, and then tells
+their owners. Who finds it taken appends its submission, with the address of a mailbox, and waits for that word (or a little while; the one
+at the front may have died). So nobody waits for more than two COMMITs.
 
-The file promises nothing: a client returns when it has committed its request, found it in the database, or got its id as the word of one who
-has committed it (the id is random and known to nobody else). What is not plain (a key or a quota that may refuse it) is left to its owner,
-who comes to the front too. The file holds ids until the next one at the front, or `Database.vacuum_names`, empties it.
+The file promises nothing: a client returns when it has committed its request, found it in the database, or got its id as the word of one
+who has committed it (the id is random and known to nobody else). What is not plain (a key or a quota that may refuse it) is left to its
+owner, who comes to the front too. The file holds ids until the next one at the front, or `Database.vacuum_names`, empties it.
 """
 
 import fcntl
 import json
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,8 +26,10 @@ from sqlalchemy import Connection, func, insert, select
 
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.request import UNANSWERED, State, Target
+from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.turns import LONGEST
 
 T = TypeVar("T")
 LARGEST = 1 << 16
@@ -96,14 +99,16 @@ Insert = Callable[[Round], T]
 def together(path: Path, mine: Submission, *, insert: Insert[T], there: Callable[[str], bool]) -> T | None:
     """Have `mine` committed, by oneself at the front or by another. Returns what `insert` returned, None where another did it.
 
-    path: the file of those who wait; there: whether the request of an id is committed. Errors: those of `insert`.
+    path: the file of those who wait; there: whether the request of an id is committed. Errors: those of `insert`; `ExecutionError` where
+    the one at the front does not come to an end.
     """
     done = try_front(path, insert)
     if done is not None:
         return done
+    end = time.monotonic() + LONGEST
     with Mailbox() as box:
         post(path, mine, box)
-        while True:
+        while time.monotonic() < end:
             done = try_front(path, insert)
             if done is not None:
                 return done
@@ -114,6 +119,9 @@ def together(path: Path, mine: Submission, *, insert: Insert[T], there: Callable
                 if there(mine.id):
                     return None
                 post(path, mine, box)  # it may have been lost in `take`, or with one who died
+    raise ExecutionError(
+        f"Another process held {path} for {LONGEST:g} s: it may be stopped. End it and submit again (with the same --key, if it has one)."
+    )
 
 
 def try_front(path: Path, insert: Insert[T]) -> T | None:
@@ -129,7 +137,7 @@ def try_front(path: Path, insert: Insert[T]) -> T | None:
 
 
 class Mailbox:
-    """Where one who waits gets its word: a datagram socket in Linux's abstract namespace, which needs no file. Elsewhere only time passes."""
+    """Where one who waits gets its word: a datagram socket in Linux's abstract namespace, without a file. Elsewhere only time passes."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -157,9 +157,11 @@ class Database:
             return sqlite.differences(connection)
 
     def vacuum_names(self) -> None:
-        """Make names that were set to null go from the database's files: PostgreSQL keeps dead rows, SQLite overwrites them itself.
+        """Make names that were set to null go from the database's files: SQLite overwrites them itself, PostgreSQL keeps dead rows.
 
-        On SQLite the file of waiting submissions is emptied, in which one that died may have left names.
+        On SQLite the file of waiting submissions is emptied, in which one that died may have left names. On PostgreSQL the two tables are
+        written anew, since a plain VACUUM leaves the bytes in the pages' free space; writers wait meanwhile. What the server's log of
+        changes (pg_wal) and its replicas hold goes when the server recycles it.
         """
         if self.waiting is not None:
             with disk_errors(self.waiting):
@@ -170,7 +172,7 @@ class Database:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql("SET statement_timeout = 0")
             for table in (tables.targets, tables.erased):
-                connection.exec_driver_sql(f"VACUUM {table.name}")
+                connection.exec_driver_sql(f"VACUUM FULL {table.name}")
             connection.exec_driver_sql(f"SET statement_timeout = '{postgresql.STATEMENT_SECONDS}s'")
 
     @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.errors import DiskFullError, ExecutionError
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ExecutionError(
+            raise DiskFullError(
                 f"The disk is full: {path} could not be written. Free some space and run the same command again."
             ) from error
         raise ExecutionError(

@@ -1,22 +1,23 @@
 """The request database in one SQLite file of the workspace: the engine, whose turn it is to write, and what a crash left.
 
 Settings (verified on every connection): a rollback journal that is deleted, so that nothing of it outlives its transaction; every
-COMMIT synced, the folder too; deleted content overwritten. Writers queue on a lock of their own (`requests.lock`, first come, first
-served) and not in SQLite's sleeping busy handler, which lets some wait for seconds.
+COMMIT synced, the folder too; deleted content overwritten. Writers queue on a lock of their own (`requests.lock`, `turns.py`) and not in
+SQLite's sleeping busy handler, which lets some wait for seconds.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
 
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
+from lmeraser_ray.state.agreement import disagreements
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.journal import torn_journal
+from lmeraser_ray.state.turns import locked
 
 SETTINGS = (("journal_mode", "DELETE", "delete"), ("synchronous", "EXTRA", 3), ("secure_delete", "ON", 1), ("foreign_keys", "ON", 1))
 QUIET_SETTINGS = ("temp_store=MEMORY", "cell_size_check=ON")
@@ -87,26 +88,18 @@ def create_file(path: Path) -> None:
 
 @contextmanager
 def turn(path: Path, *, write: bool) -> Iterator[bool]:
-    """Hold the lock of the database `path`: alone to write, with others to read. The kernel serves writers in the order in which they came.
+    """Hold the lock of the database `path`: alone to write, with others to read.
 
     Yields whether the file is as the last COMMIT left it: not where a writer died within a transaction, or where `recover` was not
     content. A journal that is there while the lock is held is a dead writer's.
     """
-    with locked(path, write=write) as handle:
+    with locked(lock_of(path), alone=write) as handle:
         yield os.fstat(handle).st_size == 0 and not journal_of(path).exists()
 
 
-@contextmanager
-def locked(path: Path, *, write: bool) -> Iterator[int]:
-    """The lock's file, locked. It is empty, or says that the database has to be recovered."""
-    lock = path.with_name("requests.lock")
-    with disk_errors(lock):
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
-        yield handle
-    finally:
-        os.close(handle)
+def lock_of(path: Path) -> Path:
+    """The file whose lock is the turn. It is empty, or says that the database has to be recovered."""
+    return path.with_name("requests.lock")
 
 
 def journal_of(path: Path) -> Path:
@@ -119,7 +112,7 @@ def recover(path: Path, engine: Engine) -> None:
 
     Errors: `VerificationError` where it is not sound then; this is noted, so that everyone else is refused too.
     """
-    with locked(path, write=True) as handle:
+    with locked(lock_of(path), alone=True) as handle:
         journal = journal_of(path)
         if os.fstat(handle).st_size == 0 and not journal.exists():
             return  # another process did it
@@ -131,6 +124,8 @@ def recover(path: Path, engine: Engine) -> None:
             raise damaged(path, torn)
         with engine.connect() as connection, connection.execution_options(write=True).begin():
             found = differences(connection)
+            if not found and path.stat().st_size and inspect(connection).has_table("ledger"):
+                found = disagreements(connection)
             if not found:
                 drop_left(path)
         if found:

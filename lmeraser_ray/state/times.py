@@ -1,4 +1,4 @@
-"""Moments as the request database and its certificates keep them: UTC, ISO 8601 with microseconds and Z, so that text order is time order."""
+"""Moments as the request database and certificates keep them: UTC, ISO 8601 with microseconds and Z, so that text sorts as time does."""
 
 from datetime import UTC, datetime
 

@@ -61,7 +61,11 @@ def test_a_queue_that_wakes_up_after_another_took_over_changes_nothing(case: Cas
     first.wake()
     first.go_on()
     ended = first.end()
-    assert ended.code == 5, ended
-    assert "taken over" in ended.err or "no sign of life" in ended.err, ended.err
+    if "signature" in point[0]:  # nothing is left to do: the other one signed the same bytes
+        assert ended.code == 0, ended
+    else:
+        assert ended.code == 5, ended
+        last = ended.err.splitlines()[-1]
+        assert "Another queue has taken over" in last or "no sign of life" in last, last
     assert everything(case) == after
     case.expect_whole()

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from lmeraser_ray import cli
+from lmeraser_ray.audit import audit
 from lmeraser_ray.backup import backup
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.erasures import Erasures
@@ -131,6 +132,23 @@ def test_the_erased_are_not_restored_from_a_backup_of_before(history: History, t
         restored(tmp_path / "other", history, 0)
     assert not (tmp_path / "other" / "CURRENT").exists()
     assert not (tmp_path / "other" / "secret").exists()
+
+
+@pytest.mark.parametrize("moment", [0, 1, 2])
+def test_an_audit_holds_after_a_restore(history: History, tmp_path: Path, moment: int) -> None:
+    """The ledger tells of the restored state; certificates of before are still there."""
+    root = history.tree(2, tmp_path / "w")
+    restored(root, history, moment)
+    done = audit(Session(root), key_folder(None).public_keys())
+    assert done.differences == ()
+    assert done.certificates == 2
+
+
+def test_an_audit_holds_where_a_restore_changed_the_state(history: History, tmp_path: Path) -> None:
+    root = history.tree(0, tmp_path / "w")
+    restored(root, history, 0, erasures=history.erasures[2])
+    assert "RESTORED" in ledger.STATES, "the ledger's kinds that say which state was published"
+    assert audit(Session(root), key_folder(None).public_keys()).differences == ()
 
 
 def test_erasures_from_before_the_backup_say_nothing(history: History, tmp_path: Path) -> None:

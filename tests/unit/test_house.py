@@ -15,7 +15,9 @@ from lmeraser_ray.verbs.base import Report, Verb, no_options
 PACKAGE = Path(__file__).parents[2] / "lmeraser_ray"
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
-FAMILIES = {"ConfigError": 2, "DataError": 3, "PictureError": 3, "VerificationError": 4, "ExecutionError": 5, "StaleEpochError": 5}
+FAMILIES = {"ConfigError": 2, "DataError": 3, "PictureError": 3, "VerificationError": 4} | dict.fromkeys(
+    ("ExecutionError", "StaleEpochError", "DiskFullError"), 5
+)
 
 
 def leaves(kind: type[LmeraserError]) -> set[type[LmeraserError]]:

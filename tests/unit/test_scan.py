@@ -291,6 +291,15 @@ def test_an_id_that_is_a_part_of_another_blocks_nothing(case: tuple[str, list[Re
     assert told == (name in ("digit-0042", "123456789012", 'quo"te-ä'))
 
 
+@pytest.mark.parametrize(("name", "part"), [("1234567890", "91234567890"), ("1234567890", "1234567890a"), ("margaret", "margarets")])
+def test_a_part_of_a_number_or_a_word_is_no_id(name: str, part: str, tmp_path: Path) -> None:
+    space = Space(tmp_path / "w", [record_of(name), record_of("other")])
+    needles = space.erase(name)
+    for text, found in ((f"a {part} b", False), (f"a {name} b", True), (f"/{name}.png", True), (name, True)):
+        (space.root / "configuration.json").write_text(text)
+        assert (space.scan(needles).hits != ()) == found
+
+
 def test_a_longer_name_that_another_open_request_names_is_that_requests(space: Space) -> None:
     needles = space.erase(IDS[1])  # person-0/picture-1
     (space.root / "configuration.json").write_text("person-0/picture-177")

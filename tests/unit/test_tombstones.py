@@ -2,113 +2,130 @@
 
 import hashlib
 import hmac
-from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from lmeraser_ray.errors import LmeraserError
-from lmeraser_ray.state.tombstones import Tombstones
+from lmeraser_ray.state import tables
+from lmeraser_ray.state.tombstones import NoTombstones, Tombstones, cover_hashes, lift_hashes
+from tests.desk import Desk
 
 NAMES = ["person-1/a.png", "é", "x" * 1024]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "tmp").mkdir()
-    return tmp_path
-
-
-def opened(folder: Path) -> Tombstones:
+def opened(desk: Desk) -> Tombstones:
     """As the next command finds them."""
-    return Tombstones(folder, folder / "tmp")
+    return Tombstones(desk.names, desk.open())
 
 
-def test_nothing_is_covered_and_nothing_is_written_at_first(folder: Path) -> None:
-    assert not opened(folder).covers("record", "x")
-    assert len(opened(folder)) == 0
-    assert opened(folder).lift([], []) == 0
-    assert [path.name for path in folder.iterdir()] == ["tmp"]
+def kept(desk: Desk) -> list[str]:
+    with desk.open().read() as connection:
+        return list(connection.scalars(select(tables.tombstones.c.hash)))
 
 
-def test_what_is_added_is_covered_from_then_on(folder: Path) -> None:
-    stones = opened(folder)
+def test_nothing_is_covered_at_first(desk: Desk) -> None:
+    assert not opened(desk).covers("record", "x")
+    assert len(opened(desk)) == 0
+    assert opened(desk).lift([], []) == 0
+
+
+def test_what_is_added_is_covered_from_then_on(desk: Desk) -> None:
+    stones = opened(desk)
     stones.add(NAMES, ["someone"])
-    for seen in (stones, opened(folder)):
+    for seen in (stones, opened(desk)):
         assert all(seen.covers("record", name) for name in NAMES)
         assert seen.covers("subject", "someone")
+        assert seen.cover("other", "someone")
         assert not seen.covers("record", "other")
         assert len(seen) == 4
 
 
-def test_a_record_is_not_a_subject(folder: Path) -> None:
-    opened(folder).add(["same"], [])
-    assert opened(folder).covers("record", "same")
-    assert not opened(folder).covers("subject", "same")
+def test_a_record_is_not_a_subject(desk: Desk) -> None:
+    opened(desk).add(["same"], [])
+    assert opened(desk).covers("record", "same")
+    assert not opened(desk).covers("subject", "same")
 
 
-def test_adding_adds(folder: Path) -> None:
-    opened(folder).add(["a"], [])
-    opened(folder).add(["b"], ["s"])
-    opened(folder).add(["a"], [])
-    seen = opened(folder)
+def test_adding_adds(desk: Desk) -> None:
+    opened(desk).add(["a"], [])
+    opened(desk).add(["b"], ["s"])
+    opened(desk).add(["a"], [])
+    seen = opened(desk)
     assert len(seen) == 3
     assert seen.covers("record", "a")
     assert seen.covers("record", "b")
 
 
-def test_the_file_is_a_function_of_the_set(folder: Path) -> None:
-    """No order of erasure is left in it."""
-    opened(folder).add(["a"], [])
-    opened(folder).add(["b"], [])
-    one = (folder / "tombstones").read_bytes()
-    (folder / "tombstones").unlink()
-    opened(folder).add(["b"], [])
-    opened(folder).add(["a"], [])
-    assert (folder / "tombstones").read_bytes() == one
-
-
-def test_lifting_forgets_and_only_that(folder: Path) -> None:
-    opened(folder).add(["a", "b"], ["a"])
-    assert opened(folder).lift(["a", "unknown"], []) == 1
-    seen = opened(folder)
+def test_lifting_forgets_and_only_that(desk: Desk) -> None:
+    opened(desk).add(["a", "b"], ["a"])
+    assert opened(desk).lift(["a", "unknown"], []) == 1
+    seen = opened(desk)
     assert not seen.covers("record", "a")
     assert seen.covers("subject", "a")
     assert seen.covers("record", "b")
-    assert opened(folder).lift([], ["a"]) == 1
-    assert not opened(folder).covers("subject", "a")
-    assert len(opened(folder)) == 1
+    assert opened(desk).lift([], ["a"]) == 1
+    assert not opened(desk).covers("subject", "a")
+    assert len(opened(desk)) == 1
 
 
-def test_only_keyed_hashes_are_kept(folder: Path) -> None:
+def test_what_others_add_is_seen_after_a_reload(desk: Desk) -> None:
+    stones = opened(desk)
+    opened(desk).add(["a"], [])
+    assert not stones.covers("record", "a")
+    stones.reload()
+    assert stones.covers("record", "a")
+
+
+def test_hashes_within_a_transaction_that_fails_are_not_kept(desk: Desk) -> None:
+    opened(desk).add(["a"], [])
+    found = desk.names.hash("record", "a")
+    with pytest.raises(ZeroDivisionError), desk.open().write() as connection:
+        cover_hashes(connection, ["other", found])
+        assert lift_hashes(connection, [found, "unknown"]) == 1
+        raise ZeroDivisionError
+    assert kept(desk) == [found]
+    with desk.open().write() as connection:
+        cover_hashes(connection, ["other", found, "other"])
+    assert sorted(kept(desk)) == sorted(["other", found])
+
+
+def test_only_keyed_hashes_are_kept(desk: Desk) -> None:
     """Not the id, nor its plain SHA-256, which anyone could look for."""
-    opened(folder).add(NAMES, NAMES)
-    text = (folder / "tombstones").read_text()
-    secret = (folder / "secret").read_bytes()
-    assert text.splitlines() == sorted(
-        hmac.new(secret, f"{what}\n{name}".encode(), "sha256").hexdigest() for what in ("record", "subject") for name in NAMES
-    )
-    for name in NAMES:
-        assert name not in text
-        assert hashlib.sha256(name.encode()).hexdigest() not in text
+    opened(desk).add(NAMES, NAMES)
+    secret = (desk.root / "secret").read_bytes()
+    wanted = {hmac.new(secret, f"{what}\n{name}".encode(), "sha256").hexdigest() for what in ("record", "subject") for name in NAMES}
+    assert set(kept(desk)) == wanted
+    found = desk.bytes()
+    assert next(iter(wanted)).encode() in found
+    for name in NAMES[::2]:
+        assert name.encode() not in found
+        assert hashlib.sha256(name.encode()).hexdigest().encode() not in found
 
 
-def test_secrets_are_for_their_owner_only_and_differ(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    other = tmp_path_factory.mktemp("other")
-    (other / "tmp").mkdir()
-    for place in (folder, other):
-        opened(place).add(["a"], [])
-        assert (place / "secret").stat().st_mode & 0o777 == 0o600
-        assert (place / "tombstones").stat().st_mode & 0o777 == 0o600
-        assert len((place / "secret").read_bytes()) == 32
-    assert (folder / "secret").read_bytes() != (other / "secret").read_bytes()
-    assert (folder / "tombstones").read_bytes() != (other / "tombstones").read_bytes()
+def test_a_file_of_version_0_2_0_is_taken_over_once(desk: Desk) -> None:
+    hashes = [desk.names.hash("record", "a"), desk.names.hash("subject", "s")]
+    desk.open()
+    (desk.root / "tombstones").write_text("".join(f"{found}\n" for found in hashes))
+    stones = opened(desk)
+    assert stones.covers("record", "a")
+    assert stones.covers("subject", "s")
+    assert not (desk.root / "tombstones").exists()
+    assert stones.lift(["a"], []) == 1
+    (desk.root / "tombstones").write_text("".join(f"{found}\n" for found in hashes))  # a crash before it went
+    assert len(opened(desk)) == 2
 
 
-@pytest.mark.parametrize("secret", [None, b"", b"short"])
-def test_without_its_secret_nothing_can_be_told(folder: Path, secret: bytes | None) -> None:
+@pytest.mark.parametrize("secret", [None, b"", b"short", b"another secret of 32 bytes......"])
+def test_without_its_secret_nothing_can_be_told(desk: Desk, secret: bytes | None) -> None:
     """An answer of no would let the erased in again. Errors instead, and makes no new secret."""
-    opened(folder).add(["a"], [])
-    (folder / "secret").unlink() if secret is None else (folder / "secret").write_bytes(secret)
+    opened(desk).add(["a"], [])
+    (desk.root / "secret").unlink() if secret is None else (desk.root / "secret").write_bytes(secret)
     with pytest.raises(LmeraserError, match="secret"):
-        opened(folder).covers("record", "a")
-    assert (folder / "secret").exists() == (secret is not None)
+        opened(Desk(desk.root, desk.url))
+    assert (desk.root / "secret").exists() == (secret is not None)
+
+
+def test_a_study_has_none() -> None:
+    assert not NoTombstones().covers("record", "a")
+    assert not NoTombstones().cover("a", "s")

@@ -1,0 +1,73 @@
+"""A workspace's request database and nothing else, on either dialect, and a server of processes that write to it."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from lmeraser_ray.erasure.requests import Requests
+from lmeraser_ray.state import tables
+from lmeraser_ray.state.database import Database
+from lmeraser_ray.state.names import Names
+from lmeraser_ray.state.store import Store
+from lmeraser_ray.state.times import utcnow
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Desk:
+    """Where requests are taken. url: None for SQLite."""
+
+    root: Path
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        Store(self.root / "objects").create()
+        self.names = Names(self.root, Store(self.root / "objects").scratch)
+
+    def open(self) -> Database:
+        return Database.open(self.root, self.url)
+
+    def requests(self, clock: Callable[[], datetime] = utcnow) -> Requests:
+        return Requests(self.open(), self.names, clock=clock)
+
+    def count(self, table: str) -> int:
+        with self.open().read() as connection:
+            return connection.scalar(select(func.count()).select_from(tables.metadata.tables[table])) or 0
+
+    def bytes(self) -> bytes:
+        """All that the database and the files beside it hold; of PostgreSQL, the tables' files."""
+        if self.url is None:
+            return b"".join(path.read_bytes() for path in sorted(self.root.glob("requests.*")))
+        with self.open().write() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+            where = connection.exec_driver_sql("SHOW data_directory").scalar()
+        return b"".join(path.read_bytes() for path in sorted(Path(str(where), "base").rglob("*")) if path.is_file())
+
+
+def start(act: Callable[..., None], *args: Any) -> ForkServerProcess:
+    """A process of its own that does this; forked from a server that has imported what is needed, so that it starts in milliseconds."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tests.desk"])
+    process = context.Process(target=act, args=args, daemon=True)
+    process.start()
+    return process
+
+
+def ended(processes: Iterable[ForkServerProcess], seconds: float = 60) -> list[int | None]:
+    """Wait for the processes. Returns their exit codes."""
+    found = []
+    for process in processes:
+        process.join(seconds)
+        found.append(process.exitcode)
+    return found
+
+
