@@ -4,6 +4,7 @@ Invariants: a task is told keys and rows, never pictures; it writes its result t
 finished before an interruption is found by key the next time. The heaviest jobs go first.
 """
 
+import re
 import secrets
 import shutil
 import time
@@ -195,5 +196,14 @@ def translated(error: BaseException) -> Exception:
             f"A worker died more often than execution.retries allows ({type(error).__name__}), perhaps for want of memory: run fewer at "
             "once (--execution.cpus), then run the same command again; what is finished is kept."
         )
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return ExecutionError(f"A job on Ray raised {raised(error)}: a defect, or a machine that is not as expected.")
     first = str(error).strip().splitlines()
     return ExecutionError(f"Ray could not finish the work ({type(error).__name__}: {first[-1] if first else 'no message'}).")
+
+
+def raised(error: ray.exceptions.RayTaskError) -> str:
+    """What a job raised, and where; not its message, which may name a record, while this sentence is kept."""
+    places = re.findall(r'File "[^"]*?([^"/]+)", line (\d+)', error.traceback_str)
+    where = f" ({places[-1][0]}, line {places[-1][1]})" if places else ""
+    return f"{type(error.cause).__name__}{where}"

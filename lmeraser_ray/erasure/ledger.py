@@ -111,8 +111,8 @@ def check(connection: Connection) -> list[str]:
     end = Head(0, GENESIS)
     for row in connection.execute(select(tables.ledger).order_by(tables.ledger.c.seq)):
         if row.seq != end.seq + 1:
-            missing = f"{end.seq + 1}" if row.seq == end.seq + 2 else f"{end.seq + 1} to {row.seq - 1}"
-            found.append(f"ledger entry {missing} is missing")
+            several = f"ledger entries {end.seq + 1} to {row.seq - 1} are missing"
+            found.append(f"ledger entry {end.seq + 1} is missing" if row.seq == end.seq + 2 else several)
         elif row.previous != end.hash:
             found.append(f"ledger entry {row.seq} does not follow entry {end.seq}: it names another hash as the one before")
         problem = wrong(row)

@@ -169,7 +169,7 @@ LOCKS = Place(
     "Nothing of a person is in them.",
     "raw",
     "Text.",
-    ("state/folder.py", "state/pin.py", "state/sqlite.py", "state/once.py"),
+    ("state/folder.py", "state/pin.py", "state/once.py", "state/turns.py"),
     ("lock", "database"),
 )
 RAY_SESSION = Place(
@@ -187,7 +187,7 @@ RAY_MEMORY = Place(
     "Overwritten when the memory is used again; gone with the process or the cluster.",
     "no",
     "Memory of running processes is not searched.",
-    ("distributed/engine.py", "distributed/features.py", "distributed/queue.py"),
+    ("distributed/attending.py", "distributed/engine.py", "distributed/features.py", "distributed/queue.py"),
     base="ray",
 )
 STUDIES = Place(

@@ -1,6 +1,7 @@
 """The command line: what each verb prints, its exit code, and that a refused command changes nothing."""
 
 import fcntl
+import hashlib
 import json
 import os
 import runpy
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,20 @@ import pytest
 import yaml
 
 from lmeraser_ray import cli
+from lmeraser_ray.erasure.request import CLOSED
+from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.options import to_yaml
+from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.store import KINDS
+from lmeraser_ray.state.tombstones import Tombstones
 from lmeraser_ray.verbs import VERBS
 from tests.conftest import World, picture
 from tests.laws.test_law import held, index_of
 
 SCRIPT = Path(sys.executable).parent / "lmeraser"
+DATABASE = ("requests.db", "requests.waiting")
+"""Which are not empty once a command has had to do with requests."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +96,18 @@ def place(made: Place, tmp_path: Path) -> Place:
     return Place(made.world, made.config, tmp_path / "workspace")
 
 
-def everything(root: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes, but for the lock, which says who was there last."""
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "lock"}
+def everything(root: Path, *but: str) -> dict[str, bytes]:
+    """Every file below a folder with its bytes, but for the lock, which says who was there last, and for files of these names."""
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name not in ("lock", *but)}
+
+
+def asked(root: Path) -> tuple[dict[str, int], int]:
+    """How many erasure requests are in each state, and how many tombstones there are. Ids of closed requests are nowhere."""
+    session = Session(root)
+    with session.database() as database:
+        found = Requests(database, session.names()).list()
+        assert all(target.name is None for request in found if request.state in CLOSED for target in request.targets)
+        return dict(Counter(str(request.state) for request in found)), len(Tombstones(session.names(), database))
 
 
 def expect_refused(said: Said, code: int, *words: str) -> None:
@@ -179,11 +196,16 @@ class TestReports:
         before = lm("fingerprint", "--workspace", place.root, "--json").json["fingerprint"]
         data = lm("unlearn", "--workspace", place.root, "--records", place.id(), "--json").json
         assert (data["removed"], data["already_erased"]) == (1, [])
-        assert data["retrained"] + data["reused"] == data["shards"]
+        assert data["retrained"] + data["reused"] == data["constituents"] == 4
         assert isinstance(data["reclustered"], bool)
         assert (data["fingerprint_before"], data["fingerprint"] != before) == (before, True)
         assert data["fingerprint"] == lm("fingerprint", "--workspace", place.root, "--json").json["fingerprint"]
-        assert isinstance(data["seconds"], dict)
+        assert {"training", "publish"} <= set(data["seconds"])
+        certificate = place.root.parent / "certificate.json"
+        assert lm("certificate", data["request"], "--workspace", place.root, "--output", certificate).code == 0
+        assert hashlib.sha256(certificate.read_bytes()).hexdigest() == data["certificate"]
+        assert lm("verify", "--certificate", certificate).code == 0
+        assert asked(place.root) == ({"CERTIFIED": 1}, 1)
 
     def test_verify(self, lm: Lm, place: Place) -> None:
         data = lm("verify", "--workspace", place.root, "--json").json
@@ -222,9 +244,13 @@ class TestUnlearn:
     @pytest.mark.parametrize("words", [["--records", "nobody"], ["--subjects", "nobody"], ["--records", "person-0"]], ids=str)
     def test_unknown_ids_are_named_and_nothing_is_changed(self, lm: Lm, place: Place, words: list[str]) -> None:
         """Also where known ones stand beside them; a subject is no record."""
-        before = everything(place.root)
-        expect_refused(lm("unlearn", "--workspace", place.root, "--records", place.id(), *words), 3, repr(words[1]), "nothing was changed")
-        assert everything(place.root) == before
+        name, before = place.id(), everything(place.root, *DATABASE)
+        expect_refused(lm("unlearn", "--workspace", place.root, "--records", name, *words), 3, repr(words[1]), "nothing was changed")
+        assert everything(place.root, *DATABASE) == before
+        assert asked(place.root) == ({"REFUSED": 1}, 0)
+        kept = b"".join((place.root / found).read_bytes() for found in DATABASE)
+        assert not any(word.encode() in kept for word in (name, words[1]))
+        assert lm("verify", "--workspace", place.root).code == 0
 
     def test_many_unknown_ids_are_not_a_wall_of_text(self, lm: Lm, place: Place) -> None:
         said = lm("unlearn", "--workspace", place.root, "--records", ",".join(f"nobody-{i}" for i in range(500)))
@@ -234,13 +260,15 @@ class TestUnlearn:
     def test_already_erased_is_said_and_nothing_is_done(self, lm: Lm, place: Place) -> None:
         name = place.id()
         first = lm("unlearn", "--workspace", place.root, "--records", name, "--json").json
-        before = everything(place.root)
+        before = everything(place.root, *DATABASE)
         said = lm("unlearn", "--workspace", place.root, "--records", name, "--json")
         assert said.code == 0
         assert (said.json["removed"], said.json["already_erased"], said.json["retrained"]) == (0, [name], 0)
         assert said.json["fingerprint_before"] == said.json["fingerprint"] == first["fingerprint"]
         assert "erased before" in said.err
-        assert everything(place.root) == before
+        assert everything(place.root, *DATABASE) == before
+        assert said.json["request"] != first["request"], "each request has its own certificate"
+        assert asked(place.root) == ({"CERTIFIED": 2}, 1)
 
     def test_already_erased_beside_a_new_one(self, lm: Lm, place: Place) -> None:
         ids = [place.world.ids[0], place.world.ids[1]]
@@ -260,10 +288,13 @@ class TestUnlearn:
         assert lm("unlearn", "--workspace", place.root, "--file", listed, "--json").json["removed"] == 1
 
     def test_an_id_that_is_no_unicode(self, lm: Lm, place: Place) -> None:
-        """Bytes of another encoding come from the shell as surrogates; refused as any unknown id is, before and after an erasure."""
-        for _ in range(2):
+        """Bytes of another encoding come from the shell as surrogates: no record has such an id, before and after an erasure."""
+        for certified in range(2):
+            before = everything(place.root, *DATABASE)
             said = lm("unlearn", "--workspace", place.root, "--records", os.fsdecode(b"caf\xe9"))
-            expect_refused(said, 3, "nothing was changed")
+            expect_refused(said, 3, "the record id 'caf\\udce9'")
+            assert everything(place.root, *DATABASE) == before
+            assert asked(place.root) == ({"CERTIFIED": 1} if certified else {}, certified)
             lm("unlearn", "--workspace", place.root, "--records", place.world.ids[0])
 
     @pytest.mark.parametrize(
@@ -302,10 +333,11 @@ class TestUnlearn:
         before = everything(place.root)
         words = ["--config", place.config, "--workspace", place.root, "--data.readmit", listed]
         expect_refused(lm("train", *words, "--data.path", other.path), 3, "no longer has")
-        assert WorkspaceFolder(place.root).tombstones().covers("record", name)
+        assert asked(place.root) == ({"CERTIFIED": 1}, 1)
         assert {name: data for name, data in everything(place.root).items() if "objects" not in name} == {
             name: data for name, data in before.items() if "objects" not in name
         }
+        assert lm("train", *words[:-2], "--json").json["erased_left_out"] == 1
 
     def test_one_readmitted_record_of_an_erased_subject(self, lm: Lm, place: Place) -> None:
         """Let in again by name, it stays, whatever else is erased or trained later; or it is refused, but never dropped in silence."""

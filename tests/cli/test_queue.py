@@ -200,8 +200,7 @@ def test_a_second_signal_stops_at_once(slow: Place, tmp_path: Path, first: signa
     """In the middle of a training that would take minutes: exit code 130, the request is still there, and nobody holds the lease."""
     slow.submit(slow.names()[0])
     with queue(tmp_path / "serve", "serve", "--workspace", slow.root) as server:
-        server.until(lambda: slow.states() == [State.TRAINING], "the training")
-        server.until(lambda: server.told("training"), "the training itself")
+        server.until(lambda: server.told("training") and server.told("shard-started"), "the training")
         server.popen.send_signal(first)
         server.until(lambda: "Ctrl-C again" in server.err.read_text(), "the sentence")
         assert server.popen.poll() is None
@@ -216,7 +215,7 @@ def test_a_server_that_is_killed_is_followed_at_once(slow: Place, tmp_path: Path
     """kill -9 in the middle of a training; the next one, in the next epoch, need not wait for the lease to run out."""
     slow.submit(slow.names()[0])
     with queue(tmp_path / "serve", "serve", "--workspace", slow.root, "--queue.lease", 3600) as server:
-        server.until(lambda: slow.states() == [State.TRAINING] and server.told("training"), "the training")
+        server.until(lambda: server.told("training") and server.told("shard-started"), "the training")
         code, out, err = said(capfd, "run", "--workspace", slow.root)
         assert (code, out) == (5, "") and err.startswith("lmeraser: error: Another queue (process ")
         assert err.count("\n") == 1
@@ -262,3 +261,14 @@ def test_serving_on_a_ray_of_its_own(place: Place, tmp_path: Path) -> None:
     assert not left
     assert not place.standing().live
     place.expect([one, two])
+
+
+def test_a_ray_that_asks_nobody_for_a_token_is_refused(place: Place, tmp_path: Path) -> None:
+    """Whoever reaches its ports could run code in it: nothing is done there, and the sentence says what to do."""
+    place.submit(place.names()[0])
+    words = ("serve", "--workspace", place.root, "--execution.engine", "ray", "--execution.cpus", 1, "--execution.gpus", 0)
+    with queue(tmp_path / "serve", *words, RAY_AUTH_MODE="disabled", RAY_ADDRESS="") as server:
+        assert server.end() == 2
+        last = server.err.read_text().splitlines()[-1]
+        assert last.startswith("lmeraser: error: ") and "RAY_AUTH_MODE=token" in last and "--trusted_network" in last
+    assert place.states() == [State.RECEIVED]

@@ -438,6 +438,47 @@ def test_a_second_serve_is_refused(place: Place) -> None:
             serve(inline, keys=key_folder(None), say=lambda _: None, stop=Stop())
 
 
+def test_the_actor_outlives_its_serve(place: Place, tmp_path: Path) -> None:
+    """A real `lmeraser queue serve` on a cluster that is not its own is killed with -9: the actor goes on, only the signature waits for the
+    next one, which finds the same actor. SIGTERM ends both."""
+    import ray
+
+    name = place.lanes()[0][0]
+    address = ray.get_runtime_context().gcs_address
+    words = ["serve", "--workspace", str(place.session.root), "--execution.engine", "ray", "--execution.address", address]
+    line = [sys.executable, "-m", "lmeraser_ray.queue", *words]
+    files = [tmp_path / "first", tmp_path / "second"]
+
+    def attends(file: Path) -> int | None:
+        found = [line for line in file.read_text().splitlines() if " event=attending " in line]
+        return int(found[0].rpartition("process=")[2]) if found else None
+
+    with open(files[0], "w") as log:
+        first = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=log)
+    try:
+        until(lambda: attends(files[0]) or first.poll(), "the first serve")
+        actor = attends(files[0])
+        assert actor, files[0].read_text()
+    finally:
+        first.kill()
+        first.wait()
+    made = place.submit(name)
+    until(lambda: place.states()[made] is State.PURGED, "the actor by itself")
+    with open(files[1], "w") as log:
+        second = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=log)
+    try:
+        until(lambda: place.certified(made) or second.poll(), "the signature")
+        assert attends(files[1]) == actor, files[1].read_text()
+        second.terminate()
+        assert second.wait(PATIENCE) == 0, files[1].read_text()
+    finally:
+        second.kill()
+        second.wait()
+    until(lambda: not alive(actor), "the end of the actor")
+    assert not place.standing().live
+    place.expect([name])
+
+
 def test_what_was_given_up_is_ended(place: Place) -> None:
     """An engine that is closed with work under way, as when a round ends in an error, leaves no task behind that takes a slot."""
     name = place.lanes()[0][0]

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import torch
 
 from lmeraser_ray import cli, queue, restore, unlearn, verify  # noqa: F401 - imported once for all children
 from lmeraser_ray.config import Config
-from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.session import Session
 from lmeraser_ray.train import train
 
@@ -22,13 +20,6 @@ def command(verb: str, *words: str) -> None:
     """A command, as it is typed."""
     with redirect_stdout(sys.stdout), redirect_stderr(sys.stderr):
         sys.exit(cli.run(verb, words))
-
-
-def submit(root: Path, records: Sequence[str], subjects: Sequence[str] = (), key: str | None = None) -> str:
-    """Submit a request. What this returns is acknowledged."""
-    session = Session(root)
-    with session.database() as database:
-        return Requests(database, session.names()).submit(records, subjects, key=key).id
 
 
 def learn(root: Path, config: str) -> None:

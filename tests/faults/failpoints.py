@@ -1,9 +1,10 @@
 """Places in the program at which a child of the fault matrix can be killed, or waits so that its parent can kill or stop it.
 
-    COMMIT (before, after) · pointer (before its rename, after it) · removal of an object (before, after) · a batch of training ·
-    a constituent (before it is trained, after it is stored) · signature (before, after)
+    COMMIT (before, after) · COMMIT of the signer (before, after) · signature (before, after) · manifest (before it is written, after) ·
+    pointer (before its rename, after it) · removal of an object (before, after) · a batch of training · a constituent (before it is
+    trained, after it is stored)
 
-Only the main thread counts, so that heartbeats make no difference to where the k-th one is.
+Heartbeats do not count, so that they make no difference to where the k-th one is.
 """
 
 import os
@@ -20,6 +21,7 @@ from unittest import mock
 from lmeraser_ray.engine import InlineEngine
 from lmeraser_ray.erasure import certify
 from lmeraser_ray.state import database
+from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.work import TrainConstituent
 
 TRAINED = "TRAINED_LOG"
@@ -35,8 +37,10 @@ class Points:
 
     def __call__(self, name: str) -> None:
         """The child is at this place."""
-        if threading.current_thread() is not threading.main_thread():
+        if threading.current_thread().name == "lmeraser-heart":
             return
+        if name.endswith("COMMIT") and threading.current_thread() is not threading.main_thread():
+            name += " of the signer"
         self.counts[name] += 1
         here = (name, self.counts[name])
         if here == self._die:
@@ -73,6 +77,7 @@ def set_up(pipe: Connection, *, die: tuple[str, int] | None, pause: tuple[str, i
         patch(os, "replace", points.around("pointer", os.replace, lambda _, to: Path(to).name == "CURRENT"))
         patch(os, "unlink", points.around("removal", os.unlink, lambda path: is_object(Path(path))))
         patch(certify, "sign", points.around("signature", certify.sign))
+        patch(WorkspaceFolder, "put_manifest", points.around("manifest", WorkspaceFolder.put_manifest))
         patch(TrainConstituent, "run", noting(points.around("constituent", TrainConstituent.run)))
         make = InlineEngine.__init__
 

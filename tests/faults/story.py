@@ -5,6 +5,7 @@ and one CERTIFIED entry of the ledger each; the ledger, the workspace and the au
 what training without the union of all that was erased gives.
 """
 
+import fcntl
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,7 @@ class Truth:
     def __init__(self, folder: Path) -> None:
         self.world = World(folder, n=RECORDS)
         self._known: dict[frozenset[str], Path] = {}
+        self._fingerprints: dict[frozenset[str], str] = {}
 
     def config(self, **sections: dict[str, object]) -> Config:
         return self.world.config(**{**SMALL, **sections})
@@ -68,6 +70,12 @@ class Truth:
             train(Session(root), self.world.without(sorted(erased), **SMALL))
             self._known[erased] = root
         return self._known[erased]
+
+    def published_without(self, erased: frozenset[str]) -> str:
+        """The fingerprint of that."""
+        if erased not in self._fingerprints:
+            self._fingerprints[erased] = fingerprint(Session(self.without(erased)))
+        return self._fingerprints[erased]
 
     def traces(self) -> dict[str, dict[str, bytes]]:
         """What each record leaves in a workspace: id → what it is → the bytes to look for."""
@@ -121,10 +129,15 @@ class Case:
         return self.nursery.start(act, *args, die=die, pause=pause, environment=self.environment())  # type: ignore[arg-type]
 
     def submit(self, *records: str, subjects: Sequence[str] = (), key: str | None = None) -> str:
-        """Submit in a process of its own. The id that comes back is acknowledged."""
-        ended = self.start(acts.submit, self.root, records, subjects, key).end()
+        """`lmeraser submit` in a process of its own. The id that it prints is acknowledged."""
+        ended = self.submission(*records, subjects=subjects, key=key).end()
         assert ended.code == 0, ended.err
-        return self.note(ended.value, records, subjects)
+        return self.note(ended.out.strip(), records, subjects)
+
+    def submission(self, *records: str, subjects: Sequence[str] = (), key: str | None = None, die: Point | None = None) -> Child:
+        """Start `lmeraser submit`."""
+        named = [word for option, names in (("--records", records), ("--subjects", subjects)) for name in names for word in (option, name)]
+        return self.command("submit", *named, *(("--key", key) if key else ()), die=die)
 
     def ask(self, *records: str, subjects: Sequence[str] = ()) -> str:
         """Submit in this process, where who submits is of no interest."""
@@ -183,6 +196,18 @@ class Case:
         people = frozenset[str]().union(*(subjects for _, subjects in named))
         return records | {name for name, subject in zip(world.ids, world.subjects, strict=True) if subject in people}
 
+    def stop(self, child: Child) -> None:
+        """SIGSTOP, but not within a transaction of the request database (a heartbeat's), which would stop everybody."""
+        while True:
+            child.stop()
+            with open(self.root / "requests.lock", "rb") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    child.wake()
+                else:
+                    return
+
     def published(self) -> str:
         """The fingerprint of what is published, every object that it reaches being there and sound."""
         folder = self.session.folder
@@ -198,10 +223,9 @@ class Case:
         erased = self.erased(certified)
         kept = frozenset[str]().union(*(self.acknowledged[name][0] for name in others if others[name] is State.FAILED))
         assert self.found(erased - kept) == {}, "something that is certified to be gone is there"
-        truth = self.truth.without(erased)
-        assert self.published() == fingerprint(Session(truth)), "not the state that never saw them"
+        assert self.published() == self.truth.published_without(erased), "not the state that never saw them"
         if sound:
-            assert held(self.root) == held(truth)
+            assert held(self.root) == held(self.truth.without(erased))
             assert verify(self.session).differences == ()
         assert audit(self.session, KeyFolder(self.keys).public_keys()).differences == ()
 

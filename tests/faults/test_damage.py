@@ -127,9 +127,9 @@ def test_a_torn_journal(case: Case) -> None:
     for share in (0.0, 0.01, 0.3, 0.7, 0.999, 1.0):
         shutil.copytree(torn, case.root)
         os.truncate(journal, int(share * size))
-        ended = case.start(acts.submit, case.root, [case.ids[1]], [], "key").end()
+        ended = case.submission(case.ids[1]).end()
         if ended.code == 0:
-            assert case.states() == {known: State.RECEIVED, ended.value: State.RECEIVED}
+            assert case.states() == {known: State.RECEIVED, ended.out.strip(): State.RECEIVED}
         else:
             refused += 1
             assert ended.code == 4, ended
@@ -139,6 +139,6 @@ def test_a_torn_journal(case: Case) -> None:
             shutil.rmtree(case.root)
     assert refused >= 3
     assert ended.code == 0, "a whole journal is rolled back"
-    case.note(ended.value, [case.ids[1]])
+    case.note(ended.out.strip(), [case.ids[1]])
     case.settle()
     case.expect_whole()

@@ -1,6 +1,5 @@
 """Row 15: a crash in the middle of the purge, and a file that cannot be removed. No certificate until the absence scan has found nothing."""
 
-
 import pytest
 
 from lmeraser_ray.erasure.request import State

@@ -5,21 +5,23 @@ against a process that may go on at any moment, so that it has to be ended first
 be (a file system of several machines, someone who removed the file), the epoch is what protects: every write of the first is refused.
 """
 
+from collections.abc import Callable
+from contextlib import closing
+
 import pytest
 from sqlalchemy import select
 
 from lmeraser_ray.state import tables
-from tests.faults.children import state_of, wait_until
+from tests.faults.children import state_of
 from tests.faults.story import ALONE, LANES, Case
 from tests.laws.test_law import held
 
 KILLED = -9
+Make = Callable[[str | None], Case]
 
 
 def everything(case: Case) -> dict[str, object]:
     """All that a stale queue could change: the store, the pointer, every row, the tables of the lease apart."""
-    from contextlib import closing
-
     with closing(case.database()) as database, database.read() as conn:
         rows = {table.name: conn.execute(select(table)).all() for table in tables.metadata.sorted_tables if table is not tables.lease}
     return {**held(case.root), **rows}
@@ -30,7 +32,7 @@ def test_nobody_else_works_while_a_stopped_queue_has_the_workspace(case: Case) -
     case.submit(case.ids[ALONE])
     first = case.work(pause=("batch", 1))
     first.reached()
-    first.stop()
+    case.stop(first)
     case.submit(*(case.ids[i] for i in LANES))
     ended = case.work().end()
     assert ended.code == 5
@@ -42,7 +44,7 @@ def test_nobody_else_works_while_a_stopped_queue_has_the_workspace(case: Case) -
     case.expect_whole()
 
 
-POINTS = [("batch", 1), ("after constituent", 1), ("after COMMIT", 5), ("before removal", 1), ("before signature", 1)]
+POINTS = [("batch", 1), ("after constituent", 1), ("before manifest", 1), ("before removal", 1), ("before signature", 1)]
 
 
 @pytest.mark.parametrize("point", POINTS, ids=[" ".join(map(str, point)) for point in POINTS])
@@ -51,7 +53,7 @@ def test_a_queue_that_wakes_up_after_another_took_over_changes_nothing(case: Cas
     case.submit(case.ids[ALONE])
     first = case.work(pause=point)
     first.reached()
-    first.stop()
+    case.stop(first)
     epoch = case.epoch()
     (case.root / "lock").unlink()
     case.submit(*(case.ids[i] for i in LANES))
@@ -67,5 +69,25 @@ def test_a_queue_that_wakes_up_after_another_took_over_changes_nothing(case: Cas
         assert ended.code == 5, ended
         last = ended.err.splitlines()[-1]
         assert "Another queue has taken over" in last or "no sign of life" in last, last
+    assert everything(case) == after
+    case.expect_whole()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", ["before pointer", "after pointer"])
+def test_a_queue_that_is_stopped_within_the_transaction_that_publishes(make: Make, postgresql: str, point: str) -> None:
+    """On PostgreSQL the server ends the stopped one's transaction; its pointer is overwritten, and what it still does comes to nothing."""
+    case = make(postgresql)
+    case.submit(case.ids[ALONE])
+    first = case.work(pause=(point, 1))
+    first.reached()
+    first.stop()
+    (case.root / "lock").unlink()
+    case.submit(*(case.ids[i] for i in LANES))
+    case.settle()
+    after = everything(case)
+    first.wake()
+    first.go_on()
+    assert first.end().code == 5
     assert everything(case) == after
     case.expect_whole()

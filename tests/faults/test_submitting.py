@@ -1,7 +1,6 @@
 """Rows 1, 2 and 17: a client dies around its COMMIT; many clients at once."""
 
 from lmeraser_ray.erasure.request import State
-from tests.faults import acts
 from tests.faults.story import Case
 
 KILLED = -9
@@ -10,8 +9,8 @@ KILLED = -9
 def test_a_client_that_dies_before_its_commit(either: Case) -> None:
     """Row 1: nothing is acknowledged and nothing is there; the repetition inserts one."""
     name = either.ids[3]
-    ended = either.start(acts.submit, either.root, [name], [], "key", die=("before COMMIT", 1)).end()
-    assert (ended.code, ended.value) == (KILLED, None)
+    ended = either.submission(name, key="key", die=("before COMMIT", 1)).end()
+    assert (ended.code, ended.out) == (KILLED, "")
     assert either.states() == {}
     request = either.submit(name, key="key")
     assert either.submit(name, key="key") == request
@@ -22,8 +21,8 @@ def test_a_client_that_dies_before_its_commit(either: Case) -> None:
 def test_a_client_that_dies_after_its_commit(either: Case) -> None:
     """Row 2: committed and not acknowledged; the repetition gets the same request."""
     name = either.ids[3]
-    ended = either.start(acts.submit, either.root, [name], [], "key", die=("after COMMIT", 1)).end()
-    assert (ended.code, ended.value) == (KILLED, None)
+    ended = either.submission(name, key="key", die=("after COMMIT", 1)).end()
+    assert (ended.code, ended.out) == (KILLED, "")
     [known] = either.states()
     assert either.submit(name, key="key") == known
     assert either.states() == {known: State.RECEIVED}

@@ -32,6 +32,7 @@ from lmeraser_ray.state.archive import Contents, open_archive, part_of, write_ar
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.dump import dump, load, rows_in
 from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.store import Store
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
 from lmeraser_ray.verify import verify
@@ -176,15 +177,14 @@ def test_over_a_damaged_workspace_its_own_requests_count(history: History, tmp_p
 
 def test_over_a_workspace_that_was_rolled_back_the_newer_backup_counts(history: History, tmp_path: Path) -> None:
     root = history.tree(0, tmp_path / "w")
-    with Session(root).database() as database, database.read() as conn:
-        epoch = conn.scalar(select(tables.lease.c.epoch))
+    epochs = [row["epoch"] for tree in (root, history.trees[2]) for name, row in rows_of(tree) if name == "lease"]
     done = restored(root, history, 2)
     assert (done.reconciled.kept, done.evaluated.manifest.fingerprint) == (False, history.fingerprints[2])
     assert left_of(root, history.world, FIRST, SECOND) == set()
     with Session(root).database() as database:
         assert Requests(database, Session(root).names()).get(history.waiting).state is State.RECEIVED
         with database.read() as conn:
-            assert conn.scalar(select(tables.lease.c.epoch)) > epoch
+            assert conn.scalar(select(tables.lease.c.epoch)) > max(epochs)  # a queue that still runs is fenced off
 
 
 def test_over_a_workspace_that_was_rolled_back_a_file_of_erasures_counts(history: History, tmp_path: Path) -> None:
@@ -193,6 +193,17 @@ def test_over_a_workspace_that_was_rolled_back_a_file_of_erasures_counts(history
     done = restored(root, history, 0, erasures=history.erasures[2])
     assert (done.reconciled.kept, done.reconciled.lost > 0) == (True, True)
     assert done.evaluated.manifest.fingerprint == history.fingerprints[2]
+    assert left_of(root, history.world, FIRST, SECOND) == set()
+
+
+def test_what_could_not_be_removed_is_told(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The absence scan looks after the purge, whatever that said."""
+    root = history.tree(0, tmp_path / "w")
+    monkeypatch.setattr(Store, "purge", lambda *_: 0)
+    with pytest.raises(VerificationError, match="absence scan found"):
+        restored(root, history, 0, erasures=history.erasures[2])
+    monkeypatch.undo()
+    restored(root, history, 0, erasures=history.erasures[2])
     assert left_of(root, history.world, FIRST, SECOND) == set()
 
 

@@ -3,6 +3,7 @@
 import ast
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -114,9 +115,15 @@ def writing_calls(source: str) -> Iterator[ast.Call]:
             yield call
 
 
+@cache
+def writes(source: str) -> bool:
+    """Whether a module writes."""
+    return next(writing_calls(source), None) is not None
+
+
 def writers(package: Path) -> set[str]:
     """The modules that write."""
-    return {str(path.relative_to(package)) for path in package.rglob("*.py") if next(writing_calls(path.read_text()), None)}
+    return {str(path.relative_to(package)) for path in package.rglob("*.py") if writes(path.read_text())}
 
 
 REGISTERED = {writer for place in PLACES for writer in place.writers}
