@@ -32,8 +32,8 @@ from lmeraser_ray.partition.adaptive import Labels
 from lmeraser_ray.partition.chains import Positions
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import Published
 from lmeraser_ray.state.files import disk_errors, write_atomic
+from lmeraser_ray.state.folder import Published
 from lmeraser_ray.state.manifest import Manifest, ShardState
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.study.folder import StudyFolder

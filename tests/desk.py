@@ -69,5 +69,3 @@ def ended(processes: Iterable[ForkServerProcess], seconds: float = 60) -> list[i
         process.join(seconds)
         found.append(process.exitcode)
     return found
-
-

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator, Sequence
 import numpy as np
 
 from lmeraser_ray.data.buckets import columns, read_pictures, read_rows
-from lmeraser_ray.data.reading import read_features
+from lmeraser_ray.data.reading import prepare, read_features
 from lmeraser_ray.erasure.lanes import Current
 from lmeraser_ray.erasure.needles import Needles
 
@@ -20,4 +20,6 @@ def gather_needles(current: Current, positions: Sequence[int], subjects: Contain
         pictures = read_pictures(current.store, rows.bucket, table)
         for record, subject, digest, picture, feature in zip(ids, people, digests, pictures, features, strict=True):
             person = str(subject) if subject in subjects else None
-            yield Needles.of(str(record), digest, picture=picture, feature=feature.tobytes(), subject_id=person)  # type: ignore[arg-type]
+            pixels = prepare(picture, current.manifest.backbone.spec, current.config.data.max_pixels).tobytes()
+            found: bytes = digest  # type: ignore[assignment]
+            yield Needles.of(str(record), found, picture=picture, feature=feature.tobytes(), pixels=pixels, subject_id=person)

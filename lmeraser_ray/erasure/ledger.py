@@ -16,7 +16,7 @@ from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.times import to_text, utcnow
 
-STATES = ("PUBLICATION", "TRAINED")
+STATES = ("PUBLICATION", "TRAINED", "RESTORED")
 """The kinds of entries that say which published state followed on which: {"before": fingerprint or null, "after": fingerprint}."""
 GENESIS = "0" * 64
 Facts = Mapping[str, object]

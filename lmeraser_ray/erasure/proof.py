@@ -29,6 +29,8 @@ from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.tables import erased, publications, targets
 from lmeraser_ray.state.times import to_text, utcnow
 
+LEFT = "After its names were removed from the request database the absence scan still found some there: restore it from a backup."
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -77,7 +79,11 @@ class Proof:
                 facts = self._facts(conn, request, report, purged, manifest)
                 transitions.set_purged(conn, request.id, statement_of(facts))
         self.database.vacuum_names()
-        refuse_traces(left_in_database(self.folder, self.database, wanted.needles, wanted.subjects))
+        left = left_in_database(self.folder, self.database, wanted.needles, wanted.subjects)
+        if left:  # what to look for is known for the last time, so that a person has to
+            with self.lease.write() as conn:
+                transitions.move(conn, ids, [State.PURGED], State.FAILED, {"statement": None, "reason": LEFT}, {})
+        refuse_traces(left)
         return ids
 
     def _wanted(self, ids: Sequence[str]) -> Wanted:

@@ -22,7 +22,7 @@ from lmeraser_ray.erasure.quarantine import still_silent
 from lmeraser_ray.erasure.retrains import Retrains
 from lmeraser_ray.erasure.schedule import Lane, Policy, Scheduler
 from lmeraser_ray.erasure.work import Work
-from lmeraser_ray.errors import ConfigError, DataError, DiskFullError, LmeraserError
+from lmeraser_ray.errors import ConfigError, DataError, DiskFullError, LmeraserError, StaleEpochError
 from lmeraser_ray.flow import Flow
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import WorkspaceFolder
@@ -52,6 +52,7 @@ class Round:
         self.patient = True
         self.busy_until = 0.0
         self.errors: list[LmeraserError] = []
+        self.unproven: LmeraserError | None = None
 
     def run(self, *, patient: bool, stop: Callable[[], bool], look: Callable[[dict[str, Any]], object]) -> None:
         """Work until nothing is left, or until `stop` says so and nothing is being trained.
@@ -74,8 +75,10 @@ class Round:
             self._publish()
             look(self.snapshot())
             if not self.retrains.running and (stopping or not self.work):
-                return
+                break
             self._collect()
+        if self.unproven:
+            raise self.unproven
 
     def recover(self) -> None:
         """Finish what the last round, wherever it died, had published, and take up what it had planned.
@@ -89,7 +92,7 @@ class Round:
         try:
             self._begin()
         finally:
-            self.proof.prove(self.publisher, self.current.manifest, self.retrains)
+            self._prove()
 
     def _accept(self, work: Work) -> None:
         """Let a request wait for its lanes."""
@@ -104,8 +107,13 @@ class Round:
 
     def _begin(self) -> None:
         """Start the lanes whose turn it is; the next ones at once, where a round that died had trained all that they need."""
-        while self._begin_lanes():
+        while not self._moving() and self._begin_lanes():
             pass
+
+    def _moving(self) -> bool:
+        """Whether what is trained and not published yet gives the shards new numbers: until it is published, no lane can start."""
+        names = {name for work in self.work.values() for name in work.trained}
+        return bool(self.current.sampled[self.current.mask(names)].any())
 
     def _begin_lanes(self) -> bool:
         """Start the lanes whose turn it is. Returns whether one of them had nothing to train."""
@@ -212,17 +220,30 @@ class Round:
         self._settle(trained.values(), moved=before.partition != manifest.partition)
         if self.retrains.published(names):
             self._replan()
-        with self.flow.progress.stage("prove"):
-            self.proof.prove(self.publisher, manifest, self.retrains)
+        self._prove()
         self.busy_until = time.monotonic() + PAUSE * (time.monotonic() - started)
+
+    def _prove(self) -> None:
+        """Purge and prove what is published. Where that cannot be (a file that stays, a trace that is found), it is told at the end of the
+        round: nobody else's retrain and publication wait for it."""
+        self.unproven = None
+        try:
+            with self.flow.progress.stage("prove"):
+                self.proof.prove(self.publisher, self.current.manifest, self.retrains)
+        except StaleEpochError:
+            raise
+        except LmeraserError as error:
+            self.unproven = error
 
     def _settle(self, published: Iterable[Work], *, moved: bool) -> None:
         """What is published needs no more training; where shards have new numbers, what waits has new lanes."""
         for work in published:
             work.trained.clear()
         if moved:
-            for work in self.work.values():
+            for work in [work for work in self.work.values() if work.waiting]:
                 work.relabel(self.current)
+                if not work.waiting:  # its records left with another request's
+                    self.scheduler.drop(work.id)
             self.scheduler.relabel([work.ticket() for work in self.work.values() if work.waiting])
 
     def _facts(self, before: Manifest, after: Manifest, removed: int) -> Facts:

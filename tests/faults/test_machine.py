@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
@@ -301,7 +301,7 @@ PROFILE = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(PROFILE, max_examples=12, stateful_step_count=10)
+TestMachine.settings = settings(PROFILE, max_examples=12, stateful_step_count=10, phases=[Phase.generate])
 
 
 @pytest.mark.faults

@@ -13,6 +13,7 @@ from lmeraser_ray.cli import perform
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.engine import InlineEngine
+from lmeraser_ray.erasure.remaining import remaining
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.learners.constituent import Constituent
@@ -26,7 +27,6 @@ from lmeraser_ray.study.folder import StudyFolder
 from lmeraser_ray.study.shadows import Answer, Shadows
 from lmeraser_ray.study.unlearners import can_fine_tune, fine_tune
 from lmeraser_ray.study.variants import variants
-from lmeraser_ray.erasure.remaining import remaining
 from lmeraser_ray.verbs.attacking import LIGHT, LIGHTER, attack_options, run_attack
 from lmeraser_ray.verbs.base import Verb
 from tests.conftest import Recorder, World

@@ -251,7 +251,7 @@ def test_the_pin_holds_no_password(tmp_path: Path, postgresql: str) -> None:
 
 def test_a_statement_that_fails_tells_no_name(desk: Desk) -> None:
     """A mistake of ours keeps its traceback, without the values."""
-    with pytest.raises(Exception) as found, desk.open().write() as connection:  # noqa: PT011
+    with pytest.raises(Exception) as found, desk.open().write() as connection:
         connection.execute(insert(tables.targets).values(request_id="none", what="record", hash="h", name="person-7"))
     assert "person-7" not in str(found.value) + repr(found.value)
 

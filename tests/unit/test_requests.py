@@ -163,8 +163,8 @@ def test_lists_and_counts(desk: Desk) -> None:
 def test_nothing_is_open_at_first(desk: Desk) -> None:
     assert desk.requests().oldest_open() is None
     assert desk.requests().list() == []
-    assert OPEN | CLOSED == set(State) and not OPEN & CLOSED
-    assert UNANSWERED == set(State) - {S.CERTIFIED, S.REFUSED, S.CANCELLED}
+    assert set(State) == OPEN | CLOSED and not OPEN & CLOSED
+    assert set(State) - {S.CERTIFIED, S.REFUSED, S.CANCELLED} == UNANSWERED
 
 
 # the way of a request
