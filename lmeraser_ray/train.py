@@ -16,6 +16,7 @@ from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
 from lmeraser_ray.data.names import read_ids
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.pointer import point, silence
+from lmeraser_ray.erasure.publishing import recover
 from lmeraser_ray.erasure.quarantine import still_silent
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.evaluate import Score, score
@@ -71,7 +72,12 @@ def train(session: Session, config: Config) -> Training:
 
 
 def publish(folder: WorkspaceFolder, database: Database, config: Config, after: Manifest, readmitted: Iterable[str]) -> int:
-    """Publish, let erased ids (keyed hashes) in again, note both, purge what is no longer reached. Returns how many ids were let in."""
+    """Publish, let erased ids (keyed hashes) in again, note both, purge what is no longer reached. Returns how many ids were let in.
+
+    What a queue that died had published, or had not, is noted first: later nobody could tell.
+    """
+    with database.write() as conn:
+        recover(conn, folder)
     item = folder.put_manifest(after)
     silent = still_silent(database, folder.names(), folder.store, config, after)
     with database.write() as conn:

@@ -22,8 +22,11 @@ from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Trained
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
-_settings = tempfile.TemporaryDirectory(prefix="lmeraser-settings-")
-os.environ["XDG_CONFIG_HOME"] = _settings.name  # signing keys of tests are not those of whoever runs them
+_whose = f"tests of {os.environ.get('PYTEST_XDIST_WORKER', 'one process')}"
+if os.environ.get("LMERASER_TESTS") != _whose:  # processes that tests start, and kill, import this too
+    _settings = tempfile.TemporaryDirectory(prefix="lmeraser-settings-")
+    os.environ["LMERASER_TESTS"] = _whose
+    os.environ["XDG_CONFIG_HOME"] = _settings.name  # signing keys of tests are not those of whoever runs them
 
 TINY = {
     "data": {"source": "parquet", "subject_column": "subject_id", "buckets": 4, "test_fraction": 0.2},

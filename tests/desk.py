@@ -56,7 +56,7 @@ def start(act: Callable[..., None], *args: Any) -> ForkServerProcess:
     """A process of its own that does this; forked from a server that has imported what is needed, so that it starts in milliseconds."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.desk"])
+    context.set_forkserver_preload(["tests.desk_acts"])
     process = context.Process(target=act, args=args, daemon=True)
     process.start()
     return process

@@ -78,15 +78,15 @@ class Publisher:
         with self.lease.write() as conn:
             for request, constituents in silent.items():
                 silence(conn, request, constituents)
-            self._conclude(conn, number, leaving.complete)
+            conclude(conn, number, leaving.complete)
             point(conn, self.folder, item, after)
         return item
 
     def hush(self, manifest: Manifest, silent: Silent) -> None:
-        """Have what must not answer now stop answering, if it does: for a request that came without its quarantine."""
+        """Silence what must not answer now, and only that: for a request that came without its quarantine, or was refused since."""
         state, wanted = self.folder.require_state(), {key for keys in silent.values() for key in keys}
         item = self.folder.current()
-        if item is None or wanted <= state.quarantined:
+        if item is None or wanted == state.quarantined:
             return
         with self.lease.write() as conn:
             for request, constituents in silent.items():
@@ -104,26 +104,10 @@ class Publisher:
                 conn.execute(update(erased).where(erased.c.request_id == request, some).values(publication=number))
         return int(number)
 
-    def _conclude(self, conn: Connection, number: int, complete: Sequence[str]) -> None:
-        """Note that a publication happened and which requests it completed."""
-        row = conn.execute(select(publications).where(publications.c.id == number)).one()
-        conn.execute(update(publications).where(publications.c.id == number).values(done=True))
-        transitions.set_published(conn, number, complete)
-        release(conn, complete)
-        ledger.append(
-            conn, "PUBLICATION", None, {"publication": number, "before": row.before, "after": row.after, "requests": sorted(complete)}
-        )
-
     def recover(self) -> None:
         """Conclude or forget the publications that a crash left between the pointer and the rows."""
-        current = self.folder.current()
         with self.lease.write() as conn:
-            for row in conn.execute(select(publications).where(publications.c.done.is_(False)).order_by(publications.c.id)).all():
-                if current and row.after == current.key:
-                    self._conclude(conn, row.id, completed(conn, row.id))
-                else:
-                    conn.execute(update(erased).where(erased.c.publication == row.id).values(publication=None))
-                    conn.execute(publications.delete().where(publications.c.id == row.id))
+            recover(conn, self.folder)
 
     def purge(self, manifest: Manifest, wanted: Iterable[StoredObject]) -> int:
         """Remove every file of the store that neither the published state nor work under way (`wanted`) reaches. Returns how many."""
@@ -131,6 +115,28 @@ class Publisher:
         if current is None or current.key != manifest.fingerprint:
             raise VerificationError(f"The state that is published in {self.folder.root} changed under a lock: run `lmeraser verify`.")
         return self.folder.store.purge([current, *manifest.objects(), *wanted])
+
+
+def recover(conn: Connection, folder: WorkspaceFolder) -> None:
+    """Conclude or forget the publications that a crash left between the pointer and the rows. Before any other state is published."""
+    current = folder.current()
+    for row in conn.execute(select(publications).where(publications.c.done.is_(False)).order_by(publications.c.id)).all():
+        if current and row.after == current.key:
+            conclude(conn, row.id, completed(conn, row.id))
+        else:
+            conn.execute(update(erased).where(erased.c.publication == row.id).values(publication=None))
+            conn.execute(publications.delete().where(publications.c.id == row.id))
+
+
+def conclude(conn: Connection, number: int, complete: Sequence[str]) -> None:
+    """Note that a publication happened and which requests it completed."""
+    row = conn.execute(select(publications).where(publications.c.id == number)).one()
+    conn.execute(update(publications).where(publications.c.id == number).values(done=True))
+    transitions.set_published(conn, number, complete)
+    release(conn, complete)
+    ledger.append(
+        conn, "PUBLICATION", None, {"publication": number, "before": row.before, "after": row.after, "requests": sorted(complete)}
+    )
 
 
 def completed(conn: Connection, number: int) -> list[str]:

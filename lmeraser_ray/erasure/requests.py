@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, func, select
 from lmeraser_ray.data.names import clean_name
 from lmeraser_ray.digests import canonical_json
 from lmeraser_ray.erasure import ledger
+from lmeraser_ray.erasure.pointer import release
 from lmeraser_ray.erasure.request import FURTHER_MONTHS, UNANSWERED, ErasureRequest, State, Target, extended, month_after
 from lmeraser_ray.erasure.rows import read_requests, request_of
 from lmeraser_ray.erasure.together import Round, Submission, insert_all, plain, together, unanswered
@@ -165,6 +166,7 @@ class Requests:
             values = {"closed_at": to_text(self._clock()), "reason": reason.strip()}
             self._require_moved(connection, move(connection, [name], sources, goal, values, facts), sources, goal)
             lift_hashes(connection, unneeded(connection, name))
+            release(connection, [name])
             wipe_names(connection, [name])
             closed = require(connection, name)
         self._database.vacuum_names()

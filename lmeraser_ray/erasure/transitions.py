@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from lmeraser_ray.erasure import ledger
+from lmeraser_ray.erasure.pointer import release
 from lmeraser_ray.erasure.request import Outcome, State, What
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.times import to_text, utcnow
@@ -99,9 +100,10 @@ def held_by(connection: Connection, name: str) -> set[str]:
 
 
 def refuse_unknown(connection: Connection, name: str, reason: str, outcomes: Outcomes) -> Moved:
-    """RECEIVED → REFUSED, because it names what the workspace never held. reason: without ids. Its names go."""
+    """RECEIVED → REFUSED, because it names what the workspace never held. reason: without ids. Its names go, and its quarantine ends."""
     moved = move(connection, [name], [State.RECEIVED], State.REFUSED, {"closed_at": now_text(), "reason": reason}, {"because": "unknown"})
     set_outcomes(connection, name, outcomes if moved.done else {})
+    release(connection, moved.done)
     wipe_names(connection, moved.done)
     return moved
 

@@ -127,7 +127,7 @@ class Nursery:
         pause: Point | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Child:
-        """Run `act(*args)` in a process. die: the failpoint at which it kills itself with SIGKILL; pause: where it waits to be told to go on."""
+        """Run `act(*args)` in a process. die: the failpoint at which it gets a SIGKILL; pause: where it waits to be told to go on."""
         ours, theirs = context().Pipe()
         log = self.folder / f"child-{len(self.children)}"
         process = context().Process(target=run, args=(theirs, str(log), act, args, die, pause, dict(environment or {})))

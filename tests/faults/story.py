@@ -49,7 +49,7 @@ SMALL: dict[str, dict[str, object]] = {
 """A configuration in which a retrain takes hundredths of a second, and a dead queue is replaced soon. No id is a part of another one's."""
 RECORDS = 20
 SAMPLED, TESTED, ALONE, LANES = 0, 4, 3, (1, 3, 14)
-"""Records: one that was sampled, so that all four constituents are trained without it; one that trains nothing; one of one shard; of three."""
+"""Records: one that was sampled, so that all four constituents are trained anew; one that trains nothing; one of one shard; of three."""
 
 
 class Truth:

@@ -64,7 +64,7 @@ def test_a_damaged_artifact_is_named_and_rebuilt_and_never_served(case: Case, da
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", ["records", "pictures", "features"])
 def test_a_request_that_meets_a_damaged_bucket(case: Case, kind: str, damage: str) -> None:
-    """It is not certified, and says what to do; after that it ends well. One bucket after the other: the record's own, and the other one."""
+    """It is not certified, and says what to do; after that it ends well. Once in the record's bucket, and once in the other one."""
     before = sorted((case.root / "objects" / kind).iterdir())
     assert len(before) == 2
     for path, name in zip(before, (ALONE, 14), strict=True):
@@ -116,7 +116,7 @@ def test_a_damaged_constituent_that_nobody_trains_again(case: Case) -> None:
 
 
 def test_a_torn_journal(case: Case) -> None:
-    """Row 13, the whole way: kill -9 in a transaction that had reached the file, its journal cut anywhere: what was committed, or a refusal."""
+    """Row 13: kill -9 in a transaction that had reached the file, then its journal is cut: what was committed, or a refusal to go on."""
     known = case.submit(case.ids[ALONE])
     assert case.start(acts.scribble, case.root).end().code == KILLED
     journal = case.root / "requests.db-journal"

@@ -1,7 +1,7 @@
 """Rows 10 and 11: a real small disk (tmpfs) under the request database, or under the artifacts, is full.
 
-A clear error and exit code 5; nothing that is half there is visible; what was acknowledged is kept; the purge, which makes room, goes on; and
-with room again the same command ends well.
+A clear error and exit code 5; nothing that is half there is visible; what was acknowledged is kept; the purge, which makes room, goes on;
+and with room again the same command ends well.
 """
 
 import os

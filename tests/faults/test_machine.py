@@ -1,7 +1,7 @@
 """Any interleaving of what people, the queue, training and crashes do, drawn by hypothesis; a failing one is printed so that it replays.
 
-Everything is in this process, so that it is fast and repeats: a crash is an exception that no handler may catch, raised at the k-th change of
-the disk or COMMIT, after which nothing more changes. Real kills are in the other files of this folder.
+Everything is in this process, so that it is fast and repeats: a crash is an exception that no handler may catch, raised at the k-th change
+of the disk or COMMIT, after which nothing more changes. Real kills are in the other files of this folder.
 """
 
 import os
@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from lmeraser_ray.backbone import Backbone
+from lmeraser_ray.cancel import cancel
 from lmeraser_ray.config import Config
 from lmeraser_ray.engine import InlineEngine
 from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.quarantine import quarantine_request
+from lmeraser_ray.erasure.named import Request
 from lmeraser_ray.erasure.queue import queue_of, wait_for_turn
 from lmeraser_ray.erasure.request import CLOSED, ErasureRequest, State
 from lmeraser_ray.erasure.requests import Requests
@@ -33,11 +34,14 @@ from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
 from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.refuse import refuse
+from lmeraser_ray.retry import retry
 from lmeraser_ray.session import Session
 from lmeraser_ray.state import database as databases
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.stopping import Stop
+from lmeraser_ray.submit import submit
 from lmeraser_ray.train import train
 from tests.faults.children import Nursery
 from tests.faults.story import ALONE, LANES, SAMPLED, TESTED, Case, Truth, labelled, search
@@ -139,13 +143,9 @@ class Machine(RuleBasedStateMachine):
         self.unknown: set[str] = set()
         self.torn = False
 
-    def requests(self, act: Callable[[Requests], object]) -> object:
-        with closing(self.case.database()) as database:
-            return act(Requests(database, self.case.session.names()))
-
     def all(self) -> dict[str, ErasureRequest]:
-        found = self.requests(lambda requests: requests.list())
-        return {request.id: request for request in found}  # type: ignore[attr-defined]
+        with closing(self.case.database()) as database:
+            return {request.id: request for request in Requests(database, self.case.session.names()).list()}
 
     def live(self) -> frozenset[str]:
         folder = self.case.session.folder
@@ -164,15 +164,14 @@ class Machine(RuleBasedStateMachine):
     )
     def submit(self, named: set[int], person: int | None, unknown: bool, key: str | None, quarantine: bool, k: int | None) -> object:
         """Submit; perhaps die on the way: then it is there or not, and is only acknowledged if it is."""
-        names = sorted({self.case.ids[i] for i in named} | ({"nobody"} if unknown else set()))
-        subjects = [] if person is None else [f"person-{person}"]
+        names = tuple(sorted({self.case.ids[i] for i in named} | ({"nobody"} if unknown else set())))
+        subjects = () if person is None else (f"person-{person}",)
         if not names and not subjects:
             return multiple()
-        content, before = (tuple(names), tuple(subjects)), set(self.all())
+        content, before = (names, subjects), set(self.all())
         try:
             with fuse(k):
-                made = self.requests(lambda requests: requests.submit(names, subjects, key=key, quarantine=quarantine))
-                request = made.id  # type: ignore[attr-defined]
+                request = submit(self.case.session, Request(names, subjects), key=key, quarantine=quarantine).id
         except ConfigError:
             assert key in self.keyed and self.keyed[key][0] != content, "refused without a reason"
             return multiple()
@@ -190,8 +189,6 @@ class Machine(RuleBasedStateMachine):
         self.case.note(request, [name for name in names if name != "nobody"], subjects)
         if unknown:
             self.unknown.add(request)
-        if quarantine:
-            quarantine_request(self.case.session, request)
         return request
 
     @rule(request=submitted)
@@ -209,20 +206,18 @@ class Machine(RuleBasedStateMachine):
         self.give_up(request, State.REFUSED, allowed=state in (State.RECEIVED, State.PLANNED, State.FAILED))
 
     def give_up(self, request: str, goal: State, *, allowed: bool) -> None:
-        def act(requests: Requests) -> object:
-            return requests.cancel(request, "no") if goal is State.CANCELLED else requests.refuse(request, "held")
-
+        act = cancel if goal is State.CANCELLED else refuse
         if allowed:
-            self.requests(act)
+            act(self.case.session, request, "because")
             self.given_up[request] = goal
         else:
             with pytest.raises(ConfigError, match="only from"):
-                self.requests(act)
+                act(self.case.session, request, "because")
 
     @rule(request=submitted)
     def retry(self, request: str) -> None:
         if self.case.request(request).state is State.FAILED:
-            self.requests(lambda requests: requests.retry(request))
+            retry(self.case.session, request)
 
     # --- what the machine does
 

@@ -1,4 +1,4 @@
-"""Row 15: a crash in the middle of the purge, and a file that cannot be removed. No certificate until the absence scan has found nothing."""
+"""Row 15: a crash in the middle of the purge, and a file that cannot be removed: no certificate until the absence scan finds nothing."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_killed_in_the_middle_of_the_purge(case: Case) -> None:
 
 @pytest.mark.parametrize("kind", ["pictures", "records", "features", "constituents"])
 def test_a_file_that_cannot_be_removed(case: Case, kind: str) -> None:
-    """`chattr +i`: the new state answers and all other files go, but nothing is certified, however often it is tried, until the file can go."""
+    """`chattr +i`: the new state answers and all other files go; nothing is certified, however often it is tried, until this one can go."""
     case.submit(case.ids[ALONE])
     folder = case.session.folder
     old = {folder.store.path(item) for item in folder.require_published().objects()}

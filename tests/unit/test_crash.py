@@ -24,7 +24,7 @@ from lmeraser_ray.erasure.lease import Lease
 from lmeraser_ray.erasure.queue import queue_of
 from lmeraser_ray.erasure.request import OPEN, State
 from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import key_folder
+from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.evaluate import evaluate
 from lmeraser_ray.fingerprint import fingerprint
@@ -76,14 +76,20 @@ class Story:
         train(Session(root), self.world.config(**SMALL))
 
     def forget(self, root: Path, *at: int) -> None:
-        unlearn(Session(root), Request(tuple(self.world.ids[i] for i in at)))
+        unlearn(Session(root), Request(tuple(self.world.ids[i] for i in at)), keys=self.keys)
+
+    @property
+    def keys(self) -> KeyFolder:
+        """The signing keys. How the first one is made: test_signing.py."""
+        return KeyFolder(self.base / "keys")
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     base = tmp_path_factory.mktemp("crash")
-    key_folder(None).current()  # how the first one is made: test_signing.py
-    return Story(World(base / "world", n=10), base)
+    story = Story(World(base / "world", n=10), base)
+    story.keys.init()
+    return story
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +140,13 @@ def covered(root: Path, name: str) -> bool:
         return Tombstones(session.names(), database).covers("record", name)
 
 
-def work_off(root: Path) -> None:
+def work_off(root: Path, keys: KeyFolder) -> None:
     """What `lmeraser queue run` does."""
-    with queue_of(Session(root), keys=key_folder(None)) as queue:
+    with queue_of(Session(root), keys=keys) as queue:
         queue.round(patient=False, stop=lambda: False)
 
 
-def expect(root: Path, wanted: dict[str, bytes], where: str, **closed: int) -> None:
+def expect(story: Story, root: Path, wanted: dict[str, bytes], where: str, **closed: int) -> None:
     """The workspace is in this state, sound, with nothing stray, and with so many requests by state, all of them closed."""
     assert held(root) == wanted, where
     done = verify(Session(root))
@@ -148,10 +154,10 @@ def expect(root: Path, wanted: dict[str, bytes], where: str, **closed: int) -> N
     assert list(WorkspaceFolder(root).store.scratch.iterdir()) == [], where
     assert not (root / "requests.db-journal").exists(), where
     assert {str(state): count for state, count in states(root).items()} == closed, where
-    expect_evidence(root, where)
+    expect_evidence(root, where, story.keys)
 
 
-def expect_evidence(root: Path, where: str) -> None:
+def expect_evidence(root: Path, where: str, keys: KeyFolder) -> None:
     """The ledger, the certificates and the tables agree, no id is in them, and nobody claims to be the queue."""
     session = Session(root)
     with session.database() as database:
@@ -161,7 +167,7 @@ def expect_evidence(root: Path, where: str) -> None:
                 assert conn.scalar(select(func.count()).where(open_rows)) == 0, where
             assert conn.scalar(select(func.count()).select_from(quarantined)) == 0, where
             assert conn.scalar(select(func.count()).where(publications.c.done.is_(False))) == 0, where
-    found = audit(session, key_folder(None).public_keys())
+    found = audit(session, keys.public_keys())
     assert found.ok, (where, found.differences)
 
 
@@ -197,7 +203,7 @@ def test_training_that_dies_anywhere_resumes(story: Story, trained: Path) -> Non
         count += 1
         seen.add(published(root))
         story.train(root)
-        expect(root, wanted, where)
+        expect(story, root, wanted, where)
     assert seen == {None, whole}
     assert count > 50
 
@@ -213,7 +219,7 @@ def test_a_second_training_that_dies_anywhere_keeps_the_published_state(story: S
         seen.add(published(root))
         assert seen <= {old, new}, where
         story.train(root)
-        expect(root, wanted, where)
+        expect(story, root, wanted, where)
     assert seen == {old, new}
 
 
@@ -266,7 +272,7 @@ def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: St
         before = sum(states(root).values())
         made[before] += 1
         story.forget(root, 3)
-        expect(root, forgotten[3,], where, CERTIFIED=before + 1)
+        expect(story, root, forgotten[3,], where, CERTIFIED=before + 1)
         expect_gone(story, root, where, 3)
     assert seen == {fingerprint(Session(trained)), fingerprint(Session(root))}
     assert set(made) == {0, 1}
@@ -288,9 +294,9 @@ def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(stor
         if how == "another unlearn":
             story.forget(root, 8)
         else:
-            work_off(root)
+            work_off(root, story.keys)
         gone = (*((3,) if submitted else ()), *((8,) if how == "another unlearn" else ()))
-        expect(root, forgotten.get(gone) or alone(story, forgotten, gone), where, **certified(len(gone)))
+        expect(story, root, forgotten.get(gone) or alone(story, forgotten, gone), where, **certified(len(gone)))
         expect_gone(story, root, where, *gone)
     assert noted > 8
 
@@ -323,8 +329,8 @@ def test_an_interrupted_erasure_is_said(story: Story, forgotten, distinct) -> No
         said += 1
         assert not done.ok, where
         with pytest.raises(DataError, match="nobody"):
-            unlearn(Session(root), Request(("nobody",)))
-        expect(root, forgotten[3,], where, CERTIFIED=int(submitted), REFUSED=1)
+            unlearn(Session(root), Request(("nobody",)), keys=story.keys)
+        expect(story, root, forgotten[3,], where, CERTIFIED=int(submitted), REFUSED=1)
     assert said > 8
 
 
@@ -353,7 +359,7 @@ def test_two_crashes_in_a_row(story: Story, trained: Path, forgotten) -> None:
             before = states(root)
             assert all(state in OPEN or state is State.CERTIFIED for state in before)
             story.forget(root, 3)
-            expect(root, forgotten[3,], f"{first}, {second}", CERTIFIED=sum(before.values()) + 1)
+            expect(story, root, forgotten[3,], f"{first}, {second}", CERTIFIED=sum(before.values()) + 1)
             expect_gone(story, root, f"{first}, {second}", 3)
 
 

@@ -1,4 +1,4 @@
-"""The request database, on both dialects: whole transactions, one writer at a time, one database a workspace, errors that tell no secret."""
+"""The request database, on both dialects: whole transactions, one writer at a time, one database a workspace, errors without secrets."""
 
 import os
 import shutil
@@ -16,6 +16,7 @@ from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, Lmeraser
 from lmeraser_ray.state import database, sqlite, tables
 from lmeraser_ray.state import postgresql as server
 from lmeraser_ray.state.database import Database
+from tests import desk_acts
 from tests.desk import Desk, ended, start
 
 STONE = tables.tombstones
@@ -85,19 +86,11 @@ def test_a_transaction_within_one_is_a_mistake(desk: Desk, outer: str, inner: st
     add(desk, "a")
 
 
-def count_up(desk: Desk, times: int) -> None:
-    opened = desk.open()
-    for _ in range(times):
-        with opened.write() as connection:
-            epoch = connection.scalar(select(tables.lease.c.epoch)) or 0
-            connection.execute(update(tables.lease).values(epoch=epoch + 1))
-
-
 def test_writers_are_one_after_the_other(desk: Desk) -> None:
     """Read, add one, write: no sum is lost, between processes and between threads."""
     desk.open()
-    children = [start(count_up, desk, 10) for _ in range(4)]
-    threads = [threading.Thread(target=count_up, args=(desk, 10)) for _ in range(4)]
+    children = [start(desk_acts.count_up, desk, 10) for _ in range(4)]
+    threads = [threading.Thread(target=desk_acts.count_up, args=(desk, 10)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -107,12 +100,8 @@ def test_writers_are_one_after_the_other(desk: Desk) -> None:
         assert connection.scalar(select(tables.lease.c.epoch)) == 80
 
 
-def opens(desk: Desk) -> None:
-    desk.open()
-
-
 def test_many_that_make_it_at_once_make_one(desk: Desk) -> None:
-    assert ended([start(opens, desk) for _ in range(8)]) == [0] * 8
+    assert ended([start(desk_acts.opens, desk) for _ in range(8)]) == [0] * 8
     assert desk.count("workspace") == desk.count("lease") == 1
 
 
@@ -154,7 +143,7 @@ def test_another_choice_is_an_error_and_never_an_empty_database(lite: Desk, post
 def test_a_workspace_on_postgresql_stays_there(tmp_path: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(tmp_path / "desk", postgresql)
     add(desk, "a")
-    with pytest.raises(ConfigError, match="are on PostgreSQL .*give queue.database or LMERASER_DATABASE"):
+    with pytest.raises(ConfigError, match=r"are on PostgreSQL .*give queue.database or LMERASER_DATABASE"):
         Desk(desk.root).open()
     assert not (desk.root / "requests.db").exists()
     monkeypatch.setenv(database.VARIABLE, postgresql)
@@ -210,7 +199,7 @@ def test_another_workspaces_database_is_refused(lite: Desk, tmp_path: Path) -> N
 def test_tables_of_another_version_are_refused(desk: Desk) -> None:
     with desk.open().write() as connection:
         connection.execute(update(tables.workspace).values(format=2))
-    with pytest.raises(VerificationError, match="format 2; expected [0-9a-f]{12}, format 1"):
+    with pytest.raises(VerificationError, match=r"format 2; expected [0-9a-f]{12}, format 1"):
         desk.open()
 
 
@@ -295,17 +284,10 @@ def test_a_damaged_page_is_found(lite: Desk) -> None:
 # PostgreSQL's time limits
 
 
-def hold_write(desk: Desk, ready: Path) -> None:
-    with desk.open().write() as connection:
-        connection.execute(insert(STONE).values(hash="stopped"))
-        ready.write_text(str(os.getpid()))
-        threading.Event().wait()
-
-
 def test_a_stopped_client_does_not_hold_the_others_up(tmp_path: Path, postgresql: str) -> None:
     desk, ready = Desk(tmp_path / "desk", postgresql), tmp_path / "ready"
     desk.open()
-    child = start(hold_write_shortly, desk, ready)
+    child = start(desk_acts.hold_write, desk, ready)
     try:
         while not ready.exists():
             assert child.is_alive()
@@ -317,16 +299,11 @@ def test_a_stopped_client_does_not_hold_the_others_up(tmp_path: Path, postgresql
         child.kill()
 
 
-def hold_write_shortly(desk: Desk, ready: Path) -> None:
-    server.IDLE_SECONDS = 1
-    hold_write(desk, ready)
-
-
 def test_the_client_that_was_stopped_is_told(tmp_path: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "IDLE_SECONDS", 1)
     desk = Desk(tmp_path / "desk", postgresql)
     opened = desk.open()
-    with pytest.raises(ExecutionError, match="idle for too long|connection was lost"), opened.write() as connection:
+    with pytest.raises(ExecutionError, match=r"idle for too long|connection was lost"), opened.write() as connection:
         connection.execute(insert(STONE).values(hash="late"))
         threading.Event().wait(1.5)
         connection.execute(text("SELECT 1"))

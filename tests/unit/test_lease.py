@@ -15,6 +15,7 @@ from lmeraser_ray.erasure.lease import Heart, Lease
 from lmeraser_ray.errors import ExecutionError, StaleEpochError
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.times import utcnow
+from tests import desk_acts
 from tests.desk import Desk, start
 
 
@@ -133,18 +134,9 @@ def test_a_heart_that_cannot_beat_gives_up_when_another_may_take_over(lite: Desk
     assert beats[-1] - beats[0] < timedelta(seconds=20)
 
 
-def write_late(desk: Desk, ready: Path) -> None:
-    """A queue that is stopped between two of its writes."""
-    lease = claim(desk, "stopped")
-    ready.write_text("")
-    os.kill(os.getpid(), signal.SIGSTOP)
-    with lease.write() as connection:
-        connection.execute(insert(tables.tombstones).values(hash="late"))
-
-
 def test_a_stopped_process_that_wakes_up(desk: Desk, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    child = start(write_late, desk, ready)
+    child = start(desk_acts.write_late, desk, ready)
     while not ready.exists():
         assert child.is_alive()
         child.join(0.01)

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, update
 from lmeraser_ray.digests import key_of
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.state.tables import ledger as table
+from tests import desk_acts
 from tests.desk import Desk, ended, start
 
 
@@ -146,16 +147,9 @@ def test_a_chain_that_was_forged_anew_is_found_by_an_older_head(desk: Desk) -> N
         assert not ledger.contains(connection, ledger.Head(5, made[4].hash))
 
 
-def tell(desk: Desk, times: int) -> None:
-    opened = desk.open()
-    for _ in range(times):
-        with opened.write() as connection:
-            ledger.append(connection, "KIND", None, {"a": 1})
-
-
 def test_many_processes_write_one_chain(desk: Desk) -> None:
     desk.open()
-    assert ended([start(tell, desk, 8) for _ in range(6)]) == [0] * 6
+    assert ended([start(desk_acts.tell, desk, 8) for _ in range(6)]) == [0] * 6
     assert desk.count("ledger") == 48
     assert problems(desk) == []
 

@@ -8,6 +8,7 @@ import pytest
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.once import create_once
+from tests import desk_acts
 from tests.desk import ended, start
 
 
@@ -56,12 +57,8 @@ def test_a_damaged_secret_is_refused(tmp_path: Path, size: int) -> None:
         names_of(tmp_path).hash("record", "a")
 
 
-def hash_one(root: Path, number: int) -> None:
-    (root / f"{number}.hash").write_text(names_of(root).hash("record", "a"))
-
-
 def test_many_that_need_the_first_secret_at_once_have_one(tmp_path: Path) -> None:
-    assert ended([start(hash_one, tmp_path, number) for number in range(16)]) == [0] * 16
+    assert ended([start(desk_acts.hash_one, tmp_path, number) for number in range(16)]) == [0] * 16
     assert len({path.read_text() for path in tmp_path.glob("*.hash")}) == 1
 
 

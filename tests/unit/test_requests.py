@@ -99,7 +99,7 @@ def test_the_submitter_is_the_user_unless_another_is_named(lite: Desk, monkeypat
 @pytest.mark.parametrize("name", ["", " a", "a\n", "x" * 1025, "../a", "a\x00", "\udc80"])
 def test_what_cannot_be_an_id_is_refused_at_once(desk: Desk, name: str) -> None:
     for records, subjects in (([name], []), ([], [name])):
-        with pytest.raises(DataError, match="The request: the (record id|subject)"):
+        with pytest.raises(DataError, match=r"The request: the (record id|subject)"):
             desk.requests().submit(records, subjects)
     assert desk.count("requests") == 0
 

@@ -60,11 +60,12 @@ def by_kind(root: Path) -> tuple[list[str], list[str]]:
     return [name for name in training if name in sampled], [name for name in training if name not in sampled]
 
 
-def test_requests_that_arrive_while_prototypes_are_made_anew(world: World, root: Path) -> None:
-    """They wait until the shards with their new numbers are published, and are then trained by these."""
+@pytest.mark.parametrize("at", [[3], [4], [6], [0, 1, 2, 3, 4, 5, -1]], ids=str)
+def test_requests_that_arrive_while_prototypes_are_made_anew(world: World, root: Path, at: list[int]) -> None:
+    """They wait until the shards with their new numbers are published, and are then trained by these. The last one is sampled too."""
     sampled, others = by_kind(root)
     submit(root, sampled[0])
-    arriving = [*others[:6], sampled[1]]
+    arriving = [[*others[:-1], sampled[1]][i] for i in at]
 
     def arrive() -> None:
         for name in arriving:

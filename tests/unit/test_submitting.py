@@ -22,7 +22,8 @@ from lmeraser_ray.erasure import ledger, together, transitions
 from lmeraser_ray.erasure.request import Target
 from lmeraser_ray.erasure.together import LOOK, Mailbox, Submission, front, plain, post, take, tell
 from lmeraser_ray.errors import ConfigError, ExecutionError
-from lmeraser_ray.state import database, tables
+from lmeraser_ray.state import tables
+from tests import desk_acts
 from tests.desk import Desk, ended, start
 
 CLIENTS = 32
@@ -38,14 +39,9 @@ def whole(desk: Desk) -> None:
         assert told == Counter(connection.scalars(select(tables.requests.c.id)))
 
 
-def submit_and_die(desk: Desk, moment: str) -> None:
-    setattr(database, moment, lambda: os._exit(9))
-    desk.requests().submit(["a"], ["s"], key="k")
-
-
 def test_row_1_before_the_commit(desk: Desk) -> None:
     desk.open()
-    assert ended([start(submit_and_die, desk, "committing")]) == [9]
+    assert ended([start(desk_acts.submit_and_die, desk, "committing")]) == [9]
     assert desk.count("requests") == desk.count("targets") == desk.count("ledger") == 0
     first = desk.requests().submit(["a"], ["s"], key="k")
     assert desk.requests().submit(["a"], ["s"], key="k") == first
@@ -55,7 +51,7 @@ def test_row_1_before_the_commit(desk: Desk) -> None:
 
 def test_row_2_after_the_commit(desk: Desk) -> None:
     desk.open()
-    assert ended([start(submit_and_die, desk, "committed")]) == [9]
+    assert ended([start(desk_acts.submit_and_die, desk, "committed")]) == [9]
     [known] = desk.requests().list()
     assert desk.requests().submit(["a"], ["s"], key="k") == known
     assert desk.count("requests") == 1
@@ -96,19 +92,10 @@ def test_any_sending_by_32_threads_is_one_row_a_key(
     whole(desk)
 
 
-def send_all(desk: Desk, number: int, times: int) -> None:
-    """Keys that every client sends, keys of its own, none; ids that overlap."""
-    requests = desk.requests()
-    for i in range(times):
-        requests.submit([f"shared-{i}"], [], key=f"shared-{i}")
-        requests.submit([f"own-{number}-{i}", f"shared-{i}"], [f"subject-{number}"], key=f"own-{number}-{i}")
-        requests.submit([f"shared-{i}"], [])
-
-
 def test_row_17_32_processes(desk: Desk) -> None:
     desk.open()
     times = 4
-    assert ended([start(send_all, desk, number, times) for number in range(CLIENTS)], 200) == [0] * CLIENTS
+    assert ended([start(desk_acts.send_all, desk, number, times) for number in range(CLIENTS)], 200) == [0] * CLIENTS
     assert desk.count("requests") == times + 2 * CLIENTS * times
     shared = [desk.names.hash("key", f"shared-{i}") for i in range(times)]
     with desk.open().read() as connection:
@@ -120,20 +107,11 @@ def test_row_17_32_processes(desk: Desk) -> None:
 # kill -9
 
 
-def send_for_ever(desk: Desk, log: Path, number: int) -> None:
-    """Note each request when its submit has returned, and not before."""
-    requests = desk.requests()
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for i in range(10**9):
-        made = requests.submit([f"canary-{number}-{i}"], [f"canary-subject-{i}"], key=f"{number}-{i}")
-        os.write(handle, f"{made.id} {number}-{i}\n".encode())
-
-
 def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None:
     """20 times; each killed one has a successor. Nothing that was acknowledged is lost, and wiped names are in no byte."""
     desk.open()
     log, rng, numbers = tmp_path / "log", random.Random(7), iter(range(10**9))
-    writers = [start(send_for_ever, desk, log, next(numbers)) for _ in range(CLIENTS)]
+    writers = [start(desk_acts.send_for_ever, desk, log, next(numbers)) for _ in range(CLIENTS)]
     for _ in range(20):
         size = log.stat().st_size if log.exists() else 0
         while not log.exists() or log.stat().st_size < size + 100:  # something happens between two
@@ -141,7 +119,7 @@ def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None
         time.sleep(rng.random() * 0.02)
         victim = rng.randrange(CLIENTS)
         os.kill(writers[victim].pid or 0, signal.SIGKILL)
-        writers[victim] = start(send_for_ever, desk, log, next(numbers))
+        writers[victim] = start(desk_acts.send_for_ever, desk, log, next(numbers))
     for writer in writers:
         writer.kill()
     assert set(ended(writers)) == {-signal.SIGKILL}
@@ -239,6 +217,7 @@ def test_those_who_wait_are_committed_in_one_transaction(lite: Desk, monkeypatch
     assert sorted(answers) == sorted(request.id for request in lite.requests().list())
     assert len(commits) < 8
     assert sum(commits) == 8
+    assert (lite.root / "requests.waiting").stat().st_mode & 0o777 == 0o600
     whole(lite)
 
 
@@ -278,7 +257,6 @@ def test_a_line_of_one_who_died_in_it_harms_nobody(lite: Desk) -> None:
     (lite.root / "requests.waiting").write_bytes(line[: len(line) // 2])
     answers = behind(lite, ["b"])
     assert [request.id for request in lite.requests().list()] == answers
-    assert (lite.root / "requests.waiting").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_large_submission_is_left_to_its_owner(lite: Desk) -> None:

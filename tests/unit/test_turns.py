@@ -1,7 +1,6 @@
 """Turns: a lock that is waited for in the order of arrival, and not for ever."""
 
 import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.state.turns import locked
+from tests import desk_acts
 from tests.desk import start
 
 
@@ -76,15 +76,9 @@ def test_a_turn_that_does_not_come_is_an_error_and_leaves_nothing(tmp_path: Path
         pass
 
 
-def hold(lock: Path, ready: Path) -> None:
-    with locked(lock, alone=True):
-        ready.write_text("")
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-
 def test_a_stopped_holder_is_an_error_and_a_dead_one_is_none(tmp_path: Path) -> None:
     lock, ready = tmp_path / "lock", tmp_path / "ready"
-    child = start(hold, lock, ready)
+    child = start(desk_acts.hold, lock, ready)
     while not ready.exists():
         time.sleep(0.001)
     with pytest.raises(ExecutionError, match="it may be stopped"), locked(lock, alone=False, seconds=0.2):
