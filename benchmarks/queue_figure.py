@@ -51,6 +51,8 @@ PANELS = {
 def line(axes: Axes, result: dict[str, Any], name: str, share: float, look: Look, coalesce: bool) -> None:
     """One policy on one kind of stream."""
     points = [point for point in result["points"] if point["sampled"] == share and point["coalesce"] == coalesce]
+    if not points:
+        return  # not simulated
     points.sort(key=lambda point: point["rate"])
     label = f"{'requests to a shard share its retrain' if coalesce else 'a retrain for each request'}{kind(share)}"
     face = look.colour if look.line == "-" else "white"

@@ -59,7 +59,8 @@ def client(root: Path, url: str | None, number: int, count: int, pipe: Connectio
 
 def sent(root: Path, url: str | None, clients: int, total: int) -> tuple[list[str], np.ndarray, float]:
     """Let the clients send `total` requests. Returns the acknowledged ids, each one's milliseconds, and the seconds for all."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.submit"])
     counts = [total // clients + (number < total % clients) for number in range(clients)]
     pipes, processes = [], []
     for number, count in enumerate(counts):

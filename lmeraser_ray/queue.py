@@ -154,7 +154,10 @@ def serve(
 
 
 def attend(actor: "Attached", stop: Stop, chores: Chores, poll: float) -> None:
-    """Sign and tell while the actor works, until it has stopped. Errors: those that ended it; `KeyboardInterrupt`: then it is stopped."""
+    """Sign and tell while the actor works, until it has stopped.
+
+    Errors: those that ended it, a defect as `RuntimeError` with its traceback; `KeyboardInterrupt`: then it is stopped.
+    """
     away = False
     try:
         while True:
@@ -165,10 +168,12 @@ def attend(actor: "Attached", stop: Stop, chores: Chores, poll: float) -> None:
             for event in standing.events if standing else ():
                 chores.say(event)
             chores.do()
-            if standing and standing.ended:
+            if standing and (standing.ended or standing.defect):
                 actor.dismiss()
                 if standing.error:
                     raise standing.error
+                if standing.defect:
+                    raise RuntimeError(f"The queue's actor ended by a defect:\n{standing.defect}")
                 chores.finish()
                 return
             if stop.asked:

@@ -84,7 +84,7 @@ class Attached:
                 if waited > ATTENDED_S + 1:
                     raise ExecutionError("Another `lmeraser queue serve` attends this workspace's queue: stop it first.")
                 time.sleep(0.2)
-            elif standing.ended and self._found:  # of an earlier `serve`, which was killed before it could dismiss it
+            elif (standing.ended or standing.defect) and self._found:  # of an earlier `serve`, which was killed before it could dismiss it
                 self.dismiss()
                 self._make()
             else:
@@ -94,7 +94,7 @@ class Attached:
     def look(self, *, drain: bool, patience: float = ANSWER_S) -> Standing | None:
         """How things are; None while Ray starts the actor again.
 
-        Errors: `ExecutionError` where it cannot live, or another `serve` attends it now, since this one was silent; a bug as Ray tells it.
+        Errors: `ExecutionError` where it cannot live, or another `serve` attends it now, since this one was silent.
         """
         try:
             standing: Standing = ray.get(self._actor.attend.remote(self.who, self.spec.root, drain=drain), timeout=patience)

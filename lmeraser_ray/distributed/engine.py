@@ -204,6 +204,6 @@ def translated(error: BaseException) -> Exception:
 
 def raised(error: ray.exceptions.RayTaskError) -> str:
     """What a job raised, and where; not its message, which may name a record, while this sentence is kept."""
-    places = re.findall(r'File "[^"]*?([^"/]+)", line (\d+)', error.traceback_str)
+    places = re.findall(r'File "[^"]*?([^"/]+)", line (\d+)', str(error))
     where = f" ({places[-1][0]}, line {places[-1][1]})" if places else ""
     return f"{type(error.cause).__name__}{where}"

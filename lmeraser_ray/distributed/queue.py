@@ -10,6 +10,7 @@ import os
 import platform
 import threading
 import time
+import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,13 +57,14 @@ class QueueSpec:
 @dataclass(frozen=True)
 class Standing:
     """What the actor says of itself. spec: what it was made from; attended: whether whoever asks is the one `serve` that attends it; ended:
-    it works no more, because of an error or because it was told to stop; events: since the last time."""
+    it works no more, because of an error, of a defect (its traceback), or because it was told to stop; events: since the last time."""
 
     spec: QueueSpec
     pid: int
     attended: bool
     ended: bool
     error: LmeraserError | None
+    defect: str | None
     events: tuple[Event, ...]
 
 
@@ -96,7 +98,7 @@ class QueueActor:
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._stop, self._ended = threading.Event(), threading.Event()
         self._error: LmeraserError | None = None
-        self._bug: BaseException | None = None
+        self._defect: str | None = None
         self._attendant, self._attended_at = "", -ATTENDED_S
         for work in (self._live, self._measure):
             threading.Thread(target=work, daemon=True).start()
@@ -113,8 +115,8 @@ class QueueActor:
             self._work()
         except LmeraserError as error:
             self._error = error
-        except BaseException as error:
-            self._bug = error
+        except BaseException:
+            self._defect = traceback.format_exc()
             raise
         finally:
             self._ended.set()
@@ -134,17 +136,12 @@ class QueueActor:
             self.meters.run(self._ended)
         except LmeraserError:
             return  # the queue's own thread comes to it too, and tells
-        except BaseException as error:
-            self._bug = error
+        except BaseException:
+            self._defect = traceback.format_exc()
             raise
 
     async def attend(self, who: str, root: Path, *, drain: bool) -> Standing:
-        """How things are, for the one `serve` that attends. root: of its workspace; drain: stop once what is being trained is finished.
-
-        Errors: a bug's.
-        """
-        if self._bug is not None:
-            raise self._bug
+        """How things are, for the one `serve` that attends. root: of its workspace; drain: stop once what is being trained is finished."""
         now = time.monotonic()
         attended = root == self.spec.root and (who == self._attendant or now - self._attended_at >= ATTENDED_S)
         ended, events = self._ended.is_set(), []
@@ -154,7 +151,7 @@ class QueueActor:
                 self._stop.set()
             while self._events:
                 events.append(self._events.popleft())
-        return Standing(self.spec, os.getpid(), attended, ended, self._error, tuple(events))
+        return Standing(self.spec, os.getpid(), attended, ended, self._error, self._defect, tuple(events))
 
     async def progress(self, scratch: str, passes: int) -> None:
         """What a task reports."""

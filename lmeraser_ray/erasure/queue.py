@@ -98,7 +98,7 @@ class Queue:
 
     def _look(self, work: Round, lanes: Lanes, snapshot: dict[str, Any]) -> None:
         """Show how things are; end the round where another queue took over."""
-        lanes.look(snapshot["training"], work.errors)
+        lanes.look(snapshot["training"], work.errors, snapshot["superseded"])
         sums = self.sums + Sums.of(work.scheduler)
         gpus = work.flow.engine.gpus if work.retrains.running else 0.0
         self.heart.show({**snapshot, **sums.as_json(), "gpus": gpus, "rounds": self.rounds})

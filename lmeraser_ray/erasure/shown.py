@@ -28,7 +28,7 @@ class Sums:
 
     def as_json(self) -> dict[str, int]:
         """As a snapshot has them."""
-        return {"retrains": self.retrains, "saved": self.saved, "superseded": self.superseded}
+        return {"retrains": self.retrains, "saved": max(0, self.saved), "superseded": self.superseded}
 
 
 @dataclass
@@ -39,23 +39,26 @@ class Lanes:
     _requests: dict[object, int] = field(default_factory=dict)
     _since: dict[object, float] = field(default_factory=dict)
     _errors: int = 0
+    _superseded: int = 0
 
-    def look(self, training: Sequence[Mapping[str, Any]], errors: Sequence[LmeraserError]) -> None:
-        """training: the lanes of a round's snapshot; errors: of the round so far."""
+    def look(self, training: Sequence[Mapping[str, Any]], errors: Sequence[LmeraserError], superseded: int = 0) -> None:
+        """training: the lanes of a round's snapshot; errors, superseded: of the round so far."""
         now = {lane["shard"]: int(lane["requests"]) for lane in training}
         for error in errors[self._errors :]:
             self.say(Event("retrain-failed", facts={"error": type(error).__name__, "message": told_of(error)}))
         self._errors = len(errors)
-        for shard in self._requests.keys() - now.keys():
+        more = {shard for shard, before in self._requests.items() if now.get(shard, 0) > before}
+        again = more if superseded > self._superseded else set()
+        self._superseded = superseded
+        for shard in (self._requests.keys() - now.keys()) | (more - again):
             seconds = round(time.monotonic() - self._since.pop(shard), 3)
             self.say(Event("shard-ended", facts={"shard": named(shard), "seconds": seconds}))
         for shard, requests in now.items():
-            before = self._requests.get(shard)
-            if before is None:
+            if shard in again:
+                self.say(Event("shard-superseded", facts={"shard": named(shard), "requests": requests}))
+            elif shard not in self._since:
                 self._since[shard] = time.monotonic()
-            if before is None or requests > before:
-                what = "shard-started" if before is None else "shard-superseded"
-                self.say(Event(what, facts={"shard": named(shard), "requests": requests}))
+                self.say(Event("shard-started", facts={"shard": named(shard), "requests": requests}))
         self._requests = now
 
 

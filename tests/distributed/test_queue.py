@@ -167,10 +167,16 @@ class Service:
         return int(str(self.told("attending")[-1].facts["process"]))
 
 
+SERVICES: list["Service"] = []
+"""Those of the test that runs."""
+
+
 def until(true: Callable[[], object], what: str) -> None:
-    """Wait for something that others do."""
+    """Wait for something that others do; not for one that has failed."""
     end = time.monotonic() + PATIENCE
     while not true():
+        for service in SERVICES:
+            assert not any(isinstance(ended, BaseException) for ended in service.ended), service.ended
         assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
         time.sleep(0.02)
 
@@ -189,6 +195,7 @@ def serving(place: Place, *, gated: bool = True, **overrides: object) -> Iterato
     fields = {"execution.engine": "ray", "queue.poll": "0.05", **{name.replace("__", "."): str(value) for name, value in overrides.items()}}
     session = Session(place.session.root, overrides=tuple(fields.items()))
     service = Service(Stop())
+    SERVICES[:] = [service]
 
     def work() -> None:
         learner = Gated(place.config, place.gate) if gated else None

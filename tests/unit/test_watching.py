@@ -215,9 +215,10 @@ def test_lanes_that_begin_end_and_start_over_are_told() -> None:
     told: list[Event] = []
     lanes = Lanes(told.append)
     lanes.look([{"shard": 3, "requests": 1}, {"shard": None, "requests": 1}], [])
-    lanes.look([{"shard": 3, "requests": 2}, {"shard": None, "requests": 1}], [])
-    lanes.look([{"shard": 3, "requests": 2}], [ExecutionError("the worker died")])
-    lanes.look([], [ExecutionError("the worker died")])
+    lanes.look([{"shard": 3, "requests": 2}, {"shard": None, "requests": 1}], [], 1)
+    lanes.look([{"shard": 3, "requests": 2}], [ExecutionError("the worker died")], 1)
+    lanes.look([{"shard": 3, "requests": 5}], [ExecutionError("the worker died")], 1)
+    lanes.look([], [ExecutionError("the worker died")], 1)
     said = [(event.what, event.facts.get("shard"), event.facts.get("requests")) for event in told]
     assert said == [
         ("shard-started", 3, 1),
@@ -225,6 +226,8 @@ def test_lanes_that_begin_end_and_start_over_are_told() -> None:
         ("shard-superseded", 3, 2),
         ("retrain-failed", None, None),
         ("shard-ended", "all", None),
+        ("shard-ended", 3, None),
+        ("shard-started", 3, 5),
         ("shard-ended", 3, None),
     ]
 
