@@ -11,17 +11,14 @@ import multiprocessing
 import sqlite3
 import tempfile
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks.clients import client, opened
 from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.store import Store
 
 REQUIRED_MS = 50.0
@@ -36,31 +33,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def opened(root: Path, url: str | None) -> Requests:
-    """The requests of the workspace, as a client opens them."""
-    return Requests(Database.open(root, url), Names(root, Store(root / "objects").scratch))
-
-
-def client(root: Path, url: str | None, number: int, count: int, pipe: Connection) -> None:
-    """Open the database, say so, wait for the word, then send `count` requests. Answers their ids and milliseconds."""
-    requests = opened(root, url)
-    requests.counts()
-    pipe.send("ready")
-    pipe.recv()
-    ids: list[str] = []
-    took: list[float] = []
-    for i in range(count):
-        start = time.perf_counter()
-        request = requests.submit([f"person-{number}/picture-{i}"], [], key=f"{number}-{i}", submitter=f"client-{number}", quota=100_000)
-        took.append((time.perf_counter() - start) * 1000)
-        ids.append(request.id)
-    pipe.send((ids, took))
-
-
 def sent(root: Path, url: str | None, clients: int, total: int) -> tuple[list[str], np.ndarray, float]:
     """Let the clients send `total` requests. Returns the acknowledged ids, each one's milliseconds, and the seconds for all."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.submit"])
+    context.set_forkserver_preload(["benchmarks.clients"])
     counts = [total // clients + (number < total % clients) for number in range(clients)]
     pipes, processes = [], []
     for number, count in enumerate(counts):
@@ -71,7 +47,6 @@ def sent(root: Path, url: str | None, clients: int, total: int) -> tuple[list[st
         processes.append(process)
     for pipe in pipes:
         pipe.recv()
-    machine.say(f"{clients} clients are ready")
     start = time.perf_counter()
     for pipe in pipes:
         pipe.send("go")
@@ -100,6 +75,8 @@ def commit_ms(folder: Path, count: int = 200) -> float:
 
 def main() -> None:
     """Send, count, report."""
+    from benchmarks import machine  # which knows torch: not for the clients, who import this module too
+
     options = arguments()
     on = machine.describe()
     with tempfile.TemporaryDirectory(prefix="lmeraser-benchmark-") as name:
