@@ -1,4 +1,4 @@
-"""A queue that serves: it goes on after a crash, after losing its lease, and beside what cannot be proven. In this process, on real files."""
+"""A queue that serves: it goes on after a crash, after losing its lease, and beside what cannot be proven. In this process."""
 
 import threading
 import time
@@ -64,18 +64,18 @@ def working(work: Callable[[Stop], object]) -> Iterator[list[BaseException]]:
         assert not thread.is_alive()
 
 
-class Died(Exception):
+class DiedError(Exception):
     """As good as kill -9."""
 
 
 def test_what_was_in_training_when_a_queue_died_is_trained_by_the_next(place: Place) -> None:
     def die(_: Held) -> None:
-        raise Died
+        raise DiedError
 
     one, two, *_ = names_of(place)
     ids = [place.submit(one), place.submit(two)]
     place.held.waits = die
-    with pytest.raises(Died):
+    with pytest.raises(DiedError):
         place.run()
     assert set(place.states().values()) == {State.TRAINING}
     place.held.waits = Held.release
@@ -120,7 +120,7 @@ def test_no_more_lanes_begin_than_there_are_slots(place: Place) -> None:
 
 
 def test_what_cannot_be_proven_keeps_nobody_from_being_published(place: Place) -> None:
-    """A foreign file in the workspace: nothing is certified while it is there, but retrains and publications go on; then all is certified."""
+    """A foreign file in the workspace: nothing is certified while it is there, but retrains and publications go on."""
     one, two, *_ = names_of(place)
     stray = place.session.root / "notes.txt"
     stray.write_text("somebody's")
