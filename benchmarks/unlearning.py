@@ -12,7 +12,7 @@ processor seconds are of this process. What is in the temporary folder is remove
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import machine
 from lmeraser_ray.config import Config
+from lmeraser_ray.data.reading import Features, Rows
 from lmeraser_ray.data.sources.digits import stored_png
 from lmeraser_ray.engine import Engine, open_engine
 from lmeraser_ray.index import RecordIndex
@@ -80,19 +81,23 @@ def digits(options: argparse.Namespace) -> Config:
     return load_config(None, [("seed", str(options.seed)), ("execution.engine", options.engine or "ray")])
 
 
-def timed_session(root: Path) -> Session:
-    """A session with clocks of its own, in which the engine's end is a stage too."""
+def timed_session(root: Path, computed: list[int]) -> Session:
+    """A session with clocks of its own, in which the engine's end is a stage too. computed: how many features were, call by call."""
     progress = Progress(quiet=True)
 
     def make(store: Store, config: Config, card: BackboneCard) -> Engine:
         engine = open_engine(store, config, card)
-        close = engine.close
+        close, features = engine.close, engine.features
+
+        def count(batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
+            computed.append(sum(len(part.rows) for part in batches))
+            return features(batches)
 
         def stop() -> None:
             with progress.stage("stop"):
                 close()
 
-        engine.close = stop  # type: ignore[method-assign]
+        engine.close, engine.features = stop, count  # type: ignore[method-assign]
         return engine
 
     return Session(root, progress, make_engine=make)
@@ -138,7 +143,8 @@ def assigned(store: Store, item: Any, size: int) -> np.ndarray:
 
 def delete(root: Path, *, sampled: bool) -> dict[str, Any]:
     """Unlearn one record and account for it."""
-    session = timed_session(root)
+    computed: list[int] = []
+    session = timed_session(root, computed)
     manifest = session.folder.require_published()
     epochs = session.config().learner.epochs
     name, size = choose(session, manifest, sampled=sampled)
@@ -150,6 +156,7 @@ def delete(root: Path, *, sampled: bool) -> dict[str, Any]:
         "retrained_shards": len(done.rebuilt),
         "shards": done.reused + len(done.rebuilt),
         "reclustered": done.reclustered,
+        "features_computed": sum(computed),
         "passes": done.passes,
         "passes_of_full_training": session.folder.require_published().training_records * epochs,
         "passes_ratio": round(done.passes / ((size - 1) * epochs), 3),
@@ -165,7 +172,8 @@ def main() -> None:
         folder = Path(name)
         config = synthetic(options, folder) if options.records else digits(options)
         machine.say(f"the records are there; peak memory {machine.peak_memory_mb()} MiB")
-        session = timed_session(folder / "workspace")
+        computed: list[int] = []
+        session = timed_session(folder / "workspace", computed)
         training, found = clocked("train", session, lambda: train(session, config))
         result: dict[str, Any] = {
             "benchmark": "unlearning",
@@ -174,7 +182,7 @@ def main() -> None:
             "records": training.manifest.records,
             "training_records": training.manifest.training_records,
             "epochs": config.learner.epochs,
-            "train": {**found, "shards": len(training.manifest.shards), "passes": training.passes},
+            "train": {**found, "shards": len(training.manifest.shards), "passes": training.passes, "features_computed": sum(computed)},
             "unsampled": delete(folder / "workspace", sampled=False),
         }
         if options.records:

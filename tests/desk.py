@@ -62,6 +62,12 @@ def start(act: Callable[..., None], *args: Any) -> ForkServerProcess:
     return process
 
 
+def pid_of(process: ForkServerProcess) -> int:
+    """Whom to send a signal."""
+    assert process.pid
+    return process.pid
+
+
 def ended(processes: Iterable[ForkServerProcess], seconds: float = 60) -> list[int | None]:
     """Wait for the processes. Returns their exit codes."""
     found = []

@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from lmeraser_ray.config import QueueConfig
 from lmeraser_ray.erasure import transitions
@@ -26,6 +26,8 @@ from lmeraser_ray.state.tombstones import Tombstones
 
 TOGETHER = 200
 """Requests that are planned in one transaction: others write to the database too."""
+LEFT = erased.c.publication.is_(None)
+"""Rows of records that are in the published state still."""
 Planned = tuple[ErasureRequest, tuple[ErasedRecord, ...]]
 """A request and its records that have not left the published state."""
 
@@ -78,19 +80,26 @@ class Intake:
             with self.lease.write() as conn:
                 for request, resolved in found[at : at + TOGETHER]:
                     leaving = tuple(rows[position] for position in resolved.positions)
-                    if transitions.plan(conn, request.id, leaving, outcomes_of(request, resolved, {"already"})).done:
-                        planned.append((request, leaving))
+                    settled = {} if request.planned_at else outcomes_of(request, resolved, {"already"})  # else by its own tombstones
+                    if transitions.plan(conn, request.id, leaving, settled).done:
+                        planned.append((request, leaving if request.planned_at is None else noted(conn, request.id)))
         return planned
 
     def resume(self) -> list[Planned]:
         """What was planned before and has not left the published state yet."""
         found = Requests(self.database, self.folder.names()).list({State.PLANNED, State.TRAINING})
         with self.database.read() as conn:
-            left = conn.execute(select(erased).where(erased.c.publication.is_(None))).all()
+            left = conn.execute(select(erased).where(LEFT)).all()
         rows: dict[str, list[ErasedRecord]] = {}
         for row in left:
             rows.setdefault(row.request_id, []).append(ErasedRecord(row.hash, row.name, row.needles))
         return [(request, tuple(rows.get(request.id, ()))) for request in found]
+
+
+def noted(conn: Connection, request: str) -> tuple[ErasedRecord, ...]:
+    """What a request that was planned before removes, and has not left the published state."""
+    left = conn.execute(select(erased).where(LEFT, erased.c.request_id == request))
+    return tuple(ErasedRecord(row.hash, row.name, row.needles) for row in left)
 
 
 def outcomes_of(request: ErasureRequest, resolved: Resolved, which: Container[Outcome]) -> dict[tuple[What, str], Outcome]:

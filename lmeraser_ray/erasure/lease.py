@@ -16,7 +16,7 @@ from types import TracebackType
 from sqlalchemy import Connection, select, update
 
 from lmeraser_ray.erasure import ledger, process
-from lmeraser_ray.errors import ExecutionError, StaleEpochError
+from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.times import from_text, to_text, utcnow
@@ -127,7 +127,8 @@ def look(connection: Connection) -> Seen:
 class Heart:
     """Beats for a lease from a thread of its own, four times in each `timeout_s` or more often, for as long as the context lasts.
 
-    `stale` is set when another queue has taken over, or when no beat came through for `timeout_s` seconds, so that another may.
+    `stale` is set when another queue has taken over, when no beat came through for `timeout_s` seconds, so that another may, and when the
+    database is damaged.
     """
 
     def __init__(self, lease: Lease, timeout_s: float) -> None:
@@ -136,7 +137,7 @@ class Heart:
         self._snapshot: Snapshot | None = None
         self._thread = threading.Thread(target=self._beat, name="lmeraser-heart", daemon=True)
         self.stale = threading.Event()
-        self.error: ExecutionError | None = None
+        self.error: LmeraserError | None = None
         """The last beat's error, None after one that came through."""
 
     def show(self, snapshot: Snapshot) -> None:
@@ -162,9 +163,10 @@ class Heart:
             try:
                 self._lease.heartbeat(self._snapshot)
                 last, self.error = utcnow(), None
-            except ExecutionError as error:
+            except LmeraserError as error:
                 self.error = error
-                if isinstance(error, StaleEpochError) or (utcnow() - last).total_seconds() >= self._timeout_s:
+                passing = isinstance(error, ExecutionError) and not isinstance(error, StaleEpochError)
+                if not passing or (utcnow() - last).total_seconds() >= self._timeout_s:
                     self.stale.set()
             if self._stop.wait(min(self._timeout_s / 4, SHOWN)):
                 return

@@ -20,7 +20,7 @@ from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.features import features_key
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.manifest import BucketState, Manifest
-from lmeraser_ray.state.store import Store, StoredObject, present
+from lmeraser_ray.state.store import REPAIR, Store, StoredObject, present
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,9 @@ class Owned:
             self._hit(PICTURES if item.kind == "pictures" else FEATURES, item, self.wanted.trace(match))
 
     def _hit(self, place: object, item: StoredObject, trace: str) -> None:
+        """Something that nobody alive owns. Errors: `VerificationError` where the object is damaged: then this says nothing."""
+        if not self.store.sound(item):
+            raise VerificationError(f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}")
         self.findings.hit(place, f"objects/{item.name}", trace)  # type: ignore[arg-type]
 
     def _path(self, item: StoredObject) -> Path:

@@ -6,12 +6,13 @@ Each guards the state in its UPDATE. A request that was refused or cancelled mea
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.pointer import release
 from lmeraser_ray.erasure.request import Outcome, State, What
 from lmeraser_ray.state import tables
+from lmeraser_ray.state.database import insert_new
 from lmeraser_ray.state.times import to_text, utcnow
 from lmeraser_ray.state.tombstones import cover_hashes
 
@@ -78,15 +79,16 @@ def set_outcomes(connection: Connection, name: str, outcomes: Outcomes) -> None:
 def plan(connection: Connection, name: str, records: Sequence[ErasedRecord], outcomes: Outcomes) -> Moved:
     """RECEIVED → PLANNED: the records that the request removes, and tombstones over them and over the subjects that it names.
 
-    outcomes: of targets that are settled by that (`already`); the others stay open.
+    outcomes: of targets that are settled by that (`already`); the others stay open. Where it was planned before, failed and is tried again,
+    what it noted then stays: records that have left the live ones meanwhile are still to be looked for.
     """
     facts = {"records": len(records)}
     moved = move(connection, [name], [State.RECEIVED], State.PLANNED, {"planned_at": now_text(), "reason": None}, facts)
     if moved.done:
-        connection.execute(delete(erased).where(erased.c.request_id == name))
-        rows = [{"request_id": name, "hash": record.hash, "name": record.name, "needles": record.needles} for record in records]
-        if rows:
-            connection.execute(insert(erased), rows)
+        rows: list[dict[str, object]] = [
+            {"request_id": name, "hash": record.hash, "name": record.name, "needles": record.needles} for record in records
+        ]
+        insert_new(connection, erased, rows)
         set_outcomes(connection, name, outcomes)
         cover_hashes(connection, held_by(connection, name))
     return moved

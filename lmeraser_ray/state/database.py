@@ -139,7 +139,7 @@ class Database:
                 yield connection
 
     def has_request(self, name: str) -> bool:
-        """Whether a request is committed, asked of the driver itself: clients that wait for one another ask often (20 µs, not 300)."""
+        """Whether a request is committed, for clients that wait for one another on SQLite: asked of the driver itself (20 µs, not 300)."""
         with self._errors(), self._alone("read"), self._turn(write=False):
             connection = self._engine.raw_connection()
             try:

@@ -38,7 +38,8 @@ def location(url: URL) -> str:
 
 def open_engine(url: URL, schema: str) -> Engine:
     """The engine of one schema of the database at `url`."""
-    engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    limits = {"connect_timeout": CONNECT_SECONDS}
+    engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, max_overflow=-1, connect_args=limits)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: "psycopg.Connection", _: object) -> None:

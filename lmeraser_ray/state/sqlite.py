@@ -57,7 +57,7 @@ LOCAL_FUSE = frozenset(("fuseblk", "fuse.ext4", "fuse.fuse-overlayfs", "fuse.lxc
 def open_engine(path: Path) -> Engine:
     """The engine of the file at `path`, whose transactions begin as their execution option `write` says."""
     url = URL.create("sqlite+pysqlite", database=str(path))
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, hide_parameters=True, max_overflow=-1, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _: object) -> None:

@@ -69,6 +69,7 @@ def test_unlearning_trains_one_shard_and_no_more(run: Callable) -> None:
     one = found["unsampled"]
     assert found["records"] == 300 and one["retrained_shards"] == 1 and not one["reclustered"] and one["features_computed"] == 0
     assert one["passes"] == one["shard_size_before"] - 1 and one["passes_ratio"] == 1
-    assert found["sampled"]["reclustered"]
+    assert found["train"]["features_computed"] == 300
+    assert found["sampled"]["reclustered"] and found["sampled"]["features_computed"] == 0
     counted = one["seconds"]["stages"]["plan"] + one["seconds"]["stages"]["publish"]
     assert counted <= one["seconds"]["but_training"] <= one["seconds"]["all"]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from lmeraser_ray.state import database, sqlite, tables
 from lmeraser_ray.state import postgresql as server
 from lmeraser_ray.state.database import Database
 from tests import desk_acts
-from tests.desk import Desk, ended, start
+from tests.desk import Desk, ended, pid_of, start
 
 STONE = tables.tombstones
 SECRET = "s3cr3t-password"
@@ -292,7 +293,7 @@ def test_a_stopped_client_does_not_hold_the_others_up(tmp_path: Path, postgresql
         while not ready.exists():
             assert child.is_alive()
             child.join(0.01)
-        os.kill(child.pid or 0, 19)
+        os.kill(pid_of(child), signal.SIGSTOP)
         add(desk, "a")
         assert held(desk) == {"a"}
     finally:

@@ -12,11 +12,11 @@ from sqlalchemy import insert, select
 
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.lease import Heart, Lease
-from lmeraser_ray.errors import ExecutionError, StaleEpochError
+from lmeraser_ray.errors import ExecutionError, StaleEpochError, VerificationError
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.times import utcnow
 from tests import desk_acts
-from tests.desk import Desk, start
+from tests.desk import Desk, pid_of, start
 
 
 def claim(desk: Desk, holder: str, timeout_s: float = 60.0, *, force: bool = False) -> Lease:
@@ -134,6 +134,13 @@ def test_a_heart_that_cannot_beat_gives_up_when_another_may_take_over(lite: Desk
     assert beats[-1] - beats[0] < timedelta(seconds=20)
 
 
+def test_a_heart_says_when_the_database_is_damaged(lite: Desk) -> None:
+    with Heart(claim(lite, "one"), 0.1) as heart:
+        (lite.root / "requests.db").write_bytes(b"not a database" * 1000)
+        assert heart.stale.wait(30)
+        assert isinstance(heart.error, VerificationError)
+
+
 def test_a_stopped_process_that_wakes_up(desk: Desk, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     child = start(desk_acts.write_late, desk, ready)
@@ -143,7 +150,7 @@ def test_a_stopped_process_that_wakes_up(desk: Desk, tmp_path: Path) -> None:
     with claim(desk, "next", 0.0).write() as connection:
         connection.execute(insert(tables.tombstones).values(hash="next"))
     while child.is_alive():
-        os.kill(child.pid or 0, signal.SIGCONT)
+        os.kill(pid_of(child), signal.SIGCONT)
         child.join(0.05)
     assert child.exitcode == 1
     with desk.open().read() as connection:

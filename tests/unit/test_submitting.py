@@ -4,7 +4,6 @@ What a client was told is committed stays committed; one key is one request; nob
 """
 
 import json
-import os
 import random
 import signal
 import sys
@@ -121,7 +120,7 @@ def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None
             time.sleep(0.001)
         time.sleep(rng.random() * 0.02)
         victim = rng.randrange(CLIENTS)
-        os.kill(writers[victim].pid or 0, signal.SIGKILL)
+        writers[victim].kill()
         writers[victim] = start(desk_acts.send_for_ever, desk, log, next(numbers))
     for writer in writers:
         writer.kill()
