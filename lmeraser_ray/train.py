@@ -26,6 +26,7 @@ from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import BackboneCard, Manifest
+from lmeraser_ray.state.postgresql import refuse_password
 from lmeraser_ray.state.tombstones import Tombstones, lift_hashes
 
 
@@ -47,6 +48,7 @@ class Training:
 def train(session: Session, config: Config) -> Training:
     """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`; nothing published is lost by any."""
     folder, progress = session.folder, session.progress
+    refuse_password(config.queue.database)
     folder.create()
     with folder.locked(), closing(Database.open(folder.root, config.queue.database)) as database:
         before = last_sound(folder)

@@ -13,7 +13,7 @@ class QueueConfig(Section):
     """How erasure requests are kept and worked off."""
 
     database: str | None = None
-    """postgresql://… for a database that several machines share; None uses LMERASER_DATABASE, else SQLite in the workspace."""
+    """postgresql://… without a password, shared by several machines; None uses LMERASER_DATABASE, else SQLite in the workspace."""
     window: Seconds = 0.0
     """Seconds that a new request waits for others, so that they are planned together."""
     quota: Annotated[int, Field(ge=0)] = 100_000

@@ -15,6 +15,7 @@ from pathlib import Path
 import ray
 
 from lmeraser_ray.config import ExecutionConfig
+from lmeraser_ray.distributed import sentinel
 from lmeraser_ray.errors import ExecutionError
 
 
@@ -37,6 +38,7 @@ def connect(execution: ExecutionConfig) -> bool:
         raise ExecutionError(f"{where} could not be reached or started ({error}): check it, or set --execution.engine inline.") from error
     tighten_token()
     stop_on_sigterm()
+    sentinel.watch()
     return True
 
 

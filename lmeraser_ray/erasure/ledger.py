@@ -49,10 +49,12 @@ def hash_of(previous: str, text: str) -> str:
     return key_of("ledger/1", bytes.fromhex(previous), text.encode())
 
 
+LAST = select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
+
+
 def head(connection: Connection) -> Head:
     """The end of the chain."""
-    last = select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
-    found = connection.execute(last).one_or_none()
+    found = connection.execute(LAST).one_or_none()
     return Head(found.seq, found.hash) if found else Head(0, GENESIS)
 
 

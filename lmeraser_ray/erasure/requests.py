@@ -18,7 +18,7 @@ from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.pointer import release
 from lmeraser_ray.erasure.request import FURTHER_MONTHS, UNANSWERED, ErasureRequest, State, Target, extended, month_after
 from lmeraser_ray.erasure.rows import read_requests, request_of
-from lmeraser_ray.erasure.together import Round, Submission, insert_all, plain, together, unanswered
+from lmeraser_ray.erasure.together import Round, Standing, Submission, insert_all, together
 from lmeraser_ray.erasure.transitions import Moved, chunks, held_by, move, wipe_names
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.state import tables
@@ -60,15 +60,16 @@ class Requests:
         mine = self._submission(records, subjects, key, submitter or this_user(), quarantine, due, quota)
 
         def insert(here: Round) -> ErasureRequest:
+            others = here.gather()
             with self._database.write() as connection:
-                known = read_requests(connection, select(requests).where(requests.c.id == mine.id)) or self._of_key(connection, mine)
-                if known:
-                    return known[0]
-                require_quota(connection, mine)
-                chosen = plain(connection, mine, here.gather())
+                standing = Standing.read(connection, [mine, *others])
+                known = self._known(connection, mine) if standing.holds(mine) else None
+                if known is None:
+                    require_quota(standing, mine)
+                chosen = [each for each in (mine, *others) if standing.take(each)]
                 insert_all(connection, chosen)
             here.committed = frozenset(each.id for each in chosen)
-            return request_of(mine.row, mine.targets)
+            return known or request_of(mine.row, mine.targets)
 
         path = self._database.waiting
         if path is None:
@@ -106,14 +107,13 @@ class Requests:
         return tuple(Target("record" if what == "record" else "subject", name, found, "open") for what, found, name in hashed)
 
     @staticmethod
-    def _of_key(connection: Connection, mine: Submission) -> Found:
-        """The request that has this one's key, if any. Errors: `ConfigError` where it names something else."""
-        key = mine.row["idempotency"]
-        found = read_requests(connection, select(requests).where(requests.c.idempotency == key)) if key else []
-        if found and found[0].content != mine.row["content"]:
-            raise ConfigError(
-                f"This --key was used for the request {found[0].id}, which names other ids: take a new key for a new request."
-            )
+    def _known(connection: Connection, mine: Submission) -> ErasureRequest:
+        """The request that has this one's id or its key. Errors: `ConfigError` where the key stands for something else."""
+        its_own, key = requests.c.id == mine.id, mine.row["idempotency"]
+        asked = select(requests).where(its_own if key is None else its_own | (requests.c.idempotency == key))
+        [found] = read_requests(connection, asked)
+        if found.content != mine.row["content"]:
+            raise ConfigError(f"This --key was used for the request {found.id}, which names other ids: take a new key for a new request.")
         return found
 
     def get(self, name: str) -> ErasureRequest:
@@ -220,13 +220,12 @@ def require(connection: Connection, name: str) -> ErasureRequest:
     return found[0]
 
 
-def require_quota(connection: Connection, mine: Submission) -> None:
+def require_quota(standing: Standing, mine: Submission) -> None:
     """Errors: `ConfigError` where the submitter has as many unanswered requests as the quota allows."""
-    found = unanswered(connection, {mine.row["submitter"]})[mine.row["submitter"]] if mine.quota else 0
-    if mine.quota and found >= mine.quota:
+    if standing.full(mine):
         raise ConfigError(
-            f"The submitter has {found:,} unanswered requests, the quota is {mine.quota:,} (queue.quota): wait for some, or name more "
-            "ids in one request."
+            f"The submitter has {standing.open[mine.row['submitter']]:,} unanswered requests, the quota is {mine.quota:,} (queue.quota): "
+            "wait for some, or name more ids in one request."
         )
 
 

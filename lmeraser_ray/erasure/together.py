@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.request import UNANSWERED, State, Target
@@ -36,7 +36,7 @@ LARGEST = 1 << 16
 """Bytes of a submission that others are asked to carry."""
 MOST = 200
 """Submissions in one transaction."""
-PAUSE = 0.025
+PAUSE = 0.1
 """Seconds after which one who waits looks without having been told to."""
 LOOK = "?"
 """The word for: not committed with the others, come to the front."""
@@ -215,43 +215,65 @@ def take(path: Path, *, empty: bool = True) -> list[Submission]:
     return [found for found in map(Submission.from_line, lines[:MOST]) if found is not None]
 
 
+NEW_REQUESTS, NEW_TARGETS = insert(tables.requests), insert(tables.targets)
+
+
 def insert_all(connection: Connection, submissions: Sequence[Submission]) -> None:
     """Insert submissions that nothing speaks against, each with its ledger entry."""
-    connection.execute(insert(tables.requests), [submission.row for submission in submissions])
+    if not submissions:
+        return
+    connection.execute(NEW_REQUESTS, [submission.row for submission in submissions])
     rows = [
         {"request_id": each.id, "what": target.what, "hash": target.hash, "name": target.name, "outcome": target.outcome}
         for each in submissions
         for target in each.targets
     ]
-    connection.execute(insert(tables.targets), rows)
+    connection.execute(NEW_TARGETS, rows)
     ledger.append_all(connection, str(State.RECEIVED), [(each.id, each.facts) for each in submissions])
 
 
-def plain(connection: Connection, own: Submission, others: Sequence[Submission]) -> list[Submission]:
-    """`own`, and those of the others that can be inserted with it: not there yet, their key is new, and within their quota."""
-    ids = {each.id: each for each in others if each.id != own.id}
-    if not ids:
-        return [own]
-    there = set(connection.scalars(select(requests.id).where(requests.id.in_(list(ids)))))
-    left = [each for name, each in ids.items() if name not in there]
-    keys = [each.row["idempotency"] for each in left if each.row["idempotency"]]
-    used = set(connection.scalars(select(requests.idempotency).where(requests.idempotency.in_(keys)))) if keys else set()
-    counts = unanswered(connection, {each.row["submitter"] for each in left if each.quota} | {own.row["submitter"]})
-    chosen = [own]
-    used.add(own.row["idempotency"])
-    counts[own.row["submitter"]] += 1
-    for each in left:
-        key, who = each.row["idempotency"], each.row["submitter"]
-        if (key is not None and key in used) or (each.quota and counts[who] >= each.quota):
-            continue
-        used.add(key)
-        counts[who] += 1
-        chosen.append(each)
-    return chosen
+THERE = select(requests.id, requests.idempotency).where(
+    requests.id.in_(bindparam("ids", expanding=True)) | requests.idempotency.in_(bindparam("keys", expanding=True))
+)
+OPEN = (
+    select(requests.submitter, func.count())
+    .where(requests.submitter.in_(bindparam("who", expanding=True)), requests.state.in_(sorted(map(str, UNANSWERED))))
+    .group_by(requests.submitter)
+)
+"""Made once: making a statement takes as long as running it."""
 
 
-def unanswered(connection: Connection, submitters: set[str]) -> Counter[str]:
-    """How many unanswered requests each of these submitters has."""
-    waits = requests.submitter.in_(sorted(submitters)) & requests.state.in_(sorted(map(str, UNANSWERED)))
-    found = connection.execute(select(requests.submitter, func.count()).where(waits).group_by(requests.submitter))
-    return Counter({row[0]: row[1] for row in found})
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What some submissions meet: ids and keys that are taken, and how many unanswered requests their submitters have."""
+
+    ids: set[str]
+    keys: set[str]
+    open: Counter[str]
+
+    @classmethod
+    def read(cls, connection: Connection, submissions: Sequence[Submission]) -> "Standing":
+        """As it is within a transaction."""
+        ids, keys = [each.id for each in submissions], [each.row["idempotency"] for each in submissions if each.row["idempotency"]]
+        there = connection.execute(THERE, {"ids": ids, "keys": keys}).all()
+        who = sorted({each.row["submitter"] for each in submissions if each.quota})
+        counts = connection.execute(OPEN, {"who": who}).all() if who else ()
+        return cls({row[0] for row in there}, {row[1] for row in there if row[1]}, Counter({row[0]: row[1] for row in counts}))
+
+    def holds(self, each: Submission) -> bool:
+        """Whether the submission's id or its key is there."""
+        return each.id in self.ids or each.row["idempotency"] in self.keys
+
+    def full(self, each: Submission) -> bool:
+        """Whether its submitter has used its quota up."""
+        return bool(each.quota) and self.open[each.row["submitter"]] >= each.quota
+
+    def take(self, each: Submission) -> bool:
+        """Whether it can be inserted, together with all that were taken before it."""
+        if self.holds(each) or self.full(each):
+            return False
+        self.ids.add(each.id)
+        if each.row["idempotency"]:
+            self.keys.add(each.row["idempotency"])
+        self.open[each.row["submitter"]] += 1
+        return True

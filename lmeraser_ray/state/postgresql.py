@@ -29,6 +29,16 @@ def parse(url: str) -> URL:
     return found.set(drivername="postgresql+psycopg")
 
 
+def refuse_password(url: str | None) -> None:
+    """For a URL that is kept in the workspace, and goes into its backups. Errors: `ConfigError` where a password is in it."""
+    found = parse(url) if url else None
+    if found is not None and (found.password is not None or "password" in found.query):
+        raise ConfigError(
+            "queue.database holds a password, which would be kept in the workspace's configuration.json and in its backups: leave it out "
+            "there and give it in ~/.pgpass or PGPASSWORD, or give the whole URL in LMERASER_DATABASE."
+        )
+
+
 def location(url: URL) -> str:
     """Where the database is, without credentials."""
     host = url.host or url.query.get("host") or "local"

@@ -29,14 +29,14 @@ def lift_hashes(connection: Connection, hashes: Iterable[str]) -> int:
 
 
 class Tombstones:
-    """The erased ids of one workspace, read once: what others add meanwhile is seen after `reload`."""
+    """The erased ids of one workspace, as they are at this moment."""
 
     def __init__(self, names: Names, database: Database) -> None:
         """A file of tombstones that version 0.2.0 left in the workspace is taken over first."""
         self._names, self._database = names, database
-        self._hashes: frozenset[str] = frozenset()
         self._take_over()
-        self.reload()
+        with database.read() as connection:
+            self._hashes = frozenset(connection.scalars(select(tables.tombstones.c.hash)))
 
     def _take_over(self) -> None:
         """Import the file once; it goes when its hashes are committed."""
@@ -51,11 +51,6 @@ class Tombstones:
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
 
-    def reload(self) -> None:
-        """Read them again."""
-        with self._database.read() as connection:
-            self._hashes = frozenset(connection.scalars(select(tables.tombstones.c.hash)))
-
     def __len__(self) -> int:
         return len(self._hashes)
 
@@ -66,23 +61,6 @@ class Tombstones:
     def cover(self, record: str, subject: str) -> bool:
         """Whether a record was erased, by its own id or as one of its subject's."""
         return self.covers("record", record) or self.covers("subject", subject)
-
-    def add(self, records: Iterable[str], subjects: Iterable[str]) -> None:
-        """Durably note what is erased. When this returns, the ids will not be let in again, whatever happens next."""
-        new = self.hashed(records, subjects) - self._hashes
-        if new:
-            with self._database.write() as connection:
-                cover_hashes(connection, new)
-            self._hashes |= new
-
-    def lift(self, records: Iterable[str], subjects: Iterable[str]) -> int:
-        """Forget that these records and subjects were erased. Returns how many had been."""
-        lifted = self._hashes & self.hashed(records, subjects)
-        if lifted:
-            with self._database.write() as connection:
-                lift_hashes(connection, lifted)
-            self._hashes -= lifted
-        return len(lifted)
 
     def hashed(self, records: Iterable[str], subjects: Iterable[str]) -> frozenset[str]:
         """The hashes that stand for these records and subjects."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import Config
 from lmeraser_ray.engine import Engine
 from lmeraser_ray.erasure import ledger
@@ -28,9 +27,6 @@ from lmeraser_ray.erasure.retrains import buckets_without
 from lmeraser_ray.erasure.signing import key_folder
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
-from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.queue import Done, serve
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import BackboneCard
@@ -40,6 +36,7 @@ from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
 from lmeraser_ray.verify import verify
 from tests.conftest import World
+from tests.gated import Gate, Gated
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -48,41 +45,13 @@ RANDOM = {"partition": {"kind": "random", "shards": 4}, "aggregation": {"kind": 
 PATIENCE = 240.0
 
 
-class Gated(PromptHead):
-    """Notes each training that has begun, and holds it after its first batch until a file `open` is there. Fails where it is told so."""
-
-    def __init__(self, config: Config, folder: Path) -> None:
-        super().__init__(config.learner)
-        self.folder = folder
-
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
-        if (self.folder / f"poison-{shard.key}").exists():
-            raise ZeroDivisionError("of person-0/picture-0")
-
-        def records(count: int) -> None:
-            watch.records(count)
-            (self.folder / f"begun-{shard.key}-{os.getpid()}").touch()
-            while not (self.folder / "open").exists():
-                time.sleep(0.005)
-
-        return super().train(shard, backbone, stage=stage, watch=Watch(records, watch.epoch))
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A training that has begun: the key of what it makes, and the process that it is in."""
-
-    key: str
-    pid: int
-
-
 @dataclass
 class Place:
     """A trained workspace, the records of its lanes, and the gate of its trainings."""
 
     world: World
     session: Session
-    gate: Path
+    gate: Gate
 
     @property
     def config(self) -> Config:
@@ -119,21 +88,13 @@ class Place:
     def standing(self) -> Overview:
         return overview_of(self.session)
 
-    def begun(self) -> set[Begun]:
-        """What has begun so far."""
-        parts = [path.name.split("-") for path in self.gate.glob("begun-*")]
-        return {Begun(key, int(pid)) for _, key, pid in parts}
-
-    def open(self) -> None:
-        (self.gate / "open").touch()
-
     def poison(self, gone: Sequence[str]) -> None:
         """Let the retrains fail that these records' going needs by itself."""
         current, session = self.current(), Session(self.session.root)
         with session.flow(current.store, self.config, current.manifest.backbone) as flow:
             plan = flow.plan(buckets_without(current, set(gone)), current.manifest).plan
         for build in plan.build:
-            (self.gate / f"poison-{build.spec.key}").touch()
+            self.gate.poison(build.spec.key)
 
     def entries(self, kind: str) -> list[str | None]:
         """The requests that the ledger has entries of this kind for."""
@@ -198,7 +159,7 @@ def serving(place: Place, *, gated: bool = True, **overrides: object) -> Iterato
     SERVICES[:] = [service]
 
     def work() -> None:
-        learner = Gated(place.config, place.gate) if gated else None
+        learner = Gated(place.config, place.gate.folder) if gated else None
         try:
             service.ended.append(serve(session, keys=key_folder(None), say=service.events.append, stop=service.stop, learner=learner))
         except BaseException as error:
@@ -210,7 +171,7 @@ def serving(place: Place, *, gated: bool = True, **overrides: object) -> Iterato
     try:
         yield service
     finally:
-        place.open()
+        place.gate.open()
         if not service.stop.asked:
             service.stop.ask()
         thread.join(PATIENCE)
@@ -232,7 +193,7 @@ def place(trained: tuple[World, Path], tmp_path: Path) -> Place:
     world, root = trained
     shutil.copytree(root, tmp_path / "workspace")
     (tmp_path / "gate").mkdir()
-    return Place(world, Session(tmp_path / "workspace"), tmp_path / "gate")
+    return Place(world, Session(tmp_path / "workspace"), Gate(tmp_path / "gate"))
 
 
 def test_shards_are_retrained_at_once_and_requests_share_them(place: Place) -> None:
@@ -241,17 +202,17 @@ def test_shards_are_retrained_at_once_and_requests_share_them(place: Place) -> N
     gone = [one[0], one[1], two[0]]
     ids = [place.submit(name) for name in gone]
     with serving(place) as service:
-        until(lambda: len(place.begun()) == 2, "two trainings")
+        until(lambda: len(place.gate.begun()) == 2, "two trainings")
         until(lambda: [0 < (lane["share"] or 0) < 1 for lane in place.standing().training] == [True, True], "their progress in the status")
         seen = place.standing()
         assert seen.live and seen.snapshot["slots"] == 2 and seen.in_use == 2
         assert all(lane["remaining"] > 0 for lane in seen.training)
         assert sorted(lane["requests"] for lane in seen.training) == [1, 2]
         assert set(place.states().values()) == {State.TRAINING}
-        assert len({begun.pid for begun in place.begun()}) == 2
-        place.open()
+        assert len({begun.pid for begun in place.gate.begun()}) == 2
+        place.gate.open()
         until(lambda: place.certified(*ids), "certificates")
-    assert len({begun.key for begun in place.begun()}) == 2
+    assert len({begun.key for begun in place.gate.begun()}) == 2
     assert {event.request for event in service.told("certified")} == set(ids)
     assert service.ended == [Done({State.CERTIFIED: 3}, 0)]
     place.expect(gone)
@@ -262,17 +223,17 @@ def test_a_request_in_the_middle_of_a_retrain_supersedes_it(place: Place) -> Non
     [first, second, *_], *_ = place.lanes()
     ids = [place.submit(first)]
     with serving(place):
-        until(lambda: len(place.begun()) == 1, "the first training")
-        [old] = place.begun()
+        until(lambda: len(place.gate.begun()) == 1, "the first training")
+        [old] = place.gate.begun()
         ids.append(place.submit(second))
-        until(lambda: len(place.begun()) == 2, "the second training")
-        [new] = place.begun() - {old}
+        until(lambda: len(place.gate.begun()) == 2, "the second training")
+        [new] = place.gate.begun() - {old}
         assert new.key != old.key
         until(lambda: not alive(old.pid), "the end of the first worker")
         until(lambda: place.standing().snapshot.get("superseded") == 1, "the status")
-        place.open()
+        place.gate.open()
         until(lambda: place.certified(*ids), "certificates")
-    assert place.begun() == {old, new}
+    assert place.gate.begun() == {old, new}
     constituents = {path.name for path in place.session.folder.store.files()}
     assert not any(old.key in name for name in constituents) and any(new.key in name for name in constituents)
     place.expect([first, second])
@@ -283,12 +244,12 @@ def test_requests_on_a_shard_in_training_share_the_next_retrain(place: Place) ->
     names = place.lanes()[0][:6]
     ids = [place.submit(names[0])]
     with serving(place, queue__supersedes=0) as service:
-        until(lambda: len(place.begun()) == 1, "the first training")
+        until(lambda: len(place.gate.begun()) == 1, "the first training")
         ids += [place.submit(name) for name in names[1:]]
         until(lambda: list(place.states().values()).count(State.PLANNED) == 5, "plans")
-        place.open()
+        place.gate.open()
         until(lambda: place.certified(*ids), "certificates")
-    assert len(place.begun()) == 2
+    assert len(place.gate.begun()) == 2
     assert [event.facts["requests"] for event in service.told("shard-started")] == [1, 5]
     place.expect(names)
 
@@ -300,13 +261,13 @@ def test_an_actor_that_is_killed_goes_on_in_the_next_epoch(place: Place) -> None
     ids = [place.submit(name) for name in gone]
     with serving(place) as service:
         pid = service.actor()
-        until(lambda: len(place.begun()) == 2, "two trainings")
-        orphans, epoch = place.begun(), place.standing().seen.epoch
+        until(lambda: len(place.gate.begun()) == 2, "two trainings")
+        orphans, epoch = place.gate.begun(), place.standing().seen.epoch
         os.kill(pid, signal.SIGKILL)
-        until(lambda: len(place.begun()) == 4, "two trainings of the next actor")
+        until(lambda: len(place.gate.begun()) == 4, "two trainings of the next actor")
         assert place.standing().seen.epoch == epoch + 1
         until(lambda: not any(alive(begun.pid) for begun in orphans), "the end of the orphans")
-        place.open()
+        place.gate.open()
         until(lambda: place.certified(*ids), "certificates")
         assert [request.attempts for request in place.requests().values()] == [0, 0]
     assert [event.facts["epoch"] for event in service.told("lease")][-1] == epoch + 1
@@ -318,12 +279,12 @@ def test_a_worker_that_is_killed_is_tried_again(place: Place) -> None:
     name = place.lanes()[0][0]
     made = place.submit(name)
     with serving(place):
-        until(lambda: len(place.begun()) == 1, "the training")
-        [old] = place.begun()
+        until(lambda: len(place.gate.begun()) == 1, "the training")
+        [old] = place.gate.begun()
         os.kill(old.pid, signal.SIGKILL)
-        until(lambda: len(place.begun()) == 2, "the second try")
-        assert {begun.key for begun in place.begun()} == {old.key}
-        place.open()
+        until(lambda: len(place.gate.begun()) == 2, "the second try")
+        assert {begun.key for begun in place.gate.begun()} == {old.key}
+        place.gate.open()
         until(lambda: place.certified(made), "the certificate")
     assert place.requests()[made].attempts == 0
     place.expect([name])
@@ -335,7 +296,7 @@ def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     poison, fellow, other = one[0], one[1], two[0]
     place.poison([poison])
     place.poison([poison, fellow])
-    place.open()
+    place.gate.open()
     bad, good, far = (place.submit(name) for name in (poison, fellow, other))
     with serving(place, queue__attempts=2) as service:
         until(lambda: place.states()[bad] is State.FAILED and place.certified(good, far), "the ends")
@@ -355,13 +316,13 @@ def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place) -> None:
     first, second, third, *_ = (lane[0] for lane in place.lanes())
     ids = [place.submit(name) for name in (first, second, third)]
     with serving(place) as service:
-        until(lambda: len(place.begun()) == 2, "two trainings")
+        until(lambda: len(place.gate.begun()) == 2, "two trainings")
         service.stop.ask()
-        place.open()
+        place.gate.open()
         until(lambda: service.ended, "the end")
     assert service.ended == [Done({State.CERTIFIED: 2}, 1)]
     assert [place.states()[name] for name in ids] == [State.CERTIFIED, State.CERTIFIED, State.PLANNED]
-    assert len(place.begun()) == 2
+    assert len(place.gate.begun()) == 2
     assert not place.standing().live
     with serving(place):
         until(lambda: place.certified(*ids), "the last certificate")
@@ -492,8 +453,8 @@ def test_what_was_given_up_is_ended(place: Place) -> None:
     place.submit(name)
     with serving(place) as service:
         pid = service.actor()
-        until(lambda: len(place.begun()) == 1, "the training")
-        [begun] = place.begun()
+        until(lambda: len(place.gate.begun()) == 1, "the training")
+        [begun] = place.gate.begun()
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -503,8 +464,8 @@ def test_what_was_given_up_is_ended(place: Place) -> None:
                 Lease.claim(database, "another", timeout_s=10.0, force=True).release()
         finally:
             os.kill(pid, signal.SIGCONT)
-        until(lambda: len(place.begun()) == 2, "the training of the next epoch")
+        until(lambda: len(place.gate.begun()) == 2, "the training of the next epoch")
         until(lambda: not alive(begun.pid), "the end of the first")
         assert service.told("lost")
-        place.open()
+        place.gate.open()
     place.expect([name])

@@ -10,6 +10,7 @@ import torch
 
 from lmeraser_ray import cli, queue, restore, unlearn, verify  # noqa: F401 - imported once for all children
 from lmeraser_ray.config import Config
+from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.session import Session
 from lmeraser_ray.train import train
 
@@ -35,3 +36,12 @@ def scribble(root: Path) -> None:
         for number in range(4000):
             conn.exec_driver_sql("INSERT INTO tombstones VALUES (?)", (f"{number * 7919 % 4001:064x}",))
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def serve_gated(root: Path, address: str, keys: Path, gate: Path) -> None:
+    """`queue serve` on a Ray cluster, with a learner whose trainings wait at a gate. What it tells goes to stderr."""
+    from lmeraser_ray.verbs.serving import log
+    from tests.gated import Gated
+
+    session = Session(root, overrides=(("execution.engine", "ray"), ("execution.address", address), ("queue.lease", "10")))
+    queue.serve(session, keys=KeyFolder(keys), say=log, trusted=True, learner=Gated(session.config(), gate))

@@ -21,6 +21,8 @@ from tests.faults import acts
 from tests.faults.story import ALONE, LANES, Case
 from tests.laws.test_law import held
 
+pytestmark = pytest.mark.faults
+
 KILLED = -9
 
 

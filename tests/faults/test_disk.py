@@ -17,6 +17,8 @@ from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.session import Session
 from tests.faults.story import ALONE, LANES, TESTED, Case
 
+pytestmark = pytest.mark.faults
+
 Mount = Callable[..., None]
 KILLED = -9
 PAGE = 4

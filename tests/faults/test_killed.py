@@ -14,6 +14,8 @@ from lmeraser_ray.state.folder import WorkspaceFolder
 from tests.faults import acts
 from tests.faults.story import ALONE, LANES, TESTED, Case
 
+pytestmark = pytest.mark.faults
+
 KILLED = -9
 Make = Callable[[str | None], Case]
 
@@ -109,21 +111,18 @@ def test_an_erasure_that_is_killed_anywhere_ends_once(make: Make, point: str) ->
     assert killed_at_every(make, None, point) >= {"before COMMIT": 6, "after signature": 2}.get(point, 1)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("point", THE_REST)
 def test_an_erasure_that_is_killed_anywhere_else_ends_once(make: Make, point: str) -> None:
     """The other points: after each COMMIT, before, in and after each retrain, before and after each removal of the purge."""
     assert killed_at_every(make, None, point) >= 1
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("point", ["before COMMIT", "after COMMIT", "before pointer", "after pointer"])
 def test_the_same_on_postgresql(make: Make, postgresql: str, point: str) -> None:
     """Rows 14 and 16, the cluster's dialect."""
     assert killed_at_every(make, postgresql, point) >= 1
 
 
-@pytest.mark.faults
 def test_kills_at_any_moment(make: Make) -> None:
     """Row 14 without failpoints: kill -9 from outside, some milliseconds into the command, again and again until it gets through."""
     case = make(None)

@@ -8,6 +8,8 @@ from lmeraser_ray.session import Session
 from tests.faults.conftest import immutable
 from tests.faults.story import ALONE, TESTED, Case
 
+pytestmark = pytest.mark.faults
+
 KILLED = -9
 
 

@@ -16,6 +16,8 @@ from tests.faults.children import state_of
 from tests.faults.story import ALONE, LANES, Case
 from tests.laws.test_law import held
 
+pytestmark = pytest.mark.faults
+
 KILLED = -9
 Make = Callable[[str | None], Case]
 
@@ -73,7 +75,6 @@ def test_a_queue_that_wakes_up_after_another_took_over_changes_nothing(case: Cas
     case.expect_whole()
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("point", ["before pointer", "after pointer"])
 def test_a_queue_that_is_stopped_within_the_transaction_that_publishes(make: Make, postgresql: str, point: str) -> None:
     """On PostgreSQL the server ends the stopped one's transaction; its pointer is overwritten, and what it still does comes to nothing."""

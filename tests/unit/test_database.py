@@ -14,10 +14,13 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.engine import make_url
 
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError, VerificationError
+from lmeraser_ray.session import Session
 from lmeraser_ray.state import database, sqlite, tables
 from lmeraser_ray.state import postgresql as server
 from lmeraser_ray.state.database import Database
+from lmeraser_ray.train import train
 from tests import desk_acts
+from tests.conftest import World
 from tests.desk import Desk, ended, pid_of, start
 
 STONE = tables.tombstones
@@ -229,6 +232,15 @@ def test_no_error_tells_the_password(lite: Desk, url: str, error: str) -> None:
         Desk(lite.root, url).open()
     assert SECRET not in str(found.value)
     assert not (lite.root / "database").exists()
+
+
+@pytest.mark.parametrize("url", [f"postgresql://me:{SECRET}@host/db", f"postgresql://me@host/db?password={SECRET}"])
+def test_a_password_is_not_kept_in_the_workspace(tmp_path: Path, url: str) -> None:
+    config = World(tmp_path / "world").config(queue={"database": url})
+    with pytest.raises(ConfigError, match="holds a password") as caught:
+        train(Session(tmp_path / "workspace"), config)
+    assert SECRET not in str(caught.value)
+    assert not (tmp_path / "workspace").exists()
 
 
 def test_the_pin_holds_no_password(tmp_path: Path, postgresql: str) -> None:

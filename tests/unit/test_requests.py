@@ -13,7 +13,7 @@ from lmeraser_ray.erasure.transitions import ErasedRecord, Moved
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.times import utcnow
-from lmeraser_ray.state.tombstones import Tombstones
+from lmeraser_ray.state.tombstones import Tombstones, cover_hashes
 from tests.desk import Desk
 
 S = State
@@ -297,7 +297,9 @@ def test_cancelling_is_for_what_nobody_has_looked_at(desk: Desk) -> None:
 
 @pytest.mark.parametrize("state", [S.RECEIVED, S.PLANNED, S.FAILED])
 def test_refusing_takes_names_and_tombstones_back(desk: Desk, state: State) -> None:
-    Tombstones(desk.names, desk.open()).add(["long ago"], ["s"])
+    long_ago = Tombstones(desk.names, desk.open()).hashed(["long ago"], ["s"])
+    with desk.open().write() as connection:
+        cover_hashes(connection, long_ago)
     request = desk.requests().submit(["a"], ["s"]) if state is S.RECEIVED else planned(desk, ["a"], ["t"], erases=["a", "t/1"])
     if state is S.FAILED:
         act(desk, lambda c: transitions.fail(c, request.id, "x"))

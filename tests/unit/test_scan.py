@@ -24,6 +24,7 @@ from lmeraser_ray.erasure.scan import left_in_database, scan
 from lmeraser_ray.erasure.search_database import search_beside
 from lmeraser_ray.erasure.transitions import ErasedRecord, plan, wipe_names
 from lmeraser_ray.erasure.wanted import Wanted
+from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.features import features_key
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import Database
@@ -70,6 +71,20 @@ class Space:
         gone = [r for r in self.records if r.record_id in ids]
         self.publish([r for r in self.records if r.record_id not in ids])
         return [needles_of(r) for r in gone]
+
+    def forge(self, number: int, **data: bytes) -> None:
+        """Have a bucket's objects hold other bytes, under the names that these have: what a wrong implementation would publish."""
+        states, store = list(self.manifest.buckets), self.folder.store
+        for kind, content in data.items():
+            state = states[number]
+            old = state.features if kind == "features" else state.bucket.pictures
+            new = store.put(old.kind, old.key, [content])
+            bucket = replace(state.bucket, pictures=new) if kind == "pictures" else state.bucket
+            states[number] = replace(state, bucket=bucket, features=new if kind == "features" else state.features)
+        self.manifest = replace(self.manifest, buckets=tuple(states))
+        item = self.folder.put_manifest(self.manifest)
+        self.folder.swap(item)
+        store.purge([item, *self.manifest.objects()])
 
     def scan(self, needles: Sequence[Needles], **options: object) -> ScanReport:
         """Scan, as the holder of the lock."""
@@ -240,29 +255,37 @@ def test_a_twin_explains_what_it_owns_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_row_that_owns_wrong_bytes_is_found(space: Space) -> None:
-    """As a wrong implementation would leave it: the picture of the one that went, within the range of one that stayed."""
+    """The picture of the one that went, within the range of one that stayed."""
     needles = space.erase(IDS[7])
-    bucket = next(s.bucket for s in space.manifest.buckets if s.bucket.size > 2)
-    path = space.folder.store.path(bucket.pictures)
-    data = bytearray(path.read_bytes())
+    number = next(i for i, s in enumerate(space.manifest.buckets) if s.bucket.size > 2)
+    data = bytearray(space.folder.store.read(space.manifest.buckets[number].bucket.pictures))
     data[300:600] = GONE.image
-    path.write_bytes(data)
+    space.forge(number, pictures=bytes(data))
     assert traces_of(space.scan(needles)) == {("pictures", "picture")}
 
 
 def test_bytes_and_rows_that_nobody_owns_are_found(space: Space) -> None:
     needles = space.erase(IDS[7])
-    state = space.manifest.buckets[0]
-    with open(space.folder.store.path(state.bucket.pictures), "ab") as file:
-        file.write(b"a rest")
-    longer = np.zeros((state.bucket.size + 1, CARD.dimension), np.float32)
-    space.folder.store.path(state.features).write_bytes(save({"features": longer}))
-    other = space.manifest.buckets[1]
-    with open(space.folder.store.path(other.features), "ab") as file:
-        file.write(bytes(4))
+    one, other = space.manifest.buckets
+    store = space.folder.store
+    longer = np.zeros((one.bucket.size + 1, CARD.dimension), np.float32)
+    space.forge(0, pictures=store.read(one.bucket.pictures) + b"a rest", features=save({"features": longer}))
+    space.forge(1, features=store.read(other.features) + bytes(4))
     report = space.scan(needles)
     assert traces_of(report) == {("pictures", "bytes of no live record"), ("features", "rows of no live record")}
     assert len(report.hits) == 3
+
+
+@pytest.mark.parametrize("kind", ["pictures", "features"])
+def test_a_damaged_object_is_no_finding(space: Space, kind: str) -> None:
+    """Its bytes are nobody's, but not those of the one that went either: that it is damaged is what must be said."""
+    needles = space.erase(IDS[7])
+    state = space.manifest.buckets[0]
+    path = space.folder.store.path(state.features if kind == "features" else state.bucket.pictures)
+    with open(path, "ab") as file:
+        file.write(b"a rest")
+    with pytest.raises(VerificationError, match="is damaged"):
+        space.scan(needles)
 
 
 def short_ids() -> Iterator[tuple[str, list[Record]]]:

@@ -22,7 +22,7 @@ from sqlalchemy import select
 from benchmarks import submit
 from lmeraser_ray.erasure import ledger, together, transitions
 from lmeraser_ray.erasure.request import Target
-from lmeraser_ray.erasure.together import LOOK, Mailbox, Submission, front, plain, post, take, tell
+from lmeraser_ray.erasure.together import LOOK, Mailbox, Standing, Submission, front, post, take, tell
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.state import tables
 from tests import desk_acts
@@ -149,7 +149,8 @@ def submission(desk: Desk, number: int, *, key: str | None = None, quota: int = 
 
 def chosen(desk: Desk, own: Submission, *others: Submission) -> list[str]:
     with desk.open().write() as connection:
-        found = plain(connection, own, others)
+        standing = Standing.read(connection, [own, *others])
+        found = [each for each in (own, *others) if standing.take(each)]
         together.insert_all(connection, found)
     whole(desk)
     return [each.id for each in found]

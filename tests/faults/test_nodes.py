@@ -1,0 +1,154 @@
+"""Rows 6, 7 and 9: a node is lost, its raylet is killed or stopped, the head dies. Real nodes, as processes of this machine."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmeraser_ray.distributed.sentinel import PATIENCE_VARIABLE
+from lmeraser_ray.erasure.request import State
+from tests.faults import acts
+from tests.faults.children import Child, wait_until
+from tests.faults.story import LANES, Case
+from tests.gated import Begun, Gate
+
+pytestmark = pytest.mark.faults
+
+
+@dataclass
+class Cluster:
+    """A head without CPUs, and nodes of one CPU each."""
+
+    made: Any
+    nodes: list[Any] = field(default_factory=list)
+
+    def add(self) -> Any:
+        self.nodes.append(self.made.add_node(num_cpus=1))
+        return self.nodes[-1]
+
+    def node_of(self, begun: Begun) -> Any:
+        """The node whose raylet started the process of a training."""
+        parent = int(Path(f"/proc/{begun.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        [node] = [node for node in self.nodes if pid_of(node, "raylet") == parent]
+        return node
+
+
+def pid_of(node: Any, kind: str) -> int:
+    """The process of a node that is its raylet or gcs_server."""
+    [found] = node.all_processes[kind]
+    return int(found.process.pid)
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Cluster]]:
+    """Starts clusters with so many nodes; all end with the test."""
+    from ray.cluster_utils import Cluster as RayCluster
+
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setenv(PATIENCE_VARIABLE, "4")  # a minute otherwise, until a node gives its head up
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "2")  # and a minute until the head gives a stopped node up
+    started: list[Any] = []
+
+    def make(nodes: int) -> Cluster:
+        made = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        started.append(made)
+        cluster = Cluster(made)
+        for _ in range(nodes):
+            cluster.add()
+        return cluster
+
+    yield make
+    for made in started:
+        made.shutdown()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    (tmp_path / "gate").mkdir()
+    return Gate(tmp_path / "gate")
+
+
+def serve(case: Case, cluster: Cluster, gate: Gate) -> Child:
+    """`lmeraser queue serve` on a cluster, with trainings that wait at the gate."""
+    return case.start(acts.serve_gated, case.root, cluster.made.address, case.keys, gate.folder)
+
+
+def drained(child: Child) -> None:
+    """Ctrl-C ends it in peace."""
+    os.kill(child.pid, signal.SIGINT)
+    ended = child.end()
+    assert ended.code == 0, ended
+
+
+def certified(case: Case) -> bool:
+    return set(case.states().values()) == {State.CERTIFIED}
+
+
+def remove(cluster: Cluster, node: Any) -> None:
+    """Row 6: all processes of the node end at once."""
+    cluster.made.remove_node(node, allow_graceful=False)
+
+
+def kill(_: Cluster, node: Any) -> None:
+    """Row 7: kill -9 of its raylet, and nothing else."""
+    os.kill(pid_of(node, "raylet"), signal.SIGKILL)
+    node.all_processes["raylet"][0].process.wait()
+
+
+def stop(_: Cluster, node: Any) -> None:
+    """As row 8: SIGSTOP of its raylet. The training on it goes on, though the cluster takes it for dead."""
+    os.kill(pid_of(node, "raylet"), signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("lose", [remove, kill, stop])
+def test_a_node_that_is_lost_costs_only_what_it_trained(case: Case, gate: Gate, start: Callable[[int], Cluster], lose: Any) -> None:
+    """Two of three shards are in training on a node each. One node is lost, another one joins: it takes up what the first had."""
+    cluster = start(2)
+    case.submit(*(case.ids[i] for i in LANES))
+    child = serve(case, cluster, gate)
+    wait_until(lambda: len(gate.begun()) == 2)
+    first = gate.begun()
+    lost = min(first, key=lambda begun: begun.key)
+    node = cluster.node_of(lost)
+    assert node is not cluster.node_of(max(first, key=lambda begun: begun.key))
+    lose(cluster, node)
+    cluster.add()
+    wait_until(lambda: len(gate.begun()) == 3)
+    [again] = gate.begun() - first
+    assert again.key == lost.key
+    gate.open()
+    wait_until(lambda: certified(case))
+    if lose is stop:
+        os.kill(pid_of(node, "raylet"), signal.SIGCONT)
+    drained(child)
+    assert sorted(Counter(begun.key for begun in gate.begun()).values()) == [1, 1, 2]
+    assert case.request(next(iter(case.acknowledged))).attempts == 0
+    case.expect_whole()
+
+
+def test_a_head_that_dies_takes_nothing_with_it(case: Case, gate: Gate, start: Callable[[int], Cluster]) -> None:
+    """Row 9: kill -9 of gcs_server in the middle of two retrains. `serve` says so and ends; on a new cluster the next one goes on."""
+    cluster = start(2)
+    case.submit(*(case.ids[i] for i in LANES))
+    before = case.published()
+    child = serve(case, cluster, gate)
+    wait_until(lambda: len(gate.begun()) == 2)
+    epoch = case.epoch()
+    os.kill(pid_of(cluster.made.head_node, "gcs_server"), signal.SIGKILL)
+    ended = child.end()
+    assert ended.code == 5, ended
+    assert "The head of the Ray cluster" in ended.err.splitlines()[-1], ended.err
+    assert case.published() == before
+    cluster.made.shutdown()
+    case.submit(case.ids[6])
+    gate.open()
+    child = serve(case, start(1), gate)
+    wait_until(lambda: certified(case))
+    drained(child)
+    assert case.epoch() > epoch
+    case.expect_whole()
