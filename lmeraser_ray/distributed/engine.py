@@ -8,11 +8,10 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,23 +20,14 @@ import ray.exceptions
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.reading import Features, Rows
 from lmeraser_ray.distributed.cluster import connect, disconnect, session_folder, total
-from lmeraser_ray.distributed.features import stream_features
-from lmeraser_ray.distributed.worker import WorkerSpec, worker_of
-from lmeraser_ray.engine import Engine, Outcome, T
+from lmeraser_ray.distributed.worker import Report, WorkerSpec, run_job
+from lmeraser_ray.engine import Engine, Outcome
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job
-
-Report = Callable[[str, int], object]
-"""Takes what a task says of itself: its scratch folder's name and the record passes that it has trained."""
-
-
-def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) -> T:
-    """What a task does. scratch: the folder, below the command's own, that only this task writes to before its objects have their names."""
-    return job.run(worker_of(replace(spec, run=str(PurePosixPath(spec.run, scratch))), report and partial(report, scratch)))
 
 
 @dataclass(frozen=True)
@@ -91,6 +81,8 @@ class RayEngine(Engine):
 
     def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
         """As the pool delivers them."""
+        from lmeraser_ray.distributed.features import stream_features
+
         try:
             yield from stream_features(self._spec(self.execution.feature_gpus, 0.5), batches)
         except Exception as error:

@@ -1,10 +1,14 @@
-"""How a worker process comes to its worker: from a small description, built once for each process and kept."""
+"""What runs in a worker process: a job, with the worker that is built once for each process and kept.
+
+Every new process imports this module before its first retrain: nothing that starts slowly belongs here, torch apart.
+"""
 
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from functools import lru_cache, partial
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
@@ -12,7 +16,11 @@ from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.learner import Learner, ignore
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
-from lmeraser_ray.work import Worker
+from lmeraser_ray.work import Job, Worker
+
+T = TypeVar("T")
+Report = Callable[[str, int], object]
+"""Takes what a task says of itself: its scratch folder's name and the record passes that it has trained."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +73,8 @@ def worker_of(spec: WorkerSpec, report: Callable[[int], object] | None = None) -
         worker = _kept[same] = build_worker(spec)
     worker.report = report or ignore
     return worker
+
+
+def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) -> T:
+    """What a task does. scratch: the folder, below the command's own, that only this task writes to before its objects have their names."""
+    return job.run(worker_of(replace(spec, run=str(PurePosixPath(spec.run, scratch))), report and partial(report, scratch)))
