@@ -17,10 +17,10 @@ demo: setup
 	$(BIN)/lmeraser demo --workspace demo-workspace
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two processes of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # of one thread each; they wait a lot
 
 faults: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m faults  # real processes, nodes, full disks; some as root
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 -m faults  # real processes, nodes, full disks; some as root
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -665,7 +665,7 @@ class TestProcesses:
             pass
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
-        assert process.returncode == 130, err
+        assert process.returncode in (130, -signal.SIGINT), err  # which a shell calls 130 too
         assert out == ""
         assert err.count("\n") == 1
         assert "run the same command again" in err

@@ -205,7 +205,7 @@ def test_a_second_signal_stops_at_once(slow: Place, tmp_path: Path, first: signa
         server.until(lambda: "Ctrl-C again" in server.err.read_text(), "the sentence")
         assert server.popen.poll() is None
         server.popen.send_signal(signal.SIGINT)
-        assert server.end() == 130
+        assert server.end() in (130, -signal.SIGINT)  # which a shell calls 130 too: Python's own end where the signal came into an `exec`
         assert "Traceback" not in server.err.read_text()
     assert slow.states() == [State.TRAINING]
     assert not slow.standing().live
