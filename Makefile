@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test faults slow lint check clean
+.PHONY: setup demo test long slow lint check clean
 
 setup: .venv/ready
 
@@ -17,10 +17,10 @@ demo: setup
 	$(BIN)/lmeraser demo --workspace demo-workspace
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # of one thread each; they wait a lot
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two processes of one thread each
 
-faults: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 -m faults  # real processes, nodes, full disks; some as root
+long: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long  # real processes, nodes, full disks; some as root
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

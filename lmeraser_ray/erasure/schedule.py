@@ -42,11 +42,11 @@ class _Held:
 
 @dataclass
 class _Run:
-    """What runs on a lane. restarts: how often it was superseded; alone: nobody may join."""
+    """What runs on a lane. restarts: how often it was superseded; tainted: those of its requests that nobody may join."""
 
     requests: Line[str] = field(default_factory=Line)
     restarts: int = 0
-    alone: bool = False
+    tainted: set[str] = field(default_factory=set)
 
     @property
     def due(self) -> float:
@@ -118,6 +118,7 @@ class Scheduler:
             self._look(lane)
         for running in held.on:
             self._runs[running].requests.discard(request)
+            self._runs[running].tainted.discard(request)
         if None in self._runs:
             self._knocking[None] = None
         return tuple(sorted(held.on, key=lambda lane: -1 if lane is None else lane))
@@ -127,7 +128,7 @@ class Scheduler:
         held = self._get(request)
         held.alone = True
         for lane in held.on:
-            self._runs[lane].alone = True
+            self._runs[lane].tainted.add(request)
         for line in (self._all, *(self._lanes[lane] for lane in held.todo)):
             if request in line:
                 line.put(request, held.key, alone=True)
@@ -228,7 +229,7 @@ class Scheduler:
         """Whether the lane's run starts over now. It is asked again only after a change, or where progress is unknown."""
         run, joining = self._runs[lane], (self._all if lane is None else self._lanes[lane]).joining()
         found: bool | None = False
-        if self.policy.coalesce and joining and not run.alone and run.restarts < self.policy.supersedes:
+        if self.policy.coalesce and joining and not run.tainted and run.restarts < self.policy.supersedes:
             found = worth_superseding(progress(lane), running=len(run.requests), joining=joining, slack=run.due - now)
         if found is not None:
             del self._knocking[lane]
@@ -244,7 +245,8 @@ class Scheduler:
             held = self._held[request]
             held.on.add(lane)
             run.requests.put(request, held.key)
-            run.alone = held.alone
+            if held.alone:
+                run.tainted.add(request)
             for waited in held.todo if lane is None else (lane,):
                 self._lanes[waited].discard(request)
                 self._look(waited)

@@ -241,7 +241,7 @@ def test_a_workspace_without_training_is_an_error(tmp_path: Path, capfd: pytest.
         assert (code, out) == (2, "") and "is no workspace" in err
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_serving_on_a_ray_of_its_own(place: Place, tmp_path: Path) -> None:
     """Nobody waits for a Ray that runs: it is started, works, and is gone with the server, after Ctrl-C to the whole group."""
     one, two, *_ = place.names()
@@ -264,7 +264,7 @@ def test_serving_on_a_ray_of_its_own(place: Place, tmp_path: Path) -> None:
     place.expect([one, two])
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_ray_that_asks_nobody_for_a_token_is_refused(place: Place, tmp_path: Path) -> None:
     """Whoever reaches its ports could run code in it: nothing is done there, and the sentence says what to do."""
     place.submit(place.names()[0])

@@ -32,6 +32,7 @@ def commands() -> list[list[str]]:
     return [line[1:] for line in words if line[0].endswith("lmeraser")]
 
 
+@pytest.mark.long
 def test_the_example_runs(tmp_path: Path) -> None:
     """The Python example, as it stands, in a process of its own."""
     [example] = blocks("python")

@@ -51,7 +51,7 @@ def truth(world: World) -> dict[str, bytes]:
     return held(root)
 
 
-@pytest.mark.parametrize("way", [way if way == "default" else pytest.param(way, marks=pytest.mark.faults) for way in WAYS])
+@pytest.mark.parametrize("way", [way if way == "default" else pytest.param(way, marks=pytest.mark.long) for way in WAYS])
 def test_ray_gives_the_bytes_of_one_process(world: World, truth: dict[str, bytes], way: str) -> None:
     """Train on the cluster in several ways; the workspace is the same to the byte."""
     root = world.space()
@@ -72,7 +72,7 @@ def test_forgetting_on_ray_is_forgetting_in_one_process(world: World) -> None:
     assert evaluate(Session(there)) == evaluate(Session(here))
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_threads_of_the_process_change_nothing(world: World, truth: dict[str, bytes]) -> None:
     """Whoever calls us may have set any number of torch threads, and finds it unchanged."""
     before = torch.get_num_threads()
@@ -110,7 +110,7 @@ def dying(root: Path, fuses: Path) -> Session:
     return Session(root, make_engine=make)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_killed_worker_is_tried_again(world: World, truth: dict[str, bytes], tmp_path: Path) -> None:
     """kill -9 in a training: Ray runs the task again, and the bytes are the same."""
     root, fuses = world.space(), tmp_path / "fuses"
@@ -121,7 +121,7 @@ def test_a_killed_worker_is_tried_again(world: World, truth: dict[str, bytes], t
     assert held(root) == truth
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_retries_are_bounded_and_nothing_is_lost(world: World, truth: dict[str, bytes], tmp_path: Path) -> None:
     """A worker that dies each time ends in one clear error; the next run goes on with what is there."""
     root, fuses = world.space(), tmp_path / "fuses"
@@ -146,7 +146,7 @@ class Interrupted(RayEngine):
             yield found
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_an_interrupted_run_resumes(world: World, truth: dict[str, bytes]) -> None:
     """What was finished before the interruption is not trained again."""
     root = world.space()
@@ -186,7 +186,7 @@ class DiesAtBirth(PromptHead):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_feature_actors_that_die_are_not_tried_for_ever(world: World) -> None:
     """Retries are bounded for features too: Ray Data's own are not."""
 
@@ -205,7 +205,7 @@ def test_more_gpus_than_there_are_is_an_error(world: World) -> None:
         train(Session(world.space()), world.config(execution={"engine": "ray", "task_gpus": 2, "feature_gpus": 2}))
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_worker_that_outlives_its_command_cannot_write(world: World) -> None:
     """An orphan of an earlier command finds no scratch folder: nothing comes back after a purge."""
     root = world.space()
@@ -220,7 +220,7 @@ def test_a_worker_that_outlives_its_command_cannot_write(world: World) -> None:
     assert verify(Session(root)).ok
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_one_cpu_is_enough(world: World, truth: dict[str, bytes]) -> None:
     """`lmeraser train --execution.cpus 1` in a process of its own: no deadlock between decoding and features, and the same bytes."""
     root, config = world.space(), world.folder / "config.yaml"

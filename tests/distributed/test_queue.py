@@ -218,7 +218,7 @@ def test_shards_are_retrained_at_once_and_requests_share_them(place: Place) -> N
     place.expect(gone)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_request_in_the_middle_of_a_retrain_supersedes_it(place: Place) -> None:
     """The first training is cancelled, its worker with it; one training serves both."""
     [first, second, *_], *_ = place.lanes()
@@ -240,7 +240,7 @@ def test_a_request_in_the_middle_of_a_retrain_supersedes_it(place: Place) -> Non
     place.expect([first, second])
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_requests_on_a_shard_in_training_share_the_next_retrain(place: Place) -> None:
     """Where nothing is superseded: one retrain that was under way, and one more for all who came meanwhile."""
     names = place.lanes()[0][:6]
@@ -256,7 +256,7 @@ def test_requests_on_a_shard_in_training_share_the_next_retrain(place: Place) ->
     place.expect(names)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_an_actor_that_is_killed_goes_on_in_the_next_epoch(place: Place) -> None:
     """kill -9 while two shards are in training: epoch + 1, all certified, one certificate each, and no orphan of the old epoch."""
     one, two, *_ = place.lanes()
@@ -277,7 +277,7 @@ def test_an_actor_that_is_killed_goes_on_in_the_next_epoch(place: Place) -> None
     place.expect(gone)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_worker_that_is_killed_is_tried_again(place: Place) -> None:
     """kill -9 in the middle of an epoch: Ray tries again, the request counts no attempt."""
     name = place.lanes()[0][0]
@@ -294,7 +294,7 @@ def test_a_worker_that_is_killed_is_tried_again(place: Place) -> None:
     place.expect([name])
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     """Its own retrain fails each time; FAILED after so many attempts, without a word of what the error named. The others are certified."""
     one, two, *_ = place.lanes()
@@ -316,7 +316,7 @@ def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     place.expect([fellow, other])
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place) -> None:
     """Two of three shards have a slot: these are finished, published and signed; the third waits in the database for the next serve."""
     first, second, third, *_ = (lane[0] for lane in place.lanes())
@@ -399,7 +399,7 @@ def value(found: dict[str, float], name: str, label: str = "") -> float | None:
     return values[-1] if values else None
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_second_serve_is_refused(place: Place) -> None:
     """In one sentence; and one for a copy of the workspace too, whose actor would be the same."""
     with serving(place, gated=False) as service:
@@ -413,7 +413,7 @@ def test_a_second_serve_is_refused(place: Place) -> None:
             serve(inline, keys=key_folder(None), say=lambda _: None, stop=Stop())
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_the_actor_outlives_its_serve(place: Place, tmp_path: Path) -> None:
     """A real `lmeraser queue serve` on a cluster that is not its own is killed with -9: the actor goes on, only the signature waits for the
     next one, which finds the same actor. SIGTERM ends both."""
@@ -455,7 +455,7 @@ def test_the_actor_outlives_its_serve(place: Place, tmp_path: Path) -> None:
     place.expect([name])
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_what_was_given_up_is_ended(place: Place) -> None:
     """An engine that is closed with work under way, as when a round ends in an error, leaves no task behind that takes a slot."""
     name = place.lanes()[0][0]

@@ -14,7 +14,7 @@ from tests.conftest import World
 from tests.laws.test_law import held
 from tests.laws.test_systems import system
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.long]
 
 CASES = [
     ("random", "whole_model", "vote", 3),
@@ -29,11 +29,7 @@ def on(config: Config, engine: str) -> Config:
     return config.model_copy(update={"execution": config.execution.model_copy(update={"engine": engine})})
 
 
-@pytest.mark.parametrize(
-    "case",
-    [CASES[0], *(pytest.param(case, marks=pytest.mark.faults) for case in CASES[1:])],
-    ids=["-".join(map(str, case)) for case in CASES],
-)
+@pytest.mark.parametrize("case", CASES, ids=["-".join(map(str, case)) for case in CASES])
 def test_a_system_on_ray_is_the_system_in_one_process(world: World, case: tuple[Any, ...]) -> None:
     config = system(world, *case)
     here, there = world.space(), world.space()
@@ -46,7 +42,6 @@ def test_a_system_on_ray_is_the_system_in_one_process(world: World, case: tuple[
     assert held(here) == held(there)
 
 
-@pytest.mark.faults
 def test_the_cluster_traces_a_curve(world: World) -> None:
     """Traces are jobs as all others are."""
     from lmeraser_ray.compare import Question, compare

@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.faults.story import ALONE, SAMPLED, TESTED, Truth, search
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 SHARED_MEMORY = Path("/dev/shm")
 ERASED = (ALONE, SAMPLED, TESTED)
 ON_RAY = ("--execution.engine", "ray", "--execution.cpus", "2")

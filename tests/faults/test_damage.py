@@ -21,7 +21,7 @@ from tests.faults import acts
 from tests.faults.story import ALONE, LANES, Case
 from tests.laws.test_law import held
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 KILLED = -9
 

@@ -17,7 +17,7 @@ from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.session import Session
 from tests.faults.story import ALONE, LANES, TESTED, Case
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 Mount = Callable[..., None]
 KILLED = -9

@@ -14,7 +14,7 @@ from lmeraser_ray.state.folder import WorkspaceFolder
 from tests.faults import acts
 from tests.faults.story import ALONE, LANES, TESTED, Case
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 KILLED = -9
 Make = Callable[[str | None], Case]

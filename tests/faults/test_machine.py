@@ -299,7 +299,7 @@ TestMachine = Machine.TestCase
 TestMachine.settings = settings(PROFILE, max_examples=12, stateful_step_count=10, phases=[Phase.generate])
 
 
-@pytest.mark.faults
+@pytest.mark.long
 class TestMachineForLong(Machine.TestCase):
     """The same, for minutes."""
 

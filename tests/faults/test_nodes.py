@@ -17,7 +17,7 @@ from tests.faults.children import Child, wait_until
 from tests.faults.story import LANES, Case
 from tests.gated import Begun, Gate
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 
 @dataclass

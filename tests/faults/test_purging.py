@@ -8,7 +8,7 @@ from lmeraser_ray.session import Session
 from tests.faults.conftest import immutable
 from tests.faults.story import ALONE, TESTED, Case
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 KILLED = -9
 

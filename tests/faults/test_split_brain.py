@@ -16,7 +16,7 @@ from tests.faults.children import state_of
 from tests.faults.story import ALONE, LANES, Case
 from tests.laws.test_law import held
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 KILLED = -9
 Make = Callable[[str | None], Case]

@@ -34,6 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     torch.set_num_threads(threads)
 
 
+@pytest.mark.long
 def test_gpu_smoke_needs_no_ray() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_RAY], check=False, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr

@@ -263,7 +263,7 @@ def durable(root: Path) -> list[object]:
     return [names, (root / "CURRENT").read_bytes(), rows, waiting.exists() and waiting.stat().st_size > 0]
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: Story, trained: Path, forgotten, dead) -> None:
     """The record is erased once; a request that the dead one had made gets its own certificate."""
     seen, made = set(), Counter()
@@ -279,7 +279,7 @@ def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: St
     assert set(made) == {0, 1}
 
 
-@pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["queue run", "train", "another unlearn"])
 def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(story: Story, forgotten, distinct, how: str) -> None:
     """From the tombstones on it will happen, whatever comes next; a request that was only received waits for the queue. Before, nothing
@@ -318,7 +318,7 @@ def alone(story: Story, forgotten: dict[tuple[int, ...], dict[str, bytes]], at: 
     return forgotten[at]
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_an_interrupted_erasure_is_said(story: Story, forgotten, distinct) -> None:
     """Until it is finished, `verify` is not content; an id that nobody knows stops nothing and brings nothing back."""
     said = 0
@@ -337,7 +337,7 @@ def test_an_interrupted_erasure_is_said(story: Story, forgotten, distinct) -> No
     assert said > 8
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_who_was_killed_holds_nothing(story: Story, dead) -> None:
     """The lease of a queue that was killed is free at once, though its time has not passed; what it had locked is free too."""
     held_by_the_dead = 0
@@ -352,7 +352,7 @@ def test_who_was_killed_holds_nothing(story: Story, dead) -> None:
     assert held_by_the_dead > 20
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_two_crashes_in_a_row(story: Story, trained: Path, forgotten) -> None:
     """The command that finishes an erasure dies too, at various places; the third gets through."""
     for first in (4, 12, 20, 28, 36, 44):

@@ -108,6 +108,7 @@ def test_a_step_is_its_share_of_an_epoch(monkeypatch: pytest.MonkeyPatch) -> Non
     assert step_seconds(SMOKE, "label_mapping", "float32", 4, backbone) == 1 / STEPS
 
 
+@pytest.mark.long
 def test_smoke_is_consistent_and_needs_no_ray() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_RAY], check=False, cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr

@@ -94,7 +94,7 @@ def test_any_sending_by_32_threads_is_one_row_a_key(
     whole(desk)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_row_17_32_processes(desk: Desk) -> None:
     desk.open()
     times = 4
@@ -110,7 +110,7 @@ def test_row_17_32_processes(desk: Desk) -> None:
 # kill -9
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None:
     """20 times; each killed one has a successor. Nothing that was acknowledged is lost, and wiped names are in no byte."""
     desk.open()
