@@ -127,8 +127,8 @@ def look(connection: Connection) -> Seen:
 class Heart:
     """Beats for a lease from a thread of its own, four times in each `timeout_s` or more often, for as long as the context lasts.
 
-    `stale` is set when another queue has taken over, when no beat came through for `timeout_s` seconds, so that another may, and when the
-    database is damaged.
+    `stale` is set when another queue has taken over, when no beat came through for `timeout_s` seconds, so that another may, when the
+    database is damaged, and when the thread ends by a defect.
     """
 
     def __init__(self, lease: Lease, timeout_s: float) -> None:
@@ -158,6 +158,13 @@ class Heart:
         self._thread.join()
 
     def _beat(self) -> None:
+        try:
+            self._live()
+        finally:
+            if not self._stop.is_set():
+                self.stale.set()
+
+    def _live(self) -> None:
         last = utcnow()
         while not self.stale.is_set():
             try:

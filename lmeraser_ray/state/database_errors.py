@@ -41,7 +41,8 @@ def meaning(error: DBAPIError | sqlite3.Error, where: str) -> LmeraserError | No
 def of_sqlite(cause: sqlite3.Error, where: str) -> LmeraserError | None:
     """By SQLite's name of the error; an extended name begins with the plain one."""
     name = getattr(cause, "sqlite_errorname", "")
-    if name.startswith(SQLITE_DAMAGE):
+    emptied = name == "SQLITE_ERROR" and str(cause).startswith("no such table")
+    if emptied or name.startswith(SQLITE_DAMAGE):
         return VerificationError(f"The request database {where} {DAMAGE}.")
     return next((ExecutionError(text.format(where=where)) for known, text in SQLITE_MACHINE.items() if name.startswith(known)), None)
 
@@ -49,7 +50,7 @@ def of_sqlite(cause: sqlite3.Error, where: str) -> LmeraserError | None:
 def of_postgresql(error: DBAPIError, where: str) -> LmeraserError | None:
     """By the SQLSTATE; an operational error without a known one is a connection that could not be made or was lost."""
     state = getattr(error.orig, "sqlstate", None) or ""
-    if state.startswith("XX"):
+    if state.startswith("XX") or state == "42P01":  # a table is gone
         return VerificationError(f"The request database {where} {DAMAGE} (PostgreSQL says {state}).")
     for known, text in POSTGRESQL_MACHINE.items():
         if state.startswith(known):

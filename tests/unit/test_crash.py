@@ -194,6 +194,7 @@ def test_the_watch_sees_every_file_that_is_written(story: Story, trained: Path) 
     assert held(root) == held(trained)
 
 
+@pytest.mark.long
 def test_training_that_dies_anywhere_resumes(story: Story, trained: Path) -> None:
     """A first training: nothing is published or all of it, and the same command ends as if nothing had happened."""
     wanted, whole = held(trained), fingerprint(Session(trained))
@@ -208,6 +209,7 @@ def test_training_that_dies_anywhere_resumes(story: Story, trained: Path) -> Non
     assert count > 50
 
 
+@pytest.mark.long
 def test_a_second_training_that_dies_anywhere_keeps_the_published_state(story: Story, trained: Path) -> None:
     """Two records more than the workspace had: the old state answers until the new one does."""
     fewer = story.base / "fewer"

@@ -134,11 +134,21 @@ def test_a_heart_that_cannot_beat_gives_up_when_another_may_take_over(lite: Desk
     assert beats[-1] - beats[0] < timedelta(seconds=20)
 
 
-def test_a_heart_says_when_the_database_is_damaged(lite: Desk) -> None:
+@pytest.mark.parametrize("content", [b"not a database" * 1000, b""])
+def test_a_heart_says_when_the_database_is_damaged(lite: Desk, content: bytes) -> None:
     with Heart(claim(lite, "one"), 0.1) as heart:
-        (lite.root / "requests.db").write_bytes(b"not a database" * 1000)
+        (lite.root / "requests.db").write_bytes(content)
         assert heart.stale.wait(30)
         assert isinstance(heart.error, VerificationError)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_heart_that_stops_by_a_defect_is_noticed(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lease, "heartbeat", lambda *_: 1 / 0)
+    with Heart(claim(lite, "one"), 3600) as heart:
+        assert heart.stale.wait(30)
+        with pytest.raises(StaleEpochError):
+            heart.require()
 
 
 def test_a_stopped_process_that_wakes_up(desk: Desk, tmp_path: Path) -> None:
