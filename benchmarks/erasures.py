@@ -3,16 +3,22 @@
 Overhead: records of tiny pictures in random shards, epochs chosen so that one shard trains for about `--seconds`; in each round one record
 is erased through the whole path (submit, plan, train, publish, purge, scan, sign), and, alternating with it, the very same shard is trained
 alone by the same code. Reported are the seconds of both, their difference and their ratio. Required: less than 10% and less than 1 s.
+With `--engine ray` the path goes through a live `serve` and its actor on a local Ray, and the training alone is a Ray task; the processes of
+both are there before anything is timed.
 
 Coalescing: `--requests` requests for one record each, spread over `--over` shards, submitted before the queue looks; required are no more
-retrains than shards. Everything is in this process, and what is in the temporary folder is removed at the end.
+retrains than shards. It is in this process. What is in the temporary folder is removed at the end.
 """
 
 import argparse
+import shutil
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +35,7 @@ from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.flow import parts_of
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.store import Store
+from lmeraser_ray.stopping import Stop
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
 from lmeraser_ray.work import TrainConstituent
@@ -42,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--over", type=int, default=20, help="shards that the requests are spread over")
+    parser.add_argument("--engine", choices=("inline", "ray"), default="inline", help="who trains in the measurement of the overhead")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -59,22 +67,67 @@ def world(options: argparse.Namespace, folder: Path, *, shards: int, epochs: int
     return Config.model_validate(tree)
 
 
+def job_of(session: Session, name: str) -> tuple[TrainConstituent, TrainConstituent]:
+    """The training of a record's shard without it, and one of two records, which takes no time."""
+    folder = session.folder
+    current = Current.read(folder.store, session.config(), folder.require_published())
+    at = current.places[name]
+    members = np.flatnonzero((current.lanes == current.lanes[at]) & (np.arange(len(current.index)) != at))
+    whole, short = (parts_of(current.index, None, found) for found in (members, members[:2]))
+    return TrainConstituent(("0" * 64,), (whole,)), TrainConstituent(("1" * 64,), (short,))
+
+
 def alone(session: Session, name: str) -> float:
     """Seconds in which the shard of a record is trained without it, by the same job, and nothing else."""
     folder, config = session.folder, session.config()
-    manifest = folder.require_published()
-    current = Current.read(folder.store, config, manifest)
-    at = current.places[name]
-    members = np.flatnonzero((current.lanes == current.lanes[at]) & (np.arange(len(current.index)) != at))
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(folder.store.root)
         store.scratch = Path(scratch)
-        engine = InlineEngine(store, config, manifest.backbone)
+        engine = InlineEngine(store, config, folder.require_published().backbone)
         engine.start()
-        job = TrainConstituent(("0" * 64,), (parts_of(current.index, None, members),))
+        job, _ = job_of(session, name)
         start = time.perf_counter()
         list(job.stages(engine.worker, watch()))
         return time.perf_counter() - start
+
+
+def alone_on_ray(session: Session, name: str) -> float:
+    """The same as a task on the cluster, on a copy of the store, in a worker that has its backbone."""
+    from lmeraser_ray.distributed.engine import RayEngine
+
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch, "objects")
+        shutil.copytree(session.folder.store.root, root)
+        engine = RayEngine(Store(root), session.config(), session.folder.require_published().backbone)
+        engine.start()
+        took = 0.0
+        for job in reversed(job_of(session, name)):
+            start = time.perf_counter()
+            engine.submit(job)
+            [outcome] = engine.wait()
+            took = time.perf_counter() - start
+            if outcome.error:
+                raise outcome.error
+        engine.close()
+        return took
+
+
+@contextmanager
+def served(session: Session, keys: KeyFolder) -> Iterator[None]:
+    """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts."""
+    from lmeraser_ray.distributed.attending import connected
+    from lmeraser_ray.queue import serve
+
+    session = replace(session, overrides=(("execution.engine", "ray"), ("execution.cpus", "2")))
+    stop = Stop()
+    with connected(session.config().execution):
+        thread = threading.Thread(target=serve, args=(session,), kwargs={"keys": keys, "say": lambda _: None, "stop": stop})
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.ask()
+            thread.join()
 
 
 def watch() -> Any:
@@ -111,23 +164,29 @@ def overhead(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> dict
     epochs = calibrated(options, folder)
     session = Session(folder / "overhead")
     train(session, world(options, folder / "overhead-records", shards=4, epochs=epochs))
-    whole, bare, stages = [], [], []
-    for name in victims(session, options.rounds):
-        bare.append(alone(session, name))
-        timed = Session(session.root)
-        start = time.perf_counter()
-        unlearn(timed, Request((name,)), keys=keys)
-        whole.append(time.perf_counter() - start)
-        stages.append(timed.progress.rounded())
-        machine.say(f"whole {whole[-1]:.3f} s, of it training {stages[-1]['training']:.3f} s; the same training alone {bare[-1]:.3f} s")
+    ray = options.engine == "ray"
+    whole, bare, training = [], [], []
+    with served(session, keys) if ray else nullcontext():
+        first, *names = victims(session, options.rounds + 1)
+        if ray:
+            unlearn(Session(session.root), Request((first,)))
+        for name in names:
+            bare.append((alone_on_ray if ray else alone)(session, name))
+            timed = Session(session.root)
+            start = time.perf_counter()
+            unlearn(timed, Request((name,)), keys=keys)
+            whole.append(time.perf_counter() - start)
+            training.append(timed.progress.rounded().get("training"))  # in another process, on Ray
+            machine.say(f"whole {whole[-1]:.3f} s; the same training alone {bare[-1]:.3f} s")
     added = [a - b for a, b in zip(whole, bare, strict=True)]
     ratio = statistics.median(a / b for a, b in zip(whole, bare, strict=True))
     return {
+        "engine": options.engine,
         "epochs": epochs,
         "whole_seconds": rounded(whole),
         "alone_seconds": rounded(bare),
         "added_seconds": rounded(added),
-        "but_training_seconds": rounded([w - s["training"] for w, s in zip(whole, stages, strict=True)]),
+        "but_training_seconds": None if ray else rounded([w - t for w, t in zip(whole, training, strict=True)]),
         "ratio": round(ratio, 4),
         "met": ratio < 1.1 and statistics.median(added) < 1.0,
     }
