@@ -3,15 +3,14 @@
 Overhead: records of tiny pictures in random shards, epochs chosen so that one shard trains for about `--seconds`; in each round one record
 is erased through the whole path (submit, plan, train, publish, purge, scan, sign), and, alternating with it, the very same shard is trained
 alone by the same code. Reported are the seconds of both, their difference and their ratio. Required: less than 10% and less than 1 s.
-With `--engine ray` the path goes through a live `serve` and its actor on a local Ray, and the training alone is a Ray task; the processes of
-both are there before anything is timed.
+With `--engine ray` the path goes through a live `serve` and its actor on a local Ray, and the training alone is a Ray task as the queue's;
+all processes are there, and have their backbones, before anything is timed.
 
 Coalescing: `--requests` requests for one record each, spread over `--over` shards, submitted before the queue looks; required are no more
 retrains than shards. It is in this process. What is in the temporary folder is removed at the end.
 """
 
 import argparse
-import shutil
 import statistics
 import tempfile
 import threading
@@ -29,6 +28,7 @@ from benchmarks.unlearning import synthetic
 from lmeraser_ray.config import Config
 from lmeraser_ray.engine import InlineEngine
 from lmeraser_ray.erasure.lanes import Current
+from lmeraser_ray.erasure.overview import overview_of
 from lmeraser_ray.erasure.queue import queue_of
 from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.erasure.signing import KeyFolder
@@ -92,39 +92,56 @@ def alone(session: Session, name: str) -> float:
 
 
 def alone_on_ray(session: Session, name: str) -> float:
-    """The same as a task on the cluster, on a copy of the store, in a worker that has its backbone."""
+    """The same as a task on the cluster, whose workers are warm. What it stores is stray, and goes with the next purge."""
     from lmeraser_ray.distributed.engine import RayEngine
 
-    with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch, "objects")
-        shutil.copytree(session.folder.store.root, root)
-        engine = RayEngine(Store(root), session.config(), session.folder.require_published().backbone)
-        engine.start()
-        took = 0.0
-        for job in reversed(job_of(session, name)):
-            start = time.perf_counter()
-            engine.submit(job)
-            [outcome] = engine.wait()
-            took = time.perf_counter() - start
+    session = on_ray(session)
+    engine = RayEngine(session.folder.store, session.config(), session.folder.require_published().backbone)
+    engine.start()
+    job, short = job_of(session, name)
+    carry_out(engine, [short, short])  # on both CPUs
+    start = time.perf_counter()
+    carry_out(engine, [job])
+    took = time.perf_counter() - start
+    engine.close()
+    return took
+
+
+def carry_out(engine: Any, jobs: Sequence[TrainConstituent]) -> None:
+    """Have jobs done at once. Errors: theirs."""
+    for job in jobs:
+        engine.submit(job)
+    left = len(jobs)
+    while left:
+        for outcome in engine.wait():
+            left -= 1
             if outcome.error:
                 raise outcome.error
-        engine.close()
-        return took
+
+
+def on_ray(session: Session) -> Session:
+    """The session with two CPUs of Ray."""
+    return replace(session, overrides=(("execution.engine", "ray"), ("execution.cpus", "2")))
 
 
 @contextmanager
 def served(session: Session, keys: KeyFolder) -> Iterator[None]:
-    """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts."""
+    """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts; it works when the context begins."""
     from lmeraser_ray.distributed.attending import connected
     from lmeraser_ray.queue import serve
 
-    session = replace(session, overrides=(("execution.engine", "ray"), ("execution.cpus", "2")))
-    stop = Stop()
+    session, stop = on_ray(session), Stop()
     with connected(session.config().execution):
         thread = threading.Thread(target=serve, args=(session,), kwargs={"keys": keys, "say": lambda _: None, "stop": stop})
         thread.start()
+        while not overview_of(session).live:
+            if not thread.is_alive():
+                raise RuntimeError("the queue has ended")
+            time.sleep(0.1)
         try:
             yield
+            if not thread.is_alive():
+                raise RuntimeError("the queue has ended")
         finally:
             stop.ask()
             thread.join()
@@ -169,14 +186,16 @@ def overhead(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> dict
     with served(session, keys) if ray else nullcontext():
         first, *names = victims(session, options.rounds + 1)
         if ray:
-            unlearn(Session(session.root), Request((first,)))
+            unlearn(Session(session.root), Request((first,)), keys=keys)
         for name in names:
             bare.append((alone_on_ray if ray else alone)(session, name))
             timed = Session(session.root)
             start = time.perf_counter()
             unlearn(timed, Request((name,)), keys=keys)
             whole.append(time.perf_counter() - start)
-            training.append(timed.progress.rounded().get("training"))  # in another process, on Ray
+            training.append(timed.progress.rounded().get("training"))
+            if ray and training[-1] is not None:
+                raise RuntimeError("this process has trained, and not the queue on Ray")
             machine.say(f"whole {whole[-1]:.3f} s; the same training alone {bare[-1]:.3f} s")
     added = [a - b for a, b in zip(whole, bare, strict=True)]
     ratio = statistics.median(a / b for a, b in zip(whole, bare, strict=True))

@@ -13,7 +13,7 @@ from lmeraser_ray.learners.prompt_head import PromptHead
 
 
 class Gated(PromptHead):
-    """Notes each training that has begun, and holds it after its first batch until a file `open` is there. Fails where it is told so."""
+    """Notes which trainings began and ended, and holds them after their first batch until a file `open` is there. Fails where told so."""
 
     def __init__(self, config: Config, folder: Path) -> None:
         super().__init__(config.learner)
@@ -29,7 +29,9 @@ class Gated(PromptHead):
             while not (self.folder / "open").exists():
                 time.sleep(0.005)
 
-        return super().train(shard, backbone, stage=stage, watch=Watch(records, watch.epoch))
+        made = super().train(shard, backbone, stage=stage, watch=Watch(records, watch.epoch))
+        (self.folder / f"ended-{shard.key}-{os.getpid()}").touch()
+        return made
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Gate:
         """What has begun so far."""
         parts = [path.name.split("-") for path in self.folder.glob("begun-*")]
         return {Begun(key, int(pid)) for _, key, pid in parts}
+
+    def ended(self, one: Begun) -> bool:
+        """Whether a training has come to its end."""
+        return (self.folder / f"ended-{one.key}-{one.pid}").exists()
 
     def open(self) -> None:
         """Let all go on."""

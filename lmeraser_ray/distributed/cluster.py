@@ -44,6 +44,7 @@ def connect(execution: ExecutionConfig) -> bool:
 
 def disconnect() -> None:
     """Leave the cluster; one that `connect` started ends."""
+    sentinel.leave()
     ray.shutdown()
 
 

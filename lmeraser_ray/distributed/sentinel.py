@@ -1,8 +1,9 @@
 """Says why a process ends whose Ray cluster has died. Ray's core gives a lost head up after a minute and ends the process without a word.
 
-    head (and this machine's raylet) answer? ── not for most of that minute ──► one sentence, exit code 5, a moment before Ray's own end
+    does the head accept connections? ── not for most of that minute ──► one sentence, exit code 5, a moment before Ray's own end
 
 Ending like that is safe, as `kill -9` is: nothing true is in the process. A head that comes back in time (on Redis) is no reason to end.
+One that hangs and still accepts connections is not noticed here.
 """
 
 import os
@@ -20,31 +21,45 @@ PATIENCE_VARIABLE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 USUAL_S = 60.0
 SHARE = 0.75
 """Of Ray's patience that ours lasts."""
+LOOKS = 4
+"""Failures in a row that it takes at least: the first look after a machine slept may fail."""
 
 
 class Sentinel(threading.Thread):
-    """Watches the head of the cluster that this process is connected to, for as long as it is."""
+    """Watches the head of a cluster until it is stopped. Does nothing where that cannot be reached from the beginning, as behind `ray://`."""
 
     def __init__(self, address: str) -> None:
         """address: host:port of the cluster's GCS."""
         super().__init__(name="lmeraser-sentinel", daemon=True)
         self._address = address
         self._patience = SHARE * float(os.environ.get(PATIENCE_VARIABLE, USUAL_S))
+        self._pause = min(1.0, self._patience / 8)
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """The process leaves the cluster."""
+        self._stop.set()
 
     def run(self) -> None:
         """Look, until the process leaves the cluster or the cluster the process."""
-        answered = time.monotonic()
-        while ray.is_initialized():
-            if answers(self._address, self._patience):
-                answered = time.monotonic()
-            elif time.monotonic() - answered >= self._patience and ray.is_initialized():
-                sys.stderr.write(
-                    f"lmeraser: error: The head of the Ray cluster at {self._address} has not answered for {self._patience:g} s: look "
-                    "whether it lives (`ray status`), or start another, and run the same command again; what is finished is kept.\n"
-                )
-                sys.stderr.flush()
-                os._exit(ExecutionError.exit_code)
-            time.sleep(min(1.0, self._patience / 8))
+        if not answers(self._address, self._pause * LOOKS):
+            return
+        failed, since = 0, 0.0
+        while not self._stop.wait(self._pause):
+            if answers(self._address, self._pause):
+                failed = 0
+                continue
+            failed, since = failed + 1, since if failed else time.monotonic()
+            if failed >= LOOKS and time.monotonic() - since >= self._patience and not self._stop.is_set():
+                self._end()
+
+    def _end(self) -> None:
+        sys.stderr.write(
+            f"lmeraser: error: The head of the Ray cluster at {self._address} has not answered for {self._patience:g} s: look whether it "
+            "lives (`ray status`), or start another, and run the same command again; what is finished is kept.\n"
+        )
+        sys.stderr.flush()
+        os._exit(ExecutionError.exit_code)
 
 
 def answers(address: str, seconds: float) -> bool:
@@ -57,6 +72,17 @@ def answers(address: str, seconds: float) -> bool:
     return True
 
 
+_watching: list[Sentinel] = []
+
+
 def watch() -> None:
-    """Watch the cluster that this process has just been connected to."""
-    Sentinel(ray.get_runtime_context().gcs_address).start()
+    """Watch the cluster that this process has just been connected to, and no other any more."""
+    leave()
+    _watching.append(Sentinel(ray.get_runtime_context().gcs_address))
+    _watching[-1].start()
+
+
+def leave() -> None:
+    """Watch nothing any more: the process leaves the cluster."""
+    while _watching:
+        _watching.pop().stop()

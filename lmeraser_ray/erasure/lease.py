@@ -16,7 +16,7 @@ from types import TracebackType
 from sqlalchemy import Connection, select, update
 
 from lmeraser_ray.erasure import ledger, process
-from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError
+from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError, VerificationError
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.times import from_text, to_text, utcnow
@@ -145,8 +145,10 @@ class Heart:
         self._snapshot = snapshot
 
     def require(self) -> None:
-        """Errors: `StaleEpochError` once `stale` is set."""
+        """Errors: once `stale` is set, `VerificationError` where the database is damaged, else `StaleEpochError`."""
         if self.stale.is_set():
+            if isinstance(self.error, VerificationError):
+                raise self.error
             raise StaleEpochError(f"This queue (epoch {self._lease.epoch}) gave no sign of life for too long: it stops.") from self.error
 
     def __enter__(self) -> "Heart":

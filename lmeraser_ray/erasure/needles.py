@@ -54,19 +54,26 @@ class Needles:
         return bytes([FORMAT]) + self.digest + b"".join(bytes([len(window)]) + window for window in windows)
 
     @classmethod
-    def from_bytes(cls, data: bytes, record_id: str, subject_id: str | None = None) -> "Needles":
-        """Read what `to_bytes` wrote. Errors: `VerificationError` on anything else."""
-        at, windows = 1 + DIGEST_BYTES, []
-        while at < len(data):
-            windows.append(data[at + 1 : at + 1 + data[at]])
-            at += 1 + data[at]
-        if data[:1] != bytes([FORMAT]) or at != len(data) or len(windows) != 3 or any(0 < len(w) < LEAST for w in windows):
-            raise VerificationError(
-                "What the absence scan has to look for cannot be read from the request database: restore it from a backup, and the "
-                "erasure is done again."
-            )
-        picture, pixels, feature = (window or None for window in windows)
-        return cls(record_id, subject_id, data[1 : 1 + DIGEST_BYTES], picture, pixels, feature)
+    def from_bytes(cls, data: bytes, record_id: str, subject_id: str | None = None) -> "list[Needles]":
+        """Read what `to_bytes` wrote, several forms one behind the other: of a record that had several pictures while its request waited.
+
+        Errors: `VerificationError` on anything else.
+        """
+        found, at = list[Needles](), 0
+        while at < len(data) or not found:
+            head, at, windows = data[at : at + 1 + DIGEST_BYTES], at + 1 + DIGEST_BYTES, []
+            for _ in range(3):
+                size = data[at] if at < len(data) else LEAST
+                windows.append(data[at + 1 : at + 1 + size])
+                at += 1 + size
+            if head[:1] != bytes([FORMAT]) or at > len(data) or any(0 < len(w) < LEAST for w in windows):
+                raise VerificationError(
+                    "What the absence scan has to look for cannot be read from the request database: restore it from a backup, and the "
+                    "erasure is done again."
+                )
+            picture, pixels, feature = (window or None for window in windows)
+            found.append(cls(record_id, subject_id, head[1:], picture, pixels, feature))
+        return found
 
 
 def window_of(data: bytes) -> bytes | None:

@@ -91,9 +91,14 @@ class Proof:
         with self.database.read() as conn:
             rows = conn.execute(select(erased).where(erased.c.request_id.in_(ids), erased.c.name.is_not(None))).all()
             named = conn.execute(select(targets.c.what, targets.c.name, targets.c.request_id).where(targets.c.name.is_not(None))).all()
-        needles = {row.name: Needles.from_bytes(bytes(row.needles), row.name) for row in rows if row.needles}
+        noted = {(row.name, bytes(row.needles)) for row in rows if row.needles}
+        needles = {needle for name, found in noted for needle in Needles.from_bytes(found, name)}
         subjects = frozenset(row.name for row in named if row.what == "subject" and row.request_id in ids)
-        return Wanted(list(needles.values()), subjects, frozenset(row.name for row in named if row.request_id not in ids))
+        return Wanted(
+            sorted(needles, key=lambda needle: (needle.record_id, needle.digest)),
+            subjects,
+            frozenset(row.name for row in named if row.request_id not in ids),
+        )
 
     def _facts(self, conn: Connection, request: ErasureRequest, report: ScanReport, purged: int, manifest: Manifest) -> ErasureFacts:
         """What the statement of one request says."""

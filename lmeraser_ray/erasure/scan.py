@@ -67,7 +67,14 @@ def scan(
             search_database(opened, folder.root, wanted, findings)
     windows = {"picture": [n.picture for n in needles], "pixels": [n.pixels for n in needles], "feature": [n.feature for n in needles]}
     without = {kind: found.count(None) for kind, found in windows.items()}
-    return ScanReport(len(needles), findings.searched(), tuple(findings.hits), findings.explained, wanted.in_rows_only, without)
+    return ScanReport(
+        len({needle.record_id for needle in needles}),
+        findings.searched(),
+        tuple(findings.hits),
+        findings.explained,
+        wanted.in_rows_only,
+        without,
+    )
 
 
 def left_in_database(

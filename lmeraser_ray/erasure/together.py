@@ -126,13 +126,15 @@ def together(path: Path, mine: Submission, *, insert: Insert[T], there: Callable
 
 def try_front(path: Path, insert: Insert[T]) -> T | None:
     """`insert` at the front if nobody is there, and tell the others. Returns None where somebody is."""
-    here = Round(path)
+    here, done = Round(path), None
     with front(path) as first:
-        done = insert(here) if first else None
+        try:
+            done = insert(here) if first else None
+        finally:  # whatever came of one's own, those that were taken along must hear of theirs
+            if here.found:
+                tell((each.mailbox, each.id if each.id in here.committed else LOOK) for each in here.found)
     if first:
-        words = [(each.mailbox, each.id if each.id in here.committed else LOOK) for each in here.found]
-        words += [(each.mailbox, LOOK) for each in take(path, empty=False)[:1]]  # who came too late for this round begins the next
-        tell(words)
+        tell((each.mailbox, LOOK) for each in take(path, empty=False)[:1])  # who came too late for this round begins the next
     return done
 
 

@@ -80,7 +80,8 @@ def plan(connection: Connection, name: str, records: Sequence[ErasedRecord], out
     """RECEIVED → PLANNED: the records that the request removes, and tombstones over them and over the subjects that it names.
 
     outcomes: of targets that are settled by that (`already`); the others stay open. Where it was planned before, failed and is tried again,
-    what it noted then stays: records that have left the live ones meanwhile are still to be looked for.
+    what it noted then stays: records that have left the live ones meanwhile are still to be looked for, and of one that came back with
+    another picture both.
     """
     facts = {"records": len(records)}
     moved = move(connection, [name], [State.RECEIVED], State.PLANNED, {"planned_at": now_text(), "reason": None}, facts)
@@ -88,10 +89,22 @@ def plan(connection: Connection, name: str, records: Sequence[ErasedRecord], out
         rows: list[dict[str, object]] = [
             {"request_id": name, "hash": record.hash, "name": record.name, "needles": record.needles} for record in records
         ]
+        note_again(connection, name, records)
         insert_new(connection, erased, rows)
         set_outcomes(connection, name, outcomes)
         cover_hashes(connection, held_by(connection, name))
     return moved
+
+
+def note_again(connection: Connection, name: str, records: Sequence[ErasedRecord]) -> None:
+    """Of live records that the request noted before, in a state that they may have left: they leave again, and have both needles."""
+    noted = select(erased.c.hash, erased.c.needles).where(erased.c.request_id == name)
+    known = {row.hash: bytes(row.needles or b"") for row in connection.execute(noted)}
+    for record in records:
+        if record.hash in known:
+            old, new = known[record.hash], record.needles or b""
+            which = (erased.c.request_id == name) & (erased.c.hash == record.hash)
+            connection.execute(update(erased).where(which).values(needles=old if new in old else old + new, publication=None))
 
 
 def held_by(connection: Connection, name: str) -> set[str]:

@@ -25,6 +25,7 @@ from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, Verifica
 from lmeraser_ray.state.files import disk_errors, move_into_place, write_atomic
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.names import Names
+from lmeraser_ray.state.postgresql import without_password
 from lmeraser_ray.state.store import REPAIR, Store, StoredObject
 
 SWAP = "CURRENT.next"
@@ -109,11 +110,16 @@ class WorkspaceFolder:
         return Names(self.root, self.store.scratch)
 
     def save_config(self, config: Config) -> None:
-        """Keep the configuration for the commands that follow, wherever they are typed: the path of a checkpoint is made absolute."""
+        """Keep the configuration for the commands that follow, wherever they are typed: the path of a checkpoint is made absolute.
+
+        A password of the request database, which an older version's backup may hold, is left out.
+        """
         weights = Path(config.backbone.weights)
         if weights.is_file():
             backbone = config.backbone.model_copy(update={"weights": str(weights.resolve())})
             config = config.model_copy(update={"backbone": backbone})
+        queue = config.queue.model_copy(update={"database": without_password(config.queue.database)})
+        config = config.model_copy(update={"queue": queue})
         write_atomic(self._configuration, config.model_dump_json(indent=1).encode(), scratch=self.store.scratch)
 
     def load_config(self) -> Config:

@@ -15,6 +15,8 @@ from lmeraser_ray.errors import ConfigError
 if TYPE_CHECKING:
     import psycopg
 
+PASSWORDS = frozenset(("password", "sslpassword"))
+"""Options of a URL that are secret."""
 STATEMENT_SECONDS, LOCK_SECONDS, IDLE_SECONDS, CONNECT_SECONDS = 60, 30, 10, 10
 
 
@@ -29,10 +31,20 @@ def parse(url: str) -> URL:
     return found.set(drivername="postgresql+psycopg")
 
 
+def without_password(url: str | None) -> str | None:
+    """The URL as it may be kept in the workspace, from where it goes into backups. Errors: `ConfigError` as `parse`."""
+    if url is None:
+        return None
+    found = parse(url)
+    if found.password is None and not PASSWORDS & found.query.keys():
+        return url
+    plain = URL.create("postgresql", found.username, None, found.host, found.port, found.database)
+    return plain.set(query={name: value for name, value in found.query.items() if name not in PASSWORDS}).render_as_string()
+
+
 def refuse_password(url: str | None) -> None:
-    """For a URL that is kept in the workspace, and goes into its backups. Errors: `ConfigError` where a password is in it."""
-    found = parse(url) if url else None
-    if found is not None and (found.password is not None or "password" in found.query):
+    """Errors: `ConfigError` where a password is in a URL that is to be kept."""
+    if without_password(url) != url:
         raise ConfigError(
             "queue.database holds a password, which would be kept in the workspace's configuration.json and in its backups: leave it out "
             "there and give it in ~/.pgpass or PGPASSWORD, or give the whole URL in LMERASER_DATABASE."

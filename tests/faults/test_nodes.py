@@ -18,6 +18,12 @@ from tests.faults.story import LANES, Case
 from tests.gated import Begun, Gate
 
 pytestmark = pytest.mark.long
+SETTINGS = {
+    "RAY_AUTH_MODE": "disabled",
+    PATIENCE_VARIABLE: "4",  # a minute otherwise, until a node gives its head up
+    "RAY_health_check_failure_threshold": "2",  # and a minute until the head gives a stopped node up
+}
+"""Of the cluster and of the commands on it."""
 
 
 @dataclass
@@ -49,9 +55,8 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Cluster]]
     """Starts clusters with so many nodes; all end with the test."""
     from ray.cluster_utils import Cluster as RayCluster
 
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    monkeypatch.setenv(PATIENCE_VARIABLE, "4")  # a minute otherwise, until a node gives its head up
-    monkeypatch.setenv("RAY_health_check_failure_threshold", "2")  # and a minute until the head gives a stopped node up
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
     started: list[Any] = []
 
     def make(nodes: int) -> Cluster:
@@ -75,7 +80,8 @@ def gate(tmp_path: Path) -> Gate:
 
 def serve(case: Case, cluster: Cluster, gate: Gate) -> Child:
     """`lmeraser queue serve` on a cluster, with trainings that wait at the gate."""
-    return case.start(acts.serve_gated, case.root, cluster.made.address, case.keys, gate.folder)
+    words = (case.root, cluster.made.address, case.keys, gate.folder)
+    return case.nursery.start(acts.serve_gated, *words, environment={**case.environment(), **SETTINGS})
 
 
 def drained(child: Child) -> None:
@@ -124,6 +130,7 @@ def test_a_node_that_is_lost_costs_only_what_it_trained(case: Case, gate: Gate, 
     gate.open()
     wait_until(lambda: certified(case))
     if lose is stop:
+        wait_until(lambda: gate.ended(lost))
         os.kill(pid_of(node, "raylet"), signal.SIGCONT)
     drained(child)
     assert sorted(Counter(begun.key for begun in gate.begun()).values()) == [1, 1, 2]

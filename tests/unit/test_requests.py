@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -226,6 +227,21 @@ def test_a_failed_request_keeps_its_names_and_may_be_tried_again(desk: Desk) -> 
     assert desk.count("erased") == 2
     with pytest.raises(ConfigError, match="is PLANNED: only from FAILED it can become RECEIVED"):
         desk.requests().retry(request.id)
+
+
+@pytest.mark.parametrize("needles", [b"needle of a", b"another"])
+def test_a_record_that_came_back_meanwhile_leaves_again(desk: Desk, needles: bytes) -> None:
+    """It had left, was let in again with its picture or another one, and the request is tried again: it leaves, both are looked for."""
+    request = planned(desk, ["a", "b"])
+    act(desk, lambda c: c.execute(tables.erased.update().values(publication=7)))
+    act(desk, lambda c: transitions.fail(c, request.id, "x"))
+    desk.requests().retry(request.id)
+    back = replace(record(desk, "a"), needles=needles)
+    act(desk, lambda c: transitions.plan(c, request.id, [back], {}))
+    with desk.open().read() as connection:
+        found = {row.name: (row.publication, bytes(row.needles)) for row in connection.execute(select(tables.erased))}
+    both = b"needle of a" if needles == b"needle of a" else b"needle of a" + needles
+    assert found == {"a": (None, both), "b": (7, b"needle of b")}
 
 
 GUARDED: dict[str, tuple[set[State], Callable[[Connection, str], Moved]]] = {

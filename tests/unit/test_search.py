@@ -125,7 +125,8 @@ def test_the_compact_form_is_small_and_whole(digest: bytes, picture: bytes, pixe
     data = needles.to_bytes()
     assert len(data) <= 180
     assert b"record" not in data or b"record" in digest + picture + pixels + feature
-    assert Needles.from_bytes(data, "a record") == needles
+    assert Needles.from_bytes(data, "a record") == [needles]
+    assert Needles.from_bytes(data * 3, "a record") == [needles] * 3
 
 
 def test_a_damaged_compact_form_is_refused() -> None:

@@ -232,6 +232,22 @@ def test_a_refusal_reaches_its_owner(lite: Desk) -> None:
     assert sum("the quota is 2" in answer for answer in behind(lite, ["a", "b", "c"], submitter="me", quota=2)) == 1
 
 
+def test_a_refusal_does_not_hold_the_others_up(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is refused at the front has taken the others' submissions out of the file: they are told, and need not wait to find out."""
+    monkeypatch.setattr(together, "PAUSE", 3600.0)
+    lite.requests().submit(["x"], [], key="used")
+    path, answers = lite.root / "requests.waiting", list[str]()
+    thread = threading.Thread(target=send_one, args=(lite, answers, "a"))
+    with front(path):
+        thread.start()
+        while not take(path, empty=False):
+            time.sleep(0.001)
+    with pytest.raises(ConfigError, match="names other ids"):
+        lite.requests().submit(["y"], [], key="used")
+    thread.join(60)
+    assert answers == [request.id for request in lite.requests().list()][1:]
+
+
 def test_one_who_waits_in_vain_is_told(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one at the front is stopped: an error after a while, and no request that nobody knows of when it goes on."""
     monkeypatch.setattr(together, "LONGEST", 0.2)
