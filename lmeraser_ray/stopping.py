@@ -6,6 +6,7 @@ The handler only writes to a pipe and to stderr, whatever the main thread holds 
 import os
 import select
 import signal
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,9 @@ class Stop:
     def __init__(self, message: str = "") -> None:
         self._message = message
         self._read, self._write = os.pipe()
+        self._close = weakref.finalize(self, close, self._read, self._write)
+        self._poll = select.poll()  # and not `select`, which takes no descriptor above 1,023
+        self._poll.register(self._read, select.POLLIN)
         self.asked = False
 
     def ask(self) -> None:
@@ -32,7 +36,7 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until the end is asked for. Returns whether it is."""
-        return bool(select.select([self._read], [], [], seconds)[0])
+        return bool(self._poll.poll(1000 * seconds))
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
@@ -47,5 +51,10 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            os.close(self._read)
-            os.close(self._write)
+            self._close()
+
+
+def close(*handles: int) -> None:
+    """Close descriptors."""
+    for handle in handles:
+        os.close(handle)

@@ -42,7 +42,7 @@ class Machine:
         """Start a command on the workspace. Returns it with the file of what it prints."""
         self._count += 1
         printed = self.home / "printed" / f"{self._count}-{words[0]}"
-        line = [sys.executable, "-m", "lmeraser_ray", *map(str, words), "--workspace", str(self.workspace)]
+        line = [str(Path(sys.executable).with_name("lmeraser")), *map(str, words), "--workspace", str(self.workspace)]
         with open(printed, "wb") as out, open(f"{printed}.err", "wb") as err:
             process = subprocess.Popen(line, stdout=out, stderr=err, env=self.environment, cwd=self.home)
         return process, printed
@@ -100,7 +100,7 @@ def test_nothing_of_the_erased_is_anywhere(truth: Truth, traces: dict[str, dict[
         assert serve.wait(PATIENCE) == 0, Path(f"{told}.err").read_text()
     finally:
         serve.kill()
-    for verb in ("audit", "verify", "evaluate", "figures"):
+    for verb in ("audit", "verify", "evaluate"):
         machine.run(verb)
     gone = {*ERASED, *(i for i, subject in enumerate(world.subjects) if subject == world.subjects[SAMPLED])}
     left = {f"{what} of {world.ids[i]}": text for i in gone for what, text in wanted[i].items()}

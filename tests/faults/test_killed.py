@@ -128,7 +128,7 @@ def test_kills_at_any_moment(make: Make) -> None:
     case = make(None)
     for name in (case.ids[i] for i in LANES):
         case.ask(name)
-    for milliseconds in count(5, 15):
+    for milliseconds in count(5, 90):
         child = case.work()
         child.process.join(milliseconds / 1000)
         if child.process.exitcode is not None:
