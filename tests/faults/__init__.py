@@ -30,7 +30,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         "split brain",
         (
             "faults/test_split_brain.py::test_a_queue_that_wakes_up_after_another_took_over_changes_nothing",
-            "faults/test_nodes.py::test_a_node_that_is_lost_costs_only_what_it_trained",
+            "faults/test_nodes.py::test_a_node_that_is_taken_for_dead_does_no_harm",
         ),
     ),
     9: ("the head dies", ("faults/test_nodes.py::test_a_head_that_dies_takes_nothing_with_it",)),
