@@ -20,7 +20,7 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two processes of one thread each
 
 long: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long  # real processes, nodes, full disks; some as root
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long --timeout 1200  # real processes, nodes, full disks; some as root
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

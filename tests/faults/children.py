@@ -75,9 +75,9 @@ class Child:
         os.kill(self.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """SIGSTOP, and wait until the kernel has stopped it."""
+        """SIGSTOP, and wait until the kernel has stopped every thread: one that is within a system call first finishes that (an flock)."""
         os.kill(self.pid, signal.SIGSTOP)
-        wait_until(lambda: state_of(self.pid) == "T")
+        wait_until(lambda: set(states_of(self.pid)) == {"T"})
 
     def wake(self) -> None:
         """SIGCONT."""
@@ -103,6 +103,15 @@ class Child:
 def state_of(pid: int) -> str:
     """The state of a process as the kernel has it: R, S, T (stopped), Z, …"""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def states_of(pid: int) -> list[str]:
+    """The same for each thread of the process, but for those that end meanwhile."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.append(state_of(int(thread.name)))
+    return found
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

@@ -303,4 +303,4 @@ TestMachine.settings = settings(PROFILE, max_examples=12, stateful_step_count=10
 class TestMachineForLong(Machine.TestCase):
     """The same, for minutes."""
 
-    settings = settings(PROFILE, max_examples=150, stateful_step_count=25)
+    settings = settings(PROFILE, max_examples=30, stateful_step_count=20)
