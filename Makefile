@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test long slow lint check clean
+.PHONY: setup demo test long laws-s3 slow lint check clean
 
 setup: .venv/ready
 
@@ -21,6 +21,9 @@ test: setup
 
 long: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long --timeout 1200  # real processes, nodes, full disks; some as root
+
+laws-s3: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/laws --workspaces s3  # every law again, in object storage
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -7,7 +7,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from lmeraser_ray import __version__
 from lmeraser_ray.errors import INTERRUPTED, ConfigError, LmeraserError
@@ -82,7 +81,7 @@ def parser_of(verb: Verb) -> argparse.ArgumentParser:
         f"lmeraser {verb.name}", description=verb.about, epilog=help_text(), formatter_class=shown, allow_abbrev=False
     )
     kind, where = (location, "folder or URL") if verb.folder == "workspace" else (on_disk, "folder")
-    parser.add_argument(f"--{verb.folder}", type=kind, default=Path(verb.folder), help=f"the {where} of the {verb.folder} ({verb.folder})")
+    parser.add_argument(f"--{verb.folder}", type=kind, default=verb.folder, help=f"the {where} of the {verb.folder} ({verb.folder})")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     verb.options(parser)

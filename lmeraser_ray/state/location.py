@@ -7,12 +7,22 @@ from lmeraser_ray.state.object_path import ObjectPath
 
 Location = Path | ObjectPath
 SCHEMES = ("s3", "gs", "az")
+UNPACKED = "/runtime_resources/working_dir_files/"
+"""In the path of the folder from which a job of `ray job submit` runs."""
 
 
 def location(text: str) -> Location:
-    """A path, or a URL `s3://bucket/prefix` (or gs, az). Errors: `ConfigError` on any other URL, or one that names no place in a bucket."""
+    """A path, or a URL `s3://bucket/prefix` (or gs, az).
+
+    Errors: `ConfigError` on any other URL, on one that names no place in a bucket, and on a folder that goes with a job of Ray's.
+    """
     scheme, colon, rest = text.partition("://")
     if not colon:
+        if UNPACKED in Path(text).absolute().as_posix():
+            raise ConfigError(
+                f"{text!r} is where Ray has unpacked this job, a folder of one node that goes with the job: name a folder that all nodes "
+                "see by its whole path, or a URL such as s3://bucket/prefix."
+            )
         return Path(text)
     bucket, _, key = rest.partition("/")
     if scheme not in SCHEMES or not bucket or any(part in ("", ".", "..") for part in key.rstrip("/").split("/")):

@@ -1,0 +1,177 @@
+"""`jobs/` as users run them: a head with its job server, `ray job submit` with a token, logs, status, stop; the work is in a bucket."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lmeraser_ray.options import to_yaml
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import location
+from lmeraser_ray.verify import verify
+from tests.conftest import World
+from tests.faults.children import wait_until
+from tests.laws.test_law import held, never_seen
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parents[2]
+RAY = Path(sys.executable).with_name("ray")
+
+
+@dataclass
+class Head:
+    """A head with a job server. settings: the environment of whoever may send jobs to it."""
+
+    settings: dict[str, str]
+
+    def ray(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """A command of Ray's, typed in the project's folder."""
+        environment = {**os.environ, **self.settings, **settings}
+        return subprocess.run([RAY, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+
+    def submit(self, *words: str, wait: bool = True, folder: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
+        """`ray job submit` of a script of `jobs/`, or of a module."""
+        options = ["--working-dir", str(folder)] if wait else ["--working-dir", str(folder), "--no-wait"]
+        return self.ray("job", "submit", *options, "--", "python", *words, **settings)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout + done.stderr
+
+
+def submission(text: str) -> str:
+    """The id of a job that was sent."""
+    [found] = set(re.findall(r"raysubmit_\w+", text))
+    return found
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head(s3: str, postgresql: str) -> Iterator[Head]:
+    """`ray start --head`, with token authentication."""
+    place = Path(tempfile.mkdtemp(prefix="lr-", dir="/tmp"))
+    token = place / "token"
+    token.write_text("0123456789abcdef0123456789abcdef")
+    settings = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "LMERASER_DATABASE": postgresql,
+        "LMERASER_KEYS": str(place / "keys"),
+        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": "",  # jobs bring the package along
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+    }
+    words = ["start", "--head", "--block", "--num-cpus=2", "--temp-dir", str(place / "ray"), "--disable-usage-stats"]
+    ports = [f"--{name}={free_port()}" for name in ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")]
+    with (place / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            [RAY, *words, *ports, "--node-ip-address=127.0.0.1"],
+            env={**os.environ, **settings},
+            stdout=log,
+            stderr=log,
+            cwd=place,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: "Ray runtime started" in (place / "head.log").read_text() or process.poll() is not None)
+        found = re.search(r"http://127\.0\.0\.1:\d+", (place / "head.log").read_text())
+        assert found, (place / "head.log").read_text()
+        yield Head({**settings, "RAY_API_SERVER_ADDRESS": found[0], "RAY_ADDRESS": found[0]})
+    finally:
+        process.kill()
+        process.wait()
+        for left in psutil.process_iter(["cmdline"]):
+            if any(str(place) in word for word in left.info["cmdline"] or []):
+                left.kill()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def test_the_folder_that_is_sent_is_small() -> None:
+    """The package, the jobs and the configurations, and nothing else of a checkout."""
+    from ray._private.runtime_env.packaging import get_excludes_from_ignore_files
+
+    excluded = get_excludes_from_ignore_files(ROOT, include_gitignore=True)
+
+    def sent(path: Path) -> bool:
+        within = [path, *(folder for folder in path.parents if folder == ROOT or ROOT in folder.parents)]
+        return path.is_file() and not any(exclude(part) for exclude in excluded for part in within)
+
+    files = [path for path in ROOT.rglob("*") if sent(path)]
+    assert {path.relative_to(ROOT).parts[0] for path in files} == {"lmeraser_ray", "jobs", "configs", "pyproject.toml"}
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+
+
+def test_train_forget_verify_by_jobs(head: Head, world: World, s3: str) -> None:
+    """Three jobs on one workspace in a bucket: what is left equals what never saw the record."""
+    config = world.folder / "config.yaml"
+    config.write_text(to_yaml(world.config(execution={"engine": "ray"})))
+    there = f"{s3}/by-jobs/workspace"
+    done = head.submit("-m", "lmeraser_ray.train", "--workspace", there, "--config", str(config))
+    assert done.returncode == 0, told(done)
+    assert "succeeded" in told(done)
+    done = head.submit("jobs/unlearn.py", "--workspace", there, "--records", world.ids[5])
+    assert done.returncode == 0 and "CERTIFIED" in told(done), told(done)
+    done = head.submit("jobs/verify.py", "--workspace", there, "--rebuild")
+    assert done.returncode == 0, told(done)
+    logs = head.ray("job", "logs", submission(told(done)))
+    assert "equal" in told(logs), told(logs)
+    assert held(location(there)) == held(never_seen(world, [world.ids[5]]))
+
+
+def test_an_error_is_the_jobs_status(head: Head, s3: str) -> None:
+    """The sentence is in the log, the driver's exit code in the status, and the command's own is not zero."""
+    done = head.submit("jobs/train.py", "--workspace", f"{s3}/wrong/workspace", "--learner.epoch", "3")
+    assert done.returncode != 0
+    assert "did you mean learner.epochs" in told(done).replace("\n", " "), told(done)
+    status = told(head.ray("job", "status", submission(told(done))))
+    assert "FAILED" in status and "exit code 2" in status, status
+
+
+def test_a_workspace_that_would_go_with_the_job(head: Head) -> None:
+    done = head.submit("jobs/train.py", "--workspace", "W")
+    assert done.returncode != 0
+    assert "a folder of one node that goes with the job" in told(done).replace("\n", " "), told(done)
+
+
+def test_without_the_token_no_job(head: Head, tmp_path: Path) -> None:
+    wrong = tmp_path / "token"
+    wrong.write_text("another-token-another-token-another")
+    done = head.submit("jobs/verify.py", "--workspace", "s3://nowhere/at-all", RAY_AUTH_TOKEN_PATH=str(wrong))
+    assert done.returncode != 0
+    assert "raysubmit_" not in told(done) and "uthenticat" in told(done), told(done)
+
+
+def test_a_job_that_is_stopped_goes_on_when_it_is_sent_again(
+    head: Head, world: World, s3: str, object_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ray job stop` in the middle of training: nothing is published, what was trained is reused, and the state is the right one."""
+    config = world.folder / "config.yaml"
+    config.write_text(to_yaml(world.config(execution={"engine": "ray"}, learner={"epochs": 60})))
+    there = location(f"{s3}/stopped/workspace")
+    words = ("jobs/train.py", "--workspace", str(there), "--config", str(config))
+    sent = head.submit(*words, wait=False)
+    assert sent.returncode == 0, told(sent)
+    trained = there / "objects" / "constituents"
+    wait_until(lambda: any(trained.iterdir()), 300)
+    assert head.ray("job", "stop", submission(told(sent))).returncode == 0
+    assert "STOPPED" in told(head.ray("job", "status", submission(told(sent))))
+    done = head.submit(*words)
+    assert done.returncode == 0, told(done)
+    assert verify(Session(there)).ok
+    monkeypatch.delenv("LMERASER_DATABASE")
+    assert held(there) == held(never_seen(world, [], learner={"epochs": 60}))
