@@ -1,0 +1,214 @@
+"""The queue's pod works: its containers as the manifest has them, on a Ray cluster of a head and a worker, each in namespaces of its own.
+
+What Kubernetes would do is done here: volumes, users, environment, the order of the containers, probes. What KubeRay would do too: Ray's
+command lines, the token, `ray job submit` of a job's entrypoint. The workspace is a folder that all pods see (`/files`), as the bucket is.
+"""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from k8s.documents import Document, title
+from k8s.validate import OVERLAYS, render
+from lmeraser_ray.erasure.signing import KeyFolder
+from tests.conftest import TINY, World
+from tests.conftest_postgres import postgresql
+from tests.k8s.pods import Container, Node, Pod, environment_of, root_may
+
+__all__ = ["postgresql"]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed"),
+    pytest.mark.skipif(not root_may(), reason="needs root that may make namespaces and bridges"),
+]
+TOKEN = "0" * 64
+SUBMITTER = "spec.submitterPodTemplate.spec.containers.0"
+
+
+def until(what: Callable[[], bool], seconds: float, why: Callable[[], str]) -> None:
+    """Wait for something outside of this process."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, why()
+        time.sleep(0.5)
+
+
+class Stage:
+    """The overlay `local`, less Kubernetes: its documents, the machine, secrets and settings, the pods of Ray."""
+
+    def __init__(self, folder: Path, world: World, url: str) -> None:
+        [overlay] = [path for path in OVERLAYS if path.name == "local"]
+        self.documents = {title(document): document for document in render(overlay)}
+        self.folder, self.node, self.files = folder, Node(folder), folder / "files"
+        self.files.mkdir(mode=0o777)
+        self.files.chmod(0o777)
+        shutil.copy(world.path, self.files / "records.parquet")
+        self.socket = Path(parse_qs(urlsplit(url).query)["host"][0])
+        self.given: dict[str, dict[str, str]] = {
+            "lmeraser": {**self.documents["ConfigMap/lmeraser"]["data"], "WORKSPACE": "/files/workspace", "auth_token": TOKEN},
+            "lmeraser-storage": {},
+            "lmeraser-database": {"LMERASER_DATABASE": url, "PGPASSWORD": "unused"},
+        }
+        self.ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+
+    def of(self, document: str, path: str) -> Document:
+        """A part of a document."""
+        here: Any = self.documents[document]
+        for step in path.split("."):
+            here = here[int(step) if step.isdigit() else step]
+        return dict(here)
+
+    def mounts(self, pod: Pod, container: Mapping[str, Any]) -> dict[str, Path]:
+        """A container's volumes; the shared folder and PostgreSQL's socket are the machine's."""
+        outside = {"files": self.files, "secret": self.folder / "secret"}
+        own = {mount["mountPath"]: (outside | pod.volumes)[mount["name"]] for mount in container.get("volumeMounts", ())}
+        return {**own, "/files": self.files, str(self.socket): self.socket}
+
+    def start(self, pod: Pod, container: Mapping[str, Any], words: list[str] | None = None) -> Container:
+        """Start a container of the manifests in a pod."""
+        given = words or [*container.get("command", ()), *container.get("args", ())]
+        environment = {**self.ray, **environment_of(container, self.given)}
+        del environment["auth_token"]
+        return pod.start(container["name"], given, self.mounts(pod, container), environment)
+
+    def ray_pod(self, name: str, path: str, words: str, service: str = "") -> tuple[Pod, Container]:
+        """A pod of the RayCluster, started as KubeRay does."""
+        pod = self.node.pod(name, "tmp", "shm", service=service)
+        return pod, self.start(pod, self.of("RayCluster/lmeraser", f"{path}.template.spec.containers.0"), ["ray", "start", *words.split()])
+
+    def submit(self, job: str, options: str) -> str:
+        """What a RayJob's submitter does. Returns the job's output; fails where the job does."""
+        entrypoint = str(self.documents[f"RayJob/{job}"]["spec"]["entrypoint"]).replace("$OPTIONS", options)
+        command = f"ray job submit --address http://lmeraser-head-svc:8265 --submission-id {job} -- {entrypoint}"
+        container, pod = self.of(f"RayJob/{job}", SUBMITTER), self.node.pod(f"submitter-{job}", "tmp")
+        environment = {**self.ray, **environment_of(container, self.given)}
+        return pod.run("submitter", ["bash", "-e", "-c", command], {"/tmp": pod.volumes["tmp"]}, environment, 300)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, world: World, postgresql: str) -> Iterator[Stage]:
+    made = Stage(tmp_path, world, postgresql)
+    yield made
+    made.node.close()
+
+
+def options_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """A configuration as command-line options."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from options_of(value, f"{prefix}{name}.")
+        else:
+            yield f"--{prefix}{name} {json.dumps(value).strip(chr(34))}"
+
+
+def healthy(pod: Pod, probe: Mapping[str, Any]) -> bool:
+    """Whether a probe of the manifest, without any token, is answered in the pod's network."""
+    request = probe["httpGet"]
+    url = f"http://{pod.address}:{request['port']}{request['path']}"
+    enter = ["nsenter", f"--net=/proc/{pod.holder.pid}/ns/net", "curl", "--silent", "--fail", "--max-time", "5", url]
+    return subprocess.run(enter, capture_output=True, check=False).returncode == 0
+
+
+def test_from_an_empty_cluster_to_a_certificate(stage: Stage, world: World) -> None:
+    _, head = stage.ray_pod(
+        "head",
+        "spec.headGroupSpec",
+        "--head --block --num-cpus=0 --num-gpus=0 --dashboard-host=0.0.0.0 --object-store-memory=200000000 --metrics-export-port=8080",
+        service="lmeraser-head-svc",
+    )
+    joins = "--address=lmeraser-head-svc:6379 --block --num-cpus=2 --object-store-memory=200000000 --metrics-export-port=8080"
+    worker_pod, _ = stage.ray_pod("worker", "spec.workerGroupSpecs.0", joins)
+    raylet_like = stage.of("Deployment/queue", "spec.template.spec.initContainers.1")
+    until(lambda: healthy(worker_pod, raylet_like["startupProbe"]), 120, head.log.read_text)
+
+    tree = {name: values for name, values in TINY.items() if name != "execution"}
+    tree["data"] = {**TINY["data"], "path": "/files/records.parquet"}
+    tree["partition"] = {**TINY["partition"], "threshold": None, "linkage": "ward", "prototype": "mean"}
+    assert "accuracy" in stage.submit("train", " ".join(options_of(tree)))
+
+    queue = Queue(stage)
+    queue.serves()
+    queue.erases(world.ids[3])
+    queue.is_measured()
+    assert "ok" in stage.submit("verify", "")
+    assert queue.serve.stop(120) == 0, queue.serve.log.read_text()
+
+
+def test_the_queue_grows_a_cluster(tmp_path: Path) -> None:
+    """With `execution.slots` three retrains are wanted at once, and Ray's autoscaler adds the two nodes that they need."""
+    node = Node(tmp_path)
+    try:
+        pod = node.pod("scaling", "tmp", "shm", "work")
+        mounts = {"/tmp": pod.volumes["tmp"], "/dev/shm": pod.volumes["shm"], "/work-folder": pod.volumes["work"]}
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+        printed = pod.run("scaling", ["python", "-m", "tests.k8s.scaling", "/work-folder", "3"], mounts, token, 280)
+    finally:
+        node.close()
+    assert printed.splitlines()[-2:] == ["workers 3", "certified"]
+
+
+class Queue:
+    """The Deployment's pod: its containers in their order."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.pod = stage, stage.node.pod("queue", "tmp", "shm", "keys")
+        KeyFolder(stage.folder / "made").init()
+        (stage.folder / "secret").mkdir()
+        for path in (stage.folder / "made").rglob("*.pem"):  # as a mounted secret is: flat, root's, for all to read
+            shutil.copyfile(path, stage.folder / "secret" / path.name)
+        keys, self.raylet_of = (stage.of("Deployment/queue", f"spec.template.spec.initContainers.{at}") for at in (0, 1))
+        self.serve_of = stage.of("Deployment/queue", "spec.template.spec.containers.0")
+        self.pod.run("keys", [*keys["command"], *keys["args"]], stage.mounts(self.pod, keys), {}, 30)
+        self.raylet = stage.start(self.pod, self.raylet_of)
+        until(lambda: healthy(self.pod, self.raylet_of["startupProbe"]), 120, self.raylet.log.read_text)
+        self.serve = stage.start(self.pod, self.serve_of)
+
+    def do(self, *words: str) -> str:
+        """What `kubectl exec deploy/queue -c serve -- WORDS` does, but in processes of its own."""
+        environment = {**self.stage.ray, **environment_of(self.serve_of, self.stage.given)}
+        return self.pod.run(f"exec-{words[1]}", list(words), self.stage.mounts(self.pod, self.serve_of), environment, 120)
+
+    def serves(self) -> None:
+        """The readiness probe says yes, and the raylet's container, where actors and tasks run, has no keys."""
+        probe = self.serve_of["readinessProbe"]["exec"]["command"]
+
+        def ready() -> bool:
+            assert self.serve.process.poll() is None, self.serve.log.read_text()
+            environment = environment_of(self.serve_of, self.stage.given)
+            container = self.pod.start("probe", probe, self.stage.mounts(self.pod, self.serve_of), environment)
+            return container.process.wait(60) == 0
+
+        until(ready, 120, self.serve.log.read_text)
+        seen = self.pod.run("look", ["sh", "-c", "ls /keys /secret 2>&1 || true"], self.stage.mounts(self.pod, self.raylet_of), {}, 30)
+        assert seen.count("No such file") == 2
+
+    def erases(self, record: str) -> None:
+        """A request ends in a certificate that verifies with the public key alone."""
+        workspace = ["--workspace", "/files/workspace"]
+        request = self.do("lmeraser", "submit", *workspace, "--records", record).splitlines()[-1]
+        self.do("lmeraser", "wait", *workspace, request, "--timeout", "120")
+        self.do("lmeraser", "certificate", *workspace, request, "--output", "/tmp/erasure.json")
+        [public] = (self.stage.folder / "made" / "public").iterdir()
+        shutil.copy(public, self.pod.volumes["tmp"] / "public.pem")
+        assert self.do("lmeraser", "verify", "--certificate", "/tmp/erasure.json", "--public_key", "/tmp/public.pem").startswith("ok")
+
+    def is_measured(self) -> None:
+        """The metrics are exported by the names that the dashboard asks for, on the node where the actor lives."""
+
+        def shown() -> bool:
+            found = ""
+            for pod in ("head", "worker", "queue"):
+                script = f"curl --silent --max-time 5 http://{pod}:8080/metrics"
+                enter = ["nsenter", f"--net=/proc/{self.pod.holder.pid}/ns/net"]
+                address = next(line.split()[0] for line in self.stage.node.hosts.read_text().splitlines() if line.split()[1] == pod)
+                found += subprocess.run([*enter, *script.replace(pod, address).split()], capture_output=True, text=True, check=False).stdout
+            return "ray_lmeraser_requests{" in found and "ray_lmeraser_certification_seconds_bucket{" in found
+
+        until(shown, 60, lambda: "no metrics of the queue")
