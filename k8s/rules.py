@@ -19,7 +19,7 @@ from lmeraser_ray.verbs import VERBS
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "kubernetes.md"
 IMAGE, IMAGE_HOME = "lmeraser-ray", "/home/ray/lmeraser/"
-OTHERS = re.compile(r"(AWS|PG|POSTGRES|MINIO_ROOT|RAY|REDISCLI)[A-Z]*_?\w*|PGDATA")
+OTHERS = re.compile(r"(AWS|PG|POSTGRES|MINIO_ROOT|RAY|REDISCLI)[A-Z]*_?\w*|PGDATA|HOME|USER")
 """Variables that libpq, the S3 client, the images of the services and Ray itself read."""
 
 
@@ -138,7 +138,7 @@ def variables(documents: Sequence[Document]) -> Iterator[Finding]:
                 if ours and f'"{name}"' not in source and not re.search(rf"\$\(?{name}\b", used):
                     yield pod.finding(f"{field}.env[{at}]", f"{name} is read by nobody.")
     for name in settings(documents):
-        if not re.search(rf"\$\(?{name}\b", used):
+        if not OTHERS.fullmatch(name) and not re.search(rf"\$\(?{name}\b", used):
             yield Finding("ConfigMap/lmeraser", f"data.{name}", "is used by no command.")
 
 
@@ -159,15 +159,21 @@ def understood(documents: Sequence[Document]) -> Iterator[Finding]:
 
 
 def keys_apart(documents: Sequence[Document]) -> Iterator[Finding]:
-    """The signing keys are in the queue's pod, in the containers `keys` and `serve`, and nowhere else."""
+    """The signing keys are in the queue's pod, in the containers `keys` and `serve`, whose user no other container has: containers that
+    share processes can read each other's files through /proc where their user is the same."""
     for pod in pods(documents):
         holders = {volume["name"] for volume in pod.spec.get("volumes", ()) if "lmeraser-keys" in str(volume) or volume["name"] == "keys"}
+        users: dict[bool, set[int]] = {True: set(), False: set()}
         for field, container in pod.containers():
-            mounted = {mount["name"] for mount in container.get("volumeMounts", ())} & holders
+            mounted = bool({mount["name"] for mount in container.get("volumeMounts", ())} & holders)
+            own = container.get("securityContext", {}).get("runAsUser", pod.spec.get("securityContext", {}).get("runAsUser"))
+            users[mounted].add(own)
             if mounted and (title(pod.document) != "Deployment/queue" or container["name"] not in ("keys", "serve")):
                 yield pod.finding(f"{field}.volumeMounts", "mounts the signing keys, which no actor, worker or task may see.")
-        if pod.spec.get("shareProcessNamespace"):
-            yield pod.finding("spec.shareProcessNamespace", "is true: a container could read the files of another through /proc.")
+        if users[True] & users[False]:
+            yield pod.finding(
+                "spec", "a container without the signing keys has the user of one with them: give those a runAsUser of their own."
+            )
 
 
 def project() -> dict[str, object]:

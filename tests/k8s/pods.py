@@ -3,8 +3,8 @@
     Node   a network with a bridge                    Pod        a network namespace on it with an address of its own, and volumes
     Container   a mount and a process namespace in a pod's network: its root holds the machine's programs, this package and its own mounts
 
-A container sees no other container's processes and files, and its user has no capability: as in the manifests. Images, probes, restarts
-and secrets are the caller's. All of it goes when the holding processes end.
+A container sees no other's files, no processes of other pods, and its user has no capability: as in the manifests. Images, probes,
+restarts and secrets are the caller's. All of it goes when the holding processes end.
 """
 
 import os
@@ -58,10 +58,10 @@ class Node:
         """An `ip` command in the network of a process."""
         subprocess.run(["nsenter", f"--net=/proc/{holder.pid}/ns/net", "ip", *line.split()], check=True)
 
-    def pod(self, name: str, *volumes: str, service: str = "") -> "Pod":
-        """A new pod, with these empty volumes. service: a name by which others find it."""
+    def pod(self, name: str, *volumes: str, service: str = "", shared: bool = False) -> "Pod":
+        """A new pod, with these empty volumes. service: a name for others; shared: its containers see each other's processes."""
         number = next(self._numbers)
-        holder = self.keep(held("unshare", "--net"))
+        holder = self.keep(held("unshare", "--net", *(("--pid", "--fork", "--kill-child") if shared else ())))
         self.ip(self.holder, f"link add veth{number} type veth peer name eth0 netns {holder.pid}")
         self.ip(self.holder, f"link set veth{number} master br0 up")
         for line in (f"addr add {PREFIX}{number}/24 dev eth0", "link set eth0 up", "link set lo up", f"route add default via {PREFIX}1"):
@@ -73,7 +73,7 @@ class Node:
             made[volume] = self.folder / f"{name}-{volume}"
             made[volume].mkdir()
             made[volume].chmod(0o777)  # as the kubelet makes an emptyDir
-        return Pod(self, name, f"{PREFIX}{number}", holder, made)
+        return Pod(self, name, f"{PREFIX}{number}", holder, made, shared)
 
     def close(self) -> None:
         """End everything, the last first."""
@@ -91,11 +91,14 @@ class Pod:
     address: str
     holder: subprocess.Popen[bytes]
     volumes: dict[str, Path] = field(default_factory=dict)
+    shared: bool = False
 
-    def start(self, name: str, words: Sequence[str], mounts: Mapping[str, Path], environment: Mapping[str, str]) -> "Container":
+    def start(
+        self, name: str, words: Sequence[str], mounts: Mapping[str, Path], environment: Mapping[str, str], user: int = 1000
+    ) -> "Container":
         """Start a container. mounts: folders of the machine by their place in it; words: the command and its arguments."""
         script = self.node.folder / f"{self.name}-{name}.sh"
-        script.write_text(script_of(self.node.folder / f"{self.name}-{name}-root", mounts, self.node.hosts))
+        script.write_text(script_of(self.node.folder / f"{self.name}-{name}-root", mounts, self.node.hosts, user))
         log = self.node.folder / f"{self.name}-{name}.log"
         settings = {
             "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
@@ -104,15 +107,21 @@ class Pod:
             "PYTHONPATH": str(ROOT),
             "LANG": "C.UTF-8",
         }
-        enter = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        enter = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
+        if self.shared:
+            enter += [f"--pid=/proc/{first_child(self.holder)}/ns/pid", "unshare", "--mount"]
+        else:
+            enter += ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         given = [f"{key}={value}" for key, value in {**settings, **environment}.items()]
         with log.open("ab") as sink:
             process = subprocess.Popen([*enter, "bash", str(script), "env", "-i", *given, *words], stdout=sink, stderr=sink)
         return Container(self.node.keep(process), log)
 
-    def run(self, name: str, words: Sequence[str], mounts: Mapping[str, Path], environment: Mapping[str, str], seconds: float) -> str:
+    def run(
+        self, name: str, words: Sequence[str], mounts: Mapping[str, Path], environment: Mapping[str, str], seconds: float, user: int = 1000
+    ) -> str:
         """Run a container to its end. Returns what it printed; fails where its exit code is not 0."""
-        container = self.start(name, words, mounts, environment)
+        container = self.start(name, words, mounts, environment, user)
         code = container.process.wait(seconds)
         assert code == 0, f"{name} ended with {code}:\n{container.log.read_text()}"
         return container.log.read_text()
@@ -127,13 +136,17 @@ class Container:
 
     def stop(self, seconds: float) -> int:
         """Ask its first process to end, as the kubelet does. Returns the exit code."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGTERM)
+        os.kill(first_child(self.process), signal.SIGTERM)
         return self.process.wait(seconds)
 
 
-def script_of(root: Path, mounts: Mapping[str, Path], hosts: Path) -> str:
-    """What makes a container's root, and becomes the command in it as user 1000 of group 100, without a capability."""
+def first_child(process: subprocess.Popen[bytes]) -> int:
+    """The process that a holding process forked."""
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+
+
+def script_of(root: Path, mounts: Mapping[str, Path], hosts: Path, user: int) -> str:
+    """What makes a container's root, and becomes the command in it as a user of group 100, without a capability."""
     lines = ["set -e", f"mkdir -p {root}", f"mount -t tmpfs -o mode=755 none {root}"]
     for entry in sorted(Path("/").iterdir()):
         if entry.is_symlink():
@@ -148,7 +161,7 @@ def script_of(root: Path, mounts: Mapping[str, Path], hosts: Path) -> str:
     lines += [line for place, path in places.items() for line in (f"mkdir -p {root}{place}", f"mount --bind {path} {root}{place}")]
     lines += [f"mount --bind {hosts} {root}/etc/hosts"]
     powerless = "--no-new-privs --bounding-set=-all --inh-caps=-all"
-    lines += [f'exec chroot {root} setpriv --reuid=1000 --regid=100 --clear-groups {powerless} "$@"']
+    lines += [f'exec chroot {root} setpriv --reuid={user} --regid=100 --clear-groups {powerless} "$@"']
     return "\n".join(lines) + "\n"
 
 

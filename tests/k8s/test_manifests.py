@@ -137,7 +137,7 @@ MISTAKES = [
     # the signing keys
     ("local", "Deployment/queue", "spec.template.spec.initContainers.1.volumeMounts.0.name", "keys", "signing keys"),
     ("local", "RayCluster/lmeraser", f"{WORKER}.volumes.2", {"name": "files", "secret": {"secretName": "lmeraser-keys"}}, "signing keys"),
-    ("local", "Deployment/queue", "spec.template.spec.shareProcessNamespace", True, "shareProcessNamespace"),
+    ("local", "Deployment/queue", f"{SERVE}.securityContext.runAsUser", 1000, "runAsUser of their own"),
     # Ray's own
     ("local", "RayCluster/lmeraser", "spec.authOptions", {"mode": "disabled"}, "spec.authOptions"),
     ("local", "RayCluster/lmeraser", "spec.gcsFaultToleranceOptions", GONE, "gcsFaultToleranceOptions"),

@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.skipif(not root_may(), reason="needs root that may make namespaces and bridges"),
 ]
 TOKEN, PASSWORD = "0" * 64, "correct horse"
+HEALTH = {"path": "/api/local_raylet_healthz", "port": 52365}
+"""What KubeRay's own probes of a Ray container ask."""
 SUBMITTER = "spec.submitterPodTemplate.spec.containers.0"
 
 
@@ -35,6 +37,32 @@ def until(what: Callable[[], bool], seconds: float, why: Callable[[], str]) -> N
     while not what():
         assert time.monotonic() < end, why()
         time.sleep(0.5)
+
+
+def kept_up(start: Callable[[], Container], up: Callable[[], bool], seconds: float = 240) -> Container:
+    """Start a container until it is up, again where it ends before: on a machine that is busy Ray's own time limits end it (30 s)."""
+    container = start()
+
+    def is_up() -> bool:
+        nonlocal container
+        if container.process.poll() is not None:
+            container = start()
+        return up()
+
+    until(is_up, seconds, container.log.read_text)
+    return container
+
+
+def healthy(pod: Pod, probe: Mapping[str, Any]) -> bool:
+    """Whether a probe of the manifest, without any token, is answered in the pod's network."""
+    url = f"http://{pod.address}:{probe['port']}{probe['path']}"
+    enter = ["nsenter", f"--net=/proc/{pod.holder.pid}/ns/net", "curl", "--silent", "--fail", "--max-time", "5", url]
+    return subprocess.run(enter, capture_output=True, check=False).returncode == 0
+
+
+def user_of(container: Mapping[str, Any]) -> int:
+    """The user of a container of the queue's pod."""
+    return int(container.get("securityContext", {}).get("runAsUser", 1000))
 
 
 class Stage:
@@ -52,7 +80,7 @@ class Stage:
             "lmeraser-storage": {},
             "lmeraser-database": {"LMERASER_DATABASE": "postgresql://lmeraser@postgres:5432/lmeraser", "PGPASSWORD": PASSWORD},
         }
-        self.ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+        self.ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "GRPC_DNS_RESOLVER": "native"}  # there is a hosts file, and no DNS
 
     def of(self, document: str, path: str) -> Document:
         """A part of a document."""
@@ -71,8 +99,7 @@ class Stage:
         """Start a container of the manifests in a pod."""
         given = words or [*container.get("command", ()), *container.get("args", ())]
         environment = {**self.ray, **environment_of(container, self.given)}
-        del environment["auth_token"]
-        return pod.start(container["name"], given, self.mounts(pod, container), environment)
+        return pod.start(container["name"], given, self.mounts(pod, container), environment, user_of(container))
 
     def start_postgres(self) -> Container:
         """What the image of the StatefulSet `postgres` does: a new database, which asks for a password. The server is that of the tests."""
@@ -88,10 +115,13 @@ class Stage:
         mounts = {"/data": pod.volumes["data"], "/tmp": pod.volumes["tmp"]}
         return pod.start("postgres", ["bash", "-ec", script], mounts, {"PGPASSWORD": PASSWORD})
 
-    def ray_pod(self, name: str, path: str, words: str, service: str = "") -> tuple[Pod, Container]:
-        """A pod of the RayCluster, started as KubeRay does."""
+    def ray_pod(self, name: str, path: str, words: str, service: str = "") -> Pod:
+        """A pod of the RayCluster, started as KubeRay does, once it is healthy. Without --block: that ends a head whose client server, which
+        nobody uses, has found no node after 30 s, as on a busy machine."""
         pod = self.node.pod(name, "tmp", "shm", service=service)
-        return pod, self.start(pod, self.of("RayCluster/lmeraser", f"{path}.template.spec.containers.0"), ["ray", "start", *words.split()])
+        container = self.of("RayCluster/lmeraser", f"{path}.template.spec.containers.0")
+        kept_up(lambda: self.start(pod, container, ["bash", "-c", f"ray start {words}; sleep infinity"]), lambda: healthy(pod, HEALTH))
+        return pod
 
     def submit(self, job: str, options: str) -> str:
         """What a RayJob's submitter does. Returns the job's output; fails where the job does."""
@@ -118,27 +148,11 @@ def options_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"--{prefix}{name} {json.dumps(value).strip(chr(34))}"
 
 
-def healthy(pod: Pod, probe: Mapping[str, Any]) -> bool:
-    """Whether a probe of the manifest, without any token, is answered in the pod's network."""
-    request = probe["httpGet"]
-    url = f"http://{pod.address}:{request['port']}{request['path']}"
-    enter = ["nsenter", f"--net=/proc/{pod.holder.pid}/ns/net", "curl", "--silent", "--fail", "--max-time", "5", url]
-    return subprocess.run(enter, capture_output=True, check=False).returncode == 0
-
-
 def test_from_an_empty_cluster_to_a_certificate(stage: Stage, world: World) -> None:
     postgres = stage.start_postgres()
-    _, head = stage.ray_pod(
-        "head",
-        "spec.headGroupSpec",
-        "--head --block --num-cpus=0 --num-gpus=0 --dashboard-host=0.0.0.0 --object-store-memory=200000000 --metrics-export-port=8080",
-        service="lmeraser-head-svc",
-    )
-    joins = "--address=lmeraser-head-svc:6379 --block --num-cpus=2 --object-store-memory=200000000 --metrics-export-port=8080"
-    worker_pod, _ = stage.ray_pod("worker", "spec.workerGroupSpecs.0", joins)
-    raylet_like = stage.of("Deployment/queue", "spec.template.spec.initContainers.1")
-    until(lambda: healthy(worker_pod, raylet_like["startupProbe"]), 120, head.log.read_text)
-
+    always = "--object-store-memory=200000000 --metrics-export-port=8080"
+    stage.ray_pod("head", "spec.headGroupSpec", f"--head --num-cpus=0 --num-gpus=0 --dashboard-host=0.0.0.0 {always}", "lmeraser-head-svc")
+    stage.ray_pod("worker", "spec.workerGroupSpecs.0", f"--address=lmeraser-head-svc:6379 --num-cpus=2 {always}")
     until(lambda: "ready to accept connections" in postgres.log.read_text(), 60, postgres.log.read_text)
 
     tree = {name: values for name, values in TINY.items() if name != "execution"}
@@ -171,22 +185,23 @@ class Queue:
     """The Deployment's pod: its containers in their order."""
 
     def __init__(self, stage: Stage) -> None:
-        self.stage, self.pod = stage, stage.node.pod("queue", "tmp", "shm", "keys")
+        self.stage, self.pod = stage, stage.node.pod("queue", "tmp", "shm", "keys", shared=True)
         KeyFolder(stage.folder / "made").init()
         (stage.folder / "secret").mkdir()
         for path in (stage.folder / "made").rglob("*.pem"):  # as a mounted secret is: flat, root's, for all to read
             shutil.copyfile(path, stage.folder / "secret" / path.name)
         keys, self.raylet_of = (stage.of("Deployment/queue", f"spec.template.spec.initContainers.{at}") for at in (0, 1))
         self.serve_of = stage.of("Deployment/queue", "spec.template.spec.containers.0")
-        self.pod.run("keys", [*keys["command"], *keys["args"]], stage.mounts(self.pod, keys), {}, 30)
-        self.raylet = stage.start(self.pod, self.raylet_of)
-        until(lambda: healthy(self.pod, self.raylet_of["startupProbe"]), 120, self.raylet.log.read_text)
+        self.pod.run("keys", [*keys["command"], *keys["args"]], stage.mounts(self.pod, keys), {}, 30, user_of(keys))
+        probe = self.raylet_of["startupProbe"]["httpGet"]
+        kept_up(lambda: stage.start(self.pod, self.raylet_of), lambda: healthy(self.pod, probe))
         self.serve = stage.start(self.pod, self.serve_of)
 
     def do(self, *words: str) -> str:
         """What `kubectl exec deploy/queue -c serve -- WORDS` does, but in processes of its own."""
         environment = {**self.stage.ray, **environment_of(self.serve_of, self.stage.given)}
-        return self.pod.run(f"exec-{words[1]}", list(words), self.stage.mounts(self.pod, self.serve_of), environment, 120)
+        mounts = self.stage.mounts(self.pod, self.serve_of)
+        return self.pod.run(f"exec-{words[1]}", list(words), mounts, environment, 180, user_of(self.serve_of))
 
     def serves(self) -> None:
         """The readiness probe says yes, and the raylet's container, where actors and tasks run, has no keys."""
@@ -195,12 +210,15 @@ class Queue:
         def ready() -> bool:
             assert self.serve.process.poll() is None, self.serve.log.read_text()
             environment = environment_of(self.serve_of, self.stage.given)
-            container = self.pod.start("probe", probe, self.stage.mounts(self.pod, self.serve_of), environment)
+            mounts = self.stage.mounts(self.pod, self.serve_of)
+            container = self.pod.start("probe", probe, mounts, environment, user_of(self.serve_of))
             return container.process.wait(60) == 0
 
         until(ready, 120, self.serve.log.read_text)
-        seen = self.pod.run("look", ["sh", "-c", "ls /keys /secret 2>&1 || true"], self.stage.mounts(self.pod, self.raylet_of), {}, 30)
-        assert seen.count("No such file") == 2
+        script = "ls /keys /secret; cat /proc/[0-9]*/root/keys/signing/private.pem; ps -A | grep -c lmeraser"
+        seen = self.pod.run("look", ["sh", "-c", script], self.stage.mounts(self.pod, self.raylet_of), {}, 30)
+        assert seen.count("No such file") >= 2 and "Permission denied" in seen and "PRIVATE KEY" not in seen
+        assert int(seen.splitlines()[-1]) >= 1  # it does see the process
 
     def erases(self, record: str) -> None:
         """A request ends in a certificate that verifies with the public key alone."""
