@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test long laws-s3 slow lint check clean
+.PHONY: setup demo test long laws-s3 slow lint check validate-k8s clean
 
 setup: .venv/ready
 
@@ -32,6 +32,12 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# KubeRay's CustomResourceDefinitions, a folder that anyone brings: make validate-k8s CRDS=DIR
+CRDS ?= $(wildcard ../shared/crds)
+
+validate-k8s: setup
+	$(BIN)/python -m k8s.validate $(if $(CRDS),--crds $(CRDS))
 
 check: lint test
 

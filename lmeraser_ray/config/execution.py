@@ -22,6 +22,9 @@ class ExecutionConfig(Section):
     """GPUs, or the fraction of one, that a shard's training takes; None is a quarter where the cluster has GPUs, else 0 (the CPU)."""
     feature_gpus: Annotated[float, Field(ge=0)] | None = None
     """GPUs, or the fraction of one, that each feature actor takes; None is a half where the cluster has GPUs, else 0 (the CPU)."""
+    slots: Positive | None = None
+    """Retrains of the queue at once; None is as many as the cluster has room for now. Where an autoscaler adds nodes while tasks wait, as
+    many as the largest cluster has room for."""
     feature_actors: Positive | None = None
     """Actors at most that hold a backbone and compute features; None is all GPUs' worth, or half of the CPUs."""
     feature_block: Positive = 8

@@ -67,7 +67,9 @@ class RayEngine(Engine):
 
     @property
     def slots(self) -> int:
-        """One a CPU, and no more than all GPUs' worth of tasks."""
+        """As configured, else one a CPU that is there, and no more than all GPUs' worth of tasks."""
+        if self.execution.slots is not None:
+            return self.execution.slots
         cpus = int(total("CPU"))
         return max(1, min(cpus, int(total("GPU") / self.gpus)) if self.gpus else cpus)
 

@@ -61,6 +61,20 @@ def test_ray_gives_the_bytes_of_one_process(world: World, truth: dict[str, bytes
     assert held(root) == truth
 
 
+def test_slots_are_those_of_the_cluster_or_as_configured(world: World) -> None:
+    """Two CPUs and four quarters of a GPU are two slots; an autoscaler's cluster may have room for more than is there."""
+    found = []
+
+    def make(store: Store, config: Config, card: BackboneCard) -> Engine:
+        engine = RayEngine(store, config, card)
+        found.append(engine.slots)
+        return engine
+
+    for slots in (None, 32):
+        train(Session(world.space(), make_engine=make), world.config(execution={"engine": "ray", "slots": slots}))
+    assert found == [2, 32]
+
+
 def test_forgetting_on_ray_is_forgetting_in_one_process(world: World) -> None:
     """Erase, rebuild and score on the cluster: the bytes and the numbers of one process."""
     here, there = world.space(), world.space()
