@@ -112,7 +112,7 @@ def choice_of(path: Path) -> Choice:
     try:
         read = json.loads(path.read_bytes())
         if read["format"] != FORMAT:
-            raise ValueError(f"format {read['format']}, this version reads {FORMAT}")
+            raise ConfigError(f"sweep.record {path} has format {read['format']}, this version reads {FORMAT}: run `lmeraser sweep` again.")
         seen = frozenset(bytes.fromhex(text) for text in read["seen"])
         return Choice(str(read["on"]), {str(k): str(v) for k, v in read["fields"].items()}, int(read["seed"]), seen)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -23,6 +23,6 @@ class SweepConfig(Section):
 
     @model_validator(mode="after")
     def _path(self) -> "SweepConfig":
-        if (self.on == "public") != (self.path is not None):
-            raise ValueError("sweep.path goes with sweep.on public, and only with it: set both")
+        if self.on == "public" and self.path is None:
+            raise ValueError("sweep.path is missing: with sweep.on public, give a folder or Parquet file of labelled public pictures")
         return self

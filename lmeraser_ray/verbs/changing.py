@@ -100,8 +100,8 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
     notes = [f"{counted(len(done.already), 'id')} erased before: {', '.join(done.already[:5])}."] if done.already else []
     if done.seen:
         notes.append(
-            f"the configuration was chosen by a sweep on data that included {done.seen:,} of the erased records: run `lmeraser sweep` again "
-            "and train on its choice, or choose with sweep.on public."
+            f"the configuration was chosen by a sweep on data that included {done.seen:,} of the erased records: run `lmeraser sweep` "
+            "again and train on its choice, or choose with sweep.on public."
         )
     return Report(text, data, tuple(notes))
 
