@@ -40,10 +40,9 @@ RECORDS, SHARING = "records-of-sweep", "sharing-of-sweep"
 
 @dataclass(frozen=True)
 class Question:
-    """What is swept: a variant a value, under one seed. workspace: whose erasures count, None for no one's; keep: leave the store."""
+    """What is swept: a variant a value. workspace: whose erasures count, None for no one's; keep: leave the store."""
 
     variants: Sequence[Variant]
-    seed: int
     workspace: Path | None = None
     keep: bool = False
 
@@ -72,7 +71,7 @@ class Ready:
 
 def sweep(session: Session, question: Question) -> Written:
     """Measure every value in the study `session.root` and choose. Errors: those of training; `DataError` without records to judge by."""
-    configs = {variant.name: variant.config(question.seed) for variant in question.variants}  # all errors come first
+    configs = {variant.name: variant.config() for variant in question.variants}  # all errors come first
     first = next(iter(configs.values()))
     refuse_password(first.queue.database)
     study, erasures = StudyFolder(session.root), Erasures(question.workspace)

@@ -30,10 +30,10 @@ class Variant:
     tree: dict[str, Any]
     overrides: tuple[tuple[str, str], ...]
 
-    def config(self, seed: int) -> Config:
-        """Its configuration under a seed."""
-        changes = (*self.overrides, *self.changes, ("seed", str(seed)))
-        return with_overrides(deepcopy(self.tree), changes, source=f"the system {self.name}")
+    def config(self, seed: int | None = None) -> Config:
+        """Its configuration under a seed; None: under its own."""
+        changes = (*self.overrides, *self.changes, *([] if seed is None else [("seed", str(seed))]))
+        return with_overrides(deepcopy(self.tree), changes, source=self.name if self.system == "sweep" else f"the system {self.name}")
 
 
 def variants(base: dict[str, Any], names: Sequence[str], overrides: Sequence[tuple[str, str]], vary: Sequence[str]) -> list[Variant]:

@@ -98,10 +98,8 @@ def run_sweep(args: Arguments, progress: Progress) -> Report:
         axes.insert(0, ("partition.threshold", parse_range(args.thresholds)))
     if not axes:
         raise ConfigError("Nothing to sweep was named: give --thresholds 5:40:8, or --sweep field=value,value.")
-    tree = base_of(args)
-    found = sweep_variants(tree, args.overrides, axes)
-    seed = int(dict(args.overrides).get("seed", tree.get("seed") or 0))
-    done = sweep(Session(args.study, progress), Question(found, seed, args.workspace, keep=args.keep))
+    found = sweep_variants(base_of(args), args.overrides, axes)
+    done = sweep(Session(args.study, progress), Question(found, args.workspace, keep=args.keep))
     files = [*done.files, *sweep_figure(args.study, progress)]
     swept, choice = done.swept, done.swept.choice
     text = (

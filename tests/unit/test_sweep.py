@@ -39,7 +39,7 @@ def question(
     world: World, *axes: tuple[str, Sequence[str]], workspace: Path | None = None, keep: bool = False, **sections: Any
 ) -> Question:
     found = sweep_variants(tree(world, **sections), [], [(name, list(values)) for name, values in axes or (SHARDS,)])
-    return Question(found, 0, workspace, keep)
+    return Question(found, workspace, keep)
 
 
 def run(world: World, asked: Question, recorder: Recorder | None = None, root: Path | None = None) -> Written:
@@ -300,9 +300,9 @@ def test_a_range_has_its_ends() -> None:
 
 def test_a_threshold_takes_the_place_of_a_number_of_shards(world: World) -> None:
     [one, _] = sweep_variants(tree(world), [], [("partition.threshold", ["0.05", "0.1"])])
-    assert (one.config(0).partition.threshold, one.config(0).partition.shards) == (0.05, None)
+    assert (one.config().partition.threshold, one.config().partition.shards) == (0.05, None)
     [other, _] = sweep_variants(tree(world), [("partition.threshold", "3")], [("partition.shards", ["2", "3"])])
-    assert (other.config(0).partition.threshold, other.config(0).partition.shards) == (None, 2)
+    assert (other.config().partition.threshold, other.config().partition.shards) == (None, 2)
 
 
 @pytest.mark.parametrize("system", ["one-head", "sisa", "ridge-shards", "dam-vp", "random-mean", "retrain"])
@@ -327,7 +327,7 @@ def test_every_kind_of_system_can_be_swept(world: World, system: str, monkeypatc
     fixed = [pair for pair in small if applies(base, pair[0], small)]
     axis = ("learner.epochs", ["1", "2"]) if system not in ("ridge-shards",) else ("learner.penalty", ["0.1", "1"])
     found = sweep_variants(base, fixed, [axis])
-    done = sweep(Recorder().session(world.folder / "study"), Question(found, 0))
+    done = sweep(Recorder().session(world.folder / "study"), Question(found))
     assert done.swept.choice.point in done.swept.points
     assert bounds
     assert all(at_most == pytest.approx(accuracy) for at_most, accuracy in bounds)
