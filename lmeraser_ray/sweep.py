@@ -125,6 +125,9 @@ class Sweep:
         """Keep what became of a value."""
         if "stopped" not in result:
             self.results[name] = result
+        point = self.race.stopped[name].at_most if "stopped" in result else point_of(name, result)
+        most = " at most: stopped" if "stopped" in result else ""
+        self.ready.session.progress.say(f"{name}: {point.accuracy:.2%} right{most}, {point.cost:.2%} of a training for one deletion")
         self.study.note(kept(name), self.made[name], result)
 
     def run(self, erasures: Erasures) -> None:
@@ -219,7 +222,6 @@ def reached(planned: Planned) -> set[StoredObject]:
 def run_inline(ready: Ready, race: Race) -> None:
     """The trials one after the other in this process."""
     for trial in ready.trials:
-        ready.session.progress.say(trial.name)
         with ready.session.flow(ready.store, trial.config, trial.card, trial.public) as flow:
             try:
                 with closing(course(trial.name, flow, ready.buckets, Alone())) as steps:

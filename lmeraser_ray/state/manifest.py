@@ -129,6 +129,11 @@ class Manifest:
         return key_of("manifest", self.to_bytes())
 
     @property
+    def seen(self) -> int:
+        """Live records that the sweep saw which chose the configuration; 0 where none did."""
+        return int(self.choice["records"]) if self.choice else 0
+
+    @property
     def records(self) -> int:
         """Live records, test records included."""
         return sum(state.bucket.size for state in self.buckets)

@@ -40,7 +40,7 @@ def run_train(args: Arguments, progress: Progress) -> Report:
         "erased_left_out": ingested.left_out,
         "excluded": ingested.excluded,
         "equal_pictures": ingested.twins,
-        "seen_by_sweep": manifest.choice["records"] if manifest.choice else None,
+        "seen_by_sweep": manifest.seen if manifest.choice else None,
         "accuracy": {"test": done.test.accuracy},
         "seconds": progress.rounded(),
         "fingerprint": manifest.fingerprint,

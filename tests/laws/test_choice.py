@@ -89,12 +89,15 @@ def test_unlearning_says_what_the_choice_had_seen(world: World) -> None:
     _, index = read(root)
     training = set(index.names("record_id", index.training))
     gone = [*apart, *sorted(training - set(apart))[:3]]
-    assert unlearn(Session(root), Request(tuple(gone))).seen == 3
+    done = unlearn(Session(root), Request(tuple(gone)))
+    assert done.seen == 3
+    assert done.statement.predicate["choice"] == {"seen": 3, "of": 4}, "and the certificate says so"
     person = next(subject for name, subject in zip(world.ids, world.subjects, strict=True) if name in training - set(gone))
     left = [name for name, subject in zip(world.ids, world.subjects, strict=True) if subject == person and name in training - set(gone)]
     assert unlearn(Session(root), Request(subjects=(person,))).seen == len(left)
     plain = trained_and_unlearned(world, [])
-    assert unlearn(Session(plain), Request(tuple(gone))).seen == 0
+    never = unlearn(Session(plain), Request(tuple(gone)))
+    assert (never.seen, "choice" in never.statement.predicate) == (0, False)
 
 
 def test_mistakes_about_a_record_are_named(world: World) -> None:
