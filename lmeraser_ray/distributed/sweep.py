@@ -7,13 +7,13 @@ state, in the command's scratch folder, may be lost with the command; a constitu
 it. A trial trains within its own actor: it starts no task for which its placement group would need room.
 """
 
-import asyncio
 import json
+import logging
 import os
 import platform
 import secrets
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from lmeraser_ray import errors
 from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.distributed.claims import Claimant, Claims
 from lmeraser_ray.distributed.engine import RayEngine, translated
 from lmeraser_ray.distributed.worker import parsed
 from lmeraser_ray.engine import InlineEngine
@@ -40,6 +41,7 @@ from lmeraser_ray.study.trial import Step, course
 from lmeraser_ray.sweep import Ready
 
 SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # which prints to stdout however quiet it is to be; the older one does not
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths that a person typed stay what they were
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are the study's
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, as everywhere
@@ -67,55 +69,6 @@ class SweepSpec:
     gpus: float
     buckets: list[Bucket]
     trials: dict[str, TrialSpec]
-
-
-class Claims:
-    """Who trains which constituent. An actor; its methods wait without holding each other up."""
-
-    def __init__(self) -> None:
-        self._owners: dict[str, str] = {}
-        self._made: set[str] = set()
-        self._changed = asyncio.Condition()
-
-    async def next(self, trial: str, keys: Sequence[str]) -> tuple[str, bool]:
-        """The first of the keys that is in the store now (False) or that nobody trains (True); waits for one where all are in work."""
-        async with self._changed:
-            while True:
-                for key in keys:
-                    if key in self._made:
-                        return key, False
-                    if self._owners.setdefault(key, trial) == trial:
-                        return key, True
-                await self._changed.wait()
-
-    async def made(self, key: str) -> None:
-        """A key is in the store."""
-        async with self._changed:
-            self._made.add(key)
-            self._changed.notify_all()
-
-    async def release(self, trial: str) -> None:
-        """A trial has ended: what it claimed and did not train is for others."""
-        async with self._changed:
-            self._owners = {key: owner for key, owner in self._owners.items() if owner != trial or key in self._made}
-            self._changed.notify_all()
-
-
-@dataclass(frozen=True)
-class Claimant:
-    """A trial's side of the claims."""
-
-    actor: Any
-    trial: str
-
-    def next(self, keys: Sequence[str]) -> tuple[str, bool]:
-        """As `Claims.next`."""
-        found: tuple[str, bool] = ray.get(self.actor.next.remote(self.trial, list(keys)))
-        return found
-
-    def made(self, key: str) -> None:
-        """As `Claims.made`, and done when this returns."""
-        ray.get(self.actor.made.remote(key))
 
 
 class SweepTrial(tune.Trainable):  # type: ignore[misc]
@@ -199,6 +152,7 @@ def run_on_ray(ready: Ready, race: Race) -> None:
     """Run the planned trials. Errors: those that a trial met; `ExecutionError` where a worker died too often."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors come as exceptions, in our own sentences
     if not ready.trials:
         return
     store, first = ready.store, ready.trials[0]
@@ -240,6 +194,7 @@ def tuner(spec: SweepSpec, scheduler: Stopping, claims: Any, folder: Path, retri
             storage_path=str(folder.absolute()),
             stop=Over(scheduler),
             failure_config=tune.FailureConfig(max_failures=retries),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # what a trial has is in the store
             verbose=0,
         ),
     )

@@ -189,6 +189,7 @@ RAY_MEMORY = Place(
     "Memory of running processes is not searched.",
     (
         "distributed/attending.py",
+        "distributed/claims.py",
         "distributed/engine.py",
         "distributed/features.py",
         "distributed/queue.py",

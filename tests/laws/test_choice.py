@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lmeraser_ray.backup import backup
 from lmeraser_ray.choice import Choice, choice_in, flags_in
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.index import RecordIndex
+from lmeraser_ray.restore import restore
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.train import train
@@ -98,6 +100,16 @@ def test_unlearning_says_what_the_choice_had_seen(world: World) -> None:
     plain = trained_and_unlearned(world, [])
     never = unlearn(Session(plain), Request(tuple(gone)))
     assert (never.seen, "choice" in never.statement.predicate) == (0, False)
+
+
+def test_a_restored_workspace_knows_what_its_choice_saw(world: World) -> None:
+    """A backup from before an erasure, restored with the erasure known, is the state that never saw the record, bits included."""
+    section = recorded(world)
+    root, archive = trained_and_unlearned(world, [], sweep=section), world.folder / "backup.tar"
+    backup(Session(root), to=archive, erasures=None)
+    unlearn(Session(root), Request((world.ids[5],)))
+    restore(Session(root), archive)
+    expect_equal(root, never_seen(world, [world.ids[5]], sweep=section))
 
 
 def test_mistakes_about_a_record_are_named(world: World) -> None:
