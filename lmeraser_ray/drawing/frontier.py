@@ -114,5 +114,7 @@ def scales(axes: "Axes", points: Sequence[Point], *, floor: float, cheapest: flo
     axes.set_xscale("log")
     axes.set_xlim(cheapest / 1.3, dearest * 1.6)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    few = dearest / cheapest < 30  # too few powers of ten to read a cost by them
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}" if few and f"{value:e}"[0] in "25" else ""))
+    axes.tick_params(axis="x", which="minor", labelsize=6)
     axes.set_xlabel("retrained by a deletion (% of a full training, mean)")

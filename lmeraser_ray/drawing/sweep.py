@@ -20,7 +20,8 @@ def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
     for row in data["values"]:
         accuracy, error = row["accuracy"], row["standard error"]
         if accuracy is not None:
-            spread = Spread(accuracy, max(0.0, accuracy - error), min(1.0, accuracy + error), error)
+            most = max(accuracy, min(accuracy + error, 1 - 0.5 / data["records"]["queries"]))  # an error below half a record's is none
+            spread = Spread(accuracy, max(0.0, accuracy - error), most, error)
             points.append(Point(label(row["fields"]), look(0), row["one deletion, mean"], spread, ringed=row["value"] == chosen))
     stopped = sum(row["accuracy"] is None for row in data["values"])
     bars = f"Bars: one standard error. Ringed: recommended.{f' {stopped} stopped.' if stopped else ''}"
