@@ -175,11 +175,17 @@ def run_on_ray(ready: Ready, race: Race) -> None:
     if scheduler.error:
         raise scheduler.error
     if grid.errors and not race.over:
-        last = str(grid.errors[0]).strip().splitlines()[-1:]
-        raise ExecutionError(
-            f"The worker of a trial died more often than execution.retries allows ({' '.join(last)}), perhaps for want of memory: run the "
-            "same command again; what is finished is kept."
-        )
+        raise ended(grid.errors[0])
+
+
+def ended(error: Exception) -> Exception:
+    """What the error that ended a trial for good means."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return translated(error)
+    return ExecutionError(
+        f"The worker of a trial died more often than execution.retries allows ({type(error).__name__}), perhaps for want of memory: run "
+        "the same command again; what is finished is kept."
+    )
 
 
 def tuner(spec: SweepSpec, scheduler: Stopping, claims: Any, folder: Path, retries: int) -> Any:

@@ -8,25 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.drawing.frontier import Point, frontier
 from lmeraser_ray.drawing.results import Spread
-from lmeraser_ray.drawing.style import Missing, look
+from lmeraser_ray.drawing.style import GREY, Look, Missing, look
+
+STOPPED = Look(GREY, "-", "v")
+"""Of a value that was stopped."""
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
-    """Draw what `lmeraser sweep` wrote. Values that were stopped have no accuracy and are not drawn."""
+    """Draw what `lmeraser sweep` wrote; values that were stopped at the accuracy that they could reach at most."""
     chosen, points = data["recommended"]["value"], []
     for row in data["values"]:
-        accuracy, error = row["accuracy"], row["standard error"]
-        if accuracy is not None:
-            most = max(accuracy, min(accuracy + error, 1 - 0.5 / data["records"]["queries"]))  # an error below half a record's is none
-            spread = Spread(accuracy, max(0.0, accuracy - error), most, error)
-            points.append(Point(label(row["fields"]), look(0), row["one deletion, mean"], spread, ringed=row["value"] == chosen))
-    stopped = sum(row["accuracy"] is None for row in data["values"])
-    bars = f"Bars: one standard error. Ringed: recommended.{f' {stopped} stopped.' if stopped else ''}"
-    on = {"validation": "validation accuracy", "test": "test accuracy", "public": "accuracy on public pictures"}[data["records"]["on"]]
-    return frontier(points, source_of(data), bars=bars, what=on)
+        name, cost, accuracy = label(row["fields"]), row["one deletion, mean"], row["accuracy"]
+        if accuracy is None:
+            most = row["at_most"]
+            points.append(Point(name, STOPPED, cost, Spread(most, most, most, None)))
+            continue
+        error = row["standard error"]
+        high = max(accuracy, min(accuracy + error, 1 - 0.5 / data["records"]["queries"]))  # an error below half a record's is none
+        spread = Spread(accuracy, max(0.0, accuracy - error), high, error)
+        points.append(Point(name, look(0), cost, spread, ringed=row["value"] == chosen))
+    stopped = any(point.look is STOPPED for point in points)
+    bars = f"Bars: one standard error. Ringed: recommended.{' Grey: stopped, at most this accurate.' if stopped else ''}"
+    return frontier(points, source_of(data), bars=bars, what="accuracy")
 
 
 def label(fields: Mapping[str, str]) -> str:
@@ -38,5 +44,5 @@ def source_of(data: Mapping[str, Any]) -> str:
     """One sentence: what wrote the numbers, from what, on which machine."""
     machine, subject, records = data["machine"], data["subject"], data["records"]
     on = f"{machine['gpu']}, {machine['cpu']}" if machine.get("gpu") else f"{machine['cpu']}, {machine['cores']} cores"
-    counts = f"{records['training']:,} records to train on and {records['queries']:,} to judge by"
+    counts = f"{records['training']:,} records to train on, {records['queries']:,} to judge by ({records['on']})"
     return f"lmeraser sweep; {subject['data']}, {subject['backbone']}; {counts}; {on}; torch {machine['torch']}"

@@ -119,6 +119,11 @@ def rows_of(swept: Swept) -> list[dict[str, Any]]:
     return rows
 
 
+def at_most(swept: Swept, name: str) -> float | None:
+    """The accuracy that a value which was stopped could still reach; None of others."""
+    return swept.stopped[name].at_most.accuracy if name in swept.stopped else None
+
+
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for reading."""
     forms = ("{}", "{:.3f}", "{:.3f}", "{:.2%}", "{:.2%}", "{:.2%}", "{:.0f}", "{:.0f}", "{}")
@@ -147,7 +152,7 @@ def write(study: StudyFolder, variants: Sequence[Variant], swept: Swept, index: 
         "machine": describe(),
         "subject": {"data": str(config.data.source), "backbone": config.backbone.name},
         "records": asdict(swept.records),
-        "values": [{**row, "fields": changes[row["value"]]} for row in rows],
+        "values": [{**row, "fields": changes[row["value"]], "at_most": at_most(swept, row["value"])} for row in rows],
         "failed": dict(swept.failed),
         "sharing": asdict(swept.sharing),
         "recommended": {"value": name, "fields": changes[name], "reason": choice.reason},

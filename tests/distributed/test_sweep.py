@@ -36,7 +36,8 @@ def run(
     world: World, engine: str, root: Path, *, without: str = "", workspace: Path | None = None, axis: Any = None, **execution: Any
 ) -> Written:
     """Sweep into the study `root`. without: a record that is left out from the start."""
-    sections: dict[str, Any] = {"partition": {"sample_size": 30}, "execution": {"engine": engine, **execution}}
+    execution["engine"] = engine
+    sections: dict[str, Any] = {"partition": {"sample_size": 30}, "learner": {"optimizer": "sgd"}, "execution": execution}
     config = world.without([without], **sections) if without else world.config(**sections)
     found = sweep_variants(json.loads(config.model_dump_json()), [], [axis or ("partition.shards", VALUES)])
     return sweep(Session(root), Question(found, workspace, keep=True))
@@ -153,9 +154,9 @@ def test_retries_are_bounded_and_nothing_is_lost(world: World, monkeypatch: pyte
 
 
 def test_a_value_that_does_not_fit_does_not_stop_the_others(world: World) -> None:
-    done = run(world, "ray", world.folder / "study", axis=("learner.prompt.lr", ["0.1", "1e38"]))
-    assert list(done.swept.results) == ["learner.prompt.lr=0.1"]
-    assert "diverged" in done.swept.failed["learner.prompt.lr=1e38"]
+    done = run(world, "ray", world.folder / "study", axis=("learner.head_lr", ["0.01", "1e38"]))
+    assert list(done.swept.results) == ["learner.head_lr=0.01"]
+    assert "diverged" in done.swept.failed["learner.head_lr=1e38"]
 
 
 def test_more_gpus_than_there_are_is_an_error(world: World) -> None:

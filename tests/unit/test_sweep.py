@@ -231,9 +231,14 @@ def test_validation_holds_out_people_and_never_looks_at_test_records(world: Worl
     assert (smaller, same) == (left - {gone}, held), "a deletion moves nobody"
 
 
-def test_a_public_sweep_reads_no_private_record(world: World) -> None:
+@pytest.mark.parametrize("kind", ["parquet", "folder"])
+def test_a_public_sweep_reads_no_private_record(world: World, kind: str) -> None:
     public = World(world.folder / "public", 30)
-    sections = {"sweep": {"on": "public", "path": str(public.path)}}
+    for name, label, image in zip(public.ids, public.labels, public.images, strict=True) if kind == "folder" else ():
+        path = public.folder / "pictures" / label / f"{name.replace('/', '-')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image)
+    sections = {"sweep": {"on": "public", "path": str(public.folder / "pictures" if kind == "folder" else public.path)}}
     world.path.unlink()
     done = run(world, question(world, **sections))
     assert done.swept.records.training + done.swept.records.queries == 30
