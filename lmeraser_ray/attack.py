@@ -27,6 +27,7 @@ from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.fingerprint import fingerprint_of
 from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import require_disk
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import NoTombstones
 from lmeraser_ray.study.attacks import Divergence, Floats, Power, divergence, likelihood_ratios, memorisation, power
@@ -81,7 +82,7 @@ def attack(session: Session, question: Question) -> Attack:
     """Attack a system in the study `session.root`; what an interrupted run has trained and asked is used again."""
     question.check()
     config, progress = question.config, session.progress
-    study = StudyFolder(session.root)
+    study = StudyFolder(require_disk(session.root))
     study.create()
     with study.store(keep=question.keep) as store:
         buckets = ingest(config, store, NoTombstones()).buckets
@@ -125,7 +126,7 @@ def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dic
     after = flow.evaluate(remaining(flow.store, shadows.index, forget.gone), shadows.base).manifest
     unlearned = fingerprint_of(flow.store, after)
     names = {*shadows.index.names("record_id", np.flatnonzero(forget.gone)), *read_ids(flow.config.data.exclude, "data.exclude")}
-    with TemporaryDirectory(dir=flow.store.scratch) as folder:
+    with TemporaryDirectory(dir=require_disk(flow.store.scratch)) as folder:
         listed = Path(folder, "exclude.txt")
         listed.write_text("".join(f"{name}\n" for name in sorted(names)), encoding="utf-8")
         config = flow.config.model_copy(update={"data": flow.config.data.model_copy(update={"exclude": listed})})

@@ -21,6 +21,7 @@ from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.dump import dump
 from lmeraser_ray.state.files import disk_errors, write_temporary
 from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.location import Location, inside
 from lmeraser_ray.state.store import present
 from lmeraser_ray.state.times import to_text, utcnow
 
@@ -67,9 +68,9 @@ def backup(session: Session, *, to: Path | None, erasures: Path | None) -> Backu
     return Backup(made.about["fingerprint"], made.digest, to.stat().st_size, len(made.parts), made.about["seq"], made.about["hash"], count)
 
 
-def refuse_place(root: Path, option: str, path: Path) -> None:
+def refuse_place(root: Location, option: str, path: Path) -> None:
     """Errors: `ConfigError` where a file cannot be written, or would be within the workspace."""
-    if path.resolve().is_relative_to(root.resolve()):
+    if inside(path, root):
         raise ConfigError(
             f"{option} {path} lies within the workspace, which holds nothing but its own files: choose a place outside of it."
         )
@@ -93,7 +94,7 @@ def archive(folder: WorkspaceFolder, database: Database, to: Path) -> Made:
         with database.read() as conn:  # publishing is a write transaction: pointer and rows are of one moment
             state, item = folder.require_state(), folder.current()
             head = ledger.head(conn)
-            write_temporary(folder.store.scratch, dump(conn))[0].rename(rows)
+            write_temporary(folder.store.scratch, dump(conn))[0].replace(rows)  # type: ignore[arg-type]
         if item is None:
             raise ExecutionError(f"{folder.root} lost its pointer CURRENT while it was read: try again.")
         files = [folder.root / name for name in KEPT if (folder.root / name).exists()] + [rows]

@@ -13,6 +13,7 @@ from lmeraser_ray import __version__
 from lmeraser_ray.errors import INTERRUPTED, ConfigError, LmeraserError
 from lmeraser_ray.options import divide, help_text, refuse_unknown, split_overrides
 from lmeraser_ray.progress import Progress
+from lmeraser_ray.state.location import location, on_disk
 from lmeraser_ray.verbs import VERBS
 from lmeraser_ray.verbs.base import Verb
 
@@ -80,7 +81,8 @@ def parser_of(verb: Verb) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         f"lmeraser {verb.name}", description=verb.about, epilog=help_text(), formatter_class=shown, allow_abbrev=False
     )
-    parser.add_argument(f"--{verb.folder}", type=Path, default=Path(verb.folder), help=f"the folder of the {verb.folder} ({verb.folder})")
+    kind, where = (location, "folder or URL") if verb.folder == "workspace" else (on_disk, "folder")
+    parser.add_argument(f"--{verb.folder}", type=kind, default=Path(verb.folder), help=f"the {where} of the {verb.folder} ({verb.folder})")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     verb.options(parser)

@@ -15,6 +15,7 @@ from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.flow import load_inputs
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import require_disk
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import NoTombstones
 from lmeraser_ray.study.curves import accuracy_by_epoch
@@ -58,7 +59,7 @@ def compare(session: Session, question: Question) -> Comparison:
 
     A study grows: what earlier commands measured on the same data and backbone stays in the tables.
     """
-    study = StudyFolder(session.root)
+    study = StudyFolder(require_disk(session.root))
     study.create()
     configs = {(v.name, seed): v.config(seed) for seed in question.seeds for v in question.variants}  # all errors come first
     abouts = {v.name: {"name": v.name, "system": v.system, "changes": dict(v.changes)} for v in question.variants}

@@ -35,6 +35,7 @@ from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.files import disk_errors, write_atomic
 from lmeraser_ray.state.folder import Published
+from lmeraser_ray.state.location import inside
 from lmeraser_ray.state.manifest import Manifest, ShardState
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.study.folder import StudyFolder
@@ -84,7 +85,7 @@ def workspace_figures(session: Session, out: Path) -> Figures:
 
     Errors: `ConfigError` where `out` lies within the workspace, `DataError` without training records.
     """
-    if out.resolve().is_relative_to(session.root.resolve()):
+    if inside(out, session.root):
         raise ConfigError(f"--out {out} lies within the workspace, which holds nothing but its own files: choose a folder outside of it.")
     config = session.config()
 

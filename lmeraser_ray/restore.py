@@ -9,7 +9,6 @@ lock; a crash anywhere leaves the old state, or none, and the same command again
 """
 
 import os
-import shutil
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +33,10 @@ from lmeraser_ray.flow import Evaluated
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.archive import open_archive
 from lmeraser_ray.state.database import VARIABLE, Database
-from lmeraser_ray.state.files import disk_errors, move_into_place, write_atomic
+from lmeraser_ray.state.files import disk_errors, move_into_place, share, write_atomic
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.removal import remove_tree
 from lmeraser_ray.state.tombstones import Tombstones
 
 REUSED = ("features", "partitions", "assignments", "constituents")
@@ -155,7 +155,7 @@ class Restoring:
         needles = list(gather_needles(current, np.flatnonzero(gone).tolist(), ()))
         evaluated = self._evaluate(config, current, gone)
         self._publish(evaluated.manifest, int(gone.sum()))
-        shutil.rmtree(self.staged.root)  # its empty folders
+        remove_tree(self.staged.root)  # its empty folders
         self._search(evaluated.manifest, needles)
         return Restoration(manifest, evaluated, int(gone.sum()), reconciled)
 
@@ -170,8 +170,7 @@ class Restoring:
         store = self.staged.store
         for item in self.folder.store.objects():
             if item.kind in REUSED and not store.path(item).exists() and self.folder.store.sound(item):
-                with disk_errors(store.path(item)):
-                    os.link(self.folder.store.path(item), store.path(item))
+                share(self.folder.store.path(item), store.path(item))
         buckets = remaining(store, current.index, gone)
         public = current.manifest.partition if isinstance(config.partition, PublicConfig) else None
         choice = choice_in(store, current.manifest)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lmeraser_ray.config import Config
@@ -12,6 +11,7 @@ from lmeraser_ray.options import override
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import Published, WorkspaceFolder
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.store import Store, StoredObject
@@ -36,7 +36,7 @@ def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
 class Session:
     """One command's means. `make_engine` is how tests put a recorder, or a leaky learner, in the place of the real engine."""
 
-    root: Path
+    root: Location
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     make_engine: EngineMaker = open_engine
     overrides: tuple[tuple[str, str], ...] = ()
@@ -45,7 +45,7 @@ class Session:
     @property
     def folder(self) -> WorkspaceFolder:
         """The workspace's files."""
-        return WorkspaceFolder(self.root)
+        return WorkspaceFolder(self.root, dict(self.overrides).get("queue.database"))
 
     def config(self) -> Config:
         """The configuration of the workspace's last training, with this command's overrides.

@@ -52,7 +52,7 @@ def train(session: Session, config: Config) -> Training:
     refuse_password(config.queue.database)
     choice = read_choice(config)
     folder.create()
-    with folder.locked(), closing(Database.open(folder.root, config.queue.database)) as database:
+    with folder.locked(config.queue.database), closing(Database.open(folder.root, config.queue.database)) as database:
         before = last_sound(folder)
         tombstones = Tombstones(folder.names(), database)
         with progress.stage("backbone"):

@@ -15,7 +15,9 @@ from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.learners.constituent import Constituent
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import OWN_FILES, WorkspaceFolder
+from lmeraser_ray.state.location import name_below
 from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.reading import digest_of
 from lmeraser_ray.state.store import Store, StoredObject
 
 BEGUN = OPEN - {State.RECEIVED}
@@ -68,19 +70,20 @@ def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
     """Everything that is missing, damaged or should not be there."""
     store, current = folder.store, folder.current()
     for item in manifest.objects():
-        if not store.path(item).is_file():
-            yield f"{item.name} is missing."
-        elif not store.sound(item):
+        found = digest_of(store.path(item))
+        if found is None:
+            yield f"{item.name} is missing, or cannot be read."
+        elif found != item.sha256:
             yield f"{item.name} is damaged: its bytes do not have the digest in its name."
     for state in manifest.buckets:
         yield from bucket_damage(store, state.bucket)
     kept = {store.path(item) for item in (*manifest.objects(), *([current] if current else []))}
     for path in store.files():
         if path not in kept:
-            yield f"{path.relative_to(store.root)} is unreachable: an interrupted command left it; `lmeraser train` uses or removes it."
-    for path in sorted(folder.root.iterdir()):
-        if path.name not in (*OWN_FILES, "objects"):
-            yield f"{path.name} is no part of a workspace."
+            yield f"{name_below(path, store.root)} is unreachable: an interrupted command left it; `lmeraser train` uses or removes it."
+    for name in sorted(path.name for path in folder.root.iterdir()):
+        if name not in (*OWN_FILES, "objects"):
+            yield f"{name} is no part of a workspace."
 
 
 def bucket_damage(store: Store, bucket: Bucket) -> Iterator[str]:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from lmeraser_ray.erasure.overview import Overview, Waiting
 from lmeraser_ray.erasure.request import State
+from lmeraser_ray.stopping import Stop
 
 REFRESH_S, READ_S = 0.25, 1.0
 """Seconds between two pictures, and between two looks into the database."""
@@ -29,19 +30,17 @@ LONGEST_LIST = 20
 
 
 def watch(read: Callable[[int], Overview], console: Console, *, epochs: int | None) -> None:
-    """Show a live table until Ctrl-C. read: how things stand, with so many requests; epochs: of a shard's training, where it has any."""
+    """Show a live table until Ctrl-C or SIGTERM. read: how things stand, with so many requests; epochs: of a shard's training, if any.
+
+    Not by `KeyboardInterrupt`: one that is raised while Python collects garbage is printed and lost.
+    """
     rows = max(3, min(LONGEST_LIST, console.height - AROUND))
-    found = read(rows)
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        try:
-            while True:
-                since = time.monotonic()
-                while (passed := time.monotonic() - since) < READ_S:
-                    live.update(picture(found, later=passed, epochs=epochs), refresh=True)
-                    time.sleep(REFRESH_S)
-                found = read(rows)
-        except KeyboardInterrupt:
-            return
+    with Stop().listening() as stop, Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while not stop.asked:
+            found, since = read(rows), time.monotonic()
+            while (passed := time.monotonic() - since) < READ_S and not stop.asked:
+                live.update(picture(found, later=passed, epochs=epochs), refresh=True)
+                stop.wait(REFRESH_S)
 
 
 def plain(found: Overview, *, epochs: int | None, width: int = 100) -> str:

@@ -14,6 +14,7 @@ from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.predict import Predicting, predict
 from lmeraser_ray.quickstart import quickstart
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import Location, location
 from lmeraser_ray.train import Training, train
 from lmeraser_ray.unlearn import Unlearning, unlearn
 from lmeraser_ray.verify import Verification, verify
@@ -22,9 +23,12 @@ from lmeraser_ray.verify import Verification, verify
 class Workspace:
     """A folder that holds records, features, constituents and the manifest that names them."""
 
-    def __init__(self, root: str | Path, *, overrides: Sequence[tuple[str, str]] = ()) -> None:
-        """`overrides` are execution fields that differ from the last training's: `[("execution.engine", "inline")]`."""
-        self.session = Session(Path(root), overrides=tuple(overrides))
+    def __init__(self, root: str | Location, *, overrides: Sequence[tuple[str, str]] = ()) -> None:
+        """root: a folder, or a URL such as s3://bucket/prefix.
+
+        `overrides` are execution fields that differ from the last training's: `[("execution.engine", "inline")]`.
+        """
+        self.session = Session(location(str(root)), overrides=tuple(overrides))
 
     def train(self, config: Config | None = None) -> Training:
         """Train and publish; without a configuration, the quickstart on handwritten digits."""

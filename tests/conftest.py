@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +19,14 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.engine import InlineEngine, Outcome
 from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import Location, location
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Trained
+from tests.conftest_postgres import postgresql
+from tests.conftest_s3 import object_storage, s3
+
+__all__ = ["object_storage", "postgresql", "s3"]
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 _whose = f"tests of {os.environ.get('PYTEST_XDIST_WORKER', 'one process')}"
@@ -60,6 +67,9 @@ def merged(below: object, above: object) -> object:
 class World:
     """A Parquet file of n records of 3 classes, two records a subject, and ways to train on all or some of them."""
 
+    spaces: ClassVar[str | None] = None
+    """The URL below which workspaces are, where they are not on the disk."""
+
     def __init__(self, folder: Path, n: int = 40, classes: int = 3) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,9 +97,11 @@ class World:
         listed.write_text("".join(f"{name}\n" for name in ids))
         return self.config(**{**sections, "data": {**sections.get("data", {}), "exclude": str(listed)}})
 
-    def space(self) -> Path:
+    def space(self) -> Location:
         """A new place for a workspace."""
         self._count += 1
+        if self.spaces:
+            return location(f"{self.spaces}/{secrets.token_hex(8)}/workspace-{self._count}")
         return self.folder / f"workspace-{self._count}"
 
 
@@ -124,6 +136,19 @@ class Recorder:
     def session(self, root: Path) -> Session:
         """A session whose engine records."""
         return Session(root, make_engine=self)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the tests' workspaces are."""
+    parser.addoption("--workspaces", choices=("disk", "s3"), default="disk", help="where the workspaces of the laws are")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spaces(request: pytest.FixtureRequest) -> None:
+    """Have workspaces in object storage, if that was asked for."""
+    if request.config.getoption("--workspaces") == "s3":
+        World.spaces = request.getfixturevalue("s3")
+        os.environ["LMERASER_DATABASE"] = request.getfixturevalue("postgresql")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 Invariants: nothing is published from a stream that fails; the stored buckets do not depend on the order of arrival.
 """
 
-import shutil
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from lmeraser_ray.data.sources import read_source
 from lmeraser_ray.digests import digest
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.store import Store
 
 SPILL_BYTES = 64 << 20
@@ -123,9 +124,12 @@ class Twins:
 class Spill:
     """Records on disk by bucket while they arrive, so that memory holds 64 MiB and not the data set."""
 
-    def __init__(self, scratch: Path) -> None:
-        with disk_errors(scratch):
-            self._folder = Path(tempfile.mkdtemp(dir=scratch))
+    def __init__(self, scratch: Location) -> None:
+        """scratch: a folder on the disk that has room for it; where it is in object storage, the system's."""
+        self._where = scratch if isinstance(scratch, Path) else Path(tempfile.gettempdir())
+        with disk_errors(self._where):
+            self._file = tempfile.TemporaryFile(dir=self._where)  # noqa: SIM115 - it has no name and goes with the process
+        self._places: dict[int, list[tuple[int, int]]] = {}
         self._waiting: dict[int, list[bytes]] = {}
         self._bytes = 0
 
@@ -138,20 +142,26 @@ class Spill:
             self._flush()
 
     def _flush(self) -> None:
-        for bucket, packed in self._waiting.items():
-            path = self._folder / str(bucket)
-            with disk_errors(path), open(path, "ab") as file:
-                file.writelines(packed)
+        with disk_errors(self._where):
+            for bucket, packed in self._waiting.items():
+                begin = self._file.seek(0, os.SEEK_END)
+                self._file.writelines(packed)
+                self._places.setdefault(bucket, []).append((begin, self._file.tell() - begin))
+            self._file.flush()
         self._waiting, self._bytes = {}, 0
 
     def buckets(self) -> Iterator[tuple[int, list[Record]]]:
         """Each non-empty bucket, in order of its number, with its records sorted by id."""
         self._flush()
-        for number in sorted(int(path.name) for path in self._folder.iterdir()):
-            with disk_errors(self._folder / str(number)), open(self._folder / str(number), "rb") as file:
-                records = [Record(*packed) for packed in msgpack.Unpacker(file, max_buffer_size=0)]
+        for number, places in sorted(self._places.items()):
+            unpacker = msgpack.Unpacker(max_buffer_size=0)
+            with disk_errors(self._where):
+                for begin, length in places:
+                    self._file.seek(begin)
+                    unpacker.feed(self._file.read(length))
+            records = [Record(*packed) for packed in unpacker]
             yield number, sorted(records, key=lambda record: record.record_id.encode())
 
     def remove(self) -> None:
-        """Remove the spilled files."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Give the disk its room back."""
+        self._file.close()

@@ -6,7 +6,6 @@ finished before an interruption is found by key the next time. The heaviest jobs
 
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -25,7 +24,9 @@ from lmeraser_ray.engine import Engine, Outcome
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.removal import remove_tree
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job
 
@@ -35,7 +36,7 @@ class Under:
     """A task under way: its reference, its scratch folder, and since when."""
 
     reference: Any
-    scratch: Path
+    scratch: Location
     since: float
 
 
@@ -133,7 +134,8 @@ class RayEngine(Engine):
         under = self._under.pop(ticket)
         self.seconds += time.monotonic() - under.since
         self.passes.pop(under.scratch.name, None)
-        shutil.rmtree(under.scratch, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(under.scratch)
 
     def hear(self, scratch: str, passes: int) -> None:
         """Note what a task reported of itself. What comes after its end is of no interest."""

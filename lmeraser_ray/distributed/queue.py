@@ -13,7 +13,6 @@ import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -26,6 +25,7 @@ from lmeraser_ray.erasure.queue import keep_serving
 from lmeraser_ray.errors import ConfigError, LmeraserError
 from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 
@@ -42,7 +42,7 @@ class QueueSpec:
     """What the actor must know. overrides: of the workspace's configuration (the database's URL may hold a password: not shown);
     token: refuse a cluster that asks nobody for one; learner: in the place of the configured one."""
 
-    root: Path
+    root: Location
     workspace: str
     overrides: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     token: bool = True
@@ -140,7 +140,7 @@ class QueueActor:
             self._defect = traceback.format_exc()
             raise
 
-    async def attend(self, who: str, root: Path, *, drain: bool) -> Standing:
+    async def attend(self, who: str, root: Location, *, drain: bool) -> Standing:
         """How things are, for the one `serve` that attends. root: of its workspace; drain: stop once what is being trained is finished."""
         now = time.monotonic()
         attended = root == self.spec.root and (who == self._attendant or now - self._attended_at >= ATTENDED_S)

@@ -7,13 +7,14 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.learner import Learner, ignore
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job, Worker
@@ -27,7 +28,7 @@ Report = Callable[[str, int], object]
 class WorkerSpec:
     """What a process must know to work: where the store is, what is configured, which backbone is expected."""
 
-    root: Path
+    root: Location
     config_json: str
     card: BackboneCard
     gpus: float = 0.0
@@ -53,7 +54,9 @@ def parsed(config_json: str) -> Config:
 def build_worker(spec: WorkerSpec) -> Worker:
     """A new worker. Errors: `ExecutionError` where this machine does not see the workspace."""
     if not spec.root.is_dir():
-        raise ExecutionError(f"A worker on {platform.node()} does not see {spec.root}: put the workspace where all nodes see it.")
+        raise ExecutionError(
+            f"A worker on {platform.node()} does not see {spec.root}: put the workspace where all nodes see it, with the same credentials."
+        )
     return Worker(spec.store(), spec.config, spec.learner or make_learner(spec.config), spec.card, spec.gpus)
 
 

@@ -6,7 +6,6 @@ something is found have their digests computed again, so that a row that owned t
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from lmeraser_ray.erasure.wanted import Wanted
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.features import features_key
 from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.manifest import BucketState, Manifest
 from lmeraser_ray.state.store import REPAIR, Store, StoredObject, present
 
@@ -100,15 +100,15 @@ class Owned:
             raise VerificationError(f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}")
         self.findings.hit(place, f"objects/{item.name}", trace)  # type: ignore[arg-type]
 
-    def _path(self, item: StoredObject) -> Path:
+    def _path(self, item: StoredObject) -> Location:
         with disk_errors(self.store.path(item)), present(item):
             self.store.path(item).stat()
         return self.store.path(item)
 
 
-def extent(path: Path, rows: int) -> tuple[int, bool]:
+def extent(path: Location, rows: int) -> tuple[int, bool]:
     """Where a file of features has its first byte of them, and whether from there to its end it is `rows` rows of float32."""
-    with disk_errors(path), open(path, "rb") as file:
+    with disk_errors(path), path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(min(length, 1 << 16))
     try:

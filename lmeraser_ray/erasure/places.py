@@ -35,7 +35,7 @@ class Place:
 
 
 REACHABILITY = "A file that neither the published manifest nor work under way reaches is removed by the purge after each publication"
-THE_STORE = ("state/store.py", "state/files.py", "restore.py")
+THE_STORE = ("state/store.py", "state/files.py", "state/object_path.py", "restore.py")
 """Every object gets its name by these, whoever makes it."""
 
 RECORDS = Place(
@@ -105,7 +105,9 @@ MANIFESTS = Place(
 SCRATCH = Place(
     "scratch",
     "anything, while it is being written: records that arrive, objects before they have their names, a rebuilt state, a backup unpacked",
-    "Removed when the command ends, and by the next command that takes the workspace's lock where it did not come to that.",
+    "Removed when the command ends, and by the next command that takes the workspace's lock where it did not come to that. Records that "
+    "arrive are in a file without a name (of the system's folder for temporary files, where the workspace is in object storage), which "
+    "goes with the process.",
     "raw",
     "Only the command that holds the lock has a folder there; files of any other are findings.",
     ("data/ingest.py", "attack.py", "backup.py", "erasure/staged.py", "state/once.py", "verify.py", *THE_STORE),
@@ -169,7 +171,7 @@ LOCKS = Place(
     "Nothing of a person is in them.",
     "raw",
     "Text.",
-    ("state/folder.py", "state/pin.py", "state/once.py", "state/turns.py"),
+    ("state/folder.py", "state/pin.py", "state/once.py", "state/turns.py", "state/lock.py"),
     ("lock", "database"),
 )
 RAY_SESSION = Place(
@@ -253,6 +255,15 @@ BACKUPS = Place(
     ("backup.py", "state/archive.py", "erasure/erasures.py", "state/files.py"),
     base="elsewhere",
 )
+BUCKETS = Place(
+    "what object storage keeps besides a workspace's objects",
+    "replicas and backups of a bucket; old versions of its objects, if somebody makes it keep them",
+    "A bucket that answers a write with the version of an object is refused; the rest is its operator's.",
+    "no",
+    "The workspace sees its objects only.",
+    ("state/object_path.py",),
+    base="elsewhere",
+)
 TERMINAL = Place(
     "the terminal",
     "what commands print: ids that a person typed, or asked for",
@@ -265,7 +276,7 @@ TERMINAL = Place(
 PLACES = (
     *(RECORDS, PICTURES, FEATURES, PARTITIONS, ASSIGNMENTS, CONSTITUENTS, MANIFESTS, SCRATCH),
     *(POINTER, CONFIGURATION, SECRET, DATABASE, LOCKS),
-    *(RAY_SESSION, RAY_MEMORY, STUDIES, FIGURES, DEMONSTRATION, DOWNLOADS, PROOFS, BACKUPS, TERMINAL),
+    *(RAY_SESSION, RAY_MEMORY, STUDIES, FIGURES, DEMONSTRATION, DOWNLOADS, PROOFS, BACKUPS, BUCKETS, TERMINAL),
 )
 FOREIGN = "files that are no part of the workspace"
 

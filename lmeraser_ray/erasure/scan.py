@@ -25,7 +25,9 @@ from lmeraser_ray.erasure.wanted import Wanted
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.location import Location, name_below
 from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.object_path import ObjectPath
 from lmeraser_ray.state.store import Kind, Store, StoredObject
 
 __all__ = ["Hit", "ScanReport", "Searched", "scan"]
@@ -95,7 +97,7 @@ class Reach:
     expected: frozenset[Key]
     done: frozenset[StoredObject]
 
-    def item(self, path: Path) -> StoredObject | None:
+    def item(self, path: Location) -> StoredObject | None:
         """A file of the store as the object that it is, None where it is none that may be there."""
         kind, key, sha256 = path.parent.name, path.name[:64], path.name[65:129]
         item = StoredObject(kind, key, sha256)  # type: ignore[arg-type]
@@ -117,7 +119,7 @@ class Walk:
         """Every file of the workspace; one that is no part of it is a finding, whatever is in it."""
         names: dict[str, Place | None] = {}
         for path, mode in below(self.folder.root):
-            name = path.relative_to(self.folder.root).as_posix()
+            name = name_below(path, self.folder.root)
             place = names[name] = place_of(name)
             if stat.S_ISDIR(mode):
                 continue
@@ -139,13 +141,13 @@ class Walk:
         """Every file below a folder of Ray's."""
         names: dict[str, Place | None] = {}
         for path, mode in below(root):
-            name = path.relative_to(root).as_posix()
+            name = name_below(path, root)
             names[name] = RAY_SESSION
             if stat.S_ISREG(mode):
                 self._file(path, name, RAY_SESSION, None)
         self._names(names)
 
-    def _file(self, path: Path, name: str, place: Place | None, item: StoredObject | None) -> None:
+    def _file(self, path: Location, name: str, place: Place | None, item: StoredObject | None) -> None:
         """Search a file. Of pictures and features only binary patterns: text in them is some camera's."""
         texts = item is None or item.kind not in ("pictures", "features")
         with suppress(FileNotFoundError):  # gone meanwhile
@@ -168,8 +170,12 @@ class Walk:
                 self.findings.hit(names[name], self.wanted.masked(name), f"{self.wanted.trace(match)} in a file's name")
 
 
-def below(root: Path) -> Iterator[tuple[Path, int]]:
+def below(root: Location) -> Iterator[tuple[Location, int]]:
     """Everything below a folder with its mode, in order; links are not followed. Errors: `ExecutionError` where a folder cannot be read."""
+    if isinstance(root, ObjectPath):
+        with disk_errors(root):
+            yield from ((path, stat.S_IFREG) for path in root.below())
+        return
 
     def refuse(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):

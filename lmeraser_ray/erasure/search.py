@@ -6,17 +6,16 @@ by Aho-Corasick. Invariants: nothing that is in a file is missed, wherever it li
 not grow with it.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from ahocorasick_rs import BytesAhoCorasick
 from numpy.typing import NDArray
 
-from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import Location
+from lmeraser_ray.state.reading import opened
 
 PIECE = 1 << 20
 REACH = 4096
@@ -123,7 +122,7 @@ class Search:
                 around = bytes(view[max(0, start - REACH) : start]), bytes(view[end : end + REACH])
                 yield Match(len(self._binary) + i, start, *around)
 
-    def in_file(self, path: Path, *, texts: bool = True) -> Iterator[Match]:
+    def in_file(self, path: Location, *, texts: bool = True) -> Iterator[Match]:
         """Every occurrence in a file. Errors: `FileNotFoundError` where it is gone, `ExecutionError` where it cannot be read."""
         for base, piece, first, end in pieces(path):
             for match in self.in_bytes(piece, texts=texts):
@@ -131,41 +130,18 @@ class Search:
                     yield Match(match.pattern, base + match.at, match.before, match.after)
 
 
-def pieces(path: Path) -> Iterator[tuple[int, memoryview, int, int]]:
+def pieces(path: Location) -> Iterator[tuple[int, memoryview, int, int]]:
     """A file in overlapping pieces: where each lies, its bytes, and from where to where in them it has no other's share.
 
     By reads and not by a memory map: a file that shrinks meanwhile would kill the process.
     """
     view = np.empty(PIECE + 2 * MARGIN, np.uint8).data  # aligned, so that words are
-    handle = opened(path)
-    try:
+    with opened(path) as fill:
         at = 0
         while True:
             start = max(0, at - MARGIN)
-            with disk_errors(path):
-                size = fill(handle, view[: at + PIECE + MARGIN - start], start)
+            size = fill(view[: at + PIECE + MARGIN - start], start)
             if size <= at - start:
                 return
             yield start, view[:size], at - start, at - start + PIECE
             at += PIECE
-    finally:
-        os.close(handle)
-
-
-def fill(handle: int, view: memoryview, at: int) -> int:
-    """Read from offset `at` until the view is full or the file ends. Returns how many bytes there are."""
-    size = 0
-    while size < len(view) and (read := os.preadv(handle, [view[size:]], at + size)):
-        size += read
-    return size
-
-
-def opened(path: Path) -> int:
-    """A descriptor for reading; not through a link, and not waiting for whoever writes to a pipe. Errors: as `Search.in_file`."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        with disk_errors(path):
-            raise error from None

@@ -7,7 +7,6 @@ Of SQLite every byte is searched, free pages included: an occurrence too many is
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from sqlalchemy import Connection, Select, Table, select
 
@@ -16,6 +15,7 @@ from lmeraser_ray.erasure.places import DATABASE
 from lmeraser_ray.erasure.request import State
 from lmeraser_ray.erasure.wanted import Wanted
 from lmeraser_ray.state.database import Database
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.tables import erased, metadata, requests, targets
 
 FINISHED = (State.PURGED, State.CERTIFIED, State.REFUSED, State.CANCELLED)
@@ -27,7 +27,7 @@ BESIDE = ("requests.db-journal", "requests.waiting")
 """The journal of a transaction under way has pages as they were before it, the other file submissions that wait for their turn."""
 
 
-def search_database(database: Database, root: Path, wanted: Wanted, findings: Findings) -> None:
+def search_database(database: Database, root: Location, wanted: Wanted, findings: Findings) -> None:
     """Search the request database of the workspace in `root`."""
     with database.read() as conn:
         for table, column in NAMED:
@@ -46,7 +46,7 @@ def search_database(database: Database, root: Path, wanted: Wanted, findings: Fi
         search_beside(root / name, at_home, wanted, findings)
 
 
-def search_beside(path: Path, at_home: Counter[int], wanted: Wanted, findings: Findings) -> None:
+def search_beside(path: Location, at_home: Counter[int], wanted: Wanted, findings: Findings) -> None:
     """A file next to the database may have what the database has at home, and nothing else of what was erased."""
     with suppress(FileNotFoundError):
         there = Counter(match.pattern for match in wanted.search.in_file(path))

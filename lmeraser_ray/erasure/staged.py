@@ -6,7 +6,6 @@ Invariant: nothing of a backup is anywhere else before all of it was verified.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from lmeraser_ray.backup import KEPT, ROWS
 from lmeraser_ray.config import Config
@@ -15,6 +14,7 @@ from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.state.archive import Archive
 from lmeraser_ray.state.dump import rows_in
 from lmeraser_ray.state.files import disk_errors, move_into_place, write_temporary
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.store import EXTENSION, KINDS, Store, StoredObject
@@ -26,7 +26,7 @@ OBJECT = re.compile(rf"objects/({'|'.join(KINDS)})/([0-9a-f]{{64}})-([0-9a-f]{{6
 class Staged:
     """An unpacked backup. root: the folder that has it; workspace: whose it is; head: its ledger's; digest: of its table of contents."""
 
-    root: Path
+    root: Location
     workspace: str
     head: Head
     digest: str
@@ -45,7 +45,7 @@ class Staged:
 
     def rows(self) -> Iterator[tuple[str, dict[str, object]]]:
         """The rows of its request database."""
-        with disk_errors(self.root / ROWS), open(self.root / ROWS, "rb") as file:
+        with disk_errors(self.root / ROWS), (self.root / ROWS).open("rb") as file:
             yield from rows_in(file)
 
     def hash_at(self, seq: int) -> str | None:
@@ -53,7 +53,7 @@ class Staged:
         return next((str(row["hash"]) for name, row in self.rows() if name == "ledger" and row["seq"] == seq), None)
 
 
-def unpack(archive: Archive, root: Path) -> Staged:
+def unpack(archive: Archive, root: Location) -> Staged:
     """Unpack a backup into a new folder. Errors: `VerificationError` where it is damaged or its parts do not belong together."""
     store = Store(root / "objects")
     store.create()
@@ -76,7 +76,7 @@ def unpack(archive: Archive, root: Path) -> Staged:
     return Staged(root, workspace, head, archive.digest, manifest, config)
 
 
-def place_of(name: str, sha256: str, root: Path, store: Store) -> Path:
+def place_of(name: str, sha256: str, root: Location, store: Store) -> Location:
     """Where a part goes. Only names that a backup has lead anywhere."""
     found = OBJECT.fullmatch(name)
     if found:

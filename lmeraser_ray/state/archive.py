@@ -22,6 +22,7 @@ from typing import IO, Any
 from lmeraser_ray.digests import canonical_json
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.state.files import disk_errors, move_into_place
+from lmeraser_ray.state.location import Location
 
 FORMAT = 1
 CONTENTS, DIGEST = "contents.json", "contents.sha256"
@@ -78,14 +79,14 @@ class Checked(io.RawIOBase):
         return self._state.hexdigest()
 
 
-def part_of(name: str, path: Path) -> Part:
+def part_of(name: str, path: Location) -> Part:
     """A file as a part."""
-    with disk_errors(path), open(path, "rb") as file:
+    with disk_errors(path), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         return Part(name, file.tell(), found)
 
 
-def write_archive(path: Path, contents: Contents, sources: Sequence[Path]) -> str:
+def write_archive(path: Path, contents: Contents, sources: Sequence[Location]) -> str:
     """Write an archive, replacing what is at `path`. sources: the parts' files, in order. Returns the SHA-256 of the table of contents.
 
     Errors: `VerificationError` where a file is not what its part says; `ExecutionError` where the disk is full. Then nothing is written.
@@ -111,11 +112,11 @@ def write_archive(path: Path, contents: Contents, sources: Sequence[Path]) -> st
     return digest
 
 
-def add(archive: tarfile.TarFile, part: Part, source: Path) -> None:
+def add(archive: tarfile.TarFile, part: Part, source: Location) -> None:
     """Copy one part's file. Errors: `VerificationError` where it changed."""
-    with open(source, "rb") as file:
+    with source.open("rb") as file:
         checked = Checked(file)
-        if os.fstat(file.fileno()).st_size == part.size:
+        if source.stat().st_size == part.size:
             archive.addfile(header(part.name, part.size), checked)
     if checked.sha256 != part.sha256:
         raise VerificationError(f"{part.name} is damaged: its bytes do not have the digest that they should. Run `lmeraser verify`.")

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NoReturn, cast
 
 from sqlalchemy import Connection, Engine, Table, insert, select
 from sqlalchemy.dialects import postgresql as postgresql_dialect
@@ -24,6 +24,7 @@ from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.state import postgresql, sqlite, tables
 from lmeraser_ray.state.database_errors import meaning
 from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.pin import FILE, Pin
 from lmeraser_ray.state.store import Store
@@ -39,6 +40,19 @@ def committing() -> None:
 
 def committed() -> None:
     """Called right after every COMMIT of a write: where tests put a failure."""
+
+
+def url_of(url: str | None) -> str | None:
+    """The URL of the database: as given, else the environment's; None for SQLite in the workspace."""
+    return url or os.environ.get(VARIABLE) or None
+
+
+def no_server(root: Location) -> NoReturn:
+    """Errors: `ConfigError` that says what a workspace in object storage lacks."""
+    raise ConfigError(
+        f"{root} is in object storage, where no SQLite file can be: its erasure requests need PostgreSQL, by LMERASER_DATABASE or "
+        "--queue.database postgresql://user@host/database."
+    )
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, object]]) -> None:
@@ -57,7 +71,7 @@ class Database:
         self._inside = threading.local()
 
     @classmethod
-    def open(cls, root: Path, url: str | None, *, create: bool = True) -> "Database":
+    def open(cls, root: Location, url: str | None, *, create: bool = True) -> "Database":
         """The database of the workspace in the folder `root`.
 
         url: `postgresql://…`; None: what the environment's LMERASER_DATABASE says, else SQLite in the workspace. create: make the tables
@@ -66,13 +80,16 @@ class Database:
         or its hashes are another secret's; `ExecutionError` where it cannot be reached.
         """
         names = Names(root, Store(root / "objects").scratch)
-        url = url or os.environ.get(VARIABLE) or None
+        url = url_of(url)
         pin = Pin.read(root, names)
         if pin is None and not create:
             raise DataError(f"{root} has no erasure requests yet: `lmeraser submit` makes the first.")
         if pin is not None:
             pin.require(root, "postgresql" if url else "sqlite")
-        database = cls._of_sqlite(root, pin) if url is None else cls._of_postgresql(url, names)
+        if url is None:
+            database = cls._of_sqlite(root, pin) if isinstance(root, Path) else no_server(root)
+        else:
+            database = cls._of_postgresql(url, names)
         try:
             database._prepare(names.workspace_id, pinned=(root / FILE).exists())
         except BaseException:
@@ -96,7 +113,7 @@ class Database:
 
     @classmethod
     def _of_postgresql(cls, url: str, names: Names) -> "Database":
-        parsed, schema = postgresql.parse(url), f"lmeraser_{names.workspace_id}"
+        parsed, schema = postgresql.parse(url), postgresql.schema_of(names.workspace_id)
         return cls(postgresql.open_engine(parsed, schema), postgresql.location(parsed), None, schema)
 
     @property

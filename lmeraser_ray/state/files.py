@@ -1,6 +1,7 @@
 """Durable files: a reader sees the old bytes or the new ones, also after a crash.
 
-Write to a temporary file on the same disk, flush and fsync, rename, fsync the folder. What goes wrong on the way leaves no file.
+On a disk: write to a temporary file, flush and fsync, rename, fsync the folder. In object storage: write a temporary object, copy it to its
+name. What goes wrong on the way leaves no file; where the temporary's folder was removed meanwhile, nothing gets its name.
 """
 
 import errno
@@ -9,13 +10,14 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from lmeraser_ray.errors import DiskFullError, ExecutionError
+from lmeraser_ray.state.location import Location
+from lmeraser_ray.state.object_path import ObjectPath
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Location) -> Iterator[None]:
     """Turn the operating system's errors into `ExecutionError`s that name the file and the way out."""
     try:
         yield
@@ -29,8 +31,10 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals in `folder` durable."""
+def sync_folder(folder: Location) -> None:
+    """Make renames and removals in `folder` durable, which in object storage they are."""
+    if isinstance(folder, ObjectPath):
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -38,10 +42,19 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_temporary(folder: Path, chunks: Iterable[bytes], *, mode: int = 0o600) -> tuple[Path, str]:
-    """Write `chunks` to a new fsynced file in `folder`. Returns its path and the SHA-256 of its bytes in hexadecimal."""
+def write_temporary(folder: Location, chunks: Iterable[bytes], *, mode: int = 0o600) -> tuple[Location, str]:
+    """Write `chunks` to a new durable file in `folder`. Returns its path and the SHA-256 of its bytes in hexadecimal.
+
+    In object storage memory holds all of it; `mode` says nothing there.
+    """
     path = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
     state = hashlib.sha256()
+    if isinstance(path, ObjectPath):
+        data = b"".join(chunks)
+        state.update(data)
+        with disk_errors(path):
+            path.write(data, mode="create")
+        return path, state.hexdigest()
     with disk_errors(path):
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -56,17 +69,26 @@ def write_temporary(folder: Path, chunks: Iterable[bytes], *, mode: int = 0o600)
     return path, state.hexdigest()
 
 
-def move_into_place(temporary: Path, path: Path) -> None:
-    """Atomically and durably give `temporary` the name `path`."""
+def move_into_place(temporary: Location, path: Location) -> None:
+    """Atomically and durably give `temporary` the name `path`, of the same disk or bucket."""
     with disk_errors(path):
         try:
-            os.replace(temporary, path)
+            temporary.replace(path)  # type: ignore[arg-type]
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
 
 
-def write_atomic(path: Path, data: bytes, *, scratch: Path) -> None:
+def write_atomic(path: Location, data: bytes, *, scratch: Location) -> None:
     """Replace the file at `path` by `data`; `scratch` is a folder on the same disk."""
     move_into_place(write_temporary(scratch, [data])[0], path)
+
+
+def share(source: Location, target: Location) -> None:
+    """Give a file that never changes a second name, in the same workspace."""
+    with disk_errors(target):
+        if isinstance(source, ObjectPath):
+            source.copy(target)  # type: ignore[arg-type]
+        else:
+            os.link(source, target)  # type: ignore[arg-type]

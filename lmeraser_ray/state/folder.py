@@ -11,26 +11,29 @@
 Invariants: readers see the old state or the new one; a writer that dies leaves the old state published and all finished work reusable.
 """
 
-import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, VerificationError
+from lmeraser_ray.state.database import no_server, url_of
 from lmeraser_ray.state.files import disk_errors, move_into_place, write_atomic
+from lmeraser_ray.state.location import Location, name_below
+from lmeraser_ray.state.lock import Guard, lock_of_file, lock_of_server
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.names import Names
+from lmeraser_ray.state.object_path import ObjectPath
 from lmeraser_ray.state.postgresql import without_password
+from lmeraser_ray.state.removal import remove_tree
 from lmeraser_ray.state.store import REPAIR, Store, StoredObject
 
-SWAP = "CURRENT.next"
+SWAP, LOCK = "CURRENT.next", "lock"
 OWN_FILES = (
-    *("CURRENT", SWAP, "configuration.json", "secret", "lock"),
+    *("CURRENT", SWAP, "configuration.json", "secret", LOCK),
     *("database", "requests.db", "requests.db-journal", "requests.lock", "requests.waiting"),
 )
 
@@ -54,56 +57,67 @@ class Published:
 class WorkspaceFolder:
     """The files of one workspace."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Location, database: str | None = None) -> None:
+        """database: the URL of the server that has the requests, where that is not as the environment or the configuration says."""
+        self.root, self._database = root, database
         self.store = Store(root / "objects")
-        self._current, self._configuration, self._lock = (root / name for name in ("CURRENT", "configuration.json", "lock"))
+        self._current, self._configuration = root / "CURRENT", root / "configuration.json"
 
     def create(self) -> None:
         """Make the folder, or accept one that is a workspace. A folder with anything else in it is refused."""
-        if self.root.exists() and not self.root.is_dir():
-            raise ConfigError(f"--workspace {self.root} is a file, expected a folder or a new name.")
-        foreign = sorted(p.name for p in self.root.iterdir() if p.name not in (*OWN_FILES, "objects")) if self.root.exists() else []
-        if not foreign and not any(path.exists() for path in (self._lock, self._configuration, self._current)):
-            foreign = [str(path.relative_to(self.root)) for path in self.store.files()]  # someone's own `objects`: it would be purged
-        if foreign:
-            raise ConfigError(
-                f"--workspace {self.root} holds {foreign[0]!r}, which is no part of a workspace: choose an empty or a new folder."
-            )
+        with disk_errors(self.root):
+            self._refuse_foreign()
         with disk_errors(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store.create()
 
+    def _refuse_foreign(self) -> None:
+        """Errors: `ConfigError` where there is something that is no part of a workspace."""
+        if self.root.is_file() if isinstance(self.root, ObjectPath) else self.root.exists() and not self.root.is_dir():
+            raise ConfigError(f"--workspace {self.root} is a file, expected a folder or a new name.")
+        foreign = sorted(p.name for p in self.root.iterdir() if p.name not in (*OWN_FILES, "objects")) if self.root.exists() else []
+        if not foreign and not any(path.exists() for path in (self.root / LOCK, self._configuration, self._current)):
+            foreign = [name_below(path, self.root) for path in self.store.files()]  # someone's own `objects`: it would be purged
+        if foreign:
+            raise ConfigError(
+                f"--workspace {self.root} holds {foreign[0]!r}, which is no part of a workspace: choose an empty or a new folder."
+            )
+
     def require(self) -> None:
         """Errors: `ConfigError` where there is no workspace."""
-        if not self.store.root.is_dir():
+        with disk_errors(self.root):
+            there = self.store.root.is_dir()
+        if not there:
             raise ConfigError(f"--workspace {self.root} is no workspace: run `lmeraser train --workspace {self.root}` first.")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only writer. Errors: `ExecutionError` at once where another command is."""
-        with disk_errors(self._lock):
-            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
+    def locked(self, database: str | None = None) -> Iterator[None]:
+        """Be the only writer. database: the URL of the requests' PostgreSQL server, which has the lock of a workspace in object storage;
+        None: as the environment or the workspace's configuration says.
+
+        Errors: `ExecutionError` at once where another command is; `ConfigError` where object storage has no server.
+        """
+        with self._lock(database) as guard:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = os.pread(handle, 32, 0).decode() or "unknown"
-                raise ExecutionError(f"Another command (process {holder}) is writing to {self.root}: wait for it and try again.") from error
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-            self.store.create()  # a copy of a workspace may lack its empty folders
-            self.store.clear_scratch()
-            self.store = Store(self.store.root, secrets.token_hex(8))
-            self.store.create()
-            yield
-        finally:
-            try:
-                if self.store.run:
-                    shutil.rmtree(self.store.scratch, ignore_errors=True)
+                self.store.create()  # a copy of a workspace may lack its empty folders
+                self.store.clear_scratch()
+                self.store = Store(self.store.root, secrets.token_hex(8), guard=guard)
+                self.store.create()
+                yield
             finally:
-                self.store = Store(self.store.root)
-                os.close(handle)
+                run, self.store = self.store, Store(self.store.root)
+                if run.run:
+                    with suppress(OSError):
+                        remove_tree(run.scratch)
+
+    def _lock(self, database: str | None) -> AbstractContextManager[Guard]:
+        if isinstance(self.root, Path):
+            return lock_of_file(self.root / LOCK)
+        url = url_of(database or self._database)
+        if url is None:
+            with suppress(DataError):  # nothing was trained here yet
+                url = self.load_config().queue.database
+        return lock_of_server(url or no_server(self.root), str(self.root))
 
     def names(self) -> Names:
         """The keyed hashes of ids under the workspace's secret."""
@@ -126,9 +140,10 @@ class WorkspaceFolder:
         """The configuration of the last training."""
         self.require()
         with disk_errors(self._configuration):
-            if not self._configuration.exists():
-                raise DataError(f"{self.root} holds no training yet: run `lmeraser train --workspace {self.root}` first.")
-            text = self._configuration.read_bytes()
+            try:
+                text = self._configuration.read_bytes()
+            except FileNotFoundError as error:
+                raise DataError(f"{self.root} holds no training yet: run `lmeraser train --workspace {self.root}` first.") from error
         try:
             return Config.model_validate_json(text)
         except ValueError as error:
@@ -145,9 +160,10 @@ class WorkspaceFolder:
     def _pointer(self) -> tuple[StoredObject, frozenset[str]] | None:
         """The published manifest's object and the constituents in quarantine, by key."""
         with disk_errors(self._current):
-            if not self._current.exists():
+            try:
+                first, *quarantined = self._current.read_text(errors="replace").split("\n")
+            except FileNotFoundError:
                 return None
-            first, *quarantined = self._current.read_text(errors="replace").split("\n")
         key, _, sha256 = first.partition("-")
         return StoredObject("manifests", key, sha256), frozenset(filter(None, quarantined))
 
@@ -189,13 +205,28 @@ class WorkspaceFolder:
         Only within a write transaction of the request database: it is what keeps two writers of the pointer apart.
         """
         text = "\n".join([f"{item.key}-{item.sha256}", *sorted(quarantined), ""])
+        self.store.guard()
+        if isinstance(self._current, ObjectPath):
+            self._swap_object(self._current, text)
+            return
         if self._current.exists() and self._current.read_text(errors="replace") == text:
             return
         temporary = self.root / SWAP
         with disk_errors(temporary):
             temporary.unlink(missing_ok=True)  # of a writer that died
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
         move_into_place(temporary, self._current)
+
+    def _swap_object(self, current: ObjectPath, text: str) -> None:
+        """By compare-and-swap. Errors: `ExecutionError` where somebody else was first."""
+        with disk_errors(current):
+            before = current.tag()
+            if before is not None and current.read_text(errors="replace") == text:
+                return
+            try:
+                current.swap(text.encode(), before)
+            except FileExistsError as error:
+                raise ExecutionError(f"Another command has published in {self.root} meanwhile: run the same command again.") from error

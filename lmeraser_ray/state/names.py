@@ -5,12 +5,13 @@ at first need and never again: once anything hashed exists, a missing secret is 
 """
 
 import secrets
+from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 
 from lmeraser_ray.digests import keyed_hash
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.once import create_once
 
 SECRET_BYTES = 32
@@ -21,7 +22,7 @@ HASHED_FILES = ("database", "requests.db", "tombstones")
 class Names:
     """The keyed hashes of one workspace. root: its folder; scratch: a folder on the same disk for temporary files."""
 
-    def __init__(self, root: Path, scratch: Path) -> None:
+    def __init__(self, root: Location, scratch: Location) -> None:
         self.root = root
         self._path, self._scratch = root / "secret", scratch
 
@@ -29,17 +30,22 @@ class Names:
     def _secret(self) -> bytes:
         """The secret, made where none was needed before. Errors: `VerificationError` where it is damaged, or gone but needed."""
         with disk_errors(self._path):
-            if not self._path.exists():
-                hashed = [path for path in map(self.root.joinpath, HASHED_FILES) if path.exists() and path.stat().st_size]
+            if (secret := self._read()) is None:
+                hashed = [path for path in (self.root / name for name in HASHED_FILES) if path.exists() and path.stat().st_size]
                 if hashed:
                     raise self._unusable("missing", hashed[0])
                 create_once(self._path, secrets.token_bytes(SECRET_BYTES), scratch=self._scratch)
-            secret = self._path.read_bytes()
+                secret = self._path.read_bytes()
         if len(secret) != SECRET_BYTES:
             raise self._unusable("damaged", self.root)
         return secret
 
-    def _unusable(self, how: str, hashed: Path) -> VerificationError:
+    def _read(self) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return self._path.read_bytes()
+        return None
+
+    def _unusable(self, how: str, hashed: Location) -> VerificationError:
         return VerificationError(
             f"{self._path} is {how}, so nobody can tell who was erased (the keyed hashes in {hashed} need it): bring it back from a "
             "copy. Without one train a new workspace, and exclude the erased there by data.exclude."

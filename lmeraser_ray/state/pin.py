@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.once import create_once
 from lmeraser_ray.state.store import Store
@@ -25,17 +26,20 @@ class Pin:
     where: str
 
     @classmethod
-    def read(cls, root: Path, names: Names) -> "Pin | None":
+    def read(cls, root: Location, names: Names) -> "Pin | None":
         """The workspace's pin, None before its first database. A database in the workspace is one, even if its maker died before the pin.
 
         Errors: `VerificationError` where it is damaged, or of another secret than the workspace's.
         """
         path = root / FILE
         with disk_errors(path):
-            text = path.read_text(errors="replace") if path.exists() else ""
-            made = (root / "requests.db").exists() and (root / "requests.db").stat().st_size
-        if not text:
-            return cls("sqlite", names.workspace_id, "") if made else None
+            try:
+                text = path.read_text(errors="replace")
+            except FileNotFoundError:
+                text = ""
+            if not text:
+                made = isinstance(root, Path) and (root / "requests.db").exists() and (root / "requests.db").stat().st_size
+                return cls("sqlite", names.workspace_id, "") if made else None
         dialect, _, rest = text.strip().partition(" ")
         workspace, _, where = rest.partition(" ")
         if dialect not in DIALECTS or len(workspace) != 12:
@@ -49,7 +53,7 @@ class Pin:
             )
         return cls(dialect, workspace, where)
 
-    def require(self, root: Path, dialect: str) -> None:
+    def require(self, root: Location, dialect: str) -> None:
         """Errors: `ConfigError` where another kind of database is asked for."""
         if dialect != self.dialect:
             wanted = {
@@ -58,6 +62,6 @@ class Pin:
             }
             raise ConfigError(f"The erasure requests of {root} are {wanted[self.dialect]}. An empty database would forget who was erased.")
 
-    def write(self, root: Path) -> None:
+    def write(self, root: Location) -> None:
         """Keep it; the first one stays."""
         create_once(root / FILE, f"{self.dialect} {self.workspace} {self.where}\n".encode(), scratch=Store(root / "objects").scratch)

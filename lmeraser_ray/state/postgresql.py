@@ -81,8 +81,17 @@ def open_engine(url: URL, schema: str) -> Engine:
 
 def take_turn(connection: Connection, schema: str) -> None:
     """Wait until no other transaction writes to the schema; the lock goes with the transaction."""
-    key = int.from_bytes(hashlib.sha256(schema.encode()).digest()[:8], "big", signed=True)
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock_key(schema)})")
+
+
+def lock_key(name: str) -> int:
+    """The number of a lock that has a name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
+def schema_of(workspace: str) -> str:
+    """Where a server keeps the tables of the workspace of this id."""
+    return f"lmeraser_{workspace}"
 
 
 def has_schema(connection: Connection, schema: str) -> bool:

@@ -6,16 +6,17 @@ disagree on the bytes of one key (a mixed fleet), the smaller digest counts and 
 """
 
 import hashlib
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.state.files import disk_errors, move_into_place, sync_folder, write_temporary
+from lmeraser_ray.state.location import Location
+from lmeraser_ray.state.object_path import ObjectPath
+from lmeraser_ray.state.reading import digest_of, ranges_of
+from lmeraser_ray.state.removal import empty_folder, files_below, remove_files
 
 Kind = Literal["records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -55,11 +56,16 @@ def present(item: StoredObject) -> Iterator[None]:
         raise VerificationError(f"{item.name} is missing from the workspace. {REPAIR}") from error
 
 
-class Store:
-    """A folder of immutable objects on one disk."""
+def unguarded() -> None:
+    """Whoever has no lock, or one that cannot be lost."""
 
-    def __init__(self, root: Path, run: str = "") -> None:
-        self.root, self.run = root, run
+
+class Store:
+    """A folder of immutable objects on one disk, or in one bucket."""
+
+    def __init__(self, root: Location, run: str = "", *, guard: Callable[[], object] | None = None) -> None:
+        """guard: called before anything is removed; it fails where the workspace's lock was lost."""
+        self.root, self.run, self.guard = root, run, guard or unguarded
         self.scratch = root / "tmp" / run
         """Where files are before they have their names. Each writing command has its own folder, which the next one removes: a worker
         that outlives its command (an orphan on a cluster) finds no folder and cannot write into a later, purged state."""
@@ -67,11 +73,15 @@ class Store:
     def create(self) -> None:
         """Make the folders that are missing."""
         with disk_errors(self.root):
-            for folder in (self.scratch, *(self.root / kind for kind in KINDS)):
+            for folder in (self.root, self.scratch, *self._folders()):
                 if not folder.is_dir():
                     folder.mkdir(parents=True, exist_ok=True)
 
-    def path(self, item: StoredObject) -> Path:
+    def _folders(self) -> list[Location]:
+        """Where objects are, as far as a folder must be made for them."""
+        return [] if isinstance(self.root, ObjectPath) else [self.root / kind for kind in KINDS]
+
+    def path(self, item: StoredObject) -> Location:
         """Where an object's file is."""
         return self.root / item.name
 
@@ -86,14 +96,16 @@ class Store:
 
     def objects(self) -> Iterator[StoredObject]:
         """All objects, several of one key included, from the file names alone."""
-        for kind in KINDS:
-            yield from self._of_kind(kind)
-
-    def _of_kind(self, kind: Kind) -> list[StoredObject]:
-        folder = self.root / kind
-        names = os.listdir(folder) if folder.is_dir() else []
-        stems = [name.removesuffix(EXTENSION[kind]) for name in names if name.endswith(EXTENSION[kind])]
-        return [StoredObject(kind, stem[:64], stem[65:]) for stem in stems if len(stem) == 129 and stem[64] == "-"]
+        with disk_errors(self.root):
+            if isinstance(self.root, ObjectPath):  # one listing instead of seven
+                found: list[Location] = list(self.root.below())
+            else:
+                found = [path for folder in self._folders() if folder.is_dir() for path in folder.iterdir()]
+        for folder, name in ((path.parent, path.name) for path in found):
+            kind: Kind = folder.name  # type: ignore[assignment]
+            stem, dot, extension = name.partition(".")
+            if folder.parent == self.root and EXTENSION.get(kind) == dot + extension and len(stem) == 129 and stem[64] == "-":
+                yield StoredObject(kind, stem[:64], stem[65:])
 
     def put(self, kind: Kind, key: str, chunks: Iterable[bytes]) -> StoredObject:
         """Write an object whose bytes are the concatenated `chunks`, atomically and durably."""
@@ -104,24 +116,20 @@ class Store:
 
     def read(self, item: StoredObject) -> bytes:
         """An object's bytes, checked against its digest. Errors: `VerificationError` where it is gone or damaged."""
-        with disk_errors(self.path(item)), present(item), open(self.path(item), "rb") as file:
-            data = file.read()
+        with disk_errors(self.path(item)), present(item):
+            data = self.path(item).read_bytes()
         if hashlib.sha256(data).hexdigest() != item.sha256:
             raise VerificationError(f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}")
         return data
 
     def read_ranges(self, item: StoredObject, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
         """Byte ranges of an object, in order. Only these bytes are read, so the caller checks them (a record has a digest)."""
-        with disk_errors(self.path(item)), present(item), open(self.path(item), "rb", buffering=0) as file:
-            return [os.pread(file.fileno(), length, offset) for offset, length in zip(offsets, lengths, strict=True)]
+        with disk_errors(self.path(item)), present(item):
+            return ranges_of(self.path(item), offsets, lengths)
 
     def sound(self, item: StoredObject) -> bool:
-        """Whether an object is there with the bytes that its name promises; reads in pieces of 1 MiB."""
-        try:
-            with open(self.path(item), "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == item.sha256
-        except OSError:
-            return False
+        """Whether an object is there with the bytes that its name promises; reads in pieces. Errors: as `digest_of`."""
+        return digest_of(self.path(item)) == item.sha256
 
     def purge(self, keep: Iterable[StoredObject]) -> int:
         """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns how many were removed.
@@ -129,30 +137,21 @@ class Store:
         Not those of jobs under way, each of which has a folder of its own below `scratch`. Errors: `ExecutionError` for the first that
         cannot be removed, once all others are.
         """
+        self.guard()
         kept = {self.path(item) for item in keep}
-        removed, stuck = 0, None
-        for path in self.files():
-            if path in kept or self.scratch in path.parent.parents:
-                continue
-            try:
-                path.unlink(missing_ok=True)
-                removed += 1
-            except OSError as error:
-                stuck = stuck or (path, error)
-        if stuck:
-            with disk_errors(stuck[0]):
-                raise stuck[1]
-        for folder in (self.scratch, *(self.root / kind for kind in KINDS)):
+        gone = [path for path in self.files() if path not in kept and self.scratch not in path.parent.parents]
+        remove_files(gone)
+        for folder in (self.scratch, *self._folders()):
             with disk_errors(folder):
                 sync_folder(folder)
-        return removed
+        return len(gone)
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Location]:
         """Every file below the store, whatever it is."""
-        return sorted(path for path in self.root.rglob("*") if path.is_file() or path.is_symlink())
+        with disk_errors(self.root):
+            return files_below(self.root)
 
     def clear_scratch(self) -> None:
         """Remove what interrupted writers left behind. Only for the holder of the workspace's lock."""
         with disk_errors(self.scratch):
-            for path in self.scratch.iterdir():
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            empty_folder(self.scratch)

@@ -7,6 +7,7 @@ from lmeraser_ray import systems
 from lmeraser_ray.options import load_config, to_yaml
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import require_disk
 from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, share, timed
 from lmeraser_ray.verbs.requesting import named_by
 
@@ -110,4 +111,4 @@ def run_demo(args: Arguments, progress: Progress) -> Report:
     """`lmeraser demo`."""
     from lmeraser_ray.demo import demo
 
-    return demo(args.workspace, args.overrides, progress)
+    return demo(require_disk(args.workspace), args.overrides, progress)

@@ -6,6 +6,7 @@ from typing import Any
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import location
 from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, timed
 
 PRIVATE = (
@@ -17,7 +18,7 @@ PRIVATE = (
 def figures_options(parser: Parser) -> None:
     """Of what, and where to."""
     parser.add_argument(
-        "--workspace", type=Path, help="draw a workspace's shards and prompts instead of a study's results (private records)"
+        "--workspace", type=location, help="draw a workspace's shards and prompts instead of a study's results (private records)"
     )
     parser.add_argument("--out", type=Path, help="the folder of the pictures (STUDY/figures; with --workspace there is no default)")
 

@@ -8,8 +8,8 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """Started once. The driver's own `connect` finds it and leaves it running."""
+def cluster(s3: str) -> Iterator[None]:
+    """Started once, with an environment in which its workers, too, may use the bucket. The driver's own `connect` finds it."""
     import ray
 
     os.environ["RAY_AUTH_MODE"] = "token"

@@ -14,11 +14,9 @@ from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import VARIABLE
 from lmeraser_ray.train import train
-from tests.conftest_postgres import postgresql
 from tests.faults.children import Nursery
 from tests.faults.story import Case, Truth
 
-__all__ = ["postgresql"]
 ROOT = Path(__file__).parents[2]
 
 

@@ -10,6 +10,7 @@ from lmeraser_ray.data.reading import read_features
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
 from lmeraser_ray.verify import verify
@@ -17,7 +18,7 @@ from tests.conftest import World
 from tests.laws.test_law import index_of
 
 
-def traces(root: Path, name: str, subject: str, image: bytes) -> dict[str, bytes]:
+def traces(root: Location, name: str, subject: str, image: bytes) -> dict[str, bytes]:
     """What a record leaves in a workspace: the bytes to look for."""
     folder = WorkspaceFolder(root)
     manifest = folder.require_published()
@@ -34,10 +35,10 @@ def traces(root: Path, name: str, subject: str, image: bytes) -> dict[str, bytes
     }
 
 
-def found(root: Path, wanted: dict[str, bytes]) -> set[str]:
+def found(root: Location, wanted: dict[str, bytes]) -> set[str]:
     """Which traces are in any file below the workspace, or in a file's name."""
     hits = set()
-    for path in root.rglob("*"):
+    for path in root.rglob("*") if isinstance(root, Path) else root.below(markers=True):
         data = path.read_bytes() if path.is_file() else b""
         hits |= {what for what, text in wanted.items() if text in data or text in str(path).encode()}
     return hits

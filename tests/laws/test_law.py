@@ -21,6 +21,7 @@ from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.partition.stage import sample_positions
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.state.location import name_below
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
 from lmeraser_ray.verify import verify
@@ -31,7 +32,7 @@ EXAMPLES = settings(max_examples=12, deadline=None, suppress_health_check=[Healt
 
 def held(root: Path) -> dict[str, bytes]:
     """Everything below a workspace that is state: the objects and the pointer, by name."""
-    objects = {str(path.relative_to(root)): path.read_bytes() for path in WorkspaceFolder(root).store.files()}
+    objects = {name_below(path, root): path.read_bytes() for path in WorkspaceFolder(root).store.files()}
     return {**objects, "CURRENT": (root / "CURRENT").read_bytes()}
 
 

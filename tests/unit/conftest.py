@@ -4,10 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest_postgres import postgresql
 from tests.desk import Desk
-
-__all__ = ["postgresql"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

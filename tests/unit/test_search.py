@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmeraser_ray.erasure import search
 from lmeraser_ray.erasure.needles import DIFFERENT, LEAST, WINDOW, Needles, telling, window_of
 from lmeraser_ray.erasure.search import MARGIN, PIECE, SHORTEST, Match, Search
 from lmeraser_ray.errors import ExecutionError, VerificationError
@@ -77,7 +76,7 @@ def test_a_file_is_searched_across_its_pieces(tmp_path: Path) -> None:
 def test_a_read_may_be_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As reads of some file systems are."""
     read = os.preadv
-    monkeypatch.setattr(search.os, "preadv", lambda handle, views, at: read(handle, [views[0][:1000]], at))
+    monkeypatch.setattr(os, "preadv", lambda handle, views, at: read(handle, [views[0][:1000]], at))
     path = tmp_path / "file"
     path.write_bytes(bytes(300_000) + bytes(range(64)))
     assert found(Search([bytes(range(64))], []).in_file(path)) == {(0, 300_000)}

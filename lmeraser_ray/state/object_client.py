@@ -1,0 +1,58 @@
+"""The client of a bucket, and what its errors mean."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.store import from_url
+
+NO_BUCKET = "NoSuchBucket"
+RETRIES, RETRY = 8, timedelta(seconds=60)
+"""How often, and for how long, a request that failed is made again."""
+
+
+@lru_cache(maxsize=16)
+def client(bucket: str, pid: int) -> Any:  # noqa: ARG001 - a client does not survive a fork
+    """This process's client of `bucket`, a URL. Errors: `OSError` where the environment does not say enough."""
+    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    placed = not bucket.startswith("s3") or "AWS_REGION" in os.environ or "AWS_DEFAULT_REGION" in os.environ
+    options: dict[str, Any] = {
+        "client_options": {"allow_http": True} if plain else None,
+        "retry_config": {"max_retries": RETRIES, "retry_timeout": RETRY},
+        **({} if placed else {"config": {"region": "us-east-1"}}),
+    }
+    return from_url(bucket, **options)
+
+
+@contextmanager
+def as_os_errors(bucket: str, path: str) -> Iterator[None]:
+    """Turn the client's errors into the `OSError`s that a disk would give."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if NO_BUCKET in str(error):
+            raise no_bucket(bucket, path) from error
+        raise FileNotFoundError(errno.ENOENT, "there is no such object", path) from error
+    except (AlreadyExistsError, PreconditionError) as error:
+        raise FileExistsError(errno.EEXIST, "the object is another one than before", path) from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise PermissionError(errno.EACCES, "the object storage denies access with these credentials", path) from error
+    except BaseError as error:
+        if NO_BUCKET in str(error):
+            raise no_bucket(bucket, path) from error
+        raise OSError(errno.EIO, first_sentence(str(error)), path) from error
+
+
+def no_bucket(bucket: str, path: str) -> OSError:
+    """The bucket of a path does not exist."""
+    return OSError(errno.EIO, f"there is no bucket {bucket}", path)
+
+
+def first_sentence(text: str) -> str:
+    """What a client's error says, without the server's page and the client's inner state."""
+    return text.partition("\n")[0].partition(": <")[0].strip() or "the object storage failed"

@@ -1,0 +1,26 @@
+"""A workspace in object storage whose work is done on Ray: workers read and write the bucket themselves."""
+
+import pytest
+
+from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import location
+from lmeraser_ray.train import train
+from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.verify import verify
+from tests.conftest import World
+from tests.laws.test_law import held
+
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.long]
+
+
+def test_ray_on_a_bucket_gives_the_bytes_of_a_disk(world: World, object_storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train, erase, rebuild; at last everything is as in a folder where nobody but this process worked."""
+    there = location(f"{object_storage}/on-ray/workspace")
+    train(Session(there), world.config(execution={"engine": "ray"}))
+    done = unlearn(Session(there), Request((world.ids[5],)))
+    assert done.request.state == "CERTIFIED"
+    assert verify(Session(there), rebuild=True).ok
+    monkeypatch.delenv("LMERASER_DATABASE")
+    here = world.folder / "here"
+    train(Session(here), world.without([world.ids[5]]))
+    assert held(there) == held(here)
