@@ -10,7 +10,6 @@ command.
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lmeraser_ray.compare import one_cluster
@@ -23,6 +22,7 @@ from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.plan import ConstituentSpec
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import Location, require_disk
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.postgresql import refuse_password
 from lmeraser_ray.state.store import Store, StoredObject
@@ -43,7 +43,7 @@ class Question:
     """What is swept: a variant a value. workspace: whose erasures count, None for no one's; keep: leave the store."""
 
     variants: Sequence[Variant]
-    workspace: Path | None = None
+    workspace: Location | None = None
     keep: bool = False
 
 
@@ -74,7 +74,7 @@ def sweep(session: Session, question: Question) -> Written:
     configs = {variant.name: variant.config() for variant in question.variants}  # all errors come first
     first = next(iter(configs.values()))
     refuse_password(first.queue.database)
-    study, erasures = StudyFolder(session.root), Erasures(question.workspace)
+    study, erasures = StudyFolder(require_disk(session.root)), Erasures(question.workspace)
     erased = erasures.now()
     study.create()
     with study.store(keep=question.keep) as store, one_cluster(first):

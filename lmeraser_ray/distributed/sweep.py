@@ -34,6 +34,7 @@ from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.flow import Flow
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import require_disk
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store, StoredObject
 from lmeraser_ray.study.race import Race
@@ -156,12 +157,12 @@ def run_on_ray(ready: Ready, race: Race) -> None:
     if not ready.trials:
         return
     store, first = ready.store, ready.trials[0]
+    root, scratch = require_disk(store.root).absolute(), require_disk(store.scratch) / secrets.token_hex(8)
     gpus = RayEngine(store, first.config, first.card).gpus
-    scratch = store.scratch / secrets.token_hex(8)
     with disk_errors(scratch):
         scratch.mkdir()
     known = {trial.name: TrialSpec(trial.config.model_dump_json(), trial.card, trial.public) for trial in ready.trials}
-    spec = SweepSpec(store.root.absolute(), f"{store.run}/{scratch.name}", gpus, ready.buckets, known)
+    spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, ready.buckets, known)
     claims = ray.remote(num_cpus=0, max_concurrency=1000)(Claims).remote()
     scheduler = Stopping(race, claims)
     try:

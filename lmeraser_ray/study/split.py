@@ -10,7 +10,6 @@ marked as test records, so that the flow trains on no one of them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +23,7 @@ from lmeraser_ray.digests import keyed_hash, seeded_key, unit_interval
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.state.tombstones import NoTombstones, Tombstones
 
@@ -83,7 +83,7 @@ def held_out(config: Config, store: Store, buckets: Sequence[Bucket]) -> Iterato
 class Erasures:
     """Who was erased in a workspace, as it is at the moment of asking. root: the workspace, None where a sweep has none."""
 
-    root: Path | None
+    root: Location | None
     _count: int = -1
 
     def now(self) -> Tombstones | NoTombstones:

@@ -11,6 +11,7 @@ from lmeraser_ray.options import read_yaml
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.quickstart import QUICKSTART
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import location
 from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def sweep_options(parser: Parser) -> None:
     parser.add_argument(
         "--sweep", action="append", default=[], metavar="FIELD=A,B", help="values of any field of a system; repeated: every combination"
     )
-    parser.add_argument("--workspace", type=Path, help="leave out whom this workspace erased, also while the sweep runs")
+    parser.add_argument("--workspace", type=location, help="leave out whom this workspace erased, also while the sweep runs")
     parser.add_argument("--keep", action="store_true", help="keep the records and models under STUDY/work for another run")
 
 
