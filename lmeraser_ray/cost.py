@@ -54,15 +54,17 @@ def cost(session: Session, records: Sequence[str] = ()) -> Costing:
     return session.consistently(lambda state: costs_in(store, config, state.manifest, records, progress=session.progress))
 
 
-def costs_in(store: Store, config: Config, manifest: Manifest, records: Sequence[str], *, progress: Progress) -> Costing:
-    """The cost in one state of a store."""
+def costs_in(
+    store: Store, config: Config, manifest: Manifest, records: Sequence[str], *, progress: Progress, known: DeletionCosts | None = None
+) -> Costing:
+    """The cost in one state of a store. known: where these were computed before anything was trained, they are not computed again."""
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     if len(index.training) == 0:
         raise DataError(f"{store.root.parent} holds no training records, so a deletion costs nothing.")
     ids = index.names("record_id", index.training)
     chosen, test = positions_of(index, ids, records)
     with progress.stage("cost"):
-        costs = costs_of(store, config, manifest, index, chosen, progress)
+        costs = known or costs_of(store, config, manifest, index, chosen, progress)
         sizes = sizes_of(store, config, manifest)
     touched = costs.touched > 0 if make_learner(config).joint else costs.touched
     return Costing(costs, tuple(ids[i] for i in chosen), test, touched.astype(np.float64) * (sum(sizes) / len(sizes)), sizes)

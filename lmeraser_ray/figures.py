@@ -24,6 +24,7 @@ from lmeraser_ray.drawing.ratios import ratio_and_prompts, retained_accuracy
 from lmeraser_ray.drawing.results import Study, study_of
 from lmeraser_ray.drawing.sheets import Row, sheets
 from lmeraser_ray.drawing.style import FORMATS, Missing, house_style, rendered
+from lmeraser_ray.drawing.sweep import front_of_a_sweep
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.choose import make_learner
@@ -71,6 +72,12 @@ def study_figures(study: Path, out: Path, progress: Progress | None = None) -> F
     data = StudyFolder(study).read("compare.json")
     found = study_of(data, where=str(study / "compare.json"))
     return draw_all([(name, lambda draw=draw: draw(found)) for name, draw in OF_A_STUDY], out, progress)  # type: ignore[misc]
+
+
+def sweep_figure(study: Path, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Draw the front of the study's sweep. Returns the files."""
+    data = StudyFolder(study).read("sweep.json")
+    return draw_all([("sweep", lambda: front_of_a_sweep(data))], study / "figures", progress).files
 
 
 def workspace_figures(session: Session, out: Path) -> Figures:

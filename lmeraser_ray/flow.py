@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lmeraser_ray.backbone import Backbone, load_backbone
+from lmeraser_ray.choice import Choice
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.engine import Engine
@@ -54,7 +55,8 @@ class Planned:
 class Flow:
     """Evaluates the function from records to manifest in one store.
 
-    card: the backbone that `engine` will load; public: the stored public prototypes, where the partition has them.
+    card: the backbone that `engine` will load; public: the stored public prototypes, where the partition has them; choice: the choice that
+    a sweep made, where it made one.
     """
 
     store: Store
@@ -63,6 +65,7 @@ class Flow:
     engine: Engine
     progress: Progress
     public: StoredObject | None = None
+    choice: Choice | None = None
 
     def evaluate(self, buckets: Sequence[Bucket], previous: Manifest | None) -> Evaluated:
         """Build whatever these buckets need. `previous` is the published state, whose feature rows are carried over."""
@@ -79,7 +82,8 @@ class Flow:
             BucketState(*state) for state in zip(planned.index.buckets, planned.features, planned.parts.assignments, strict=True)
         )
         shards = shard_states(planned.plan.specs, {**planned.plan.reuse, **built})
-        return Manifest(identity_of(self.config), self.card, states, planned.parts.partition, shards)
+        choice = self.choice.state(planned.index) if self.choice else None
+        return Manifest(identity_of(self.config), self.card, states, planned.parts.partition, shards, choice)
 
     def plan(self, buckets: Sequence[Bucket], previous: Manifest | None) -> Planned:
         """Everything but the training: features and partition are computed, constituents only planned."""

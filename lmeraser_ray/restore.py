@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeraser_ray.choice import choice_in
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.erasures import Erasures
@@ -172,7 +173,8 @@ class Restoring:
                 share(self.folder.store.path(item), store.path(item))
         buckets = remaining(store, current.index, gone)
         public = current.manifest.partition if isinstance(config.partition, PublicConfig) else None
-        with self.session.flow(store, config, current.manifest.backbone, public) as flow:
+        choice = choice_in(store, current.manifest)
+        with self.session.flow(store, config, current.manifest.backbone, public, choice) as flow:
             return flow.evaluate(buckets, current.manifest)
 
     def _publish(self, manifest: Manifest, erased_again: int) -> None:

@@ -17,6 +17,7 @@ from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.store import Store, StoredObject
 
 if TYPE_CHECKING:  # with torch: not for the commands that only look into the request database
+    from lmeraser_ray.choice import Choice
     from lmeraser_ray.engine import Engine
     from lmeraser_ray.flow import Flow
 
@@ -83,9 +84,12 @@ class Session:
                     raise
 
     @contextmanager
-    def flow(self, store: Store, config: Config, card: BackboneCard, public: StoredObject | None = None) -> "Iterator[Flow]":
-        """The flow on a store, with an engine that is closed at the end, whatever happens. public: the stored public prototypes."""
+    def flow(
+        self, store: Store, config: Config, card: BackboneCard, public: StoredObject | None = None, choice: "Choice | None" = None
+    ) -> "Iterator[Flow]":
+        """The flow on a store, with an engine that is closed at the end, whatever happens. public: the stored public prototypes; choice: of
+        the sweep that the configuration comes from."""
         from lmeraser_ray.flow import Flow
 
         with closing(self.make_engine(store, config, card)) as engine:
-            yield Flow(store, config, card, engine, self.progress, public)
+            yield Flow(store, config, card, engine, self.progress, public, choice)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lmeraser_ray.choice import read_choice
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
@@ -49,6 +50,7 @@ def train(session: Session, config: Config) -> Training:
     """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`; nothing published is lost by any."""
     folder, progress = session.folder, session.progress
     refuse_password(config.queue.database)
+    choice = read_choice(config)
     folder.create()
     with folder.locked(config.queue.database), closing(Database.open(folder.root, config.queue.database)) as database:
         before = last_sound(folder)
@@ -63,7 +65,7 @@ def train(session: Session, config: Config) -> Training:
         refuse_missing(folder, config, before, ingested, tombstones)
         refuse_too_many_labels(RecordIndex.read(folder.store, ingested.buckets), inputs)
         folder.save_config(config)
-        with session.flow(folder.store, config, inputs.card, public) as flow:
+        with session.flow(folder.store, config, inputs.card, public, choice) as flow:
             evaluated = flow.evaluate(ingested.buckets, before)
             with progress.stage("publish"):
                 ingested.let_in_again = publish(folder, database, config, evaluated.manifest, tombstones.hashed(*readmitted(config)))

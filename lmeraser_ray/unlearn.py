@@ -7,9 +7,10 @@ the old one answers.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from lmeraser_ray.choice import flags_in
 from lmeraser_ray.erasure.lease import Lease
 from lmeraser_ray.erasure.named import Request
 from lmeraser_ray.erasure.quarantine import quarantine_request
@@ -20,19 +21,23 @@ from lmeraser_ray.erasure.signing import KeyFolder, key_folder
 from lmeraser_ray.erasure.statement import Statement, read_statement
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError
 from lmeraser_ray.flow import load_inputs
+from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.state.store import Store
 
 
 @dataclass(frozen=True)
 class Unlearning:
-    """What an erasure did, as its certificate says. already: asked ids that had been erased before."""
+    """What an erasure did, as its certificate says. already: asked ids that had been erased before; seen: how many of its records the sweep
+    saw that chose the configuration."""
 
     request: ErasureRequest
     statement: Statement
     already: tuple[str, ...]
+    seen: int = 0
 
     @property
     def before(self) -> str:
@@ -81,9 +86,20 @@ def unlearn(session: Session, request: Request, *, quarantine: bool = False, key
         raise ConfigError("Nothing to unlearn was named: give --records, --subjects or --file.")
     session.folder.require()
     refuse_other_weights(session, session.folder.require_published())
+    seen = session.consistently(lambda state: seen_by_choice(session.folder.store, state.manifest, request))
     with session.database() as database:
         closed = settle(session, database, request, quarantine=quarantine, keys=keys or key_folder(None))
-    return told(session, closed, request)
+    return replace(told(session, closed, request), seen=seen)
+
+
+def seen_by_choice(store: Store, manifest: Manifest, request: Request) -> int:
+    """How many of the live records that a request names the sweep saw which chose the configuration; 0 where none did."""
+    if manifest.choice is None:
+        return 0
+    index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
+    records, subjects = set(request.records), set(request.subjects)
+    pairs = zip(index.names("record_id"), index.names("subject_id"), flags_in(manifest, index).tolist(), strict=True)
+    return sum(seen for record, subject, seen in pairs if record in records or subject in subjects)
 
 
 def refuse_other_weights(session: Session, before: Manifest) -> None:

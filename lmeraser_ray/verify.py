@@ -6,6 +6,7 @@ every reachable object's digest → every picture's record digest → nothing un
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lmeraser_ray.choice import choice_in
 from lmeraser_ray.config import PublicConfig
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
 from lmeraser_ray.erasure.request import OPEN, State
@@ -111,7 +112,7 @@ def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manife
     public = manifest.partition if isinstance(config.partition, PublicConfig) else None
     if public:  # an input, as the backbone's weights are
         scratch.put("partitions", public.key, [folder.store.read(public)])
-    with session.flow(scratch, config, manifest.backbone, public) as flow:
+    with session.flow(scratch, config, manifest.backbone, public, choice_in(folder.store, manifest)) as flow:
         return Rebuilt(scratch, flow.evaluate(buckets, None).manifest)
 
 

@@ -32,6 +32,7 @@ from lmeraser_ray.config.learner import (
 from lmeraser_ray.config.partition import AdaptiveConfig, ClusteringConfig, Partition, PublicConfig, RandomConfig
 from lmeraser_ray.config.queue import QueueConfig
 from lmeraser_ray.config.section import EXECUTION, Fraction, Positive, Section
+from lmeraser_ray.config.sweep import SweepConfig
 
 __all__ = [
     "EXECUTION",
@@ -66,6 +67,7 @@ __all__ = [
     "Section",
     "SgdConfig",
     "SharedHeadConfig",
+    "SweepConfig",
     "WholeModelConfig",
 ]
 
@@ -82,6 +84,7 @@ class Config(Section):
     aggregation: Aggregation = NearestConfig()
     execution: Annotated[ExecutionConfig, EXECUTION] = ExecutionConfig()
     queue: Annotated[QueueConfig, EXECUTION] = QueueConfig()
+    sweep: Annotated[SweepConfig, EXECUTION] = SweepConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> "Config":

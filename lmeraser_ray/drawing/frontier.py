@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+OVER_SEEDS = "Mean over seeds, bars from the worst to the best seed."
 TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One choice: what a deletion costs on average, as a share of a full training, and how good it is."""
+    """One choice: what a deletion costs on average, as a share of a full training, and how good it is. ringed: with a ring around it."""
 
     label: str
     look: Look
     cost: float
     accuracy: Spread
+    ringed: bool = False
 
 
 def frontier_of_systems(study: Study) -> "Figure | Missing":
@@ -50,8 +52,9 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def frontier(points: Sequence[Point], source: str) -> "Figure | Missing":
-    """Draw points, their Pareto-optimal ones connected, every name where it has room."""
+def frontier(points: Sequence[Point], source: str, *, bars: str = OVER_SEEDS, what: str = "test accuracy") -> "Figure | Missing":
+    """Draw points, their Pareto-optimal ones connected, every name where it has room. bars: a sentence on what the bars are; what: the kind
+    of accuracy."""
     if not points:
         return Missing("no system has both a test accuracy and a cost: run `lmeraser compare` on data with test records")
     figure = new_figure(min(2.9 + 0.035 * len(points), 5.0), width=WIDTH)
@@ -60,6 +63,7 @@ def frontier(points: Sequence[Point], source: str) -> "Figure | Missing":
     costs = [p.cost for p in points if p.cost > 0]
     cheapest = min(costs, default=0.01) / 2
     scales(axes, points, floor=floor, cheapest=cheapest, dearest=max(costs, default=1.0))
+    axes.set_ylabel(f"{what} (%; the error on a log scale)")
     best = pareto(points)
     x = [max(point.cost, cheapest) for point in best]
     axes.step(x, [point.accuracy.mean for point in best], where="post", color=GREY, linewidth=0.8, zorder=2)
@@ -68,17 +72,19 @@ def frontier(points: Sequence[Point], source: str) -> "Figure | Missing":
         axes.plot([at, at], [point.accuracy.low, point.accuracy.high], color=point.look.colour, linewidth=0.6, zorder=2)
         face = point.look.colour if optimal else "white"
         axes.plot(at, mean, point.look.marker, color=point.look.colour, markerfacecolor=face, markeredgewidth=0.8, zorder=4)
+        if point.ringed:
+            axes.plot(at, mean, "o", color=point.look.colour, markerfacecolor="none", markersize=8, markeredgewidth=0.8, zorder=4)
     free = " A cost of 0 stands at the left edge." if min(p.cost for p in points) <= 0 else ""
     foot(
         figure,
-        f"Filled and connected: no other is as cheap and as accurate. Mean over seeds, bars from the worst to the best seed.{free}",
+        f"Filled and connected: no other is as cheap and as accurate. {bars}{free}",
         source,
     )
     first = [*best[::-1], *(point for point in points if point not in best)]
     axes.set_title(" ", fontsize=5, color=GREY, loc="right")  # its room, for what follows
     named = [Named(max(p.cost, cheapest), p.accuracy.mean, p.label, p.look.colour) for p in first]
-    bars = [[(name.x, point.accuracy.low), (name.x, point.accuracy.high)] for name, point in zip(named, first, strict=True)]
-    unnamed = name_points(axes, named, avoid=[stairs(x, [point.accuracy.mean for point in best])], rather_not=bars)
+    spans = [[(name.x, point.accuracy.low), (name.x, point.accuracy.high)] for name, point in zip(named, first, strict=True)]
+    unnamed = name_points(axes, named, avoid=[stairs(x, [point.accuracy.mean for point in best])], rather_not=spans)
     if unnamed:
         axes.set_title(f"{len(unnamed)} of {len(points)} without room for a name", fontsize=5, color=GREY, loc="right")
     return figure
@@ -105,9 +111,10 @@ def scales(axes: "Axes", points: Sequence[Point], *, floor: float, cheapest: flo
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in TICKS if tick < 1 - floor]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
-    axes.set_ylabel("test accuracy (%; the error on a log scale)")
     axes.set_xscale("log")
     axes.set_xlim(cheapest / 1.3, dearest * 1.6)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    few = dearest / cheapest < 30  # too few powers of ten to read a cost by them
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}" if few and f"{value:e}"[0] in "25" else ""))
+    axes.tick_params(axis="x", which="minor", labelsize=6)
     axes.set_xlabel("retrained by a deletion (% of a full training, mean)")

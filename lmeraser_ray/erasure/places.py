@@ -189,16 +189,25 @@ RAY_MEMORY = Place(
     "Overwritten when the memory is used again; gone with the process or the cluster.",
     "no",
     "Memory of running processes is not searched.",
-    ("distributed/attending.py", "distributed/engine.py", "distributed/features.py", "distributed/queue.py"),
+    (
+        "distributed/attending.py",
+        "distributed/claims.py",
+        "distributed/engine.py",
+        "distributed/features.py",
+        "distributed/queue.py",
+        "distributed/sweep.py",
+    ),
     base="ray",
 )
 STUDIES = Place(
     "studies",
-    "STUDY/work: records and models while a study runs, or for as long as `--keep` asks; results name no record",
-    "STUDY/work is removed when a study has ended; with `--keep`, by the next run without it. No erasure in a workspace reaches it.",
+    "STUDY/work: records and models while a study runs, or for as long as `--keep` asks; results name no record; in choice.json, keyed "
+    "digests of the records that a sweep saw",
+    "STUDY/work is removed when a study has ended; with `--keep`, by the next run without it. No erasure in a workspace reaches it, but a "
+    "sweep that runs with this workspace begins again without the record.",
     "no",
     "A workspace does not know of studies: whoever keeps one ends it.",
-    ("study/folder.py", "attack.py", "study/unlearners.py", "state/files.py"),
+    ("study/folder.py", "study/split.py", "attack.py", "study/unlearners.py", "state/files.py"),
     base="elsewhere",
 )
 FIGURES = Place(

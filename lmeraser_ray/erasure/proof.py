@@ -131,6 +131,7 @@ class Proof:
             backbone=manifest.backbone.identity,
             seed=self.config.seed,
             numerics=tuple(each for facts in done for each in facts.numerics),
+            seen=(sum(facts.seen for facts in done), sum(facts.removed for facts in done)) if manifest.choice else None,
             times=times_of(request),
             ledger_seq=end.seq,
             ledger_hash=end.hash,

@@ -27,7 +27,8 @@ from lmeraser_ray.state.tables import erased, publications, requests
 
 @dataclass(frozen=True)
 class Facts:
-    """What a publication did. rebuilt: keys of the constituents that were not in the state before; passes: record passes that took."""
+    """What a publication did. rebuilt: keys of the constituents that were not in the state before; passes: record passes that took; seen:
+    how many of the removed records a sweep saw when it chose the configuration."""
 
     rebuilt: tuple[str, ...] = ()
     reused: int = 0
@@ -37,6 +38,7 @@ class Facts:
     passes: int = 0
     removed: int = 0
     numerics: tuple[dict[str, Any], ...] = ()
+    seen: int = 0
 
     def to_json(self) -> str:
         """As the row of the publication keeps it."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import exists, select
 
+from lmeraser_ray.choice import choice_in
 from lmeraser_ray.erasure.certify import certify_pending
 from lmeraser_ray.erasure.events import Event, Say, told_of
 from lmeraser_ray.erasure.lease import Heart, Lease
@@ -70,7 +71,8 @@ class Queue:
     def work(self, folder: WorkspaceFolder, *, patient: bool, stop: Callable[[], bool]) -> None:
         """A round in a workspace that the caller has locked."""
         session, manifest = self.session, folder.require_published()
-        with session.flow(folder.store, session.config(), manifest.backbone, manifest.partition) as flow:
+        choice = choice_in(folder.store, manifest)
+        with session.flow(folder.store, session.config(), manifest.backbone, manifest.partition, choice) as flow:
             work = Round(folder, self.database, self.lease, flow, manifest)
             lanes = Lanes(self.say)
             try:

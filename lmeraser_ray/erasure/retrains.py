@@ -188,6 +188,7 @@ class Retrains:
             passes=sum(self.passes.get(key, 0) for key in rebuilt),
             removed=removed,
             numerics=tuple(numerics),
+            seen=before.seen - after.seen,
         )
 
     def snapshot(self, lanes: Mapping[Lane, Sequence[str]]) -> list[dict[str, Any]]:

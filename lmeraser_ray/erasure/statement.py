@@ -69,6 +69,7 @@ class ErasureFacts:
     `reused_digest` over their keys. passes: records times epochs trained. purged: files removed. scan: the absence scan's report as JSON.
     configuration: the identity in the manifest, backbone its weights' identity; numerics: each one that a constituent was trained under.
     engine: `inline` or `ray`; dialect: of the request database. ledger_seq, ledger_hash: the ledger's head when the bytes were frozen.
+    seen: where a sweep chose the configuration, how many it saw of the records that left with these publications, and how many these are.
     """
 
     request: str
@@ -95,6 +96,7 @@ class ErasureFacts:
     times: Times
     ledger_seq: int
     ledger_hash: str
+    seen: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         hashes = [*self.records, *(target.hash for target in self.targets)]
@@ -116,7 +118,9 @@ def statement_of(facts: ErasureFacts) -> bytes:
     """The statement's bytes, canonical (RFC 8785); sets are sorted, so that only the facts decide them."""
     times = facts.times
     targets = sorted((target.what, target.hash, target.outcome) for target in facts.targets)
+    choice = {"choice": dict(zip(("seen", "of"), facts.seen, strict=True))} if facts.seen else {}
     predicate = {
+        **choice,
         "request": {"id": facts.request, "received": times.received, "due": facts.due, "extended": facts.extended},
         "deadline": {"due": facts.deadline, "met": facts.met},
         "erased": {

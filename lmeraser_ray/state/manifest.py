@@ -56,18 +56,22 @@ class BackboneCard:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """All that a workspace holds. `shards` are in the order of their numbers, which are those of the partition's prototypes where it has
-    any; `identity` is the configuration's. A joint learner's constituent stands with every shard."""
+    any; `identity` is the configuration's. A joint learner's constituent stands with every shard. choice: which live records the sweep saw
+    that chose the configuration (`lmeraser_ray.choice`), where there was one."""
 
     identity: dict[str, Any]
     backbone: BackboneCard
     buckets: tuple[BucketState, ...]
     partition: StoredObject | None
     shards: tuple[ShardState, ...]
+    choice: dict[str, Any] | None = None
 
     def to_bytes(self) -> bytes:
         """The canonical JSON."""
+        choice = {"choice": self.choice} if self.choice else {}
         return canonical_json(
             {
+                **choice,
                 "format": FORMAT,
                 "identity": self.identity,
                 "backbone": asdict(self.backbone),
@@ -104,6 +108,7 @@ class Manifest:
                 tuple(read_bucket(entry) for entry in read["buckets"]),
                 from_pair("partitions", read["partition"]),
                 tuple(read_shard(entry) for entry in read["shards"]),
+                read.get("choice"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise VerificationError(f"the manifest cannot be read ({error}): run `lmeraser verify`.") from error
@@ -122,6 +127,11 @@ class Manifest:
     def fingerprint(self) -> str:
         """SHA-256 over the manifest, and so over the bytes of all that it names."""
         return key_of("manifest", self.to_bytes())
+
+    @property
+    def seen(self) -> int:
+        """Live records that the sweep saw which chose the configuration; 0 where none did."""
+        return int(self.choice["records"]) if self.choice else 0
 
     @property
     def records(self) -> int:

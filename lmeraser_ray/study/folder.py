@@ -4,6 +4,7 @@ STUDY/
   work/            a workspace that publishes nothing; removed when a study has ended, unless it is to be kept
   runs/NAME.json   one system under one seed, written when it is measured: an interrupted study goes on
   compare.json …   what the verbs make of them
+  choice.json      keyed digests of the records that a sweep saw
 """
 
 import json
@@ -69,6 +70,12 @@ class StudyFolder:
         """Keep a result, so that it need not be measured again from the same settings; `about` says what it is of (JSON)."""
         text = json.dumps({"made_from": digest_of(made_from), "about": about or {}, "result": result}, indent=1).encode()
         write_atomic(self.root / "runs" / f"{name}.json", text, scratch=self.root)
+
+    def forget(self, prefix: str) -> None:
+        """Remove the results whose names begin so."""
+        for path in (self.root / "runs").glob(f"{prefix}*.json"):
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
 
     def noted(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Every result that is kept, in the order of names: what it is of, and the result."""

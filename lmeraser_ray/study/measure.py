@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeraser_ray.aggregation.routes import Routes
 from lmeraser_ray.config import Config, NearestConfig
 from lmeraser_ray.cost import costs_in
 from lmeraser_ray.data.buckets import Bucket
@@ -21,7 +22,7 @@ from lmeraser_ray.evaluate import Stored, predict_stored, score
 from lmeraser_ray.flow import Evaluated, Flow
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.choose import make_learner
-from lmeraser_ray.partition.expected import summarize
+from lmeraser_ray.partition.expected import DeletionCosts, summarize
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Store
 
@@ -50,13 +51,18 @@ class Trial:
         """Answer these records; returns how many times the backbone sees each of them at most (not where a shard knows one class)."""
         stored = Stored(self.index, [state.features for state in self.manifest.buckets], positions)
         found = predict_stored(self.flow, self.manifest, stored)
-        learner = make_learner(self.flow.config)
-        routed = isinstance(self.flow.config.aggregation, NearestConfig) or learner.needs == "features"
-        return (1.0 if routed else 0.0) + (found.routes.shards.shape[1] if learner.needs == "pictures" else 0.0)
+        return passes_of(self.flow.config, found.routes)
 
 
-def measure(name: str, flow: Flow, buckets: Sequence[Bucket], extent: Extent) -> dict[str, Any]:
-    """Train, score, cost, delete. Returns a JSON value."""
+def passes_of(config: Config, routes: Routes) -> float:
+    """How many times the backbone sees a query at most: to find who answers, and for each shard that asks its prompt."""
+    learner = make_learner(config)
+    routed = isinstance(config.aggregation, NearestConfig) or learner.needs == "features"
+    return (1.0 if routed else 0.0) + (routes.shards.shape[1] if learner.needs == "pictures" else 0.0)
+
+
+def measure(name: str, flow: Flow, buckets: Sequence[Bucket], extent: Extent, *, known: DeletionCosts | None = None) -> dict[str, Any]:
+    """Train, score, cost, delete. Returns a JSON value. known: the costs of all single deletions, where the caller has them."""
     flow.plan(buckets, None)  # whoever comes first would pay for the features of all
     start = time.perf_counter()
     evaluated = flow.evaluate(buckets, None)
@@ -65,7 +71,7 @@ def measure(name: str, flow: Flow, buckets: Sequence[Bucket], extent: Extent) ->
     test = np.flatnonzero(trial.index.test)
     training = trial.index.training
     accuracy = score(flow, trial.manifest, trial.index, test).accuracy
-    costs = costs_in(flow.store, flow.config, trial.manifest, (), progress=flow.progress)
+    costs = costs_in(flow.store, flow.config, trial.manifest, (), progress=flow.progress, known=known)
     asked = time.perf_counter()
     passes = trial.predict(test) if len(test) else 0.0
     asked = time.perf_counter() - asked

@@ -34,7 +34,7 @@ from lmeraser_ray.verbs.requesting import (
     wait_options,
 )
 from lmeraser_ray.verbs.serving import queue_options, run_queue
-from lmeraser_ray.verbs.studying import compare_options, run_compare
+from lmeraser_ray.verbs.studying import compare_options, run_compare, run_sweep, sweep_options
 
 VERBS = {
     verb.name: verb
@@ -62,6 +62,13 @@ VERBS = {
         Verb("backup", "the published state, the requests and the secret in one file; erasures in another", backup_options, run_backup),
         Verb("restore", "a workspace from a backup, without anyone who was erased since", restore_options, run_restore),
         Verb("compare", "systems side by side: accuracy against the price of forgetting", compare_options, run_compare, folder="study"),
+        Verb(
+            "sweep",
+            "which threshold, or other value, to train with: accuracy, cost of a deletion, a choice",
+            sweep_options,
+            run_sweep,
+            folder="study",
+        ),
         Verb("attack", "removal effectiveness: the law, then membership attacks as evidence", attack_options, run_attack, folder="study"),
         Verb(
             "figures",

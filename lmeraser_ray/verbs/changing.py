@@ -41,6 +41,7 @@ def run_train(args: Arguments, progress: Progress) -> Report:
         "erased_left_out": ingested.left_out,
         "excluded": ingested.excluded,
         "equal_pictures": ingested.twins,
+        "seen_by_sweep": manifest.seen if manifest.choice else None,
         "accuracy": {"test": done.test.accuracy},
         "seconds": progress.rounded(),
         "fingerprint": manifest.fingerprint,
@@ -85,6 +86,7 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
         "reused": done.reused,
         "reclustered": done.reclustered,
         "passes": done.passes,
+        "seen_by_sweep": done.seen,
         "seconds": progress.rounded(),
         "fingerprint_before": done.before,
         "fingerprint": done.after,
@@ -96,8 +98,13 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
         f"fingerprint {done.before}\n         -> {done.after}\n"
         f"certified: `lmeraser certificate {done.request.id}`"
     )
-    notes = (f"{counted(len(done.already), 'id')} erased before: {', '.join(done.already[:5])}.",) if done.already else ()
-    return Report(text, data, notes)
+    notes = [f"{counted(len(done.already), 'id')} erased before: {', '.join(done.already[:5])}."] if done.already else []
+    if done.seen:
+        notes.append(
+            f"the configuration was chosen by a sweep on data that included {done.seen:,} of the erased records: run `lmeraser sweep` "
+            "again and train on its choice, or choose with sweep.on public."
+        )
+    return Report(text, data, tuple(notes))
 
 
 def run_demo(args: Arguments, progress: Progress) -> Report:

@@ -1,6 +1,9 @@
-"""The verbs that measure: `compare`."""
+"""The verbs that measure: `compare`, `sweep`."""
 
+from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray import systems
 from lmeraser_ray.errors import ConfigError
@@ -8,7 +11,11 @@ from lmeraser_ray.options import read_yaml
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.quickstart import QUICKSTART
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.location import location
 from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted
+
+if TYPE_CHECKING:
+    from lmeraser_ray.study.swept import Swept
 
 
 def numbers(text: str, what: str) -> list[int]:
@@ -66,3 +73,68 @@ def run_compare(args: Arguments, progress: Progress) -> Report:
     data = {"systems": done.systems, "files": [str(path) for path in done.files], "failed": done.failed}
     notes = tuple(f"{name} was not measured: {reason}" for name, reason in done.failed.items())
     return Report(text, data, notes, exit_code=ConfigError.exit_code if done.failed else 0)
+
+
+def sweep_options(parser: Parser) -> None:
+    """What is swept, and on whose records."""
+    parser.add_argument("--config", type=Path, help="a YAML file; without it, the workspace's configuration, else the quickstart's")
+    parser.add_argument("--system", help=f"sweep another system: {', '.join(systems.names())}, or a YAML file with its three sections")
+    parser.add_argument("--thresholds", metavar="FIRST:LAST:COUNT", help="values of partition.threshold, evenly spaced: 5:40:8")
+    parser.add_argument(
+        "--sweep", action="append", default=[], metavar="FIELD=A,B", help="values of any field of a system; repeated: every combination"
+    )
+    parser.add_argument("--workspace", type=location, help="leave out whom this workspace erased, also while the sweep runs")
+    parser.add_argument("--keep", action="store_true", help="keep the records and models under STUDY/work for another run")
+
+
+def run_sweep(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser sweep`."""
+    from lmeraser_ray.figures import sweep_figure
+    from lmeraser_ray.study.swept import to_markdown
+    from lmeraser_ray.study.variants import parse_axis, parse_range, sweep_variants
+    from lmeraser_ray.sweep import Question, sweep
+
+    axes = [parse_axis(text, "--sweep") for text in args.sweep]
+    if args.thresholds:
+        axes.insert(0, ("partition.threshold", parse_range(args.thresholds)))
+    if not axes:
+        raise ConfigError("Nothing to sweep was named: give --thresholds 5:40:8, or --sweep field=value,value.")
+    found = sweep_variants(base_of(args), args.overrides, axes)
+    done = sweep(Session(args.study, progress), Question(found, args.workspace, keep=args.keep))
+    files = [*done.files, *sweep_figure(args.study, progress)]
+    swept, choice = done.swept, done.swept.choice
+    text = (
+        f"{to_markdown(done.rows)}\n\n{choice.reason}\n{swept.sharing.sentence()}\n"
+        f"train with it: `lmeraser train --config {args.study / 'best.yaml'}`\nwritten to {', '.join(str(path) for path in files)}"
+    )
+    data = {
+        "values": done.rows,
+        "recommended": {"value": choice.point.name, "reason": choice.reason},
+        "records": asdict(swept.records),
+        "sharing": asdict(swept.sharing),
+        "failed": dict(swept.failed),
+        "files": [str(path) for path in files],
+        "seconds": progress.rounded(),
+    }
+    return Report(text, data, sweep_notes(swept), exit_code=ConfigError.exit_code if swept.failed else 0)
+
+
+def base_of(args: Arguments) -> dict[str, Any]:
+    """The configuration that is swept, as a tree: of a file, of the workspace, or the quickstart's; with another system's sections."""
+    if args.config:
+        tree = read_yaml(args.config)
+    elif args.workspace:
+        tree = Session(args.workspace).folder.load_config().model_dump(mode="json")
+    else:
+        tree = deepcopy(QUICKSTART)
+    return systems.with_system(tree, args.system) if args.system else tree
+
+
+def sweep_notes(swept: "Swept") -> tuple[str, ...]:
+    """What a person should know of what was looked at."""
+    notes = [f"{name} was not measured: {reason}" for name, reason in swept.failed.items()]
+    if swept.records.erased:
+        notes.append(f"{counted(swept.records.erased, 'record')} erased while the sweep ran: all values were measured without them.")
+    if swept.records.on == "test":
+        notes.append("the choice has seen the test records: their accuracy is no honest figure any more (sweep.on validation avoids it).")
+    return tuple(notes)

@@ -45,11 +45,17 @@ def test_train_takes_a_system_and_forgets_under_it(lm: Lm, world: World, base: P
         (("compare", "--forget", "1.5"), "shares"),
         (("compare", "--vary", "learner.epochz=1"), "did you mean learner.epochs"),
         (("compare", "--workspace", "w"), "workspace"),
+        (("sweep",), "Nothing to sweep was named"),
+        (("sweep", "--thresholds", "5-40"), "first:last:count"),
+        (("sweep", "--sweep", "learner.epochz=1"), "did you mean learner.epochs"),
+        (("sweep", "--sweep", "seed=1,2"), "seed cannot be swept"),
+        (("sweep", "--sweep", "learner.epochs=one,2"), "learner.epochs is 'one' in learner.epochs=one"),
+        (("sweep", "--thresholds", "5:40:8", "--sweep.on", "public"), "sweep.path is missing"),
         (("train", "--system", "ridge", "--learner.epochs", "3"), "learner.epochs"),
     ],
 )
 def test_mistakes_are_named_and_cost_nothing(lm: Lm, world: World, base: Path, words: tuple[str, ...], says: str) -> None:
-    where = ("--study", world.folder / "s") if words[0] == "compare" else ("--workspace", world.folder / "s")
+    where = ("--study", world.folder / "s") if words[0] in ("compare", "sweep") else ("--workspace", world.folder / "s")
     said = lm(*words, "--config", base, *where)
     assert (said.code, says in said.err) == (2, True), said.err
     assert not (world.folder / "s").exists()
@@ -100,3 +106,45 @@ def test_diversity_and_sheets_of_a_workspace(lm: Lm, world: World, base: Path) -
     assert (drawn.code, "private" in drawn.err) == (0, True)
     assert list((world.folder / "sheets").glob("*.png"))
     assert lm("verify", "--workspace", space).code == 0, "nothing was left in the workspace"
+
+
+def test_sweep_then_train_then_forget(lm: Lm, world: World, base: Path) -> None:
+    """The commands of docs/sweep.md in their order: sweep, train on the choice, erase, and hear what the choice had seen."""
+    study, space = world.folder / "study", world.folder / "w"
+    words = ("sweep", "--config", base, "--study", study, *SMALL, "--thresholds", "0.02:0.2:3", "--aggregation.shards", "1")
+    said = lm(*words)
+    assert said.code == 0, said.err
+    assert "| partition.threshold=0.02 |" in said.out
+    assert "constituents needed by 3 values" in said.out
+    assert f"lmeraser train --config {study / 'best.yaml'}" in said.out
+    for name in ("sweep.csv", "sweep.json", "sweep.md", "choice.json", "best.yaml", "figures/sweep.png", "figures/sweep.svg"):
+        assert (study / name).stat().st_size > 100
+    again = lm(*words, "--json")
+    written = json.loads((study / "sweep.json").read_text())["recommended"]
+    assert again.json["recommended"] == {name: written[name] for name in ("value", "reason")}
+    trained = lm("train", "--config", study / "best.yaml", "--workspace", space, "--json")
+    assert trained.code == 0, trained.err
+    assert trained.json["seen_by_sweep"] == again.json["records"]["training"] + again.json["records"]["queries"]
+    done = lm("unlearn", "--workspace", space, "--records", ",".join(world.ids))
+    assert (done.code, f"data that included {trained.json['seen_by_sweep']} of the erased records" in done.err) == (0, True), done.err
+    assert lm("verify", "--workspace", space, "--rebuild").code == 0
+
+
+def test_a_sweep_takes_the_workspaces_configuration_and_leaves_out_whom_it_erased(lm: Lm, world: World, base: Path) -> None:
+    study, space = world.folder / "study", world.folder / "w"
+    assert lm("train", "--config", base, "--workspace", space, *SMALL).code == 0
+    words = ("sweep", "--study", study, "--workspace", space, "--sweep", "aggregation.shards=1,2", "--json")
+    before = lm(*words)
+    assert before.code == 0, before.err
+    for name in ("person-1", "person-2", "person-3", "person-4"):
+        assert lm("unlearn", "--workspace", space, "--subjects", name).code == 0
+    after = lm(*words)
+    counts = [said.json["records"]["training"] + said.json["records"]["queries"] for said in (before, after)]
+    assert counts[1] < counts[0]
+    assert (after.json["sharing"]["measured_before"], after.json["records"]["erased"]) == (0, 0), "all is measured again"
+    narrow = lm("sweep", "--study", world.folder / "n", "--workspace", space, "--sweep", "learner.prompt.width=2,30")
+    assert (narrow.code, "learner.prompt.width=30 was not measured" in narrow.err, "| learner.prompt.width=2 |" in narrow.out) == (
+        2,
+        True,
+        True,
+    )

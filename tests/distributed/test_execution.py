@@ -254,8 +254,10 @@ EXECUTION_FIELDS = {
     "partition.path",
     "execution",
     "queue",
+    "sweep",
 }
-"""Fields that are not identity. What they change is held by something else (the records' and the weights' digests) or is nothing."""
+"""Fields that are not identity. What they change is held by something else (the digests of records and weights, what the record of a sweep
+says) or is nothing."""
 
 
 def execution_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -1,0 +1,207 @@
+"""The trials of a sweep under Ray Tune: an actor a trial, on (a fraction of) a GPU, as many at once as the cluster has room for.
+
+    driver: planned trials ──Tune──► trial actors, each with an engine of its own ──► store        claims (an actor): who trains what
+
+Invariants: a trial is stopped by the very `Race` that stops it in one process; what is true is in the store and the study, so that Tune's
+state, in the command's scratch folder, may be lost with the command; a constituent that two trials need is trained by the first that claims
+it. A trial trains within its own actor: it starts no task for which its placement group would need room.
+"""
+
+import json
+import logging
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Stopper
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from lmeraser_ray import errors
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.distributed.claims import Claimant, Claims
+from lmeraser_ray.distributed.engine import RayEngine, translated
+from lmeraser_ray.distributed.worker import parsed
+from lmeraser_ray.engine import InlineEngine
+from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
+from lmeraser_ray.flow import Flow
+from lmeraser_ray.progress import Progress
+from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.location import require_disk
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.store import Store, StoredObject
+from lmeraser_ray.study.race import Race
+from lmeraser_ray.study.trial import Step, course
+from lmeraser_ray.sweep import Ready
+
+SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # which prints to stdout however quiet it is to be; the older one does not
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths that a person typed stay what they were
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are the study's
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, as everywhere
+    "TUNE_RESULT_BUFFER_LENGTH": "1",  # a hopeless trial trains nothing more
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",  # what a stopped trial still trains is for nobody
+}
+VALUE, STEP = "value", "step"
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """What an actor must know of one value."""
+
+    config_json: str
+    card: BackboneCard
+    public: StoredObject | None
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """What every actor must know. run: the folder that it writes to before objects have their names; trials: by the name of the value."""
+
+    root: Path
+    run: str
+    gpus: float
+    buckets: list[Bucket]
+    trials: dict[str, TrialSpec]
+
+
+class SweepTrial(tune.Trainable):  # type: ignore[misc]
+    """One trial: a step of Tune is a step of its `course`. An actor is used for one value after the other."""
+
+    def setup(self, config: dict[str, Any], spec: SweepSpec | None = None, claims: Any = None) -> None:
+        """Begin the first value. Errors: `ExecutionError` where this machine does not see the study."""
+        if spec is None or not spec.root.is_dir():
+            raise ExecutionError(f"A worker on {platform.node()} does not see the study: put it where all nodes see it.")
+        self.spec, self.claims = spec, claims
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another value."""
+        self.steps = self.begin(new_config[VALUE])
+        return True
+
+    def begin(self, name: str) -> Generator[Step, None, None]:
+        """The course of a value; what this trial had claimed, where it died before, is claimed again."""
+        trial = self.spec.trials[name]
+        store, config = Store(self.spec.root, self.spec.run), parsed(trial.config_json)
+        engine = InlineEngine(store, config, trial.card)
+        engine.worker.gpus = self.spec.gpus
+        flow = Flow(store, config, trial.card, engine, Progress(quiet=True), trial.public)
+        return course(name, flow, self.spec.buckets, Claimant(self.claims, name))
+
+    def step(self) -> dict[str, Any]:
+        """The next step as JSON, or the error of ours that ended the course."""
+        try:
+            said: dict[str, Any] = asdict(next(self.steps))
+        except LmeraserError as error:
+            said = {"error": [type(error).__name__, str(error)]}
+        return {STEP: json.dumps(said)}
+
+
+class Stopping(FIFOScheduler):  # type: ignore[misc]
+    """Tells the race of each step, and stops whom the race stops."""
+
+    def __init__(self, race: Race, claims: Any) -> None:
+        super().__init__()
+        self.race, self.claims = race, claims
+        self.error: LmeraserError | None = None
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002 - as Tune calls it
+        """Go on, or stop."""
+        name, said = trial.config[VALUE], json.loads(result[STEP])
+        if "error" not in said:
+            on = self.race.heard(name, Step(**{**said, "trained": tuple(said["trained"])}))
+        else:
+            on, (kind, message) = False, said["error"]
+            if kind == ConfigError.__name__:  # this value does not suit the data or the backbone: the others go on
+                self.race.gave_up(name, message)
+            else:
+                self.error = self.error or getattr(errors, kind)(message)
+        if on:
+            return str(TrialScheduler.CONTINUE)
+        self.claims.release.remote(name)
+        return str(TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - as Tune calls it
+        """Its worker died more often than it may: let others train what it claimed."""
+        self.claims.release.remote(trial.config[VALUE])
+
+
+class Over(Stopper):  # type: ignore[misc]
+    """Ends all trials when the race is over, or one met an error that is no value's own."""
+
+    def __init__(self, scheduler: Stopping) -> None:
+        self.scheduler = scheduler
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - as Tune calls it
+        """No trial is stopped by itself here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to end."""
+        return self.scheduler.race.over or self.scheduler.error is not None
+
+
+def run_on_ray(ready: Ready, race: Race) -> None:
+    """Run the planned trials. Errors: those that a trial met; `ExecutionError` where a worker died too often."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors come as exceptions, in our own sentences
+    if not ready.trials:
+        return
+    store, first = ready.store, ready.trials[0]
+    root, scratch = require_disk(store.root).absolute(), require_disk(store.scratch) / secrets.token_hex(8)
+    gpus = RayEngine(store, first.config, first.card).gpus
+    with disk_errors(scratch):
+        scratch.mkdir()
+    known = {trial.name: TrialSpec(trial.config.model_dump_json(), trial.card, trial.public) for trial in ready.trials}
+    spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, ready.buckets, known)
+    claims = ray.remote(num_cpus=0, max_concurrency=1000)(Claims).remote()
+    scheduler = Stopping(race, claims)
+    try:
+        grid = tuner(spec, scheduler, claims, scratch / "tune", first.config.execution.retries).fit()
+    except ray.exceptions.RayError as error:
+        raise translated(error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)  # what a trial that was stopped might still write finds no place
+        with suppress(ray.exceptions.RayError):  # the cluster is gone, and the actor with it
+            ray.kill(claims)
+    if scheduler.error:
+        raise scheduler.error
+    if grid.errors and not race.over:
+        raise ended(grid.errors[0])
+
+
+def ended(error: Exception) -> Exception:
+    """What the error that ended a trial for good means."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return translated(error)
+    return ExecutionError(
+        f"The worker of a trial died more often than execution.retries allows ({type(error).__name__}), perhaps for want of memory: run "
+        "the same command again; what is finished is kept."
+    )
+
+
+def tuner(spec: SweepSpec, scheduler: Stopping, claims: Any, folder: Path, retries: int) -> Any:
+    """Tune, set up: a trial a value, in the order of the values."""
+    trainable = tune.with_parameters(SweepTrial, spec=spec, claims=claims)
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1, "gpu": spec.gpus}),
+        param_space={VALUE: tune.grid_search(list(spec.trials))},
+        tune_config=tune.TuneConfig(scheduler=scheduler, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(folder.absolute()),
+            stop=Over(scheduler),
+            failure_config=tune.FailureConfig(max_failures=retries),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # what a trial has is in the store
+            verbose=0,
+        ),
+    )

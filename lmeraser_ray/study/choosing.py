@@ -1,0 +1,70 @@
+"""Which value of a sweep is worth having: what is beaten, what is hopeless, and which one to take, with the reason.
+
+Three figures decide: accuracy on the records to judge by, the expected cost of a deletion (re-clustering included), and backbone passes a
+query. The last two are known before anything is trained. Invariants: a value is hopeless only if a measured one is at least as good in all
+three and better in one, even if every query that is still open came out right: so whoever is stopped is on no front, and the choice is the
+same as if nobody had been stopped.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value: its name, its accuracy (or the most that it can reach), the expected share of a training that a deletion costs, and how
+    many times the backbone sees a query at most."""
+
+    name: str
+    accuracy: float
+    cost: float
+    passes: float
+
+
+def beats(one: Point, other: Point) -> bool:
+    """Whether one is at least as good in everything and better in something."""
+    ours, theirs = (-one.accuracy, one.cost, one.passes), (-other.accuracy, other.cost, other.passes)
+    return all(a <= b for a, b in zip(ours, theirs, strict=True)) and ours != theirs
+
+
+def beaten_by(at_most: Point, measured: Sequence[Point]) -> Point | None:
+    """A measured point that beats what a value can reach at most; None where there is hope."""
+    return next((point for point in measured if beats(point, at_most)), None)
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats, from cheap to dear."""
+    return sorted((p for p in points if not beaten_by(p, points)), key=lambda p: (p.cost, p.passes, -p.accuracy, p.name))
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The point to take, the most accurate one, the standard error of that one's accuracy, and a sentence that says why."""
+
+    point: Point
+    best: Point
+    error: float
+    reason: str
+
+
+def recommended(points: Sequence[Point], queries: int) -> Recommendation:
+    """The cheapest to delete from whose accuracy is within one standard error (binomial, over the queries) of the best.
+
+    Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3: the one-standard-error rule.
+    """
+    best = min(points, key=lambda p: (-p.accuracy, p.cost, p.passes, p.name))
+    error = math.sqrt(best.accuracy * (1 - best.accuracy) / queries)
+    near = [p for p in points if p.accuracy >= best.accuracy - error]
+    point = min(near, key=lambda p: (p.cost, p.passes, -p.accuracy, p.name))
+    figures = f"{point.accuracy:.2%} of {queries:,} records right, {point.cost:.2%} of a training for one deletion"
+    if point == best:
+        cheaper = sum(p.cost < point.cost for p in points)
+        why = f"no other is more accurate, and the {cheaper} with cheaper deletions fall short of it by more than one standard error"
+        why = why if cheaper else "no other is more accurate, and none has cheaper deletions"
+        return Recommendation(point, best, error, f"{point.name}: {figures}; {why} ({100 * error:.2f} points).")
+    why = (
+        f"the cheapest deletions among those within one standard error ({100 * error:.2f} points) of the most accurate, {best.name}, which "
+        f"has {best.accuracy:.2%} at {best.cost:.2%}"
+    )
+    return Recommendation(point, best, error, f"{point.name}: {figures}; {why}.")

@@ -1,0 +1,71 @@
+"""The trials of a sweep against each other: who may go on, who is hopeless, what was trained. It decides; `sweep` and Ray Tune carry out.
+
+Invariant: a trial is stopped only by what a finished one has been measured to be (`choosing`), or because records that it saw were erased.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lmeraser_ray.study.choosing import Point, beaten_by
+from lmeraser_ray.study.trial import Step
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A trial that was stopped: what it could have been at most, and the measured one that beats this."""
+
+    at_most: Point
+    by: str
+
+    def told(self) -> dict[str, Any]:
+        """As a study keeps it."""
+        return {"stopped": asdict(self)}
+
+    @classmethod
+    def read(cls, found: dict[str, Any]) -> "Stopped":
+        """What `told` wrote."""
+        return cls(Point(**found["stopped"]["at_most"]), found["stopped"]["by"])
+
+
+def point_of(name: str, result: dict[str, Any]) -> Point:
+    """The figures of a measurement that decide."""
+    return Point(name, result["accuracy"]["test"], result["cost"]["expected_share"] or 0.0, result["inference"]["backbone_passes"])
+
+
+@dataclass
+class Race:
+    """What is known while trials run. note: keeps what became of a value; erased: whether a record was erased since the trials began."""
+
+    note: Callable[[str, dict[str, Any]], None]
+    erased: Callable[[], bool]
+    measured: dict[str, Point] = field(default_factory=dict)
+    stopped: dict[str, Stopped] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    trained: list[str] = field(default_factory=list)
+    """Keys of all constituents that were trained, in the order of the steps."""
+    records: int = 0
+    """What their training saw, stages counted."""
+    over: bool = False
+    """Whether all trials are to end: a record that they see was erased."""
+
+    def heard(self, name: str, step: Step) -> bool:
+        """Take a step of a trial in. Returns whether the trial may go on."""
+        self.trained += step.trained
+        self.records += step.records
+        if step.result is not None:
+            self.note(name, step.result)
+            self.measured[name] = point_of(name, step.result)
+        self.over = self.over or self.erased()
+        if self.over or step.result is not None:
+            return False
+        at_most = Point(name, step.at_most, step.cost, step.passes)
+        better = beaten_by(at_most, list(self.measured.values()))
+        if better is not None:
+            self.stopped[name] = Stopped(at_most, better.name)
+            self.note(name, self.stopped[name].told())
+        return better is None
+
+    def gave_up(self, name: str, reason: str) -> None:
+        """A value that does not suit the data or the backbone."""
+        self.failed[name] = reason

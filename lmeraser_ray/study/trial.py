@@ -1,0 +1,182 @@
+"""One value of a sweep, step by step: planned, costed, trained in parts, measured.
+
+    plan → expected cost, backbone passes, bound on the accuracy → (train a part, bound) … → `measure`, as `compare` measures
+
+Whoever runs a trial may stop it after any step: what it trained is in the store. A constituent that another trial is training is waited for
+and not trained twice (`Claims`). Nothing here knows Ray.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from lmeraser_ray.cost import costs_of
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.evaluate import Stored, route_stored
+from lmeraser_ray.flow import Flow, Planned, identity_of
+from lmeraser_ray.learners.choose import make_learner
+from lmeraser_ray.partition.expected import DeletionCosts, summarize
+from lmeraser_ray.plan import Build, ConstituentSpec
+from lmeraser_ray.state.manifest import BucketState, Manifest, ShardState
+from lmeraser_ray.state.store import StoredObject
+from lmeraser_ray.study.bound import Bound
+from lmeraser_ray.study.measure import Extent, measure, passes_of
+from lmeraser_ray.work import AnswerRows, Answers, Trained
+
+PARTS = 8
+"""Steps of the training, about: after each the trial can be stopped."""
+
+
+class Claims(Protocol):
+    """Who trains a constituent that several trials need."""
+
+    def next(self, keys: Sequence[str]) -> tuple[str, bool]:
+        """One of the keys, and whether to train it (else it is in the store now). Waits where others are training all of them."""
+
+    def made(self, key: str) -> None:
+        """A key that was given is in the store."""
+
+
+class Alone:
+    """One trial after the other: what another one trained was found when this one was planned."""
+
+    def next(self, keys: Sequence[str]) -> tuple[str, bool]:
+        """The first."""
+        return keys[0], True
+
+    def made(self, key: str) -> None:
+        """Nobody waits for it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a trial is. cost: the expected share of a training that a deletion costs; passes: of the backbone for a query; at_most: the
+    accuracy that it can still reach; trained: keys of the constituents that it trained since the last step; records: what their training
+    saw, stages counted; result: what `measure` says, at the end."""
+
+    cost: float
+    passes: float
+    at_most: float
+    trained: tuple[str, ...] = ()
+    records: int = 0
+    result: dict[str, Any] | None = None
+
+
+@dataclass
+class Course:
+    """The state of one trial under way."""
+
+    flow: Flow
+    planned: Planned
+    claims: Claims
+    skeleton: Manifest = field(init=False)
+    stored: Stored = field(init=False)
+    bound: Bound = field(init=False)
+
+    def __post_init__(self) -> None:
+        planned = self.planned
+        self.skeleton = skeleton_of(self.flow, planned)
+        queries = np.flatnonzero(planned.index.test)
+        self.stored = Stored(planned.index, planned.features, queries)
+        self.routes = route_stored(self.flow, self.skeleton, self.stored)
+        self.places = {shard.number: place for place, shard in enumerate(self.skeleton.shards)}
+        self.bound = Bound(self.routes, planned.index.names("label", queries), self._possible())
+
+    def _possible(self) -> dict[int, set[str]]:
+        """The labels that each shard can say, by place: those of its members; of a joint learner's, those of all."""
+        index = self.planned.index
+        everyone = set(index.names("label", index.training)) if make_learner(self.flow.config).joint else None
+        found: dict[int, set[str]] = {}
+        for spec in self.planned.plan.specs:
+            said = everyone or set(index.names("label", np.sort(np.concatenate(spec.slices))))
+            found.update({self.places[number]: said for number in spec.shards})
+        return found
+
+    def hear(self, spec: ConstituentSpec, item: StoredObject) -> None:
+        """Ask a constituent that is there its queries, where that can still change the bound."""
+        asked = [place for number in spec.shards if (place := self.places[number]) in self.bound.waiting]
+        index, features, queries = self.stored.index, self.stored.features, self.stored.positions
+        jobs = [AnswerRows(item, self.flow.parts(index, features, queries[self.bound.asked[place]]), place) for place in asked]
+        answers: dict[int, Answers] = dict(self.flow.engine.run(jobs))
+        for at, place in enumerate(asked):
+            self.bound.hear(place, answers[at])
+
+    def builds(self) -> dict[str, Build]:
+        """What is to be trained, by key: first what decides most queries for the least training."""
+        asked = {place: len(queries) for place, queries in self.bound.asked.items()}
+
+        def worth(build: Build) -> tuple[float, str]:
+            decided = sum(asked.get(self.places[number], 0) for number in build.spec.shards)
+            return -decided / build.spec.passes(build.first), build.spec.key
+
+        return {build.spec.key: build for build in sorted(self.planned.plan.build, key=worth)}
+
+    def train(self, step: Step) -> Iterator[Step]:
+        """Train or await what is missing. Yields a step after each part."""
+        left = self.builds()
+        part = sum(build.spec.passes(build.first) for build in left.values()) / PARTS
+        weight = 0
+        while left:
+            key, ours = self.claims.next(list(left))
+            build = left.pop(key)
+            weight += build.spec.passes(build.first)
+            if ours:
+                item = self._make(build).stages[-1]
+                self.claims.made(key)
+                step = replace(step, trained=(*step.trained, key), records=step.records + build.spec.passes(build.first))
+            else:
+                item = self._find(key)
+            self.hear(build.spec, item)
+            step = replace(step, at_most=self.bound.accuracy)
+            if left and weight >= part:
+                yield step
+                weight, step = 0, replace(step, trained=(), records=0)
+        yield step
+
+    def _make(self, build: Build) -> Trained:
+        [(_, trained)] = self.flow.engine.run([self.flow.job(self.planned, build)])
+        return trained
+
+    def _find(self, key: str) -> StoredObject:
+        found = self.flow.store.listing().get(("constituents", key))
+        if found is None:
+            raise ExecutionError("A constituent that another trial trained is not in the store: run the same command again.")
+        return found
+
+
+def course(name: str, flow: Flow, buckets: Sequence[Bucket], claims: Claims) -> Generator[Step, None, None]:
+    """Run a trial, a step at a time. The last step has the result."""
+    planned = flow.plan(buckets, None)
+    flow.engine.start()
+    trial = Course(flow, planned, claims)
+    costs = planned_costs(flow, trial.skeleton, planned)
+    cost = summarize(costs)["expected_share"]
+    for spec in planned.plan.specs:
+        known = planned.plan.reuse.get(spec.key)
+        if known:
+            trial.hear(spec, known)
+    begun = Step(cost or 0.0, passes_of(flow.config, trial.routes), trial.bound.accuracy)
+    yield begun
+    if planned.plan.build:
+        yield from trial.train(begun)
+    result = measure(name, flow, buckets, Extent(0, 0), known=costs)
+    yield replace(begun, at_most=trial.bound.accuracy, result=result)
+
+
+def skeleton_of(flow: Flow, planned: Planned) -> Manifest:
+    """The state that is planned, its shards without constituents: enough to say who answers a query, and what a deletion costs."""
+    index, parts = planned.index, planned.parts
+    states = tuple(BucketState(*state) for state in zip(index.buckets, planned.features, parts.assignments, strict=True))
+    shards = tuple(
+        ShardState(number, size, ()) for spec in planned.plan.specs for number, size in zip(spec.shards, spec.sizes, strict=True)
+    )
+    return Manifest(identity_of(flow.config), flow.card, states, parts.partition, shards)
+
+
+def planned_costs(flow: Flow, skeleton: Manifest, planned: Planned) -> DeletionCosts:
+    """What the deletion of each training record costs, known before anything is trained."""
+    everyone = np.arange(len(planned.index.training))
+    return costs_of(flow.store, flow.config, skeleton, planned.index, everyone, flow.progress)

@@ -1,0 +1,189 @@
+"""A sweep under Ray Tune: the results of one process, what trials share is trained once; kills and erasures in the middle."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lmeraser_ray import cli
+from lmeraser_ray.choice import choice_of
+from lmeraser_ray.distributed.sweep import Stopping
+from lmeraser_ray.errors import ConfigError, ExecutionError
+from lmeraser_ray.session import Session
+from lmeraser_ray.study.race import Race
+from lmeraser_ray.study.swept import Written
+from lmeraser_ray.study.trial import Step
+from lmeraser_ray.study.variants import sweep_variants
+from lmeraser_ray.sweep import Question, sweep
+from lmeraser_ray.train import train
+from lmeraser_ray.unlearn import Request, unlearn
+from tests.conftest import TINY, World
+from tests.unit.test_sweep import never_stops, sides
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("cluster")]
+VALUES = ["4", "5", "6", "7"]
+Heard = Callable[[str, Step], None]
+
+
+def run(
+    world: World, engine: str, root: Path, *, without: str = "", workspace: Path | None = None, axis: Any = None, **execution: Any
+) -> Written:
+    """Sweep into the study `root`. without: a record that is left out from the start."""
+    execution["engine"] = engine
+    sections: dict[str, Any] = {"partition": {"sample_size": 30}, "learner": {"optimizer": "sgd"}, "execution": execution}
+    config = world.without([without], **sections) if without else world.config(**sections)
+    found = sweep_variants(json.loads(config.model_dump_json()), [], [axis or ("partition.shards", VALUES)])
+    return sweep(Session(root), Question(found, workspace, keep=True))
+
+
+def listen(monkeypatch: pytest.MonkeyPatch, hear: Heard) -> None:
+    """Have each step of each trial told, in the order in which the driver hears of them."""
+    heard = Race.heard
+
+    def told(self: Race, name: str, step: Step) -> bool:
+        hear(name, step)
+        return heard(self, name, step)
+
+    monkeypatch.setattr(Race, "heard", told)
+
+
+def same(here: Path, there: Path) -> None:
+    """Table, record and configuration of two studies, but for where they are and which engine they name."""
+    for name in ("sweep.csv", "choice.json", "best.yaml"):
+        one, other = ((root / name).read_text().replace(str(root), "") for root in (here, there))
+        for setting in ("engine: ray", "task_gpus: 0.0", "task_gpus: 0.25", "retries: 0"):
+            field, _, _ = setting.partition(":")
+            other = other.replace(setting, {"engine": "engine: inline", "retries": "retries: 2"}.get(field, f"{field}: null"))
+        assert one == other
+
+
+@pytest.mark.parametrize("gpus", [0.0, 0.25])
+def test_ray_gives_what_one_process_gives(
+    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], gpus: float
+) -> None:
+    """Two trials at a time, on fractions of the GPU; what they share is trained by one of them."""
+    never_stops(monkeypatch)
+    here, there, steps = world.folder / "here", world.folder / "there", list[tuple[str, Step]]()
+    run(world, "inline", here)
+    listen(monkeypatch, lambda name, step: steps.append((name, step)))
+    done = run(world, "ray", there, task_gpus=gpus)
+    assert capfd.readouterr().out == "", "stdout is for results"
+    same(here, there)
+    shared, trained = done.swept.sharing, [key for _, step in steps for key in step.trained]
+    assert shared.needed > shared.distinct == shared.trained == len(trained) == len(set(trained))
+    first = next(at for at, (_, step) in enumerate(steps) if step.result is not None)
+    assert len({name for name, _ in steps[:first]}) == 2, "two trials had begun before the first one ended"
+
+
+def test_a_hopeless_trial_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More shards to ask for the same deletions: who cannot be more accurate any more trains nothing more, and the choice is the same."""
+    axis = ("aggregation.shards", ["1", "2", "3", "4", "5", "6"])
+    done = run(world, "ray", world.folder / "there", axis=axis)
+    with monkeypatch.context() as patch:
+        never_stops(patch)
+        whole = run(world, "inline", world.folder / "here", axis=axis)
+    assert done.swept.choice == whole.swept.choice
+    truth = {point.name: point for point in whole.swept.points}
+    assert all(truth[name].accuracy <= found.at_most.accuracy for name, found in done.swept.stopped.items())
+    assert len(done.swept.results) + len(done.swept.stopped) == 6
+
+
+def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes when trials have trained on the record: they end, and everything is measured without it."""
+    never_stops(monkeypatch)
+    space, gone, pending = world.space(), sorted(sides(world, world.config())[0])[0], [True]
+    train(Session(space), world.config())
+
+    def erase(_: str, step: Step) -> None:
+        if step.trained and pending and pending.pop():
+            unlearn(Session(space), Request((gone,)))
+
+    listen(monkeypatch, erase)
+    done = run(world, "ray", world.folder / "study", workspace=space)
+    assert done.swept.records.erased == 1
+    never = run(world, "inline", world.folder / "never", without=gone)
+    assert done.rows == never.rows
+    assert choice_of(world.folder / "study" / "choice.json").seen == choice_of(world.folder / "never" / "choice.json").seen
+    kept = [{p.name for p in (world.folder / s / "work/objects/constituents").iterdir()} for s in ("study", "never")]
+    assert kept[0] <= kept[1], "what was trained on the record is gone"
+
+
+def kills(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """Kill the worker of a trial when it has trained something, so many times. Returns the processes, as they die."""
+    dead: list[int] = []
+    tell = Stopping.on_trial_result
+
+    def killing(self: Stopping, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        decision = tell(self, controller, trial, result)
+        if len(dead) < times and json.loads(result["step"]).get("trained"):
+            dead.append(result["pid"])
+            os.kill(result["pid"], signal.SIGKILL)
+        return decision
+
+    monkeypatch.setattr(Stopping, "on_trial_result", killing)
+    return dead
+
+
+def test_a_killed_worker_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_stops(monkeypatch)
+    run(world, "inline", world.folder / "here")
+    dead = kills(monkeypatch, 2)
+    run(world, "ray", world.folder / "there")
+    assert len(dead) == 2
+    same(world.folder / "here", world.folder / "there")
+
+
+def test_retries_are_bounded_and_nothing_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others end, nobody waits for what the dead one had claimed, and the next command goes on."""
+    never_stops(monkeypatch)
+    run(world, "inline", world.folder / "here")
+    with monkeypatch.context() as patch:
+        kills(patch, 1)
+        with pytest.raises(ExecutionError, match=r"worker of a trial died more often than execution\.retries"):
+            run(world, "ray", world.folder / "there", retries=0)
+    done = run(world, "ray", world.folder / "there", retries=0)
+    assert done.swept.sharing.measured_before == 3
+    same(world.folder / "here", world.folder / "there")
+
+
+def test_a_value_that_does_not_fit_does_not_stop_the_others(world: World) -> None:
+    done = run(world, "ray", world.folder / "study", axis=("learner.head_lr", ["0.01", "1e38"]))
+    assert list(done.swept.results) == ["learner.head_lr=0.01"]
+    assert "diverged" in done.swept.failed["learner.head_lr=1e38"]
+
+
+def test_more_gpus_than_there_are_is_an_error(world: World) -> None:
+    with pytest.raises(ConfigError, match="the cluster has 1"):
+        run(world, "ray", world.folder / "study", task_gpus=2, feature_gpus=0.5)
+
+
+def test_kill_9_of_the_command_loses_nothing(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command again measures what was not measured, and trains nothing that is in the store."""
+    base, study = tmp_path / "base.yaml", tmp_path / "study"
+    execution = {"engine": "ray", "cpus": 2, "gpus": 0}
+    tree = {**TINY, "data": {**TINY["data"], "path": str(world.path)}, "execution": execution, "learner": {**TINY["learner"], "epochs": 20}}
+    base.write_text(yaml.safe_dump(tree))
+    words = ["--config", str(base), "--study", str(study), "--json", "--sweep", "partition.shards=2,3,4,5,6,7,8,9"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "lmeraser_ray.sweep", *words]  # on a Ray of its own, which dies with it
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as killed:
+        until = time.monotonic() + 400
+        while not list((study / "runs").glob("sweep.*")):  # files that it writes are all that can be seen of it
+            assert killed.poll() is None, killed.stderr and killed.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        killed.kill()
+    capsys.readouterr()
+    assert cli.run("sweep", words) == 0
+    shared = json.loads(capsys.readouterr().out)["sharing"]
+    assert 1 <= shared["measured_before"] < 8
+    assert shared["measured_before"] + shared["trials"] == 8
+    assert shared["distinct"] == shared["found"] + shared["trained"] + shared["spared"]

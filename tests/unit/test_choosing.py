@@ -1,0 +1,111 @@
+"""Which value is worth having, and when one may be stopped: Pareto front, one-standard-error rule, the bound on the accuracy."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmeraser_ray.aggregation.routes import Routes, combine
+from lmeraser_ray.evaluate import score_of
+from lmeraser_ray.study.bound import Bound
+from lmeraser_ray.study.choosing import Point, beaten_by, beats, front, recommended
+from lmeraser_ray.work import Answers
+
+POINTS = st.builds(
+    Point,
+    st.just("x"),
+    st.sampled_from([0.5, 0.9, 0.95, 1.0]),
+    st.sampled_from([0.0, 0.1, 0.2]),
+    st.sampled_from([1.0, 2.0, 6.0]),
+)
+
+
+def named(points: Sequence[Point]) -> list[Point]:
+    return [Point(f"v{i}", p.accuracy, p.cost, p.passes) for i, p in enumerate(points)]
+
+
+@given(st.lists(POINTS, min_size=1, max_size=8).map(named))
+def test_the_front_is_what_nobody_beats(points: list[Point]) -> None:
+    best = front(points)
+    assert best
+    assert all(not any(beats(other, point) for other in points) for point in best)
+    assert all(any(beats(other, point) for other in best) for point in points if point not in best)
+
+
+@given(st.lists(POINTS, min_size=1, max_size=8).map(named), st.integers(1, 400), st.randoms())
+def test_who_is_stopped_changes_no_choice(points: list[Point], queries: int, random) -> None:  # type: ignore[no-untyped-def]
+    """Whatever subset of the beaten is missing, and in whatever order the others come: front and choice are the same."""
+    kept = [point for point in points if not beaten_by(point, points) or random.random() < 0.5]
+    random.shuffle(kept)
+    assert front(kept) == front(points)
+    assert recommended(kept, queries) in (recommended(points, queries), recommended(kept, queries))
+    assert (recommended(kept, queries).point, recommended(kept, queries).best) == (
+        recommended(points, queries).point,
+        recommended(points, queries).best,
+    )
+    assert recommended(points, queries).point in front(points)
+
+
+def test_equals_do_not_beat_each_other() -> None:
+    one, other = Point("a", 0.9, 0.1, 1), Point("b", 0.9, 0.1, 1)
+    assert not beats(one, other)
+    assert front([one, other]) == [one, other]
+    assert beaten_by(Point("c", 0.9, 0.1, 2), [one]) == one
+    assert beaten_by(Point("c", 0.91, 0.1, 2), [one]) is None, "it could still be more accurate"
+
+
+def test_the_cheapest_within_one_standard_error_of_the_best() -> None:
+    best, near, far = Point("best", 0.97, 0.10, 6), Point("near", 0.955, 0.04, 6), Point("far", 0.90, 0.01, 6)
+    found = recommended([best, near, far], 100)
+    assert found.error == pytest.approx(math.sqrt(0.97 * 0.03 / 100))
+    assert (found.point, found.best) == (near, best)
+    assert "near: 95.50% of 100 records right, 4.00% of a training for one deletion" in found.reason
+    assert "within one standard error (1.71 points) of the most accurate, best, which has 97.00% at 10.00%" in found.reason
+    assert recommended([best, near, far], 10_000).point == best, "more records tell them apart"
+    assert "the 2 with cheaper deletions fall short of it by more than one standard error" in recommended([best, near, far], 10_000).reason
+    assert "none has cheaper deletions" in recommended([best], 100).reason
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_the_bound_never_rises_and_ends_at_the_accuracy(seed: int, vote: bool) -> None:
+    """Random shards, labels, routes and answers, in a random order of arrival."""
+    rng = np.random.default_rng(seed)
+    k, q = int(rng.integers(1, 6)), int(rng.integers(1, 12))
+    m = int(rng.integers(1, k + 1))
+    classes = [f"c{i}" for i in range(4)]
+    shards = np.stack([rng.permutation(k)[:m] for _ in range(q)])
+    weights = rng.dirichlet(np.ones(m) * 0.5, q)
+    routes = Routes(shards, weights, vote)
+    labels = [str(rng.choice(classes)) for _ in range(q)]
+    possible = {place: sorted(rng.choice(classes, int(rng.integers(1, 4)), replace=False).tolist()) for place in range(k)}
+    asked = routes.queries()
+    answers = {}
+    for place, queries in asked.items():
+        found = rng.dirichlet(np.ones(len(possible[place])) * 0.3, len(queries)).astype(np.float32)
+        answers[place] = Answers(tuple(possible[place]), found)
+    truth = score_of(combine(routes, asked, answers), labels).accuracy
+    assert truth is not None
+    bound = Bound(routes, labels, possible)
+    before = bound.accuracy
+    for place in rng.permutation(list(asked)).tolist():
+        bound.hear(place, answers[place])
+        assert truth <= bound.accuracy <= before
+        before = bound.accuracy
+    assert bound.waiting == set()
+    if not vote:  # votes tie
+        assert bound.accuracy == truth
+
+
+def test_what_no_shard_can_say_is_lost_before_any_training() -> None:
+    routes = Routes(np.array([[0, 1], [0, 1], [1, 0], [2, 0]]), np.full((4, 2), 0.5))
+    bound = Bound(routes, ["a", "b", "c", "c"], {0: {"a", "b"}, 1: {"a", "b"}, 2: {"c"}})
+    assert bound.accuracy == 0.75, "of the third query no shard knows the label"
+    assert bound.waiting == {0, 1}, "a shard of one class has answered"
+    bound.hear(0, Answers(("a", "b"), np.array([[0.1, 0.9], [0.4, 0.6], [1, 0], [0.5, 0.5]], np.float32)))
+    assert bound.accuracy == 0.75
+    bound.hear(1, Answers(("a", "b"), np.array([[0.8, 0.2], [0.7, 0.3], [1, 0]], np.float32)))
+    assert bound.accuracy == 0.25
