@@ -116,6 +116,13 @@ def test_the_folder_that_is_sent_is_small() -> None:
     assert sum(path.stat().st_size for path in files) < 2_000_000
 
 
+def test_no_job_hides_a_module_of_python() -> None:
+    """A script's folder comes first on its path: a job named `queue.py` would be what everybody imports as `queue`."""
+    names = {path.stem for path in (ROOT / "jobs").glob("*.py")}
+    assert names and not names & set(sys.stdlib_module_names)
+    assert all(len(path.read_text().splitlines()) <= 30 for path in (ROOT / "jobs").glob("*.py"))
+
+
 def test_train_forget_verify_by_jobs(head: Head, world: World, s3: str) -> None:
     """Three jobs on one workspace in a bucket: what is left equals what never saw the record."""
     config = world.folder / "config.yaml"
