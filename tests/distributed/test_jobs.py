@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.options import to_yaml
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.location import location
@@ -65,6 +66,7 @@ def free_port() -> int:
 def head(s3: str, postgresql: str) -> Iterator[Head]:
     """`ray start --head`, with token authentication."""
     place = Path(tempfile.mkdtemp(prefix="lr-", dir="/tmp"))
+    KeyFolder(place / "keys").init()
     token = place / "token"
     token.write_text("0123456789abcdef0123456789abcdef")
     settings = {
@@ -146,7 +148,7 @@ def test_an_error_is_the_jobs_status(head: Head, s3: str) -> None:
     assert done.returncode != 0
     assert "did you mean learner.epochs" in told(done).replace("\n", " "), told(done)
     status = told(head.ray("job", "status", submission(told(done))))
-    assert "FAILED" in status and "exit code 2" in status, status
+    assert "' failed" in status and "exit code 2" in status, status
 
 
 def test_a_workspace_that_would_go_with_the_job(head: Head) -> None:
@@ -176,7 +178,7 @@ def test_a_job_that_is_stopped_goes_on_when_it_is_sent_again(
     trained = there / "objects" / "constituents"
     wait_until(lambda: any(trained.iterdir()), 300)
     assert head.ray("job", "stop", submission(told(sent))).returncode == 0
-    assert "STOPPED" in told(head.ray("job", "status", submission(told(sent))))
+    assert "' was stopped" in told(head.ray("job", "status", submission(told(sent))))
     done = head.submit(*words)
     assert done.returncode == 0, told(done)
     assert verify(Session(there)).ok
