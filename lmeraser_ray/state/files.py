@@ -53,7 +53,7 @@ def write_temporary(folder: Location, chunks: Iterable[bytes], *, mode: int = 0o
         data = b"".join(chunks)
         state.update(data)
         with disk_errors(path):
-            path.write(data, mode="create")
+            path.write(data)
         return path, state.hexdigest()
     with disk_errors(path):
         try:

@@ -93,7 +93,7 @@ class WorkspaceFolder:
     @contextmanager
     def locked(self, database: str | None = None) -> Iterator[None]:
         """Be the only writer. database: the URL of the requests' PostgreSQL server, which has the lock of a workspace in object storage;
-        None: as the environment or the workspace's configuration says.
+        None: as the workspace's configuration says, else the environment.
 
         Errors: `ExecutionError` at once where another command is; `ConfigError` where object storage has no server.
         """
@@ -113,11 +113,11 @@ class WorkspaceFolder:
     def _lock(self, database: str | None) -> AbstractContextManager[Guard]:
         if isinstance(self.root, Path):
             return lock_of_file(self.root / LOCK)
-        url = url_of(database or self._database)
+        url = database or self._database
         if url is None:
             with suppress(DataError):  # nothing was trained here yet
                 url = self.load_config().queue.database
-        return lock_of_server(url or no_server(self.root), str(self.root))
+        return lock_of_server(url_of(url) or no_server(self.root), str(self.root))
 
     def names(self) -> Names:
         """The keyed hashes of ids under the workspace's secret."""
@@ -229,4 +229,6 @@ class WorkspaceFolder:
             try:
                 current.swap(text.encode(), before)
             except FileExistsError as error:
+                if current.read_text(errors="replace") == text:
+                    return  # it was this command: the answer to its first try was lost
                 raise ExecutionError(f"Another command has published in {self.root} meanwhile: run the same command again.") from error

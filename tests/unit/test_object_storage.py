@@ -179,6 +179,21 @@ def test_somebody_published_meanwhile(object_storage: str, place: ObjectPath, mo
     assert (place / "CURRENT").read_bytes() == b"theirs"
 
 
+def test_an_answer_that_was_lost(object_storage: str, place: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client tries a swap again whose answer did not come: the second try finds the first one's bytes, and that is no conflict."""
+    folder = WorkspaceFolder(place)
+    folder.create()
+    item, write = StoredObject("manifests", "1" * 64, "2" * 64), ObjectPath.write
+
+    def twice(path: ObjectPath, data: bytes, mode: object = "overwrite") -> None:
+        write(path, data, mode)
+        write(path, data, mode)
+
+    monkeypatch.setattr(ObjectPath, "write", twice)
+    folder.swap(item)
+    assert folder.current() == item
+
+
 def test_a_bucket_that_keeps_versions_is_refused(s3: str) -> None:
     import boto3
 
