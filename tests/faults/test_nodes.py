@@ -14,7 +14,7 @@ from lmeraser_ray.distributed.sentinel import PATIENCE_VARIABLE
 from lmeraser_ray.erasure.request import State
 from tests.faults import acts
 from tests.faults.children import Child, wait_until
-from tests.faults.story import LANES, Case
+from tests.faults.story import LANES, SAMPLED, Case
 from tests.gated import Begun, Gate
 
 pytestmark = pytest.mark.long
@@ -28,13 +28,13 @@ SETTINGS = {
 
 @dataclass
 class Cluster:
-    """A head without CPUs, and nodes of one CPU each."""
+    """A head without CPUs, and nodes, of one CPU each if nothing else is said."""
 
     made: Any
     nodes: list[Any] = field(default_factory=list)
 
-    def add(self) -> Any:
-        self.nodes.append(self.made.add_node(num_cpus=1))
+    def add(self, **resources: int) -> Any:
+        self.nodes.append(self.made.add_node(**(resources or {"num_cpus": 1})))
         return self.nodes[-1]
 
     def alive(self, node: Any) -> bool:
@@ -132,6 +132,21 @@ def test_a_node_that_is_lost_costs_only_what_it_trained(case: Case, gate: Gate, 
     drained(child)
     assert sorted(Counter(begun.key for begun in gate.begun()).values()) == [1, 1, 2]
     assert case.request(next(iter(case.acknowledged))).attempts == 0
+    case.expect_whole()
+
+
+def test_retrains_share_one_gpu(case: Case, gate: Gate, start: Callable[[int], Cluster]) -> None:
+    """A quarter of a GPU each is the default where there is one. A sampled record's going trains all four shards; one is of one class and
+    needs no training, the others are held at once, on one GPU, in processes of their own."""
+    cluster = start(0)
+    cluster.add(num_cpus=4, num_gpus=1)
+    case.submit(case.ids[SAMPLED])
+    child = serve(case, cluster, gate)
+    wait_until(lambda: len(gate.begun()) == 3)
+    assert len({begun.pid for begun in gate.begun()}) == 3
+    gate.open()
+    wait_until(lambda: certified(case))
+    drained(child)
     case.expect_whole()
 
 
