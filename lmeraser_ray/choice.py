@@ -21,6 +21,7 @@ from lmeraser_ray.digests import keyed_digest, seeded_key
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.options import override
+from lmeraser_ray.plan import Digests
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Store
 
@@ -40,13 +41,12 @@ class Choice:
     @classmethod
     def of(cls, config: Config, fields: Mapping[str, str], index: RecordIndex | None) -> "Choice":
         """A choice that saw all records of an index; None: no private one."""
-        keyed = keyed_digests(config.seed, index, np.ones(len(index), np.bool_)) if index else []
+        keyed = keyed_digests(config.seed, index.digests) if index else []
         return cls(config.sweep.on, fields, config.seed, frozenset(keyed))
 
     def flags(self, index: RecordIndex) -> NDArray[np.bool_]:
         """Which records of an index were seen [n] bool."""
-        found = keyed_digests(self.seed, index, np.ones(len(index), np.bool_))
-        return np.array([digest in self.seen for digest in found], np.bool_)
+        return np.array([digest in self.seen for digest in keyed_digests(self.seed, index.digests)], np.bool_)
 
     def state(self, index: RecordIndex) -> dict[str, Any]:
         """What the manifest says: for each bucket with seen records a bit a row, in hexadecimal."""
@@ -62,10 +62,10 @@ class Choice:
         return json.dumps(whole, indent=1).encode() + b"\n"
 
 
-def keyed_digests(seed: int, index: RecordIndex, which: NDArray[np.bool_]) -> list[bytes]:
-    """The keyed digests of the records where `which` [n] is true, in their order."""
+def keyed_digests(seed: int, digests: Digests) -> list[bytes]:
+    """The keyed digests of records, in their order. digests: [m, 32] uint8."""
     key = seeded_key(seed, "sweep")
-    return [keyed_digest(key, digest.tobytes()) for digest in index.digests[which]]
+    return [keyed_digest(key, digest.tobytes()) for digest in digests]
 
 
 def choice_in(store: Store, manifest: Manifest) -> Choice | None:
@@ -74,7 +74,7 @@ def choice_in(store: Store, manifest: Manifest) -> Choice | None:
         return None
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     said = manifest.choice
-    seen = keyed_digests(said["seed"], index, flags_in(manifest, index))
+    seen = keyed_digests(said["seed"], index.digests[flags_in(manifest, index)])
     return Choice(said["on"], said["fields"], said["seed"], frozenset(seen))
 
 

@@ -50,6 +50,11 @@ class Planned:
     plan: Plan
     features_computed: int
 
+    @property
+    def states(self) -> tuple[BucketState, ...]:
+        """What the manifest says of each bucket."""
+        return tuple(BucketState(*state) for state in zip(self.index.buckets, self.features, self.parts.assignments, strict=True))
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -78,12 +83,9 @@ class Flow:
 
     def manifest(self, planned: Planned, built: Mapping[str, StoredObject]) -> Manifest:
         """The manifest of what was planned, once all that was missing is `built`, by key."""
-        states = tuple(
-            BucketState(*state) for state in zip(planned.index.buckets, planned.features, planned.parts.assignments, strict=True)
-        )
         shards = shard_states(planned.plan.specs, {**planned.plan.reuse, **built})
         choice = self.choice.state(planned.index) if self.choice else None
-        return Manifest(identity_of(self.config), self.card, states, planned.parts.partition, shards, choice)
+        return Manifest(identity_of(self.config), self.card, planned.states, planned.parts.partition, shards, choice)
 
     def plan(self, buckets: Sequence[Bucket], previous: Manifest | None) -> Planned:
         """Everything but the training: features and partition are computed, constituents only planned."""

@@ -26,7 +26,7 @@ from lmeraser_ray.learners.learner import Learner
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.removal import remove_tree
+from lmeraser_ray.state.removal import discard_tree
 from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job
 
@@ -136,8 +136,7 @@ class RayEngine(Engine):
         under = self._under.pop(ticket)
         self.seconds += time.monotonic() - under.since
         self.passes.pop(under.scratch.name, None)
-        with suppress(OSError):
-            remove_tree(under.scratch)
+        discard_tree(under.scratch)
 
     def hear(self, scratch: str, passes: int) -> None:
         """Note what a task reported of itself. What comes after its end is of no interest."""

@@ -12,7 +12,6 @@ import logging
 import os
 import platform
 import secrets
-import shutil
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -36,6 +35,7 @@ from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.location import require_disk
 from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.removal import discard_tree
 from lmeraser_ray.state.store import Store, StoredObject
 from lmeraser_ray.study.race import Race
 from lmeraser_ray.study.trial import Step, course
@@ -170,7 +170,7 @@ def run_on_ray(ready: Ready, race: Race) -> None:
     except ray.exceptions.RayError as error:
         raise translated(error) from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)  # what a trial that was stopped might still write finds no place
+        discard_tree(scratch)  # what a trial that was stopped might still write finds no place
         with suppress(ray.exceptions.RayError):  # the cluster is gone, and the actor with it
             ray.kill(claims)
     if scheduler.error:

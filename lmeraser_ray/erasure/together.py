@@ -10,14 +10,13 @@ who has committed it (the id is random and known to nobody else). What is not pl
 owner, who comes to the front too. The file holds ids until the next one at the front, or `Database.vacuum_names`, empties it.
 """
 
-import fcntl
 import json
 import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +28,7 @@ from lmeraser_ray.erasure.request import UNANSWERED, State, Target
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.state import tables
 from lmeraser_ray.state.files import disk_errors
-from lmeraser_ray.state.turns import LONGEST
+from lmeraser_ray.state.turns import LONGEST, try_locked
 
 T = TypeVar("T")
 LARGEST = 1 << 16
@@ -127,7 +126,7 @@ def together(path: Path, mine: Submission, *, insert: Insert[T], there: Callable
 def try_front(path: Path, insert: Insert[T]) -> T | None:
     """`insert` at the front if nobody is there, and tell the others. Returns None where somebody is."""
     here, done = Round(path), None
-    with front(path) as first:
+    with try_locked(path) as (_, first):
         try:
             done = insert(here) if first else None
         finally:  # whatever came of one's own, those that were taken along must hear of theirs
@@ -185,22 +184,6 @@ def post(path: Path, submission: Submission, box: Mailbox) -> None:
             os.write(handle, line)
         finally:
             os.close(handle)
-
-
-@contextmanager
-def front(path: Path) -> Iterator[bool]:
-    """Be at the front, if nobody is. Yields whether."""
-    with disk_errors(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
 
 
 def take(path: Path, *, empty: bool = True) -> list[Submission]:

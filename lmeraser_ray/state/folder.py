@@ -23,13 +23,13 @@ from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, Verifica
 from lmeraser_ray.state.database import no_server, url_of
 from lmeraser_ray.state.files import disk_errors, move_into_place, write_atomic
 from lmeraser_ray.state.location import Location, name_below
-from lmeraser_ray.state.lock import Guard, lock_of_file, lock_of_server
+from lmeraser_ray.state.lock import lock_of_file, lock_of_server
 from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.names import Names
 from lmeraser_ray.state.object_path import ObjectPath
 from lmeraser_ray.state.postgresql import without_password
-from lmeraser_ray.state.removal import remove_tree
-from lmeraser_ray.state.store import REPAIR, Store, StoredObject
+from lmeraser_ray.state.removal import discard_tree
+from lmeraser_ray.state.store import REPAIR, Guard, Store, StoredObject
 
 SWAP, LOCK = "CURRENT.next", "lock"
 OWN_FILES = (
@@ -67,7 +67,6 @@ class WorkspaceFolder:
         """Make the folder, or accept one that is a workspace. A folder with anything else in it is refused."""
         with disk_errors(self.root):
             self._refuse_foreign()
-        with disk_errors(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store.create()
 
@@ -107,8 +106,7 @@ class WorkspaceFolder:
             finally:
                 run, self.store = self.store, Store(self.store.root)
                 if run.run:
-                    with suppress(OSError):
-                        remove_tree(run.scratch)
+                    discard_tree(run.scratch)
 
     def _lock(self, database: str | None) -> AbstractContextManager[Guard]:
         if isinstance(self.root, Path):

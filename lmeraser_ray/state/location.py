@@ -39,8 +39,7 @@ def inside(path: Path, root: Location) -> bool:
 
 def on_disk(text: str) -> Path:
     """A path of this machine. Errors: `ConfigError` on a URL."""
-    found = location(text)
-    return require_disk(found)
+    return require_disk(location(text))
 
 
 def require_disk(root: Location) -> Path:

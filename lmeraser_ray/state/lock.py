@@ -4,10 +4,9 @@ On a disk, a lock of the file `lock`. In object storage, which has no locks, one
 requests: it goes with the connection, so that its holder can lose it without knowing, and looks (`guard`) before it publishes or removes.
 """
 
-import fcntl
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.state import postgresql
 from lmeraser_ray.state.database_errors import meaning
-from lmeraser_ray.state.files import disk_errors
+from lmeraser_ray.state.store import Guard, unguarded
+from lmeraser_ray.state.turns import try_locked
 
 LASTING = ("idle_session_timeout = 0", "tcp_keepalives_idle = 10", "tcp_keepalives_interval = 5", "tcp_keepalives_count = 3")
 """The server keeps the session while its client lives, and notices within half a minute that a machine is gone."""
@@ -26,28 +26,17 @@ HOLDER = """
     SELECT application_name, pid = pg_backend_pid() AS ours FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = %s
 """
-Guard = Callable[[], None]
-
-
-def kept() -> None:
-    """The guard of a lock that cannot be lost."""
 
 
 @contextmanager
 def lock_of_file(path: Path) -> Iterator[Guard]:
     """Hold the lock of a file. Errors: `ExecutionError` at once where another process does."""
-    with disk_errors(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise taken(f"process {os.pread(handle, 32, 0).decode() or 'unknown'}", str(path.parent)) from error
+    with try_locked(path) as (handle, ours):
+        if not ours:
+            raise taken(f"process {os.pread(handle, 32, 0).decode() or 'unknown'}", str(path.parent))
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
-        yield kept
-    finally:
-        os.close(handle)
+        yield unguarded
 
 
 @contextmanager

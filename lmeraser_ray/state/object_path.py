@@ -53,10 +53,6 @@ class ObjectPath:
     def __truediv__(self, name: str) -> "ObjectPath":
         return ObjectPath(self.bucket, str(PurePosixPath(self.key, name)))
 
-    def joinpath(self, *names: str) -> "ObjectPath":
-        """The path below this one."""
-        return ObjectPath(self.bucket, str(PurePosixPath(self.key, *names)))
-
     @property
     def name(self) -> str:
         """The last of the names."""
@@ -71,10 +67,6 @@ class ObjectPath:
     def parents(self) -> tuple["ObjectPath", ...]:
         """All folders that this is in, the nearest first."""
         return tuple(ObjectPath(self.bucket, "/".join(folder.parts)) for folder in PurePosixPath(self.key).parents)
-
-    def with_name(self, name: str) -> "ObjectPath":
-        """Another name in the same folder."""
-        return self.parent / name
 
     def absolute(self) -> "ObjectPath":
         """Itself."""
@@ -113,10 +105,6 @@ class ObjectPath:
     def is_dir(self) -> bool:
         """Whether a folder was made here and not removed."""
         return self.marker._head() is not None
-
-    def is_symlink(self) -> bool:
-        """No."""
-        return False
 
     def stat(self) -> Stat:
         """Its size. Errors: `FileNotFoundError`, unless a listing had it."""
@@ -209,8 +197,6 @@ class ObjectPath:
             obstore.copy(self._client, self.key, target.key)
         self.unlink(missing_ok=True)
         return target
-
-    rename = replace
 
     def copy(self, target: "ObjectPath") -> None:
         """Another object with the same bytes."""

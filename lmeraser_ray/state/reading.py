@@ -42,6 +42,18 @@ def digest_of(path: Location) -> str | None:
 
 
 @contextmanager
+def read_errors(path: Location) -> Iterator[None]:
+    """As `disk_errors`, but a file that is gone stays a `FileNotFoundError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        with disk_errors(path):
+            raise error from None
+
+
+@contextmanager
 def opened(path: Location) -> Iterator[Fill]:
     """Read a file bit by bit, front to back. Errors: `FileNotFoundError` where it is gone, `ExecutionError` where it cannot be read."""
     if isinstance(path, ObjectPath):
@@ -64,13 +76,8 @@ def opened(path: Location) -> Iterator[Fill]:
 
 def descriptor(path: Path) -> int:
     """A descriptor for reading; not through a link, and not waiting for whoever writes to a pipe. Errors: as `opened`."""
-    try:
+    with read_errors(path):
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        with disk_errors(path):
-            raise error from None
 
 
 class Window:
@@ -86,16 +93,9 @@ class Window:
         if size <= 0:
             return 0
         if not self._from <= at <= at + size <= self._from + len(self._data):
-            self._from, self._data = at, self._read(at, max(size, min(WINDOW, self._size - at)))
+            with read_errors(self._path):
+                [self._data] = self._path.ranges([at], [max(size, min(WINDOW, self._size - at))])
+            self._from = at
         start = at - self._from
         view[:size] = self._data[start : start + size]
         return size
-
-    def _read(self, at: int, length: int) -> bytes:
-        try:
-            return self._path.ranges([at], [length])[0]
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            with disk_errors(self._path):
-                raise error from None

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 from lmeraser_ray.state.files import disk_errors
@@ -39,6 +40,15 @@ def remove_tree(folder: Location) -> None:
         remove_all(folder.below(markers=True))
     else:
         shutil.rmtree(folder)
+
+
+def discard_tree(folder: Location) -> None:
+    """Remove a folder with all that is below, as far as it can be removed: a late writer may move something out of it meanwhile."""
+    if isinstance(folder, ObjectPath):
+        with suppress(OSError):
+            remove_tree(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def empty_folder(folder: Location) -> None:

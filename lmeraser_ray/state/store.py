@@ -31,6 +31,8 @@ EXTENSION: dict[Kind, str] = {
 }
 REPAIR = "Run `lmeraser verify` to see all damage, then `lmeraser train` with the same configuration to rebuild it."
 Listing = dict[tuple[Kind, str], "StoredObject"]
+Guard = Callable[[], None]
+"""Fails where the workspace's lock was lost."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,9 +65,9 @@ def unguarded() -> None:
 class Store:
     """A folder of immutable objects on one disk, or in one bucket."""
 
-    def __init__(self, root: Location, run: str = "", *, guard: Callable[[], object] | None = None) -> None:
+    def __init__(self, root: Location, run: str = "", *, guard: Guard = unguarded) -> None:
         """guard: called before anything is removed; it fails where the workspace's lock was lost."""
-        self.root, self.run, self.guard = root, run, guard or unguarded
+        self.root, self.run, self.guard = root, run, guard
         self.scratch = root / "tmp" / run
         """Where files are before they have their names. Each writing command has its own folder, which the next one removes: a worker
         that outlives its command (an orphan on a cluster) finds no folder and cannot write into a later, purged state."""

@@ -37,6 +37,22 @@ def locked(lock: Path, *, alone: bool, seconds: float = LONGEST) -> Iterator[int
         os.close(handle)
 
 
+@contextmanager
+def try_locked(lock: Path) -> Iterator[tuple[int, bool]]:
+    """Hold the lock of the file `lock` alone, if nobody has it. Yields the file's descriptor, and whether it is held."""
+    with disk_errors(lock):
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = True
+        except BlockingIOError:
+            ours = False
+        yield handle, ours
+    finally:
+        os.close(handle)
+
+
 class Waiter:
     """A thread that waits for a lock. The descriptor is the thread's to close once nobody waits for it any more."""
 

@@ -38,6 +38,11 @@ def front(points: Sequence[Point]) -> list[Point]:
     return sorted((p for p in points if not beaten_by(p, points)), key=lambda p: (p.cost, p.passes, -p.accuracy, p.name))
 
 
+def standard_error(accuracy: float, queries: int) -> float:
+    """Of an accuracy over so many queries (binomial)."""
+    return math.sqrt(accuracy * (1 - accuracy) / queries)
+
+
 @dataclass(frozen=True)
 class Recommendation:
     """The point to take, the most accurate one, the standard error of that one's accuracy, and a sentence that says why."""
@@ -54,7 +59,7 @@ def recommended(points: Sequence[Point], queries: int) -> Recommendation:
     Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3: the one-standard-error rule.
     """
     best = min(points, key=lambda p: (-p.accuracy, p.cost, p.passes, p.name))
-    error = math.sqrt(best.accuracy * (1 - best.accuracy) / queries)
+    error = standard_error(best.accuracy, queries)
     near = [p for p in points if p.accuracy >= best.accuracy - error]
     point = min(near, key=lambda p: (p.cost, p.passes, -p.accuracy, p.name))
     figures = f"{point.accuracy:.2%} of {queries:,} records right, {point.cost:.2%} of a training for one deletion"

@@ -20,7 +20,7 @@ from lmeraser_ray.choice import Choice
 from lmeraser_ray.config import Config
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.options import to_yaml
-from lmeraser_ray.study.choosing import Point, Recommendation, front, recommended
+from lmeraser_ray.study.choosing import Point, Recommendation, front, recommended, standard_error
 from lmeraser_ray.study.folder import StudyFolder
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.race import Stopped, point_of
@@ -105,7 +105,7 @@ def rows_of(swept: Swept) -> list[dict[str, Any]]:
         if name in swept.results:
             found = swept.results[name]
             accuracy, cost = found["accuracy"]["test"], found["cost"]
-            error = (accuracy * (1 - accuracy) / swept.records.queries) ** 0.5
+            error = standard_error(accuracy, swept.records.queries)
             shares = [cost[part] for part in ("expected_share", "p99_share", "worst_share")]
             verdict = "recommended" if name == chosen else "front" if name in best else "beaten"
             values = [name, accuracy, error, *shares, found["shards"], found["inference"]["backbone_passes"], verdict]

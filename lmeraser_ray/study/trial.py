@@ -20,7 +20,7 @@ from lmeraser_ray.flow import Flow, Planned, identity_of
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.partition.expected import DeletionCosts, summarize
 from lmeraser_ray.plan import Build, ConstituentSpec
-from lmeraser_ray.state.manifest import BucketState, Manifest, ShardState
+from lmeraser_ray.state.manifest import Manifest, ShardState
 from lmeraser_ray.state.store import StoredObject
 from lmeraser_ray.study.bound import Bound
 from lmeraser_ray.study.measure import Extent, measure, passes_of
@@ -168,12 +168,10 @@ def course(name: str, flow: Flow, buckets: Sequence[Bucket], claims: Claims) -> 
 
 def skeleton_of(flow: Flow, planned: Planned) -> Manifest:
     """The state that is planned, its shards without constituents: enough to say who answers a query, and what a deletion costs."""
-    index, parts = planned.index, planned.parts
-    states = tuple(BucketState(*state) for state in zip(index.buckets, planned.features, parts.assignments, strict=True))
     shards = tuple(
         ShardState(number, size, ()) for spec in planned.plan.specs for number, size in zip(spec.shards, spec.sizes, strict=True)
     )
-    return Manifest(identity_of(flow.config), flow.card, states, parts.partition, shards)
+    return Manifest(identity_of(flow.config), flow.card, planned.states, planned.parts.partition, shards)
 
 
 def planned_costs(flow: Flow, skeleton: Manifest, planned: Planned) -> DeletionCosts:

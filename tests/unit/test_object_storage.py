@@ -1,5 +1,6 @@
 """Workspaces in object storage, on a real S3 server: what a disk promises, the pointer's compare-and-swap, the lock that can be lost."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from lmeraser_ray.state.object_path import MARKER, ObjectPath
 from lmeraser_ray.state.once import create_once
 from lmeraser_ray.state.postgresql import parse
 from lmeraser_ray.state.reading import digest_of, opened, ranges_of
-from lmeraser_ray.state.removal import empty_folder, files_below, remove_files, remove_tree
+from lmeraser_ray.state.removal import discard_tree, empty_folder, files_below, remove_files, remove_tree
 from lmeraser_ray.state.store import Store, StoredObject
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
@@ -129,6 +130,24 @@ def test_a_late_writer_finds_no_folder(anywhere: Location) -> None:
     with pytest.raises(ExecutionError):
         store.put("constituents", "0" * 64, [b"of an erased person"])
     assert files_below(anywhere) == []
+
+
+def test_scratch_goes_as_far_as_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A late writer gives one of its files its name while the folder is being removed: the others go all the same."""
+    (tmp_path / "scratch").mkdir()
+    for name in "abcdef":
+        (tmp_path / "scratch" / name).write_bytes(b"of an erased person")
+    unlink, moved = os.unlink, list[str]()
+
+    def one_is_gone(path: str, *, dir_fd: int | None = None) -> None:
+        if not moved:
+            moved.append(path)
+            raise FileNotFoundError(path)
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", one_is_gone)
+    discard_tree(tmp_path / "scratch")
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == moved
 
 
 def test_something_in_a_marker_is_seen(place: ObjectPath) -> None:

@@ -22,9 +22,10 @@ from sqlalchemy import select
 from benchmarks import submit
 from lmeraser_ray.erasure import ledger, together, transitions
 from lmeraser_ray.erasure.request import Target
-from lmeraser_ray.erasure.together import LOOK, Mailbox, Standing, Submission, front, post, take, tell
+from lmeraser_ray.erasure.together import LOOK, Mailbox, Standing, Submission, post, take, tell
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.state import tables
+from lmeraser_ray.state.turns import try_locked
 from tests import desk_acts
 from tests.desk import Desk, ended, start
 
@@ -203,7 +204,7 @@ def behind(desk: Desk, names: Sequence[str], **options: object) -> list[str]:
     path, answers = desk.root / "requests.waiting", list[str]()
     desk.open()
     threads = [threading.Thread(target=send_one, args=(desk, answers, name), kwargs=options) for name in names]
-    with front(path) as first:
+    with try_locked(path) as (_, first):
         assert first
         for thread in threads:
             thread.start()
@@ -238,7 +239,7 @@ def test_a_refusal_does_not_hold_the_others_up(lite: Desk, monkeypatch: pytest.M
     lite.requests().submit(["x"], [], key="used")
     path, answers = lite.root / "requests.waiting", list[str]()
     thread = threading.Thread(target=send_one, args=(lite, answers, "a"))
-    with front(path):
+    with try_locked(path):
         thread.start()
         while not take(path, empty=False):
             time.sleep(0.001)
@@ -252,7 +253,7 @@ def test_one_who_waits_in_vain_is_told(lite: Desk, monkeypatch: pytest.MonkeyPat
     """The one at the front is stopped: an error after a while, and no request that nobody knows of when it goes on."""
     monkeypatch.setattr(together, "LONGEST", 0.2)
     lite.open()
-    with front(lite.root / "requests.waiting"), pytest.raises(ExecutionError, match="it may be stopped"):
+    with try_locked(lite.root / "requests.waiting"), pytest.raises(ExecutionError, match="it may be stopped"):
         lite.requests().submit(["a"], [], key="k")
     assert lite.count("requests") == 0
     assert lite.requests().submit(["a"], [], key="k").id
@@ -264,7 +265,7 @@ def test_a_lost_line_is_written_again(lite: Desk) -> None:
     path, answers = lite.root / "requests.waiting", list[str]()
     lite.open()
     thread = threading.Thread(target=send_one, args=(lite, answers, "a"))
-    with front(path):
+    with try_locked(path):
         thread.start()
         for _ in range(2):
             while not take(path):
