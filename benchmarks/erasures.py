@@ -71,7 +71,7 @@ def job_of(session: Session, name: str) -> tuple[TrainConstituent, TrainConstitu
     """The training of a record's shard without it, and one of two records, which takes no time."""
     folder = session.folder
     current = Current.read(folder.store, session.config(), folder.require_published())
-    at = current.places[name]
+    at = current.places([name])[name]
     members = np.flatnonzero((current.lanes == current.lanes[at]) & (np.arange(len(current.index)) != at))
     whole, short = (parts_of(current.index, None, found) for found in (members, members[:2]))
     return TrainConstituent(("0" * 64,), (whole,)), TrainConstituent(("1" * 64,), (short,))

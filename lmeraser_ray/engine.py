@@ -4,13 +4,15 @@ Invariant: which engine, how many workers and in which order results arrive chan
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.reading import Features, Rows
+from lmeraser_ray.data.feature_file import Features
+from lmeraser_ray.data.reading import Rows
 from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.learner import Learner
@@ -19,6 +21,8 @@ from lmeraser_ray.state.store import Store
 from lmeraser_ray.work import Job, Worker
 
 T = TypeVar("T")
+AHEAD = 16
+"""Jobs that are made and submitted for each slot: enough that a cluster sees what it is asked for, few enough for a driver's memory."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,16 @@ class Engine(ABC):
     def close(self) -> None:
         """Give back what was held."""
 
-    def run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
-        """The result of each job with its place, as they finish, the heaviest begun first. What still runs when the caller stops listening
-        is cancelled. Errors: the first that a job raises."""
-        order = sorted(range(len(jobs)), key=lambda i: -jobs[i].weight)
-        waiting = {self.submit(jobs[i]): i for i in order}
+    def run(self, jobs: Iterable[Job[T]]) -> Iterator[tuple[int, T]]:
+        """The result of each job with its place, as they finish; begun in this order, so the heaviest should come first. No more jobs are
+        made than are soon begun. What still runs when the caller stops listening is cancelled. Errors: the first that a job raises."""
+        coming, waiting = enumerate(jobs), dict[int, int]()
         try:
-            while waiting:
+            while True:
+                for at, job in islice(coming, max(0, AHEAD * self.slots - len(waiting))):
+                    waiting[self.submit(job)] = at
+                if not waiting:
+                    return
                 for outcome in self.wait():
                     at = waiting.pop(outcome.ticket)
                     if outcome.error:

@@ -21,6 +21,9 @@ from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Store, StoredObject
 from lmeraser_ray.work import AnswerRows, Answers, HashPixels
 
+TOGETHER = 1 << 16
+"""Stored records that are asked about at a time: their features and their answers are in memory."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -71,27 +74,46 @@ def refuse_silence(folder: WorkspaceFolder, state: Published) -> None:
 
 
 def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray[np.int64]) -> Score:
-    """Predict stored records and compare with their labels. `positions` are ascending."""
+    """Predict stored records and compare with their labels, so many at a time. `positions` are ascending."""
     if len(positions) == 0 or not manifest.shards:
         return Score(None, {}, {}, len(positions))
-    features = [state.features for state in manifest.buckets]
-    predicted = predict_stored(flow, manifest, Stored(index, features, positions))
-    return score_of(predicted, index.names("label", positions))
+    features, tally = [state.features for state in manifest.buckets], Tally()
+    for at in range(0, len(positions), TOGETHER):
+        some = positions[at : at + TOGETHER]
+        tally.count(predict_stored(flow, manifest, Stored(index, features, some)), index.names("label", some))
+    return tally.score()
 
 
 def score_of(predicted: Predictions, labels: Sequence[str]) -> Score:
     """Compare predictions with q labels, q ≥ 1."""
-    right = np.array([a == b for a, b in zip(predicted.labels, labels, strict=True)])
-    by_class, by_shard = defaultdict(list), defaultdict(list)
-    for correct, label, shard in zip(right.tolist(), labels, predicted.routes.shards[:, 0].tolist(), strict=True):
-        by_class[label].append(correct)
-        by_shard[shard].append(correct)
-    return Score(
-        float(right.mean()),
-        {label: float(np.mean(found)) for label, found in sorted(by_class.items())},
-        {shard: (float(np.mean(found)), len(found)) for shard, found in sorted(by_shard.items())},
-        len(labels),
-    )
+    tally = Tally()
+    tally.count(predicted, labels)
+    return tally.score()
+
+
+class Tally:
+    """Right answers and queries: of each class, and of each shard."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        self._shards: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+
+    def count(self, predicted: Predictions, labels: Sequence[str]) -> None:
+        """Compare predictions with their labels."""
+        for said, label, shard in zip(predicted.labels, labels, predicted.routes.shards[:, 0].tolist(), strict=True):
+            for counts in (self._classes[label], self._shards[shard]):
+                counts[0] += said == label
+                counts[1] += 1
+
+    def score(self) -> Score:
+        """What was counted, q ≥ 1."""
+        right, queries = (sum(counts[i] for counts in self._classes.values()) for i in (0, 1))
+        return Score(
+            right / queries,
+            {label: right / all_ for label, (right, all_) in sorted(self._classes.items())},
+            {shard: (right / all_, all_) for shard, (right, all_) in sorted(self._shards.items())},
+            queries,
+        )
 
 
 @dataclass(frozen=True)
@@ -107,18 +129,18 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
     """A state's predictions for stored records, which need not be records of that state."""
     routes = route_stored(flow, manifest, stored)
     asked = routes.queries()
-    shards = list(asked)
-    jobs = [
+    shards = sorted(asked, key=lambda shard: -len(asked[shard]))
+    jobs = (
         AnswerRows(manifest.shards[shard].constituent, flow.parts(stored.index, stored.features, stored.positions[asked[shard]]), shard)
         for shard in shards
-    ]
+    )
     answers: dict[int, Answers] = {}
     with flow.progress.stage("start"):
         flow.engine.start()
-    with flow.progress.bar("evaluating", sum(job.weight for job in jobs), "rec") as advance:
+    with flow.progress.bar("evaluating", sum(map(len, asked.values())), "rec") as advance:
         for at, result in flow.engine.run(jobs):
             answers[shards[at]] = result
-            advance(jobs[at].weight)
+            advance(len(asked[shards[at]]))
     return combine(routes, asked, answers)
 
 

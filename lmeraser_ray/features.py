@@ -11,10 +11,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.reading import Features, Rows, in_batches, read_features
+from lmeraser_ray.data.feature_file import Features, pack_features, read_features
+from lmeraser_ray.data.reading import Rows, in_batches
 from lmeraser_ray.digests import key_of
 from lmeraser_ray.engine import Engine
 from lmeraser_ray.index import RecordIndex
@@ -26,7 +26,7 @@ from lmeraser_ray.state.store import Listing, Store, StoredObject
 
 def features_key(backbone: str, digests: Digests) -> str:
     """SHA-256 over the backbone's identity and the record digests of a bucket in order."""
-    return key_of("features/1", bytes.fromhex(backbone), digests.tobytes())
+    return key_of("features/2", bytes.fromhex(backbone), digests.tobytes())
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Bucketful:
     bucket: Bucket
     key: str
     dimension: int
+    digests: Digests
     known: NDArray[np.bool_]
 
     @cached_property
@@ -57,7 +58,7 @@ class FeatureStage:
 
     def run(self, index: RecordIndex) -> tuple[list[StoredObject], int]:
         """The features of each bucket of the index, in order, and how many records were computed."""
-        keys = [features_key(self.card.identity, index.digests[index.of_bucket(i)]) for i in range(len(index.buckets))]
+        keys = [features_key(self.card.identity, index.columns[i].digests) for i in range(len(index.buckets))]
         found = {i: self.listing.get(("features", key)) for i, key in enumerate(keys)}
         missing = {i: self._carry_over(index, i, keys[i]) for i, item in found.items() if item is None}
         for i in [i for i, full in missing.items() if full.known.all()]:
@@ -69,8 +70,8 @@ class FeatureStage:
 
     def _carry_over(self, index: RecordIndex, i: int, key: str) -> Bucketful:
         """The rows that the bucket's previous state already has."""
-        digests = index.digests[index.of_bucket(i)]
-        full = Bucketful(index.buckets[i], key, self.card.dimension, np.zeros(len(digests), np.bool_))
+        digests = index.columns[i].digests
+        full = Bucketful(index.buckets[i], key, self.card.dimension, digests, np.zeros(len(digests), np.bool_))
         before = self.previous.get(full.bucket.number)
         if before is None or not self.store.sound(before.features) or not self.store.sound(before.bucket.records):
             return full
@@ -106,4 +107,4 @@ class FeatureStage:
         return in_batches([Rows(full.bucket, np.flatnonzero(~full.known))], self.card.batch)
 
     def _put(self, full: Bucketful) -> StoredObject:
-        return self.store.put("features", full.key, [save({"features": np.ascontiguousarray(full.rows)})])
+        return self.store.put("features", full.key, [pack_features(full.rows, full.digests)])

@@ -72,9 +72,9 @@ class Flow:
     public: StoredObject | None = None
     choice: Choice | None = None
 
-    def evaluate(self, buckets: Sequence[Bucket], previous: Manifest | None) -> Evaluated:
-        """Build whatever these buckets need. `previous` is the published state, whose feature rows are carried over."""
-        planned = self.plan(buckets, previous)
+    def evaluate(self, buckets: Sequence[Bucket], previous: Manifest | None, known: RecordIndex | None = None) -> Evaluated:
+        """Build whatever these buckets need. `previous` is the published state, whose feature rows are carried over; `known` its index."""
+        planned = self.plan(buckets, previous, known)
         with self.progress.stage("training"):
             trained = self._train(planned)
         manifest = self.manifest(planned, {item.key: item for work in trained for item in work.stages})
@@ -87,11 +87,11 @@ class Flow:
         choice = self.choice.state(planned.index) if self.choice else None
         return Manifest(identity_of(self.config), self.card, planned.states, planned.parts.partition, shards, choice)
 
-    def plan(self, buckets: Sequence[Bucket], previous: Manifest | None) -> Planned:
+    def plan(self, buckets: Sequence[Bucket], previous: Manifest | None, known: RecordIndex | None = None) -> Planned:
         """Everything but the training: features and partition are computed, constituents only planned."""
         listing = self.store.listing()
         with self.progress.stage("plan"):
-            index = RecordIndex.read(self.store, buckets)
+            index = RecordIndex.read(self.store, buckets, known)
         before = {state.bucket.number: state for state in previous.buckets} if previous else {}
         with self.progress.stage("features"):
             features, computed = FeatureStage(self.store, listing, self.card, self.engine, before, self.progress).run(index)
@@ -110,16 +110,17 @@ class Flow:
 
     def _train(self, planned: Planned) -> tuple[Trained, ...]:
         """Train what is missing, the most work first."""
-        jobs = [self.job(planned, build) for build in planned.plan.build]
+        builds = planned.plan.build
         done: list[Trained] = []
-        if not jobs:
+        if not builds:
             return ()
         with self.progress.stage("start"):
             self.engine.start()
-        with self.progress.bar("training", sum(job.weight for job in jobs), "rec") as advance:
-            for at, result in self.engine.run(jobs):
+        weights = [build.spec.passes(build.first) for build in builds]
+        with self.progress.bar("training", sum(weights), "rec") as advance:
+            for at, result in self.engine.run(self.job(planned, build) for build in builds):
                 done.append(result)
-                advance(jobs[at].weight)
+                advance(weights[at])
         return tuple(sorted(done, key=lambda trained: trained.key))
 
     def job(self, planned: Planned, build: Build) -> TrainConstituent:
@@ -147,9 +148,9 @@ def epoch_share(slices: int) -> float:
 def parts_of(index: RecordIndex, features: Sequence[StoredObject] | None, positions: Positions) -> tuple[Part, ...]:
     """Positions as a job's parts, ascending; with the buckets' features for learners that need these."""
     if features is None:
-        return tuple(Part(rows) for rows in index.rows(positions))
+        return tuple(Part(rows) for rows in index.rows(positions, told=True))
     where = {bucket.number: item for bucket, item in zip(index.buckets, features, strict=True)}
-    return tuple(Part(rows, where[rows.bucket.number]) for rows in index.rows(positions))
+    return tuple(Part(rows, where[rows.bucket.number]) for rows in index.rows(positions, told=True))
 
 
 def shard_states(specs: Sequence[ConstituentSpec], found: Mapping[str, StoredObject]) -> tuple[ShardState, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from lmeraser_ray.aggregation.routes import Predictions, Queries, combine, route
-from lmeraser_ray.data.reading import Features, Pixels, pixel_hashes, prepare
+from lmeraser_ray.data.feature_file import Features
+from lmeraser_ray.data.reading import Pixels, pixel_hashes, prepare
 from lmeraser_ray.errors import DataError, PictureError
 from lmeraser_ray.evaluate import refuse_silence, serving_of
 from lmeraser_ray.learners.choose import make_learner

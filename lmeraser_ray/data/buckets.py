@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
 
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.digests import DIGEST_BYTES, bucket_of, digest, key_of, keyed_hash, seeded_key
@@ -46,6 +47,37 @@ class Bucket:
     def key(self) -> str:
         """The key that both objects share."""
         return self.records.key
+
+
+@dataclass(frozen=True)
+class About:
+    """What must be known of some rows of a bucket to read their pictures and to check them: whoever is told this reads no row.
+
+    ids and labels: m names; digests: the records' [m, 32] uint8; offsets, lengths: of the pictures in bytes [m] int64.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    digests: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> "About":
+        """Of rows that were read."""
+        ids, labels = columns(rows, "record_id", "label")
+        found = (rows[name].to_numpy() for name in ("offset", "length"))
+        return cls(tuple(map(str, ids)), tuple(map(str, labels)), digests_in(rows), *found)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def digests_in(rows: pa.Table) -> NDArray[np.uint8]:
+    """The record digests of rows [m, 32] uint8."""
+    parts = [np.frombuffer(part.buffers()[1] or b"", np.uint8).reshape(-1, DIGEST_BYTES) for part in rows["digest"].chunks]
+    found = [part[chunk.offset : chunk.offset + len(chunk)] for part, chunk in zip(parts, rows["digest"].chunks, strict=True)]
+    return np.concatenate(found) if len(found) != 1 else found[0]
 
 
 def bucket_number(seed: int, record_id: str, buckets: int) -> int:
@@ -81,9 +113,10 @@ def rows_of(records: Sequence[Record]) -> pa.Table:
     )
 
 
-def offsets_of(lengths: Sequence[int]) -> list[int]:
-    """Where each of these pieces begins when they lie one behind the other."""
-    return [0, *np.cumsum(lengths, dtype=np.int64).tolist()][: len(lengths)]
+def offsets_of(lengths: ArrayLike) -> NDArray[np.int64]:
+    """Where each of these pieces begins when they lie one behind the other [m] int64."""
+    found: NDArray[np.int64] = np.cumsum(lengths, dtype=np.int64) - np.asarray(lengths, np.int64)
+    return found
 
 
 def put_bucket(store: Store, listing: Listing, number: int, rows: pa.Table, pictures: Iterable[bytes]) -> Bucket:
@@ -106,12 +139,16 @@ def read_rows(store: Store, bucket: Bucket) -> pa.Table:
 
 def read_pictures(store: Store, bucket: Bucket, rows: pa.Table) -> Iterator[bytes]:
     """The encoded pictures of `rows` (some of the bucket's), each checked against its record's digest."""
-    ids, labels, digests, offsets, lengths = columns(rows, "record_id", "label", "digest", "offset", "length")
-    for at in range(0, rows.num_rows, 256):
+    return pictures_of(store, bucket, About.of(rows))
+
+
+def pictures_of(store: Store, bucket: Bucket, about: About) -> Iterator[bytes]:
+    """The encoded pictures of rows of which one is told, each checked against its record's digest."""
+    for at in range(0, len(about), 256):
         part = slice(at, at + 256)
-        images = store.read_ranges(bucket.pictures, offsets[part], lengths[part])  # type: ignore[arg-type]
-        for name, label, expected, image in zip(ids[part], labels[part], digests[part], images, strict=True):
-            if Record(str(name), "", str(label), False, image).digest() != expected:
+        images = store.read_ranges(bucket.pictures, about.offsets[part].tolist(), about.lengths[part].tolist())
+        for name, label, expected, image in zip(about.ids[part], about.labels[part], about.digests[part], images, strict=True):
+            if Record(name, "", label, False, image).digest() != expected.tobytes():
                 raise VerificationError(f"{bucket.pictures.name} is damaged: a picture does not have its record's digest. {REPAIR}")
             yield image
 

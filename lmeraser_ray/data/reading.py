@@ -1,6 +1,7 @@
 """Reading records back: from rows of buckets to the backbone's pixels. Needs no torch, so that a decoding worker stays small.
 
-Invariant: only the pictures of the asked rows are read, and each is checked against its record's digest.
+Invariant: only the pictures, or the features, of the asked rows are read, and each is checked. A reader that is told of its rows
+reads nothing else; one that is not (a pass over whole buckets, for features) reads the buckets' rows.
 """
 
 import hashlib
@@ -10,25 +11,25 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors.numpy import load
 
-from lmeraser_ray.data.buckets import Bucket, columns, read_pictures, read_rows
+from lmeraser_ray.data.buckets import About, Bucket, pictures_of, read_rows
+from lmeraser_ray.data.feature_file import Features, read_feature_rows
 from lmeraser_ray.data.pictures import prepare_picture
 from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.state.store import Store, StoredObject
 
 Pixels = NDArray[np.uint8]
-Features = NDArray[np.float32]
 KEPT_BYTES = 256 << 20
-"""Rows of buckets (no pictures) that a reader keeps: a shard's members lie in all buckets, and the next shard's too."""
+"""Rows of buckets (no pictures) that a reader keeps: the next batch of features is of the same bucket."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of one bucket: `rows` [m] int64, ascending."""
+    """Some rows of one bucket: `rows` [m] int64, ascending. about: what reading them needs to know, else the bucket's rows are read."""
 
     bucket: Bucket
     rows: NDArray[np.int64]
+    about: About | None = None
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,6 @@ class Read:
 def pixel_hashes(pixels: Pixels) -> list[bytes]:
     """SHA-256 of each picture's pixels. pixels: [n, 3, s, s] uint8 → n times 32 bytes."""
     return [hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pixels]
-
-
-def read_features(store: Store, item: StoredObject) -> Features:
-    """A bucket's features [m, d] float32, in the order of its rows."""
-    found: Features = load(store.read(item))["features"]
-    return found
 
 
 def in_batches(parts: Iterable[Rows], size: int) -> list[Rows]:
@@ -75,18 +70,25 @@ class Reader:
 
         Errors: `VerificationError` where the bytes are not what was stored.
         """
-        found = self.pixels(part) if features is None else read_features(self.store, features)[part.rows]
-        labels, digests = columns(self._rows(part.bucket).take(part.rows), "label", "digest")
-        return Read(found, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32), tuple(labels))  # type: ignore[arg-type]
+        about = self._about(part)
+        if features is not None:
+            return Read(read_feature_rows(self.store, features, part.rows, about.digests), about.digests, about.labels)
+        return Read(self._pixels(part.bucket, about), about.digests, about.labels)
 
     def pixels(self, part: Rows) -> Pixels:
         """The decoded pictures of rows of a bucket [m, 3, s, s] uint8."""
-        table = self._rows(part.bucket).take(part.rows)
+        return self._pixels(part.bucket, self._about(part))
+
+    def _pixels(self, bucket: Bucket, about: About) -> Pixels:
         size = self.spec.input_size
-        pixels = np.empty((table.num_rows, 3, size, size), np.uint8)
-        for at, image in enumerate(read_pictures(self.store, part.bucket, table)):
+        pixels = np.empty((len(about), 3, size, size), np.uint8)
+        for at, image in enumerate(pictures_of(self.store, bucket, about)):
             pixels[at] = prepare(image, self.spec, self.max_pixels)
         return pixels
+
+    def _about(self, part: Rows) -> About:
+        """What the part tells of its rows, else what is read of them."""
+        return part.about or About.of(self._rows(part.bucket).take(part.rows))
 
     def _rows(self, bucket: Bucket) -> pa.Table:
         """All rows of a bucket, from memory where they are kept: of each bucket the last version that was asked for."""

@@ -17,7 +17,8 @@ import ray
 import ray.exceptions
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.reading import Features, Rows
+from lmeraser_ray.data.feature_file import Features
+from lmeraser_ray.data.reading import Rows
 from lmeraser_ray.distributed.cluster import connect, disconnect, session_folder, total
 from lmeraser_ray.distributed.worker import Report, WorkerSpec, run_job
 from lmeraser_ray.engine import Engine, Outcome

@@ -5,7 +5,8 @@ from collections.abc import Container, Iterator, Sequence
 import numpy as np
 
 from lmeraser_ray.data.buckets import columns, read_pictures, read_rows
-from lmeraser_ray.data.reading import prepare, read_features
+from lmeraser_ray.data.feature_file import read_features
+from lmeraser_ray.data.reading import prepare
 from lmeraser_ray.erasure.lanes import Current
 from lmeraser_ray.erasure.needles import Needles
 

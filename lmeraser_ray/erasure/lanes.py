@@ -6,6 +6,7 @@ A lane is the number of a shard, or 0 for all shards where one constituent serve
 nothing else, so lanes are trained and published independently of each other. A sampled one's going moves prototypes: that is done alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,22 +50,13 @@ class Current:
     index: RecordIndex
 
     @classmethod
-    def read(cls, store: Store, config: Config, manifest: Manifest) -> "Current":
-        """Read the live records."""
-        return cls(store, config, manifest, RecordIndex.read(store, [state.bucket for state in manifest.buckets]))
+    def read(cls, store: Store, config: Config, manifest: Manifest, known: RecordIndex | None = None) -> "Current":
+        """Read the live records. known: the index of another state."""
+        return cls(store, config, manifest, RecordIndex.read(store, [state.bucket for state in manifest.buckets], known))
 
-    @cached_property
-    def places(self) -> dict[str, int]:
-        """The position of each live record, by id."""
-        return {name: i for i, name in enumerate(self.index.names("record_id"))}
-
-    @cached_property
-    def people(self) -> dict[str, list[int]]:
-        """The positions of each subject's live records."""
-        found: dict[str, list[int]] = {}
-        for i, name in enumerate(self.index.names("subject_id")):
-            found.setdefault(name, []).append(i)
-        return found
+    def places(self, names: Iterable[str]) -> dict[str, int]:
+        """The positions of those of these records that live, by id."""
+        return self.index.places(self.config.seed, names, self.config.data.buckets)
 
     @cached_property
     def lanes(self) -> Labels:
@@ -81,12 +73,10 @@ class Current:
 
     def named(self, what: What, name: str) -> list[int]:
         """The positions of the live records that a record id or a subject stands for."""
-        if what == "subject":
-            return self.people.get(name, [])
-        return [self.places[name]] if name in self.places else []
+        return self.index.of_subject(name) if what == "subject" else list(self.places([name]).values())
 
-    def mask(self, names: set[str]) -> NDArray[np.bool_]:
+    def mask(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which live records have one of these ids [n] bool; ids of records that are gone are of no consequence."""
         found = np.zeros(len(self.index), np.bool_)
-        found[[self.places[name] for name in names if name in self.places]] = True
+        found[list(self.places(names).values())] = True
         return found

@@ -4,13 +4,15 @@ Then whatever a scan finds in them is a live record's own: a picture that anothe
 something is found have their digests computed again, so that a row that owned the wrong bytes would be found out.
 """
 
-import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from lmeraser_ray.data.buckets import Bucket, offsets_of, read_pictures, read_rows
+from lmeraser_ray.data.buckets import Bucket, digests_in, offsets_of, read_pictures, read_rows
+from lmeraser_ray.data.feature_file import HEAD, Layout
 from lmeraser_ray.erasure.findings import Findings
 from lmeraser_ray.erasure.places import FEATURES, PICTURES, RECORDS
 from lmeraser_ray.erasure.search import Match
@@ -47,19 +49,25 @@ class Owned:
 
     def _rows(self, bucket: Bucket, rows: pa.Table) -> None:
         """No row is an erased record's or subject's."""
-        ids, subjects, labels, digests = (rows[name].to_pylist() for name in ("record_id", "subject_id", "label", "digest"))
-        gone = (self.wanted.ids.intersection(ids), self.wanted.subjects.intersection(subjects), self.wanted.digests.intersection(digests))
-        for found, trace in zip(gone, ("row of an erased record", "row of an erased subject", "row with an erased digest"), strict=True):
-            if found:
+        refused: dict[str, tuple[Collection[str] | Collection[bytes], str]] = {
+            "record_id": (self.wanted.ids, "row of an erased record"),
+            "subject_id": (self.wanted.subjects, "row of an erased subject"),
+            "digest": (self.wanted.digests, "row with an erased digest"),
+        }
+        for column, (gone, trace) in refused.items():
+            if pc.any(pc.is_in(rows[column], pa.array(list(gone), rows[column].type))).as_py():
                 self._hit(RECORDS, bucket.records, trace)
-        self.wanted.learn([*set(ids) - self.wanted.ids, *set(subjects) - self.wanted.subjects, *labels])
+        ids, subjects, labels = (rows[name] for name in ("record_id", "subject_id", "label"))
+        if any(self.wanted.occurs(text_of(column)) for column in (ids, subjects, labels)):
+            live = set(ids.to_pylist()) - self.wanted.ids, set(subjects.to_pylist()) - self.wanted.subjects
+            self.wanted.learn([*live[0], *live[1], *labels.to_pylist()])
 
     def _pictures(self, bucket: Bucket, rows: pa.Table) -> None:
         """The rows own the file from its first byte to its last, one behind the other."""
         path = self._path(bucket.pictures)
         offsets, lengths = (rows[name].to_numpy() for name in ("offset", "length"))
         size = path.stat().st_size
-        if offsets.tolist() != offsets_of(lengths) or lengths.sum() != size:
+        if not np.array_equal(offsets, offsets_of(lengths)) or lengths.sum() != size:
             self._hit(PICTURES, bucket.pictures, "bytes of no live record")
         self.findings.count(PICTURES, size)
         sound: dict[int, bool] = {}
@@ -77,9 +85,9 @@ class Owned:
 
     def _features(self, state: BucketState, rows: pa.Table) -> None:
         """One row a record and nothing else, under the key that these records give."""
-        path, digests = self._path(state.features), rows["digest"].to_pylist()
+        path = self._path(state.features)
         start, whole = extent(path, rows.num_rows)
-        key = features_key(self.manifest.backbone.identity, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32))
+        key = features_key(self.manifest.backbone.identity, digests_in(rows))
         if not whole or key != state.features.key:
             self._hit(FEATURES, state.features, "rows of no live record")
         self.findings.count(FEATURES, path.stat().st_size)
@@ -106,17 +114,15 @@ class Owned:
         return self.store.path(item)
 
 
+def text_of(column: pa.ChunkedArray) -> bytes:
+    """All names of a column, one behind the other with nothing between them."""
+    return b"".join(pa.concat_arrays([part]).buffers()[2] or b"" for part in column.chunks)
+
+
 def extent(path: Location, rows: int) -> tuple[int, bool]:
-    """Where a file of features has its first byte of them, and whether from there to its end it is `rows` rows of float32."""
+    """Where a file of features has its first byte of them, and whether it is features and checks of `rows` rows, and nothing else."""
     with disk_errors(path), path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(min(length, 1 << 16))
-    try:
-        about = json.loads(header)
-        [(name, tensor)] = about.items()
-        count, dimension = tensor["shape"]
-    except (ValueError, TypeError, KeyError, AttributeError):
+        layout = Layout.of(file.read(HEAD))
+    if layout is None:
         return 0, False
-    size = 4 * count * dimension
-    right = (name, tensor["dtype"], tensor["data_offsets"], count) == ("features", "F32", [0, size], rows)
-    return 8 + length, right and path.stat().st_size == 8 + length + size
+    return layout.features, layout.rows == rows and path.stat().st_size == layout.size

@@ -60,7 +60,10 @@ class Retrains:
         """Train what `lanes` need once the records in `leaving` have left; stop what nobody needs any more."""
         self._plans += 1
         self.stale = False
-        self._planned, self._leaving = self.flow.plan(buckets_without(current, leaving), current.manifest), frozenset(leaving)
+        self._planned, self._leaving = (
+            self.flow.plan(buckets_without(current, leaving), current.manifest, current.index),
+            frozenset(leaving),
+        )
         missing = {build.spec.key: build for build in self._planned.plan.build}
         self.needs = {lane: keys for lane in lanes if (keys := self._keys(lane, missing))}
         wanted: set[str] = set().union(*self.needs.values())
@@ -138,9 +141,9 @@ class Retrains:
                 return self.flow.manifest(self._planned, found)
         buckets = buckets_without(current, leaving)
         if self.running:
-            planned = self.flow.plan(buckets, current.manifest)
+            planned = self.flow.plan(buckets, current.manifest, current.index)
             return None if planned.plan.build else self.flow.manifest(planned, {})
-        evaluated = self.flow.evaluate(buckets, current.manifest)
+        evaluated = self.flow.evaluate(buckets, current.manifest, current.index)
         self.passes |= {trained.key: trained.passes for trained in evaluated.trained}
         return evaluated.manifest
 

@@ -211,7 +211,7 @@ class Round:
         before = self.current.manifest
         facts = self._facts(before, manifest, int(self.current.mask(names).sum()))
         leaving = Leaving({work.id: [work.hashes[name] for name in sorted(work.trained)] for work in trained.values()}, complete)
-        self.current = Current.read(self.folder.store, self.flow.config, manifest)
+        self.current = Current.read(self.folder.store, self.flow.config, manifest, self.current.index)
         for request in complete:
             self.work.pop(request)
         silent = self._silent(complete)

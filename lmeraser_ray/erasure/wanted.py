@@ -64,6 +64,10 @@ class Wanted:
         """Whether a stretch of a picture or of features was found, which several records may have."""
         return self.trace(match) in ("picture", "pixels", "feature")
 
+    def occurs(self, text: bytes) -> bool:
+        """Whether there may be something to learn from names that lie one behind the other in `text`; False is certain."""
+        return bool(self._texts) and (not plain(text) or any(self.search.in_bytes(text, binary=False)))
+
     def learn(self, names: Iterable[str]) -> None:
         """Take note of live ids, subjects or labels in which an id occurs."""
         if not self._texts:

@@ -54,7 +54,7 @@ class Work:
 
     def _wait(self, names: set[str], current: Current) -> None:
         """Sort records by their lanes in a published state."""
-        places = {name: current.places[name] for name in names if name in current.places}
+        places = current.places(names)
         lanes = {name: int(current.lanes[at]) for name, at in places.items()}
         exclusive = any(current.sampled[at] for at in places.values())
         for name in names:

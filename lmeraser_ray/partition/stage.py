@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from lmeraser_ray.config import AdaptiveConfig, ClusteringConfig, Partition, RandomConfig
-from lmeraser_ray.data.reading import read_features
+from lmeraser_ray.data.feature_file import read_features
 from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.partition.adaptive import Clusters, Floats, Labels, fit_clusters, nearest, sample_order
@@ -85,7 +85,7 @@ class PartitionStage:
     ) -> StoredObject:
         """The assignment of one bucket, written into `shard_of` too."""
         here = index.of_bucket(i)
-        key = key_of("assignments/1", bytes.fromhex(item.key), bytes.fromhex(features.key), index.test[here].tobytes())
+        key = key_of("assignments/1", bytes.fromhex(item.key), bytes.fromhex(features.key), index.columns[i].test.tobytes())
         known = self.listing.get(("assignments", key))
         if known:
             shard_of[here] = load(self.store.read(known))["shard"]
@@ -100,7 +100,11 @@ class PartitionStage:
 
 def sample_positions(index: RecordIndex, seed: int, size: int) -> NDArray[np.int64]:
     """The positions of the sampled training records, in the sample's order."""
-    chosen: NDArray[np.int64] = index.training[sample_order(seed, index.names("record_id", index.training), size)]
+    near = index.training
+    if size < len(near):  # only of those that may be among the first are the whole hashes compared
+        hashes = index.hashes(seed, "sample")[near]
+        near = near[hashes <= np.partition(hashes, size - 1)[size - 1]]
+    chosen: NDArray[np.int64] = near[sample_order(seed, index.names("record_id", near), size)]
     return chosen
 
 

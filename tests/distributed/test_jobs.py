@@ -90,10 +90,11 @@ def head(s3: str, postgresql: str) -> Iterator[Head]:
             start_new_session=True,
         )
     try:
-        wait_until(lambda: "Ray runtime started" in (place / "head.log").read_text() or process.poll() is not None)
-        found = re.search(r"http://127\.0\.0\.1:\d+", (place / "head.log").read_text())
-        assert found, (place / "head.log").read_text()
-        yield Head({**settings, "RAY_API_SERVER_ADDRESS": found[0], "RAY_ADDRESS": found[0]})
+        told = place / "head.log"
+        wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+\n", told.read_text()) or process.poll() is not None)
+        assert process.poll() is None, told.read_text()
+        [where] = set(re.findall(r"http://127\.0\.0\.1:\d+", told.read_text()))
+        yield Head({**settings, "RAY_API_SERVER_ADDRESS": where, "RAY_ADDRESS": where})
     finally:
         process.kill()
         process.wait()

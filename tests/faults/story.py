@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from lmeraser_ray.audit import audit
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.reading import read_features
+from lmeraser_ray.data.feature_file import read_features
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.certificates import check_certificate
 from lmeraser_ray.erasure.envelope import sha256_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.reading import read_features
+from lmeraser_ray.data.feature_file import read_features
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.folder import WorkspaceFolder

@@ -10,9 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmeraser_ray.data.buckets import Bucket, bucket_key, bucket_number, put_bucket, read_pictures, read_rows, rows_of, without
+from lmeraser_ray.data.buckets import (
+    Bucket,
+    bucket_key,
+    bucket_number,
+    pictures_of,
+    put_bucket,
+    read_pictures,
+    read_rows,
+    rows_of,
+    without,
+)
+from lmeraser_ray.data.feature_file import pack_features
+from lmeraser_ray.data.ingest import Ingested, Twins
+from lmeraser_ray.data.reading import Reader
 from lmeraser_ray.data.record import Record
+from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.state.store import Store
 
 
@@ -167,3 +182,36 @@ def test_buckets_are_about_equally_full() -> None:
     counts = np.bincount([bucket_number(5, f"r{i}", 16) for i in range(3200)], minlength=16)
     assert counts.min() > 140
     assert counts.max() < 260
+
+
+def test_twins_are_counted(tmp_path: Path) -> None:
+    """Records with a picture that one before them has too; the example is of the first such record, and of the first with its picture."""
+    store, twins, told = store_in(tmp_path), Twins(), Ingested()
+    for number, images in enumerate(([b"a", b"b"], [b"b", b"c", b"a"], [b"b", b"d"])):
+        records = [record(10 * number + at, image=image) for at, image in enumerate(images)]
+        twins.look_at(records)
+        told.buckets.append(put(store, records, number))
+    twins.tell(store, told)
+    assert (told.twins, told.twin_example) == (3, ("r1", "r10"))
+    alone = Ingested()
+    Twins().tell(store, alone)
+    assert (alone.twins, alone.twin_example) == (0, None)
+
+
+def test_whoever_is_told_of_rows_reads_no_row(tmp_path: Path) -> None:
+    """The bucket's file of rows may be gone: ids, labels, digests and places of the pictures came with the job."""
+    store = store_in(tmp_path)
+    records = [record(i) for i in range(9)]
+    bucket = put(store, records)
+    index = RecordIndex.read(store, [bucket])
+    [told], [untold] = index.rows(np.array([7, 2, 5]), told=True), index.rows(np.array([7, 2, 5]))
+    assert told.about is not None and untold.about is None
+    store.path(bucket.records).unlink()
+    assert list(pictures_of(store, bucket, told.about)) == [records[i].image for i in (2, 5, 7)]
+    reader = Reader(store, PictureSpec(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 10**6)
+    with pytest.raises(VerificationError, match="is missing"):
+        reader.read(untold)
+    features = store.put("features", "0" * 64, [pack_features(np.arange(18, dtype=np.float32).reshape(9, 2), index.digests)])
+    read = reader.read(told, features)
+    assert read.labels == ("l2", "l2", "l1") and np.array_equal(read.inputs, [[4, 5], [10, 11], [14, 15]])
+    assert np.array_equal(read.digests, index.digests[[2, 5, 7]])

@@ -127,7 +127,7 @@ def test_another_requests_publication_keeps_it_silent(world: World) -> None:
     kept, gone = [names[i] for i in range(len(names)) if lanes[i] == lanes.max()][:2]
     made = submit(session, Request((kept,)), quarantine=True)
     first = session.folder.require_state().quarantined
-    digest = current.index.digests[current.places[kept]].tobytes()
+    digest = current.index.digests[current.places([kept])[kept]].tobytes()
     held = Held(waits=Held.release)
     place = Place(world, Session(session.root, make_engine=held), held, RANDOM)
     held.fail = lambda job: not has(place, job, digest)

@@ -237,7 +237,7 @@ def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     bad, good, far = place.submit(poison), place.submit(fellow), place.submit(other)
     folder = place.session.folder
     current = Current.read(folder.store, place.session.config(), folder.require_published())
-    digest = current.index.digests[current.places[poison]].tobytes()
+    digest = current.index.digests[current.places([poison])[poison]].tobytes()
     place.held.fail = lambda job: not has(place, job, digest) and job_is_of(place, job, poison, lanes)
     place.held.waits = Held.release
     place.run()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save
 from sqlalchemy import update
 
 from lmeraser_ray.data.buckets import put_bucket, rows_of
+from lmeraser_ray.data.feature_file import pack_features
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.erasure.evidence import gather_needles
@@ -59,7 +59,7 @@ class Space:
             bucket = put_bucket(store, store.listing(), number, rows_of(mine), [r.image for r in mine])
             digests = np.frombuffer(b"".join(r.digest() for r in mine), np.uint8).reshape(-1, 32)
             features = np.stack([feature_of(r.image) for r in mine])
-            item = store.put("features", features_key(CARD.identity, digests), [save({"features": features})])
+            item = store.put("features", features_key(CARD.identity, digests), [pack_features(features, digests)])
             states.append(BucketState(bucket, item, None))
         self.manifest = Manifest({}, CARD, tuple(states), None, ())
         item = self.folder.put_manifest(self.manifest)
@@ -134,7 +134,7 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
     train(Session(root), world.config())
     folder, at, subject = WorkspaceFolder(root), 6, world.subjects[6]
     current = Current.read(folder.store, Session(root).config(), folder.require_published())
-    needles = list(gather_needles(current, sorted(current.places[world.ids[i]] for i in (at, at + 1)), {subject}))
+    needles = list(gather_needles(current, sorted(current.places(world.ids[i] for i in (at, at + 1)).values()), {subject}))
     with folder.locked():
         before = scan(folder, folder.require_published(), needles, subjects=[subject])
     rows = {"row of an erased record", "row of an erased subject", "row with an erased digest", "id", "subject", "digest"}
@@ -268,8 +268,8 @@ def test_bytes_and_rows_that_nobody_owns_are_found(space: Space) -> None:
     needles = space.erase(IDS[7])
     one, other = space.manifest.buckets
     store = space.folder.store
-    longer = np.zeros((one.bucket.size + 1, CARD.dimension), np.float32)
-    space.forge(0, pictures=store.read(one.bucket.pictures) + b"a rest", features=save({"features": longer}))
+    longer = pack_features(np.zeros((one.bucket.size + 1, CARD.dimension), np.float32), np.zeros((one.bucket.size + 1, 32), np.uint8))
+    space.forge(0, pictures=store.read(one.bucket.pictures) + b"a rest", features=longer)
     space.forge(1, features=store.read(other.features) + bytes(4))
     report = space.scan(needles)
     assert traces_of(report) == {("pictures", "bytes of no live record"), ("features", "rows of no live record")}

@@ -16,6 +16,7 @@ from lmeraser_ray.config.data import TORCHVISION, DataConfig
 from lmeraser_ray.data.names import clean_name
 from lmeraser_ray.data.pictures import check_picture
 from lmeraser_ray.data.record import Record
+from lmeraser_ray.data.seen import Seen
 from lmeraser_ray.data.sources.digits import digit_entries
 from lmeraser_ray.data.sources.entry import Entry, place
 from lmeraser_ray.data.sources.folder import folder_entries
@@ -70,7 +71,7 @@ class _Plan:
     seed: int
     skip: Callable[[str], bool]
     resolve: SubjectResolver
-    ids: set[str] = field(default_factory=set)
+    ids: Seen = field(default_factory=Seen)
     sides: dict[str, bool] = field(default_factory=dict)
 
     def run(self) -> Iterator[_Planned]:
@@ -82,12 +83,11 @@ class _Plan:
                 if not self.skip(record_id):
                     yield self._planned(record_id, entry, side)
             _check_classes(labels, side.where, training=not side.test)
+        refuse_twice(self.ids.settle())
 
     def _new_id(self, record_id: str, where: str) -> str:
         record_id = clean_name(record_id, what="record id", where=where)
-        if record_id in self.ids:
-            raise DataError(f"{where}: the record id {record_id!r} is there twice: rename one, or drop it.")
-        self.ids.add(record_id)
+        refuse_twice(self.ids.add(record_id, where))
         return record_id
 
     def _planned(self, record_id: str, entry: Entry, side: _Side) -> _Planned:
@@ -98,6 +98,12 @@ class _Plan:
             both = "data.path and in data.test_path" if self.config.test_path else "the training and in the test split"
             raise DataError(f"{entry.where}: the subject {subject!r} has records in {both}: keep a person on one side.")
         return _Planned(record_id, subject, side.test, entry)
+
+
+def refuse_twice(found: tuple[str, str] | None) -> None:
+    """Errors: `DataError` where an id came twice."""
+    if found:
+        raise DataError(f"{found[1]}: the record id {found[0]!r} is there twice: rename one, or drop it.")
 
 
 def _sides(config: DataConfig) -> Iterator[_Side]:

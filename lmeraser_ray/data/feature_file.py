@@ -1,0 +1,101 @@
+"""A bucket's file of features: one row a record, and a check of each row, so that a task reads its own rows and no others.
+
+    safetensors:  features [m, d] float32      checks [m, 8] uint8: the first bytes of SHA-256 over the record's digest and its row
+
+Whoever reads the whole file checks it by its name; whoever reads some rows, by their checks.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from lmeraser_ray.digests import digest
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.state.store import REPAIR, Store, StoredObject
+
+Features = NDArray[np.float32]
+CHECK = 8
+"""Bytes of a row's check: a row that was damaged passes once in 2^64 times."""
+HEAD = 512
+"""Bytes in which a file's head is: it names two tensors."""
+
+
+def check_of(record: bytes, row: bytes) -> bytes:
+    """The check of a row. record: its record's digest."""
+    return digest("feature row", record, row)[:CHECK]
+
+
+def pack_features(features: Features, digests: NDArray[np.uint8]) -> bytes:
+    """The file of a bucket's features [m, d], whose records have these digests [m, 32]."""
+    rows = np.ascontiguousarray(features, np.float32)
+    checks = b"".join(check_of(record.tobytes(), row.tobytes()) for record, row in zip(digests, rows, strict=True))
+    return bytes(save({"features": rows, "checks": np.frombuffer(checks, np.uint8).reshape(-1, CHECK)}))
+
+
+def read_features(store: Store, item: StoredObject) -> Features:
+    """A bucket's features [m, d] float32, in the order of its rows."""
+    found: Features = load(store.read(item))["features"]
+    return found
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where in a file what is. rows, dimension: of the features; features: the offset of their first byte."""
+
+    rows: int
+    dimension: int
+    features: int
+
+    @property
+    def checks(self) -> int:
+        """Offset of the first check: behind the last feature."""
+        return self.features + 4 * self.rows * self.dimension
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.checks + CHECK * self.rows
+
+    @classmethod
+    def of(cls, head: bytes) -> "Layout | None":
+        """From a file's first bytes; None where they are no head of features, then checks, and nothing else."""
+        start = 8 + int.from_bytes(head[:8], "little")
+        try:
+            about = json.loads(head[8:start])
+            rows, dimension = about["features"]["shape"]
+            found = cls(rows, dimension, start)
+            ends = [found.checks - start, found.size - start]
+        except (ValueError, TypeError, KeyError):
+            return None
+        right = {
+            "features": {"dtype": "F32", "shape": [rows, dimension], "data_offsets": [0, ends[0]]},
+            "checks": {"dtype": "U8", "shape": [rows, CHECK], "data_offsets": ends},
+        }
+        return found if about == right else None
+
+
+def read_feature_rows(store: Store, item: StoredObject, rows: NDArray[np.int64], digests: NDArray[np.uint8]) -> Features:
+    """Some rows [k, d] float32 of a bucket's features, which are of records with these digests [k, 32]; nothing else is read.
+
+    Errors: `VerificationError` where the file is no file of features, or a row is not what was stored for its record.
+    """
+    [head] = store.read_ranges(item, [0], [HEAD])
+    layout = Layout.of(head)
+    if layout is None:
+        raise VerificationError(f"{item.name} is damaged: it does not begin as a file of features and their checks does. {REPAIR}")
+    width = 4 * layout.dimension
+    found = store.read_ranges(item, *spans(layout.features, width, rows))
+    checks = store.read_ranges(item, *spans(layout.checks, CHECK, rows))
+    for record, row, check in zip(digests, found, checks, strict=True):
+        if check_of(record.tobytes(), row) != check:
+            raise VerificationError(f"{item.name} is damaged: a row does not have its check. {REPAIR}")
+    return np.frombuffer(b"".join(found), np.float32).reshape(len(rows), layout.dimension)
+
+
+def spans(first: int, width: int, rows: NDArray[np.int64]) -> tuple[Sequence[int], Sequence[int]]:
+    """Offsets and lengths of rows of a tensor whose first byte is at `first`."""
+    return (first + width * rows).tolist(), [width] * len(rows)
