@@ -23,7 +23,7 @@ long: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long $(LONG)  # real processes, nodes, full disks; some as root
 
 # A test that hangs where no signal reaches it, within a library, ends with its process: the log names it, and the others go on.
-LONG := -v --durations 15 --timeout 400 --timeout-method thread
+LONG := -v --durations 15 --timeout 600 --timeout-method thread
 
 laws-s3: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/laws --workspaces s3  # every law again, in object storage

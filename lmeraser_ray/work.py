@@ -105,6 +105,14 @@ class Job(Protocol[T_co]):
     """A unit of work for a worker. `weight` orders jobs, the heaviest first."""
 
     @property
+    def name(self) -> str:
+        """What it does, in a word: for dashboards and logs."""
+
+    @property
+    def key(self) -> str | None:
+        """The key of the constituent that it makes or asks, None where it is about none."""
+
+    @property
     def weight(self) -> int:
         """Relative length of the work."""
 
@@ -135,6 +143,12 @@ class TrainConstituent:
     first: int = 0
     before: StoredObject | None = None
     groups: NDArray[np.int32] | None = None
+    name = "train"
+
+    @property
+    def key(self) -> str:
+        """The finished constituent's key."""
+        return self.keys[-1]
 
     @property
     def weight(self) -> int:
@@ -166,7 +180,7 @@ class TrainConstituent:
         for key, found in self.stages(worker, Watch(records=count)):
             found.about["numerics"] = worker.numerics()
             stages.append(worker.store.put("constituents", key, [found.to_bytes()]))
-        return Trained(self.keys[-1], tuple(stages), passes)
+        return Trained(self.key, tuple(stages), passes)
 
 
 def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) -> ShardData:
@@ -191,6 +205,12 @@ class AnswerRows:
     constituent: StoredObject
     members: tuple[Part, ...]
     group: int = 0
+    name = "answer"
+
+    @property
+    def key(self) -> str:
+        """The key of who is asked."""
+        return self.constituent.key
 
     @property
     def weight(self) -> int:
@@ -210,6 +230,8 @@ class HashPixels:
     """The SHA-256 of each picture's pixels, as the backbone sees them: what a query is routed by where there are no prototypes."""
 
     members: tuple[Rows, ...]
+    name = "hash"
+    key = None
 
     @property
     def weight(self) -> int:

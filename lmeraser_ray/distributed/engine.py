@@ -101,7 +101,7 @@ class RayEngine(Engine):
         with disk_errors(scratch):
             scratch.mkdir()
         self._next += 1
-        reference = self._remote(spec.gpus).remote(self._shared, scratch.name, job, self.report)
+        reference = self._remote(spec.gpus).options(name=job.name).remote(self._shared, scratch.name, job, self.report)
         self.passes[scratch.name] = 0
         self._under[self._next] = Under(reference, scratch, time.monotonic())
         return self._next

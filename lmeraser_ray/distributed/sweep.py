@@ -22,6 +22,7 @@ import ray
 from ray import tune
 from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmeraser_ray import errors
 from lmeraser_ray.data.buckets import Bucket
@@ -163,7 +164,8 @@ def run_on_ray(ready: Ready, race: Race) -> None:
         scratch.mkdir()
     known = {trial.name: TrialSpec(trial.config.model_dump_json(), trial.card, trial.public) for trial in ready.trials}
     spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, ready.buckets, known)
-    claims = ray.remote(num_cpus=0, max_concurrency=1000)(Claims).remote()
+    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # on no node that is lost before this one
+    claims = ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=beside)(Claims).remote()
     scheduler = Stopping(race, claims)
     try:
         grid = tuner(spec, scheduler, claims, scratch / "tune", first.config.execution.retries).fit()

@@ -3,8 +3,11 @@
 Every new process imports this module before its first retrain: nothing that starts slowly belongs here, torch apart.
 """
 
+import os
 import platform
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import PurePosixPath
@@ -14,9 +17,11 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.learner import Learner, ignore
+from lmeraser_ray.logs import line
 from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.manifest import BackboneCard
 from lmeraser_ray.state.store import Store
+from lmeraser_ray.state.times import to_text, utcnow
 from lmeraser_ray.work import Job, Worker
 
 T = TypeVar("T")
@@ -79,5 +84,21 @@ def worker_of(spec: WorkerSpec, report: Callable[[int], object] | None = None) -
 
 
 def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) -> T:
-    """What a task does. scratch: the folder, below the command's own, that only this task writes to before its objects have their names."""
-    return job.run(worker_of(replace(spec, run=str(PurePosixPath(spec.run, scratch))), report and partial(report, scratch)))
+    """What a task does, with a line in this process's log when it begins and when it ends. scratch: the folder, below the command's own,
+    that only this task writes to before its objects have their names."""
+    about = {"shard": job.key, "records": job.weight, "gpus": spec.gpus, "pid": os.getpid()}
+    say(f"{job.name}-started", about)
+    start = time.monotonic()
+    try:
+        result = job.run(worker_of(replace(spec, run=str(PurePosixPath(spec.run, scratch))), report and partial(report, scratch)))
+    except BaseException as error:
+        say(f"{job.name}-failed", {**about, "seconds": round(time.monotonic() - start, 3), "error": type(error).__name__})
+        raise
+    say(f"{job.name}-ended", {**about, "seconds": round(time.monotonic() - start, 3)})
+    return result
+
+
+def say(what: str, facts: Mapping[str, object]) -> None:
+    """A line on stderr, which Ray keeps with the worker's log. Of an error only its kind: its message may name a record."""
+    sys.stderr.write(line({"time": to_text(utcnow()), "event": what, **facts}) + "\n")
+    sys.stderr.flush()

@@ -5,7 +5,6 @@
 The ledger is where what happened is; these are views of it, and nothing is lost where nobody looks.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from sqlalchemy import select
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.request import ALERTS, CLOSED, UNANSWERED, State
 from lmeraser_ray.errors import DataError, LmeraserError
+from lmeraser_ray.logs import line
 from lmeraser_ray.state.database import Database
 from lmeraser_ray.state.tables import requests
 from lmeraser_ray.state.times import from_text, to_text, utcnow
@@ -38,19 +38,11 @@ class Event:
 
     def line(self) -> str:
         """As one line of a log, `name=value` each."""
-        named = {"time": self.at, "event": self.what, "request": self.request, **self.facts}
-        return " ".join(f"{name}={shown(value)}" for name, value in named.items() if value is not None)
+        return line({"time": self.at, "event": self.what, "request": self.request, **self.facts})
 
 
 Say = Callable[[Event], object]
 """Who is told."""
-
-
-def shown(value: object) -> str:
-    """A value in a line: as it is where that is one word, else as JSON."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    plain = isinstance(value, str | int | float) and text and text.isprintable() and not set(text) & set(' "=')
-    return text if plain else json.dumps(value)
 
 
 def told_of(error: LmeraserError) -> str:

@@ -24,6 +24,9 @@ from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Kind, StoredObject
 from lmeraser_ray.work import Trained
 
+NAMED = 3
+"""Constituents and requests that are named where a lane is shown."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -195,7 +198,8 @@ class Retrains:
         )
 
     def snapshot(self, lanes: Mapping[Lane, Sequence[str]]) -> list[dict[str, Any]]:
-        """The lanes in training: shard (None: all), requests, share done, seconds so far and to come."""
+        """The lanes in training: shard (None: all), requests, share done, seconds so far and to come; keys, of: the first few keys of what
+        is trained, and the first few requests, by id."""
         found = []
         for lane in self.needs:
             progress = self.progress(lane)
@@ -206,6 +210,8 @@ class Retrains:
                     "shard": lane,
                     "requests": len(lanes.get(lane, ())),
                     "constituents": len(self.needs[lane]),
+                    "keys": sorted(self.needs[lane])[:NAMED],
+                    "of": sorted(lanes.get(lane, ()))[:NAMED],
                     "share": round(progress.elapsed / whole, 4) if progress and whole else None,
                     "seconds": round(progress.elapsed, 3) if progress else None,
                     "remaining": round(remaining, 3) if remaining is not None else None,

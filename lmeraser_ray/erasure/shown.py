@@ -44,6 +44,7 @@ class Lanes:
     def look(self, training: Sequence[Mapping[str, Any]], errors: Sequence[LmeraserError], superseded: int = 0) -> None:
         """training: the lanes of a round's snapshot; errors, superseded: of the round so far."""
         now = {lane["shard"]: int(lane["requests"]) for lane in training}
+        names = {lane["shard"]: {name: ",".join(lane[name]) for name in ("keys", "of") if lane.get(name)} for lane in training}
         for error in errors[self._errors :]:
             self.say(Event("retrain-failed", facts={"error": type(error).__name__, "message": told_of(error)}))
         self._errors = len(errors)
@@ -58,7 +59,7 @@ class Lanes:
                 self.say(Event("shard-superseded", facts={"shard": named(shard), "requests": requests}))
             elif shard not in self._since:
                 self._since[shard] = time.monotonic()
-                self.say(Event("shard-started", facts={"shard": named(shard), "requests": requests}))
+                self.say(Event("shard-started", facts={"shard": named(shard), "requests": requests, **names[shard]}))
         self._requests = now
 
 

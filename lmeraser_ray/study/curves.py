@@ -25,6 +25,12 @@ class Trace:
 
     training: TrainConstituent
     asked: tuple[tuple[int, tuple[Part, ...]], ...]
+    name = "trace"
+
+    @property
+    def key(self) -> str:
+        """As the training's."""
+        return self.training.key
 
     @property
     def weight(self) -> int:

@@ -1,11 +1,14 @@
 """What children of the fault matrix do: the commands of the command line, and the queue's own calls where a test needs to be more exact."""
 
+import json
 import os
 import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from lmeraser_ray import cli, queue, restore, unlearn, verify  # noqa: F401 - imported once for all children
@@ -13,6 +16,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.session import Session
 from lmeraser_ray.train import train
+from tests.conftest import World
 
 torch.set_num_threads(1)
 
@@ -45,3 +49,25 @@ def serve_gated(root: Path, address: str, keys: Path, gate: Path) -> None:
 
     session = Session(root, overrides=(("execution.engine", "ray"), ("execution.address", address), ("queue.lease", "10")))
     queue.serve(session, keys=KeyFolder(keys), say=log, trusted=True, learner=Gated(session.config(), gate))
+
+
+def sweep_held(world: World, study: Path, address: str, told: Path) -> None:
+    """`sweep` on a Ray cluster. When a trial has trained something for the first time, its process is told, by the name of a file, and
+    everything waits for the file `go`."""
+    from lmeraser_ray.distributed.sweep import STEP, Stopping
+    from tests.distributed.test_sweep import run
+    from tests.faults.children import wait_until
+    from tests.unit.test_sweep import never_stops
+
+    tell = Stopping.on_trial_result
+
+    def holding(self: Stopping, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if json.loads(result[STEP]).get("trained") and not any(told.iterdir()):
+            (told / str(result["pid"])).touch()
+            wait_until((told / "go").exists)
+        return tell(self, controller, trial, result)
+
+    patch = pytest.MonkeyPatch()
+    never_stops(patch)
+    patch.setattr(Stopping, "on_trial_result", holding)
+    run(world, "ray", study, address=address)

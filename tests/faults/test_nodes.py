@@ -12,10 +12,13 @@ import pytest
 
 from lmeraser_ray.distributed.sentinel import PATIENCE_VARIABLE
 from lmeraser_ray.erasure.request import State
+from tests.conftest import World
+from tests.distributed.test_sweep import run
 from tests.faults import acts
-from tests.faults.children import Child, wait_until
+from tests.faults.children import Child, Nursery, wait_until
 from tests.faults.story import LANES, SAMPLED, Case
 from tests.gated import Begun, Gate
+from tests.unit.test_sweep import never_stops
 
 pytestmark = pytest.mark.long
 SETTINGS = {
@@ -44,7 +47,11 @@ class Cluster:
 
     def node_of(self, begun: Begun) -> Any:
         """The node whose raylet started the process of a training."""
-        parent = int(Path(f"/proc/{begun.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return self.node_of_process(begun.pid)
+
+    def node_of_process(self, pid: int) -> Any:
+        """The node whose raylet started a process."""
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         [node] = [node for node in self.nodes if pid_of(node, "raylet") == parent]
         return node
 
@@ -148,6 +155,28 @@ def test_retrains_share_one_gpu(case: Case, gate: Gate, start: Callable[[int], C
     wait_until(lambda: certified(case))
     drained(child)
     case.expect_whole()
+
+
+def test_a_node_that_is_lost_costs_a_sweep_only_its_trial(
+    tmp_path: Path, nursery: Nursery, start: Callable[[int], Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trials at once on a node each. One node is lost when its trial has trained something, another one joins: the study is that of one
+    process."""
+    world, here, there, told = World(tmp_path / "world"), tmp_path / "here", tmp_path / "there", tmp_path / "told"
+    told.mkdir()
+    cluster = start(2)
+    child = nursery.start(acts.sweep_held, world, there, cluster.made.address, told, environment=SETTINGS)
+    wait_until(lambda: any(told.iterdir()) or not child.process.is_alive())
+    [pid] = [int(path.name) for path in told.iterdir()]
+    remove(cluster, cluster.node_of_process(pid))
+    cluster.add()
+    (told / "go").touch()
+    ended = child.end()
+    assert ended.code == 0, ended
+    never_stops(monkeypatch)
+    run(world, "inline", here)
+    for name in ("sweep.csv", "choice.json"):
+        assert (here / name).read_text() == (there / name).read_text()
 
 
 def test_a_node_that_is_taken_for_dead_does_no_harm(case: Case, gate: Gate, start: Callable[[int], Cluster]) -> None:

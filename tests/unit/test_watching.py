@@ -214,7 +214,7 @@ def test_errors_about_data_are_told_by_their_kind() -> None:
 def test_lanes_that_begin_end_and_start_over_are_told() -> None:
     told: list[Event] = []
     lanes = Lanes(told.append)
-    lanes.look([{"shard": 3, "requests": 1}, {"shard": None, "requests": 1}], [])
+    lanes.look([{"shard": 3, "requests": 1, "keys": ["ab"], "of": ["er-1", "er-2"]}, {"shard": None, "requests": 1}], [])
     lanes.look([{"shard": 3, "requests": 2}, {"shard": None, "requests": 1}], [], 1)
     lanes.look([{"shard": 3, "requests": 2}], [ExecutionError("the worker died")], 1)
     lanes.look([{"shard": 3, "requests": 5}], [ExecutionError("the worker died")], 1)
@@ -230,6 +230,7 @@ def test_lanes_that_begin_end_and_start_over_are_told() -> None:
         ("shard-started", 3, 5),
         ("shard-ended", 3, None),
     ]
+    assert told[0].line().endswith("event=shard-started shard=3 requests=1 keys=ab of=er-1,er-2")
 
 
 def test_a_first_signal_asks_and_a_second_one_ends(capfd: pytest.CaptureFixture[str]) -> None:

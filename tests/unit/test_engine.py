@@ -1,0 +1,89 @@
+"""An engine makes no more jobs than are soon begun, gives every result its place, and leaves nothing under way behind."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from lmeraser_ray.engine import AHEAD, Engine, Outcome
+from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.work import Job, Worker
+
+
+@dataclass(frozen=True)
+class Square:
+    """n → n²; the unlucky number is an error."""
+
+    n: int
+    name = "square"
+    key = None
+    weight = 1
+
+    def run(self, worker: Worker) -> int:
+        raise NotImplementedError
+
+
+class Backwards(Engine):
+    """Three slots; what was submitted last is done first."""
+
+    slots = 3
+
+    def __init__(self, unlucky: int | None = None) -> None:
+        self.under, self.most, self.cancelled, self.unlucky = dict[int, int](), 0, list[int](), unlucky
+
+    def start(self) -> None: ...
+
+    def features(self, batches: object) -> Iterator[tuple[int, object]]:  # type: ignore[override]
+        raise NotImplementedError
+
+    def submit(self, job: Job[object]) -> int:
+        self.under[len(self.under) + 1000 * job.n] = job.n  # type: ignore[attr-defined]
+        self.most = max(self.most, len(self.under))
+        return next(reversed(self.under))
+
+    def wait(self, seconds: float | None = None) -> list[Outcome]:
+        ticket, n = self.under.popitem()
+        return [Outcome(ticket, error=ExecutionError("unlucky")) if n == self.unlucky else Outcome(ticket, n * n)]
+
+    def cancel(self, ticket: int) -> None:
+        self.cancelled.append(self.under.pop(ticket))
+
+    def records(self, ticket: int) -> int:
+        return 0
+
+    def close(self) -> None: ...
+
+
+def test_jobs_are_made_when_they_are_soon_begun() -> None:
+    engine, made = Backwards(), 0
+
+    def jobs() -> Iterator[Square]:
+        nonlocal made
+        for n in range(200):
+            made += 1
+            yield Square(n)
+
+    results = engine.run(jobs())
+    next(results)
+    assert made == AHEAD * 3
+    found = dict(results)
+    assert made == 200 and engine.most == AHEAD * 3 and not engine.under and not engine.cancelled
+    assert all(found[n] == n * n for n in range(AHEAD * 3 - 1)) and len(found) == 199
+
+
+def test_no_jobs_are_no_results() -> None:
+    assert list(Backwards().run([])) == []
+
+
+@pytest.mark.parametrize("unlucky", [None, 40])
+def test_what_nobody_waits_for_is_cancelled(unlucky: int | None) -> None:
+    """Because the caller has heard enough, or because a job failed."""
+    engine = Backwards(unlucky)
+    results = engine.run(Square(n) for n in range(48))
+    if unlucky is None:
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+    else:
+        with pytest.raises(ExecutionError, match="unlucky"):
+            list(results)
+    assert not engine.under and sorted(engine.cancelled) == list(range(47 if unlucky is None else 40))
