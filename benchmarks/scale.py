@@ -3,7 +3,7 @@
 For each size: N pictures of 8 x 8 random greys in a Parquet file, a tiny random backbone, one epoch, about 4,000 records a shard and a
 bucket, a sample of 1,000. Then each command in a process of its own: `train` on a local Ray, `unlearn` of one unsampled record, `cost` of
 the deletion of two, and one training task whose reads are counted by the kernel. Reported are the seconds of every stage, the peak memory
-of the driver and of the largest worker (USS, looked at ten times a second), and how both grow: bytes a record by least squares over all
+of the driver and of the largest worker (USS, looked at four times a second), and how both grow: bytes a record by least squares over all
 sizes, and the exponent of the seconds between the two largest.
 
 Required: no more than 100 bytes a record on the driver; a task reads no more than twice its shard's bytes; at a million records `unlearn`
@@ -70,7 +70,7 @@ class Watch(threading.Thread):
         """Look, and remember the most: of this process, and of any one below it."""
         own, more = psutil.Process(), True
         while more:
-            more = not self._end.wait(0.1)  # once more at the end
+            more = not self._end.wait(0.25)  # once more at the end
             self.driver = max(self.driver, uss(own))
             self.worker = max([self.worker, *(uss(each) for each in own.children(recursive=True) if is_worker(each))])
 

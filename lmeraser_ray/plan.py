@@ -77,8 +77,9 @@ def canonical_order(digests: Digests) -> Positions:
     """The positions of digests [n, 32] uint8 in ascending order of their bytes."""
     words = np.ascontiguousarray(digests).view(">u8").reshape(-1, DIGEST_BYTES // 8)
     first = words[:, 0].astype(np.uint64)
-    order = np.argsort(first, kind="stable")
-    if (first[order[1:]] == first[order[:-1]]).any():  # one word decides but for an accident, and takes a fifth of the time
+    order = np.argsort(first)
+    first = first[order]
+    if (first[1:] == first[:-1]).any():  # one word decides but for an accident, and takes a fifth of the time
         return np.lexsort(words.T[::-1])
     return order
 

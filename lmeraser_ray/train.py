@@ -63,14 +63,14 @@ def train(session: Session, config: Config) -> Training:
             public = inputs.prototypes(folder.store, expected=before.partition if before else None)
             ingested = ingest(config, folder.store, tombstones)
         refuse_missing(folder, config, before, ingested, tombstones)
-        refuse_too_many_labels(RecordIndex.read(folder.store, ingested.buckets), inputs)
+        index = RecordIndex.read(folder.store, ingested.buckets)
+        refuse_too_many_labels(index, inputs)
         folder.save_config(config)
         with session.flow(folder.store, config, inputs.card, public, choice) as flow:
-            evaluated = flow.evaluate(ingested.buckets, before)
+            evaluated = flow.evaluate(ingested.buckets, before, index)
             with progress.stage("publish"):
                 ingested.let_in_again = publish(folder, database, config, evaluated.manifest, tombstones.hashed(*readmitted(config)))
             with progress.stage("evaluate"):
-                index = RecordIndex.read(folder.store, ingested.buckets)
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
     return Training(evaluated.manifest, ingested, evaluated, test)
 

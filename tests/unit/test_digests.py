@@ -103,3 +103,10 @@ def test_a_record_digest_covers_what_can_be_learnt_and_not_who_it_is_about() -> 
     others = [Record("q", "s", "l", False, b"i"), Record("r", "s", "m", False, b"i"), Record("r", "s", "l", False, b"j")]
     others += [Record("rl", "s", "", False, b"i"), Record("", "s", "rl", False, b"i")]
     assert len({base.digest(), *(o.digest() for o in others)}) == 6
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 63, 64, 65, 200])
+def test_many_keyed_hashes_are_hmacs(size: int) -> None:
+    """However long the key is."""
+    key, texts = bytes(range(256))[:size], ["", "a", "é", "x" * 1000]
+    assert keyed_hashes(key, texts) == [hmac.digest(key, text.encode(), "sha256") for text in texts]
