@@ -119,11 +119,16 @@ class RecordIndex:
         for name in filter(storable, ids):
             asked.setdefault(bucket_number(seed, name, buckets), []).append(name)
         found: dict[str, int] = {}
-        for i, bucket in enumerate(self.buckets):
-            if names := asked.get(bucket.number):
-                rows = pc.index_in(pa.array(names, pa.string()), self.columns[i].names["record_id"]).to_pylist()
-                found |= {name: int(self.starts[i]) + row for name, row in zip(names, rows, strict=True) if row is not None}
+        for number in asked.keys() & self._numbers.keys():
+            names, i = asked[number], self._numbers[number]
+            rows = pc.index_in(pa.array(names, pa.string()), self.columns[i].names["record_id"]).to_pylist()
+            found |= {name: int(self.starts[i]) + row for name, row in zip(names, rows, strict=True) if row is not None}
         return found
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        """The place of each bucket, by its number."""
+        return {bucket.number: i for i, bucket in enumerate(self.buckets)}
 
     def of_subject(self, subject: str) -> list[int]:
         """The positions of a subject's live records, ascending."""

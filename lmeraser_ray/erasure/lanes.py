@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from lmeraser_ray.config import AdaptiveConfig, Config, RandomConfig
-from lmeraser_ray.erasure.request import What
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.partition.adaptive import Labels
@@ -70,10 +69,6 @@ class Current:
         if isinstance(self.config.partition, AdaptiveConfig):
             found[sample_positions(self.index, self.config.seed, self.config.partition.sample_size)] = True
         return found
-
-    def named(self, what: What, name: str) -> list[int]:
-        """The positions of the live records that a record id or a subject stands for."""
-        return self.index.of_subject(name) if what == "subject" else list(self.places([name]).values())
 
     def mask(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which live records have one of these ids [n] bool; ids of records that are gone are of no consequence."""

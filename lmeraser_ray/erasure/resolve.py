@@ -26,10 +26,12 @@ def resolve(current: Current, targets: Sequence[Target], covers: Covers) -> Reso
     """Find the records of targets whose names are known. covers: whether a name was erased before."""
     gone: set[int] = set()
     outcomes: list[Outcome] = []
+    places = current.places(target.name for target in targets if target.what == "record" and target.name)
     for target in targets:
-        found = current.named(target.what, target.name or "")
+        name = target.name or ""
+        found = current.index.of_subject(name) if target.what == "subject" else [places[name]] if name in places else []
         gone.update(found)
-        outcomes.append("removed" if found else "already" if covers(target.what, target.name or "") else "unknown")
+        outcomes.append("removed" if found else "already" if covers(target.what, name) else "unknown")
     return Resolved(tuple(sorted(gone)), tuple(outcomes))
 
 

@@ -13,8 +13,10 @@ from sqlalchemy import create_engine, text
 
 from lmeraser_ray import cli
 from lmeraser_ray.backup import backup
+from lmeraser_ray.choice import choice_of
 from lmeraser_ray.data.ingest import Spill
 from lmeraser_ray.data.record import Record
+from lmeraser_ray.data.subjects import is_test_subject
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.restore import restore
@@ -324,13 +326,17 @@ def test_every_command(object_storage: str, place: ObjectPath, world: World, tmp
     assert "class-" in lmeraser("predict", str(picture))
     for verb in ("evaluate", "cost", "status"):
         lmeraser(verb)
-    request = lmeraser("submit", "--subjects", world.subjects[4]).strip()
+    training = [subject for subject in world.subjects if not is_test_subject(0, subject, 0.2)]
+    request = lmeraser("submit", "--subjects", training[0]).strip()
     lmeraser("queue", "run")
     assert "CERTIFIED" in lmeraser("status", request)
     lmeraser("certificate", request)
     assert lmeraser("fingerprint") != before
     for words in (("verify", "--rebuild"), ("audit",)):
         lmeraser(*words)
+    lmeraser("sweep", "--study", str(tmp_path / "study"), "--sweep", "partition.shards=3,4")
+    seen = choice_of(tmp_path / "study" / "choice.json").seen
+    assert len(seen) == len(training) - training.count(training[0]), "who was erased in the bucket is left out"
 
 
 def test_backup_and_restore(object_storage: str, place: ObjectPath, world: World, tmp_path: Path) -> None:
