@@ -9,15 +9,18 @@ import pytest
 
 from lmeraser_ray import systems
 from lmeraser_ray.config import Config, PromptConfig
+from lmeraser_ray.data.feature_file import CHECK, HEAD
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.evaluate import evaluate
 from lmeraser_ray.fingerprint import fingerprint
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.predict import predict
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.store import Store, StoredObject
 from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
 from lmeraser_ray.verify import verify
+from lmeraser_ray.work import TrainConstituent, Trained, Worker
 from tests.conftest import TINY, Recorder, World, picture
 
 SGD: dict[str, Any] = {"epochs": 2, "batch": 4}
@@ -169,6 +172,38 @@ def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None
         assert [a == b for a, b in zip(before, after, strict=True)] == [stage < wanted for stage in range(slices)]
         [work] = recorder.work
         assert len(work.stages) == slices - wanted
+
+
+@pytest.mark.parametrize("learner", ["padding", "whole_model", "shared_head", "linear_probe", "ridge"])
+def test_a_task_reads_its_members_and_nothing_else(world: World, learner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The byte ranges of its members' pictures, or of their rows of features, with their checks and the heads of the files; no rows of a
+    bucket, and nothing whole."""
+    read: list[tuple[str, int]] = []
+    ranges, run = Store.read_ranges, TrainConstituent.run
+
+    def counted(self: Store, item: StoredObject, offsets: list[int], lengths: list[int]) -> list[bytes]:
+        read.append((item.kind, sum(lengths)))
+        return ranges(self, item, offsets, lengths)
+
+    def watched(self: TrainConstituent, worker: Worker) -> Trained:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read_ranges", counted)
+            patch.setattr(Store, "read", lambda _, item: pytest.fail(f"{item.kind} was read whole"))
+            read.clear()
+            done = run(self, worker)
+        members = [part for parts in self.slices for part in parts]
+        assert {kind for kind, _ in read} == ({"features"} if members[0].features else {"pictures"})
+        about = [part.rows.about for part in members if part.rows.about]
+        row = 4 * worker.card.dimension + CHECK
+        wanted = sum(HEAD + row * len(each) if members[0].features else int(each.lengths.sum()) for each in about)
+        assert sum(size for _, size in read) == wanted
+        tasks.append(wanted)
+        return done
+
+    tasks: list[int] = []
+    monkeypatch.setattr(TrainConstituent, "run", watched)
+    done = train(Session(world.space()), system(world, "random", learner, "mean", 1))
+    assert len(tasks) == len(done.evaluated.trained) > 0
 
 
 def test_a_shared_head_is_trained_again_by_every_deletion_and_only_once(world: World) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, throughput, unlearning
+from benchmarks import gpu, scale, throughput, unlearning
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_RAY = """
@@ -74,3 +74,24 @@ def test_unlearning_trains_one_shard_and_no_more(run: Callable) -> None:
     assert found["sampled"]["reclustered"] and found["sampled"]["features_computed"] == 0
     counted = one["seconds"]["stages"]["plan"] + one["seconds"]["stages"]["publish"]
     assert counted <= one["seconds"]["but_training"] <= one["seconds"]["all"]
+
+
+@pytest.mark.long
+def test_scale_measures_every_step(tmp_path: Path) -> None:
+    """Each step in a process of its own; the kernel's count of what a task read is of its pictures and next to nothing else."""
+    words = ["-m", "benchmarks.scale", "--records", "300", "--engine", "inline", "--out", str(tmp_path / "out.json")]
+    done = subprocess.run([sys.executable, *words], check=False, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found == json.loads(done.stdout.splitlines()[-1])
+    [size] = found["sizes"]
+    assert size["records"] == 300
+    assert size["task"]["shard_bytes"] <= size["task"]["read_bytes"] < size["task"]["shard_bytes"] + 2000
+    assert all(size[step]["driver_mb"] > size[step]["before_mb"] > 0 for step in ("train", "unlearn"))
+    assert 0 < size["unlearn"]["but_training"] <= size["unlearn"]["all"]
+
+
+def test_scale_fits_what_was_measured() -> None:
+    sizes = [{"records": n, "train": {"growth_mb": 100 + n * 64 / 2**20, "but_training": 3.0 * n**2}} for n in (1000, 10_000, 100_000)]
+    assert scale.bytes_a_record(sizes, "train", "growth_mb") == 64.0
+    assert scale.exponent(sizes, "train") == 2.0
