@@ -155,11 +155,13 @@ def test_run_works_off_what_is_there_and_says_what_became_of_it(place: Place, ca
     assert json.loads(out) == {"certified": 2, "refused": 1, "cancelled": 0, "failed": 0, "open": 0}
     lines = err.splitlines()
     for request in (first, second):
-        assert [line.split(" event=")[1].split()[0] for line in lines if request in line] == [
+        assert [line.split(" event=")[1].split()[0] for line in lines if f"request={request}" in line] == [
             *("planned", "training", "published", "purged", "certified")
         ]
-    assert [line.split(" event=")[1].split()[0] for line in lines if unknown in line] == ["refused"]
-    assert "shard-started shard=" in err and "person-" not in err and "nobody knows" not in err
+    assert [line.split(" event=")[1].split()[0] for line in lines if f"request={unknown}" in line] == ["refused"]
+    begun = [line for line in lines if "event=shard-started" in line]
+    assert any(first in line for line in begun) and any(second in line for line in begun) and all(" keys=" in line for line in begun)
+    assert "person-" not in err and "nobody knows" not in err
     code, out, err = said(capfd, "run", "--workspace", place.root)
     assert (code, out) == (0, "requests: none came to an end\n")
     place.expect([one, two])
