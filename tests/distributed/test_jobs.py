@@ -91,7 +91,7 @@ def head(s3: str, postgresql: str) -> Iterator[Head]:
         )
     try:
         told = place / "head.log"
-        wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+\n", told.read_text()) or process.poll() is not None)
+        wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+\D", told.read_text()) or process.poll() is not None)
         assert process.poll() is None, told.read_text()
         [where] = set(re.findall(r"http://127\.0\.0\.1:\d+", told.read_text()))
         yield Head({**settings, "RAY_API_SERVER_ADDRESS": where, "RAY_ADDRESS": where})
