@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.distributed.attending import Attached
 from lmeraser_ray.engine import Engine
 from lmeraser_ray.erasure import ledger
 from lmeraser_ray.erasure.events import Event
@@ -317,13 +319,23 @@ def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
 
 
 @pytest.mark.long
-def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place) -> None:
+def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of three shards have a slot: these are finished, published and signed; the third waits in the database for the next serve."""
     first, second, third, *_ = (lane[0] for lane in place.lanes())
     ids = [place.submit(name) for name in (first, second, third)]
+    heard, look = threading.Event(), Attached.look
+
+    def telling(self: Attached, *, drain: bool, **more: Any) -> Any:
+        standing = look(self, drain=drain, **more)
+        if drain:
+            heard.set()
+        return standing
+
+    monkeypatch.setattr(Attached, "look", telling)
     with serving(place) as service:
         until(lambda: len(place.gate.begun()) == 2, "two trainings")
         service.stop.ask()
+        until(heard.is_set, "the actor to hear of it")  # else the third may begin before
         place.gate.open()
         until(lambda: service.ended, "the end")
     assert service.ended == [Done({State.CERTIFIED: 2}, 1)]
