@@ -19,11 +19,11 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two processes of one thread each
 
-long: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long $(LONG)  # real processes, nodes, full disks; some as root
-
 # A test that hangs where no signal reaches it, within a library, ends with its process: the log names it, and the others go on.
 LONG := -v --durations 15 --timeout 600 --timeout-method thread
+
+long: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long $(LONG)  # real processes, nodes, full disks; some as root
 
 laws-s3: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/laws --workspaces s3  # every law again, in object storage

@@ -6,7 +6,7 @@ one encoding; JSON that is hashed is canonical (RFC 8785); a seed is a function 
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import rfc8785
@@ -69,11 +69,6 @@ def unit_interval(keyed: bytes) -> float:
 def bucket_of(keyed: bytes, buckets: int) -> int:
     """The bucket, 0 ≤ bucket < `buckets`, of a keyed hash (the bias is below buckets / 2^64)."""
     return int.from_bytes(keyed[:8], "big") % buckets
-
-
-def buckets_of(seed: int, domain: str, ids: Sequence[str], buckets: int) -> list[int]:
-    """Which of `buckets` each id falls into, by its keyed hash alone: nobody else's coming or going moves it."""
-    return [bucket_of(found, buckets) for found in keyed_hashes(seeded_key(seed, domain), ids)]
 
 
 def generator_seed(key: str) -> int:

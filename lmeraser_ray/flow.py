@@ -147,10 +147,8 @@ def epoch_share(slices: int) -> float:
 
 def parts_of(index: RecordIndex, features: Sequence[StoredObject] | None, positions: Positions) -> tuple[Part, ...]:
     """Positions as a job's parts, ascending; with the buckets' features for learners that need these."""
-    if features is None:
-        return tuple(Part(rows) for rows in index.rows(positions, told=True))
-    where = {bucket.number: item for bucket, item in zip(index.buckets, features, strict=True)}
-    return tuple(Part(rows, where[rows.bucket.number]) for rows in index.rows(positions, told=True))
+    where = {} if features is None else dict(zip(index.buckets, features, strict=True))
+    return tuple(Part(rows, where.get(rows.bucket)) for rows in index.rows(positions, told=True))
 
 
 def shard_states(specs: Sequence[ConstituentSpec], found: Mapping[str, StoredObject]) -> tuple[ShardState, ...]:

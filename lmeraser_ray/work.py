@@ -102,7 +102,7 @@ class Worker:
 
 
 class Job(Protocol[T_co]):
-    """A unit of work for a worker. `weight` orders jobs, the heaviest first."""
+    """A unit of work for a worker."""
 
     @property
     def name(self) -> str:

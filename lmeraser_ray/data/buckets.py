@@ -75,9 +75,9 @@ class About:
 
 def digests_in(rows: pa.Table) -> NDArray[np.uint8]:
     """The record digests of rows [m, 32] uint8."""
-    parts = [np.frombuffer(part.buffers()[1] or b"", np.uint8).reshape(-1, DIGEST_BYTES) for part in rows["digest"].chunks]
-    found = [part[chunk.offset : chunk.offset + len(chunk)] for part, chunk in zip(parts, rows["digest"].chunks, strict=True)]
-    return np.concatenate(found) if len(found) != 1 else found[0]
+    column = rows["digest"].combine_chunks()
+    every = np.frombuffer(column.buffers()[1] or b"", np.uint8).reshape(-1, DIGEST_BYTES)
+    return every[column.offset : column.offset + len(column)]
 
 
 def bucket_number(seed: int, record_id: str, buckets: int) -> int:

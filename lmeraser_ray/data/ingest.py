@@ -126,11 +126,9 @@ class Twins:
         again = np.flatnonzero((seen[order[1:]] == seen[order[:-1]]).all(1)) + 1
         result.twins = len(again)
         if result.twins:
-            place = min(again, key=lambda place: order[place])
-            first = place - 1
-            while first in again:
-                first -= 1
-            result.twin_example = (self._name(store, result, int(order[first])), self._name(store, result, int(order[place])))
+            twin = order[again].min()
+            first = np.flatnonzero((seen == seen[twin]).all(1))[0]
+            result.twin_example = (self._name(store, result, int(first)), self._name(store, result, int(twin)))
 
     def _name(self, store: Store, result: Ingested, position: int) -> str:
         """The id of the record that was the `position`-th to be looked at."""

@@ -59,8 +59,8 @@ class Owned:
                 self._hit(RECORDS, bucket.records, trace)
         ids, subjects, labels = (rows[name] for name in ("record_id", "subject_id", "label"))
         if any(self.wanted.occurs(text_of(column)) for column in (ids, subjects, labels)):
-            live = set(ids.to_pylist()) - self.wanted.ids, set(subjects.to_pylist()) - self.wanted.subjects
-            self.wanted.learn([*live[0], *live[1], *labels.to_pylist()])
+            people, records = set(subjects.to_pylist()) - self.wanted.subjects, set(ids.to_pylist()) - self.wanted.ids
+            self.wanted.learn([*records, *people, *labels.to_pylist()])
 
     def _pictures(self, bucket: Bucket, rows: pa.Table) -> None:
         """The rows own the file from its first byte to its last, one behind the other."""
@@ -116,7 +116,7 @@ class Owned:
 
 def text_of(column: pa.ChunkedArray) -> bytes:
     """All names of a column, one behind the other with nothing between them."""
-    return b"".join(pa.concat_arrays([part]).buffers()[2] or b"" for part in column.chunks)
+    return bytes(column.combine_chunks().buffers()[2] or b"")
 
 
 def extent(path: Location, rows: int) -> tuple[int, bool]:

@@ -63,10 +63,8 @@ class Retrains:
         """Train what `lanes` need once the records in `leaving` have left; stop what nobody needs any more."""
         self._plans += 1
         self.stale = False
-        self._planned, self._leaving = (
-            self.flow.plan(buckets_without(current, leaving), current.manifest, current.index),
-            frozenset(leaving),
-        )
+        self._planned = self.flow.plan(buckets_without(current, leaving), current.manifest, current.index)
+        self._leaving = frozenset(leaving)
         missing = {build.spec.key: build for build in self._planned.plan.build}
         self.needs = {lane: keys for lane in lanes if (keys := self._keys(lane, missing))}
         wanted: set[str] = set().union(*self.needs.values())

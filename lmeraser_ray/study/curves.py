@@ -71,7 +71,7 @@ def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest)
             flow.job(planned, Build(spec, 0)), tuple((place, flow.parts(index, planned.features, test[asked[place]])) for place in served)
         )
 
-    jobs = [job for job in map(trace, planned.plan.specs) if job.asked]
+    jobs = sorted((job for job in map(trace, planned.plan.specs) if job.asked), key=lambda job: -job.weight)
     flow.engine.start()
     with flow.progress.bar("curves", sum(job.weight for job in jobs), "rec") as advance:
         found: dict[int, list[dict[int, Answers]]] = {}

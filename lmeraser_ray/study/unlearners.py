@@ -15,7 +15,7 @@ from lmeraser_ray.digests import canonical_json, key_of
 from lmeraser_ray.flow import Flow, Planned
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.plan import Positions
+from lmeraser_ray.plan import Digests, Positions
 from lmeraser_ray.state.manifest import Manifest, ShardState
 from lmeraser_ray.state.store import Store, StoredObject
 from lmeraser_ray.work import TrainConstituent
@@ -31,7 +31,7 @@ def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.b
 
     planned: the plan that `before` was made by. A shard of which nothing is left goes.
     """
-    states = {shard.number: shard for shard in before.shards}
+    states, digests = {shard.number: shard for shard in before.shards}, planned.index.digests
     jobs: dict[int, TrainConstituent] = {}
     after: list[ShardState] = []
     for spec in planned.plan.specs:
@@ -41,21 +41,21 @@ def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.b
         if len(left) == len(members):
             after.append(old)
         elif len(left):
-            jobs[len(after)] = going_on(flow, planned, old.constituent, left, share)
+            jobs[len(after)] = going_on(flow, planned, old.constituent, left, digests[left], share)
             after.append(replace(old, size=len(left)))
-    places = list(jobs)
+    places = sorted(jobs, key=lambda at: -jobs[at].weight)
     if jobs:
         flow.engine.start()
-        for at, trained in flow.engine.run(list(jobs.values())):
+        for at, trained in flow.engine.run(jobs[at] for at in places):
             after[places[at]] = replace(after[places[at]], stages=trained.stages)
     return replace(before, shards=tuple(after))
 
 
-def going_on(flow: Flow, planned: Planned, old: StoredObject, left: Positions, share: float) -> TrainConstituent:
-    """The job that trains a constituent on the records that are left, `left` ascending."""
+def going_on(flow: Flow, planned: Planned, old: StoredObject, left: Positions, digests: Digests, share: float) -> TrainConstituent:
+    """The job that trains a constituent on the records that are left, `left` ascending; digests: theirs."""
     classes = tuple(sorted(set(planned.index.names("label", left))))
     start = with_classes(flow.store, old, classes)
-    key = key_of("fine-tuned/1", bytes.fromhex(start.key), canonical_json(share), planned.index.digests[left].tobytes())
+    key = key_of("fine-tuned/1", bytes.fromhex(start.key), canonical_json(share), digests.tobytes())
     return TrainConstituent((key,), (flow.parts(planned.index, planned.features, left),), share, 0, start)
 
 

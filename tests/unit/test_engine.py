@@ -7,46 +7,46 @@ import pytest
 
 from lmeraser_ray.engine import AHEAD, Engine, Outcome
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.work import Job, Worker
+from lmeraser_ray.work import Worker
 
 
 @dataclass(frozen=True)
 class Square:
-    """n → n²; the unlucky number is an error."""
+    """n → n²."""
 
     n: int
     name = "square"
     key = None
     weight = 1
 
-    def run(self, worker: Worker) -> int:
-        raise NotImplementedError
+    def run(self, _: Worker | None) -> int:
+        return self.n**2
 
 
 class Backwards(Engine):
-    """Three slots; what was submitted last is done first."""
+    """Three slots; what was submitted last is done first; the unlucky number is an error."""
 
     slots = 3
 
     def __init__(self, unlucky: int | None = None) -> None:
-        self.under, self.most, self.cancelled, self.unlucky = dict[int, int](), 0, list[int](), unlucky
+        self.under, self.most, self.cancelled, self.unlucky = dict[int, Square](), 0, list[int](), unlucky
 
     def start(self) -> None: ...
 
     def features(self, batches: object) -> Iterator[tuple[int, object]]:  # type: ignore[override]
-        raise NotImplementedError
+        yield from ()
 
-    def submit(self, job: Job[object]) -> int:
-        self.under[len(self.under) + 1000 * job.n] = job.n  # type: ignore[attr-defined]
+    def submit(self, job: Square) -> int:  # type: ignore[override]
+        self.under[job.n] = job
         self.most = max(self.most, len(self.under))
-        return next(reversed(self.under))
+        return job.n
 
     def wait(self, seconds: float | None = None) -> list[Outcome]:
-        ticket, n = self.under.popitem()
-        return [Outcome(ticket, error=ExecutionError("unlucky")) if n == self.unlucky else Outcome(ticket, n * n)]
+        ticket, job = self.under.popitem()
+        return [Outcome(ticket, error=ExecutionError("unlucky")) if ticket == self.unlucky else Outcome(ticket, job.run(None))]
 
     def cancel(self, ticket: int) -> None:
-        self.cancelled.append(self.under.pop(ticket))
+        self.cancelled.append(self.under.pop(ticket).n)
 
     def records(self, ticket: int) -> int:
         return 0
