@@ -19,9 +19,10 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.partition.adaptive import cut
+from lmeraser_ray.partition.adaptive import cut, fit_clusters, nearest
 from lmeraser_ray.partition.deletion import deletion_costs
 from lmeraser_ray.partition.expected import summarize
+from lmeraser_ray.partition.rows import Held
 from lmeraser_ray.progress import Progress
 
 
@@ -77,9 +78,12 @@ def main() -> None:
     )
     positions = order[: options.deletions]
     slices = np.random.default_rng(options.seed).integers(options.slices, size=n).astype(np.int32)
+    clusters = fit_clusters(features[order[:size]].astype(np.float64), config)
+    shard = nearest(features, clusters.prototypes)  # which a workspace has
+    shard[order[:size]] = clusters.sampled
     start, cpu_start = time.perf_counter(), time.process_time()
     with Progress().bar("deletions", len(positions), "record") as progress:
-        costs = deletion_costs(features, order, config, positions, slices=slices, progress=progress)
+        costs = deletion_costs(Held(features), shard, order[: size + 1], config, positions, slices=slices, progress=progress)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     result = {
         "records": n,

@@ -89,9 +89,9 @@ def timed_session(root: Path, computed: list[int]) -> Session:
         engine = open_engine(store, config, card)
         close, features = engine.close, engine.features
 
-        def count(batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
-            computed.append(sum(len(part.rows) for part in batches))
-            return features(batches)
+        def count(parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
+            computed.append(sum(len(part.rows) for part in parts))
+            return features(parts)
 
         def stop() -> None:
             with progress.stage("stop"):
@@ -122,13 +122,12 @@ def choose(session: Session, manifest: Manifest, *, sampled: bool) -> tuple[str,
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     sample = set(sample_positions(index, config.seed, config.partition.sample_size).tolist())
     where = np.concatenate([assigned(store, state.assignments, state.bucket.size) for state in manifest.buckets])
-    specs = constituent_specs(index.digests, where, making=Making({}, manifest.backbone.identity))  # only the members matter here
-    labels = np.array(index.names("label"))
+    specs = constituent_specs(index.digests_at, where, making=Making({}, manifest.backbone.identity))  # only the members matter here
     found = []
     for spec in specs:
         (everyone,) = spec.slices
         members = [int(i) for i in everyone if (int(i) in sample) == sampled]
-        if members and len(set(labels[everyone].tolist())) > 1:
+        if members and len(set(index.names("label", everyone))) > 1:
             found.append((len(everyone), members[0]))
     size, position = sorted(found)[len(found) // 2]
     return index.names("record_id", np.array([position]))[0], size

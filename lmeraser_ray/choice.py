@@ -41,12 +41,14 @@ class Choice:
     @classmethod
     def of(cls, config: Config, fields: Mapping[str, str], index: RecordIndex | None) -> "Choice":
         """A choice that saw all records of an index; None: no private one."""
-        keyed = keyed_digests(config.seed, index.digests) if index else []
-        return cls(config.sweep.on, fields, config.seed, frozenset(keyed))
+        columns = index.columns if index else ()
+        keyed = frozenset(digest for part in columns for digest in keyed_digests(config.seed, part.digests))
+        return cls(config.sweep.on, fields, config.seed, keyed)
 
     def flags(self, index: RecordIndex) -> NDArray[np.bool_]:
         """Which records of an index were seen [n] bool."""
-        return np.array([digest in self.seen for digest in keyed_digests(self.seed, index.digests)], np.bool_)
+        flags = (digest in self.seen for part in index.columns for digest in keyed_digests(self.seed, part.digests))
+        return np.fromiter(flags, np.bool_, len(index))
 
     def state(self, index: RecordIndex) -> dict[str, Any]:
         """What the manifest says: for each bucket with seen records a bit a row, in hexadecimal."""
@@ -74,7 +76,7 @@ def choice_in(store: Store, manifest: Manifest) -> Choice | None:
         return None
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     said = manifest.choice
-    seen = keyed_digests(said["seed"], index.digests[flags_in(manifest, index)])
+    seen = keyed_digests(said["seed"], index.digests_at(np.flatnonzero(flags_in(manifest, index))))
     return Choice(said["on"], said["fields"], said["seed"], frozenset(seen))
 
 

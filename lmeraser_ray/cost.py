@@ -1,35 +1,39 @@
 """`cost`: what forgetting costs, exactly and before anyone asks: the share of a full training that a deletion trains again.
 
 Re-clustering is included: the deletion of a sampled record moves prototypes, and border records change sides. So are slices, and learners
-that serve all shards at once. Nothing is trained.
+that serve all shards at once. Nothing is trained. Features pass by in blocks, and only where a sampled record is asked about: what is kept
+of a record is what planning keeps, and its shard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from lmeraser_ray.config import AdaptiveConfig, Config, RandomConfig
+from lmeraser_ray.data.feature_file import Features, read_features
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.learners.parameters import count_parameters
-from lmeraser_ray.partition.adaptive import Labels, sample_order
+from lmeraser_ray.partition.adaptive import Labels
 from lmeraser_ray.partition.chains import Positions
 from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs, fixed_costs
 from lmeraser_ray.partition.expected import spread
-from lmeraser_ray.partition.stage import gather
+from lmeraser_ray.partition.rows import joined
+from lmeraser_ray.partition.stage import gather, sample_positions
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.state.store import Store
+from lmeraser_ray.state.store import Store, StoredObject
 
 
 @dataclass(frozen=True)
 class Costing:
-    """The cost of each asked deletion. `names` are their record ids in order; `test` are asked ids that train nothing and cost nothing.
+    """The cost of each asked deletion. index: of the state; `test` are asked ids that train nothing and cost nothing.
 
     retrained [q] float64: the parameters that each deletion trains again (`learners.parameters`): the mean of a constituent of the present
     state times the shards that are touched, because the size of one that does not exist yet depends on its classes; a joint learner's one
@@ -37,10 +41,15 @@ class Costing:
     """
 
     costs: DeletionCosts
-    names: tuple[str, ...]
+    index: RecordIndex
     test: tuple[str, ...]
     retrained: NDArray[np.float64]
     sizes: tuple[int, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The record ids of the deletions, in order."""
+        return tuple(self.index.names("record_id", self.index.training[self.costs.positions]))
 
     @property
     def parameters(self) -> dict[str, float | None]:
@@ -59,37 +68,55 @@ def costs_in(
 ) -> Costing:
     """The cost in one state of a store. known: where these were computed before anything was trained, they are not computed again."""
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
-    if len(index.training) == 0:
+    if index.test.all():
         raise DataError(f"{store.root.parent} holds no training records, so a deletion costs nothing.")
-    ids = index.names("record_id", index.training)
-    chosen, test = positions_of(index, ids, records)
+    chosen, test = positions_of(index, config, records)
     with progress.stage("cost"):
         costs = known or costs_of(store, config, manifest, index, chosen, progress)
         sizes = sizes_of(store, config, manifest)
     touched = costs.touched > 0 if make_learner(config).joint else costs.touched
-    return Costing(costs, tuple(ids[i] for i in chosen), test, touched.astype(np.float64) * (sum(sizes) / len(sizes)), sizes)
+    return Costing(costs, index, test, touched.astype(np.float64) * (sum(sizes) / len(sizes)), sizes)
 
 
 def costs_of(store: Store, config: Config, manifest: Manifest, index: RecordIndex, chosen: Positions, progress: Progress) -> DeletionCosts:
     """The cost of deleting each of `chosen` [q] int64, which count among the training records of the published state."""
     joint, slices = make_learner(config).joint, None
     if config.learner.slices > 1:
-        slices = index.hashed(config.seed, "slice", config.learner.slices)[index.training]
+        slices = index.hashed(config.seed, "slice", config.learner.slices)[~index.test]
+    shard = shards_in(store, config, manifest, index)
     if not isinstance(config.partition, AdaptiveConfig):
-        return fixed_costs(shards_in(store, config, manifest, index), chosen, slices=slices, joint=joint)
-    features = gather(store, index, [state.features for state in manifest.buckets], index.training).astype(np.float32)
-    order = sample_order(config.seed, index.names("record_id", index.training), len(index.training))
+        return fixed_costs(shard, chosen, slices=slices, joint=joint)
+    features = StoredRows(store, index, [state.features for state in manifest.buckets])
+    order = np.searchsorted(index.training, sample_positions(index, config.seed, config.partition.sample_size + 1))
     with progress.bar("cost", len(chosen), "rec") as advance:
-        return deletion_costs(features, order, config.partition, chosen, slices=slices, joint=joint, progress=advance)
+        return deletion_costs(features, shard, order, config.partition, chosen, slices=slices, joint=joint, progress=advance)
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """The features of an index's training records, read a bucket at a time. items: the file of each bucket."""
+
+    store: Store
+    index: RecordIndex
+    items: Sequence[StoredObject]
+
+    def at(self, positions: Positions) -> Features:
+        """Those of some training records, in the given order [m, d] float32."""
+        return gather(self.store, self.index, self.items, self.index.training[positions]).astype(np.float32)
+
+    def blocks(self, height: int) -> Iterator[Features]:
+        """All of them, `height` rows at a time."""
+        buckets = zip(self.items, self.index.columns, strict=True)
+        return joined((read_features(self.store, item)[~columns.test] for item, columns in buckets), height)
 
 
 def shards_in(store: Store, config: Config, manifest: Manifest, index: RecordIndex) -> Labels:
     """The shard of each training record [n] int32, where hashes decide or as the published assignments have it."""
     if isinstance(config.partition, RandomConfig):
-        return index.hashed(config.seed, "shard", config.partition.shards)[index.training]
+        return index.hashed(config.seed, "shard", config.partition.shards)[~index.test]
     stored = [load(store.read(state.assignments))["shard"] for state in manifest.buckets if state.assignments]
     found: Labels = np.concatenate(stored)
-    return found[index.training]
+    return found[~index.test]
 
 
 def sizes_of(store: Store, config: Config, manifest: Manifest) -> tuple[int, ...]:
@@ -99,16 +126,17 @@ def sizes_of(store: Store, config: Config, manifest: Manifest) -> tuple[int, ...
     return tuple(count_parameters(store, item, config.learner, size) for item in constituents)
 
 
-def positions_of(index: RecordIndex, ids: list[str], records: Sequence[str]) -> tuple[Positions, tuple[str, ...]]:
-    """Where the asked records are among the training records `ids`, and which are test records."""
+def positions_of(index: RecordIndex, config: Config, records: Sequence[str]) -> tuple[Positions, tuple[str, ...]]:
+    """Where the asked records are among the training records (all of these, if none is asked), and which are test records."""
     if not records:
-        return np.arange(len(ids)), ()
-    where = {name: i for i, name in enumerate(ids)}
-    test = set(index.names("record_id", np.flatnonzero(index.test)))
-    unknown = [name for name in records if name not in where and name not in test]
+        return np.arange(len(index.training)), ()
+    places = index.places(config.seed, records, config.data.buckets)
+    unknown = [name for name in records if name not in places]
     if unknown:
         raise DataError(f"The workspace holds no record {', '.join(map(repr, unknown[:5]))}: correct the ids and try again.")
-    return np.array([where[name] for name in records if name in where], np.int64), tuple(name for name in records if name in test)
+    asked = np.array([places[name] for name in records], np.int64)
+    test = index.test[asked]
+    return np.searchsorted(index.training, asked[~test]), tuple(name for name, apart in zip(records, test, strict=True) if apart)
 
 
 if __name__ == "__main__":

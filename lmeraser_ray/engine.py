@@ -47,8 +47,9 @@ class Engine(ABC):
         """Be ready for work; called before each use, and only where there is work."""
 
     @abstractmethod
-    def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
-        """The features [m, d] float32 of each batch of rows (each at most the backbone's batch), with its place, in any order."""
+    def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
+        """The features [m, d] float32 of rows, a batch of the backbone's at a time, in any order: the place of the part, and which of its
+        rows is the batch's first."""
 
     @abstractmethod
     def submit(self, job: Job[Any]) -> int:
@@ -114,10 +115,12 @@ class InlineEngine(Engine):
         """Load the backbone."""
         _ = self.worker.backbone
 
-    def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
+    def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
         """In order."""
-        for at, part in enumerate(batches):
-            yield at, self.worker.backbone.features(self.worker.reader.pixels(part))
+        batch = self.worker.card.batch
+        for at, part in enumerate(parts):
+            for number, piece in enumerate(part.pieces(batch)):
+                yield at, number * batch, self.worker.backbone.features(self.worker.reader.pixels(piece))
 
     def submit(self, job: Job[Any]) -> int:
         """Put it behind the others."""

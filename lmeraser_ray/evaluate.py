@@ -21,7 +21,7 @@ from lmeraser_ray.state.manifest import Manifest
 from lmeraser_ray.state.store import Store, StoredObject
 from lmeraser_ray.work import AnswerRows, Answers, HashPixels
 
-TOGETHER = 1 << 16
+TOGETHER = 1 << 14
 """Stored records that are asked about at a time: their features and their answers are in memory."""
 
 

@@ -4,8 +4,7 @@ Invariants: a feature is a function of its record and the backbone (fixed batch 
 rows bit for bit; the file of a bucket is written once, whole, whoever computed its rows.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.feature_file import Features, pack_features, read_features
-from lmeraser_ray.data.reading import Rows, in_batches
+from lmeraser_ray.data.reading import Rows
 from lmeraser_ray.digests import key_of
 from lmeraser_ray.engine import Engine
 from lmeraser_ray.index import RecordIndex
@@ -88,23 +87,19 @@ class FeatureStage:
     def _compute(self, missing: dict[int, Bucketful], advance: Callable[[int], object]) -> dict[int, StoredObject]:
         """Compute what is not known; each bucket is stored as soon as its last row has come, so memory holds those under way."""
         stored: dict[int, StoredObject] = {}
-        batches = [(i, part) for i in list(missing) for part in self._batches(missing[i])]
-        left = Counter(i for i, _ in batches)
-        if not batches:
+        if not missing:
             return stored
+        order = list(missing)
+        parts = [Rows(missing[i].bucket, np.flatnonzero(~missing[i].known)) for i in order]
         with self.progress.stage("start"):
             self.engine.start()
-        for at, rows in self.engine.features([part for _, part in batches]):
-            i, part = batches[at]
-            missing[i].rows[part.rows], missing[i].known[part.rows] = rows, True
-            left[i] -= 1
-            advance(len(part.rows))
-            if left[i] == 0:
-                stored[i] = self._put(missing.pop(i))
+        for at, first, features in self.engine.features(parts):
+            full, rows = missing[order[at]], parts[at].rows[first : first + len(features)]
+            full.rows[rows], full.known[rows] = features, True
+            advance(len(rows))
+            if full.known.all():
+                stored[order[at]] = self._put(missing.pop(order[at]))
         return stored
-
-    def _batches(self, full: Bucketful) -> Sequence[Rows]:
-        return in_batches([Rows(full.bucket, np.flatnonzero(~full.known))], self.card.batch)
 
     def _put(self, full: Bucketful) -> StoredObject:
         return self.store.put("features", full.key, [pack_features(full.rows, full.digests)])

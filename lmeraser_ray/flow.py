@@ -105,7 +105,7 @@ class Flow:
     def _plan(self, index: RecordIndex, parts: Partitioned, listing: Listing) -> Plan:
         slices = self.config.learner.slices
         found = index.hashed(self.config.seed, "slice", slices) if slices > 1 else None
-        specs = constituent_specs(index.digests, parts.shard_of, making=making_of(self.config, self.card), slices=found)
+        specs = constituent_specs(index.digests_at, parts.shard_of, making=making_of(self.config, self.card), slices=found)
         return plan_constituents(specs, listing)
 
     def _train(self, planned: Planned) -> tuple[Trained, ...]:

@@ -1,13 +1,15 @@
 """The live records as columns: what planning needs to know of them, and nothing of their pictures.
 
 Positions (0 ≤ position < n) run through the buckets by number and through each bucket's rows. The columns of a bucket are read once and
-shared by the indexes of all states that have it: about 60 bytes a record and the length of its subject, where that is not its id.
+shared by the indexes of all states that have it: 46 bytes a record and the length of its id, and of its subject where that is another.
+Whoever asks about all records goes through the buckets, or through positions some tens of thousands at a time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,42 +25,67 @@ from lmeraser_ray.state.store import Store
 
 @dataclass(frozen=True)
 class Columns:
-    """The rows of one bucket. names: record_id and subject_id [m]; labels: dictionary-encoded [m]; test [m] bool; digests [m, 32] uint8;
-    lengths: of the pictures in bytes [m] int32."""
+    """The rows of one bucket. texts: record_id and subject_id [m]; classes: its labels; codes: each record's label by its place among them
+    [m], of the smallest type that holds them; test [m] bool; digests [m, 32] uint8; lengths: of the pictures in bytes [m] int32."""
 
-    names: dict[str, pa.Array]
-    labels: pa.DictionaryArray
+    texts: dict[str, pa.Array]
+    classes: tuple[str, ...]
+    codes: NDArray[np.unsignedinteger[Any]]
     test: NDArray[np.bool_]
     digests: Digests
     lengths: NDArray[np.int32]
-    _hashes: dict[bytes, NDArray[np.uint64]] = field(default_factory=dict, repr=False)
+    _hashed: dict[tuple[bytes, int], NDArray[np.uint32]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, store: Store, bucket: Bucket) -> "Columns":
         """Read the rows of a bucket. What is not kept of them is given back."""
         rows = read_rows(store, bucket)
         ids, subjects, labels = (rows[name].combine_chunks() for name in ("record_id", "subject_id", "label"))
-        names = {"record_id": ids, "subject_id": ids if subjects.equals(ids) else subjects}
+        texts = {"record_id": ids, "subject_id": ids if subjects.equals(ids) else subjects}
+        coded = labels.dictionary_encode()
+        classes = tuple(coded.dictionary.to_pylist())
+        codes = coded.indices.to_numpy().astype(np.min_scalar_type(len(classes)))
         test = np.array(rows["test"].to_numpy(), np.bool_)
-        return cls(names, labels.dictionary_encode(), test, digests_in(rows), rows["length"].to_numpy().astype(np.int32))
+        return cls(texts, classes, codes, test, digests_in(rows), rows["length"].to_numpy().astype(np.int32))
 
     def __len__(self) -> int:
         return len(self.test)
 
-    def hashes(self, key: bytes) -> NDArray[np.uint64]:
-        """The first eight bytes of the keyed hash of each id [m], as a number; computed once for each key."""
-        if key not in self._hashes:
-            found = b"".join(each[:8] for each in keyed_hashes(key, self.names["record_id"].to_pylist()))
-            self._hashes[key] = np.frombuffer(found, ">u8").astype(np.uint64)
-        return self._hashes[key]
+    def names(self, column: str, rows: Positions | None = None) -> list[str]:
+        """Record ids, subject ids or labels, of all rows or of some."""
+        if column == "label":
+            return [self.classes[code] for code in (self.codes if rows is None else self.codes[rows]).tolist()]
+        found: list[str] = (self.texts[column] if rows is None else self.texts[column].take(rows)).to_pylist()
+        return found
+
+    def leading(self, key: bytes) -> NDArray[np.uint32]:
+        """The first four bytes of the keyed hash of each id [m], as a number; computed once for each key."""
+        if (key, 0) not in self._hashed:
+            self._hashed[key, 0] = (self._hashes(key) >> np.uint64(32)).astype(np.uint32)
+        return self._hashed[key, 0]
+
+    def hashed(self, key: bytes, buckets: int) -> NDArray[np.uint32]:
+        """Which of `buckets` each id falls into by its keyed hash [m], as `digests.bucket_of`; computed once for each."""
+        if (key, buckets) not in self._hashed:
+            self._hashed[key, buckets] = (self._hashes(key) % np.uint64(buckets)).astype(np.uint32)
+        return self._hashed[key, buckets]
+
+    def _hashes(self, key: bytes) -> NDArray[np.uint64]:
+        """The first eight bytes of the keyed hash of each id [m], as a number."""
+        found = b"".join(each[:8] for each in keyed_hashes(key, self.names("record_id")))
+        return np.frombuffer(found, ">u8").astype(np.uint64)
 
     def about(self, rows: Positions) -> About:
         """What reading some rows needs to know."""
-        classes = self.labels.dictionary.to_pylist()
-        labels = tuple(classes[code] for code in self.labels.indices.take(rows).to_pylist())
+        ids, labels = (tuple(self.names(column, rows)) for column in ("record_id", "label"))
         offsets = offsets_of(self.lengths)
-        ids = tuple(self.names["record_id"].take(rows).to_pylist())
         return About(ids, labels, self.digests[rows], offsets[rows], self.lengths[rows].astype(np.int64))
+
+    def held(self, column: str, names: Collection[str]) -> NDArray[np.bool_]:
+        """Which rows have one of these record ids, or subject ids [m] bool."""
+        asked = pa.array([name for name in names if storable(name)], pa.string())
+        found: NDArray[np.bool_] = pc.is_in(self.texts[column], asked).to_numpy(zero_copy_only=False)
+        return found
 
 
 @dataclass(frozen=True)
@@ -80,8 +107,29 @@ class RecordIndex:
         return int(self.starts[-1])
 
     @property
+    def training_labels(self) -> set[str]:
+        """The labels of the records that train."""
+        return {part.classes[code] for part in self.columns for code in np.unique(part.codes[~part.test]).tolist()}
+
+    def split(self, positions: Positions) -> Iterator[tuple[int, Positions, Positions]]:
+        """Positions by bucket: the bucket's place, which of `positions` lie in it, and the rows that these are."""
+        places = np.searchsorted(self.starts, positions, "right") - 1
+        order = np.argsort(places, kind="stable")
+        bounds = np.searchsorted(places[order], np.arange(len(self.buckets) + 1))
+        for i, (a, b) in enumerate(pairwise(bounds.tolist())):
+            if b > a:
+                yield i, order[a:b], positions[order[a:b]] - self.starts[i]
+
+    def digests_at(self, positions: Positions) -> Digests:
+        """Record digests [m, 32] uint8 of some records, in the given order."""
+        found = np.empty((len(positions), DIGEST_BYTES), np.uint8)
+        for i, which, rows in self.split(positions):
+            found[which] = self.columns[i].digests[rows]
+        return found
+
+    @property
     def digests(self) -> Digests:
-        """Record digests [n, 32] uint8, put together at each call."""
+        """Record digests [n, 32] uint8 of all records, put together at each call."""
         return np.concatenate([np.empty((0, DIGEST_BYTES), np.uint8), *(part.digests for part in self.columns)])
 
     @cached_property
@@ -95,23 +143,27 @@ class RecordIndex:
         return np.flatnonzero(~self.test)
 
     def names(self, column: str, positions: Positions | None = None) -> list[str]:
-        """Record ids, subject ids or labels, of all records or of some."""
-        parts = [part.labels.cast(pa.string()) if column == "label" else part.names[column] for part in self.columns]
-        chosen = pa.chunked_array(parts, pa.string())
-        return list((chosen if positions is None else chosen.take(positions)).to_pylist())
+        """Record ids, subject ids or labels, of all records or of some, in the given order."""
+        if positions is None:
+            return [name for part in self.columns for name in part.names(column)]
+        found = np.empty(len(positions), object)
+        for i, which, rows in self.split(positions):
+            found[which] = self.columns[i].names(column, rows)
+        return list(found.tolist())
 
     def of_bucket(self, number: int) -> slice:
         """The positions of the bucket that is `number`-th in order."""
         return slice(int(self.starts[number]), int(self.starts[number + 1]))
 
-    def hashes(self, seed: int, domain: str) -> NDArray[np.uint64]:
-        """The first eight bytes of the keyed hash of each record's id, as a number [n]."""
+    def leading(self, seed: int, domain: str) -> NDArray[np.uint32]:
+        """The first four bytes of the keyed hash of each record's id, as a number [n]."""
         key = seeded_key(seed, domain)
-        return np.concatenate([np.empty(0, np.uint64), *(part.hashes(key) for part in self.columns)])
+        return np.concatenate([np.empty(0, np.uint32), *(part.leading(key) for part in self.columns)])
 
     def hashed(self, seed: int, domain: str, buckets: int) -> NDArray[np.int32]:
         """Which of `buckets` each record falls into by keyed hash of its id [n] int32, as `digests.bucket_of`."""
-        return (self.hashes(seed, domain) % np.uint64(buckets)).astype(np.int32)
+        key = seeded_key(seed, domain)
+        return np.concatenate([np.empty(0, np.int32), *(part.hashed(key, buckets) for part in self.columns)], dtype=np.int32)
 
     def places(self, seed: int, ids: Iterable[str], buckets: int) -> dict[str, int]:
         """The positions of those of `ids` that live, which looks into their buckets only. buckets: how many the layout has."""
@@ -121,7 +173,7 @@ class RecordIndex:
         found: dict[str, int] = {}
         for number in asked.keys() & self._numbers.keys():
             names, i = asked[number], self._numbers[number]
-            rows = pc.index_in(pa.array(names, pa.string()), self.columns[i].names["record_id"]).to_pylist()
+            rows = pc.index_in(pa.array(names, pa.string()), self.columns[i].texts["record_id"]).to_pylist()
             found |= {name: int(self.starts[i]) + row for name, row in zip(names, rows, strict=True) if row is not None}
         return found
 
@@ -132,17 +184,16 @@ class RecordIndex:
 
     def of_subject(self, subject: str) -> list[int]:
         """The positions of a subject's live records, ascending."""
-        if not storable(subject):
-            return []
-        found = [np.flatnonzero(pc.equal(part.names["subject_id"], subject).to_numpy(zero_copy_only=False)) for part in self.columns]
-        return [int(start + row) for start, rows in zip(self.starts, found, strict=False) for row in rows]
+        return np.flatnonzero(self.held("subject_id", [subject])).tolist()
+
+    def held(self, column: str, names: Collection[str]) -> NDArray[np.bool_]:
+        """Which records have one of these record ids, or subject ids [n] bool; names of nobody are of no consequence."""
+        return np.concatenate([np.empty(0, np.bool_), *(part.held(column, names) for part in self.columns)])
 
     def rows(self, positions: Positions, *, told: bool = False) -> tuple[Rows, ...]:
         """Positions as rows of buckets, ascending: what a job is told. told: with all that reading them needs to know."""
-        ordered = np.sort(positions)
-        bounds = np.searchsorted(ordered, self.starts)
-        pieces = [(i, ordered[a:b] - self.starts[i]) for i, (a, b) in enumerate(pairwise(bounds)) if b > a]
-        return tuple(Rows(self.buckets[i], rows, self.columns[i].about(rows) if told else None) for i, rows in pieces)
+        pieces = self.split(np.sort(positions))
+        return tuple(Rows(self.buckets[i], rows, self.columns[i].about(rows) if told else None) for i, _, rows in pieces)
 
 
 def storable(name: str) -> bool:

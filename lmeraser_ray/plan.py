@@ -8,9 +8,9 @@ Without slices the chain has one link. A deletion changes the keys from its reco
 in the store is where training goes on. A joint learner has one constituent for all shards, whose key covers who is in which.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ from lmeraser_ray.state.store import Listing, StoredObject
 
 Digests = NDArray[np.uint8]
 Positions = NDArray[np.int64]
+DigestsAt = Callable[[Positions], Digests]
+"""The digests [m, 32] of the records at some positions, in the given order."""
+TOGETHER = 1 << 16
+"""Members of shards whose digests are in memory at a time, unless one shard has more."""
 
 
 @dataclass(frozen=True)
@@ -100,40 +104,62 @@ def joint_key(making: Making, digests: Digests, groups: NDArray[np.int32]) -> st
 
 
 def constituent_specs(
-    digests: Digests, assignment: NDArray[np.int32], *, making: Making, slices: NDArray[np.int32] | None = None
+    digests: DigestsAt, assignment: NDArray[np.int32], *, making: Making, slices: NDArray[np.int32] | None = None
 ) -> tuple[ConstituentSpec, ...]:
     """The constituents of an assignment, by shard. A shard without members has none, a slice without members is no stage.
 
-    digests: [n, 32]; assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record, None for one slice.
+    assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record, None for one slice.
     """
-    order = canonical_order(digests)
-    grouped = order[np.argsort(assignment[order], kind="stable")]
-    bounds = np.searchsorted(assignment[grouped], np.arange(int(assignment.max(initial=-1)) + 2))
-    shards = [(number, grouped[a:b]) for number, (a, b) in enumerate(pairwise(bounds)) if b > a]
+    grouped = np.argsort(assignment, kind="stable")
+    sizes = np.bincount(assignment[grouped[np.count_nonzero(assignment < 0) :]])
+    grouped = grouped[len(grouped) - int(sizes.sum()) :]
     if making.joint:
-        return joint_spec(digests, order, assignment, shards, making) if shards else ()
-    return tuple(one_shard(digests, number, members, making, slices) for number, members in shards)
+        return joint_spec(digests, np.sort(grouped), assignment, sizes, making) if len(grouped) else ()
+    return tuple(separate_specs(digests, grouped, sizes, making, slices))
 
 
-def one_shard(digests: Digests, number: int, members: Positions, making: Making, slices: NDArray[np.int32] | None) -> ConstituentSpec:
-    """The constituent of one shard, `members` in canonical order."""
-    found = np.zeros(len(members), np.int32) if slices is None else slices[members]
-    parts = tuple(members[found == r] for r in np.unique(found))
+def separate_specs(
+    digests: DigestsAt, grouped: Positions, sizes: Positions, making: Making, slices: NDArray[np.int32] | None
+) -> Iterator[ConstituentSpec]:
+    """A constituent for each shard. grouped: the members of all shards, one shard behind the other, put into canonical order here; sizes:
+    of the shards, by number."""
+    bounds = np.cumsum([0, *sizes])
+    first = 0
+    while first < len(sizes):
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + TOGETHER, "right")) - 1)
+        known = digests(grouped[bounds[first] : bounds[last]])
+        for number in range(first, last):
+            begin, end = bounds[number], bounds[number + 1]
+            mine = known[begin - bounds[first] : end - bounds[first]]
+            order = canonical_order(mine)
+            grouped[begin:end] = grouped[begin:end][order]
+            if end > begin:
+                yield one_shard(number, grouped[begin:end], mine[order], making, slices)
+        first = last
+
+
+def one_shard(number: int, members: Positions, digests: Digests, making: Making, slices: NDArray[np.int32] | None) -> ConstituentSpec:
+    """The constituent of one shard, `members` and their digests in canonical order."""
+    if slices is None:
+        return ConstituentSpec((number,), (len(members),), (members,), (shard_key(making, digests),))
+    found = slices[members]
+    parts = [found == r for r in np.unique(found)]
     keys = [shard_key(making, digests[parts[0]])]
     for part in parts[1:]:
         keys.append(stage_key(keys[-1], digests[part]))
-    return ConstituentSpec((number,), (len(members),), parts, tuple(keys))
+    return ConstituentSpec((number,), (len(members),), tuple(members[part] for part in parts), tuple(keys))
 
 
 def joint_spec(
-    digests: Digests, order: Positions, assignment: NDArray[np.int32], shards: list[tuple[int, Positions]], making: Making
+    digests: DigestsAt, members: Positions, assignment: NDArray[np.int32], sizes: Positions, making: Making
 ) -> tuple[ConstituentSpec, ...]:
-    """The one constituent of all shards."""
-    numbers = np.array([number for number, _ in shards], np.int32)
-    members = order[assignment[order] >= 0]
+    """The one constituent of all shards, which sees the digests of all `members` at once."""
+    known = digests(members)
+    order = canonical_order(known)
+    members, numbers = members[order], np.flatnonzero(sizes)
     groups = np.searchsorted(numbers, assignment[members]).astype(np.int32)
-    key = joint_key(making, digests[members], groups)
-    return (ConstituentSpec(tuple(numbers.tolist()), tuple(len(part) for _, part in shards), (members,), (key,), groups),)
+    key = joint_key(making, known[order], groups)
+    return (ConstituentSpec(tuple(numbers.tolist()), tuple(sizes[numbers].tolist()), (members,), (key,), groups),)
 
 
 def plan_constituents(specs: tuple[ConstituentSpec, ...], listing: Listing) -> Plan:

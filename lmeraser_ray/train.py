@@ -135,7 +135,7 @@ def refuse_too_many_labels(index: RecordIndex, inputs: Inputs) -> None:
     """
     if inputs.backbone.classifier is None:
         return
-    labels, classes = len(set(index.names("label", index.training))), inputs.backbone.source_classes
+    labels, classes = len(index.training_labels), inputs.backbone.source_classes
     if labels > classes:
         raise ConfigError(
             f"The backbone's classifier has {classes} classes, the training records have {labels} labels: label mapping needs at least as "

@@ -97,9 +97,8 @@ def seen_by_choice(store: Store, manifest: Manifest, request: Request) -> int:
     if manifest.choice is None:
         return 0
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
-    records, subjects = set(request.records), set(request.subjects)
-    pairs = zip(index.names("record_id"), index.names("subject_id"), flags_in(manifest, index).tolist(), strict=True)
-    return sum(seen for record, subject, seen in pairs if record in records or subject in subjects)
+    named = index.held("record_id", request.records) | index.held("subject_id", request.subjects)
+    return int(flags_in(manifest, index)[named].sum())
 
 
 def refuse_other_weights(session: Session, before: Manifest) -> None:

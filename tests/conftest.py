@@ -127,9 +127,9 @@ class Recorder:
                 recorder.work += [outcome.result for outcome in found if isinstance(outcome.result, Trained)]
                 return found
 
-            def features(self, batches: Sequence[object]) -> Iterator[tuple[int, object]]:
-                recorder.features += sum(len(part.rows) for part in batches)
-                yield from super().features(batches)
+            def features(self, parts: Sequence[object]) -> Iterator[tuple[int, int, object]]:
+                recorder.features += sum(len(part.rows) for part in parts)
+                yield from super().features(parts)
 
         return Recording(store, config, card, learner=self._learner(config) if self._learner else None)
 

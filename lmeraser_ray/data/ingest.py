@@ -27,7 +27,7 @@ from lmeraser_ray.state.files import disk_errors
 from lmeraser_ray.state.location import Location
 from lmeraser_ray.state.store import Store
 
-SPILL_BYTES = 64 << 20
+SPILL_BYTES = 16 << 20
 Admitted = tuple[frozenset[str], frozenset[str]]
 
 
@@ -122,11 +122,13 @@ class Twins:
     def tell(self, store: Store, result: Ingested) -> None:
         """Count them. The buckets of `result` are those that were looked at; the first record with a picture is no twin."""
         seen = np.concatenate([np.empty((0, 2), np.uint64), *self._seen])
-        order = np.lexsort(seen.T)  # stable: of equal ones the first that came comes first
-        again = np.flatnonzero((seen[order[1:]] == seen[order[:-1]]).all(1)) + 1
+        self._seen = []
+        maybe = np.flatnonzero(come_again(seen[:, 0]))  # a few, and all is decided among them
+        order = maybe[np.lexsort(seen[maybe].T)]  # stable: of equal ones the first that came comes first
+        again = order[1:][(seen[order[1:]] == seen[order[:-1]]).all(1)]
         result.twins = len(again)
         if result.twins:
-            twin = order[again].min()
+            twin = again.min()
             first = np.flatnonzero((seen == seen[twin]).all(1))[0]
             result.twin_example = (self._name(store, result, int(first)), self._name(store, result, int(twin)))
 
@@ -139,8 +141,19 @@ class Twins:
         raise IndexError(position)
 
 
+def come_again(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of the numbers [n] are there more than once [n] bool."""
+    ordered = np.sort(numbers)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if len(twice) == 0:
+        return np.zeros(len(numbers), np.bool_)
+    at = np.minimum(np.searchsorted(twice, numbers), len(twice) - 1)
+    found: NDArray[np.bool_] = twice[at] == numbers
+    return found
+
+
 class Spill:
-    """Records on disk by bucket while they arrive, so that memory holds 64 MiB and not the data set."""
+    """Records on disk by bucket while they arrive, so that memory holds 16 MiB and not the data set."""
 
     def __init__(self, scratch: Location) -> None:
         """scratch: a folder on the disk that has room for it; where it is in object storage, the system's."""
@@ -148,13 +161,13 @@ class Spill:
         with disk_errors(self._where):
             self._file = tempfile.TemporaryFile(dir=self._where)  # noqa: SIM115 - it has no name and goes with the process
         self._places: dict[int, list[tuple[int, int]]] = {}
-        self._waiting: dict[int, list[bytes]] = {}
+        self._waiting: dict[int, bytearray] = {}
         self._bytes = 0
 
     def add(self, bucket: int, record: Record) -> None:
         """Keep one record for its bucket."""
         packed = msgpack.packb([record.record_id, record.subject_id, record.label, record.test, record.image])
-        self._waiting.setdefault(bucket, []).append(packed)
+        self._waiting.setdefault(bucket, bytearray()).extend(packed)
         self._bytes += len(packed)
         if self._bytes > SPILL_BYTES:
             self._flush()
@@ -163,7 +176,7 @@ class Spill:
         with disk_errors(self._where):
             for bucket, packed in self._waiting.items():
                 begin = self._file.seek(0, os.SEEK_END)
-                self._file.writelines(packed)
+                self._file.write(packed)
                 self._places.setdefault(bucket, []).append((begin, self._file.tell() - begin))
             self._file.flush()
         self._waiting, self._bytes = {}, 0

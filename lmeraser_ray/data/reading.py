@@ -5,7 +5,7 @@ reads nothing else; one that is not (a pass over whole buckets, for features) re
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,10 @@ class Rows:
     rows: NDArray[np.int64]
     about: About | None = None
 
+    def pieces(self, size: int) -> "Iterator[Rows]":
+        """The rows in pieces of `size`, of which nothing is told; the last one may be smaller."""
+        return (Rows(self.bucket, self.rows[at : at + size]) for at in range(0, len(self.rows), size))
+
 
 @dataclass(frozen=True)
 class Read:
@@ -44,11 +48,6 @@ class Read:
 def pixel_hashes(pixels: Pixels) -> list[bytes]:
     """SHA-256 of each picture's pixels. pixels: [n, 3, s, s] uint8 → n times 32 bytes."""
     return [hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pixels]
-
-
-def in_batches(parts: Iterable[Rows], size: int) -> list[Rows]:
-    """Rows in pieces of at most `size`, none across two buckets."""
-    return [Rows(part.bucket, part.rows[at : at + size]) for part in parts for at in range(0, len(part.rows), size)]
 
 
 def prepare(image: bytes, spec: PictureSpec, max_pixels: int) -> Pixels:

@@ -1,6 +1,7 @@
 """What a decoding task does. A module of its own, without torch: 2 s and 500 MB less in each of its workers."""
 
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from lmeraser_ray.data.reading import Reader
 Row = dict[str, Any]
 
 
-def decode(row: Row, reader: Reader, batch: int) -> Row:
-    """One batch's pixels, padded to the fixed batch shape. part: its rows → pixels [batch, 3, s, s] uint8 and count."""
-    pixels = reader.pixels(pickle.loads(row["part"]))  # noqa: S301 - pickled by our own driver
-    padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
-    padded[: len(pixels)] = pixels
-    return {"at": row["at"], "count": len(pixels), "pixels": padded}
+def decode(row: Row, reader: Reader, batch: int) -> Iterator[Row]:
+    """Pixels of some rows, batch by batch, each padded to the fixed batch shape. rows: a piece of the part `at`, of which `first` is the
+    piece's first row → pixels [batch, 3, s, s] uint8, count, and the batch's own `first`."""
+    for number, piece in enumerate(pickle.loads(row["rows"]).pieces(batch)):  # noqa: S301 - pickled by our own driver
+        pixels = reader.pixels(piece)
+        padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
+        padded[: len(pixels)] = pixels
+        yield {"at": row["at"], "first": row["first"] + number * batch, "count": len(pixels), "pixels": padded}

@@ -83,12 +83,12 @@ class RayEngine(Engine):
         """Connect to the cluster, or start one."""
         self._owns = connect(self.execution) or self._owns
 
-    def features(self, batches: Sequence[Rows]) -> Iterator[tuple[int, Features]]:
+    def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
         """As the pool delivers them."""
         from lmeraser_ray.distributed.features import stream_features
 
         try:
-            yield from stream_features(self._spec(self.execution.feature_gpus, 0.5), batches)
+            yield from stream_features(self._spec(self.execution.feature_gpus, 0.5), parts)
         except Exception as error:
             raise translated(error) from error
 

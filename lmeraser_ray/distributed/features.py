@@ -1,8 +1,8 @@
 """Features with Ray Data: pictures are read and decoded on CPU workers, a pool of actors holds the backbone.
 
-    rows of each batch → decode (tasks) → backbone (actor pool, a fraction of a GPU each) → the driver, batch by batch
+    rows of some batches → decode (tasks) → backbone (actor pool, a fraction of a GPU each) → the driver, batch by batch
 
-Only row numbers, pixels under way and features under way are in memory. Order does not matter: a row carries its batch's number.
+Only row numbers, pixels under way and features under way are in memory. Order does not matter: a batch carries its place.
 """
 
 import logging
@@ -35,22 +35,30 @@ class FeatureActor:
 
     def __call__(self, row: Row) -> Row:
         """pixels [batch, 3, s, s] uint8 → features [batch, d] float32."""
-        return {"at": row["at"], "count": row["count"], "features": self.worker.backbone.features(row["pixels"])}
+        return {"at": row["at"], "first": row["first"], "count": row["count"], "features": self.worker.backbone.features(row["pixels"])}
 
 
-def stream_features(spec: WorkerSpec, batches: Sequence[Rows]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The features of each batch, as they come."""
+def stream_features(spec: WorkerSpec, parts: Sequence[Rows]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """The features of each batch, as they come, with its place: the part, and which of its rows is the first."""
     quiet()
-    execution = spec.config.execution
-    blocks = -(-len(batches) // execution.feature_block)
+    execution, batch = spec.config.execution, spec.card.batch
+    height = batch * execution.feature_block
+    items = [
+        {"at": at, "first": number * height, "rows": pickle.dumps(piece)}
+        for at, part in enumerate(parts)
+        for number, piece in enumerate(part.pieces(height))
+    ]
+    batches = sum(-(-len(part.rows) // batch) for part in parts)
+    blocks = min(len(items), -(-batches // execution.feature_block))
     pool = ActorPoolStrategy(min_size=1, max_size=min(actors(execution, spec.gpus), blocks))
-    parts = ray.data.from_items([{"at": at, "part": pickle.dumps(part)} for at, part in enumerate(batches)], override_num_blocks=blocks)
+    dataset = ray.data.from_items(items, override_num_blocks=blocks)
+    del items  # some bytes a record
     reader = Reader(spec.store(), spec.card.spec, spec.config.data.max_pixels)
     with warnings.catch_warnings():
         # Retries can be bounded only by this argument, which 2.60 says will go in 2.64 (pyproject.toml stays below).
         warnings.simplefilter("ignore", RayDeprecationWarning)
-        pixels = parts.map(
-            partial(decode, reader=reader, batch=spec.card.batch),
+        pixels = dataset.flat_map(
+            partial(decode, reader=reader, batch=batch),
             num_cpus=DECODE_CPUS,
             ray_remote_args_fn=partial(dict, max_retries=execution.retries),  # Ray Data's own: for ever
         )
@@ -63,7 +71,7 @@ def stream_features(spec: WorkerSpec, batches: Sequence[Rows]) -> Iterator[tuple
             ray_remote_args_fn=partial(dict, max_restarts=execution.retries, max_task_retries=execution.retries),
         )
     for row in rows.iter_rows():
-        yield int(row["at"]), np.asarray(row["features"])[: int(row["count"])]
+        yield int(row["at"]), int(row["first"]), np.asarray(row["features"])[: int(row["count"])]
 
 
 def actor_cpus() -> float:

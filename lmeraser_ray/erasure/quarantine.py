@@ -8,7 +8,6 @@ It takes one swap of a small file. It holds until the state is published in whic
 from collections.abc import Callable, Container, Sequence
 from typing import TypeVar
 
-import numpy as np
 from sqlalchemy import Connection
 
 from lmeraser_ray.config import Config
@@ -89,8 +88,7 @@ def affected(store: Store, config: Config, manifest: Manifest, targets: Sequence
     numbers = {bucket_number(config.seed, name, config.data.buckets) for name in records}
     states = tuple(state for state in manifest.buckets if subjects or state.bucket.number in numbers)
     index = RecordIndex.read(store, [state.bucket for state in states])
-    pairs = zip(index.names("record_id"), index.names("subject_id"), strict=True)
-    hit = np.array([name in records or subject in subjects for name, subject in pairs], np.bool_)
+    hit = index.held("record_id", records) | index.held("subject_id", subjects)
     lanes = set(lane_of_rows(store, config, states, index)[hit].tolist())
     joint = make_learner(config).joint and lanes - {-1}
     return tuple(sorted({shard.constituent.key for shard in manifest.shards if joint or shard.number in lanes}))

@@ -27,8 +27,9 @@ class Chains:
     sizes: Positions
 
     @classmethod
-    def of(cls, shard: Labels, slices: Labels) -> "Chains":
-        """Count. Without slices, `slices` is zero for all."""
+    def of(cls, shard: Labels, slices: Labels | None) -> "Chains":
+        """Count. slices: None without slices."""
+        slices = np.zeros(len(shard), np.int32) if slices is None else slices
         k, r = int(shard.max(initial=-1)) + 1, int(slices.max(initial=0)) + 1
         return cls(shard, slices, np.bincount(shard.astype(np.int64) * r + slices, minlength=k * r).reshape(k, r))
 

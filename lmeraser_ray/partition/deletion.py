@@ -8,6 +8,8 @@
 Invariant: the numbers are those of a deletion that is carried out: of `PartitionStage`, `constituent_specs` and `plan_constituents`.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,7 @@ from lmeraser_ray.partition.adaptive import Labels
 from lmeraser_ray.partition.chains import Chains, Positions
 from lmeraser_ray.partition.expected import DeletionCosts
 from lmeraser_ray.partition.recluster import Sample, State, Told, recluster_each
+from lmeraser_ray.partition.rows import FeatureRows
 
 __all__ = ["DeletionCosts", "deletion_costs", "fixed_costs"]
 
@@ -27,7 +30,7 @@ def fixed_costs(shard: Labels, positions: Positions, *, slices: Labels | None = 
     serves all shards.
     """
     sampled = np.zeros(len(positions), np.bool_)
-    chains = Chains.of(shard, np.zeros(len(shard), np.int32) if slices is None else slices)
+    chains = Chains.of(shard, slices)
     if not joint:
         return _costs(len(shard), positions, sampled, chains.without(positions))
     emptied = chains.seen[shard[positions], -1] == 1
@@ -35,7 +38,8 @@ def fixed_costs(shard: Labels, positions: Positions, *, slices: Labels | None = 
 
 
 def deletion_costs(
-    features: NDArray[np.float32],
+    features: FeatureRows,
+    shard: Labels,
     order: Positions,
     config: ClusteringConfig,
     positions: Positions,
@@ -46,27 +50,30 @@ def deletion_costs(
 ) -> DeletionCosts:
     """The cost of deleting each of `positions` [q] int64 by itself from an adaptive partition.
 
-    features: [n, d] float32 of all training records; order: [n] int64, all of them in the sample's order, the first `config.sample_size`
-    sampled; slices and joint as in `fixed_costs`. `progress` is told how many more deletions are done. Memory, besides the features: 200
-    bytes a record, about 21 for each pair of sampled records (`linkage` copies the distances), 4 · BLOCK_BYTES, and about 20 for each
-    re-clustering and sampled record.
+    features: of all n training records; shard: [n] int32, the shard of each; order: the first `config.sample_size` + 1 of them in the
+    sample's order (all, where there are fewer), of which the last is not sampled and the next that would be; slices and joint as in
+    `fixed_costs`. `progress` is told how many more deletions are done. Memory: 30 bytes a deletion and, where a sampled record is asked
+    about, about 21 for each pair of sampled records (`linkage` copies the distances), 6 · BLOCK_BYTES, and about 20 for each re-clustering
+    and sampled record.
     """
-    n = len(order)
-    rank = np.empty(n, np.int64)
-    rank[order] = np.arange(n)
-    sampled = rank[positions] < min(config.sample_size, n)
-    costs = np.zeros((3, len(positions)), np.int64)
-    if len(positions) == 0 or n == 1:
+    n, size = len(shard), min(config.sample_size, len(shard))
+    by_position = np.argsort(order[:size])
+    place = np.searchsorted(order[:size], positions, sorter=by_position)
+    rank = by_position[np.minimum(place, size - 1)]
+    sampled = order[rank] == positions
+    if len(positions) == 0 or n == 1 or not sampled.any():
         progress(len(positions))
-        return _costs(n, positions, sampled, costs)
+        unmoved = fixed_costs(shard, positions, slices=slices, joint=joint and n > 1)
+        return replace(unmoved, sampled=sampled)
     sample = Sample.take(features, order, config)
-    leaving, back = np.unique(rank[positions[sampled]], return_inverse=True)
+    leaving, back = np.unique(rank[sampled], return_inverse=True)
     progress(len(positions) - len(leaving))
     if joint:
         shards = np.full(len(positions), sample.clusters(None).max() + 1, np.int64)
         shards[sampled] = _clusters_without(sample, leaving, progress)[back]
         return _joint(n, positions, sampled, shards)
-    state = State.fit(features, sample, np.zeros(n, np.int32) if slices is None else slices)
+    state = State.fit(sample, Chains.of(shard, slices))
+    costs = np.zeros((3, len(positions)), np.int64)
     costs[:, ~sampled] = state.chains.without(positions[~sampled])
     costs[:, sampled] = recluster_each(features, state, leaving, progress)[:, back]
     return _costs(n, positions, sampled, costs)

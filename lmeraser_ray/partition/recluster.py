@@ -5,6 +5,8 @@
 Invariants: what is returned is what `stage` would do, tie by tie. What is approximate is a filter with a proven margin: a record that it
 does not decide goes through `nearest`. `cdist` and `pdist` compute each pair by itself (bit for bit: tests/unit/test_recluster.py).
 
+The records' features pass by in blocks, once for some thousands of deletions: what is kept of a record is its shard and its slice.
+
 Why it is fast: most clusters survive a deletion with the same members, so with the same prototype to the bit; only fresh ones need
 distances. A fresh prototype q is the mean of sampled records m, so x·q is the mean of the x·m, which one matrix product gives for all
 deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions with 1,000 re-clusterings take 15
@@ -15,19 +17,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist, squareform
 
 from lmeraser_ray.config import ClusteringConfig
+from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.partition.adaptive import Floats, Labels, cut, nearest, prototype, prototypes_of
 from lmeraser_ray.partition.chains import Chains, Positions, Tally
+from lmeraser_ray.partition.rows import FeatureRows
 
 Told = Callable[[int], object]
 
 RANKED = 16
 """Old prototypes remembered for each record, the nearest first: where its own is gone, the first one left is still the nearest one left."""
-BLOCK_BYTES = 2**28
-"""Memory for the products of a block of records with the sampled ones: 33,000 records at 1,000 sampled. And for tallies, as much."""
+BLOCK_BYTES = 2**25
+"""Memory for the products of a block of records with the sampled ones: 4,200 records at 1,000 sampled. And for tallies, as much."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,10 @@ class Sample:
     norms: Floats
 
     @classmethod
-    def take(cls, features: NDArray[np.float32], order: Positions, config: ClusteringConfig) -> "Sample":
-        """features: [n, d] float32 of all records; order: [n] int64, all of them in the sample's order."""
-        positions = order[: config.sample_size + 1]
-        rows = features[positions].astype(np.float64)
-        return cls(config, positions, rows, squareform(pdist(rows)), np.einsum("td,td->t", rows, rows))
+    def take(cls, features: FeatureRows, order: Positions, config: ClusteringConfig) -> "Sample":
+        """features: of all records; order: [t] int64, the first of them in the sample's order."""
+        rows = features.at(order).astype(np.float64)
+        return cls(config, order, rows, squareform(pdist(rows)), np.einsum("td,td->t", rows, rows))
 
     def clusters(self, gone: int | None) -> Labels:
         """The clusters of the sample [t] int32 once one of its records is gone, or as it is: without the one that is next."""
@@ -94,36 +96,32 @@ class _Fresh:
 class State:
     """The state before any deletion, n records and k shards.
 
-    sampled: [t] int32, the cluster of each; prototypes: [k, d]; chains: the shard and the slice of each record; ranked: [r, n] int32, each
-    record's nearest prototypes, ties to the lowest; values: [r + 1, n] float64, their squared distances, and a lower bound on those of all
-    others.
+    sampled: [t] int32, the cluster of each; prototypes: [k, d]; chains: the shard and the slice of each record.
     """
 
     sample: Sample
     sampled: Labels
     prototypes: Floats
     chains: Chains
-    ranked: Labels
-    values: Floats
 
     @classmethod
-    def fit(cls, features: NDArray[np.float32], sample: Sample, slices: Labels) -> "State":
-        """The state of all records [n, d] float32, in these slices [n] int32."""
-        size = min(sample.config.sample_size, len(features))
+    def fit(cls, sample: Sample, chains: Chains) -> "State":
+        """The state whose shards `chains` has."""
+        size = min(sample.config.sample_size, len(sample.positions))
         labels = sample.clusters(None)
-        prototypes = prototypes_of(sample.features[:size], labels[:size], sample.config.prototype)
-        n, r = len(features), min(RANKED, len(prototypes))
-        ranked, values = np.empty((r, n), np.int32), np.full((r + 1, n), np.inf)
-        for at in range(0, n, 4096):
-            rows = slice(at, at + 4096)
-            distances = cdist(features[rows].astype(np.float64), prototypes, "sqeuclidean")
-            first = np.argsort(distances, axis=1, kind="stable")[:, :r]
-            ranked[:, rows], values[:r, rows] = first.T, np.take_along_axis(distances, first, 1).T
-        if r < len(prototypes):
+        return cls(sample, labels, prototypes_of(sample.features[:size], labels[:size], sample.config.prototype), chains)
+
+    def rank(self, features: Floats) -> tuple[Labels, Floats]:
+        """The nearest prototypes of b records [b, d]: ranked [r, b] int32, ties to the lowest, and values [r + 1, b] float64, their squared
+        distances, and a lower bound on those of all others."""
+        r = min(RANKED, len(self.prototypes))
+        distances = cdist(features, self.prototypes, "sqeuclidean")
+        first = np.argsort(distances, axis=1, kind="stable")[:, :r].T
+        values = np.full((r + 1, len(features)), np.inf)
+        values[:r] = np.take_along_axis(distances, first.T, 1).T
+        if r < len(self.prototypes):
             values[r] = values[r - 1]
-        shard = ranked[0].copy()
-        shard[sample.positions[:size]] = labels[:size]
-        return cls(sample, labels, prototypes, Chains.of(shard, slices), ranked, values)
+        return first.astype(np.int32), values
 
 
 @dataclass(frozen=True)
@@ -170,33 +168,37 @@ class _Change:
 class _Block:
     """Some of the records, at `rows`, with their products with the t sampled ones.
 
-    products: [t, b] float64; sums: [k + 1, b] float64, those with the sums of old clusters, then zeros; norms: [b] float64, squared.
+    products: [t, b] float64; sums: [k + 1, b] float64, those with the sums of old clusters, then zeros; norms: [b] float64, squared;
+    ranked, values: as `State.rank`.
     slack: squared distances that differ by more than this, as computed here, differ in the same sense as `cdist` computes them. Errors in
     units of 2^-53 · (largest squared norm), for m ≤ t members: products 2d and 18m (a `base` has less than 2m), norms 2d + m, the
     prototype's rounding 4m, `cdist` 4d, the pairwise sum of distances 300; twice, for two.
     """
 
     rows: slice
-    features: NDArray[np.float32]
+    features: Features
     products: Floats
     sums: Floats
     norms: Floats
+    ranked: Labels
+    values: Floats
     slack: float
 
     @classmethod
-    def take(cls, features: NDArray[np.float32], state: State, rows: slice) -> "_Block":
+    def take(cls, features: Features, state: State, start: int) -> "_Block":
+        """features: [b, d] of the records from `start` on."""
         sample = state.sample
-        wide = features[rows].astype(np.float64)
+        wide = features.astype(np.float64)
         norms = np.einsum("bd,bd->b", wide, wide)
         products = sample.features @ wide.T
         sums = np.stack([*(products[state.sampled == k].sum(0) for k in range(len(state.prototypes))), np.zeros(len(wide))])
         largest = max(float(norms.max()), float(sample.norms.max()))
         slack = 64 * (len(sample.positions) + features.shape[1] + 64) * 2.0**-53 * largest
-        return cls(rows, features[rows], products, sums, norms, slack)
+        return cls(slice(start, start + len(wide)), features, products, sums, norms, *state.rank(wide), slack)
 
     def assign(self, state: State, change: _Change) -> Labels:
         """The nearest prototype of each record after the change [b] int32."""
-        label, value = self._nearest_kept(state, change)
+        label, value = self._nearest_kept(change)
         winner, low, second = self._nearest_fresh(change)
         moved = low < value
         found = np.where(moved, winner, label)
@@ -206,15 +208,14 @@ class _Block:
             found[unsure] = nearest(self.features[unsure], change.prototypes(state))
         return found
 
-    def _nearest_kept(self, state: State, change: _Change) -> tuple[Labels, Floats]:
+    def _nearest_kept(self, change: _Change) -> tuple[Labels, Floats]:
         """The nearest old prototype that is left, by new number, and its squared distance; -1 and a lower bound where none is ranked."""
-        ranked, values = state.ranked[:, self.rows], state.values[:, self.rows]
-        label, value = change.renamed[ranked[0]], values[0].copy()
+        label, value = change.renamed[self.ranked[0]], self.values[0].copy()
         lost = np.flatnonzero(label < 0)
-        left = change.renamed[ranked[:, lost]]
-        rank = np.where((left >= 0).any(0), (left >= 0).argmax(0), len(ranked))
-        value[lost] = values[rank, lost]
-        label[lost] = np.insert(left, len(ranked), -1, axis=0)[rank, np.arange(len(lost))]
+        left = change.renamed[self.ranked[:, lost]]
+        rank = np.where((left >= 0).any(0), (left >= 0).argmax(0), len(self.ranked))
+        value[lost] = self.values[rank, lost]
+        label[lost] = np.insert(left, len(self.ranked), -1, axis=0)[rank, np.arange(len(lost))]
         return label, value
 
     def _nearest_fresh(self, change: _Change) -> tuple[Labels, Floats, Floats]:
@@ -230,8 +231,11 @@ class _Block:
         return winner, low, second
 
 
-def recluster_each(features: NDArray[np.float32], state: State, leaving: Positions, progress: Told) -> Positions:
-    """Retrained, touched and total for each deletion of a sampled record, at the places `leaving` [q] of the sample → [3, q] int64."""
+def recluster_each(features: FeatureRows, state: State, leaving: Positions, progress: Told) -> Positions:
+    """Retrained, touched and total for each deletion of a sampled record, at the places `leaving` [q] of the sample → [3, q] int64.
+
+    features: of all records, gone through once for as many deletions as are computed together.
+    """
     together = max(1, BLOCK_BYTES // (24 * state.chains.sizes.size))
     costs: list[tuple[int, int, int]] = []
     for at in range(0, len(leaving), together):
@@ -239,23 +243,23 @@ def recluster_each(features: NDArray[np.float32], state: State, leaving: Positio
     return np.array(costs, np.int64).reshape(-1, 3).T
 
 
-def _recluster_some(features: NDArray[np.float32], state: State, leaving: Positions, progress: Told) -> list[tuple[int, int, int]]:
+def _recluster_some(features: FeatureRows, state: State, leaving: Positions, progress: Told) -> list[tuple[int, int, int]]:
     """As many as are computed together: one block of records after another, each for all deletions."""
-    n, sample = len(features), state.sample
-    height = max(1, BLOCK_BYTES // 8 // max(len(sample.positions), features.shape[1]))
-    starts = range(0, n, height)
+    n, sample = len(state.chains.shard), state.sample
+    height = max(1, BLOCK_BYTES // 8 // max(len(sample.positions), sample.features.shape[1]))
     changes: list[_Change] = []
     tallies: list[Tally] = []
-    steps = 0
-    for start in starts:
-        block = _Block.take(features, state, slice(start, min(start + height, n)))
+    blocks, steps, start = -(-n // height), 0, 0
+    for part in features.blocks(height):
+        block = _Block.take(part, state, start)
         for i, gone in enumerate(leaving):
-            if start == 0:
+            if start == 0:  # not before, so that the first steps take no longer than they look
                 changes.append(_Change.of(state, int(gone)))
                 tallies.append(Tally(state.chains, changes[i].clusters))
             tallies[i].add(block.rows, _shards_of(state, changes[i], block))
             steps += 1
-            progress(steps // len(starts) - (steps - 1) // len(starts))
+            progress(steps // blocks - (steps - 1) // blocks)
+        start = block.rows.stop
     return [tally.cost() for tally in tallies]
 
 

@@ -6,6 +6,7 @@ Invariants: an unsampled record's deletion finds the partition under its old key
 file of its own, so only the buckets that changed are assigned again, and all of them only when a prototype has moved.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ class PartitionStage:
     def run(self, index: RecordIndex, features: list[StoredObject]) -> Partitioned:
         """The partition and the assignment of every bucket. Without training records there is none."""
         nothing = tuple(None for _ in features)
-        if len(index.training) == 0:
+        if index.test.all():
             return Partitioned(None, nothing, np.full(len(index), -1, np.int32), False)
         if isinstance(self.config, RandomConfig):
             shard_of = index.hashed(self.seed, "shard", self.config.shards)
@@ -59,7 +60,7 @@ class PartitionStage:
 
     def _adaptive(self, index: RecordIndex, features: list[StoredObject], config: AdaptiveConfig) -> Partitioned:
         sample = sample_positions(index, self.seed, config.sample_size)
-        key = partition_key(config, self.backbone, index.digests[sample])
+        key = partition_key(config, self.backbone, index.digests_at(sample))
         known = self.listing.get(("partitions", key))
         item = known or put_clusters(self.store, key, fit_clusters(gather(self.store, index, features, sample), config))
         return self._assign_all(index, features, item, sample, reclustered=known is None)
@@ -100,10 +101,11 @@ class PartitionStage:
 
 def sample_positions(index: RecordIndex, seed: int, size: int) -> NDArray[np.int64]:
     """The positions of the sampled training records, in the sample's order."""
-    near = index.training
-    if size < len(near):  # only of those that may be among the first are the whole hashes compared
-        hashes = index.hashes(seed, "sample")[near]
-        near = near[hashes <= np.partition(hashes, size - 1)[size - 1]]
+    trains = ~index.test
+    if size < np.count_nonzero(trains):  # only of those that may be among the first are the whole hashes compared
+        leading = index.leading(seed, "sample")
+        trains &= leading <= np.partition(leading[trains], size - 1)[size - 1]
+    near = np.flatnonzero(trains)
     chosen: NDArray[np.int64] = near[sample_order(seed, index.names("record_id", near), size)]
     return chosen
 
@@ -113,7 +115,7 @@ def partition_key(config: ClusteringConfig, backbone: str, sampled: Digests) -> 
     return key_of("partition/1", canonical_json(config.identity()), bytes.fromhex(backbone), sampled.tobytes())
 
 
-def gather(store: Store, index: RecordIndex, features: list[StoredObject], positions: NDArray[np.int64]) -> Floats:
+def gather(store: Store, index: RecordIndex, features: Sequence[StoredObject], positions: NDArray[np.int64]) -> Floats:
     """The features of some records, in the given order. Returns [m, d] float64; reads one bucket at a time."""
     found: Floats | None = None
     for i, item in enumerate(features):

@@ -108,9 +108,9 @@ class Erasures:
             return nobody
         self._count = count
         records, subjects = readmitted(config)
-        pairs = zip(index.names("record_id"), index.names("subject_id"), strict=True)
-        found = [
+        pairs = (pair for part in index.columns for pair in zip(part.names("record_id"), part.names("subject_id"), strict=True))
+        found = (
             (name not in records and erased.covers("record", name)) or (who not in subjects and erased.covers("subject", who))
             for name, who in pairs
-        ]
-        return np.array(found, np.bool_)
+        )
+        return np.fromiter(found, np.bool_, len(index))

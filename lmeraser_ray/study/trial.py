@@ -88,7 +88,7 @@ class Course:
     def _possible(self) -> dict[int, set[str]]:
         """The labels that each shard can say, by place: those of its members; of a joint learner's, those of all."""
         index = self.planned.index
-        everyone = set(index.names("label", index.training)) if make_learner(self.flow.config).joint else None
+        everyone = index.training_labels if make_learner(self.flow.config).joint else None
         found: dict[int, set[str]] = {}
         for spec in self.planned.plan.specs:
             said = everyone or set(index.names("label", np.sort(np.concatenate(spec.slices))))

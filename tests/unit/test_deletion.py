@@ -13,11 +13,11 @@ from lmeraser_ray.config import AdaptiveConfig
 from lmeraser_ray.digests import digest
 from lmeraser_ray.partition import recluster
 from lmeraser_ray.partition.adaptive import Labels
-from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs, fixed_costs
+from lmeraser_ray.partition.deletion import DeletionCosts, fixed_costs
 from lmeraser_ray.partition.expected import spread, summarize
 from lmeraser_ray.plan import ConstituentSpec, Making, constituent_specs, plan_constituents
 from lmeraser_ray.state.store import Listing, StoredObject
-from tests.unit.test_recluster import Features, Positions, assignment, cases, config_of, mixture
+from tests.unit.test_recluster import Features, Positions, assignment, cases, config_of, costs_of, mixture
 
 SLICES = st.sampled_from([1, 2, 3, 5])
 
@@ -40,12 +40,14 @@ class System:
             shards = self.partition
         digests = np.frombuffer(b"".join(digest("made up", str(i).encode()) for i in np.flatnonzero(live)), np.uint8).reshape(-1, 32)
         making = Making({"kind": "made up"}, "ab" * 32, self.joint)
-        return constituent_specs(digests, shards[live], making=making, slices=None if self.slices is None else self.slices[live])
+        return constituent_specs(
+            digests.__getitem__, shards[live], making=making, slices=None if self.slices is None else self.slices[live]
+        )
 
     def costs(self, positions: Positions) -> DeletionCosts:
         """What is said."""
         if isinstance(self.partition, AdaptiveConfig):
-            return deletion_costs(self.features, self.order, self.partition, positions, slices=self.slices, joint=self.joint)
+            return costs_of(self.features, self.order, self.partition, positions, slices=self.slices, joint=self.joint)
         return fixed_costs(self.partition, positions, slices=self.slices, joint=self.joint)
 
     def done(self, positions: Positions) -> list[tuple[int, int, int]]:
@@ -139,7 +141,7 @@ def test_a_stage_of_any_old_shard_is_reused() -> None:
 def test_nothing_is_asked() -> None:
     none = np.empty(0, np.int64)
     for costs in (
-        deletion_costs(np.ones((4, 3), np.float32), np.arange(4), config_of(2, "average", 1.0), none),
+        costs_of(np.ones((4, 3), np.float32), np.arange(4), config_of(2, "average", 1.0), none),
         fixed_costs(np.zeros(4, np.int32), none),
         fixed_costs(np.zeros(4, np.int32), none, joint=True),
     ):
@@ -165,7 +167,7 @@ def test_summary() -> None:
 
 def test_summary_of_unsampled_records_only() -> None:
     features = mixture(50, 4, centres=3, spread=0.3, seed=0)
-    costs = deletion_costs(features, np.arange(50), config_of(10, "average", 1.5), np.arange(10, 50))
+    costs = costs_of(features, np.arange(50), config_of(10, "average", 1.5), np.arange(10, 50))
     found = summarize(costs)
     assert found["expected_share_sampled"] is None
     assert found["expected_share_unsampled"] == found["expected_share"]

@@ -33,7 +33,7 @@ class Backwards(Engine):
 
     def start(self) -> None: ...
 
-    def features(self, batches: object) -> Iterator[tuple[int, object]]:  # type: ignore[override]
+    def features(self, parts: object) -> Iterator[tuple[int, int, object]]:  # type: ignore[override]
         yield from ()
 
     def submit(self, job: Square) -> int:  # type: ignore[override]

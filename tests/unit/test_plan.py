@@ -58,7 +58,7 @@ def test_every_record_is_in_exactly_one_shard(names: list[bytes], data: st.DataO
     wanted = data.draw(st.lists(st.integers(-1, 4), min_size=len(names), max_size=len(names)))
     used = {k: i for i, k in enumerate(sorted({k for k in wanted if k >= 0}))}
     assignment = np.array([used.get(k, -1) for k in wanted], np.int32)
-    specs = constituent_specs(rows(names), assignment, making=MAKING)
+    specs = constituent_specs(rows(names).__getitem__, assignment, making=MAKING)
     assert len(specs) == len(used)
     assert [spec.shards for spec in specs] == [(k,) for k in range(len(specs))]
     for k, spec in enumerate(specs):
@@ -82,7 +82,7 @@ def test_a_key_is_a_function_of_the_set_of_members(names: list[bytes], data: st.
     beside = int(len(mine) < len(names))
     for order, number in ((names, 0), (shuffled, beside), (sorted(mine), 0)):
         assignment = np.array([number if name in mine else number - 1 for name in order], np.int32)
-        keys.add(constituent_specs(rows(list(order)), assignment, making=MAKING)[number].key)
+        keys.add(constituent_specs(rows(list(order)).__getitem__, assignment, making=MAKING)[number].key)
     assert len(keys) == 1
 
 
@@ -121,7 +121,7 @@ def test_the_order_of_a_learners_fields_is_not_in_the_key() -> None:
 
 def test_plan_reuses_what_is_there_and_builds_the_rest_the_largest_first() -> None:
     names = rows([bytes([i]) * 32 for i in range(10)])
-    specs = constituent_specs(names, np.array([0, 1, 1, 1, 2, 2, 2, 2, 2, 3], np.int32), making=MAKING)
+    specs = constituent_specs(names.__getitem__, np.array([0, 1, 1, 1, 2, 2, 2, 2, 2, 3], np.int32), making=MAKING)
     stored = StoredObject("constituents", specs[1].key, "f" * 64)
     decoy = StoredObject("features", specs[0].key, "f" * 64)
     stale = StoredObject("constituents", "0" * 64, "f" * 64)
@@ -136,7 +136,7 @@ def test_plan_reuses_what_is_there_and_builds_the_rest_the_largest_first() -> No
 
 
 def test_planning_everything_that_exists_builds_nothing() -> None:
-    specs = constituent_specs(rows([b"a" * 32, b"b" * 32]), np.array([0, 1], np.int32), making=MAKING)
+    specs = constituent_specs(rows([b"a" * 32, b"b" * 32]).__getitem__, np.array([0, 1], np.int32), making=MAKING)
     listing = {("constituents", spec.key): StoredObject("constituents", spec.key, "f" * 64) for spec in specs}
     plan = plan_constituents(specs, listing)
     assert plan.build == ()
@@ -150,7 +150,7 @@ def stored(*keys: str) -> dict[tuple[str, str], StoredObject]:
 def sliced(names: Sequence[bytes], where: Sequence[int], *, shard: Sequence[int] | None = None) -> tuple[ConstituentSpec, ...]:
     """The constituents of records, each with its slice (and shard)."""
     numbers = np.zeros(len(names), np.int32) if shard is None else np.array(shard, np.int32)
-    return constituent_specs(rows(list(names)), numbers, making=MAKING, slices=np.array(where, np.int32))
+    return constituent_specs(rows(list(names)).__getitem__, numbers, making=MAKING, slices=np.array(where, np.int32))
 
 
 class TestSlices:
@@ -257,7 +257,7 @@ class TestJoint:
     NAMES = tuple(bytes([i]) * 32 for i in (7, 3, 9, 1, 5))
 
     def spec(self, *assignment: int, names: Sequence[bytes] = NAMES) -> ConstituentSpec:
-        (found,) = constituent_specs(rows(list(names)), np.array(assignment, np.int32), making=JOINT)
+        (found,) = constituent_specs(rows(list(names)).__getitem__, np.array(assignment, np.int32), making=JOINT)
         return found
 
     def test_one_constituent_serves_all_shards(self) -> None:
@@ -284,7 +284,7 @@ class TestJoint:
         assert self.spec(1, 1, 0, 0, 0, names=self.NAMES[::-1]).key == found.key
 
     def test_no_shards_no_constituent(self) -> None:
-        assert constituent_specs(rows(list(self.NAMES)), np.full(5, -1, np.int32), making=JOINT) == ()
+        assert constituent_specs(rows(list(self.NAMES)).__getitem__, np.full(5, -1, np.int32), making=JOINT) == ()
 
     def test_a_joint_constituent_is_not_that_of_a_shard(self) -> None:
         assert self.spec(0, 0, 0, 0, 0).key != sliced(self.NAMES, (0,) * 5)[0].key

@@ -1,5 +1,7 @@
 """The cost of a deletion equals that of doing it, the re-clustering most of all: by the functions of the real flow."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from lmeraser_ray.config import AdaptiveConfig
 from lmeraser_ray.partition import recluster
 from lmeraser_ray.partition.adaptive import Labels, fit_clusters, nearest
 from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs
+from lmeraser_ray.partition.rows import Held, joined
 
 Features = NDArray[np.float32]
 Positions = NDArray[np.int64]
@@ -39,6 +42,21 @@ def naive(features: Features, order: Positions, config: AdaptiveConfig, position
         trained = shards(assignment(features, order[order != position], config)) - before
         costs.append((position, position in sample, sum(map(len, trained)), len(trained)))
     return costs
+
+
+def costs_of(
+    features: Features,
+    order: Positions,
+    config: AdaptiveConfig,
+    positions: Positions,
+    *,
+    slices: Labels | None = None,
+    joint: bool = False,
+    progress: Callable[[int], object] = lambda _: None,
+) -> DeletionCosts:
+    """`deletion_costs` from a state that the flow's own functions make of the features."""
+    shard, first = assignment(features, order, config), order[: config.sample_size + 1]
+    return deletion_costs(Held(features), shard, first, config, positions, slices=slices, joint=joint, progress=progress)
 
 
 def rows(costs: DeletionCosts) -> list[tuple[int, bool, int, int]]:
@@ -94,7 +112,7 @@ def test_costs_equal_doing_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recluster, "RANKED", ranked)
         patch.setattr(recluster, "BLOCK_BYTES", block_bytes)
-        costs = deletion_costs(features, order, config, positions, progress=done.append)
+        costs = costs_of(features, order, config, positions, progress=done.append)
     assert rows(costs) == naive(features, order, config, positions)
     assert sum(done) == len(positions)
     assert costs.n == len(features)
@@ -107,7 +125,7 @@ def test_a_mixture(linkage: str, cut: float | int, prototype: str) -> None:
     order = np.random.default_rng(5).permutation(400)
     config = config_of(80, linkage, cut, prototype)
     positions = order[:130:2]
-    assert rows(deletion_costs(features, order, config, positions)) == naive(features, order, config, positions)
+    assert rows(costs_of(features, order, config, positions)) == naive(features, order, config, positions)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -119,7 +137,7 @@ def test_ties(prototype: str, dimension: int, width: int, seed: int) -> None:
     features = generator.integers(width, size=(150, dimension)).astype(np.float32)
     order = generator.permutation(150)
     config = config_of(12, "average", 6, prototype)
-    assert rows(deletion_costs(features, order, config, order[:13])) == naive(features, order, config, order[:13])
+    assert rows(costs_of(features, order, config, order[:13])) == naive(features, order, config, order[:13])
 
 
 @pytest.mark.parametrize("seed", [12, 13])
@@ -130,7 +148,7 @@ def test_ties_of_two_fresh_prototypes(linkage: str, seed: int) -> None:
     features = (generator.integers(3, size=(150, 4)) - 1000).astype(np.float32)
     order = generator.permutation(150)
     config = config_of(24, linkage, 6)
-    assert rows(deletion_costs(features, order, config, order[:25])) == naive(features, order, config, order[:25])
+    assert rows(costs_of(features, order, config, order[:25])) == naive(features, order, config, order[:25])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -141,7 +159,7 @@ def test_features_far_from_zero(linkage: str, seed: int) -> None:
     features = (4000 + generator.integers(6, size=(200, 6)) / 2**11).astype(np.float32)
     order = generator.permutation(200)
     config = config_of(40, linkage, 9)
-    assert rows(deletion_costs(features, order, config, order[:50])) == naive(features, order, config, order[:50])
+    assert rows(costs_of(features, order, config, order[:50])) == naive(features, order, config, order[:50])
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3, 5, 8, 13, 64, 449])
@@ -162,6 +180,31 @@ def test_each_distance_is_computed_by_itself(dimension: int) -> None:
 
 
 def test_the_only_record() -> None:
-    costs = deletion_costs(np.ones((1, 3), np.float32), np.zeros(1, np.int64), config_of(5, "average", 1.0), np.zeros(1, np.int64))
+    costs = costs_of(np.ones((1, 3), np.float32), np.zeros(1, np.int64), config_of(5, "average", 1.0), np.zeros(1, np.int64))
     assert rows(costs) == [(0, True, 0, 0)]
     assert costs.share.tolist() == [0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=9), st.integers(1, 12))
+def test_blocks_are_the_rows_in_order(heights: list[int], height: int) -> None:
+    rows = np.arange(2 * sum(heights), dtype=np.float32).reshape(-1, 2)
+    found = list(joined(np.split(rows, np.cumsum(heights)[:-1]) if heights else [], height))
+    assert [len(block) for block in found[:-1]] == [height] * (len(found) - 1)
+    assert all(0 < len(block) <= height for block in found)
+    assert np.concatenate([rows[:0], *found]).tolist() == rows.tolist()
+
+
+def test_only_a_sampled_record_needs_features() -> None:
+    class Nobody:
+        def at(self, positions: Positions) -> Features:
+            raise AssertionError("asked")
+
+        def blocks(self, height: int) -> list[Features]:
+            raise AssertionError("asked")
+
+    shard, config = np.array([0, 0, 1, 1, 1, 0], np.int32), config_of(3, "average", 2)
+    costs = deletion_costs(Nobody(), shard, np.array([1, 4, 2, 5]), config, np.array([0, 3, 5]))
+    assert rows(costs) == [(0, False, 2, 1), (3, False, 2, 1), (5, False, 2, 1)]
+    with pytest.raises(AssertionError, match="asked"):
+        deletion_costs(Nobody(), shard, np.array([1, 4, 2, 5]), config, np.array([2]))
