@@ -3,8 +3,9 @@
 For each size: N pictures of 8 x 8 random greys in a Parquet file, a tiny random backbone, one epoch, about 4,000 records a shard and a
 bucket, a sample of 1,000. Then each command in a process of its own: `train` on a local Ray, `unlearn` of one unsampled record, `cost` of
 the deletion of two, and one training task whose reads are counted by the kernel. Reported are the seconds of every stage, the peak memory
-of the driver and of the largest worker (USS, looked at four times a second), and how both grow: bytes a record by least squares over all
-sizes, and the exponent of the seconds between the two largest.
+of the driver and of the largest worker (anonymous memory: what is their own, neither libraries nor shared memory, both of which count as
+theirs or not by who else runs; looked at twenty times a second), and how both grow: bytes a record by least squares over all sizes and
+between the two largest, and the exponent of the seconds between these.
 
 Required: no more than 100 bytes a record on the driver; a task reads no more than twice its shard's bytes; at a million records `unlearn`
 takes less than 5 s, training and Ray's start and stop apart. The result is written to `--out`; what is in the temporary folder is removed.
@@ -13,6 +14,7 @@ takes less than 5 s, training and Ray's start and stop apart. The result is writ
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -63,16 +65,18 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.driver = self.worker = 0
+        self.driver = self.worker = self._looks = 0
         self._end = threading.Event()
 
     def run(self) -> None:
         """Look, and remember the most: of this process, and of any one below it."""
         own, more = psutil.Process(), True
         while more:
-            more = not self._end.wait(0.25)  # once more at the end
-            self.driver = max(self.driver, uss(own))
-            self.worker = max([self.worker, *(uss(each) for each in own.children(recursive=True) if is_worker(each))])
+            more = not self._end.wait(0.05)  # once more at the end
+            self.driver = max(self.driver, anonymous(own.pid))
+            if self._looks % 10 == 0:  # who is below is found by looking at all processes
+                self.worker = max([self.worker, *(anonymous(each.pid) for each in own.children(recursive=True) if is_worker(each))])
+            self._looks += 1
 
     def stop(self) -> dict[str, float]:
         """The peaks in MiB."""
@@ -81,12 +85,13 @@ class Watch(threading.Thread):
         return {"driver_mb": round(self.driver / 2**20, 1), "worker_mb": round(self.worker / 2**20, 1)}
 
 
-def uss(process: psutil.Process) -> int:
-    """Memory in bytes that would be free without a process; 0 where it is gone."""
+def anonymous(pid: int) -> int:
+    """Memory in bytes that is a process's own; 0 where it is gone."""
     try:
-        return int(process.memory_full_info().uss)
-    except psutil.Error:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
         return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
 
 
 def is_worker(process: psutil.Process) -> bool:
@@ -100,7 +105,7 @@ def is_worker(process: psutil.Process) -> bool:
 @contextmanager
 def watched(told: dict[str, Any]) -> Iterator[None]:
     """Note the memory that a stretch takes: before it, and at most."""
-    told["before_mb"] = round(uss(psutil.Process()) / 2**20, 1)
+    told["before_mb"] = round(anonymous(os.getpid()) / 2**20, 1)
     watch = Watch()
     watch.start()
     yield

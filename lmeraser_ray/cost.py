@@ -114,9 +114,10 @@ def shards_in(store: Store, config: Config, manifest: Manifest, index: RecordInd
     """The shard of each training record [n] int32, where hashes decide or as the published assignments have it."""
     if isinstance(config.partition, RandomConfig):
         return index.hashed(config.seed, "shard", config.partition.shards)[~index.test]
-    stored = [load(store.read(state.assignments))["shard"] for state in manifest.buckets if state.assignments]
+    buckets = zip(manifest.buckets, index.columns, strict=True)
+    stored = [load(store.read(state.assignments))["shard"][~columns.test] for state, columns in buckets if state.assignments]
     found: Labels = np.concatenate(stored)
-    return found[~index.test]
+    return found
 
 
 def sizes_of(store: Store, config: Config, manifest: Manifest) -> tuple[int, ...]:

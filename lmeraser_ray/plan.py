@@ -111,21 +111,20 @@ def constituent_specs(
     assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record, None for one slice.
     """
     grouped = np.argsort(assignment, kind="stable")
-    sizes = np.bincount(assignment[grouped[np.count_nonzero(assignment < 0) :]])
-    grouped = grouped[len(grouped) - int(sizes.sum()) :]
+    bounds = np.searchsorted(assignment, np.arange(int(assignment.max(initial=-1)) + 2), sorter=grouped)
+    grouped, bounds = grouped[bounds[0] :], bounds - bounds[0]
     if making.joint:
-        return joint_spec(digests, np.sort(grouped), assignment, sizes, making) if len(grouped) else ()
-    return tuple(separate_specs(digests, grouped, sizes, making, slices))
+        return joint_spec(digests, np.sort(grouped), assignment, np.diff(bounds), making) if len(grouped) else ()
+    return tuple(separate_specs(digests, grouped, bounds, making, slices))
 
 
 def separate_specs(
-    digests: DigestsAt, grouped: Positions, sizes: Positions, making: Making, slices: NDArray[np.int32] | None
+    digests: DigestsAt, grouped: Positions, bounds: Positions, making: Making, slices: NDArray[np.int32] | None
 ) -> Iterator[ConstituentSpec]:
-    """A constituent for each shard. grouped: the members of all shards, one shard behind the other, put into canonical order here; sizes:
-    of the shards, by number."""
-    bounds = np.cumsum([0, *sizes])
+    """A constituent for each shard. grouped: the members of all shards, one shard behind the other, put into canonical order here; bounds:
+    [k + 1], where each shard begins."""
     first = 0
-    while first < len(sizes):
+    while first < len(bounds) - 1:
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + TOGETHER, "right")) - 1)
         known = digests(grouped[bounds[first] : bounds[last]])
         for number in range(first, last):

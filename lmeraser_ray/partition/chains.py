@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from lmeraser_ray.partition.adaptive import Labels
 
 Positions = NDArray[np.int64]
+TOGETHER = 1 << 16
+"""Records that are counted at a time: counting takes twenty bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,13 @@ class Chains:
     @classmethod
     def of(cls, shard: Labels, slices: Labels | None) -> "Chains":
         """Count. slices: None without slices."""
-        slices = np.zeros(len(shard), np.int32) if slices is None else slices
+        slices = np.broadcast_to(np.int32(0), len(shard)) if slices is None else slices
         k, r = int(shard.max(initial=-1)) + 1, int(slices.max(initial=0)) + 1
-        return cls(shard, slices, np.bincount(shard.astype(np.int64) * r + slices, minlength=k * r).reshape(k, r))
+        sizes = np.zeros(k * r, np.int64)
+        for at in range(0, len(shard), TOGETHER):
+            rows = slice(at, at + TOGETHER)
+            sizes += np.bincount(shard[rows].astype(np.int64) * r + slices[rows], minlength=k * r)
+        return cls(shard, slices, sizes.reshape(k, r))
 
     @cached_property
     def seen(self) -> Positions:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from werkzeug.serving import WSGIRequestHandler
 
 from lmeraser_ray import cli
 from lmeraser_ray.backup import backup
@@ -24,7 +25,7 @@ from lmeraser_ray.session import Session
 from lmeraser_ray.state.files import disk_errors, move_into_place, write_atomic, write_temporary
 from lmeraser_ray.state.folder import WorkspaceFolder
 from lmeraser_ray.state.location import Location, inside, location, name_below, on_disk
-from lmeraser_ray.state.object_path import MARKER, ObjectPath
+from lmeraser_ray.state.object_path import MARKER, OVERHEAD, ObjectPath
 from lmeraser_ray.state.once import create_once
 from lmeraser_ray.state.postgresql import parse
 from lmeraser_ray.state.reading import digest_of, opened, ranges_of
@@ -364,3 +365,19 @@ def test_records_that_arrive_have_no_file(where: str, tmp_path: Path, place: Obj
     assert {number: len(some) for number, some in found.items()} == {0: 7, 1: 7, 2: 6}
     assert sorted((record for some in found.values() for record in some), key=lambda r: r.image) == records
     spill.remove()
+
+
+@pytest.mark.parametrize("length", [100, 5_000])
+def test_no_more_than_twice_what_is_asked_for_is_read(place: ObjectPath, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """Far ranges come one by one, near ones together: a task reads its pictures, and not the buckets that they lie in."""
+    data, told = os.urandom(900_000), list[str]()
+    (place / "object").write(data)
+    monkeypatch.setattr(WSGIRequestHandler, "log_request", lambda self, *_: told.append(self.headers["Range"]))
+    near = [100_000 + i * (length + 50) for i in range(20)]
+    far = [300_000 + i * (length + max(length, OVERHEAD) + 1) for i in range(40)]
+    found = (place / "object").ranges([*near, *far], [length] * 60)
+    assert found == [data[at : at + length] for at in (*near, *far)]
+    asked = [tuple(map(int, each.removeprefix("bytes=").split("-"))) for each in told]
+    read = sum(last - first + 1 for first, last in asked)
+    assert len(asked) == 1 + len(far)
+    assert 60 * length <= read <= 2 * 60 * length

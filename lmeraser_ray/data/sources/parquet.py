@@ -82,7 +82,8 @@ def _rows(file: Path, columns: Callable[[Any, str], list[str]], made: Callable[[
     try:
         with pq.ParquetFile(file, buffer_size=BUFFER) as table:
             names = columns(table.schema_arrow, where)
-            for batch in table.iter_batches(batch_size=BATCH, columns=names):
+            groups = range(table.num_row_groups)  # one by one: a reader of all of them has buffers for all of them
+            for batch in (batch for at in groups for batch in table.iter_batches(batch_size=BATCH, row_groups=[at], columns=names)):
                 for index in range(batch.num_rows):
                     yield made(_Row(file, row, f"{where}, row {row}", {name: batch.column(name)[index] for name in names}))
                     row += 1
