@@ -81,12 +81,6 @@ class Columns:
         offsets = offsets_of(self.lengths)
         return About(ids, labels, self.digests[rows], offsets[rows], self.lengths[rows].astype(np.int64))
 
-    def held(self, column: str, names: Collection[str]) -> NDArray[np.bool_]:
-        """Which rows have one of these record ids, or subject ids [m] bool."""
-        asked = pa.array([name for name in names if storable(name)], pa.string())
-        found: NDArray[np.bool_] = pc.is_in(self.texts[column], asked).to_numpy(zero_copy_only=False)
-        return found
-
 
 @dataclass(frozen=True)
 class RecordIndex:
@@ -188,7 +182,9 @@ class RecordIndex:
 
     def held(self, column: str, names: Collection[str]) -> NDArray[np.bool_]:
         """Which records have one of these record ids, or subject ids [n] bool; names of nobody are of no consequence."""
-        return np.concatenate([np.empty(0, np.bool_), *(part.held(column, names) for part in self.columns)])
+        asked = pa.array([name for name in names if storable(name)], pa.string())
+        parts = (pc.is_in(part.texts[column], asked).to_numpy(zero_copy_only=False) for part in self.columns)
+        return np.concatenate([np.empty(0, np.bool_), *parts])
 
     def rows(self, positions: Positions, *, told: bool = False) -> tuple[Rows, ...]:
         """Positions as rows of buckets, ascending: what a job is told. told: with all that reading them needs to know."""

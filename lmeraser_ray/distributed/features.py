@@ -42,17 +42,11 @@ def stream_features(spec: WorkerSpec, parts: Sequence[Rows]) -> Iterator[tuple[i
     """The features of each batch, as they come, with its place: the part, and which of its rows is the first."""
     quiet()
     execution, batch = spec.config.execution, spec.card.batch
-    height = batch * execution.feature_block
-    items = [
-        {"at": at, "first": number * height, "rows": pickle.dumps(piece)}
-        for at, part in enumerate(parts)
-        for number, piece in enumerate(part.pieces(height))
-    ]
-    batches = sum(-(-len(part.rows) // batch) for part in parts)
-    blocks = min(len(items), -(-batches // execution.feature_block))
-    pool = ActorPoolStrategy(min_size=1, max_size=min(actors(execution, spec.gpus), blocks))
-    dataset = ray.data.from_items(items, override_num_blocks=blocks)
-    del items  # some bytes a record
+    batches, workers = sum(-(-len(part.rows) // batch) for part in parts), actors(execution, spec.gpus)
+    block = execution.feature_block or min(max(8, batches // (16 * workers)), 64)
+    blocks = -(-batches // block)  # each of them costs the driver some 8 KB
+    pool = ActorPoolStrategy(min_size=1, max_size=min(workers, blocks))
+    dataset = ray.data.from_items(list(pieces(parts, batch * block)), override_num_blocks=blocks)
     reader = Reader(spec.store(), spec.card.spec, spec.config.data.max_pixels)
     with warnings.catch_warnings():
         # Retries can be bounded only by this argument, which 2.60 says will go in 2.64 (pyproject.toml stays below).
@@ -72,6 +66,13 @@ def stream_features(spec: WorkerSpec, parts: Sequence[Rows]) -> Iterator[tuple[i
         )
     for row in rows.iter_rows():
         yield int(row["at"]), int(row["first"]), np.asarray(row["features"])[: int(row["count"])]
+
+
+def pieces(parts: Sequence[Rows], height: int) -> Iterator[Row]:
+    """The parts in pieces of so many rows at most, as `decode` takes them."""
+    for at, part in enumerate(parts):
+        for number, piece in enumerate(part.pieces(height)):
+            yield {"at": at, "first": number * height, "rows": pickle.dumps(piece)}
 
 
 def actor_cpus() -> float:

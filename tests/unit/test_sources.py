@@ -424,3 +424,18 @@ class TestSubjects:
         sides = [{s for s in range(2000) if is_test_subject(seed, str(s), 0.2)} for seed in (0, 1)]
         assert sides[0] != sides[1]
         assert all(330 < len(side) < 470 for side in sides)
+
+
+def test_a_parquet_file_of_many_row_groups_takes_the_memory_of_one(tmp_path: Path) -> None:
+    """A reader of all groups at once has buffers for all of them: as much as the file, where groups are small."""
+    path, number, most, noise = tmp_path / "records.parquet", 0, 0, np.random.default_rng(0)
+    with pq.ParquetWriter(path, pa.schema([("record_id", pa.string()), ("label", pa.int64()), ("image", pa.binary())])) as writer:
+        for group in range(40):
+            names = [f"{group}-{i}" for i in range(100)]
+            images = [stored_png(grey) for grey in noise.integers(0, 256, (100, 32, 32), np.uint8)]
+            writer.write_table(pa.table({"record_id": names, "label": [0, 1] * 50, "image": images}, schema=writer.schema))
+    before = pa.total_allocated_bytes()
+    for _ in read_source(DataConfig(source="parquet", path=path), seed=0, skip=lambda _: False):
+        number, most = number + 1, max(most, pa.total_allocated_bytes() - before)
+    assert number == 4000 and path.stat().st_size > 4_000_000
+    assert most < path.stat().st_size / 4
