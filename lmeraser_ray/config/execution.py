@@ -28,7 +28,7 @@ class ExecutionConfig(Section):
     feature_actors: Positive | None = None
     """Actors at most that hold a backbone and compute features; None is all GPUs' worth, or half of the CPUs."""
     feature_block: Positive | None = None
-    """Feature batches in one Ray Data block; None is a sixteenth of an actor's share, but 8 to 64."""
+    """Feature batches in one Ray Data block; None is a sixteenth of an actor's share, but 8 to 256."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one and, on Ray, the worker was given (a fraction of) it. Another device has other numerics."""
     retries: Annotated[int, Field(ge=0)] = 2

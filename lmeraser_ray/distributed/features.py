@@ -43,8 +43,8 @@ def stream_features(spec: WorkerSpec, parts: Sequence[Rows]) -> Iterator[tuple[i
     quiet()
     execution, batch = spec.config.execution, spec.card.batch
     batches, workers = sum(-(-len(part.rows) // batch) for part in parts), actors(execution, spec.gpus)
-    block = execution.feature_block or min(max(8, batches // (16 * workers)), 64)
-    blocks = -(-batches // block)  # each of them costs the driver some 8 KB
+    block = execution.feature_block or min(max(8, batches // (16 * workers)), 256)
+    blocks = -(-batches // block)  # each costs a tenth of a second and the driver some 100 KB, which it keeps
     pool = ActorPoolStrategy(min_size=1, max_size=min(workers, blocks))
     dataset = ray.data.from_items(list(pieces(parts, batch * block)), override_num_blocks=blocks)
     reader = Reader(spec.store(), spec.card.spec, spec.config.data.max_pixels)

@@ -29,8 +29,8 @@ Told = Callable[[int], object]
 
 RANKED = 16
 """Old prototypes remembered for each record, the nearest first: where its own is gone, the first one left is still the nearest one left."""
-BLOCK_BYTES = 2**25
-"""Memory for the products of a block of records with the sampled ones: 4,200 records at 1,000 sampled. And for tallies, as much."""
+BLOCK_BYTES = 2**24
+"""Memory for the products of a block of records with the sampled ones: 2,100 records at 1,000 sampled. And for tallies, as much."""
 
 
 @dataclass(frozen=True)
