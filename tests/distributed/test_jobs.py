@@ -1,107 +1,27 @@
 """`jobs/` as users run them: a head with its job server, `ray job submit` with a token, logs, status, stop; the work is in a bucket."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
-from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.options import to_yaml
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.location import location
 from lmeraser_ray.verify import verify
 from tests.conftest import World
+from tests.distributed.head import ROOT, Head, told
 from tests.faults.children import wait_until
 from tests.laws.test_law import held, never_seen
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parents[2]
-RAY = Path(sys.executable).with_name("ray")
-
-
-@dataclass
-class Head:
-    """A head with a job server. settings: the environment of whoever may send jobs to it."""
-
-    settings: dict[str, str]
-
-    def ray(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """A command of Ray's, typed in the project's folder."""
-        environment = {**os.environ, **self.settings, **settings}
-        return subprocess.run([RAY, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-
-    def submit(self, *words: str, wait: bool = True, folder: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
-        """`ray job submit` of a script of `jobs/`, or of a module."""
-        options = ["--working-dir", str(folder)] if wait else ["--working-dir", str(folder), "--no-wait"]
-        return self.ray("job", "submit", *options, "--", "python", *words, **settings)
-
-
-def told(done: subprocess.CompletedProcess[str]) -> str:
-    return done.stdout + done.stderr
 
 
 def submission(text: str) -> str:
     """The id of a job that was sent."""
     [found] = set(re.findall(r"raysubmit_\w+", text))
     return found
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def head(s3: str, postgresql: str) -> Iterator[Head]:
-    """`ray start --head`, with token authentication."""
-    place = Path(tempfile.mkdtemp(prefix="lr-", dir="/tmp"))
-    KeyFolder(place / "keys").init()
-    token = place / "token"
-    token.write_text("0123456789abcdef0123456789abcdef")
-    settings = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "LMERASER_DATABASE": postgresql,
-        "LMERASER_KEYS": str(place / "keys"),
-        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
-        "PYTHONPATH": "",  # jobs bring the package along
-        "RAY_DISABLE_IMPORT_WARNING": "1",
-    }
-    words = ["start", "--head", "--block", "--num-cpus=2", "--temp-dir", str(place / "ray"), "--disable-usage-stats"]
-    ports = [f"--{name}={free_port()}" for name in ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")]
-    with (place / "head.log").open("w") as log:
-        process = subprocess.Popen(
-            [RAY, *words, *ports, "--node-ip-address=127.0.0.1"],
-            env={**os.environ, **settings},
-            stdout=log,
-            stderr=log,
-            cwd=place,
-            start_new_session=True,
-        )
-    try:
-        told = place / "head.log"
-        wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+\D", told.read_text()) or process.poll() is not None)
-        assert process.poll() is None, told.read_text()
-        [where] = set(re.findall(r"http://127\.0\.0\.1:\d+", told.read_text()))
-        yield Head({**settings, "RAY_API_SERVER_ADDRESS": where, "RAY_ADDRESS": where})
-    finally:
-        process.kill()
-        process.wait()
-        for left in psutil.process_iter(["cmdline"]):
-            if any(str(place) in word for word in left.info["cmdline"] or []):
-                left.kill()
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def test_the_folder_that_is_sent_is_small() -> None:
