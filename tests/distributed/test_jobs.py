@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from lmeraser_ray import cli
+from lmeraser_ray.erasure.request import State
+from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.options import to_yaml
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.location import location
+from lmeraser_ray.train import train
 from lmeraser_ray.verify import verify
 from tests.conftest import World
 from tests.distributed.head import ROOT, Head, told
@@ -48,19 +52,51 @@ def test_no_job_hides_a_module_of_python() -> None:
 
 def test_train_forget_verify_by_jobs(head: Head, world: World, s3: str) -> None:
     """Three jobs on one workspace in a bucket: what is left equals what never saw the record."""
-    config = world.folder / "config.yaml"
+    config, letter = world.folder / "config.yaml", world.folder / "letter"
     config.write_text(to_yaml(world.config(execution={"engine": "ray"})))
+    letter.write_text(f"{world.ids[6]}\n")
     there = f"{s3}/by-jobs/workspace"
     done = head.submit("-m", "lmeraser_ray.train", "--workspace", there, "--config", str(config))
     assert done.returncode == 0, told(done)
     assert "succeeded" in told(done)
-    done = head.submit("jobs/unlearn.py", "--workspace", there, "--records", world.ids[5])
+    done = head.submit("jobs/unlearn.py", "--workspace", there, "--file", str(letter))
     assert done.returncode == 0 and "certified" in told(done), told(done)
+    assert "1 record removed; 1 of 4 constituents trained again" in told(done), told(done)
     done = head.submit("jobs/verify.py", "--workspace", there, "--rebuild")
     assert done.returncode == 0, told(done)
     logs = head.ray("job", "logs", submission(told(done)))
     assert "equal" in told(logs), told(logs)
-    assert held(location(there)) == held(never_seen(world, [world.ids[5]]))
+    assert held(location(there)) == held(never_seen(world, [world.ids[6]]))
+
+
+def test_studies_by_jobs(head: Head, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sweep and a comparison, in a folder that outlives their jobs: a sweep's table is that of one process."""
+    config = tmp_path / "config.yaml"
+    config.write_text(to_yaml(world.config(execution={"engine": "ray"})))
+    words = ("--config", str(config), "--sweep", "partition.shards=3,4", "--study")
+    done = head.submit("jobs/sweep.py", *words, str(tmp_path / "sweep"))
+    assert done.returncode == 0, told(done)
+    assert cli.run("sweep", [*words, str(tmp_path / "here"), "--execution.engine", "inline"]) == 0, capsys.readouterr().err
+    assert (tmp_path / "sweep/sweep.csv").read_text() == (tmp_path / "here/sweep.csv").read_text()
+    few = ("--systems", "lmeraser,ridge", "--seeds", "0", "--deletions", "1", "--together", "2")
+    done = head.submit("jobs/compare.py", "--study", str(tmp_path / "study"), "--config", str(config), *few)
+    assert done.returncode == 0, told(done)
+    assert {path.stem for path in (tmp_path / "study/runs").iterdir()} == {"lmeraser.0", "ridge.0"}
+
+
+def test_the_queue_as_a_job(head: Head, world: World, object_storage: str) -> None:
+    """It serves until it is stopped; what was submitted meanwhile is certified."""
+    there = location(f"{object_storage}/queue-job/workspace")
+    train(Session(there), world.config())
+    words = ("jobs/erasure_queue.py", "serve", "--workspace", str(there), "--execution.engine", "ray")
+    sent = head.submit(*words, wait=False)
+    assert sent.returncode == 0, told(sent)
+    with Session(there).database() as database:
+        requests = Requests(database, Session(there).names())
+        request = requests.submit([world.ids[6]], [])
+        wait_until(lambda: requests.get(request.id).state is State.CERTIFIED, 300)
+    assert head.ray("job", "stop", submission(told(sent))).returncode == 0
+    assert held(there) == held(never_seen(world, [world.ids[6]]))
 
 
 def test_an_error_is_the_jobs_status(head: Head, s3: str) -> None:
@@ -72,8 +108,20 @@ def test_an_error_is_the_jobs_status(head: Head, s3: str) -> None:
     assert "' failed" in status and "exit code 2" in status, status
 
 
-def test_a_workspace_that_would_go_with_the_job(head: Head) -> None:
-    done = head.submit("jobs/train.py", "--workspace", "W")
+def test_a_job_whose_command_line_names_a_record(head: Head, object_storage: str, world: World) -> None:
+    """It would be in Ray's logs as long as the cluster lives: refused before there is a request."""
+    there = location(f"{object_storage}/named/workspace")
+    train(Session(there), world.config())
+    done = head.submit("jobs/unlearn.py", "--workspace", str(there), "--records", world.ids[8])
+    assert done.returncode != 0
+    assert "so whom it names would never be gone" in told(done).replace("\n", " "), told(done)
+    with Session(there).database() as database:
+        assert list(Requests(database, Session(there).names()).list()) == []
+
+
+@pytest.mark.parametrize("words", [("jobs/train.py", "--workspace", "W"), ("jobs/sweep.py", "--study", "S", "--thresholds", "5:40:8")])
+def test_a_folder_that_would_go_with_the_job(head: Head, words: tuple[str, ...]) -> None:
+    done = head.submit(*words)
     assert done.returncode != 0
     assert "a folder of one node that goes with the job" in told(done).replace("\n", " "), told(done)
 
