@@ -34,6 +34,9 @@ if os.environ.get("LMERASER_TESTS") != _whose:  # processes that tests start, an
     _settings = tempfile.TemporaryDirectory(prefix="lmeraser-settings-")
     os.environ["LMERASER_TESTS"] = _whose
     os.environ["XDG_CONFIG_HOME"] = _settings.name  # signing keys of tests are not those of whoever runs them
+    _token = Path(_settings.name, "ray-token")
+    _token.write_text(secrets.token_hex(32))
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token)  # nor is Ray's token, which may not be there: then Ray's core ends the process
 
 TINY = {
     "data": {"source": "parquet", "subject_column": "subject_id", "buckets": 4, "test_fraction": 0.2},

@@ -141,6 +141,10 @@ class Over(Stopper):  # type: ignore[misc]
     def __init__(self, scheduler: Stopping) -> None:
         self.scheduler = scheduler
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes it to Ray's session folder, pickled, and the race knows records by their ids and digests."""
+        return {}
+
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - as Tune calls it
         """No trial is stopped by itself here."""
         return False

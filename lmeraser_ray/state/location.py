@@ -18,7 +18,7 @@ def location(text: str) -> Location:
     """
     scheme, colon, rest = text.partition("://")
     if not colon:
-        if UNPACKED in Path(text).absolute().as_posix():
+        if goes_with_job(Path(text)):
             raise ConfigError(
                 f"{text!r} is where Ray has unpacked this job, a folder of one node that goes with the job: name a folder that all nodes "
                 "see by its whole path, or a URL such as s3://bucket/prefix."
@@ -30,6 +30,11 @@ def location(text: str) -> Location:
             f"{text!r} is no place for a workspace: give a folder, or a URL such as s3://bucket/prefix (of {', '.join(SCHEMES)})."
         )
     return ObjectPath(f"{scheme}://{bucket}", key.rstrip("/"))
+
+
+def goes_with_job(path: Path) -> bool:
+    """Whether a path of this machine is in a folder that Ray has unpacked for a job."""
+    return UNPACKED in path.absolute().as_posix()
 
 
 def inside(path: Path, root: Location) -> bool:

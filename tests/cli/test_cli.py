@@ -281,6 +281,21 @@ class TestUnlearn:
         expect_refused(lm("unlearn", "--workspace", place.root, "--records", " , "), 2, "--records")
         expect_refused(lm("unlearn", "--workspace", place.root, "--file", place.root / "nowhere"), 2, "nowhere")
 
+    @pytest.mark.parametrize("verb", ["unlearn", "submit"])
+    def test_what_ray_keeps_of_a_job_names_nobody(self, lm: Lm, place: Place, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+        """Neither its command line nor a file that is sent with it: an erasure would never be certified. A file elsewhere may."""
+        sent, elsewhere = place.root.parent / "runtime_resources/working_dir_files/job/ids", place.root.parent / "ids"
+        sent.parent.mkdir(parents=True)
+        for path in (sent, elsewhere):
+            path.write_text(place.id())
+        before = everything(place.root)
+        expect_refused(lm(verb, "--workspace", place.root, "--file", sent), 2, "outside of a job")
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+        for option in ("--records", "--subjects"):
+            expect_refused(lm(verb, "--workspace", place.root, option, place.id()), 2, "--subjects_file")
+        assert everything(place.root) == before
+        assert lm(verb, "--workspace", place.root, "--file", elsewhere).code == 0
+
     def test_a_file_with_a_byte_order_mark(self, lm: Lm, place: Place) -> None:
         """As Windows editors write it; the first id is not another one for it."""
         listed = place.root.parent / "ids.txt"

@@ -32,6 +32,12 @@ def commands() -> list[list[str]]:
     return [line[1:] for line in words if line[0].endswith("lmeraser")]
 
 
+def jobs() -> list[str]:
+    """Every `ray job submit` command of the README and of the jobs' first lines."""
+    texts = [README, *(path.read_text() for path in sorted((ROOT / "jobs").glob("*.py")))]
+    return sorted({line for text in texts for line in re.findall(r"^ray job submit .*", text, re.MULTILINE)})
+
+
 @pytest.mark.long
 def test_the_example_runs(tmp_path: Path) -> None:
     """The Python example, as it stands, in a process of its own."""
@@ -51,6 +57,28 @@ def test_every_documented_command_is_understood(words: list[str], monkeypatch: p
     config = getattr(args, "config", None)
     if config and config.exists():
         load_config(config, args.overrides)
+
+
+@pytest.mark.parametrize("line", jobs())
+def test_every_documented_job_is_understood(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts, options and fields of each exist, from where Ray unpacks a job too: no folder in it goes with the job."""
+    unpacked = tmp_path / "runtime_resources/working_dir_files/job"
+    unpacked.mkdir(parents=True)
+    monkeypatch.chdir(unpacked)
+    words = shlex.split(line, comments=True)
+    script, *ours = words[words.index("python") + 1 :]
+    [verb] = re.findall(r'main\("(\w+)"\)', (ROOT / script).read_text())
+    args = parse(VERBS[verb], ours)
+    if getattr(args, "config", None):
+        load_config(ROOT / args.config, args.overrides)
+
+
+def test_every_job_is_documented() -> None:
+    """Each script of `jobs/` has its command in the README, and in its own first lines."""
+    scripts = sorted((ROOT / "jobs").glob("*.py"))
+    assert scripts
+    for path in scripts:
+        assert all(f" -- python jobs/{path.name} " in text for text in (README, path.read_text())), path.name
 
 
 def test_every_verb_and_exit_code_is_documented() -> None:

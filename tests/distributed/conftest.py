@@ -1,10 +1,12 @@
-"""One local Ray for all tests of this folder: two CPUs, one logical GPU, no dashboard."""
+"""A local Ray for all tests of this folder: two CPUs, one logical GPU, no dashboard. A head with a job server for those that send jobs."""
 
 import logging
 import os
 from collections.abc import Iterator
 
 import pytest
+
+from tests.distributed import head as heads
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +19,10 @@ def cluster(s3: str) -> Iterator[None]:
     ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def head(s3: str, postgresql: str) -> Iterator[heads.Head]:
+    """`ray start --head`; its jobs may use the bucket."""
+    with heads.started(postgresql) as made:
+        yield made

@@ -80,7 +80,7 @@ def test_forgetting_on_ray_is_forgetting_in_one_process(world: World) -> None:
     here, there = world.space(), world.space()
     for root, engine in ((here, "inline"), (there, "ray")):
         train(Session(root), world.config(execution={"engine": engine}))
-        unlearn(Session(root), Request((world.ids[5],)))
+        unlearn(Session(root), Request((world.ids[6],)))
     assert held(here) == held(there)
     assert verify(Session(there), rebuild=True).ok
     assert evaluate(Session(there)) == evaluate(Session(here))
@@ -228,7 +228,7 @@ def test_a_worker_that_outlives_its_command_cannot_write(world: World) -> None:
     with folder.locked():
         orphan = Store(folder.store.root, folder.store.run)
         orphan.put("constituents", "0" * 64, [b"while its command runs"])
-    unlearn(Session(root), Request((world.ids[5],)))
+    unlearn(Session(root), Request((world.ids[6],)))
     with pytest.raises(ExecutionError):
         orphan.put("constituents", "1" * 64, [b"an erased person"])
     assert verify(Session(root)).ok

@@ -1,107 +1,31 @@
 """`jobs/` as users run them: a head with its job server, `ray job submit` with a token, logs, status, stop; the work is in a bucket."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
-from lmeraser_ray.erasure.signing import KeyFolder
+from lmeraser_ray import cli
+from lmeraser_ray.erasure.request import State
+from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.options import to_yaml
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.location import location
+from lmeraser_ray.train import train
 from lmeraser_ray.verify import verify
 from tests.conftest import World
+from tests.distributed.head import ROOT, Head, told
 from tests.faults.children import wait_until
 from tests.laws.test_law import held, never_seen
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parents[2]
-RAY = Path(sys.executable).with_name("ray")
-
-
-@dataclass
-class Head:
-    """A head with a job server. settings: the environment of whoever may send jobs to it."""
-
-    settings: dict[str, str]
-
-    def ray(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """A command of Ray's, typed in the project's folder."""
-        environment = {**os.environ, **self.settings, **settings}
-        return subprocess.run([RAY, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-
-    def submit(self, *words: str, wait: bool = True, folder: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
-        """`ray job submit` of a script of `jobs/`, or of a module."""
-        options = ["--working-dir", str(folder)] if wait else ["--working-dir", str(folder), "--no-wait"]
-        return self.ray("job", "submit", *options, "--", "python", *words, **settings)
-
-
-def told(done: subprocess.CompletedProcess[str]) -> str:
-    return done.stdout + done.stderr
 
 
 def submission(text: str) -> str:
     """The id of a job that was sent."""
     [found] = set(re.findall(r"raysubmit_\w+", text))
     return found
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def head(s3: str, postgresql: str) -> Iterator[Head]:
-    """`ray start --head`, with token authentication."""
-    place = Path(tempfile.mkdtemp(prefix="lr-", dir="/tmp"))
-    KeyFolder(place / "keys").init()
-    token = place / "token"
-    token.write_text("0123456789abcdef0123456789abcdef")
-    settings = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "LMERASER_DATABASE": postgresql,
-        "LMERASER_KEYS": str(place / "keys"),
-        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
-        "PYTHONPATH": "",  # jobs bring the package along
-        "RAY_DISABLE_IMPORT_WARNING": "1",
-    }
-    words = ["start", "--head", "--block", "--num-cpus=2", "--temp-dir", str(place / "ray"), "--disable-usage-stats"]
-    ports = [f"--{name}={free_port()}" for name in ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")]
-    with (place / "head.log").open("w") as log:
-        process = subprocess.Popen(
-            [RAY, *words, *ports, "--node-ip-address=127.0.0.1"],
-            env={**os.environ, **settings},
-            stdout=log,
-            stderr=log,
-            cwd=place,
-            start_new_session=True,
-        )
-    try:
-        told = place / "head.log"
-        wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+\D", told.read_text()) or process.poll() is not None)
-        assert process.poll() is None, told.read_text()
-        [where] = set(re.findall(r"http://127\.0\.0\.1:\d+", told.read_text()))
-        yield Head({**settings, "RAY_API_SERVER_ADDRESS": where, "RAY_ADDRESS": where})
-    finally:
-        process.kill()
-        process.wait()
-        for left in psutil.process_iter(["cmdline"]):
-            if any(str(place) in word for word in left.info["cmdline"] or []):
-                left.kill()
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def test_the_folder_that_is_sent_is_small() -> None:
@@ -128,19 +52,51 @@ def test_no_job_hides_a_module_of_python() -> None:
 
 def test_train_forget_verify_by_jobs(head: Head, world: World, s3: str) -> None:
     """Three jobs on one workspace in a bucket: what is left equals what never saw the record."""
-    config = world.folder / "config.yaml"
+    config, letter = world.folder / "config.yaml", world.folder / "letter"
     config.write_text(to_yaml(world.config(execution={"engine": "ray"})))
+    letter.write_text(f"{world.ids[6]}\n")
     there = f"{s3}/by-jobs/workspace"
     done = head.submit("-m", "lmeraser_ray.train", "--workspace", there, "--config", str(config))
     assert done.returncode == 0, told(done)
     assert "succeeded" in told(done)
-    done = head.submit("jobs/unlearn.py", "--workspace", there, "--records", world.ids[5])
+    done = head.submit("jobs/unlearn.py", "--workspace", there, "--file", str(letter))
     assert done.returncode == 0 and "certified" in told(done), told(done)
+    assert "1 record removed; 1 of 4 constituents trained again" in told(done), told(done)
     done = head.submit("jobs/verify.py", "--workspace", there, "--rebuild")
     assert done.returncode == 0, told(done)
     logs = head.ray("job", "logs", submission(told(done)))
     assert "equal" in told(logs), told(logs)
-    assert held(location(there)) == held(never_seen(world, [world.ids[5]]))
+    assert held(location(there)) == held(never_seen(world, [world.ids[6]]))
+
+
+def test_studies_by_jobs(head: Head, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sweep and a comparison, in a folder that outlives their jobs: a sweep's table is that of one process."""
+    config = tmp_path / "config.yaml"
+    config.write_text(to_yaml(world.config(execution={"engine": "ray"})))
+    words = ("--config", str(config), "--sweep", "partition.shards=3,4", "--study")
+    done = head.submit("jobs/sweep.py", *words, str(tmp_path / "sweep"))
+    assert done.returncode == 0, told(done)
+    assert cli.run("sweep", [*words, str(tmp_path / "here"), "--execution.engine", "inline"]) == 0, capsys.readouterr().err
+    assert (tmp_path / "sweep/sweep.csv").read_text() == (tmp_path / "here/sweep.csv").read_text()
+    few = ("--systems", "lmeraser,ridge", "--seeds", "0", "--deletions", "1", "--together", "2")
+    done = head.submit("jobs/compare.py", "--study", str(tmp_path / "study"), "--config", str(config), *few)
+    assert done.returncode == 0, told(done)
+    assert {path.stem for path in (tmp_path / "study/runs").iterdir()} == {"lmeraser.0", "ridge.0"}
+
+
+def test_the_queue_as_a_job(head: Head, world: World, object_storage: str) -> None:
+    """It serves until it is stopped; what was submitted meanwhile is certified."""
+    there = location(f"{object_storage}/queue-job/workspace")
+    train(Session(there), world.config())
+    words = ("jobs/erasure_queue.py", "serve", "--workspace", str(there), "--execution.engine", "ray")
+    sent = head.submit(*words, wait=False)
+    assert sent.returncode == 0, told(sent)
+    with Session(there).database() as database:
+        requests = Requests(database, Session(there).names())
+        request = requests.submit([world.ids[6]], [])
+        wait_until(lambda: requests.get(request.id).state is State.CERTIFIED, 300)
+    assert head.ray("job", "stop", submission(told(sent))).returncode == 0
+    assert held(there) == held(never_seen(world, [world.ids[6]]))
 
 
 def test_an_error_is_the_jobs_status(head: Head, s3: str) -> None:
@@ -152,8 +108,20 @@ def test_an_error_is_the_jobs_status(head: Head, s3: str) -> None:
     assert "' failed" in status and "exit code 2" in status, status
 
 
-def test_a_workspace_that_would_go_with_the_job(head: Head) -> None:
-    done = head.submit("jobs/train.py", "--workspace", "W")
+def test_a_job_whose_command_line_names_a_record(head: Head, object_storage: str, world: World) -> None:
+    """It would be in Ray's logs as long as the cluster lives: refused before there is a request."""
+    there = location(f"{object_storage}/named/workspace")
+    train(Session(there), world.config())
+    done = head.submit("jobs/unlearn.py", "--workspace", str(there), "--records", world.ids[8])
+    assert done.returncode != 0
+    assert "so whom it names would never be gone" in told(done).replace("\n", " "), told(done)
+    with Session(there).database() as database:
+        assert list(Requests(database, Session(there).names()).list()) == []
+
+
+@pytest.mark.parametrize("words", [("jobs/train.py", "--workspace", "W"), ("jobs/sweep.py", "--study", "S", "--thresholds", "5:40:8")])
+def test_a_folder_that_would_go_with_the_job(head: Head, words: tuple[str, ...]) -> None:
+    done = head.submit(*words)
     assert done.returncode != 0
     assert "a folder of one node that goes with the job" in told(done).replace("\n", " "), told(done)
 

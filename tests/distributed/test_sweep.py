@@ -15,6 +15,7 @@ import yaml
 
 from lmeraser_ray import cli
 from lmeraser_ray.choice import choice_of
+from lmeraser_ray.distributed.cluster import session_folder
 from lmeraser_ray.distributed.sweep import Stopping
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.session import Session
@@ -79,6 +80,18 @@ def test_ray_gives_what_one_process_gives(
     same(here, there)
     shared, trained = done.swept.sharing, [key for _, step in steps for key in step.trained]
     assert shared.needed > shared.distinct == shared.trained == len(trained) == len(set(trained))
+
+
+def test_what_tune_writes_of_itself_knows_no_record(world: World) -> None:
+    """Its state is in Ray's session folder, where objects are pickled as hexadecimal digits: what is erased later must not be in there."""
+    session = session_folder()
+    assert session
+    before = set(session.glob("artifacts/**/*.json"))
+    run(world, "ray", world.folder / "study")
+    written = b"".join(path.read_bytes() for path in set(session.glob("artifacts/**/*.json")) - before)
+    assert b"SweepTrial" in written
+    ids = [name.encode() for name in world.ids]
+    assert not any(form in written for name in ids for form in (name, name.hex().encode()))
 
 
 def test_a_hopeless_trial_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,10 @@ from lmeraser_ray.train import train
 from tests.conftest import World
 
 torch.set_num_threads(1)
+UNLIKE = ("learner.epochs", ["20", "21", "22", "23"])
+"""Values that share no constituent: every trial trains."""
+TRAINED, GPUS = "trained", "gpus"
+"""Files of `sweep_held`."""
 
 
 def command(verb: str, *words: str) -> None:
@@ -51,23 +55,55 @@ def serve_gated(root: Path, address: str, keys: Path, gate: Path) -> None:
     queue.serve(session, keys=KeyFolder(keys), say=log, trusted=True, learner=Gated(session.config(), gate))
 
 
-def sweep_held(world: World, study: Path, address: str, told: Path) -> None:
-    """`sweep` on a Ray cluster. When a trial has trained something for the first time, its process is told, by the name of a file, and
-    everything waits for the file `go`."""
-    from lmeraser_ray.distributed.sweep import STEP, Stopping
+def sweep_held(world: World, study: Path, address: str, told: Path, gpus: float, at_once: int) -> None:
+    """`sweep` of `UNLIKE` on a Ray cluster. What a trial has trained is written to `TRAINED`: value, process, key. All waits, at the first
+    training, until so many trials live (what each node's have of GPUs is written to `GPUS` then), and when trials on two nodes have
+    trained, for the file `go`."""
+    import psutil
+
+    from lmeraser_ray.distributed.sweep import STEP, VALUE, Stopping
     from tests.distributed.test_sweep import run
     from tests.faults.children import wait_until
     from tests.unit.test_sweep import never_stops
 
-    tell = Stopping.on_trial_result
+    tell, raylets = Stopping.on_trial_result, set[int]()
 
     def holding(self: Stopping, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if json.loads(result[STEP]).get("trained") and not any(told.iterdir()):
-            (told / str(result["pid"])).touch()
-            wait_until((told / "go").exists)
+        keys = json.loads(result[STEP]).get("trained", ())
+        if keys and not raylets:
+            wait_until(lambda: trials_alive() == at_once)
+            (told / GPUS).write_text(json.dumps(gpus_of_trials()))
+        with (told / TRAINED).open("a") as lines:
+            lines.writelines(f"{trial.config[VALUE]} {result['pid']} {key}\n" for key in keys)
+        if keys and len(raylets) < 2:
+            raylets.add(psutil.Process(result["pid"]).ppid())
+            if len(raylets) == 2:
+                (told / "held").touch()
+                wait_until((told / "go").exists)
         return tell(self, controller, trial, result)
 
     patch = pytest.MonkeyPatch()
     never_stops(patch)
     patch.setattr(Stopping, "on_trial_result", holding)
-    run(world, "ray", study, address=address)
+    run(world, "ray", study, axis=UNLIKE, address=address, task_gpus=gpus)
+
+
+def trials_alive() -> int:
+    """How many actors of trials are on the cluster."""
+    import ray
+
+    table = ray._private.state.actors(actor_state_name="ALIVE")
+    return sum("Trainable" in actor["ActorClassName"] for actor in table.values())
+
+
+def gpus_of_trials() -> dict[str, float]:
+    """The GPUs that are set aside for trials, by node."""
+    from ray.util import placement_group_table
+
+    found: dict[str, float] = {}
+    for group in placement_group_table().values():
+        if group["state"] == "CREATED":
+            for bundle, resources in group["bundles"].items():
+                node = group["bundles_to_node_id"][bundle]
+                found[node] = found.get(node, 0.0) + resources.get("GPU", 0.0)
+    return found

@@ -1,5 +1,6 @@
 """Rows 6, 7 and 9: a node is lost, its raylet is killed or stopped, the head dies. Real nodes, as processes of this machine."""
 
+import json
 import os
 import signal
 from collections import Counter
@@ -157,24 +158,34 @@ def test_retrains_share_one_gpu(case: Case, gate: Gate, start: Callable[[int], C
     case.expect_whole()
 
 
-def test_a_node_that_is_lost_costs_a_sweep_only_its_trial(
-    tmp_path: Path, nursery: Nursery, start: Callable[[int], Cluster], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("node", "gpus"), [({"num_cpus": 1}, 0.0), ({"num_cpus": 2, "num_gpus": 1}, 0.25)], ids=["CPUs", "quarters of GPUs"]
+)
+def test_a_node_that_is_lost_costs_a_sweep_only_its_trials(
+    tmp_path: Path, nursery: Nursery, start: Callable[[int], Cluster], monkeypatch: pytest.MonkeyPatch, node: dict[str, int], gpus: float
 ) -> None:
-    """Two trials at once on a node each. One node is lost when its trial has trained something, another one joins: the study is that of one
-    process."""
+    """Trials on all CPUs of two nodes, each on a quarter of its node's GPU where it has one. When both nodes have trained, one is lost, and
+    another one joins. What had trained there is begun again elsewhere, and nothing else is; the study is that of one process."""
     world, here, there, told = World(tmp_path / "world"), tmp_path / "here", tmp_path / "there", tmp_path / "told"
     told.mkdir()
-    cluster = start(2)
-    child = nursery.start(acts.sweep_held, world, there, cluster.made.address, told, environment=SETTINGS)
-    wait_until(lambda: any(told.iterdir()) or not child.process.is_alive())
-    [pid] = [int(path.name) for path in told.iterdir()]
-    remove(cluster, cluster.node_of_process(pid))
-    cluster.add()
+    cluster, trials = start(0), 2 * node["num_cpus"]
+    nodes = [cluster.add(**node), cluster.add(**node)]
+    child = nursery.start(acts.sweep_held, world, there, cluster.made.address, told, gpus, trials, environment=SETTINGS)
+    wait_until((told / "held").exists)
+    assert json.loads((told / acts.GPUS).read_text()) == {one.node_id: gpus * node["num_cpus"] for one in nodes}
+    before = [line.split() for line in (told / acts.TRAINED).read_text().splitlines()]
+    assert {cluster.node_of_process(int(pid)).node_id for _, pid, _ in before} == {one.node_id for one in nodes}
+    value, pid, _ = before[-1]
+    remove(cluster, cluster.node_of_process(int(pid)))
+    cluster.add(**node)
     (told / "go").touch()
     ended = child.end()
     assert ended.code == 0, ended
+    lines = [line.split() for line in (told / acts.TRAINED).read_text().splitlines()]
+    assert len({key for *_, key in lines}) == len(lines), "nothing is trained twice"
+    assert Counter(name for name, _ in {(name, pid) for name, pid, _ in lines}) == {name: 1 + (name == value) for name, *_ in lines}
     never_stops(monkeypatch)
-    run(world, "inline", here)
+    run(world, "inline", here, axis=acts.UNLIKE)
     for name in ("sweep.csv", "choice.json"):
         assert (here / name).read_text() == (there / name).read_text()
 
