@@ -1,6 +1,7 @@
 """What every verb is made of: its options, what it calls, and its report as text and as JSON."""
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from lmeraser_ray.session import Session
 
 Parser = argparse.ArgumentParser
 Arguments = argparse.Namespace
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Is set in the driver of a job."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class Verb:
 def session_of(args: Arguments, progress: Progress) -> Session:
     """The session that the common options ask for."""
     return Session(args.workspace, progress, overrides=args.overrides)
+
+
+def in_job() -> bool:
+    """Whether this is the driver of a job that `ray job submit` has sent: what it prints, Ray keeps in the cluster's logs, where an
+    absence scan finds whoever is named."""
+    return JOB_VARIABLE in os.environ
 
 
 def timed(progress: Progress) -> str:

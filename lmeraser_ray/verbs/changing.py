@@ -8,7 +8,7 @@ from lmeraser_ray.options import load_config, to_yaml
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.location import require_disk
-from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, share, timed
+from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, in_job, session_of, share, timed
 from lmeraser_ray.verbs.requesting import named_by
 
 
@@ -64,9 +64,10 @@ def train_notes(ingested: Any) -> tuple[str, ...]:
     if ingested.unknown_exclusions:
         notes.append(f"data.exclude names {counted(len(ingested.unknown_exclusions), 'id')} that the source does not have.")
     if ingested.twins:
+        example = "" if in_job() else f" (first {' and '.join(ingested.twin_example or ())})"
         notes.append(
-            f"{counted(ingested.twins, 'record')} with a picture that another record has too "
-            f"(first {' and '.join(ingested.twin_example or ())}): erasing one leaves the other, so name both, or give them one subject."
+            f"{counted(ingested.twins, 'record')} with a picture that another record has too{example}: erasing one leaves the other, so "
+            "name both, or give them one subject."
         )
     return tuple(notes)
 
@@ -80,7 +81,7 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
     data = {
         "request": done.request.id,
         "removed": done.removed,
-        "already_erased": list(done.already),
+        "already_erased": None if in_job() else list(done.already),
         "constituents": trained + done.reused,
         "retrained": trained,
         "reused": done.reused,
@@ -98,7 +99,8 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
         f"fingerprint {done.before}\n         -> {done.after}\n"
         f"certified: `lmeraser certificate {done.request.id}`"
     )
-    notes = [f"{counted(len(done.already), 'id')} erased before: {', '.join(done.already[:5])}."] if done.already else []
+    which = "" if in_job() else f": {', '.join(done.already[:5])}"
+    notes = [f"{counted(len(done.already), 'id')} erased before{which}."] if done.already else []
     if done.seen:
         notes.append(
             f"the configuration was chosen by a sweep on data that included {done.seen:,} of the erased records: run `lmeraser sweep` "

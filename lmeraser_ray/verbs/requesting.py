@@ -1,6 +1,5 @@
 """The verbs of erasure requests: `submit`, `status`, `wait`, `cancel`, `refuse`, `extend`, `retry`. None needs Ray or torch."""
 
-import os
 from argparse import ArgumentTypeError
 from datetime import datetime
 from pathlib import Path
@@ -9,14 +8,12 @@ from typing import TYPE_CHECKING
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.state.location import goes_with_job
-from lmeraser_ray.verbs.base import Arguments, Parser, Report, session_of
+from lmeraser_ray.verbs.base import Arguments, Parser, Report, in_job, session_of
 
 if TYPE_CHECKING:
     from lmeraser_ray.erasure.named import Request
     from lmeraser_ray.erasure.request import ErasureRequest
 
-JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Is set in the driver of a job that `ray job submit` has sent."""
 REASON_HELP = "a sentence without ids; it stays with the request"
 
 
@@ -35,7 +32,7 @@ def named_by(args: Arguments) -> "Request":
     from lmeraser_ray.erasure.named import read_request
 
     files = [path for path in (args.file, args.subjects_file) if path]
-    if (JOB_VARIABLE in os.environ and (args.records or args.subjects)) or any(map(goes_with_job, files)):
+    if (in_job() and (args.records or args.subjects)) or any(map(goes_with_job, files)):
         raise ConfigError(
             "Ray keeps the command line of a job and what is sent with it, so whom it names would never be gone: name them in a file "
             "elsewhere (--file, --subjects_file, with its whole path), or use `lmeraser submit` outside of a job."

@@ -296,6 +296,17 @@ class TestUnlearn:
         assert everything(place.root) == before
         assert lm(verb, "--workspace", place.root, "--file", elsewhere).code == 0
 
+    def test_what_a_job_prints_names_nobody(self, lm: Lm, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ray keeps it in the cluster's logs: who was erased before is counted only."""
+        named, listed = place.id(), place.root.parent / "ids"
+        listed.write_text(f"{named}\n")
+        assert lm("unlearn", "--workspace", place.root, "--file", listed).code == 0
+        listed.write_text(f"{named}\n{place.id()}\n")
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+        done = lm("unlearn", "--workspace", place.root, "--file", listed, "--json")
+        assert done.json["removed"] == 1 and done.json["already_erased"] is None
+        assert "1 id erased before." in done.err and named not in done.out + done.err
+
     def test_a_file_with_a_byte_order_mark(self, lm: Lm, place: Place) -> None:
         """As Windows editors write it; the first id is not another one for it."""
         listed = place.root.parent / "ids.txt"
