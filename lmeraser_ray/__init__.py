@@ -3,4 +3,4 @@
 from lmeraser_ray.workspace import Workspace
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
