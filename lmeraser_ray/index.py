@@ -149,11 +149,6 @@ class RecordIndex:
         """The positions of the bucket that is `number`-th in order."""
         return slice(int(self.starts[number]), int(self.starts[number + 1]))
 
-    def leading(self, seed: int, domain: str) -> NDArray[np.uint32]:
-        """The first four bytes of the keyed hash of each record's id, as a number [n]."""
-        key = seeded_key(seed, domain)
-        return np.concatenate([np.empty(0, np.uint32), *(part.leading(key) for part in self.columns)])
-
     def hashed(self, seed: int, domain: str, buckets: int) -> NDArray[np.int32]:
         """Which of `buckets` each record falls into by keyed hash of its id [n] int32, as `digests.bucket_of`."""
         key = seeded_key(seed, domain)

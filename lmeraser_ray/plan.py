@@ -11,6 +11,7 @@ in the store is where training goes on. A joint learner has one constituent for 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,11 @@ from lmeraser_ray.digests import DIGEST_BYTES, canonical_json, key_of
 from lmeraser_ray.state.store import Listing, StoredObject
 
 Digests = NDArray[np.uint8]
-Positions = NDArray[np.int64]
+Positions = NDArray[np.signedinteger[Any]]
 DigestsAt = Callable[[Positions], Digests]
 """The digests [m, 32] of the records at some positions, in the given order."""
 TOGETHER = 1 << 16
-"""Members of shards whose digests are in memory at a time, unless one shard has more."""
+"""Records that are sorted by their shard at a time, and members of shards whose digests are in memory, unless one shard has more."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,35 @@ def constituent_specs(
 
     assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record, None for one slice.
     """
-    grouped = np.argsort(assignment, kind="stable")
-    bounds = np.searchsorted(assignment, np.arange(int(assignment.max(initial=-1)) + 2), sorter=grouped)
-    grouped, bounds = grouped[bounds[0] :], bounds - bounds[0]
+    grouped, bounds = members_by_shard(assignment)
     if making.joint:
         return joint_spec(digests, np.sort(grouped), assignment, np.diff(bounds), making) if len(grouped) else ()
     return tuple(separate_specs(digests, grouped, bounds, making, slices))
 
 
+def members_by_shard(assignment: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The members of all k shards, one shard behind the other and ascending within each, and where each shard begins [k + 1].
+
+    A counting sort in parts: an argsort of all would take three times the memory of its result. A driver has less than 2^31 records.
+    """
+    parts = [slice(at, at + TOGETHER) for at in range(0, len(assignment), TOGETHER)]
+    sizes = np.zeros(int(assignment.max(initial=-1)) + 2, np.int64)  # of what is in no shard, then of each shard
+    for part in parts:
+        sizes += np.bincount(assignment[part] + 1, minlength=len(sizes))
+    bounds = np.cumsum([0, *sizes[1:]])
+    grouped, free = np.empty(bounds[-1], np.int32), bounds[:-1].copy()
+    for part in parts:
+        order = np.argsort(assignment[part], kind="stable")
+        order = order[np.count_nonzero(assignment[part] < 0) :]
+        shards = assignment[part][order]
+        before = np.arange(len(shards)) - np.searchsorted(shards, shards)  # how many of its shard are before each
+        grouped[free[shards] + before] = order + part.start
+        free += np.bincount(shards, minlength=len(free))
+    return grouped, bounds
+
+
 def separate_specs(
-    digests: DigestsAt, grouped: Positions, bounds: Positions, making: Making, slices: NDArray[np.int32] | None
+    digests: DigestsAt, grouped: Positions, bounds: NDArray[np.int64], making: Making, slices: NDArray[np.int32] | None
 ) -> Iterator[ConstituentSpec]:
     """A constituent for each shard. grouped: the members of all shards, one shard behind the other, put into canonical order here; bounds:
     [k + 1], where each shard begins."""

@@ -134,7 +134,8 @@ def put_bucket(store: Store, listing: Listing, number: int, rows: pa.Table, pict
 
 def read_rows(store: Store, bucket: Bucket) -> pa.Table:
     """All rows of a bucket, checked against the digest of the file."""
-    return pq.read_table(pa.BufferReader(store.read(bucket.records)))
+    with pq.ParquetFile(pa.BufferReader(store.read(bucket.records))) as file:
+        return file.read(use_threads=False)  # a bucket is small: threads would only each keep memory of their own
 
 
 def read_pictures(store: Store, bucket: Bucket, rows: pa.Table) -> Iterator[bytes]:

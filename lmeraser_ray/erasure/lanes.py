@@ -30,10 +30,11 @@ def lane_of_rows(store: Store, config: Config, states: tuple[BucketState, ...], 
     if isinstance(config.partition, RandomConfig):
         lane = index.hashed(config.seed, "shard", config.partition.shards)
     else:
-        nowhere = np.full(max((state.bucket.size for state in states), default=0), NO_LANE, np.int32)
-        stored = [load(store.read(s.assignments))["shard"] if s.assignments else nowhere[: s.bucket.size] for s in states]
-        lane = np.concatenate(stored) if stored else nowhere
-    lane = np.where(index.test, NO_LANE, lane).astype(np.int32)
+        lane = np.full(len(index), NO_LANE, np.int32)
+        for i, state in enumerate(states):
+            if state.assignments:
+                lane[index.of_bucket(i)] = load(store.read(state.assignments))["shard"]
+    lane[index.test] = NO_LANE
     if make_learner(config).joint:
         lane[lane >= 0] = 0
     return lane

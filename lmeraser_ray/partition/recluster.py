@@ -29,8 +29,8 @@ Told = Callable[[int], object]
 
 RANKED = 16
 """Old prototypes remembered for each record, the nearest first: where its own is gone, the first one left is still the nearest one left."""
-BLOCK_BYTES = 2**24
-"""Memory for the products of a block of records with the sampled ones: 2,100 records at 1,000 sampled. And for tallies, as much."""
+BLOCK_BYTES = 2**23
+"""Memory for the products of a block of records with the sampled ones: 1,050 records at 1,000 sampled. And for tallies, eight times that."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def recluster_each(features: FeatureRows, state: State, leaving: Positions, prog
 
     features: of all records, gone through once for as many deletions as are computed together.
     """
-    together = max(1, BLOCK_BYTES // (24 * state.chains.sizes.size))
+    together = max(1, BLOCK_BYTES // (3 * state.chains.sizes.size))
     costs: list[tuple[int, int, int]] = []
     for at in range(0, len(leaving), together):
         costs += _recluster_some(features, state, leaving[at : at + together], progress)

@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from lmeraser_ray.config import AdaptiveConfig, ClusteringConfig, Partition, RandomConfig
 from lmeraser_ray.data.feature_file import read_features
-from lmeraser_ray.digests import canonical_json, key_of
+from lmeraser_ray.digests import canonical_json, key_of, seeded_key
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.partition.adaptive import Clusters, Floats, Labels, fit_clusters, nearest, sample_order
 from lmeraser_ray.plan import Digests
@@ -101,11 +101,13 @@ class PartitionStage:
 
 def sample_positions(index: RecordIndex, seed: int, size: int) -> NDArray[np.int64]:
     """The positions of the sampled training records, in the sample's order."""
-    trains = ~index.test
-    if size < np.count_nonzero(trains):  # only of those that may be among the first are the whole hashes compared
-        leading = index.leading(seed, "sample")
-        trains &= leading <= np.partition(leading[trains], size - 1)[size - 1]
-    near = np.flatnonzero(trains)
+    key, first = seeded_key(seed, "sample"), np.empty(0, np.uint32)
+    for part in index.columns:
+        first = np.concatenate([first, part.leading(key)[~part.test]])
+        first = np.partition(first, size - 1)[:size] if size < len(first) else first
+    last = first.max(initial=0)  # only of those that may be among the first are the whole hashes compared
+    rows = (np.flatnonzero((part.leading(key) <= last) & ~part.test) for part in index.columns)
+    near = np.concatenate([np.empty(0, np.int64), *(start + some for start, some in zip(index.starts, rows, strict=False))])
     chosen: NDArray[np.int64] = near[sample_order(seed, index.names("record_id", near), size)]
     return chosen
 

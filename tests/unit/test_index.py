@@ -61,7 +61,8 @@ def test_hashes_are_those_of_the_ids(found: tuple[RecordIndex, list[Record]]) ->
     index, records = found
     keyed = [keyed_hash(seeded_key(SEED, "some"), record.record_id) for record in records]
     for _ in range(2):  # kept after the first time
-        assert index.leading(SEED, "some").tolist() == [int.from_bytes(one[:4], "big") for one in keyed]
+        leading = [number for part in index.columns for number in part.leading(seeded_key(SEED, "some")).tolist()]
+        assert leading == [int.from_bytes(one[:4], "big") for one in keyed]
         assert index.hashed(SEED, "some", 1000).tolist() == [bucket_of(one, 1000) for one in keyed]
         assert index.hashed(SEED, "some", 3).tolist() == [bucket_of(one, 3) for one in keyed]
 
@@ -79,7 +80,7 @@ def test_nothing() -> None:
     index = RecordIndex((), (), np.zeros(1, np.int64))
     assert index.names("label") == index.names("record_id", np.empty(0, np.int64)) == []
     assert index.digests.shape == index.digests_at(np.empty(0, np.int64)).shape == (0, 32)
-    assert len(index.held("record_id", ["a"])) == len(index.leading(0, "x")) == len(index.hashed(0, "x", 2)) == 0
+    assert len(index.held("record_id", ["a"])) == len(index.hashed(0, "x", 2)) == 0
 
 
 def bytes_of(columns: Columns) -> int:
@@ -94,6 +95,7 @@ def test_the_bytes_of_a_record(tmp_path: Path) -> None:
     for longer, subject in ((0, "{}"), (12 + 4, "person-{:05d}")):
         records = [Record(f"id-{i:06d}", subject.format(f"id-{i:06d}" if not longer else i), f"{i % 9}", False, b"x") for i in range(7000)]
         index, _ = index_of(tmp_path / str(longer), records)
-        index.leading(SEED, "sample")
+        for columns in index.columns:
+            columns.leading(seeded_key(SEED, "sample"))
         kept = sum(bytes_of(columns) for columns in index.columns) / len(index)
         assert kept == pytest.approx(46 + 9 + longer, abs=0.1)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lmeraser_ray import plan
 from lmeraser_ray.config import PromptConfig, PromptHeadConfig
 from lmeraser_ray.learners.prompt_head import PromptHead
 from lmeraser_ray.plan import (
@@ -46,6 +47,17 @@ digest_lists = st.lists(
 def test_canonical_order_is_that_of_the_bytes(names: list[bytes]) -> None:
     order = canonical_order(rows(names))
     assert [names[i] for i in order] == sorted(names)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(-1, 6), max_size=60), st.sampled_from([1, 2, 7, 1 << 16]))
+def test_members_by_shard_whatever_is_sorted_at_a_time(numbers: list[int], together: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "TOGETHER", together)
+        grouped, bounds = plan.members_by_shard(np.array(numbers, np.int32))
+    shards = range(max(numbers, default=-1) + 1)
+    assert [grouped[bounds[k] : bounds[k + 1]].tolist() for k in shards] == [[i for i, n in enumerate(numbers) if n == k] for k in shards]
+    assert len(bounds) == len(shards) + 1 and bounds[-1] == len(grouped)
 
 
 def test_canonical_order_of_nothing() -> None:
