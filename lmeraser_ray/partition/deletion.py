@@ -53,8 +53,8 @@ def deletion_costs(
     features: of all n training records; shard: [n] int32, the shard of each; order: the first `config.sample_size` + 1 of them in the
     sample's order (all, where there are fewer), of which the last is not sampled and the next that would be; slices and joint as in
     `fixed_costs`. `progress` is told how many more deletions are done. Memory: 30 bytes a deletion and, where a sampled record is asked
-    about, about 21 for each pair of sampled records (`linkage` copies the distances), 14 · BLOCK_BYTES at most, and about 20 for each re-clustering
-    and sampled record.
+    about, about 21 for each pair of sampled records (`linkage` copies the distances), 14 · BLOCK_BYTES at most, and about 20 for each
+    re-clustering and sampled record.
     """
     n, size = len(shard), min(config.sample_size, len(shard))
     by_position = np.argsort(order[:size])

@@ -30,7 +30,7 @@ Told = Callable[[int], object]
 RANKED = 16
 """Old prototypes remembered for each record, the nearest first: where its own is gone, the first one left is still the nearest one left."""
 BLOCK_BYTES = 2**23
-"""Memory for the products of a block of records with the sampled ones: 1,050 records at 1,000 sampled. And for tallies, eight times that."""
+"""Memory for the products of a block of records with the sampled ones: 1,050 records at 1,000 sampled. For tallies eight times as much."""
 
 
 @dataclass(frozen=True)
