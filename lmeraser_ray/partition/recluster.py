@@ -9,7 +9,7 @@ The records' features pass by in blocks, once for some thousands of deletions: w
 
 Why it is fast: most clusters survive a deletion with the same members, so with the same prototype to the bit; only fresh ones need
 distances. A fresh prototype q is the mean of sampled records m, so x·q is the mean of the x·m, which one matrix product gives for all
-deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions with 1,000 re-clusterings take 15
+deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions with 1,000 re-clusterings take 9
 to 26 s of one core (AMD EPYC; benchmarks/cost.py), of which scipy's `linkage` takes 8.
 """
 
