@@ -4,8 +4,8 @@ For each size: N pictures of 8 x 8 random greys in a Parquet file, a tiny random
 bucket, a sample of 1,000. Then each command in a process of its own: `train` on a local Ray, `unlearn` of one unsampled record, `cost` of
 the deletion of two, and one training task whose reads are counted by the kernel. Reported are the seconds of every stage, the peak memory
 of the driver and of the largest worker (anonymous memory: what is their own, neither libraries nor shared memory, both of which count as
-theirs or not by who else runs; looked at twenty times a second), and how both grow: bytes a record by least squares over all sizes and
-between the two largest, and the exponent of the seconds between these.
+theirs or not by who else runs; looked at twenty times a second, workers twice), and how both grow: bytes a record by least squares over all
+sizes and between the two largest, and the exponent of the seconds between these.
 
 Required: no more than 100 bytes a record on the driver, by both; a task reads no more than twice its shard's bytes; at a million records
 `unlearn` takes less than 5 s, training and Ray's start and stop apart. The result is written to `--out`; what is in the temporary folder is

@@ -6,7 +6,7 @@ of a record is what planning keeps, and its shard.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -41,7 +41,7 @@ class Costing:
     """
 
     costs: DeletionCosts
-    index: RecordIndex
+    index: RecordIndex = field(repr=False)
     test: tuple[str, ...]
     retrained: NDArray[np.float64]
     sizes: tuple[int, ...]

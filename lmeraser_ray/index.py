@@ -1,8 +1,8 @@
 """The live records as columns: what planning needs to know of them, and nothing of their pictures.
 
 Positions (0 ≤ position < n) run through the buckets by number and through each bucket's rows. The columns of a bucket are read once and
-shared by the indexes of all states that have it: 46 bytes a record and the length of its id, and of its subject where that is another.
-Whoever asks about all records goes through the buckets, or through positions some tens of thousands at a time.
+shared by the indexes of all states that have it: 42 bytes a record and the length of its id, and of its subject where that is another, and
+4 for each hash that was asked for. Training, erasing and reckoning costs go through the buckets, or some tens of thousands of positions.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Columns:
         texts = {"record_id": ids, "subject_id": ids if subjects.equals(ids) else subjects}
         coded = labels.dictionary_encode()
         classes = tuple(coded.dictionary.to_pylist())
-        codes = coded.indices.to_numpy().astype(np.min_scalar_type(len(classes)))
+        codes = coded.indices.to_numpy().astype(np.min_scalar_type(max(len(classes) - 1, 0)))
         test = np.array(rows["test"].to_numpy(), np.bool_)
         return cls(texts, classes, codes, test, digests_in(rows), rows["length"].to_numpy().astype(np.int32))
 
@@ -106,8 +106,10 @@ class RecordIndex:
         return {part.classes[code] for part in self.columns for code in np.unique(part.codes[~part.test]).tolist()}
 
     def split(self, positions: Positions) -> Iterator[tuple[int, Positions, Positions]]:
-        """Positions by bucket: the bucket's place, which of `positions` lie in it, and the rows that these are."""
+        """Positions by bucket: the bucket's place, which of `positions` lie in it, and the rows that these are. Errors: `IndexError`."""
         places = np.searchsorted(self.starts, positions, "right") - 1
+        if len(places) and not 0 <= places.min() <= places.max() < len(self.buckets):
+            raise IndexError(f"positions from {positions.min()} to {positions.max()} of {len(self)} records")
         order = np.argsort(places, kind="stable")
         bounds = np.searchsorted(places[order], np.arange(len(self.buckets) + 1))
         for i, (a, b) in enumerate(pairwise(bounds.tolist())):

@@ -7,6 +7,7 @@ Invariants: nothing is published from a stream that fails; the stored buckets do
 
 import os
 import tempfile
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,7 +161,8 @@ class Spill:
         self._where = scratch if isinstance(scratch, Path) else Path(tempfile.gettempdir())
         with disk_errors(self._where):
             self._file = tempfile.TemporaryFile(dir=self._where)  # noqa: SIM115 - it has no name and goes with the process
-        self._places: dict[int, list[tuple[int, int]]] = {}
+        self._places: dict[int, array[int]] = {}
+        """Of each bucket, where its pieces begin and how long they are, one behind the other: large pictures are a piece each."""
         self._waiting: dict[int, bytearray] = {}
         self._bytes = 0
 
@@ -177,7 +179,7 @@ class Spill:
             for bucket, packed in self._waiting.items():
                 begin = self._file.seek(0, os.SEEK_END)
                 self._file.write(packed)
-                self._places.setdefault(bucket, []).append((begin, self._file.tell() - begin))
+                self._places.setdefault(bucket, array("q")).extend((begin, self._file.tell() - begin))
             self._file.flush()
         self._waiting, self._bytes = {}, 0
 
@@ -187,7 +189,7 @@ class Spill:
         for number, places in sorted(self._places.items()):
             unpacker = msgpack.Unpacker(max_buffer_size=0)
             with disk_errors(self._where):
-                for begin, length in places:
+                for begin, length in zip(places[::2], places[1::2], strict=True):
                     self._file.seek(begin)
                     unpacker.feed(self._file.read(length))
             records = [Record(*packed) for packed in unpacker]

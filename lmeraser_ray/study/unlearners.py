@@ -31,7 +31,7 @@ def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.b
 
     planned: the plan that `before` was made by. A shard of which nothing is left goes.
     """
-    states, digests = {shard.number: shard for shard in before.shards}, planned.index.digests
+    states = {shard.number: shard for shard in before.shards}
     jobs: dict[int, TrainConstituent] = {}
     after: list[ShardState] = []
     for spec in planned.plan.specs:
@@ -41,7 +41,7 @@ def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.b
         if len(left) == len(members):
             after.append(old)
         elif len(left):
-            jobs[len(after)] = going_on(flow, planned, old.constituent, left, digests[left], share)
+            jobs[len(after)] = going_on(flow, planned, old.constituent, left, planned.index.digests_at(left), share)
             after.append(replace(old, size=len(left)))
     places = sorted(jobs, key=lambda at: -jobs[at].weight)
     if jobs:

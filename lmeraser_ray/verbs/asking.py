@@ -5,7 +5,7 @@ from typing import Any
 
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.progress import Progress
-from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, session_of, share
+from lmeraser_ray.verbs.base import Arguments, Parser, Report, counted, refuse_names, session_of, share
 from lmeraser_ray.verbs.proving import run_verify_certificate
 
 
@@ -72,12 +72,13 @@ def run_cost(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.erasure.named import parse_request
     from lmeraser_ray.partition.expected import summarize
 
+    refuse_names(bool(args.records), ())
     records = parse_request(args.records, []).records
     if args.records and not records:
         raise ConfigError("--records names no record: give ids between commas, or leave it out for every training record.")
     done = cost(session_of(args, progress), records)
     found, parameters = summarize(done.costs), done.parameters
-    data: dict[str, Any] = {**found, "parameters": parameters, "records": len(done.names), "seconds": progress.rounded()}
+    data: dict[str, Any] = {**found, "parameters": parameters, "records": len(done.costs.positions), "seconds": progress.rounded()}
     lines = [
         f"one deletion trains {share(found['expected_share'])} of a full training again on average, "
         f"{share(found['p99_share'])} at the 99th percentile, {share(found['worst_share'])} at worst",

@@ -5,10 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.errors import ConfigError, ExecutionError
+from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.progress import Progress
-from lmeraser_ray.state.location import goes_with_job
-from lmeraser_ray.verbs.base import Arguments, Parser, Report, in_job, session_of
+from lmeraser_ray.verbs.base import Arguments, Parser, Report, refuse_names, session_of
 
 if TYPE_CHECKING:
     from lmeraser_ray.erasure.named import Request
@@ -27,16 +26,10 @@ def named_options(parser: Parser) -> None:
 
 
 def named_by(args: Arguments) -> "Request":
-    """What the options name. Errors: `ConfigError` where Ray would keep it: the command line of a job is in the cluster's logs, and what is
-    sent with it in the session folder, where the absence scan would find it as long as the cluster lives."""
+    """What the options name. Errors: `ConfigError` as `refuse_names`."""
     from lmeraser_ray.erasure.named import read_request
 
-    files = [path for path in (args.file, args.subjects_file) if path]
-    if (in_job() and (args.records or args.subjects)) or any(map(goes_with_job, files)):
-        raise ConfigError(
-            "Ray keeps the command line of a job and what is sent with it, so whom it names would never be gone: name them in a file "
-            "elsewhere (--file, --subjects_file, with its whole path), or use `lmeraser submit` outside of a job."
-        )
+    refuse_names(bool(args.records or args.subjects), [path for path in (args.file, args.subjects_file) if path])
     return read_request(args.records, args.subjects, args.file, args.subjects_file)
 
 

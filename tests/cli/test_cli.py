@@ -293,6 +293,7 @@ class TestUnlearn:
         monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
         for option in ("--records", "--subjects"):
             expect_refused(lm(verb, "--workspace", place.root, option, place.id()), 2, "--subjects_file")
+        expect_refused(lm("cost", "--workspace", place.root, "--records", place.id()), 2, "outside of a job")
         assert everything(place.root) == before
         assert lm(verb, "--workspace", place.root, "--file", elsewhere).code == 0
 

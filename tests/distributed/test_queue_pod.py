@@ -131,7 +131,7 @@ def test_from_a_training_to_a_certificate(head: Head, pod: Pod, keys: KeyFolder,
     assert trained(head.place / "ray") - before == Counter(statement["constituents"]["rebuilt"]) != Counter()
 
     second = lm(pod, "submit", f"--records {sampled}").split()[0]
-    pod.until("serve", lambda: states(there)[second] not in (State.RECEIVED, State.PLANNED))
+    pod.until("serve", lambda: states(there)[second] is State.TRAINING)
     assert pod.terminate("serve") == 0, pod.printed("serve")
     assert "requests: 2 certified\n" in pod.printed("serve")
     assert states(there) == {first: State.CERTIFIED, second: State.CERTIFIED}

@@ -76,6 +76,25 @@ def test_who_is_held(found: tuple[RecordIndex, list[Record]]) -> None:
     assert index.places(SEED, names, BUCKETS) == {name: index.names("record_id").index(name) for name in names[:2]}
 
 
+@pytest.mark.parametrize(("labels", "size"), [(1, 1), (256, 1), (257, 2)])
+def test_labels_take_as_little_as_they_can(tmp_path: Path, labels: int, size: int) -> None:
+    store = Store(tmp_path, "run")
+    store.create()
+    records = [Record(f"id-{i:03d}", "s", f"label {i % labels}", False, b"x") for i in range(300)]
+    bucket = put_bucket(store, store.listing(), 0, rows_of(records), [record.image for record in records])
+    columns = Columns.read(store, bucket)
+    assert columns.codes.itemsize == size
+    assert columns.names("label") == [record.label for record in records]
+
+
+@pytest.mark.parametrize("positions", [[-1], [60], [3, 60, 4]])
+def test_a_position_that_is_none(found: tuple[RecordIndex, list[Record]], positions: list[int]) -> None:
+    index, _ = found
+    for read in (index.digests_at, lambda at: index.names("label", at), index.rows):
+        with pytest.raises(IndexError, match="of 60 records"):
+            read(np.array(positions))
+
+
 def test_nothing() -> None:
     index = RecordIndex((), (), np.zeros(1, np.int64))
     assert index.names("label") == index.names("record_id", np.empty(0, np.int64)) == []
@@ -91,11 +110,11 @@ def bytes_of(columns: Columns) -> int:
 
 
 def test_the_bytes_of_a_record(tmp_path: Path) -> None:
-    """The module's promise, on which docs/scale.md builds: 46 bytes, the id, and the subject where it is another."""
+    """The module's promise, on which docs/scale.md builds: 42 bytes, the id, the subject where it is another, and 4 for a hash."""
     for longer, subject in ((0, "{}"), (12 + 4, "person-{:05d}")):
         records = [Record(f"id-{i:06d}", subject.format(f"id-{i:06d}" if not longer else i), f"{i % 9}", False, b"x") for i in range(7000)]
         index, _ = index_of(tmp_path / str(longer), records)
         for columns in index.columns:
             columns.leading(seeded_key(SEED, "sample"))
         kept = sum(bytes_of(columns) for columns in index.columns) / len(index)
-        assert kept == pytest.approx(46 + 9 + longer, abs=0.1)
+        assert kept == pytest.approx(42 + 4 + 9 + longer, abs=0.1)
