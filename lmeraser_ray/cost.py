@@ -11,9 +11,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load
 
-from lmeraser_ray.config import AdaptiveConfig, Config, RandomConfig
+from lmeraser_ray.config import AdaptiveConfig, Config
 from lmeraser_ray.data.feature_file import Features, read_features
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.index import RecordIndex
@@ -24,7 +23,7 @@ from lmeraser_ray.partition.chains import Positions
 from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs, fixed_costs
 from lmeraser_ray.partition.expected import spread
 from lmeraser_ray.partition.rows import joined
-from lmeraser_ray.partition.stage import gather, sample_positions
+from lmeraser_ray.partition.stage import gather, sample_positions, stored_shards
 from lmeraser_ray.progress import Progress
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.manifest import Manifest
@@ -111,13 +110,9 @@ class StoredRows:
 
 
 def shards_in(store: Store, config: Config, manifest: Manifest, index: RecordIndex) -> Labels:
-    """The shard of each training record [n] int32, where hashes decide or as the published assignments have it."""
-    if isinstance(config.partition, RandomConfig):
-        return index.hashed(config.seed, "shard", config.partition.shards)[~index.test]
-    buckets = zip(manifest.buckets, index.columns, strict=True)
-    stored = [load(store.read(state.assignments))["shard"][~columns.test] for state, columns in buckets if state.assignments]
-    found: Labels = np.concatenate(stored)
-    return found
+    """The shard of each training record [n] int32."""
+    found = stored_shards(store, config.partition, config.seed, [state.assignments for state in manifest.buckets], index)
+    return found[~index.test]
 
 
 def sizes_of(store: Store, config: Config, manifest: Manifest) -> tuple[int, ...]:

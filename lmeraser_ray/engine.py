@@ -117,10 +117,9 @@ class InlineEngine(Engine):
 
     def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
         """In order."""
-        batch = self.worker.card.batch
         for at, part in enumerate(parts):
-            for number, piece in enumerate(part.pieces(batch)):
-                yield at, number * batch, self.worker.backbone.features(self.worker.reader.pixels(piece))
+            for first, piece in part.pieces(self.worker.card.batch):
+                yield at, first, self.worker.backbone.features(self.worker.reader.pixels(piece))
 
     def submit(self, job: Job[Any]) -> int:
         """Put it behind the others."""

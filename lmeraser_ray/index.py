@@ -147,6 +147,11 @@ class RecordIndex:
             found[which] = self.columns[i].names(column, rows)
         return list(found.tolist())
 
+    def people(self) -> Iterator[tuple[str, str]]:
+        """The record id and the subject id of each record, in order."""
+        for part in self.columns:
+            yield from zip(part.names("record_id"), part.names("subject_id"), strict=True)
+
     def of_bucket(self, number: int) -> slice:
         """The positions of the bucket that is `number`-th in order."""
         return slice(int(self.starts[number]), int(self.starts[number + 1]))

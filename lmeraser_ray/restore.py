@@ -162,8 +162,8 @@ class Restoring:
     def _gone(self, current: Current) -> NDArray[np.bool_]:
         """Which of the backup's records were erased, by themselves or with their subject [n] bool."""
         tombstones = Tombstones(self.folder.names(), self.database)
-        pairs = (pair for part in current.index.columns for pair in zip(part.names("record_id"), part.names("subject_id"), strict=True))
-        return np.fromiter((tombstones.cover(record, subject) for record, subject in pairs), np.bool_, len(current.index))
+        covered = (tombstones.cover(record, subject) for record, subject in current.index.people())
+        return np.fromiter(covered, np.bool_, len(current.index))
 
     def _evaluate(self, config: Config, current: Current, gone: NDArray[np.bool_]) -> Evaluated:
         """The state without them, in the backup's own store, with what the workspace that is there can spare."""

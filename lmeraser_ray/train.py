@@ -172,8 +172,7 @@ def refuse_missing(folder: WorkspaceFolder, config: Config, before: Manifest | N
         if (after and after.key == state.bucket.key) or not folder.store.sound(state.bucket.records):
             continue  # unchanged, or damaged: then nobody knows what it held, and it is built from the source
         kept = set(RecordIndex.read(folder.store, [after]).names("record_id")) if after else set()
-        held = RecordIndex.read(folder.store, [state.bucket])
-        for name, subject in zip(held.names("record_id"), held.names("subject_id"), strict=True):
+        for name, subject in RecordIndex.read(folder.store, [state.bucket]).people():
             if name not in kept and name not in excluded and not tombstones.cover(name, subject):
                 raise DataError(
                     f"The workspace {folder.root} holds record {name!r}, which the source no longer has: erase it with `lmeraser unlearn`, "

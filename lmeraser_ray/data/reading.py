@@ -31,9 +31,9 @@ class Rows:
     rows: NDArray[np.int64]
     about: About | None = None
 
-    def pieces(self, size: int) -> "Iterator[Rows]":
-        """The rows in pieces of `size`, of which nothing is told; the last one may be smaller."""
-        return (Rows(self.bucket, self.rows[at : at + size]) for at in range(0, len(self.rows), size))
+    def pieces(self, size: int) -> "Iterator[tuple[int, Rows]]":
+        """The rows in pieces of `size`, of which nothing is told, each with the place of its first row; the last one may be smaller."""
+        return ((at, Rows(self.bucket, self.rows[at : at + size])) for at in range(0, len(self.rows), size))
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ def stream_features(spec: WorkerSpec, parts: Sequence[Rows]) -> Iterator[tuple[i
 def pieces(parts: Sequence[Rows], height: int) -> Iterator[Row]:
     """The parts in pieces of so many rows at most, as `decode` takes them."""
     for at, part in enumerate(parts):
-        for number, piece in enumerate(part.pieces(height)):
-            yield {"at": at, "first": number * height, "rows": pickle.dumps(piece)}
+        for first, piece in part.pieces(height):
+            yield {"at": at, "first": first, "rows": pickle.dumps(piece)}
 
 
 def actor_cpus() -> float:

@@ -12,13 +12,12 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load
 
-from lmeraser_ray.config import AdaptiveConfig, Config, RandomConfig
+from lmeraser_ray.config import AdaptiveConfig, Config
 from lmeraser_ray.index import RecordIndex
 from lmeraser_ray.learners.choose import make_learner
 from lmeraser_ray.partition.adaptive import Labels
-from lmeraser_ray.partition.stage import sample_positions
+from lmeraser_ray.partition.stage import sample_positions, stored_shards
 from lmeraser_ray.state.manifest import BucketState, Manifest
 from lmeraser_ray.state.store import Store
 
@@ -27,14 +26,7 @@ NO_LANE = -1
 
 def lane_of_rows(store: Store, config: Config, states: tuple[BucketState, ...], index: RecordIndex) -> Labels:
     """The lane of each record of the index, whose buckets have these states [n] int32; -1: a test record, which trains nothing."""
-    if isinstance(config.partition, RandomConfig):
-        lane = index.hashed(config.seed, "shard", config.partition.shards)
-    else:
-        lane = np.full(len(index), NO_LANE, np.int32)
-        for i, state in enumerate(states):
-            if state.assignments:
-                lane[index.of_bucket(i)] = load(store.read(state.assignments))["shard"]
-    lane[index.test] = NO_LANE
+    lane = stored_shards(store, config.partition, config.seed, [state.assignments for state in states], index)
     if make_learner(config).joint:
         lane[lane >= 0] = 0
     return lane

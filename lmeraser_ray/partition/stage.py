@@ -49,9 +49,7 @@ class PartitionStage:
         if index.test.all():
             return Partitioned(None, nothing, np.full(len(index), -1, np.int32), False)
         if isinstance(self.config, RandomConfig):
-            shard_of = index.hashed(self.seed, "shard", self.config.shards)
-            shard_of[index.test] = -1
-            return Partitioned(None, nothing, shard_of, False)
+            return Partitioned(None, nothing, stored_shards(self.store, self.config, self.seed, nothing, index), False)
         if isinstance(self.config, AdaptiveConfig):
             return self._adaptive(index, features, self.config)
         if self.public is None:
@@ -112,6 +110,19 @@ def sample_positions(index: RecordIndex, seed: int, size: int) -> NDArray[np.int
     return chosen
 
 
+def stored_shards(store: Store, config: Partition, seed: int, assignments: Sequence[StoredObject | None], index: RecordIndex) -> Labels:
+    """The shard of each record [n] int32, where hashes decide or as the assignments of its buckets have it; -1: a test record."""
+    if isinstance(config, RandomConfig):
+        found = index.hashed(seed, "shard", config.shards)
+        found[index.test] = -1
+        return found
+    found = np.full(len(index), -1, np.int32)
+    for i, item in enumerate(assignments):
+        if item:
+            found[index.of_bucket(i)] = load(store.read(item))["shard"]
+    return found
+
+
 def partition_key(config: ClusteringConfig, backbone: str, sampled: Digests) -> str:
     """SHA-256 over the partition's configuration, the backbone and the sampled records' digests in order."""
     return key_of("partition/1", canonical_json(config.identity()), bytes.fromhex(backbone), sampled.tobytes())
@@ -120,13 +131,10 @@ def partition_key(config: ClusteringConfig, backbone: str, sampled: Digests) -> 
 def gather(store: Store, index: RecordIndex, features: Sequence[StoredObject], positions: NDArray[np.int64]) -> Floats:
     """The features of some records, in the given order. Returns [m, d] float64; reads one bucket at a time."""
     found: Floats | None = None
-    for i, item in enumerate(features):
-        here = index.of_bucket(i)
-        ours = (positions >= here.start) & (positions < here.stop)
-        if ours.any():
-            rows = read_features(store, item)
-            found = np.empty((len(positions), rows.shape[1])) if found is None else found
-            found[ours] = rows[positions[ours] - here.start]
+    for i, which, rows in index.split(positions):
+        whole = read_features(store, features[i])
+        found = np.empty((len(positions), whole.shape[1])) if found is None else found
+        found[which] = whole[rows]
     return found if found is not None else np.empty((0, 0))
 
 

@@ -108,9 +108,8 @@ class Erasures:
             return nobody
         self._count = count
         records, subjects = readmitted(config)
-        pairs = (pair for part in index.columns for pair in zip(part.names("record_id"), part.names("subject_id"), strict=True))
         found = (
             (name not in records and erased.covers("record", name)) or (who not in subjects and erased.covers("subject", who))
-            for name, who in pairs
+            for name, who in index.people()
         )
         return np.fromiter(found, np.bool_, len(index))
