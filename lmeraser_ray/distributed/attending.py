@@ -17,10 +17,9 @@ from typing import Any
 
 import ray
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmeraser_ray.config import ExecutionConfig
-from lmeraser_ray.distributed.cluster import connect, disconnect
+from lmeraser_ray.distributed.cluster import connect, disconnect, here
 from lmeraser_ray.distributed.queue import ATTENDED_S, QueueActor, QueueSpec, Standing
 from lmeraser_ray.erasure.events import Event, Say
 from lmeraser_ray.errors import ExecutionError
@@ -39,7 +38,6 @@ class Attached:
     def __init__(self, spec: QueueSpec, dialect: Dialect) -> None:
         """dialect: of the request database. A SQLite file is on this machine, and so must the actor be."""
         self.spec, self.who = spec, f"process {os.getpid()} on {platform.node()}, {time.monotonic_ns()}"
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._options = {
             "name": spec.name,
             "namespace": NAMESPACE,
@@ -47,7 +45,7 @@ class Attached:
             "get_if_exists": True,
             "max_restarts": -1,
             "num_cpus": 0,
-            "scheduling_strategy": here if dialect == "sqlite" else "DEFAULT",
+            "scheduling_strategy": here() if dialect == "sqlite" else "DEFAULT",
         }
         self._attending = False
         self._make()

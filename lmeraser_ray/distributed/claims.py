@@ -1,6 +1,7 @@
 """Who trains a constituent that several trials of a sweep need: an actor that gives each key to the first who asks for it.
 
-Invariant: a key is given to one living trial at a time. The store would take two trainings of one key too: claims only spare the work.
+Invariant: a key is given to one living trial at a time, while the actor lives. The store takes two trainings of one key too: claims only
+spare the work, and their loss costs no more than that.
 Nothing that starts slowly is imported here: the actor is there before the first trial.
 """
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmeraser_ray.config import ExecutionConfig
 from lmeraser_ray.distributed import sentinel
@@ -84,3 +85,9 @@ def session_folder() -> Path | None:
 def total(resource: str) -> float:
     """How much of a resource (`CPU`, `GPU`) the cluster has."""
     return float(ray.cluster_resources().get(resource, 0.0))
+
+
+def here() -> NodeAffinitySchedulingStrategy:
+    """For an actor that must be on this process's node. Ray 2.60 takes no notice of a soft affinity where an actor asks for no resources:
+    any node may be given it, and takes it along when it is lost."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

@@ -22,11 +22,11 @@ import ray
 from ray import tune
 from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmeraser_ray import errors
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.distributed.claims import Claimant, Claims
+from lmeraser_ray.distributed.cluster import here
 from lmeraser_ray.distributed.engine import RayEngine, translated
 from lmeraser_ray.distributed.worker import parsed
 from lmeraser_ray.engine import InlineEngine
@@ -154,6 +154,12 @@ class Over(Stopper):  # type: ignore[misc]
         return self.scheduler.race.over or self.scheduler.error is not None
 
 
+def start_claims() -> Any:
+    """The actor, beside this process: no node that is lost before this one takes it along. A new one in its place knows of no claims."""
+    options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here()}
+    return ray.remote(**options)(Claims).remote()
+
+
 def run_on_ray(ready: Ready, race: Race) -> None:
     """Run the planned trials. Errors: those that a trial met; `ExecutionError` where a worker died too often."""
     for name, value in SETTINGS.items():
@@ -168,8 +174,7 @@ def run_on_ray(ready: Ready, race: Race) -> None:
         scratch.mkdir()
     known = {trial.name: TrialSpec(trial.config.model_dump_json(), trial.card, trial.public) for trial in ready.trials}
     spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, ready.buckets, known)
-    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # on no node that is lost before this one
-    claims = ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=beside)(Claims).remote()
+    claims = start_claims()
     scheduler = Stopping(race, claims)
     try:
         grid = tuner(spec, scheduler, claims, scratch / "tune", first.config.execution.retries).fit()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 
 from lmeraser_ray import cli
@@ -150,6 +151,24 @@ def test_a_killed_worker_is_tried_again(world: World, monkeypatch: pytest.Monkey
     run(world, "ray", world.folder / "there")
     assert len(dead) == 2
     same(world.folder / "here", world.folder / "there")
+
+
+def test_who_trains_what_may_be_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The actor that knows it dies in the middle: a new one knows nothing, and the results are the same."""
+    never_stops(monkeypatch)
+    here, there, dead = world.folder / "here", world.folder / "there", list[int]()
+    run(world, "inline", here)
+
+    def kill(_: str, step: Step) -> None:
+        if step.trained and not dead:
+            [claims] = [a for a in ray._private.state.actors(actor_state_name="ALIVE").values() if a["ActorClassName"] == "Claims"]
+            dead.append(claims["Pid"])
+            os.kill(claims["Pid"], signal.SIGKILL)
+
+    listen(monkeypatch, kill)
+    run(world, "ray", there)
+    assert dead
+    assert (here / "sweep.csv").read_text() == (there / "sweep.csv").read_text()
 
 
 def test_retries_are_bounded_and_nothing_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

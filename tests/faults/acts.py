@@ -88,6 +88,20 @@ def sweep_held(world: World, study: Path, address: str, told: Path, gpus: float,
     run(world, "ray", study, axis=UNLIKE, address=address, task_gpus=gpus)
 
 
+def claims_started(address: str, times: int) -> set[str]:
+    """Starts the actor that knows who trains what, so many times. Returns the nodes that are not the driver's and have one."""
+    import ray
+
+    from lmeraser_ray.config import ExecutionConfig
+    from lmeraser_ray.distributed.cluster import connect
+    from lmeraser_ray.distributed.sweep import start_claims
+
+    connect(ExecutionConfig(address=address))
+    started = [start_claims() for _ in range(times)]
+    ray.get([claims.made.remote("key") for claims in started])
+    return {actor["Address"]["NodeID"] for actor in ray._private.state.actors().values()} - {ray.get_runtime_context().get_node_id()}
+
+
 def trials_alive() -> int:
     """How many actors of trials are on the cluster."""
     import ray

@@ -190,6 +190,12 @@ def test_a_node_that_is_lost_costs_a_sweep_only_its_trials(
         assert (here / name).read_text() == (there / name).read_text()
 
 
+def test_who_trains_what_is_known_beside_the_driver(nursery: Nursery, start: Callable[[int], Cluster]) -> None:
+    """And so on no node that a sweep may lose."""
+    ended = nursery.start(acts.claims_started, start(2).made.address, 8, environment=SETTINGS).end()
+    assert (ended.code, ended.value) == (0, set()), ended
+
+
 def test_a_node_that_is_taken_for_dead_does_no_harm(case: Case, gate: Gate, start: Callable[[int], Cluster]) -> None:
     """SIGSTOP of a raylet in the middle of a retrain, until the cluster takes the node for dead. The training on it goes on and ends."""
     cluster = start(2)
