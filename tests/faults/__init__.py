@@ -24,7 +24,13 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
             "distributed/test_queue.py::test_a_poisoned_request_fails_and_blocks_nobody",
         ),
     ),
-    6: ("a node is lost", ("faults/test_nodes.py::test_a_node_that_is_lost_costs_only_what_it_trained",)),
+    6: (
+        "a node is lost",
+        (
+            "faults/test_nodes.py::test_a_node_that_is_lost_costs_only_what_it_trained",
+            "faults/test_nodes.py::test_a_node_with_the_queue_is_lost",
+        ),
+    ),
     7: ("a raylet is killed", ("faults/test_nodes.py::test_a_node_that_is_lost_costs_only_what_it_trained",)),
     8: (
         "split brain",

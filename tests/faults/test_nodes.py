@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lmeraser_ray.distributed.queue import QueueActor
 from lmeraser_ray.distributed.sentinel import PATIENCE_VARIABLE
 from lmeraser_ray.erasure.request import State
 from tests.conftest import World
@@ -46,14 +47,18 @@ class Cluster:
         [seen] = [seen for seen in self.made.global_state.node_table() if seen["ObjectStoreSocketName"] == node.plasma_store_socket_name]
         return bool(seen["Alive"])
 
+    def queue(self) -> int:
+        """The process of the queue's actor, 0 while it does not live."""
+        table = self.made.global_state.actor_table(None, None, "ALIVE")
+        return next((int(actor["Pid"]) for actor in table.values() if actor["ActorClassName"] == QueueActor.__name__), 0)
+
     def node_of(self, begun: Begun) -> Any:
         """The node whose raylet started the process of a training."""
         return self.node_of_process(begun.pid)
 
     def node_of_process(self, pid: int) -> Any:
         """The node whose raylet started a process."""
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        [node] = [node for node in self.nodes if pid_of(node, "raylet") == parent]
+        [node] = [node for node in self.nodes if pid_of(node, "raylet") == parent_of(pid)]
         return node
 
 
@@ -61,6 +66,11 @@ def pid_of(node: Any, kind: str) -> int:
     """The process of a node that is its raylet or gcs_server."""
     [found] = node.all_processes[kind]
     return int(found.process.pid)
+
+
+def parent_of(pid: int) -> int:
+    """The process that started a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture
@@ -139,6 +149,31 @@ def test_a_node_that_is_lost_costs_only_what_it_trained(case: Case, gate: Gate, 
     wait_until(lambda: certified(case))
     drained(child)
     assert sorted(Counter(begun.key for begun in gate.begun()).values()) == [1, 1, 2]
+    assert case.request(next(iter(case.acknowledged))).attempts == 0
+    case.expect_whole()
+
+
+def test_a_node_with_the_queue_is_lost(
+    make: Callable[[str | None], Case], postgresql: str, gate: Gate, start: Callable[[int], Cluster]
+) -> None:
+    """With PostgreSQL the actor may be on any node. What it had in training goes with it; Ray starts it elsewhere, in the next epoch."""
+    case, cluster = make(postgresql), start(2)
+    child = serve(case, cluster, gate)
+    wait_until(cluster.queue)
+    queue = cluster.queue()
+    while parent_of(queue) == pid_of(cluster.made.head_node, "raylet"):  # Ray takes any node for an actor without resources
+        os.kill(queue, signal.SIGKILL)
+        wait_until(lambda before=queue: cluster.queue() not in (0, before))
+        queue = cluster.queue()
+    case.submit(*(case.ids[i] for i in LANES))
+    wait_until(lambda: len(gate.begun()) == 2)
+    epoch = case.epoch()
+    remove(cluster, cluster.node_of_process(queue))
+    cluster.add()
+    gate.open()
+    wait_until(lambda: certified(case))
+    drained(child)
+    assert case.epoch() > epoch
     assert case.request(next(iter(case.acknowledged))).attempts == 0
     case.expect_whole()
 
