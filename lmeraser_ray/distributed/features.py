@@ -62,7 +62,8 @@ def stream_features(spec: WorkerSpec, parts: Sequence[Rows]) -> Iterator[tuple[i
             compute=pool,
             num_cpus=actor_cpus(),
             num_gpus=spec.gpus,
-            ray_remote_args_fn=partial(dict, max_restarts=execution.retries, max_task_retries=execution.retries),
+            # Restarts bound the deaths. Retries must not: while nobody knows yet that a node is lost, each fails in a moment.
+            ray_remote_args_fn=partial(dict, max_restarts=execution.retries, max_task_retries=-1),
         )
     for row in rows.iter_rows():
         yield int(row["at"]), int(row["first"]), np.asarray(row["features"])[: int(row["count"])]

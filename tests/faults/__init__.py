@@ -29,6 +29,8 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "faults/test_nodes.py::test_a_node_that_is_lost_costs_only_what_it_trained",
             "faults/test_nodes.py::test_a_node_with_the_queue_is_lost",
+            "faults/test_nodes.py::test_a_training_that_loses_nodes",
+            "faults/test_nodes.py::test_a_node_that_is_lost_costs_a_sweep_only_its_trials",
         ),
     ),
     7: ("a raylet is killed", ("faults/test_nodes.py::test_a_node_that_is_lost_costs_only_what_it_trained",)),

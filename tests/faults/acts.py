@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from lmeraser_ray import cli, queue, restore, unlearn, verify  # noqa: F401 - im
 from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.signing import KeyFolder
 from lmeraser_ray.session import Session
+from lmeraser_ray.state.manifest import BackboneCard
+from lmeraser_ray.state.store import Store
 from lmeraser_ray.train import train
 from tests.conftest import World
 
@@ -53,6 +56,29 @@ def serve_gated(root: Path, address: str, keys: Path, gate: Path) -> None:
 
     session = Session(root, overrides=(("execution.engine", "ray"), ("execution.address", address), ("queue.lease", "10")))
     queue.serve(session, keys=KeyFolder(keys), say=log, trusted=True, learner=Gated(session.config(), gate))
+
+
+def train_held(root: Path, config: str, address: str, told: Path, gate: Path) -> None:
+    """`train` on a Ray cluster: waits, with the first features in its hand, for the file `go`; trainings wait at the gate."""
+    from lmeraser_ray.data.feature_file import Features
+    from lmeraser_ray.data.reading import Rows
+    from lmeraser_ray.distributed.engine import RayEngine
+    from tests.faults.children import wait_until
+    from tests.gated import Gated
+
+    class Holding(RayEngine):
+        def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
+            for batch in super().features(parts):
+                if not (told / "held").exists():
+                    (told / "held").touch()
+                    wait_until((told / "go").exists)
+                yield batch
+
+    def make(store: Store, config: Config, card: BackboneCard) -> RayEngine:
+        return Holding(store, config, card, learner=Gated(config, gate))
+
+    execution = {"engine": "ray", "address": address, "feature_block": 1}
+    train(Session(root, make_engine=make), Config.model_validate({**json.loads(config), "execution": execution}))
 
 
 def sweep_held(world: World, study: Path, address: str, told: Path, gpus: float, at_once: int) -> None:

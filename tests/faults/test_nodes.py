@@ -14,12 +14,15 @@ import pytest
 from lmeraser_ray.distributed.queue import QueueActor
 from lmeraser_ray.distributed.sentinel import PATIENCE_VARIABLE
 from lmeraser_ray.erasure.request import State
+from lmeraser_ray.session import Session
+from lmeraser_ray.train import train
 from tests.conftest import World
 from tests.distributed.test_sweep import run
 from tests.faults import acts
 from tests.faults.children import Child, Nursery, wait_until
 from tests.faults.story import LANES, SAMPLED, Case
 from tests.gated import Begun, Gate
+from tests.laws.test_law import held
 from tests.unit.test_sweep import never_stops
 
 pytestmark = pytest.mark.long
@@ -47,10 +50,14 @@ class Cluster:
         [seen] = [seen for seen in self.made.global_state.node_table() if seen["ObjectStoreSocketName"] == node.plasma_store_socket_name]
         return bool(seen["Alive"])
 
+    def actor(self, name: str) -> int:
+        """The process of an actor with this in its class's name, 0 while none lives."""
+        table = self.made.global_state.actor_table(None, None, "ALIVE")
+        return next((int(actor["Pid"]) for actor in table.values() if name in actor["ActorClassName"]), 0)
+
     def queue(self) -> int:
         """The process of the queue's actor, 0 while it does not live."""
-        table = self.made.global_state.actor_table(None, None, "ALIVE")
-        return next((int(actor["Pid"]) for actor in table.values() if actor["ActorClassName"] == QueueActor.__name__), 0)
+        return self.actor(QueueActor.__name__)
 
     def node_of(self, begun: Begun) -> Any:
         """The node whose raylet started the process of a training."""
@@ -120,6 +127,7 @@ def certified(case: Case) -> bool:
 
 def remove(cluster: Cluster, node: Any) -> None:
     """Row 6: all processes of the node end at once."""
+    cluster.nodes.remove(node)
     cluster.made.remove_node(node, allow_graceful=False)
 
 
@@ -176,6 +184,35 @@ def test_a_node_with_the_queue_is_lost(
     assert case.epoch() > epoch
     assert case.request(next(iter(case.acknowledged))).attempts == 0
     case.expect_whole()
+
+
+def test_a_training_that_loses_nodes(tmp_path: Path, nursery: Nursery, start: Callable[[int], Cluster], gate: Gate) -> None:
+    """One in the middle of the features, with the actors and the features on it, and one in the middle of the trainings. Others join."""
+    world, cluster, told = World(tmp_path / "world", n=200), start(0), tmp_path / "told"
+    told.mkdir()
+    root, truth = world.space(), world.space()
+    cluster.add(num_cpus=2)
+    cluster.add(num_cpus=2)
+    words = (root, world.config().model_dump_json(), cluster.made.address, told, gate.folder)
+    child = nursery.start(acts.train_held, *words, environment=SETTINGS)
+    wait_until((told / "held").exists)
+    remove(cluster, cluster.node_of_process(cluster.actor("FeatureActor")))
+    cluster.add(num_cpus=2)
+    (told / "go").touch()
+    wait_until(lambda: len(gate.begun()) == 4)
+    first = gate.begun()
+    lost = cluster.node_of(min(first, key=lambda begun: begun.key))
+    gone = {begun for begun in first if cluster.node_of(begun) is lost}
+    assert first - gone, "trainings are on both nodes"
+    remove(cluster, lost)
+    cluster.add(num_cpus=2)
+    wait_until(lambda: len(gate.begun()) == 4 + len(gone))
+    gate.open()
+    ended = child.end()
+    assert ended.code == 0, ended
+    assert {begun.key for begun in gate.begun() - first} == {begun.key for begun in gone}, "nothing else is trained again"
+    train(Session(truth), world.config())
+    assert held(root) == held(truth)
 
 
 def test_retrains_share_one_gpu(case: Case, gate: Gate, start: Callable[[int], Cluster]) -> None:
