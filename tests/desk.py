@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing import get_context
@@ -41,6 +42,16 @@ class Desk:
     def count(self, table: str) -> int:
         with self.open().read() as connection:
             return connection.scalar(select(func.count()).select_from(tables.metadata.tables[table])) or 0
+
+    def clients(self) -> set[int]:
+        """The server's processes for everybody's connections but this call's; SQLite has no server."""
+        if self.url is None:
+            return set()
+        with closing(self.open()) as database, database.read() as connection:
+            found = connection.exec_driver_sql(
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+            return set(found.scalars())
 
     def bytes(self) -> bytes:
         """All that the database and the files beside it hold; of PostgreSQL, the tables' files."""

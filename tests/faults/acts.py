@@ -82,30 +82,29 @@ def train_held(root: Path, config: str, address: str, told: Path, gate: Path) ->
 
 
 def sweep_held(world: World, study: Path, address: str, told: Path, gpus: float, at_once: int) -> None:
-    """`sweep` of `UNLIKE` on a Ray cluster. What a trial has trained is written to `TRAINED`: value, process, key. All waits, at the first
-    training, until so many trials live (what each node's have of GPUs is written to `GPUS` then), and when trials on two nodes have
+    """`sweep` of `UNLIKE` on a Ray cluster. What a trial has trained is written to `TRAINED`: value, process, node, key. All waits, at the
+    first training, until so many trials live (what each node's have of GPUs is written to `GPUS` then), and when trials on two nodes have
     trained, for the file `go`."""
-    import psutil
-
     from lmeraser_ray.distributed.sweep import STEP, VALUE, Stopping
     from tests.distributed.test_sweep import run
     from tests.faults.children import wait_until
     from tests.unit.test_sweep import never_stops
 
-    tell, raylets = Stopping.on_trial_result, set[int]()
+    tell, nodes = Stopping.on_trial_result, set[str]()
 
     def holding(self: Stopping, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         keys = json.loads(result[STEP]).get("trained", ())
-        if keys and not raylets:
+        if keys and not nodes:
             wait_until(lambda: trials_alive() == at_once)
             (told / GPUS).write_text(json.dumps(gpus_of_trials()))
-        with (told / TRAINED).open("a") as lines:
-            lines.writelines(f"{trial.config[VALUE]} {result['pid']} {key}\n" for key in keys)
-        if keys and len(raylets) < 2:
-            raylets.add(psutil.Process(result["pid"]).ppid())
-            if len(raylets) == 2:
+        if keys:
+            node = node_of_actor(result["pid"])
+            with (told / TRAINED).open("a") as lines:
+                lines.writelines(f"{trial.config[VALUE]} {result['pid']} {node} {key}\n" for key in keys)
+            if len(nodes) < 2 and len(nodes | {node}) == 2:
                 (told / "held").touch()
                 wait_until((told / "go").exists)
+            nodes.add(node)
         return tell(self, controller, trial, result)
 
     patch = pytest.MonkeyPatch()
@@ -126,6 +125,13 @@ def claims_started(address: str, times: int) -> set[str]:
     started = [start_claims() for _ in range(times)]
     ray.get([claims.made.remote("key") for claims in started])
     return {actor["Address"]["NodeID"] for actor in ray._private.state.actors().values()} - {ray.get_runtime_context().get_node_id()}
+
+
+def node_of_actor(pid: int) -> str:
+    """The node of the actor that is, or was, in a process."""
+    import ray
+
+    return next(str(actor["Address"]["NodeID"]) for actor in ray._private.state.actors().values() if actor["Pid"] == pid)
 
 
 def trials_alive() -> int:

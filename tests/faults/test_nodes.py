@@ -246,16 +246,19 @@ def test_a_node_that_is_lost_costs_a_sweep_only_its_trials(
     wait_until((told / "held").exists)
     assert json.loads((told / acts.GPUS).read_text()) == {one.node_id: gpus * node["num_cpus"] for one in nodes}
     before = [line.split() for line in (told / acts.TRAINED).read_text().splitlines()]
-    assert {cluster.node_of_process(int(pid)).node_id for _, pid, _ in before} == {one.node_id for one in nodes}
-    value, pid, _ = before[-1]
-    remove(cluster, cluster.node_of_process(int(pid)))
+    assert {where for _, _, where, _ in before} == {one.node_id for one in nodes}
+    value, _, lost, _ = before[-1]
+    remove(cluster, next(one for one in nodes if one.node_id == lost))
     cluster.add(**node)
     (told / "go").touch()
     ended = child.end()
     assert ended.code == 0, ended
     lines = [line.split() for line in (told / acts.TRAINED).read_text().splitlines()]
     assert len({key for *_, key in lines}) == len(lines), "nothing is trained twice"
-    assert Counter(name for name, _ in {(name, pid) for name, pid, _ in lines}) == {name: 1 + (name == value) for name, *_ in lines}
+    begun = {name: {pid for each, pid, *_ in lines if each == name} for name, *_ in lines}
+    elsewhere = {name for name in begun if lost not in {where for each, _, where, _ in lines if each == name}}
+    assert len(begun[value]) == 2
+    assert all(len(begun[name]) == 1 for name in elsewhere), "nothing else is begun again"
     never_stops(monkeypatch)
     run(world, "inline", here, axis=acts.UNLIKE)
     for name in ("sweep.csv", "choice.json"):

@@ -28,6 +28,7 @@ from lmeraser_ray.state import tables
 from lmeraser_ray.state.turns import try_locked
 from tests import desk_acts
 from tests.desk import Desk, ended, start
+from tests.faults.children import wait_until
 
 CLIENTS = 32
 
@@ -114,7 +115,7 @@ def test_row_17_32_processes(desk: Desk) -> None:
 @pytest.mark.long
 def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None:
     """20 times; each killed one has a successor. Nothing that was acknowledged is lost, and wiped names are in no byte."""
-    desk.open()
+    before = desk.clients()
     log, rng, numbers = tmp_path / "log", random.Random(7), iter(range(10**9))
     writers = [start(desk_acts.send_for_ever, desk, log, next(numbers)) for _ in range(CLIENTS)]
     for _ in range(20):
@@ -128,6 +129,7 @@ def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None
     for writer in writers:
         writer.kill()
     assert set(ended(writers)) == {-signal.SIGKILL}
+    wait_until(lambda: desk.clients() <= before)  # PostgreSQL finishes what the killed had asked for, and then hears of their death
     acknowledged = dict(line.split() for line in log.read_text().splitlines())
     opened = desk.open()
     with opened.read() as connection:
