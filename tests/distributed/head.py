@@ -8,20 +8,67 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 from lmeraser_ray.erasure.signing import KeyFolder
+from tests.conftest_redis import Redis
 from tests.faults.children import wait_until
 
 ROOT = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")
 PATH = f"{RAY.parent}:{os.environ['PATH']}"
 """With the commands of this environment."""
+
+
+@dataclass
+class Node:
+    """A node of Ray as a process of this machine. words: what `ray start` is given; settings: its variables, besides this process's own;
+    log: what it prints; alone: it sees no processes but its own, as in a pod (needs root)."""
+
+    words: Sequence[str]
+    settings: Mapping[str, str]
+    log: Path
+    alone: bool = False
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """`ray start --block`. Returns at once."""
+        command, environment = [str(RAY), "start", "--block", "--disable-usage-stats", *self.words], {**os.environ, **self.settings}
+        if self.alone:
+            command = ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child", *command]
+        with self.log.open("wb") as sink:
+            self.process = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink, cwd=self.log.parent, start_new_session=True)
+
+    def wait_for(self, sign: str) -> str:
+        """Wait until it prints what this regular expression finds, which is returned."""
+        process = self.process
+        assert process
+        wait_until(lambda: re.search(sign, self.log.read_text()) or process.poll() is not None)
+        assert process.poll() is None, self.log.read_text()
+        [found] = set(re.findall(sign, self.log.read_text()))
+        return str(found)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that it has started, and itself; none where it has ended."""
+        assert self.process
+        with suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self.process.pid)
+            return [first, *first.children(recursive=True)]
+        return []
+
+    def die(self) -> None:
+        """kill -9 of all of these."""
+        for each in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        assert self.process
+        self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -31,6 +78,7 @@ class Head:
     place: Path
     gcs: str
     settings: dict[str, str]
+    node: Node
 
     def ray(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """A command of Ray's, typed in the project's folder."""
@@ -55,9 +103,14 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+WHERE = r"(http://127\.0\.0\.1:\d+)\D"
+"""A head prints this when its job server is there."""
+
+
 @contextmanager
-def started(postgresql: str) -> Iterator[Head]:
-    """`ray start --head`, with token authentication; all that it started ends with it."""
+def started(postgresql: str, cpus: int = 2, redis: Redis | None = None) -> Iterator[Head]:
+    """`ray start --head`, with token authentication; all that it started ends with it. redis: where it keeps what it knows of the cluster;
+    another head can come in its place then: Ray starts none where it sees processes of its cluster."""
     place = Path(tempfile.mkdtemp(prefix="lr-", dir="/tmp"))
     KeyFolder(place / "keys").init()
     token = place / "token"
@@ -71,28 +124,35 @@ def started(postgresql: str) -> Iterator[Head]:
         "PYTHONPATH": "",  # jobs bring the package along
         "RAY_DISABLE_IMPORT_WARNING": "1",
     }
-    port = free_port()
-    words = ["start", "--head", "--block", "--num-cpus=2", "--temp-dir", str(place / "ray"), "--disable-usage-stats"]
-    ports = [f"--{name}={free_port()}" for name in ("dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")]
-    log = place / "head.log"
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            [RAY, *words, f"--port={port}", *ports, "--node-ip-address=127.0.0.1"],
-            env={**os.environ, **settings},
-            stdout=sink,
-            stderr=sink,
-            cwd=place,
-            start_new_session=True,
-        )
+    port, own = free_port(), dict[str, str]()
+    words = ["--head", f"--num-cpus={cpus}", f"--temp-dir={place / 'ray'}", f"--port={port}", "--node-ip-address=127.0.0.1"]
+    words += [f"--{name}={free_port()}" for name in ("dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")]
+    if redis:  # as KubeRay gives it to heads
+        if subprocess.run(["unshare", "--pid", "--mount", "--fork", "true"], check=False).returncode:
+            pytest.skip("needs root that may make namespaces")
+        own = {"RAY_REDIS_ADDRESS": redis.address, "RAY_external_storage_namespace": secrets.token_hex(8)}
+        words += [f"--redis-password={redis.password}"]
+    node = Node(words, {**settings, **own}, place / "head.log", alone=redis is not None)
+    node.start()
     try:
-        wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+\D", log.read_text()) or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        [where] = set(re.findall(r"http://127\.0\.0\.1:\d+", log.read_text()))
-        yield Head(place, f"127.0.0.1:{port}", {**settings, "RAY_API_SERVER_ADDRESS": where, "RAY_ADDRESS": where})
+        where = node.wait_for(WHERE)
+        yield Head(place, f"127.0.0.1:{port}", {**settings, "RAY_API_SERVER_ADDRESS": where, "RAY_ADDRESS": where}, node)
     finally:
-        process.kill()
-        process.wait()
+        node.die()
         for left in psutil.process_iter(["cmdline"]):
             if any(str(place) in word for word in left.info["cmdline"] or []):
                 left.kill()
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def joined(head: Head, log: Path, cpus: int) -> Iterator[Node]:
+    """Another node of a head's cluster, with the patience that KubeRay gives workers."""
+    words = [f"--address={head.gcs}", f"--num-cpus={cpus}", f"--dashboard-agent-listen-port={free_port()}", "--node-ip-address=127.0.0.1"]
+    node = Node(words, {**head.settings, "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}, log)
+    node.start()
+    try:
+        node.wait_for(r"Ray runtime started")
+        yield node
+    finally:
+        node.die()

@@ -8,15 +8,18 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lmeraser_ray.erasure.certificates import read_certificate
+from lmeraser_ray.erasure.lease import Lease
 from lmeraser_ray.erasure.request import State
 from lmeraser_ray.erasure.requests import Requests
 from lmeraser_ray.erasure.signing import KeyFolder
@@ -24,7 +27,9 @@ from lmeraser_ray.erasure.statement import Code
 from lmeraser_ray.options import to_yaml
 from lmeraser_ray.session import Session
 from lmeraser_ray.state.location import Location, location
+from tests import conftest_redis
 from tests.conftest import World
+from tests.distributed import head as heads
 from tests.distributed.head import ROOT, Head, free_port, told
 from tests.distributed.pod import Pod, running, spec_of
 from tests.laws.test_law import held, never_seen
@@ -58,23 +63,30 @@ def keys(tmp_path: Path) -> KeyFolder:
     return made
 
 
-@pytest.fixture
-def pod(head: Head, postgresql: str, s3: str, keys: KeyFolder, tmp_path: Path) -> Iterator[Pod]:
-    """The queue's pod, in which nothing runs yet, as a node of the head's cluster to be."""
-    place, agent = tmp_path / "pod", free_port()
+@contextmanager
+def pod_of(head: Head, workspace: str, keys: KeyFolder, place: Path) -> Iterator[Pod]:
+    """The queue's pod, in which nothing runs yet, as a node of a head's cluster to be."""
+    agent = free_port()
     (place / "secret").mkdir(parents=True)
     for path in (keys.private_path, *keys.path.glob("public/*.pem")):  # as `kubectl create secret --from-file` lays them
         (place / "secret" / path.name).write_bytes(path.read_bytes())
     given = {
-        "configMapRef/lmeraser": {"WORKSPACE": f"{s3}/pod/workspace", "OPTIONS": "", "RAY_USAGE_STATS_ENABLED": "0"},
+        "configMapRef/lmeraser": {"WORKSPACE": workspace, "OPTIONS": "", "RAY_USAGE_STATS_ENABLED": "0"},
         "secretRef/lmeraser-storage": {name: value for name, value in os.environ.items() if name.startswith("AWS_")},
-        "secretRef/lmeraser-database": {"LMERASER_DATABASE": postgresql},
+        "secretRef/lmeraser-database": {"LMERASER_DATABASE": head.settings["LMERASER_DATABASE"]},
         "secretKeyRef/lmeraser": {"auth_token": Path(head.settings["RAY_AUTH_TOKEN_PATH"]).read_text()},
     }
     own = f"--metrics-export-port={free_port()} --dashboard-agent-listen-port={agent} --node-ip-address=127.0.0.1"
     instead = {"lmeraser-head-svc:6379": head.gcs, "--metrics-export-port=8080": own, "port: 52365": f"port: {agent}"}
     instead |= {f"/{name}": str(place / name) for name in ("tmp", "keys", "secret")}
     with running(spec_of(MANIFEST, instead), given, place, hidden=head.place / "ray") as made:
+        yield made
+
+
+@pytest.fixture
+def pod(head: Head, s3: str, keys: KeyFolder, tmp_path: Path) -> Iterator[Pod]:
+    """The queue's pod on the head of this folder's tests."""
+    with pod_of(head, f"{s3}/pod/workspace", keys, tmp_path / "pod") as made:
         yield made
 
 
@@ -89,6 +101,23 @@ def up(pod: Pod) -> bool:
 def ready(pod: Pod) -> bool:
     """What Kubernetes asks before it calls the queue's container ready."""
     return pod.run("serve", *pod.container("serve")["readinessProbe"]["exec"]["command"]).returncode == 0
+
+
+def train(head: Head, world: World, there: Location) -> None:
+    """Train a workspace, as a job."""
+    config = world.folder / "config.yaml"
+    config.write_text(to_yaml(world.config(execution={"engine": "ray"}, **LONGER)))
+    done = head.submit("jobs/train.py", "--workspace", str(there), "--config", str(config))
+    assert done.returncode == 0, told(done)
+
+
+def start(pod: Pod) -> None:
+    """Start the pod's containers in their order, until the queue is ready."""
+    assert pod.start("keys").wait() == 0, pod.printed("keys")
+    pod.start("raylet")
+    pod.until("raylet", lambda: up(pod))
+    pod.start("serve")
+    pod.until("serve", lambda: ready(pod))
 
 
 def lm(pod: Pod, verb: str, words: str = "") -> str:
@@ -106,18 +135,11 @@ def verified(certificate: Path, key: Path) -> int:
 
 def test_from_a_training_to_a_certificate(head: Head, pod: Pod, keys: KeyFolder, world: World, object_storage: str, tmp_path: Path) -> None:
     """A job trains; one request comes to its certificate; a sampled record's is in work when the queue's container is told to end."""
-    there, config, certificate = location(f"{object_storage}/pod/workspace"), tmp_path / "config.yaml", tmp_path / "erasure.json"
+    there, certificate = location(f"{object_storage}/pod/workspace"), tmp_path / "erasure.json"
     one, sampled = world.ids[20], world.ids[9]
-    config.write_text(to_yaml(world.config(execution={"engine": "ray"}, **LONGER)))
-    done = head.submit("jobs/train.py", "--workspace", str(there), "--config", str(config))
-    assert done.returncode == 0, told(done)
+    train(head, world, there)
     before = trained(head.place / "ray")
-
-    assert pod.start("keys").wait() == 0, pod.printed("keys")
-    pod.start("raylet")
-    pod.until("raylet", lambda: up(pod))
-    pod.start("serve")
-    pod.until("serve", lambda: ready(pod))
+    start(pod)
     assert list(pod.place.glob(f"tmp/ray/{LOGS}/python-core-driver-*")), "serve is a driver through the pod's raylet"
 
     first = lm(pod, "submit", f"--records {one} --key letter-118").split()[0]
@@ -138,3 +160,55 @@ def test_from_a_training_to_a_certificate(head: Head, pod: Pod, keys: KeyFolder,
     lm(pod, "audit")
     assert held(there) == held(never_seen(world, [one, sampled], **LONGER))
     assert not trained(pod.place / "tmp" / "ray"), "a raylet without CPUs trains nothing"
+
+
+def epoch(root: Location) -> int:
+    """How often a queue has begun on a workspace."""
+    with Session(root).database() as database:
+        return Lease.look(database).epoch
+
+
+def actors(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those of the processes that are the queue's actor."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found += [process] if "QueueActor" in "".join(process.cmdline()) else []
+    return found
+
+
+def test_a_head_that_comes_back(world: World, keys: KeyFolder, postgresql: str, object_storage: str, tmp_path: Path) -> None:
+    """kill -9 of all of a head's processes in the middle of a retrain. With Redis the next head is the same cluster's: its nodes, the
+    queue's actor and `serve` live on, and what Redis was told names no record."""
+    there, (one, sampled) = location(f"{object_storage}/returns/workspace"), (world.ids[20], world.ids[9])
+    (tmp_path / "redis").mkdir()
+    with (
+        conftest_redis.started(tmp_path / "redis", free_port()) as redis,
+        heads.started(postgresql, cpus=0, redis=redis) as head,
+        heads.joined(head, tmp_path / "worker.log", cpus=2) as worker,
+        pod_of(head, str(there), keys, tmp_path / "pod") as pod,
+    ):
+        train(head, world, there)
+        start(pod)
+        raylet = psutil.Process(pod.started["raylet"].pid)
+        while not (kept := actors([*worker.processes(), *raylet.children(recursive=True)])):
+            for actor in actors(head.node.processes()):  # Ray takes any node for an actor without resources, the head too
+                actor.kill()
+            time.sleep(0.1)
+        first = lm(pod, "submit", f"--records {sampled}").split()[0]
+        pod.until("serve", lambda: states(there)[first] is State.TRAINING)
+        before = epoch(there)
+        head.node.die()
+        second = lm(pod, "submit", f"--records {one}").split()[0]
+        head.node.start()
+        head.node.wait_for(heads.WHERE)
+        lm(pod, "wait", first)
+        lm(pod, "wait", second)
+        lm(pod, "audit")
+        assert epoch(there) == before
+        assert all(process.is_running() for process in (*kept, *worker.processes()[:1]))
+        assert pod.terminate("serve") == 0, pod.printed("serve")
+    assert held(there) == held(never_seen(world, [one, sampled], **LONGER))
+    written = b"".join(path.read_bytes() for path in redis.folder.iterdir())
+    assert b"QueueActor" in written
+    assert [name for name in world.ids if name.encode() in written] == []

@@ -41,7 +41,13 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
             "faults/test_nodes.py::test_a_node_that_is_taken_for_dead_does_no_harm",
         ),
     ),
-    9: ("the head dies", ("faults/test_nodes.py::test_a_head_that_dies_takes_nothing_with_it",)),
+    9: (
+        "the head dies",
+        (
+            "faults/test_nodes.py::test_a_head_that_dies_takes_nothing_with_it",
+            "distributed/test_queue_pod.py::test_a_head_that_comes_back",
+        ),
+    ),
     10: (
         "the disk is full under the database",
         ("faults/test_disk.py::test_full_under_the_database", "faults/test_disk.py::test_full_under_the_database_in_the_middle"),
