@@ -141,7 +141,8 @@ def started(postgresql: str, cpus: int = 2, redis: Redis | None = None) -> Itera
         node.die()
         for left in psutil.process_iter(["cmdline"]):
             if any(str(place) in word for word in left.info["cmdline"] or []):
-                left.kill()
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
         shutil.rmtree(place, ignore_errors=True)
 
 
