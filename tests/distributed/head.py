@@ -148,8 +148,10 @@ def started(postgresql: str, cpus: int = 2, redis: Redis | None = None) -> Itera
 
 @contextmanager
 def joined(head: Head, log: Path, cpus: int) -> Iterator[Node]:
-    """Another node of a head's cluster, with the patience that KubeRay gives workers."""
+    """Another node of a head's cluster, with the patience that KubeRay gives workers, and with files of its own: two nodes that unpack what
+    a job brings along take it away from each other in one place."""
     words = [f"--address={head.gcs}", f"--num-cpus={cpus}", f"--dashboard-agent-listen-port={free_port()}", "--node-ip-address=127.0.0.1"]
+    words += [f"--temp-dir={head.place / 'worker'}"]
     node = Node(words, {**head.settings, "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}, log)
     node.start()
     try:

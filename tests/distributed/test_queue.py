@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from lmeraser_ray.train import train
 from lmeraser_ray.unlearn import Request, unlearn
 from lmeraser_ray.verify import verify
 from tests.conftest import World
+from tests.faults.children import stop_between_transactions
 from tests.gated import Gate, Gated
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -476,8 +477,7 @@ def test_what_was_given_up_is_ended(place: Place) -> None:
         pid = service.actor()
         until(lambda: len(place.gate.begun()) == 1, "the training")
         [begun] = place.gate.begun()
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
+        stop_between_transactions(pid, Path(place.session.root))
         try:
             with place.session.database() as database:
                 from lmeraser_ray.erasure.lease import Lease

@@ -5,6 +5,7 @@
 What a child writes to stdout and stderr goes to files. A child that is killed is killed by the kernel: no handler, no clean-up.
 """
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -75,9 +76,8 @@ class Child:
         os.kill(self.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """SIGSTOP, and wait until the kernel has stopped every thread: one that is within a system call first finishes that (an flock)."""
-        os.kill(self.pid, signal.SIGSTOP)
-        wait_until(lambda: set(states_of(self.pid)) == {"T"})
+        """`stop` of its process."""
+        stop(self.pid)
 
     def wake(self) -> None:
         """SIGCONT."""
@@ -112,6 +112,25 @@ def states_of(pid: int) -> list[str]:
         with suppress(FileNotFoundError, ProcessLookupError):
             found.append(state_of(int(thread.name)))
     return found
+
+
+def stop(pid: int) -> None:
+    """SIGSTOP, and wait until the kernel has stopped every thread: one that is within a system call first finishes that (an flock)."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: set(states_of(pid)) == {"T"})
+
+
+def stop_between_transactions(pid: int, workspace: Path) -> None:
+    """The same, but not within a transaction of the workspace's SQLite (a heartbeat's), which would stop everybody."""
+    while True:
+        stop(pid)
+        with (workspace / "requests.lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.kill(pid, signal.SIGCONT)
+            else:
+                return
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

@@ -5,7 +5,6 @@ and one CERTIFIED entry of the ledger each; the ledger, the workspace and the au
 what training without the union of all that was erased gives.
 """
 
-import fcntl
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,7 @@ from lmeraser_ray.train import train
 from lmeraser_ray.verify import verify
 from tests.conftest import World
 from tests.faults import acts
-from tests.faults.children import Child, Ended, Nursery, Point
+from tests.faults.children import Child, Ended, Nursery, Point, stop_between_transactions
 from tests.faults.failpoints import TRAINED
 from tests.laws.test_law import held
 
@@ -197,16 +196,8 @@ class Case:
         return records | {name for name, subject in zip(world.ids, world.subjects, strict=True) if subject in people}
 
     def stop(self, child: Child) -> None:
-        """SIGSTOP, but not within a transaction of the request database (a heartbeat's), which would stop everybody."""
-        while True:
-            child.stop()
-            with open(self.root / "requests.lock", "rb") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    child.wake()
-                else:
-                    return
+        """SIGSTOP, but not within a transaction of the request database."""
+        stop_between_transactions(child.pid, self.root)
 
     def published(self) -> str:
         """The fingerprint of what is published, every object that it reaches being there and sound."""
