@@ -206,7 +206,8 @@ def test_a_head_that_comes_back(world: World, keys: KeyFolder, postgresql: str, 
         lm(pod, "wait", second)
         lm(pod, "audit")
         assert epoch(there) == before
-        assert all(process.is_running() for process in (*kept, *worker.processes()[:1]))
+        assert all(actor.is_running() for actor in kept)
+        assert worker.process and worker.process.poll() is None
         assert pod.terminate("serve") == 0, pod.printed("serve")
     assert held(there) == held(never_seen(world, [one, sampled], **LONGER))
     written = b"".join(path.read_bytes() for path in redis.folder.iterdir())
