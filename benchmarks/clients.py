@@ -8,10 +8,10 @@ import psycopg  # noqa: F401 - so that no client has to
 import sqlalchemy.dialects.postgresql.psycopg
 import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
 
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.names import Names
-from lmeraser_ray.state.store import Store
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.store import Store
 
 
 def opened(root: Path, url: str | None) -> Requests:

@@ -19,11 +19,11 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.partition.adaptive import cut, fit_clusters, nearest
-from lmeraser_ray.partition.deletion import deletion_costs
-from lmeraser_ray.partition.expected import summarize
-from lmeraser_ray.partition.rows import Held
-from lmeraser_ray.progress import Progress
+from lmeraser_ray.models.partition.adaptive import cut, fit_clusters, nearest
+from lmeraser_ray.models.partition.deletion import deletion_costs
+from lmeraser_ray.models.partition.expected import summarize
+from lmeraser_ray.models.partition.feature_rows import Held
+from lmeraser_ray.pipeline.progress import Progress
 
 
 def mixture(n: int, d: int, *, centres: int, spread: float, seed: int) -> NDArray[np.float32]:

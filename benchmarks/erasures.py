@@ -26,19 +26,19 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.unlearning import synthetic
 from lmeraser_ray.config import Config
-from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.erasure.lanes import Current
-from lmeraser_ray.erasure.overview import overview_of
-from lmeraser_ray.erasure.queue import queue_of
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import KeyFolder
-from lmeraser_ray.flow import parts_of
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.stopping import Stop
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.work import TrainConstituent
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.loop import queue_of
+from lmeraser_ray.erasure.queue.overview import overview_of
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.operations.stop_signal import Stop
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.engine import InlineEngine
+from lmeraser_ray.pipeline.flow import parts_of
+from lmeraser_ray.pipeline.jobs import TrainConstituent
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
 
 
 def arguments() -> argparse.Namespace:
@@ -127,8 +127,8 @@ def on_ray(session: Session) -> Session:
 @contextmanager
 def served(session: Session, keys: KeyFolder) -> Iterator[None]:
     """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts; it works when the context begins."""
-    from lmeraser_ray.distributed.attending import connected
-    from lmeraser_ray.queue import serve
+    from lmeraser_ray.distributed.actor_handle import connected
+    from lmeraser_ray.operations.serve import serve
 
     session, stop = on_ray(session), Stop()
     with connected(session.config().execution):
@@ -149,7 +149,7 @@ def served(session: Session, keys: KeyFolder) -> Iterator[None]:
 
 def watch() -> Any:
     """Nobody looks on."""
-    from lmeraser_ray.learners.learner import UNWATCHED
+    from lmeraser_ray.models.learners.base import UNWATCHED
 
     return UNWATCHED
 

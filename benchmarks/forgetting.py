@@ -32,8 +32,6 @@ import torch
 from benchmarks import machine
 from benchmarks.sides import random_shard
 from benchmarks.table2 import PAPER, DataSet, Kind, Speed, deletions, table
-from lmeraser_ray import numerics
-from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import (
     AdaptiveConfig,
     BackboneConfig,
@@ -43,13 +41,15 @@ from lmeraser_ray.config import (
     ReadoutConfig,
     WholeModelConfig,
 )
+from lmeraser_ray.config.presets import read
 from lmeraser_ray.errors import LmeraserError
-from lmeraser_ray.learners.label_mapping import LabelMapping
-from lmeraser_ray.learners.learner import PictureLearner, Watch
-from lmeraser_ray.learners.prompt_head import PromptHead
-from lmeraser_ray.learners.whole_model import WholeModel
-from lmeraser_ray.partition.adaptive import fit_clusters, nearest
-from lmeraser_ray.systems import read
+from lmeraser_ray.models import numerics
+from lmeraser_ray.models.backbone import Backbone, load_backbone
+from lmeraser_ray.models.learners.base import PictureLearner, Watch
+from lmeraser_ray.models.learners.label_mapping import LabelMapping
+from lmeraser_ray.models.learners.prompt_head import PromptHead
+from lmeraser_ray.models.learners.whole_model import WholeModel
+from lmeraser_ray.models.partition.adaptive import fit_clusters, nearest
 
 KINDS: tuple[Kind, ...] = ("prompt_head", "label_mapping", "whole_model")
 STEPS, ROUNDS, CHECKED_EPOCHS = 6, 5, 3

@@ -30,10 +30,10 @@ import torch
 
 from benchmarks import forgetting, machine
 from benchmarks.sides import compare, random_shard
-from lmeraser_ray import numerics
-from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import BackboneConfig, PromptConfig, PromptHeadConfig, ReadoutConfig
-from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.models import numerics
+from lmeraser_ray.models.backbone import Backbone, load_backbone
+from lmeraser_ray.models.learners.prompt_head import PromptHead
 
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lmeraser_ray.drawing.style import COLOURS, FORMATS, GREY, WIDTH, Look, foot, house_style, new_figure, rendered
+from lmeraser_ray.study.figure.style import COLOURS, FORMATS, GREY, WIDTH, Look, foot, house_style, new_figure, rendered
 
 LOOKS = {True: (COLOURS[0], "o"), False: (COLOURS[1], "s")}
 """Colour and marker, by coalescing."""

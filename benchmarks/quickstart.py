@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
 
 def command(verb: str, workspace: Path, *more: str) -> tuple[dict[str, Any], float]:
     """Run a verb of the command line. Returns its JSON and the seconds of the whole process."""
-    words = [sys.executable, "-m", f"lmeraser_ray.{verb}", "--workspace", str(workspace), "--json", "--quiet", *more]
+    words = [sys.executable, "-m", "lmeraser_ray", verb, "--workspace", str(workspace), "--json", "--quiet", *more]
     start = time.perf_counter()
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start

@@ -15,15 +15,15 @@ from typing import Any
 
 from benchmarks import machine
 from lmeraser_ray.config import Config
-from lmeraser_ray.cost import cost
-from lmeraser_ray.engine import Engine, InlineEngine
-from lmeraser_ray.options import load_config
-from lmeraser_ray.progress import Progress
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.train import train
-from lmeraser_ray.work import Job, Trained
+from lmeraser_ray.config.options import load_config
+from lmeraser_ray.operations.cost import cost
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.engine import Engine, InlineEngine
+from lmeraser_ray.pipeline.jobs import Job, Trained
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -30,16 +30,16 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.unlearning import choose, clocked, synthetic, timed_session
-from lmeraser_ray.cost import cost
-from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.erasure.lanes import Current
-from lmeraser_ray.flow import parts_of
-from lmeraser_ray.learners.learner import UNWATCHED
-from lmeraser_ray.options import load_config, to_yaml
-from lmeraser_ray.session import Session
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.work import TrainConstituent
+from lmeraser_ray.config.options import load_config, to_yaml
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.models.learners.base import UNWATCHED
+from lmeraser_ray.operations.cost import cost
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.engine import InlineEngine
+from lmeraser_ray.pipeline.flow import parts_of
+from lmeraser_ray.pipeline.jobs import TrainConstituent
+from lmeraser_ray.pipeline.session import Session
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 A_SHARD = 4_000

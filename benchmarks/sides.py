@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from benchmarks.machine import say
-from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import PromptHeadConfig
-from lmeraser_ray.digests import key_of
-from lmeraser_ray.learners.learner import ShardData
-from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.models.learners.base import ShardData
+from lmeraser_ray.models.learners.prompt_head import PromptHead
+from lmeraser_ray.storage.digests import key_of
 
 
 def random_shard(records: int, size: int, *, classes: int = 10, seed: int = 0) -> ShardData:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.erasure.schedule import Lane, Policy, Progress, Scheduler, Start, Ticket
+from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Progress, Scheduler, Start, Ticket
 
 MONTH = 30 * 86400.0
 """Seconds until a request is due."""

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clients import client, opened
-from lmeraser_ray.erasure import ledger
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.store import Store
+from lmeraser_ray.storage.database import ledger
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.store import Store
 
 REQUIRED_MS = 50.0
 

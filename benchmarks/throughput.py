@@ -12,10 +12,10 @@ import torch
 
 from benchmarks import machine
 from benchmarks.sides import compare, learner_side, random_shard
-from lmeraser_ray import numerics
-from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import BackboneConfig, PromptHeadConfig, ReadoutConfig
-from lmeraser_ray.quickstart import quickstart
+from lmeraser_ray.config.quickstart import quickstart
+from lmeraser_ray.models import numerics
+from lmeraser_ray.models.backbone import Backbone, load_backbone
 
 REQUIRED = 0.85
 """The least share of the bare loop's speed that a training may have."""

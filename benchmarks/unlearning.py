@@ -22,19 +22,19 @@ import pyarrow.parquet as pq
 
 from benchmarks import machine
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.reading import Features, Rows
+from lmeraser_ray.config.options import load_config
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.reader import Features, Rows
 from lmeraser_ray.data.sources.digits import stored_png
-from lmeraser_ray.engine import Engine, open_engine
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.options import load_config
-from lmeraser_ray.partition.stage import sample_positions
-from lmeraser_ray.plan import Making, constituent_specs
-from lmeraser_ray.progress import Progress
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.manifest import BackboneCard, Manifest
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.models.partition.stage import sample_positions
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.engine import Engine, open_engine
+from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
+from lmeraser_ray.pipeline.plan import Making, constituent_specs
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
 
 NOT_OURS = ("training", "start", "stop")
 """Stages that the requirement leaves out: training itself, Ray's start and Ray's end."""

@@ -3,7 +3,7 @@
 ray job submit --working-dir . -- python jobs/compare.py --study /shared/study --systems lmeraser,sisa --seeds 0,1,2
 """
 
-from lmeraser_ray.cli import main
+from lmeraser_ray.cli.main import main
 
 if __name__ == "__main__":
     main("compare")

@@ -3,7 +3,7 @@
 ray job submit --working-dir . -- python jobs/sweep.py --study /shared/study --config configs/folder.yaml --thresholds 5:40:8
 """
 
-from lmeraser_ray.cli import main
+from lmeraser_ray.cli.main import main
 
 if __name__ == "__main__":
     main("sweep")

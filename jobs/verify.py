@@ -3,7 +3,7 @@
 ray job submit --working-dir . -- python jobs/verify.py --workspace s3://bucket/prefix --rebuild
 """
 
-from lmeraser_ray.cli import main
+from lmeraser_ray.cli.main import main
 
 if __name__ == "__main__":
     main("verify")

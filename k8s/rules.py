@@ -12,9 +12,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from k8s.documents import Document, Finding, clusters, commands, of_kind, pods, settings, texts, title
-from lmeraser_ray.cli import parse
+from lmeraser_ray.cli.main import parse
+from lmeraser_ray.cli.verbs import VERBS
 from lmeraser_ray.errors import LmeraserError
-from lmeraser_ray.verbs import VERBS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "kubernetes.md"

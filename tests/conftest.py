@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.engine import InlineEngine, Outcome
-from lmeraser_ray.learners.learner import Learner
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.location import Location, location
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.work import Trained
+from lmeraser_ray.models.learners.base import Learner
+from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
+from lmeraser_ray.pipeline.jobs import Trained
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.paths import Location, location
+from lmeraser_ray.storage.store import Store
 from tests.conftest_postgres import postgresql
 from tests.conftest_s3 import object_storage, s3
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.state import tables
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.names import Names
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.state.times import utcnow
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.storage.database import tables
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.store import Store
+from lmeraser_ray.storage.times import utcnow
 
 ROOT = Path(__file__).parents[1]
 

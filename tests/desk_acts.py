@@ -10,11 +10,10 @@ import sqlalchemy.dialects.postgresql.psycopg
 import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
 from sqlalchemy import insert, select, update
 
-from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.lease import Lease
-from lmeraser_ray.state import database, postgresql, tables
-from lmeraser_ray.state.names import Names
-from lmeraser_ray.state.turns import locked
+from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.storage.database import database, ledger, postgresql, tables
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.file_lock import locked
 from tests.desk import Desk
 
 

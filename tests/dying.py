@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lmeraser_ray.state import database
+from lmeraser_ray.storage.database import database
 
 EFFECTS = ("replace", "link", "unlink", "mkdir", "rmdir", "fsync", "truncate", "ftruncate")
 COMMITS = ("committing", "committed")
 truncate = os.truncate
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["lmeraser_ray.unlearn", "lmeraser_ray.verify", "pyarrow.dataset", "torch._dynamo", "pytest"])
+SERVER.set_forkserver_preload(
+    ["lmeraser_ray.operations.unlearn", "lmeraser_ray.operations.verify", "pyarrow.dataset", "torch._dynamo", "pytest"]
+)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import Config
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
-from lmeraser_ray.learners.prompt_head import PromptHead
+from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.prompt_head import PromptHead
 
 
 class Gated(PromptHead):

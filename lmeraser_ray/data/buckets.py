@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from lmeraser_ray.data.record import Record
-from lmeraser_ray.digests import DIGEST_BYTES, bucket_of, digest, key_of, keyed_hash, seeded_key
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.state.store import REPAIR, Listing, Store, StoredObject
+from lmeraser_ray.storage.digests import DIGEST_BYTES, bucket_of, digest, key_of, keyed_hash, seeded_key
+from lmeraser_ray.storage.store import REPAIR, Listing, Store, StoredObject
 
 SCHEMA = pa.schema(
     [

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from lmeraser_ray.digests import digest
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.state.store import REPAIR, Store, StoredObject
+from lmeraser_ray.storage.digests import digest
+from lmeraser_ray.storage.store import REPAIR, Store, StoredObject
 
 Features = NDArray[np.float32]
 CHECK = 8

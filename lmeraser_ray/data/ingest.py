@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket, bucket_number, put_bucket, read_rows, rows_of
-from lmeraser_ray.data.names import read_ids
+from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources import read_source
-from lmeraser_ray.digests import digest
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.state.files import disk_errors
-from lmeraser_ray.state.location import Location
-from lmeraser_ray.state.store import Store
+from lmeraser_ray.storage.digests import digest
+from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.store import Store
 
 SPILL_BYTES = 16 << 20
 Admitted = tuple[frozenset[str], frozenset[str]]

@@ -6,7 +6,7 @@ whom an erasure reaches and which side a record is on, and no model sees them.
 
 from dataclasses import dataclass
 
-from lmeraser_ray.digests import digest
+from lmeraser_ray.storage.digests import digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lmeraser_ray.config import DataConfig
-from lmeraser_ray.data.names import clean_name
-from lmeraser_ray.digests import keyed_hash, seeded_key, unit_interval
+from lmeraser_ray.data.ids import clean_name
 from lmeraser_ray.errors import ConfigError, DataError
+from lmeraser_ray.storage.digests import keyed_hash, seeded_key, unit_interval
 
 HEADER = ["record_id", "subject_id"]
 

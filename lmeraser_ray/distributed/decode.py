@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lmeraser_ray.data.reading import Reader
+from lmeraser_ray.data.reader import Reader
 
 Row = dict[str, Any]
 

@@ -18,18 +18,18 @@ import ray.exceptions
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.feature_file import Features
-from lmeraser_ray.data.reading import Rows
+from lmeraser_ray.data.reader import Rows
 from lmeraser_ray.distributed.cluster import connect, disconnect, session_folder, total
 from lmeraser_ray.distributed.worker import Report, WorkerSpec, run_job
-from lmeraser_ray.engine import Engine, Outcome
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
-from lmeraser_ray.learners.learner import Learner
-from lmeraser_ray.state.files import disk_errors
-from lmeraser_ray.state.location import Location
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.removal import discard_tree
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.work import Job
+from lmeraser_ray.models.learners.base import Learner
+from lmeraser_ray.pipeline.engine import Engine, Outcome
+from lmeraser_ray.pipeline.jobs import Job
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.removal import discard_tree
+from lmeraser_ray.storage.store import Store
 
 
 @dataclass(frozen=True)

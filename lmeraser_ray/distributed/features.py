@@ -18,7 +18,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.util.annotations import RayDeprecationWarning
 
 from lmeraser_ray.config import ExecutionConfig
-from lmeraser_ray.data.reading import Reader, Rows
+from lmeraser_ray.data.reader import Reader, Rows
 from lmeraser_ray.distributed.cluster import total
 from lmeraser_ray.distributed.decode import Row, decode
 from lmeraser_ray.distributed.worker import WorkerSpec, build_worker

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from ray.util.metrics import Counter, Gauge, Histogram
 from sqlalchemy import select
 
-from lmeraser_ray.erasure.events import Event, Follower
-from lmeraser_ray.erasure.overview import Overview, overview
-from lmeraser_ray.erasure.request import ALERTS, State
-from lmeraser_ray.erasure.transitions import CHUNK
+from lmeraser_ray.erasure.queue.overview import Overview, overview
+from lmeraser_ray.erasure.requests.events import Event, Follower
+from lmeraser_ray.erasure.requests.request import ALERTS, State
+from lmeraser_ray.erasure.requests.transitions import CHUNK
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.tables import requests
-from lmeraser_ray.state.times import from_text
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.tables import requests
+from lmeraser_ray.storage.times import from_text
 
 if TYPE_CHECKING:
     from lmeraser_ray.distributed.engine import RayEngine

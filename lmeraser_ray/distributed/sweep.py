@@ -29,18 +29,18 @@ from lmeraser_ray.distributed.claims import Claimant, Claims
 from lmeraser_ray.distributed.cluster import here
 from lmeraser_ray.distributed.engine import RayEngine, translated
 from lmeraser_ray.distributed.worker import parsed
-from lmeraser_ray.engine import InlineEngine
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
-from lmeraser_ray.flow import Flow
-from lmeraser_ray.progress import Progress
-from lmeraser_ray.state.files import disk_errors
-from lmeraser_ray.state.location import require_disk
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.removal import discard_tree
-from lmeraser_ray.state.store import Store, StoredObject
+from lmeraser_ray.pipeline.engine import InlineEngine
+from lmeraser_ray.pipeline.flow import Flow
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.paths import require_disk
+from lmeraser_ray.storage.removal import discard_tree
+from lmeraser_ray.storage.store import Store, StoredObject
 from lmeraser_ray.study.race import Race
+from lmeraser_ray.study.sweep import Ready
 from lmeraser_ray.study.trial import Step, course
-from lmeraser_ray.sweep import Ready
 
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # which prints to stdout however quiet it is to be; the older one does not

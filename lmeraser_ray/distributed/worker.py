@@ -15,14 +15,14 @@ from typing import TypeVar
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.learners.choose import make_learner
-from lmeraser_ray.learners.learner import Learner, ignore
-from lmeraser_ray.logs import line
-from lmeraser_ray.state.location import Location
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.state.times import to_text, utcnow
-from lmeraser_ray.work import Job, Worker
+from lmeraser_ray.models.learners.base import Learner, ignore
+from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.pipeline.jobs import Job, Worker
+from lmeraser_ray.pipeline.logs import line
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.store import Store
+from lmeraser_ray.storage.times import to_text, utcnow
 
 T = TypeVar("T")
 Report = Callable[[str, int], object]

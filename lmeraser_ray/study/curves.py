@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmeraser_ray.aggregation.routes import combine
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.evaluate import Stored, route_stored, score_of
-from lmeraser_ray.flow import Flow
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import Watch
-from lmeraser_ray.plan import Build, ConstituentSpec
-from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.work import Answers, Part, TrainConstituent, Worker
+from lmeraser_ray.models.aggregation.routes import combine
+from lmeraser_ray.models.learners.base import Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.operations.evaluate import Stored, route_stored, score_of
+from lmeraser_ray.pipeline.flow import Flow
+from lmeraser_ray.pipeline.jobs import Answers, Part, TrainConstituent, Worker
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lmeraser_ray.study.choosing import Point, beaten_by
+from lmeraser_ray.study.recommendation import Point, beaten_by
 from lmeraser_ray.study.trial import Step
 
 

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.digests import key_of, keyed_hashes, seeded_key
-from lmeraser_ray.erasure.remaining import remaining
-from lmeraser_ray.evaluate import Stored, predict_stored
-from lmeraser_ray.flow import Flow
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.state.manifest import Manifest
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.remaining import remaining
+from lmeraser_ray.operations.evaluate import Stored, predict_stored
+from lmeraser_ray.pipeline.flow import Flow
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.storage.digests import key_of, keyed_hashes, seeded_key
 from lmeraser_ray.study.attacks import Floats, logit_scaled
-from lmeraser_ray.study.folder import StudyFolder
+from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.unlearners import fine_tune
 
 Members = NDArray[np.bool_]

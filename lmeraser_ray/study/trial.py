@@ -12,19 +12,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lmeraser_ray.cost import costs_of
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.evaluate import Stored, route_stored
-from lmeraser_ray.flow import Flow, Planned, identity_of
-from lmeraser_ray.learners.choose import make_learner
-from lmeraser_ray.partition.expected import DeletionCosts, summarize
-from lmeraser_ray.plan import Build, ConstituentSpec
-from lmeraser_ray.state.manifest import Manifest, ShardState
-from lmeraser_ray.state.store import StoredObject
+from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.partition.expected import DeletionCosts, summarize
+from lmeraser_ray.operations.cost import costs_of
+from lmeraser_ray.operations.evaluate import Stored, route_stored
+from lmeraser_ray.pipeline.flow import Flow, Planned, identity_of
+from lmeraser_ray.pipeline.jobs import AnswerRows, Answers, Trained
+from lmeraser_ray.pipeline.manifest import Manifest, ShardState
+from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
+from lmeraser_ray.storage.store import StoredObject
 from lmeraser_ray.study.bound import Bound
 from lmeraser_ray.study.measure import Extent, measure, passes_of
-from lmeraser_ray.work import AnswerRows, Answers, Trained
 
 PARTS = 8
 """Steps of the training, about: after each the trial can be stopped."""

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from lmeraser_ray import systems
-from lmeraser_ray.config import Config
+from lmeraser_ray.config import Config, presets
+from lmeraser_ray.config.options import FIELDS, nearest, with_overrides
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.options import FIELDS, nearest, with_overrides
 
 Axis = tuple[str, list[str]]
 """A field and the values that it takes."""
@@ -41,11 +40,11 @@ def variants(base: dict[str, Any], names: Sequence[str], overrides: Sequence[tup
 
     Overrides of the system's sections apply to all systems that have such a field; a system that has not keeps its own.
     """
-    chosen = systems.names() if list(names) == ["all"] else list(dict.fromkeys(names))
+    chosen = presets.names() if list(names) == ["all"] else list(dict.fromkeys(names))
     axes = [parse_axis(text) for text in vary]
     found = []
     for system in chosen:
-        tree = systems.with_system(base, system)
+        tree = presets.with_system(base, system)
         fixed = tuple(pair for pair in overrides if applies(tree, pair[0], overrides))
         label = system.rpartition("/")[2].removesuffix(".yaml")
         for values in combinations(axes):
@@ -115,7 +114,7 @@ def applies(tree: dict[str, Any], name: str, overrides: Sequence[tuple[str, str]
     """Whether a system, under all overrides, has this field: one of its own kinds, or one outside of what makes a system."""
     section, _, rest = name.partition(".")
     option = FIELDS[name]
-    if section not in systems.SECTIONS or rest == "kind" or not option.kinds:
+    if section not in presets.SECTIONS or rest == "kind" or not option.kinds:
         return True
     kinds = f"{section}.kind"
     return dict(overrides).get(kinds, tree[section].get("kind", FIELDS[kinds].default)) in option.kinds

@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lmeraser_ray import cli
-from lmeraser_ray.erasure.request import CLOSED
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.options import to_yaml
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.store import KINDS
-from lmeraser_ray.state.tombstones import Tombstones
-from lmeraser_ray.verbs import VERBS
+from lmeraser_ray.cli import main as cli
+from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.config.options import to_yaml
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import CLOSED
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database.tombstones import Tombstones
+from lmeraser_ray.storage.store import KINDS
 from tests.conftest import World, picture
 from tests.laws.test_law import held, index_of
 
@@ -511,7 +511,7 @@ class TestExitCodes:
         """Also where the checkpoint was given by a relative path."""
         import torch
 
-        from lmeraser_ray.backbone import TinyConvnet
+        from lmeraser_ray.models.backbone import TinyConvnet
 
         torch.save(TinyConvnet().state_dict(), tmp_path / "weights.pth")
         monkeypatch.chdir(tmp_path)
@@ -667,7 +667,9 @@ class TestProcesses:
     def test_the_script_and_the_module_say_the_same(self, made: Place) -> None:
         words = ["--workspace", made.root, "--json"]
         script = subprocess.run(command(SCRIPT, "evaluate", *words), capture_output=True, text=True, check=False)
-        module = subprocess.run(command(sys.executable, "-m", "lmeraser_ray.evaluate", *words), capture_output=True, text=True, check=False)
+        module = subprocess.run(
+            command(sys.executable, "-m", "lmeraser_ray", "evaluate", *words), capture_output=True, text=True, check=False
+        )
         assert (script.returncode, script.stderr) == (module.returncode, module.stderr) == (0, "")
         assert script.stdout == module.stdout
         assert json.loads(script.stdout.splitlines()[-1])["accuracy"]["train"] is not None

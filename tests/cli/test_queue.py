@@ -15,15 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lmeraser_ray import cli
-from lmeraser_ray.erasure.lanes import Current
-from lmeraser_ray.erasure.overview import Overview, overview_of
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.session import Session
-from lmeraser_ray.train import train
-from lmeraser_ray.verify import verify
+from lmeraser_ray.cli import main as cli
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.overview import Overview, overview_of
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.session import Session
 from tests.conftest import World
 
 RANDOM = {"partition": {"kind": "random", "shards": 4}, "aggregation": {"kind": "all"}, "queue": {"poll": 0.05}}
@@ -103,7 +103,7 @@ class Process:
     def __init__(self, folder: Path, *words: str, **environment: str) -> None:
         folder.mkdir(exist_ok=True)
         self.out, self.err = folder / "out", folder / "err"
-        line = [sys.executable, "-m", "lmeraser_ray.queue", *words]
+        line = [sys.executable, "-m", "lmeraser_ray", "queue", *words]
         settings = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         with open(self.out, "w") as out, open(self.err, "w") as err:
             self.popen = subprocess.Popen(line, stdout=out, stderr=err, start_new_session=True, env=settings)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray import systems
-from lmeraser_ray.cli import parse
+from lmeraser_ray.cli.main import parse
+from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.config import presets
+from lmeraser_ray.config.options import FIELDS, load_config
+from lmeraser_ray.config.quickstart import quickstart
 from lmeraser_ray.errors import LmeraserError
-from lmeraser_ray.options import FIELDS, load_config
-from lmeraser_ray.quickstart import quickstart
-from lmeraser_ray.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -90,7 +90,7 @@ def test_every_verb_and_exit_code_is_documented() -> None:
 
 def test_every_system_is_documented() -> None:
     """The table of systems is complete."""
-    assert all(f"`{name}`" in README for name in systems.names())
+    assert all(f"`{name}`" in README for name in presets.names())
 
 
 def test_make_targets_exist() -> None:

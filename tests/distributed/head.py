@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lmeraser_ray.erasure.signing import KeyFolder
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from tests.conftest_redis import Redis
 from tests.faults.children import wait_until
 

@@ -11,24 +11,24 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import EXECUTION, Config
+from lmeraser_ray.config.options import sections_in, to_yaml
 from lmeraser_ray.distributed.engine import RayEngine
-from lmeraser_ray.engine import Engine
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
-from lmeraser_ray.evaluate import evaluate
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
-from lmeraser_ray.learners.prompt_head import PromptHead
-from lmeraser_ray.options import sections_in, to_yaml
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
-from lmeraser_ray.work import Job
+from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.prompt_head import PromptHead
+from lmeraser_ray.operations.evaluate import evaluate
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.engine import Engine
+from lmeraser_ray.pipeline.jobs import Job
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.store import Store
 from tests.conftest import World
 from tests.laws.test_law import held
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray import cli
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.options import to_yaml
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.location import location
-from lmeraser_ray.train import train
-from lmeraser_ray.verify import verify
+from lmeraser_ray.cli import main as cli
+from lmeraser_ray.config.options import to_yaml
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.paths import location
 from tests.conftest import World
 from tests.distributed.head import ROOT, Head, told
 from tests.faults.children import wait_until

@@ -2,11 +2,11 @@
 
 import pytest
 
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.location import location
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.paths import location
 from tests.conftest import World
 from tests.laws.test_law import held
 

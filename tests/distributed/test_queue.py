@@ -17,26 +17,26 @@ from typing import Any
 import pytest
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.distributed.attending import Attached
-from lmeraser_ray.engine import Engine
-from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.events import Event
-from lmeraser_ray.erasure.lanes import Current
-from lmeraser_ray.erasure.overview import Overview, overview_of
-from lmeraser_ray.erasure.request import ErasureRequest, State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.retrains import buckets_without
-from lmeraser_ray.erasure.signing import key_folder
+from lmeraser_ray.distributed.actor_handle import Attached
+from lmeraser_ray.erasure.certificate.keystore import key_folder
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.overview import Overview, overview_of
+from lmeraser_ray.erasure.queue.retrains import buckets_without
+from lmeraser_ray.erasure.requests.events import Event
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.queue import Done, serve
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.stopping import Stop
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.serve import Done, serve
+from lmeraser_ray.operations.stop_signal import Stop
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.engine import Engine
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database import ledger
+from lmeraser_ray.storage.store import Store
 from tests.conftest import World
 from tests.faults.children import stop_between_transactions
 from tests.gated import Gate, Gated
@@ -351,8 +351,8 @@ def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place, monkeypatc
 SUBMIT = """
 import sys
 from pathlib import Path
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.session import Session
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.pipeline.session import Session
 session = Session(Path(sys.argv[1]))
 with session.database() as database:
     print(Requests(database, session.names()).submit([sys.argv[2]], []).id)
@@ -435,7 +435,7 @@ def test_the_actor_outlives_its_serve(place: Place, tmp_path: Path) -> None:
     name = place.lanes()[0][0]
     address = ray.get_runtime_context().gcs_address
     words = ["serve", "--workspace", str(place.session.root), "--execution.engine", "ray", "--execution.address", address]
-    line = [sys.executable, "-m", "lmeraser_ray.queue", *words]
+    line = [sys.executable, "-m", "lmeraser_ray", "queue", *words]
     files = [tmp_path / "first", tmp_path / "second"]
 
     def attends(file: Path) -> int | None:
@@ -480,7 +480,7 @@ def test_what_was_given_up_is_ended(place: Place) -> None:
         stop_between_transactions(pid, Path(place.session.root))
         try:
             with place.session.database() as database:
-                from lmeraser_ray.erasure.lease import Lease
+                from lmeraser_ray.erasure.queue.lease import Lease
 
                 Lease.claim(database, "another", timeout_s=10.0, force=True).release()
         finally:

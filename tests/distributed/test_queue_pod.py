@@ -18,15 +18,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lmeraser_ray.erasure.certificates import read_certificate
-from lmeraser_ray.erasure.lease import Lease
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import KeyFolder
-from lmeraser_ray.erasure.statement import Code
-from lmeraser_ray.options import to_yaml
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.location import Location, location
+from lmeraser_ray.config.options import to_yaml
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.certificate.statement import Code
+from lmeraser_ray.erasure.certificate.verifier import read_certificate
+from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.paths import Location, location
 from tests import conftest_redis
 from tests.conftest import World
 from tests.distributed import head as heads
@@ -129,7 +129,7 @@ def lm(pod: Pod, verb: str, words: str = "") -> str:
 
 def verified(certificate: Path, key: Path) -> int:
     """The exit code of `lmeraser verify` on a machine without a network, a workspace, settings or Ray."""
-    words = ["unshare", "--net", sys.executable, "-m", "lmeraser_ray.verify", "--certificate", certificate, "--public_key", key]
+    words = ["unshare", "--net", sys.executable, "-m", "lmeraser_ray", "verify", "--certificate", certificate, "--public_key", key]
     return subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, cwd=certificate.parent, capture_output=True, check=False).returncode
 
 

@@ -14,19 +14,19 @@ import pytest
 import ray
 import yaml
 
-from lmeraser_ray import cli
-from lmeraser_ray.choice import choice_of
+from lmeraser_ray.cli import main as cli
 from lmeraser_ray.distributed.cluster import session_folder
 from lmeraser_ray.distributed.sweep import Stopping
 from lmeraser_ray.errors import ConfigError, ExecutionError
-from lmeraser_ray.session import Session
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.choice import choice_of
+from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.study.race import Race
-from lmeraser_ray.study.swept import Written
+from lmeraser_ray.study.sweep import Question, sweep
+from lmeraser_ray.study.sweep_report import Written
 from lmeraser_ray.study.trial import Step
 from lmeraser_ray.study.variants import sweep_variants
-from lmeraser_ray.sweep import Question, sweep
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
 from tests.conftest import TINY, World
 from tests.unit.test_sweep import never_stops, sides
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.evaluate import evaluate
-from lmeraser_ray.session import Session
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.operations.evaluate import evaluate
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.session import Session
 from tests.conftest import World
 from tests.laws.test_law import held
 from tests.laws.test_systems import system
@@ -44,7 +44,7 @@ def test_a_system_on_ray_is_the_system_in_one_process(world: World, case: tuple[
 
 def test_the_cluster_traces_a_curve(world: World) -> None:
     """Traces are jobs as all others are."""
-    from lmeraser_ray.compare import Question, compare
+    from lmeraser_ray.study.compare import Question, compare
     from lmeraser_ray.study.measure import Extent
     from lmeraser_ray.study.variants import variants
     from tests.unit.test_compare import SMALL, question

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from lmeraser_ray import cli, queue, restore, unlearn, verify  # noqa: F401 - imported once for all children
+from lmeraser_ray.cli import main as cli
 from lmeraser_ray.config import Config
-from lmeraser_ray.erasure.signing import KeyFolder
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.train import train
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.operations import serve as queue
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
 from tests.conftest import World
 
 torch.set_num_threads(1)
@@ -51,7 +52,7 @@ def scribble(root: Path) -> None:
 
 def serve_gated(root: Path, address: str, keys: Path, gate: Path) -> None:
     """`queue serve` on a Ray cluster, with a learner whose trainings wait at a gate. What it tells goes to stderr."""
-    from lmeraser_ray.verbs.serving import log
+    from lmeraser_ray.cli.queue import log
     from tests.gated import Gated
 
     session = Session(root, overrides=(("execution.engine", "ray"), ("execution.address", address), ("queue.lease", "10")))
@@ -61,7 +62,7 @@ def serve_gated(root: Path, address: str, keys: Path, gate: Path) -> None:
 def train_held(root: Path, config: str, address: str, told: Path, gate: Path) -> None:
     """`train` on a Ray cluster: waits, with the first features in its hand, for the file `go`; trainings wait at the gate."""
     from lmeraser_ray.data.feature_file import Features
-    from lmeraser_ray.data.reading import Rows
+    from lmeraser_ray.data.reader import Rows
     from lmeraser_ray.distributed.engine import RayEngine
     from tests.faults.children import wait_until
     from tests.gated import Gated

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.erasure.signing import KeyFolder
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.database import VARIABLE
-from lmeraser_ray.train import train
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database.database import VARIABLE
 from tests.faults.children import Nursery
 from tests.faults.story import Case, Truth
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.erasure import certify
-from lmeraser_ray.state import database
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.work import TrainConstituent
+from lmeraser_ray.erasure.certificate import signer as certify
+from lmeraser_ray.pipeline.engine import InlineEngine
+from lmeraser_ray.pipeline.jobs import TrainConstituent
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database import database
 
 TRAINED = "TRAINED_LOG"
 """The environment's variable with the file in which children note the constituents that they began and finished."""

@@ -15,24 +15,23 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import select
 
-from lmeraser_ray.audit import audit
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.feature_file import read_features
-from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.certificates import check_certificate
-from lmeraser_ray.erasure.envelope import sha256_of
-from lmeraser_ray.erasure.lease import Lease
-from lmeraser_ray.erasure.request import ErasureRequest, State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import KeyFolder
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.session import Session
-from lmeraser_ray.state import tables
-from lmeraser_ray.state.database import VARIABLE, Database
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.train import train
-from lmeraser_ray.verify import verify
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.certificate.dsse import sha256_of
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.certificate.verifier import check_certificate
+from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
+from lmeraser_ray.operations.audit import audit
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database import ledger, tables
+from lmeraser_ray.storage.database.database import VARIABLE, Database
 from tests.conftest import World
 from tests.faults import acts
 from tests.faults.children import Child, Ended, Nursery, Point, stop_between_transactions

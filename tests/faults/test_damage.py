@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.erasure.request import State
+from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.evaluate import evaluate
-from lmeraser_ray.state.store import KINDS
-from lmeraser_ray.train import train
-from lmeraser_ray.verify import verify
+from lmeraser_ray.operations.evaluate import evaluate
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.storage.store import KINDS
 from tests.faults import acts
 from tests.faults.story import ALONE, LANES, Case
 from tests.laws.test_law import held

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.session import Session
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.pipeline.session import Session
 from tests.faults.story import ALONE, LANES, TESTED, Case
 
 pytestmark = pytest.mark.long

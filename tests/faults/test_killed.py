@@ -5,12 +5,12 @@ from itertools import count
 
 import pytest
 
-from lmeraser_ray.erasure.envelope import sign
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.signing import KeyFolder
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
+from lmeraser_ray.erasure.certificate.dsse import sign
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from tests.faults import acts
 from tests.faults.story import ALONE, LANES, TESTED, Case
 

@@ -19,30 +19,30 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from lmeraser_ray.backbone import Backbone
-from lmeraser_ray.cancel import cancel
 from lmeraser_ray.config import Config
-from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.named import Request
-from lmeraser_ray.erasure.queue import queue_of, wait_for_turn
-from lmeraser_ray.erasure.request import CLOSED, ErasureRequest, State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import KeyFolder
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.queue.loop import queue_of, wait_for_turn
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
+from lmeraser_ray.erasure.requests.targets import Request
 from lmeraser_ray.errors import ConfigError, ExecutionError
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
-from lmeraser_ray.learners.prompt_head import PromptHead
-from lmeraser_ray.refuse import refuse
-from lmeraser_ray.retry import retry
-from lmeraser_ray.session import Session
-from lmeraser_ray.state import database as databases
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.stopping import Stop
-from lmeraser_ray.submit import submit
-from lmeraser_ray.train import train
+from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.prompt_head import PromptHead
+from lmeraser_ray.operations.cancel import cancel
+from lmeraser_ray.operations.refuse import refuse
+from lmeraser_ray.operations.requests import submit
+from lmeraser_ray.operations.retry import retry
+from lmeraser_ray.operations.stop_signal import Stop
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.engine import InlineEngine
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database import database as databases
+from lmeraser_ray.storage.database import ledger
+from lmeraser_ray.storage.store import Store
 from tests.faults.children import Nursery
 from tests.faults.story import ALONE, LANES, SAMPLED, TESTED, Case, Truth, labelled, search
 

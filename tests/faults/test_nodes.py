@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from lmeraser_ray.distributed.queue import QueueActor
+from lmeraser_ray.distributed.queue_actor import QueueActor
 from lmeraser_ray.distributed.sentinel import PATIENCE_VARIABLE
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.session import Session
-from lmeraser_ray.train import train
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.session import Session
 from tests.conftest import World
 from tests.distributed.test_sweep import run
 from tests.faults import acts

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import select
 
-from lmeraser_ray.state import tables
+from lmeraser_ray.storage.database import tables
 from tests.faults.children import state_of
 from tests.faults.story import ALONE, LANES, Case
 from tests.laws.test_law import held

@@ -1,6 +1,6 @@
 """Rows 1, 2 and 17: a client dies around its COMMIT; many clients at once."""
 
-from lmeraser_ray.erasure.request import State
+from lmeraser_ray.erasure.requests.request import State
 from tests.faults.story import Case
 
 KILLED = -9

@@ -7,13 +7,13 @@ import pytest
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.feature_file import read_features
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.location import Location
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.paths import Location
 from tests.conftest import World
 from tests.laws.test_law import index_of
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import BackboneConfig, ReadoutConfig
-from lmeraser_ray.quickstart import quickstart
+from lmeraser_ray.config.quickstart import quickstart
+from lmeraser_ray.models.backbone import Backbone, load_backbone
 
 CPU = torch.device("cpu")
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmeraser_ray.backup import backup
-from lmeraser_ray.choice import Choice, choice_in, flags_in
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.restore import restore
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
+from lmeraser_ray.operations.backup import backup
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.restore import restore
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.choice import Choice, choice_in, flags_in
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from tests.conftest import World
 from tests.laws.test_law import chosen, expect_equal, held, never_seen, trained_and_unlearned
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from lmeraser_ray.data.buckets import read_rows
-from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.flow import load_inputs, parts_of
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.work import TrainConstituent
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.engine import InlineEngine
+from lmeraser_ray.pipeline.flow import load_inputs, parts_of
+from lmeraser_ray.pipeline.jobs import TrainConstituent
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from tests.conftest import Recorder, World
 from tests.laws.test_law import index_of, members
 

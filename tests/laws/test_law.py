@@ -10,21 +10,21 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lmeraser_ray.backbone import Backbone
 from lmeraser_ray.config import Config
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, ShardData, Stage, Watch
-from lmeraser_ray.learners.prompt_head import PromptHead
-from lmeraser_ray.partition.stage import sample_positions
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.location import name_below
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
+from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.prompt_head import PromptHead
+from lmeraser_ray.models.partition.stage import sample_positions
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.paths import name_below
 from tests.conftest import Recorder, World
 
 EXAMPLES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

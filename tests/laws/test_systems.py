@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmeraser_ray import systems
-from lmeraser_ray.config import Config, PromptConfig
+from lmeraser_ray.config import Config, PromptConfig, presets
 from lmeraser_ray.data.feature_file import CHECK, HEAD
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.evaluate import evaluate
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.predict import predict
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.store import Store, StoredObject
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
-from lmeraser_ray.work import TrainConstituent, Trained, Worker
+from lmeraser_ray.operations.evaluate import evaluate
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.predict import predict
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.jobs import TrainConstituent, Trained, Worker
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store, StoredObject
 from tests.conftest import TINY, Recorder, World, picture
 
 SGD: dict[str, Any] = {"epochs": 2, "batch": 4}
@@ -103,7 +102,7 @@ def who(session: Session, config: Config) -> dict[str, str]:
     folder = session.folder
     manifest = folder.require_published()
     index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
-    from lmeraser_ray.partition.adaptive import sample_order
+    from lmeraser_ray.models.partition.adaptive import sample_order
 
     ids = index.names("record_id", index.training)
     order = sample_order(config.seed, ids, len(ids))
@@ -255,7 +254,7 @@ def test_label_mapping_without_a_prompt_trains_nothing(world: World) -> None:
     assert train(Session(world.space()), config.model_copy(update={"learner": prompt})).passes == 0
 
 
-@pytest.mark.parametrize("name", systems.names())
+@pytest.mark.parametrize("name", presets.names())
 def test_every_named_system_is_a_configuration(name: str) -> None:
-    found = Config.model_validate(systems.with_system({}, name))
-    assert found.learner.kind == systems.read(name)["learner"]["kind"]
+    found = Config.model_validate(presets.with_system({}, name))
+    assert found.learner.kind == presets.read(name)["learner"]["kind"]

@@ -8,27 +8,27 @@ import pytest
 import torch
 import yaml
 
-from lmeraser_ray.attack import Attack, Question, attack
-from lmeraser_ray.cli import perform
+from lmeraser_ray.cli.attack import LIGHT, LIGHTER, attack_options, run_attack
+from lmeraser_ray.cli.main import perform
+from lmeraser_ray.cli.verb import Verb
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.ingest import ingest
-from lmeraser_ray.engine import InlineEngine
-from lmeraser_ray.erasure.remaining import remaining
+from lmeraser_ray.data.remaining import remaining
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.flow import load_inputs
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import Learner, ShardData, Stage, Watch
-from lmeraser_ray.learners.linear_probe import LinearProbe
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.state.tombstones import NoTombstones
-from lmeraser_ray.study.folder import StudyFolder
+from lmeraser_ray.models.learners.base import Learner, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.linear_probe import LinearProbe
+from lmeraser_ray.pipeline.engine import InlineEngine
+from lmeraser_ray.pipeline.flow import load_inputs
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database.tombstones import NoTombstones
+from lmeraser_ray.storage.store import Store
+from lmeraser_ray.study.attack import Attack, Question, attack
 from lmeraser_ray.study.shadows import Answer, Shadows
+from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.unlearners import can_fine_tune, fine_tune
 from lmeraser_ray.study.variants import variants
-from lmeraser_ray.verbs.attacking import LIGHT, LIGHTER, attack_options, run_attack
-from lmeraser_ray.verbs.base import Verb
 from tests.conftest import Recorder, World
 
 PROBE: dict[str, object] = {"kind": "linear_probe", "head_lr": 0.3, "epochs": 30, "batch": 8}

@@ -9,22 +9,23 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, insert, select, update
 
-from lmeraser_ray import cli
-from lmeraser_ray.audit import Audit, audit
+from lmeraser_ray.cli import main as cli
 from lmeraser_ray.config import Config
-from lmeraser_ray.erasure import ledger, transitions
-from lmeraser_ray.erasure.certify import certify_pending
-from lmeraser_ray.erasure.envelope import SigningKey, sign
-from lmeraser_ray.erasure.head import export_head
-from lmeraser_ray.erasure.ledger import GENESIS, hash_of
-from lmeraser_ray.erasure.signing import KeyFolder
+from lmeraser_ray.erasure.certificate.dsse import SigningKey, sign
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.certificate.ledger_head import export_head
+from lmeraser_ray.erasure.certificate.signer import certify_pending
+from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.store import StoredObject
-from lmeraser_ray.state.tables import erased, publications, requests, targets
-from lmeraser_ray.state.tables import ledger as ledger_table
-from lmeraser_ray.train import train
+from lmeraser_ray.operations.audit import Audit, audit
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database import ledger
+from lmeraser_ray.storage.database.ledger import GENESIS, hash_of
+from lmeraser_ray.storage.database.tables import erased, publications, requests, targets
+from lmeraser_ray.storage.database.tables import ledger as ledger_table
+from lmeraser_ray.storage.store import StoredObject
 from tests.conftest import World
 from tests.unit.test_certify import Desk, desk, state
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lmeraser_ray.backbone import Backbone, TinyConvnet, build_module, load_backbone, pool_map, pool_tokens, read_features
 from lmeraser_ray.config import BackboneConfig, ReadoutConfig
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.models.backbone import Backbone, TinyConvnet, build_module, load_backbone, pool_map, pool_tokens, read_features
 
 CPU = torch.device("cpu")
 TINY = {"name": "tiny", "weights": "random", "input_size": 16, "batch": 2, "readout": {"layer": None, "pool": "mean"}}

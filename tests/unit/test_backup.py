@@ -14,28 +14,27 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from lmeraser_ray import cli
-from lmeraser_ray.audit import audit
-from lmeraser_ray.backup import backup
-from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.erasures import Erasures
-from lmeraser_ray.erasure.queue import queue_of
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import key_folder
+from lmeraser_ray.cli import main as cli
+from lmeraser_ray.erasure.backup.archive import Contents, open_archive, part_of, write_archive
+from lmeraser_ray.erasure.backup.database_dump import dump, load, rows_in
+from lmeraser_ray.erasure.backup.erasure_list import Erasures
+from lmeraser_ray.erasure.certificate.keystore import key_folder
+from lmeraser_ray.erasure.queue.loop import queue_of
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, VerificationError
-from lmeraser_ray.restore import Restoration, restore
-from lmeraser_ray.session import Session
-from lmeraser_ray.state import database as databases
-from lmeraser_ray.state import tables
-from lmeraser_ray.state.archive import Contents, open_archive, part_of, write_archive
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.dump import dump, load, rows_in
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import verify
+from lmeraser_ray.operations.audit import audit
+from lmeraser_ray.operations.backup import backup
+from lmeraser_ray.operations.restore import Restoration, restore
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database import database as databases
+from lmeraser_ray.storage.database import ledger, tables
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.store import Store
 from tests.conftest import World
 
 FIRST, SECOND, THIRD = "person-3", "person-7", "person-11"
@@ -390,8 +389,8 @@ def at_call(target: object, name: str, number: int) -> Callable[[pytest.MonkeyPa
 @pytest.mark.parametrize("over", ["new", "old"])
 def test_a_crash_anywhere_serves_nothing_or_the_old_state(history: History, tmp_path: Path, over: str) -> None:
     """Killed before and after every COMMIT, and at moves of files; then the same command finishes."""
-    import lmeraser_ray.restore as module
-    from lmeraser_ray.state import files
+    import lmeraser_ray.operations.restore as module
+    from lmeraser_ray.storage import files
 
     first = 2 if over == "new" else 1  # of a new workspace the first COMMIT makes the tables
     points = [(databases, how, number) for how in ("committing", "committed") for number in (first, first + 1)]

@@ -22,13 +22,13 @@ from lmeraser_ray.data.buckets import (
     without,
 )
 from lmeraser_ray.data.feature_file import pack_features
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Ingested, Twins
-from lmeraser_ray.data.reading import Reader
+from lmeraser_ray.data.reader import Reader
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.state.store import Store
+from lmeraser_ray.storage.store import Store
 
 
 def record(i: int, *, subject: str | None = None, label: str | None = None, test: bool = False, image: bytes | None = None) -> Record:

@@ -15,22 +15,22 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, update
 
-from lmeraser_ray.digests import key_of
-from lmeraser_ray.erasure import ledger, transitions
-from lmeraser_ray.erasure.certificates import check_certificate
-from lmeraser_ray.erasure.certify import certify_pending
-from lmeraser_ray.erasure.envelope import sha256_of, sign
-from lmeraser_ray.erasure.ledger import Entry
-from lmeraser_ray.erasure.request import ErasureRequest, State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import KeyFolder
-from lmeraser_ray.erasure.statement import ErasedTarget, Times, statement_of
-from lmeraser_ray.erasure.transitions import ErasedRecord
+from lmeraser_ray.erasure.certificate.dsse import sha256_of, sign
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.certificate.signer import certify_pending
+from lmeraser_ray.erasure.certificate.statement import ErasedTarget, Times, statement_of
+from lmeraser_ray.erasure.certificate.verifier import check_certificate
+from lmeraser_ray.erasure.requests import transitions
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
+from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 from lmeraser_ray.errors import ConfigError, VerificationError
-from lmeraser_ray.state import tables
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.names import Names
-from lmeraser_ray.state.times import to_text, utcnow
+from lmeraser_ray.storage.database import ledger, tables
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.ledger import Entry
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.digests import key_of
+from lmeraser_ray.storage.times import to_text, utcnow
 from tests.unit.test_statement import FACTS
 
 
@@ -202,9 +202,9 @@ DIES = """
 import os, sys
 from contextlib import closing
 from pathlib import Path
-from lmeraser_ray.erasure import certify
-from lmeraser_ray.erasure.signing import KeyFolder
-from lmeraser_ray.state import database
+from lmeraser_ray.erasure.certificate import signer as certify
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.storage.database import database
 
 point = sys.argv[3]
 

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lmeraser_ray import checkpoints
-from lmeraser_ray.backbone import Backbone, load_backbone
-from lmeraser_ray.checkpoints import RELEASED, Released
 from lmeraser_ray.config import BackboneConfig
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.models import checkpoints
+from lmeraser_ray.models.backbone import Backbone, load_backbone
+from lmeraser_ray.models.checkpoints import RELEASED, Released
 
 CPU = torch.device("cpu")
 VIT, SWIN = "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"

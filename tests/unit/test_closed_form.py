@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import ClassMeansConfig, NeighborsConfig, RidgeConfig
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.learners import neighbors, ridge
-from lmeraser_ray.learners.class_means import ClassMeans, means_and_spread
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.learner import FeatureLearner, ShardData, Stage, Watch
-from lmeraser_ray.learners.neighbors import Neighbors, nearest
-from lmeraser_ray.learners.quantize import quantize
-from lmeraser_ray.learners.ridge import Ridge, projection, solve_dual, solve_primal
-from lmeraser_ray.learners.statistics import Statistics
-from lmeraser_ray.numerics import one_thread
+from lmeraser_ray.models.learners import neighbors, ridge
+from lmeraser_ray.models.learners.base import FeatureLearner, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.class_means import ClassMeans, means_and_spread
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.neighbors import Neighbors, nearest
+from lmeraser_ray.models.learners.quantize import quantize
+from lmeraser_ray.models.learners.ridge import Ridge, projection, solve_dual, solve_primal
+from lmeraser_ray.models.learners.statistics import Statistics
+from lmeraser_ray.models.numerics import one_thread
 
 QUANTUM = 2.0**-10
 KEY = "5a" * 32

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmeraser_ray.compare import Comparison, Question, compare
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.progress import Progress
-from lmeraser_ray.session import Session
-from lmeraser_ray.study.folder import StudyFolder
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.study.compare import Comparison, Question, compare
 from lmeraser_ray.study.measure import Extent
+from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.table import COLUMNS, interval
 from lmeraser_ray.study.variants import Variant, variants
 from tests.conftest import TINY, Recorder, World

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmeraser_ray import cli
+from lmeraser_ray.cli import main as cli
 from lmeraser_ray.config import Config
-from lmeraser_ray.cost import cost
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.parameters import count_parameters
-from lmeraser_ray.session import Session
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.parameters import count_parameters
+from lmeraser_ray.operations.cost import cost
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.session import Session
 from tests.conftest import TINY, World, picture
 
 SGD: dict[str, Any] = {"epochs": 1, "batch": 8}

@@ -19,23 +19,23 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from lmeraser_ray.audit import audit
-from lmeraser_ray.erasure.lease import Lease
-from lmeraser_ray.erasure.queue import queue_of
-from lmeraser_ray.erasure.request import OPEN, State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import KeyFolder
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.erasure.queue.loop import queue_of
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import OPEN, State
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.evaluate import evaluate
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.tables import erased, lease, ledger, publications, quarantined, requests, targets, tombstones
-from lmeraser_ray.state.tombstones import Tombstones
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verify import BEGUN, verify
+from lmeraser_ray.operations.audit import audit
+from lmeraser_ray.operations.evaluate import evaluate
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.verify import BEGUN, verify
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.tables import erased, lease, ledger, publications, quarantined, requests, targets, tombstones
+from lmeraser_ray.storage.database.tombstones import Tombstones
 from tests import dying
 from tests.conftest import World
 from tests.laws.test_law import held

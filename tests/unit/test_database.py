@@ -14,11 +14,11 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.engine import make_url
 
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError, VerificationError
-from lmeraser_ray.session import Session
-from lmeraser_ray.state import database, sqlite, tables
-from lmeraser_ray.state import postgresql as server
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.train import train
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database import database, sqlite, tables
+from lmeraser_ray.storage.database import postgresql as server
+from lmeraser_ray.storage.database.database import Database
 from tests import desk_acts
 from tests.conftest import World
 from tests.desk import Desk, ended, pid_of, start

@@ -7,10 +7,10 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmeraser_ray.erasure import transitions
-from lmeraser_ray.erasure.request import ErasureRequest, State, extended, month_after
+from lmeraser_ray.erasure.requests import transitions
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State, extended, month_after
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.state.times import from_text, to_text, utcnow
+from lmeraser_ray.storage.times import from_text, to_text, utcnow
 from tests.desk import Desk
 
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.digests import digest
-from lmeraser_ray.partition import recluster
-from lmeraser_ray.partition.adaptive import Labels
-from lmeraser_ray.partition.deletion import DeletionCosts, fixed_costs
-from lmeraser_ray.partition.expected import spread, summarize
-from lmeraser_ray.plan import ConstituentSpec, Making, constituent_specs, plan_constituents
-from lmeraser_ray.state.store import Listing, StoredObject
+from lmeraser_ray.models.partition import recluster
+from lmeraser_ray.models.partition.adaptive import Labels
+from lmeraser_ray.models.partition.deletion import DeletionCosts, fixed_costs
+from lmeraser_ray.models.partition.expected import spread, summarize
+from lmeraser_ray.pipeline.plan import ConstituentSpec, Making, constituent_specs, plan_constituents
+from lmeraser_ray.storage.digests import digest
+from lmeraser_ray.storage.store import Listing, StoredObject
 from tests.unit.test_recluster import Features, Positions, assignment, cases, config_of, costs_of, mixture
 
 SLICES = st.sampled_from([1, 2, 3, 5])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lmeraser_ray.data.buckets import bucket_number
 from lmeraser_ray.data.record import Record
-from lmeraser_ray.digests import (
+from lmeraser_ray.storage.digests import (
     bucket_of,
     canonical_json,
     digest,

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
+from lmeraser_ray.cli.figures import run_diversity
 from lmeraser_ray.config import Config
-from lmeraser_ray.cost import shards_in
-from lmeraser_ray.diversity import Diversity, diversity, draw_mates, draw_pairs, euclidean, mean_of
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.partition.stage import gather
-from lmeraser_ray.progress import Progress
-from lmeraser_ray.session import Session
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.verbs.drawing import run_diversity
+from lmeraser_ray.models.partition.stage import gather
+from lmeraser_ray.operations.cost import shards_in
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.study.diversity import Diversity, diversity, draw_mates, draw_pairs, euclidean, mean_of
 from tests.conftest import World
 
 CLOSED = {"learner": {"kind": "class_means"}}

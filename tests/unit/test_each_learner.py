@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lmeraser_ray.backbone import Backbone, TinyConvnet, load_backbone
 from lmeraser_ray.config import (
     BackboneConfig,
     LabelMappingConfig,
@@ -20,12 +19,13 @@ from lmeraser_ray.config import (
     WholeModelConfig,
 )
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.learners.label_mapping import LabelMapping, LabelMappingFitter, one_to_one
-from lmeraser_ray.learners.learner import WHOLE, ShardData, Stage
-from lmeraser_ray.learners.linear_probe import LinearProbe
-from lmeraser_ray.learners.prompt import overlay, prompt_mask
-from lmeraser_ray.learners.shared_head import SharedHead, SharedHeadFitter
-from lmeraser_ray.learners.whole_model import WholeModel
+from lmeraser_ray.models.backbone import Backbone, TinyConvnet, load_backbone
+from lmeraser_ray.models.learners.base import WHOLE, ShardData, Stage
+from lmeraser_ray.models.learners.label_mapping import LabelMapping, LabelMappingFitter, one_to_one
+from lmeraser_ray.models.learners.linear_probe import LinearProbe
+from lmeraser_ray.models.learners.prompt import overlay, prompt_mask
+from lmeraser_ray.models.learners.shared_head import SharedHead, SharedHeadFitter
+from lmeraser_ray.models.learners.whole_model import WholeModel
 from tests.unit.test_learners import CPU, KEY, SIZE, answer, backbone, one_torch_thread, pixels, shard, train
 
 __all__ = ["backbone", "one_torch_thread"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from lmeraser_ray.engine import AHEAD, Engine, Outcome
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.work import Worker
+from lmeraser_ray.pipeline.engine import AHEAD, Engine, Outcome
+from lmeraser_ray.pipeline.jobs import Worker
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 from lmeraser_ray.data.feature_file import CHECK, HEAD, Layout, pack_features, read_feature_rows, read_features
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.state.store import Store, StoredObject
+from lmeraser_ray.storage.store import Store, StoredObject
 
 ROWS, DIMENSION = 9, 5
 KEY = "0" * 64

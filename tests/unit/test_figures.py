@@ -19,21 +19,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from lmeraser_ray.cli.figures import run_figures
 from lmeraser_ray.config import Config
-from lmeraser_ray.cost import shards_in
-from lmeraser_ray.data.reading import Reader
-from lmeraser_ray.drawing.affected import affected_by_a_deletion, short
-from lmeraser_ray.drawing.epochs import accuracy_over_epochs
-from lmeraser_ray.drawing.frontier import Point, frontier_of_systems, pareto
-from lmeraser_ray.drawing.labels import Named, apart, name_points
-from lmeraser_ray.drawing.pairs import random_against_adaptive
-from lmeraser_ray.drawing.prompts import around_grey, in_pixels
-from lmeraser_ray.drawing.ratios import ratio_and_prompts, retained_accuracy
-from lmeraser_ray.drawing.results import Spread, Study, study_of
-from lmeraser_ray.drawing.sheets import mosaic
-from lmeraser_ray.drawing.style import Missing, house_style, look, new_figure, rendered
+from lmeraser_ray.config.presets import names
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.reader import Reader
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.figures import (
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.operations.cost import shards_in
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.study.figure.affected import affected_by_a_deletion, short
+from lmeraser_ray.study.figure.epochs import accuracy_over_epochs
+from lmeraser_ray.study.figure.frontier import Point, frontier_of_systems, pareto
+from lmeraser_ray.study.figure.labels import Named, apart, name_points
+from lmeraser_ray.study.figure.pairs import random_against_adaptive
+from lmeraser_ray.study.figure.prompts import around_grey, in_pixels
+from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accuracy
+from lmeraser_ray.study.figure.results import Spread, Study, study_of
+from lmeraser_ray.study.figure.sheets import mosaic
+from lmeraser_ray.study.figure.style import Missing, house_style, look, new_figure, rendered
+from lmeraser_ray.study.figures import (
     MEMBERS,
     OF_A_STUDY,
     by_hash,
@@ -44,14 +51,7 @@ from lmeraser_ray.figures import (
     study_figures,
     workspace_figures,
 )
-from lmeraser_ray.index import RecordIndex
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.progress import Progress
-from lmeraser_ray.session import Session
 from lmeraser_ray.study.table import interval
-from lmeraser_ray.systems import names
-from lmeraser_ray.train import train
-from lmeraser_ray.verbs.drawing import run_figures
 from tests.conftest import World
 
 Tree = dict[str, Any]

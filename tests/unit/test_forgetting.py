@@ -14,7 +14,7 @@ import torch
 from benchmarks import forgetting, gpu
 from benchmarks.forgetting import FULL, SMOKE, STEPS, measure, step_seconds
 from benchmarks.table2 import PAPER, SISA_SHARDS, DataSet, Kind, Speed, deletions, shard_sizes, table
-from lmeraser_ray.backbone import load_backbone
+from lmeraser_ray.models.backbone import load_backbone
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_RAY = """

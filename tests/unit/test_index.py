@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmeraser_ray.data.buckets import bucket_number, put_bucket, rows_of
+from lmeraser_ray.data.index import Columns, RecordIndex
 from lmeraser_ray.data.record import Record
-from lmeraser_ray.digests import bucket_of, keyed_hash, seeded_key
-from lmeraser_ray.index import Columns, RecordIndex
-from lmeraser_ray.state.store import Store
+from lmeraser_ray.storage.digests import bucket_of, keyed_hash, seeded_key
+from lmeraser_ray.storage.store import Store
 
 SEED, BUCKETS = 3, 7
 RECORDS = [Record(f"id-{i}", f"person-{i % 5}" if i % 2 else f"id-{i}", f"class {i % 4}", i % 6 == 0, bytes([i])) for i in range(60)]

@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from lmeraser_ray.erasure import ledger
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.state import sqlite, tables
-from lmeraser_ray.state.journal import MAGIC, torn_journal
+from lmeraser_ray.storage.database import ledger, sqlite, tables
+from lmeraser_ray.storage.database.journal import MAGIC, torn_journal
 from tests import desk_acts
 from tests.desk import Desk, ended, start
 
@@ -169,7 +168,7 @@ def test_requests_and_ledger_of_two_moments_are_found(lite: Desk) -> None:
 
 def test_the_same_checksum_as_sqlites(copy: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checksum of another kind would call every journal torn."""
-    monkeypatch.setattr("lmeraser_ray.state.journal.STEP", 100)
+    monkeypatch.setattr("lmeraser_ray.storage.database.journal.STEP", 100)
     with pytest.raises(VerificationError, match="cut or changed"):
         copy.open()
     assert sqlite.journal_of(copy.root / "requests.db") == journal(copy)

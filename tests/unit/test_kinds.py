@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.config import Config, LinearProbeConfig, PromptConfig, PromptHeadConfig, SharedHeadConfig
+from lmeraser_ray.config.options import FIELDS, help_text, kinds_of, load_config, override
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.options import FIELDS, help_text, kinds_of, load_config, override
 
 QUICKSTART = load_config(None, [])
 KINDS = {"partition": "adaptive", "learner": "prompt_head", "aggregation": "nearest"}

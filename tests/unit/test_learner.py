@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import BackboneConfig, PromptConfig, PromptHeadConfig, ReadoutConfig
 from lmeraser_ray.errors import ConfigError, VerificationError
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.head import ridge_head
-from lmeraser_ray.learners.learner import ShardData, Watch
-from lmeraser_ray.learners.prompt import initial_prompt, prompt_mask
-from lmeraser_ray.learners.prompt_head import PromptHead, PromptHeadFitter
-from lmeraser_ray.learners.sgd import augment, schedule
-from lmeraser_ray.numerics import one_thread
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.train import train
+from lmeraser_ray.models.backbone import Backbone, load_backbone
+from lmeraser_ray.models.learners.base import ShardData, Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.head import ridge_head
+from lmeraser_ray.models.learners.prompt import initial_prompt, prompt_mask
+from lmeraser_ray.models.learners.prompt_head import PromptHead, PromptHeadFitter
+from lmeraser_ray.models.learners.sgd import augment, schedule
+from lmeraser_ray.models.numerics import one_thread
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from tests.conftest import Recorder, World
 
 CPU = torch.device("cpu")

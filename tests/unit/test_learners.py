@@ -9,7 +9,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lmeraser_ray.backbone import Backbone, load_backbone
 from lmeraser_ray.config import (
     BackboneConfig,
     LabelMappingConfig,
@@ -20,17 +19,18 @@ from lmeraser_ray.config import (
     SharedHeadConfig,
     WholeModelConfig,
 )
-from lmeraser_ray.data.reading import Read
-from lmeraser_ray.flow import epoch_share
-from lmeraser_ray.learners.constituent import Constituent
-from lmeraser_ray.learners.label_mapping import LabelMapping
-from lmeraser_ray.learners.learner import UNWATCHED, WHOLE, Learner, ShardData, Stage, Watch
-from lmeraser_ray.learners.linear_probe import LinearProbe
-from lmeraser_ray.learners.prompt_head import PromptHead
-from lmeraser_ray.learners.shared_head import SharedHead
-from lmeraser_ray.learners.whole_model import WholeModel
-from lmeraser_ray.numerics import one_thread
-from lmeraser_ray.work import shard_of
+from lmeraser_ray.data.reader import Read
+from lmeraser_ray.models.backbone import Backbone, load_backbone
+from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, Learner, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.label_mapping import LabelMapping
+from lmeraser_ray.models.learners.linear_probe import LinearProbe
+from lmeraser_ray.models.learners.prompt_head import PromptHead
+from lmeraser_ray.models.learners.shared_head import SharedHead
+from lmeraser_ray.models.learners.whole_model import WholeModel
+from lmeraser_ray.models.numerics import one_thread
+from lmeraser_ray.pipeline.flow import epoch_share
+from lmeraser_ray.pipeline.jobs import shard_of
 
 CPU = torch.device("cpu")
 SIZE = 16

@@ -10,11 +10,10 @@ import pytest
 import time_machine
 from sqlalchemy import insert, select
 
-from lmeraser_ray.erasure import ledger
-from lmeraser_ray.erasure.lease import Heart, Lease
+from lmeraser_ray.erasure.queue.lease import Heart, Lease
 from lmeraser_ray.errors import ExecutionError, StaleEpochError, VerificationError
-from lmeraser_ray.state import tables
-from lmeraser_ray.state.times import utcnow
+from lmeraser_ray.storage.database import ledger, tables
+from lmeraser_ray.storage.times import utcnow
 from tests import desk_acts
 from tests.desk import Desk, pid_of, start
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from lmeraser_ray.digests import key_of
-from lmeraser_ray.erasure import ledger
-from lmeraser_ray.state.tables import ledger as table
+from lmeraser_ray.storage.database import ledger
+from lmeraser_ray.storage.database.tables import ledger as table
+from lmeraser_ray.storage.digests import key_of
 from tests import desk_acts
 from tests.desk import Desk, ended, start
 

@@ -7,14 +7,14 @@ import pytest
 from lmeraser_ray.config import Config
 from lmeraser_ray.distributed import worker as module
 from lmeraser_ray.distributed.worker import WorkerSpec, run_job
-from lmeraser_ray.engine import InlineEngine
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.logs import line
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.train import train
-from lmeraser_ray.work import Job, Worker
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.engine import InlineEngine
+from lmeraser_ray.pipeline.jobs import Job, Worker
+from lmeraser_ray.pipeline.logs import line
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
 from tests.conftest import World
 
 

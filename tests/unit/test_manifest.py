@@ -8,13 +8,13 @@ import pytest
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
-from lmeraser_ray.digests import key_of
 from lmeraser_ray.errors import LmeraserError, VerificationError
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.manifest import BackboneCard, BucketState, Manifest, ShardState
-from lmeraser_ray.state.store import KINDS, StoredObject
-from lmeraser_ray.train import train
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest, ShardState
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.digests import key_of
+from lmeraser_ray.storage.store import KINDS, StoredObject
 from tests.conftest import World
 
 

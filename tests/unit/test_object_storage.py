@@ -12,27 +12,27 @@ import pytest
 from sqlalchemy import create_engine, text
 from werkzeug.serving import WSGIRequestHandler
 
-from lmeraser_ray import cli
-from lmeraser_ray.backup import backup
-from lmeraser_ray.choice import choice_of
+from lmeraser_ray.cli import main as cli
 from lmeraser_ray.data.ingest import Spill
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.subjects import is_test_subject
 from lmeraser_ray.errors import ConfigError, ExecutionError
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.restore import restore
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.files import disk_errors, move_into_place, write_atomic, write_temporary
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.location import Location, inside, location, name_below, on_disk
-from lmeraser_ray.state.object_path import MARKER, OVERHEAD, ObjectPath
-from lmeraser_ray.state.once import create_once
-from lmeraser_ray.state.postgresql import parse
-from lmeraser_ray.state.reading import digest_of, opened, ranges_of
-from lmeraser_ray.state.removal import discard_tree, empty_folder, files_below, remove_files, remove_tree
-from lmeraser_ray.state.store import Store, StoredObject
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.operations.backup import backup
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.restore import restore
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.choice import choice_of
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database.postgresql import parse
+from lmeraser_ray.storage.files import disk_errors, move_into_place, write_atomic, write_temporary
+from lmeraser_ray.storage.object_storage.path import MARKER, OVERHEAD, ObjectPath
+from lmeraser_ray.storage.once import create_once
+from lmeraser_ray.storage.paths import Location, inside, location, name_below, on_disk
+from lmeraser_ray.storage.reading import digest_of, opened, ranges_of
+from lmeraser_ray.storage.removal import discard_tree, empty_folder, files_below, remove_files, remove_tree
+from lmeraser_ray.storage.store import Store, StoredObject
 from tests.conftest import World
 
 
@@ -110,7 +110,7 @@ def test_what_a_disk_promises(anywhere: Location) -> None:
 
 
 def test_a_large_object_is_read_in_windows(anywhere: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmeraser_ray.state.reading.WINDOW", 1000)
+    monkeypatch.setattr("lmeraser_ray.storage.reading.WINDOW", 1000)
     data = bytes(i % 251 for i in range(5_000))
     (anywhere / "tmp").mkdir()
     write_atomic(anywhere / "large", data, scratch=anywhere / "tmp")
@@ -232,7 +232,7 @@ def test_a_bucket_that_is_not_there(s3: str) -> None:
 
 def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence, and not the server's page; whoever asks for a digest is not told that the bytes are damaged."""
-    from lmeraser_ray.state import object_client
+    from lmeraser_ray.storage.object_storage import client as object_client
 
     for name, value in {"ENDPOINT_URL": "http://127.0.0.1:9", "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
@@ -276,8 +276,8 @@ def test_whoever_lost_the_lock_changes_nothing(object_storage: str, postgresql: 
 
 HOLD = """
 import sys
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.location import location
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.paths import location
 with WorkspaceFolder(location(sys.argv[1])).locked():
     print("locked", flush=True)
     sys.stdin.read()

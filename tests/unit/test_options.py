@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.config.options import FIELDS, help_text, kinds_of, load_config, nearest, override, read_yaml, split_overrides, to_yaml
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.options import FIELDS, help_text, kinds_of, load_config, nearest, override, read_yaml, split_overrides, to_yaml
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = load_config(None, [])

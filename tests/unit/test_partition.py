@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.digests import keyed_hash, seeded_key
-from lmeraser_ray.partition.adaptive import by_first_appearance, fit_clusters, nearest, prototype, sample_order
-from lmeraser_ray.partition.stage import partition_key
+from lmeraser_ray.models.partition.adaptive import by_first_appearance, fit_clusters, nearest, prototype, sample_order
+from lmeraser_ray.models.partition.stage import partition_key
+from lmeraser_ray.storage.digests import keyed_hash, seeded_key
 
 Floats = NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.erasure.places import PLACES, place_of
-from lmeraser_ray.state.folder import OWN_FILES, WorkspaceFolder
-from lmeraser_ray.state.manifest import Manifest
-from lmeraser_ray.state.store import KINDS, StoredObject
-from lmeraser_ray.train import train
+from lmeraser_ray.erasure.absence.inventory import PLACES, place_of
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
+from lmeraser_ray.storage.store import KINDS, StoredObject
 from tests.conftest import Recorder, World
 
 PACKAGE = Path(__file__).parents[2] / "lmeraser_ray"
@@ -131,8 +131,8 @@ REGISTERED = {writer for place in PLACES for writer in place.writers}
 
 def test_every_module_that_writes_is_registered_and_writes() -> None:
     found = writers(PACKAGE)
-    assert found - REGISTERED == set(), "writes where no place says so: name it in erasure/places.py, with how its contents go"
-    assert REGISTERED - found == set(), "is named in erasure/places.py and writes nothing"
+    assert found - REGISTERED == set(), "writes where no place says so: name it in erasure/absence/inventory.py, with how its contents go"
+    assert REGISTERED - found == set(), "is named in erasure/absence/inventory.py and writes nothing"
 
 
 def test_an_unregistered_writer_is_found(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_an_unregistered_writer_is_found(tmp_path: Path) -> None:
     before = writers(package)
     (package / "cache.py").write_text("from pathlib import Path\n\ndef remember(x: bytes) -> None:\n    Path('/tmp/x').write_bytes(x)\n")
     assert writers(package) - before == {"cache.py"}
-    (package / "features.py").write_text("")
-    assert before - writers(package) == {"features.py"}
+    (package / "pipeline/features.py").write_text("")
+    assert before - writers(package) == {"pipeline/features.py"}
 
 
 @pytest.mark.parametrize(

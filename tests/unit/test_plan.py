@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lmeraser_ray import plan
 from lmeraser_ray.config import PromptConfig, PromptHeadConfig
-from lmeraser_ray.learners.prompt_head import PromptHead
-from lmeraser_ray.plan import (
+from lmeraser_ray.models.learners.prompt_head import PromptHead
+from lmeraser_ray.pipeline import plan
+from lmeraser_ray.pipeline.plan import (
     Build,
     ConstituentSpec,
     Making,
@@ -22,7 +22,7 @@ from lmeraser_ray.plan import (
     shard_key,
     stage_key,
 )
-from lmeraser_ray.state.store import StoredObject
+from lmeraser_ray.storage.store import StoredObject
 
 LEARNER = PromptHead(PromptHeadConfig()).identity()
 BACKBONE = "ab" * 32

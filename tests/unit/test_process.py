@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.erasure import process
-from lmeraser_ray.erasure.lease import Lease
+from lmeraser_ray.erasure.queue import process
+from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.errors import ExecutionError, StaleEpochError
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.times import utcnow
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.times import utcnow
 
 LONG = 3600.0
 """Seconds of a lease that nobody waits for."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import PromptConfig
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.learners.prompt import check_width, drawn_places, hashed_places, initial_prompt, overlay, prompt_mask
+from lmeraser_ray.models.learners.prompt import check_width, drawn_places, hashed_places, initial_prompt, overlay, prompt_mask
 
 SIZE = 16
 KINDS = ("padding", "fixed_patch", "random_patch")

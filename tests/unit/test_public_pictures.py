@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lmeraser_ray.data.sources import parquet
-from lmeraser_ray.data.sources.public import public_pictures
+from lmeraser_ray.data.sources.public_pictures import public_pictures
 from lmeraser_ray.errors import DataError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -4,21 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.cancel import cancel
-from lmeraser_ray.erasure.lanes import Current
-from lmeraser_ray.erasure.named import Request
-from lmeraser_ray.erasure.queue import queue_of
-from lmeraser_ray.erasure.signing import key_folder
+from lmeraser_ray.erasure.certificate.keystore import key_folder
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.loop import queue_of
+from lmeraser_ray.erasure.requests.targets import Request
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.evaluate import evaluate
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.predict import predict
-from lmeraser_ray.refuse import refuse
-from lmeraser_ray.session import Session
-from lmeraser_ray.status import status
-from lmeraser_ray.submit import submit
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import unlearn
+from lmeraser_ray.operations.cancel import cancel
+from lmeraser_ray.operations.evaluate import evaluate
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.predict import predict
+from lmeraser_ray.operations.refuse import refuse
+from lmeraser_ray.operations.requests import submit
+from lmeraser_ray.operations.status import status
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import unlearn
+from lmeraser_ray.pipeline.session import Session
 from tests.conftest import Recorder, World, picture
 from tests.unit.test_queue import Held, Place, has
 
@@ -144,7 +144,7 @@ def test_another_requests_publication_keeps_it_silent(world: World) -> None:
 
 
 def test_a_closed_request_has_nothing_to_silence(world: World, tmp_path: Path) -> None:
-    from lmeraser_ray.erasure.quarantine import quarantine_request
+    from lmeraser_ray.erasure.queue.quarantine import quarantine_request
 
     session = Session(world.space())
     train(session, world.config(**RANDOM))

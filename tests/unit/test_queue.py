@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.engine import InlineEngine, Outcome
-from lmeraser_ray.erasure.lanes import Current
-from lmeraser_ray.erasure.queue import Queue, queue_of
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import key_folder
+from lmeraser_ray.erasure.certificate.keystore import key_folder
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.loop import Queue, queue_of
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.fingerprint import fingerprint
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.train import train
-from lmeraser_ray.verify import verify
-from lmeraser_ray.work import Job, TrainConstituent, Trained
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
+from lmeraser_ray.pipeline.jobs import Job, TrainConstituent, Trained
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
 from tests.conftest import World
 
 RANDOM = {"partition": {"kind": "random", "shards": 4}, "aggregation": {"kind": "all"}, "learner": {"epochs": 1}}

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist, squareform
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.partition import recluster
-from lmeraser_ray.partition.adaptive import Labels, fit_clusters, nearest
-from lmeraser_ray.partition.deletion import DeletionCosts, deletion_costs
-from lmeraser_ray.partition.rows import Held, joined
+from lmeraser_ray.models.partition import recluster
+from lmeraser_ray.models.partition.adaptive import Labels, fit_clusters, nearest
+from lmeraser_ray.models.partition.deletion import DeletionCosts, deletion_costs
+from lmeraser_ray.models.partition.feature_rows import Held, joined
 
 Features = NDArray[np.float32]
 Positions = NDArray[np.int64]

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, select
 
-from lmeraser_ray.erasure import ledger, transitions
-from lmeraser_ray.erasure.request import CLOSED, OPEN, UNANSWERED, ErasureRequest, State
-from lmeraser_ray.erasure.transitions import ErasedRecord, Moved
+from lmeraser_ray.erasure.requests import transitions
+from lmeraser_ray.erasure.requests.request import CLOSED, OPEN, UNANSWERED, ErasureRequest, State
+from lmeraser_ray.erasure.requests.transitions import ErasedRecord, Moved
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.state import tables
-from lmeraser_ray.state.times import utcnow
-from lmeraser_ray.state.tombstones import Tombstones, cover_hashes
+from lmeraser_ray.storage.database import ledger, tables
+from lmeraser_ray.storage.database.tombstones import Tombstones, cover_hashes
+from lmeraser_ray.storage.times import utcnow
 from tests.desk import Desk
 
 S = State
@@ -374,7 +374,7 @@ def test_a_reason_that_fails_leaves_all_as_it_was(desk: Desk, monkeypatch: pytes
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("lmeraser_ray.state.database.committing", fail)
+    monkeypatch.setattr("lmeraser_ray.storage.database.database.committing", fail)
     with pytest.raises(ZeroDivisionError):
         desk.requests().refuse(request.id, "a court's order")
     monkeypatch.undo()

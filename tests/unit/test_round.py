@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.engine import InlineEngine, Outcome
-from lmeraser_ray.erasure.queue import queue_of
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import key_folder
-from lmeraser_ray.session import Session
-from lmeraser_ray.train import train
+from lmeraser_ray.erasure.certificate.keystore import key_folder
+from lmeraser_ray.erasure.queue.loop import queue_of
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
+from lmeraser_ray.pipeline.session import Session
 from tests.conftest import World
 from tests.laws.test_law import expect_equal, index_of, never_seen
 

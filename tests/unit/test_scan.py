@@ -14,26 +14,26 @@ from lmeraser_ray.data.buckets import put_bucket, rows_of
 from lmeraser_ray.data.feature_file import pack_features
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.spec import PictureSpec
-from lmeraser_ray.erasure.evidence import gather_needles
-from lmeraser_ray.erasure.findings import Findings, ScanReport
-from lmeraser_ray.erasure.lanes import Current
-from lmeraser_ray.erasure.needles import Needles
-from lmeraser_ray.erasure.places import FOREIGN, PLACES
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.scan import left_in_database, scan
-from lmeraser_ray.erasure.search_database import search_beside
-from lmeraser_ray.erasure.transitions import ErasedRecord, plan, wipe_names
-from lmeraser_ray.erasure.wanted import Wanted
+from lmeraser_ray.erasure.absence.database_search import search_beside
+from lmeraser_ray.erasure.absence.inventory import FOREIGN, PLACES
+from lmeraser_ray.erasure.absence.patterns import Wanted
+from lmeraser_ray.erasure.absence.report import Findings, ScanReport
+from lmeraser_ray.erasure.absence.scan import left_in_database, scan
+from lmeraser_ray.erasure.absence.traces import Needles
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.trace_gathering import gather_needles
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.transitions import ErasedRecord, plan, wipe_names
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.features import features_key
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.manifest import BackboneCard, BucketState, Manifest
-from lmeraser_ray.state.store import StoredObject
-from lmeraser_ray.state.tables import requests
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.features import features_key
+from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.tables import requests
+from lmeraser_ray.storage.store import StoredObject
 from tests.conftest import World
 
 CARD = BackboneCard("ab" * 32, 24, 4, PictureSpec(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
@@ -457,7 +457,7 @@ def test_the_pass_is_one_however_many_go(tmp_path: Path, monkeypatch: pytest.Mon
     space = Space(tmp_path / "w", records, buckets=4)
     needles = space.erase(*(record.record_id for record in records[::3]))
     opened: list[Path] = []
-    from lmeraser_ray.erasure import search
+    from lmeraser_ray.erasure.absence import pattern_search as search
 
     read: Callable[[Path], int] = search.opened
     monkeypatch.setattr(search, "opened", lambda path: opened.append(path) or read(path))

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lmeraser_ray.erasure import line as line_module
-from lmeraser_ray.erasure.line import Line
-from lmeraser_ray.erasure.schedule import Lane, Policy, Progress, Scheduler, Start, Ticket, worth_superseding
+from lmeraser_ray.erasure.queue import priority_queue as line_module
+from lmeraser_ray.erasure.queue.priority_queue import Line
+from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Progress, Scheduler, Start, Ticket, worth_superseding
 
 MONTH = 30 * 86400.0
 LANES = st.integers(0, 4)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmeraser_ray.erasure.needles import DIFFERENT, LEAST, WINDOW, Needles, telling, window_of
-from lmeraser_ray.erasure.search import MARGIN, PIECE, SHORTEST, Match, Search
+from lmeraser_ray.erasure.absence.pattern_search import MARGIN, PIECE, SHORTEST, Match, Search
+from lmeraser_ray.erasure.absence.traces import DIFFERENT, LEAST, WINDOW, Needles, telling, window_of
 from lmeraser_ray.errors import ExecutionError, VerificationError
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmeraser_ray.data import seen
-from lmeraser_ray.data.seen import Seen, common
+from lmeraser_ray.data import duplicates as seen
+from lmeraser_ray.data.duplicates import Seen, common
 
 
 @settings(deadline=None)

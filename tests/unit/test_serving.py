@@ -7,17 +7,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from lmeraser_ray.erasure import round as rounds
-from lmeraser_ray.erasure.events import Event
-from lmeraser_ray.erasure.lease import Lease
-from lmeraser_ray.erasure.overview import overview_of
-from lmeraser_ray.erasure.queue import keep_serving, queue_of, wait_for_turn
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.signing import key_folder
+from lmeraser_ray.erasure.certificate.keystore import key_folder
+from lmeraser_ray.erasure.queue import round as rounds
+from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.erasure.queue.loop import keep_serving, queue_of, wait_for_turn
+from lmeraser_ray.erasure.queue.overview import overview_of
+from lmeraser_ray.erasure.requests.events import Event
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ConfigError, ExecutionError
-from lmeraser_ray.queue import run, serve
-from lmeraser_ray.stopping import Stop
+from lmeraser_ray.operations.serve import run, serve
+from lmeraser_ray.operations.stop_signal import Stop
 from tests.conftest import World
 from tests.unit.test_queue import Held, Place, place_of
 
@@ -175,7 +175,7 @@ def test_who_died_elsewhere_is_waited_for_and_an_heir_is_not(place: Place) -> No
     with place.session.database() as database:
         lease = Lease.claim(database, "Ray actor 1 (process 7 on far)", timeout_s=2.0)
         with database.write() as connection:
-            from lmeraser_ray.state.tables import lease as row
+            from lmeraser_ray.storage.database.tables import lease as row
 
             connection.execute(row.update().values(process=None))
         assert lease.epoch == 1
@@ -183,7 +183,7 @@ def test_who_died_elsewhere_is_waited_for_and_an_heir_is_not(place: Place) -> No
     with queue_of(place.session, keys=None, heir="Ray actor 1", name="Ray actor 1 (process 8 on near)") as queue:
         assert queue.lease.epoch == 2 and time.monotonic() - started < 1.5
     with place.session.database() as database, database.write() as connection:
-        from lmeraser_ray.state.times import to_text, utcnow
+        from lmeraser_ray.storage.times import to_text, utcnow
 
         connection.execute(row.update().values(holder="process 7 on far", process=None, heartbeat_at=to_text(utcnow())))
     started = time.monotonic()

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer._key import SSlibKey
 
-from lmeraser_ray.digests import canonical_json
-from lmeraser_ray.erasure.envelope import HEAD_TYPE, SigningKey, keyid_of, sign, verify
-from lmeraser_ray.erasure.signing import KeyFolder, key_folder, read_public_key
+from lmeraser_ray.erasure.certificate.dsse import HEAD_TYPE, SigningKey, keyid_of, sign, verify
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder, key_folder, read_public_key
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
+from lmeraser_ray.storage.digests import canonical_json
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 KEYS = {KEY.keyid: KEY.public}
@@ -298,7 +298,7 @@ CHANGES = ("replace", "mkdir", "fsync", "open", "unlink")
 DIES = f"""
 import os, sys
 from pathlib import Path
-from lmeraser_ray.erasure.signing import KeyFolder
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 
 count, fatal = 0, int(sys.argv[3])
 

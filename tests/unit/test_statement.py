@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from lmeraser_ray import __version__
-from lmeraser_ray.digests import canonical_json
-from lmeraser_ray.erasure.findings import ScanReport, Searched
-from lmeraser_ray.erasure.statement import Code, ErasedTarget, ErasureFacts, Times, code_digest, read_statement, statement_of
+from lmeraser_ray.erasure.absence.report import ScanReport, Searched
+from lmeraser_ray.erasure.certificate.statement import Code, ErasedTarget, ErasureFacts, Times, code_digest, read_statement, statement_of
 from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.storage.digests import canonical_json
 
 
 def digit(text: str) -> str:

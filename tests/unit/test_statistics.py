@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import ClassMeansConfig
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.learners import quantize as module
-from lmeraser_ray.learners.quantize import (
+from lmeraser_ray.models.learners import quantize as module
+from lmeraser_ray.models.learners.quantize import (
     LIMIT,
     clip,
     fitting,
@@ -22,7 +22,7 @@ from lmeraser_ray.learners.quantize import (
     saturated,
     squared_norms,
 )
-from lmeraser_ray.learners.statistics import Statistics, gram_of
+from lmeraser_ray.models.learners.statistics import Statistics, gram_of
 
 WIDTH = 5
 
@@ -114,7 +114,7 @@ class TestProducts:
         assert [[int(v) for v in row] for row in products(left, right)] == exact
 
     def test_norms_and_gram_are_exact(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("lmeraser_ray.learners.statistics.BLOCK", 4)
+        monkeypatch.setattr("lmeraser_ray.models.learners.statistics.BLOCK", 4)
         x = integers(11)
         rows = [[int(v) for v in row] for row in x]
         assert squared_norms(x).tolist() == [sum(v * v for v in row) for row in rows]

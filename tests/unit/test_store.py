@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.errors import ExecutionError, VerificationError
-from lmeraser_ray.state import files
-from lmeraser_ray.state.files import write_atomic
-from lmeraser_ray.state.store import EXTENSION, KINDS, Store, StoredObject
+from lmeraser_ray.storage import files
+from lmeraser_ray.storage.files import write_atomic
+from lmeraser_ray.storage.store import EXTENSION, KINDS, Store, StoredObject
 
 KEY = "a" * 64
 
@@ -167,8 +167,8 @@ FULL = """
 import sys, resource, signal
 from pathlib import Path
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.state.files import write_atomic
-from lmeraser_ray.state.store import Store
+from lmeraser_ray.storage.files import write_atomic
+from lmeraser_ray.storage.store import Store
 store = Store(Path(sys.argv[1]) / "objects")
 store.create()
 item = store.put("features", "a" * 64, [b"before"])

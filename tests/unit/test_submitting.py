@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from benchmarks import submit
-from lmeraser_ray.erasure import ledger, together, transitions
-from lmeraser_ray.erasure.request import Target
-from lmeraser_ray.erasure.together import LOOK, Mailbox, Standing, Submission, post, take, tell
+from lmeraser_ray.erasure.requests import group_commit as together
+from lmeraser_ray.erasure.requests import transitions
+from lmeraser_ray.erasure.requests.group_commit import LOOK, Mailbox, Standing, Submission, post, take, tell
+from lmeraser_ray.erasure.requests.request import Target
 from lmeraser_ray.errors import ConfigError, ExecutionError
-from lmeraser_ray.state import tables
-from lmeraser_ray.state.turns import try_locked
+from lmeraser_ray.storage.database import ledger, tables
+from lmeraser_ray.storage.file_lock import try_locked
 from tests import desk_acts
 from tests.desk import Desk, ended, start
 from tests.faults.children import wait_until
@@ -220,7 +221,7 @@ def behind(desk: Desk, names: Sequence[str], **options: object) -> list[str]:
 def test_those_who_wait_are_committed_in_one_transaction(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     commits = list[int]()
     real = together.insert_all
-    monkeypatch.setattr("lmeraser_ray.erasure.requests.insert_all", lambda c, many: (commits.append(len(many)), real(c, many)))
+    monkeypatch.setattr("lmeraser_ray.erasure.requests.repository.insert_all", lambda c, many: (commits.append(len(many)), real(c, many)))
     answers = behind(lite, [f"{i}" for i in range(8)])
     assert sorted(answers) == sorted(request.id for request in lite.requests().list())
     assert len(commits) < 8

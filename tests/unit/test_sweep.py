@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
-from lmeraser_ray import sweep as sweeping
-from lmeraser_ray.choice import choice_of
 from lmeraser_ray.config import Config
-from lmeraser_ray.engine import InlineEngine, Outcome
+from lmeraser_ray.config.options import load_config
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.options import load_config
-from lmeraser_ray.session import Session
-from lmeraser_ray.state.folder import WorkspaceFolder
-from lmeraser_ray.state.manifest import BackboneCard
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.study.split import Erasures, sweep_records
-from lmeraser_ray.study.swept import Written
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.pipeline.choice import choice_of
+from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
+from lmeraser_ray.pipeline.jobs import Trained
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.store import Store
+from lmeraser_ray.study import sweep as sweeping
+from lmeraser_ray.study.sweep import Question, sweep
+from lmeraser_ray.study.sweep_records import Erasures, sweep_records
+from lmeraser_ray.study.sweep_report import Written
 from lmeraser_ray.study.variants import parse_range, sweep_variants
-from lmeraser_ray.sweep import Question, sweep
-from lmeraser_ray.train import train
-from lmeraser_ray.unlearn import Request, unlearn
-from lmeraser_ray.work import Trained
 from tests.conftest import TINY, Recorder, World
 
 SHARDS = ("partition.shards", ["2", "4", "6", "8"])
@@ -205,7 +205,7 @@ def test_who_was_erased_before_is_left_out(world: World) -> None:
 
 def sides(world: World, config: Config) -> tuple[set[str], set[str]]:
     """The ids that a sweep trains on, and those that it judges by."""
-    from lmeraser_ray.index import RecordIndex
+    from lmeraser_ray.data.index import RecordIndex
 
     folder = WorkspaceFolder(world.space())
     folder.create()
@@ -313,7 +313,7 @@ def test_a_threshold_takes_the_place_of_a_number_of_shards(world: World) -> None
 @pytest.mark.parametrize("system", ["one-head", "sisa", "ridge-shards", "dam-vp", "random-mean", "retrain"])
 def test_every_kind_of_system_can_be_swept(world: World, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound is no lower than what is measured, and equal to it where there is no tie, for joint learners, slices and votes too."""
-    from lmeraser_ray import systems
+    from lmeraser_ray.config import presets
 
     bounds: list[tuple[float, float]] = []
     heard = sweeping.Race.heard
@@ -324,7 +324,7 @@ def test_every_kind_of_system_can_be_swept(world: World, system: str, monkeypatc
         return heard(self, name, step)
 
     monkeypatch.setattr(sweeping.Race, "heard", watched)
-    base = systems.with_system({"data": {**TINY["data"], "path": str(world.path)}, "execution": TINY["execution"]}, system)
+    base = presets.with_system({"data": {**TINY["data"], "path": str(world.path)}, "execution": TINY["execution"]}, system)
     base["backbone"] = TINY["backbone"]
     small = [("learner.epochs", "2"), ("learner.batch", "8"), ("partition.sample_size", "9"), ("learner.prompt.width", "2")]
     from lmeraser_ray.study.variants import applies

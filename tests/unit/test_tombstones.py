@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select
 
 from lmeraser_ray.errors import LmeraserError
-from lmeraser_ray.state import tables
-from lmeraser_ray.state.tombstones import NoTombstones, Tombstones, cover_hashes, lift_hashes
+from lmeraser_ray.storage.database import tables
+from lmeraser_ray.storage.database.tombstones import NoTombstones, Tombstones, cover_hashes, lift_hashes
 from tests.desk import Desk
 
 NAMES = ["person-1/a.png", "é", "x" * 1024]

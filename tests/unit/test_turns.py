@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.state.turns import locked
+from lmeraser_ray.storage.file_lock import locked
 from tests import desk_acts
 from tests.desk import start
 

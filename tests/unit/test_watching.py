@@ -16,19 +16,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lmeraser_ray.erasure import transitions
-from lmeraser_ray.erasure.events import Alerts, Event, Follower, Narrator, told_of
-from lmeraser_ray.erasure.lease import Lease
-from lmeraser_ray.erasure.overview import overview
-from lmeraser_ray.erasure.request import State
-from lmeraser_ray.erasure.requests import Requests
-from lmeraser_ray.erasure.shown import Lanes
+from lmeraser_ray.cli.live_table import lasting, picture, plain
+from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.erasure.queue.overview import overview
+from lmeraser_ray.erasure.queue.telemetry import Lanes
+from lmeraser_ray.erasure.requests import transitions
+from lmeraser_ray.erasure.requests.events import Alerts, Event, Follower, Narrator, told_of
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import DataError, ExecutionError
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.state.names import Names
-from lmeraser_ray.state.store import Store
-from lmeraser_ray.stopping import Stop
-from lmeraser_ray.watching import lasting, picture, plain
+from lmeraser_ray.operations.stop_signal import Stop
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.store import Store
 
 NOW = datetime.now(UTC)
 SNAPSHOT = {
@@ -252,9 +252,9 @@ WATCH = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from lmeraser_ray.erasure.overview import overview
-from lmeraser_ray.state.database import Database
-from lmeraser_ray.watching import watch
+from lmeraser_ray.erasure.queue.overview import overview
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.cli.live_table import watch
 database = Database.open(Path(sys.argv[1]), None)
 watch(lambda first: overview(database, lease_s=10.0, first=first), Console(force_terminal=True, width=100, height=30), epochs=8)
 print("ended")

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmeraser_ray.config.data import TORCHVISION, DataConfig
-from lmeraser_ray.data.names import clean_name
+from lmeraser_ray.data.duplicates import Seen
+from lmeraser_ray.data.ids import clean_name
 from lmeraser_ray.data.pictures import check_picture
 from lmeraser_ray.data.record import Record
-from lmeraser_ray.data.seen import Seen
 from lmeraser_ray.data.sources.digits import digit_entries
 from lmeraser_ray.data.sources.entry import Entry, place
 from lmeraser_ray.data.sources.folder import folder_entries

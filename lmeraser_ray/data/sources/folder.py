@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmeraser_ray.data.names import clean_name
+from lmeraser_ray.data.ids import clean_name
 from lmeraser_ray.data.sources.entry import Entry, Picture, place
 from lmeraser_ray.errors import DataError
 

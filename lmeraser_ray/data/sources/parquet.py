@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmeraser_ray.config import DataConfig
-from lmeraser_ray.data.names import clean_name
+from lmeraser_ray.data.ids import clean_name
 from lmeraser_ray.data.sources.entry import Entry, Picture, place
 from lmeraser_ray.errors import DataError
 

@@ -1,0 +1,63 @@
+"""The verb `attack`."""
+
+from pathlib import Path
+from typing import Any
+
+from lmeraser_ray.cli.study import numbers
+from lmeraser_ray.cli.verb import Arguments, Parser, Report
+from lmeraser_ray.config.options import read_yaml
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.session import Session
+
+LIGHT: dict[str, Any] = {
+    "data": {"source": "digits", "buckets": 2},
+    "backbone": {
+        "name": "tiny",
+        "weights": "random",
+        "input_size": 16,
+        "batch": 64,
+        "readout": {"layer": None, "pool": "flatten", "normalize": "layer"},
+    },
+    "execution": {"engine": "inline"},
+}
+"""The setting without --config: digits, and a backbone so small that hundreds of trainings take minutes on one core."""
+LIGHTER = (
+    ("partition.shards", "8"),
+    ("partition.sample_size", "100"),
+    ("learner.kind", "linear_probe"),
+    ("learner.head_lr", "0.03"),
+    ("learner.epochs", "20"),
+    ("learner.batch", "64"),
+    ("aggregation.shards", "1"),
+)
+"""What the system `lmeraser` is there. A half has 720 records: 8 shards of 90, in which a head of 256 inputs can remember each record, and
+the paper's one prototype answers, so that the attack has power. A head without a prompt: it learns from stored features and decodes no
+picture, which takes a fifth of the time. Any other system is as its own file says."""
+
+
+def attack_options(parser: Parser) -> None:
+    """What is attacked, and with how many models."""
+    parser.add_argument("--config", type=Path, help="a YAML file for data, backbone and execution; without it, digits and a tiny backbone")
+    parser.add_argument("--system", default="lmeraser", help="a name or a YAML file (lmeraser)")
+    parser.add_argument("--shadows", type=int, default=64, help="models to attack; half as many more choose the memorised records (64)")
+    parser.add_argument("--forget", type=int, default=40, help="records in a forget set (40)")
+    parser.add_argument("--share", type=float, default=0.2, help="share of the epochs that fine-tuning has (0.2)")
+    parser.add_argument("--keep", action="store_true", help="keep the records and models under STUDY/work for another run")
+
+
+def run_attack(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser attack`."""
+    from lmeraser_ray.study.attack import Question, attack
+    from lmeraser_ray.study.variants import variants
+
+    overrides = [pair for pair in args.overrides if pair[0] != "seed"]
+    base = read_yaml(args.config) if args.config else LIGHT
+    lighter = LIGHTER if base is LIGHT and args.system == "lmeraser" else ()
+    [seed] = numbers(str(dict(args.overrides).get("seed", base.get("seed", 0))), "--seed")[:1]
+    [variant] = variants(base, [args.system], [*lighter, *overrides], [])
+    question = Question(variant.name, variant.config(seed), args.shadows, args.forget, args.share, args.keep)
+    done = attack(Session(args.study, progress), question)
+    files = [str(path) for path in done.files]
+    sets = {name: {method: result.power.auc for method, result in methods.items()} for name, methods in done.sets.items()}
+    data = {"state_equality": done.equality, "auc": sets, "files": files}
+    return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data)

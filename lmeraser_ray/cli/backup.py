@@ -1,0 +1,81 @@
+"""The verbs that keep a workspace: `backup`, `restore`."""
+
+from pathlib import Path
+
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted, session_of, timed
+from lmeraser_ray.pipeline.progress import Progress
+
+
+def backup_options(parser: Parser) -> None:
+    """Where it goes."""
+    parser.add_argument("--to", type=Path, metavar="FILE", help="write the published state, the requests and the secret there (tar)")
+    parser.add_argument(
+        "--erasures", type=Path, metavar="FILE", help="write there who was erased (keyed hashes): keep it apart, write it often"
+    )
+
+
+def run_backup(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser backup`."""
+    from lmeraser_ray.operations.backup import backup
+
+    done = backup(session_of(args, progress), to=args.to, erasures=args.erasures)
+    data = {
+        "to": str(args.to) if args.to else None,
+        "fingerprint": done.fingerprint,
+        "sha256": done.sha256,
+        "bytes": done.size,
+        "parts": done.parts,
+        "ledger": {"seq": done.seq, "hash": done.hash},
+        "erasures": str(args.erasures) if args.erasures else None,
+        "tombstones": done.erasures,
+    }
+    lines = []
+    if args.to:
+        lines += [f"{args.to}: {counted(done.parts, 'part')}, {done.size:,} bytes", f"state {done.fingerprint}", f"contents {done.sha256}"]
+    if args.erasures:
+        lines.append(f"{args.erasures}: {done.erasures:,} keyed hashes, ledger entry {done.seq}")
+    notes = ("it holds people's pictures: whoever is erased later stays in it, so let backups expire.",) if args.to else ()
+    return Report("\n".join(lines), data, notes)
+
+
+def restore_options(parser: Parser) -> None:
+    """From what, and what is known of later erasures."""
+    parser.add_argument("--from", type=Path, required=True, dest="source", metavar="FILE", help="the file of `lmeraser backup --to`")
+    parser.add_argument("--erasures", type=Path, metavar="FILE", help="the newest file of `lmeraser backup --erasures`")
+    parser.add_argument(
+        "--no_later_erasures", action="store_true", help="nobody was erased after the backup (needed where nothing else could tell)"
+    )
+
+
+def run_restore(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser restore`."""
+    from lmeraser_ray.operations.restore import restore
+
+    session = session_of(args, progress)
+    done = restore(session, args.source, erasures=args.erasures, no_later_erasures=args.no_later_erasures)
+    after, found = done.evaluated.manifest, done.reconciled
+    data = {
+        "workspace": str(args.workspace),
+        "records": after.records,
+        "erased_again": done.erased_again,
+        "tombstones": found.tombstones,
+        "retrained": len(done.evaluated.trained),
+        "reused": done.evaluated.reused,
+        "requests_kept": found.kept,
+        "ledger_entries_lost": found.lost,
+        "fingerprint_of_backup": done.backup.fingerprint,
+        "fingerprint": after.fingerprint,
+        "seconds": progress.rounded(),
+    }
+    text = (
+        f"{counted(after.records, 'record')} restored; {done.erased_again} of the backup's left out, because they were erased; "
+        f"{data['retrained']} constituents trained again, {data['reused']} reused\n{timed(progress)}\n"
+        f"fingerprint {done.backup.fingerprint}\n         -> {after.fingerprint}"
+    )
+    notes = ["the request database that was there was kept: it continues the backup's."] if found.kept else []
+    if found.lost:
+        notes.append(
+            f"the ledger had {counted(found.lost, 'entry')} more when the file of erasures was written: requests of that time that were "
+            "open are to be submitted again."
+        )
+    return Report(text, data, tuple(notes))

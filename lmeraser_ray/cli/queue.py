@@ -1,0 +1,73 @@
+"""The verb of the service: `queue serve`, `run`, `status`, `watch`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted, session_of
+from lmeraser_ray.errors import INTERRUPTED
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.session import Session
+
+if TYPE_CHECKING:
+    from lmeraser_ray.erasure.requests.events import Event
+    from lmeraser_ray.operations.serve import Done
+
+CLOSINGS = ("certified", "refused", "cancelled", "failed")
+WHAT = "serve until Ctrl-C; run until nothing is left; status in one look; watch it live"
+
+
+def queue_options(parser: Parser) -> None:
+    """What to do, and where the keys are."""
+    parser.add_argument("what", choices=("serve", "run", "status", "watch"), help=WHAT)
+    parser.add_argument(
+        "--keys", type=Path, metavar="DIR", help="the folder of signing keys (else LMERASER_KEYS, else ~/.config/lmeraser_ray/keys)"
+    )
+    parser.add_argument("--trusted_network", action="store_true", help="serve: accept a Ray cluster that asks nobody for a token")
+
+
+def run_queue(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser queue`."""
+    session = session_of(args, progress)
+    if args.what in ("serve", "run"):
+        return run_work(args, session)
+    from lmeraser_ray.cli.live_table import LONGEST_LIST, on_terminal, plain
+    from lmeraser_ray.erasure.queue.overview import overview_of
+
+    live = args.what == "watch" and on_terminal() and not args.json
+    epochs = getattr(session.config().learner, "epochs", None)
+    if not live:
+        found = overview_of(session, first=LONGEST_LIST)
+        return Report(plain(found, epochs=epochs), found.as_json())
+    from rich.console import Console
+
+    from lmeraser_ray.cli.live_table import watch
+
+    watch(lambda first: overview_of(session, first=first), Console(), epochs=epochs)
+    return Report("", None)
+
+
+def run_work(args: Arguments, session: Session) -> Report:
+    """`lmeraser queue serve`, `lmeraser queue run`."""
+    from lmeraser_ray.erasure.certificate.keystore import key_folder
+    from lmeraser_ray.operations.serve import run, serve
+
+    keys = key_folder(args.keys)
+    if args.what == "serve":
+        return told(serve(session, keys=keys, say=log, trusted=args.trusted_network))
+    done = run(session, keys=keys, say=log)
+    return told(done, exit_code=INTERRUPTED if done.open else 0)
+
+
+def told(done: "Done", *, exit_code: int = 0) -> Report:
+    """What a queue did."""
+    data = done.as_json()
+    closed = ", ".join(f"{data[name]:,} {name}" for name in CLOSINGS if data[name]) or "none came to an end"
+    rest = f"; {counted(done.open, 'request')} left in the database" if done.open else ""
+    return Report(f"requests: {closed}{rest}", data, exit_code=exit_code)
+
+
+def log(event: "Event") -> None:
+    """A line on stderr."""
+    sys.stderr.write(f"{event.line()}\n")
+    sys.stderr.flush()

@@ -1,0 +1,168 @@
+"""The verbs of erasure requests: `submit`, `status`, `wait`, `cancel`, `refuse`, `extend`, `retry`. None needs Ray or torch."""
+
+from argparse import ArgumentTypeError
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, refuse_names, session_of
+from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from lmeraser_ray.erasure.requests.request import ErasureRequest
+    from lmeraser_ray.erasure.requests.targets import Request
+
+REASON_HELP = "a sentence without ids; it stays with the request"
+
+
+def named_options(parser: Parser) -> None:
+    """What is to be erased."""
+    parser.add_argument("--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated")
+    parser.add_argument("--subjects", action="append", default=[], metavar="ID,…", help="subjects, with all their records; may be repeated")
+    parser.add_argument("--file", type=Path, help="a file of record ids, one a line (for ids with commas too)")
+    parser.add_argument("--subjects_file", type=Path, help="a file of subjects, one a line")
+    parser.add_argument("--quarantine", action="store_true", help="what was trained on them stops answering at once")
+
+
+def named_by(args: Arguments) -> "Request":
+    """What the options name. Errors: `ConfigError` as `refuse_names`."""
+    from lmeraser_ray.erasure.requests.targets import read_request
+
+    refuse_names(bool(args.records or args.subjects), [path for path in (args.file, args.subjects_file) if path])
+    return read_request(args.records, args.subjects, args.file, args.subjects_file)
+
+
+def submit_options(parser: Parser) -> None:
+    """What is to be erased, for whom and by when."""
+    named_options(parser)
+    parser.add_argument("--key", help="an idempotency key: the same key with the same ids is the same request")
+    parser.add_argument("--due", type=moment, metavar="DATE", help="an earlier deadline than the month that the law gives (ISO 8601)")
+    parser.add_argument("--submitter", help="who asks, for the quota (the user of this process)")
+
+
+def moment(text: str) -> datetime:
+    """A date or a moment in ISO 8601; without a time zone, of here."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is no date such as 2026-12-24 or 2026-12-24T12:00:00+01:00") from error
+
+
+def run_submit(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser submit`."""
+    from lmeraser_ray.operations.requests import submit
+
+    session = session_of(args, progress)
+    made = submit(session, named_by(args), key=args.key, due=args.due, submitter=args.submitter, quarantine=args.quarantine)
+    return Report(made.id, made.as_json())
+
+
+def one_request(parser: Parser) -> None:
+    """Which request."""
+    parser.add_argument("request", metavar="ID", help="the request, as `lmeraser submit` gave it")
+
+
+def status_options(parser: Parser) -> None:
+    """Which request, or all that are open."""
+    parser.add_argument("request", nargs="?", metavar="ID", help="a request; without it, the queue and what is open")
+
+
+def run_status(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser status`."""
+    session = session_of(args, progress)
+    if args.request:
+        from lmeraser_ray.operations.status import status
+
+        found = status(session, args.request)
+        return Report(request_line(found), found.as_json())
+    from lmeraser_ray.cli.live_table import LONGEST_LIST, plain
+    from lmeraser_ray.erasure.queue.overview import overview_of
+
+    seen = overview_of(session, first=LONGEST_LIST)
+    return Report(plain(seen, epochs=None), seen.as_json())
+
+
+def request_line(found: "ErasureRequest") -> str:
+    """A request in a sentence or two."""
+    from lmeraser_ray.storage.times import utcnow
+
+    alert = found.alert(utcnow())
+    lines = [
+        f"{found.id}  {found.state}",
+        f"received {found.received_at:%Y-%m-%d %H:%M:%S} UTC, due {found.deadline:%Y-%m-%d %H:%M:%S} UTC"
+        f"{' (extended: ' + (found.extension_reason or '') + ')' if found.extended_at else ''}"
+        f"{f', {alert}% of the time is used' if alert else ''}",
+    ]
+    if found.reason:
+        lines.append(found.reason)
+    if found.certificate_sha256:
+        lines.append(f"certificate SHA-256 {found.certificate_sha256}: `lmeraser certificate {found.id}`")
+    return "\n".join(lines)
+
+
+def wait_options(parser: Parser) -> None:
+    """For which request, and how long."""
+    one_request(parser)
+    parser.add_argument("--timeout", type=float, metavar="S", help="seconds to wait at most (for ever)")
+
+
+def run_wait(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser wait`: exit code 0 when certified, 3 when refused or cancelled, 5 when it failed or the time is over."""
+    from lmeraser_ray.operations.wait import exit_code_of, wait
+
+    found = wait(session_of(args, progress), args.request, timeout_s=args.timeout)
+    return Report(request_line(found), found.as_json(), exit_code=exit_code_of(found.state, ExecutionError.exit_code))
+
+
+def reason_options(parser: Parser) -> None:
+    """Which request, and why."""
+    one_request(parser)
+    parser.add_argument("--reason", required=True, help=REASON_HELP)
+
+
+def cancel_options(parser: Parser) -> None:
+    """Which request, and why."""
+    one_request(parser)
+    parser.add_argument("--reason", default="withdrawn by its submitter", help=f"{REASON_HELP} (withdrawn by its submitter)")
+
+
+def extend_options(parser: Parser) -> None:
+    """Which request, by how much, and why."""
+    reason_options(parser)
+    parser.add_argument("--months", type=int, default=2, help="further months, 1 or 2 (2)")
+
+
+def changed(found: "ErasureRequest") -> Report:
+    """A request that was changed."""
+    return Report(request_line(found), found.as_json())
+
+
+def run_cancel(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser cancel`."""
+    from lmeraser_ray.operations.cancel import cancel
+
+    return changed(cancel(session_of(args, progress), args.request, args.reason))
+
+
+def run_refuse(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser refuse`."""
+    from lmeraser_ray.operations.refuse import refuse
+
+    return changed(refuse(session_of(args, progress), args.request, args.reason))
+
+
+def run_extend(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser extend`."""
+    from lmeraser_ray.operations.extend import extend
+
+    found = extend(session_of(args, progress), args.request, args.months, args.reason)
+    note = "tell the person of it, and why, within the first month (GDPR art. 12(3))."
+    return Report(request_line(found), found.as_json(), (note,))
+
+
+def run_retry(args: Arguments, progress: Progress) -> Report:
+    """`lmeraser retry`."""
+    from lmeraser_ray.operations.retry import retry
+
+    return changed(retry(session_of(args, progress), args.request))

@@ -1,0 +1,99 @@
+"""Reading records back: from rows of buckets to the backbone's pixels. Needs no torch, so that a decoding worker stays small.
+
+Invariant: only the pictures, or the features, of the asked rows are read, and each is checked. A reader that is told of its rows
+reads nothing else; one that is not (a pass over whole buckets, for features) reads the buckets' rows.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lmeraser_ray.data.buckets import About, Bucket, pictures_of, read_rows
+from lmeraser_ray.data.feature_file import Features, read_feature_rows
+from lmeraser_ray.data.pictures import prepare_picture
+from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.storage.store import Store, StoredObject
+
+Pixels = NDArray[np.uint8]
+KEPT_BYTES = 256 << 20
+"""Rows of buckets (no pictures) that a reader keeps: the next batch of features is of the same bucket."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of one bucket: `rows` [m] int64, ascending. about: what reading them needs to know, else the bucket's rows are read."""
+
+    bucket: Bucket
+    rows: NDArray[np.int64]
+    about: About | None = None
+
+    def pieces(self, size: int) -> "Iterator[tuple[int, Rows]]":
+        """The rows in pieces of `size`, of which nothing is told, each with the place of its first row; the last one may be smaller."""
+        return ((at, Rows(self.bucket, self.rows[at : at + size])) for at in range(0, len(self.rows), size))
+
+
+@dataclass(frozen=True)
+class Read:
+    """Rows as they were read. inputs: pictures [m, 3, s, s] uint8 or features [m, d] float32; digests: [m, 32] uint8; labels: m names."""
+
+    inputs: Pixels | Features
+    digests: NDArray[np.uint8]
+    labels: tuple[str, ...]
+
+
+def pixel_hashes(pixels: Pixels) -> list[bytes]:
+    """SHA-256 of each picture's pixels. pixels: [n, 3, s, s] uint8 → n times 32 bytes."""
+    return [hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pixels]
+
+
+def prepare(image: bytes, spec: PictureSpec, max_pixels: int) -> Pixels:
+    """An encoded picture as the backbone's pixels [3, s, s] uint8."""
+    return prepare_picture(image, input_size=spec.input_size, resize=spec.resize, interpolation=spec.interpolation, max_pixels=max_pixels)
+
+
+@dataclass
+class Reader:
+    """Reads and decodes records of one store for one backbone."""
+
+    store: Store
+    spec: PictureSpec
+    max_pixels: int
+    _kept: dict[int, tuple[StoredObject, pa.Table]] = field(default_factory=dict, repr=False)
+
+    def read(self, part: Rows, features: StoredObject | None = None) -> Read:
+        """Rows of a bucket with their pictures or, given the bucket's file of features, with these.
+
+        Errors: `VerificationError` where the bytes are not what was stored.
+        """
+        about = self._about(part)
+        if features is not None:
+            return Read(read_feature_rows(self.store, features, part.rows, about.digests), about.digests, about.labels)
+        return Read(self._pixels(part.bucket, about), about.digests, about.labels)
+
+    def pixels(self, part: Rows) -> Pixels:
+        """The decoded pictures of rows of a bucket [m, 3, s, s] uint8."""
+        return self._pixels(part.bucket, self._about(part))
+
+    def _pixels(self, bucket: Bucket, about: About) -> Pixels:
+        size = self.spec.input_size
+        pixels = np.empty((len(about), 3, size, size), np.uint8)
+        for at, image in enumerate(pictures_of(self.store, bucket, about)):
+            pixels[at] = prepare(image, self.spec, self.max_pixels)
+        return pixels
+
+    def _about(self, part: Rows) -> About:
+        """What the part tells of its rows, else what is read of them."""
+        return part.about or About.of(self._rows(part.bucket).take(part.rows))
+
+    def _rows(self, bucket: Bucket) -> pa.Table:
+        """All rows of a bucket, from memory where they are kept: of each bucket the last version that was asked for."""
+        item, rows = self._kept.pop(bucket.number, (None, None))
+        if item != bucket.records:
+            rows = read_rows(self.store, bucket)
+        if sum(table.nbytes for _, table in self._kept.values()) < KEPT_BYTES:
+            self._kept[bucket.number] = (bucket.records, rows)
+        return rows

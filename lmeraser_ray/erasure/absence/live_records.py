@@ -1,0 +1,128 @@
+"""The published records, accounted for: every row is a live record's, every picture byte and every feature row is owned by one.
+
+Then whatever a scan finds in them is a live record's own: a picture that another person's record has too, byte for byte. The rows in which
+something is found have their digests computed again, so that a row that owned the wrong bytes would be found out.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lmeraser_ray.data.buckets import Bucket, digests_in, offsets_of, read_pictures, read_rows
+from lmeraser_ray.data.feature_file import HEAD, Layout
+from lmeraser_ray.erasure.absence.inventory import FEATURES, PICTURES, RECORDS
+from lmeraser_ray.erasure.absence.pattern_search import Match
+from lmeraser_ray.erasure.absence.patterns import Wanted
+from lmeraser_ray.erasure.absence.report import Findings
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.pipeline.features import features_key
+from lmeraser_ray.pipeline.manifest import BucketState, Manifest
+from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.store import REPAIR, Store, StoredObject, present
+
+
+@dataclass(frozen=True)
+class Owned:
+    """Goes through the buckets of a published state. `alive` collects the windows that live records own, by pattern."""
+
+    store: Store
+    manifest: Manifest
+    wanted: Wanted
+    findings: Findings
+    alive: set[int]
+
+    def check(self) -> set[StoredObject]:
+        """Account for all buckets. Returns the objects that need not be searched again: pictures and features.
+
+        Errors: `VerificationError` where an object is missing or damaged.
+        """
+        for state in self.manifest.buckets:
+            rows = read_rows(self.store, state.bucket)
+            self._rows(state.bucket, rows)
+            self._pictures(state.bucket, rows)
+            self._features(state, rows)
+        return {item for state in self.manifest.buckets for item in (state.bucket.pictures, state.features)}
+
+    def _rows(self, bucket: Bucket, rows: pa.Table) -> None:
+        """No row is an erased record's or subject's."""
+        refused: dict[str, tuple[Collection[str] | Collection[bytes], str]] = {
+            "record_id": (self.wanted.ids, "row of an erased record"),
+            "subject_id": (self.wanted.subjects, "row of an erased subject"),
+            "digest": (self.wanted.digests, "row with an erased digest"),
+        }
+        for column, (gone, trace) in refused.items():
+            if pc.any(pc.is_in(rows[column], pa.array(list(gone), rows[column].type))).as_py():
+                self._hit(RECORDS, bucket.records, trace)
+        ids, subjects, labels = (rows[name] for name in ("record_id", "subject_id", "label"))
+        if any(self.wanted.occurs(text_of(column)) for column in (ids, subjects, labels)):
+            people, records = set(subjects.to_pylist()) - self.wanted.subjects, set(ids.to_pylist()) - self.wanted.ids
+            self.wanted.learn([*records, *people, *labels.to_pylist()])
+
+    def _pictures(self, bucket: Bucket, rows: pa.Table) -> None:
+        """The rows own the file from its first byte to its last, one behind the other."""
+        path = self._path(bucket.pictures)
+        offsets, lengths = (rows[name].to_numpy() for name in ("offset", "length"))
+        size = path.stat().st_size
+        if not np.array_equal(offsets, offsets_of(lengths)) or lengths.sum() != size:
+            self._hit(PICTURES, bucket.pictures, "bytes of no live record")
+        self.findings.count(PICTURES, size)
+        sound: dict[int, bool] = {}
+        for match in self.wanted.search.in_file(path, texts=False):
+            first, last = (int(np.searchsorted(offsets, at, "right")) - 1 for at in (match.at, match.at + self.wanted.size(match) - 1))
+            own = all(sound.setdefault(row, self._sound(bucket, rows, row)) for row in range(first, last + 1))
+            self._judge(match, own, bucket.pictures)
+
+    def _sound(self, bucket: Bucket, rows: pa.Table, row: int) -> bool:
+        """Whether a row's picture has the row's digest."""
+        try:
+            return len(list(read_pictures(self.store, bucket, rows.slice(row, 1)))) == 1
+        except VerificationError:
+            return False
+
+    def _features(self, state: BucketState, rows: pa.Table) -> None:
+        """One row a record and nothing else, under the key that these records give."""
+        path = self._path(state.features)
+        start, whole = extent(path, rows.num_rows)
+        key = features_key(self.manifest.backbone.identity, digests_in(rows))
+        if not whole or key != state.features.key:
+            self._hit(FEATURES, state.features, "rows of no live record")
+        self.findings.count(FEATURES, path.stat().st_size)
+        for match in self.wanted.search.in_file(path, texts=False):
+            self._judge(match, whole and match.at >= start, state.features)
+
+    def _judge(self, match: Match, own: bool, item: StoredObject) -> None:
+        """A window within what live records own is theirs."""
+        if own and self.wanted.is_window(match):
+            self.alive.add(match.pattern)
+            self.findings.explained += 1
+        else:
+            self._hit(PICTURES if item.kind == "pictures" else FEATURES, item, self.wanted.trace(match))
+
+    def _hit(self, place: object, item: StoredObject, trace: str) -> None:
+        """Something that nobody alive owns. Errors: `VerificationError` where the object is damaged: then this says nothing."""
+        if not self.store.sound(item):
+            raise VerificationError(f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}")
+        self.findings.hit(place, f"objects/{item.name}", trace)  # type: ignore[arg-type]
+
+    def _path(self, item: StoredObject) -> Location:
+        with disk_errors(self.store.path(item)), present(item):
+            self.store.path(item).stat()
+        return self.store.path(item)
+
+
+def text_of(column: pa.ChunkedArray) -> bytes:
+    """All names of a column, one behind the other with nothing between them."""
+    return bytes(column.combine_chunks().buffers()[2] or b"")
+
+
+def extent(path: Location, rows: int) -> tuple[int, bool]:
+    """Where a file of features has its first byte of them, and whether it is features and checks of `rows` rows, and nothing else."""
+    with disk_errors(path), path.open("rb") as file:
+        layout = Layout.of(file.read(HEAD))
+    if layout is None:
+        return 0, False
+    return layout.features, layout.rows == rows and path.stat().st_size == layout.size

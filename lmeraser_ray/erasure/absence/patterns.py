@@ -1,0 +1,143 @@
+"""What a scan looks for, as patterns, and which of their occurrences are somebody else's.
+
+    needles + subjects → binary patterns and texts → (learn the live names) → judge a match: a trace, or explained
+
+An id may be a part of a longer live one, or a live label: `person-1` is in `person-12`. So the live names that contain one of the ids are
+learned first, and an occurrence within such a name is the name's. An id that says nothing by itself (`1`, `cat`) is looked for in rows
+only.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from lmeraser_ray.erasure.absence.pattern_search import Match, Search
+from lmeraser_ray.erasure.absence.traces import Needles, Trace, telling
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text to look for. apart: it counts only where no letter or digit is next to it."""
+
+    trace: Trace
+    apart: bool
+
+
+class Wanted:
+    """The patterns of one scan. ids, subjects, digests: what no live row may have."""
+
+    def __init__(self, needles: Sequence[Needles], subjects: Collection[str]) -> None:
+        self.ids = frozenset(needle.record_id for needle in needles)
+        self.subjects = frozenset(subjects) | {needle.subject_id for needle in needles if needle.subject_id is not None}
+        self.digests = frozenset(needle.digest for needle in needles)
+        binary = binary_patterns(needles)
+        self._texts = texts_of(self.ids, self.subjects)
+        self._binary = list(binary.values())
+        self.search = Search(list(binary), list(self._texts))
+        self._kinds = list(self._texts.values())
+        self._shown = [*binary, *self._texts]
+        self._contexts: dict[int, dict[tuple[int, int], set[tuple[bytes, bytes]]]] = {}
+
+    @property
+    def in_rows_only(self) -> int:
+        """Ids and subjects that say too little to be looked for in bytes."""
+        return sum(telling(name) == "no" for name in self.ids | self.subjects)
+
+    def trace_of(self, pattern: int) -> Trace:
+        """What a pattern is of."""
+        binary = len(self._binary)
+        return self._binary[pattern] if pattern < binary else self._kinds[pattern - binary].trace
+
+    def trace(self, match: Match) -> Trace:
+        """What was found."""
+        return self.trace_of(match.pattern)
+
+    def size(self, match: Match) -> int:
+        """How many bytes were found."""
+        return len(self._shown[match.pattern])
+
+    def is_text(self, match: Match) -> bool:
+        """Whether an id or a subject was found."""
+        return match.pattern >= len(self._binary)
+
+    def is_window(self, match: Match) -> bool:
+        """Whether a stretch of a picture or of features was found, which several records may have."""
+        return self.trace(match) in ("picture", "pixels", "feature")
+
+    def occurs(self, text: bytes) -> bool:
+        """Whether there may be something to learn from names that lie one behind the other in `text`; False is certain."""
+        return bool(self._texts) and (not plain(text) or any(self.search.in_bytes(text, binary=False)))
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take note of live ids, subjects or labels in which an id occurs."""
+        if not self._texts:
+            return
+        listed = set(names)  # none has a line break (`data.names`)
+        joined = "\n".join(listed).encode()
+        if not plain(joined):
+            joined = b"\n".join({form for name in listed for form in forms(name)})
+        for match in self.search.in_bytes(joined, binary=False):
+            before, after = match.before.rpartition(b"\n")[2], match.after.partition(b"\n")[0]
+            by_length = self._contexts.setdefault(match.pattern, {})
+            by_length.setdefault((len(before), len(after)), set()).add((before, after))
+
+    def explained(self, match: Match) -> bool:
+        """Whether what was found is an id or a subject that is a part of something longer: of a live name, of a number, of a word."""
+        if not self.is_text(match):
+            return False
+        before, after = match.before, match.after
+        if self._kinds[match.pattern - len(self._binary)].apart and (alphanumeric(before[-1:]) or alphanumeric(after[:1])):
+            return True
+        around = self._contexts.get(match.pattern, {})
+        return any((before[max(0, len(before) - a) :], after[:b]) in pairs for (a, b), pairs in around.items())
+
+    def masked(self, text: str) -> str:
+        """A file's name without what was looked for in it."""
+        data = text.encode(errors="surrogateescape")
+        for match in sorted(self.search.in_bytes(data), key=lambda match: -len(self._shown[match.pattern])):
+            data = data.replace(self._shown[match.pattern], b"***")
+        return data.decode(errors="replace")
+
+
+def binary_patterns(needles: Sequence[Needles]) -> dict[bytes, Trace]:
+    """Digests, also as hexadecimal digits, and windows; one that several records share is there once."""
+    found: dict[bytes, Trace] = {}
+    for needle in needles:
+        found[needle.digest] = "digest"
+        found[needle.digest.hex().encode()] = "hexadecimal digest"
+        windows: tuple[tuple[bytes | None, Trace], ...] = (
+            (needle.picture, "picture"),
+            (needle.pixels, "pixels"),
+            (needle.feature, "feature"),
+        )
+        found |= {window: trace for window, trace in windows if window is not None}
+    return found
+
+
+def texts_of(ids: Collection[str], subjects: Collection[str]) -> dict[bytes, Text]:
+    """The ids and subjects that can be looked for in bytes, in UTF-8 and as JSON writes them."""
+    found: dict[bytes, Text] = {}
+    kinds: tuple[tuple[Collection[str], Trace], ...] = ((subjects, "subject"), (ids, "id"))
+    for names, trace in kinds:
+        for name in names:
+            how = telling(name)
+            if how != "no":
+                found |= {form: Text(trace, how == "apart") for form in forms(name)}
+    return found
+
+
+def forms(name: str) -> set[bytes]:
+    """A name in UTF-8, and as JSON writes it, with and without what is not ASCII."""
+    if plain(name.encode()):
+        return {name.encode()}
+    return {name.encode(), json.dumps(name)[1:-1].encode(), json.dumps(name, ensure_ascii=False)[1:-1].encode()}
+
+
+def plain(text: bytes) -> bool:
+    """Whether JSON writes a text as it is."""
+    return text.isascii() and b'"' not in text and b"\\" not in text
+
+
+def alphanumeric(byte: bytes) -> bool:
+    """Whether a byte is an ASCII letter or digit; False for none."""
+    return byte.isalnum()

@@ -1,0 +1,191 @@
+"""A backup's file: a tar of parts, each with its digest in a table of contents that comes first, itself with a digest.
+
+    contents.json, contents.sha256, then the parts in the order of the table
+
+Invariants: the file appears whole or not at all, mode 0600; what is read was verified, its size and its SHA-256; no part is ever written to
+a path that the archive names. It guards against damage and against a file that was cut; against forgery only as far as its digest was kept
+elsewhere.
+"""
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lmeraser_ray.errors import ConfigError, VerificationError
+from lmeraser_ray.storage.digests import canonical_json
+from lmeraser_ray.storage.files import disk_errors, move_into_place
+from lmeraser_ray.storage.paths import Location
+
+FORMAT = 1
+CONTENTS, DIGEST = "contents.json", "contents.sha256"
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part: its name, how many bytes it has, and their SHA-256 in hexadecimal."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The table of contents. about: what the archive is of, JSON values."""
+
+    about: dict[str, Any]
+    parts: tuple[Part, ...]
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON."""
+        return canonical_json({"format": FORMAT, "about": self.about, "parts": [asdict(part) for part in self.parts]})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Contents":
+        """Read what `to_bytes` wrote. Errors: `ConfigError` on another version's, `VerificationError` on anything else."""
+        try:
+            read = json.loads(data)
+            if read["format"] != FORMAT:
+                raise ConfigError(f"The backup has format {read['format']}, this version reads {FORMAT}: use the version that wrote it.")
+            return cls(read["about"], tuple(Part(**part) for part in read["parts"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise VerificationError("This is no backup of a workspace: give the file that `lmeraser backup` wrote.") from error
+
+
+class Checked(io.RawIOBase):
+    """A file that is read once, front to back, and hashed on the way."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._state = file, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self._file.read(size)
+        self._state.update(data)
+        return data
+
+    @property
+    def sha256(self) -> str:
+        """Of what was read so far, in hexadecimal."""
+        return self._state.hexdigest()
+
+
+def part_of(name: str, path: Location) -> Part:
+    """A file as a part."""
+    with disk_errors(path), path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        return Part(name, file.tell(), found)
+
+
+def write_archive(path: Path, contents: Contents, sources: Sequence[Location]) -> str:
+    """Write an archive, replacing what is at `path`. sources: the parts' files, in order. Returns the SHA-256 of the table of contents.
+
+    Errors: `VerificationError` where a file is not what its part says; `ExecutionError` where the disk is full. Then nothing is written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    table = contents.to_bytes()
+    digest = hashlib.sha256(table).hexdigest()
+    with disk_errors(path):
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with disk_errors(path), os.fdopen(handle, "wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                for name, data in ((CONTENTS, table), (DIGEST, f"{digest}\n".encode())):
+                    archive.addfile(header(name, len(data)), io.BytesIO(data))
+                for part, source in zip(contents.parts, sources, strict=True):
+                    add(archive, part, source)
+            file.flush()
+            os.fsync(file.fileno())
+        move_into_place(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return digest
+
+
+def add(archive: tarfile.TarFile, part: Part, source: Location) -> None:
+    """Copy one part's file. Errors: `VerificationError` where it changed."""
+    with source.open("rb") as file:
+        checked = Checked(file)
+        if source.stat().st_size == part.size:
+            archive.addfile(header(part.name, part.size), checked)
+    if checked.sha256 != part.sha256:
+        raise VerificationError(f"{part.name} is damaged: its bytes do not have the digest that they should. Run `lmeraser verify`.")
+
+
+def header(name: str, size: int) -> tarfile.TarInfo:
+    """A part's header: the same for the same part, whoever and whenever."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o600
+    return info
+
+
+class Archive:
+    """An archive that is being read, front to back."""
+
+    def __init__(self, path: Path, tar: tarfile.TarFile) -> None:
+        self._path, self._tar = path, tar
+        table = b"".join(self._read(CONTENTS, None))
+        digest = b"".join(self._read(DIGEST, None))
+        if digest != f"{hashlib.sha256(table).hexdigest()}\n".encode():
+            raise VerificationError(f"{path} is damaged: its table of contents does not have its digest. Give another backup.")
+        self.digest = digest.decode().strip()
+        self.contents = Contents.from_bytes(table)
+
+    def parts(self) -> Iterator[tuple[Part, Iterator[bytes]]]:
+        """Each part with its bytes in pieces, which the caller reads to the end before the next; the last piece comes verified."""
+        for part in self.contents.parts:
+            yield part, self._read(part.name, part)
+        if self._next() is not None:
+            raise self._damaged("it holds more than its table of contents names")
+
+    def _next(self) -> tarfile.TarInfo | None:
+        try:
+            return self._tar.next()
+        except (tarfile.TarError, EOFError) as error:
+            raise self._damaged("it is cut, or no tar file") from error
+
+    def _read(self, name: str, part: Part | None) -> Iterator[bytes]:
+        info = self._next()
+        if info is None or info.name != name or not info.isreg() or (part and info.size != part.size):
+            raise self._damaged(f"{name} is missing, or is not what its table of contents says")
+        file = self._tar.extractfile(info)
+        checked = Checked(file) if file else Checked(io.BytesIO())
+        left = info.size
+        while left:
+            try:
+                with disk_errors(self._path):
+                    data = checked.read(min(PIECE, left))
+            except (tarfile.TarError, EOFError) as error:
+                raise self._damaged("it is cut") from error
+            left -= len(data)
+            if not data or (not left and part and checked.sha256 != part.sha256):
+                raise self._damaged(f"{name} does not have its digest")
+            yield data
+
+    def _damaged(self, what: str) -> VerificationError:
+        return VerificationError(f"{self._path} is damaged: {what}. Nothing was restored from it: give another backup.")
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Read an archive. Errors: `ConfigError` where there is none, `VerificationError` where it is damaged."""
+    if not path.is_file():
+        raise ConfigError(f"--from {path} is no file: give the file that `lmeraser backup` wrote.")
+    with ExitStack() as stack:
+        with disk_errors(path):
+            file = stack.enter_context(open(path, "rb"))
+        try:
+            tar = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
+        except tarfile.TarError as error:
+            raise VerificationError(f"{path} is no backup of a workspace, or it is damaged from its first bytes on.") from error
+        yield Archive(path, tar)

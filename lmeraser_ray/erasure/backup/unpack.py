@@ -1,0 +1,88 @@
+"""A backup, unpacked where nobody sees it: in the scratch folder of whoever holds the workspace's lock, which goes with the lock.
+
+Invariant: nothing of a backup is anywhere else before all of it was verified.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.erasure.backup.archive import Archive
+from lmeraser_ray.erasure.backup.database_dump import rows_in
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.operations.backup import KEPT, ROWS
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.storage.database.ledger import Head
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.files import disk_errors, move_into_place, write_temporary
+from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.store import EXTENSION, KINDS, Store, StoredObject
+
+OBJECT = re.compile(rf"objects/({'|'.join(KINDS)})/([0-9a-f]{{64}})-([0-9a-f]{{64}})(\.[a-z]+)")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An unpacked backup. root: the folder that has it; workspace: whose it is; head: its ledger's; digest: of its table of contents."""
+
+    root: Location
+    workspace: str
+    head: Head
+    digest: str
+    manifest: Manifest
+    config: Config
+
+    @property
+    def store(self) -> Store:
+        """Its objects."""
+        return Store(self.root / "objects")
+
+    @property
+    def secret(self) -> bytes:
+        """The workspace's secret."""
+        return (self.root / "secret").read_bytes()
+
+    def rows(self) -> Iterator[tuple[str, dict[str, object]]]:
+        """The rows of its request database."""
+        with disk_errors(self.root / ROWS), (self.root / ROWS).open("rb") as file:
+            yield from rows_in(file)
+
+    def hash_at(self, seq: int) -> str | None:
+        """The hash of an entry of its ledger, None where there is none of this number."""
+        return next((str(row["hash"]) for name, row in self.rows() if name == "ledger" and row["seq"] == seq), None)
+
+
+def unpack(archive: Archive, root: Location) -> Staged:
+    """Unpack a backup into a new folder. Errors: `VerificationError` where it is damaged or its parts do not belong together."""
+    store = Store(root / "objects")
+    store.create()
+    for part, pieces in archive.parts():
+        temporary, sha256 = write_temporary(store.scratch, pieces)
+        move_into_place(temporary, place_of(part.name, sha256, root, store))
+    about = archive.contents.about
+    try:
+        item = StoredObject("manifests", *about["manifest"])
+        head, workspace = Head(about["seq"], about["hash"]), str(about["workspace"])
+        config = Config.model_validate_json((root / "configuration.json").read_bytes())
+    except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
+        raise VerificationError("The backup has no manifest or no configuration that this version reads: give another backup.") from error
+    manifest = Manifest.from_bytes(store.read(item))
+    if manifest.fingerprint != item.key or Names(root, store.scratch).workspace_id != workspace:
+        raise VerificationError("The backup's manifest or secret is not the one that it names: give another backup.")
+    for stored in manifest.objects():
+        if not store.path(stored).is_file():
+            raise VerificationError(f"The backup lacks {stored.name}: give another backup.")
+    return Staged(root, workspace, head, archive.digest, manifest, config)
+
+
+def place_of(name: str, sha256: str, root: Location, store: Store) -> Location:
+    """Where a part goes. Only names that a backup has lead anywhere."""
+    found = OBJECT.fullmatch(name)
+    if found:
+        item = StoredObject(found[1], found[2], found[3])  # type: ignore[arg-type]
+        if item.sha256 == sha256 and EXTENSION[item.kind] == found[4]:
+            return store.path(item)
+    elif name in (*KEPT, ROWS):
+        return root / name
+    raise VerificationError(f"The backup has a part {name[:80]!r} that no backup has: give another one.")

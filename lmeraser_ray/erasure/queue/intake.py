@@ -1,0 +1,108 @@
+"""Intake: requests that were received are resolved against the live records and planned, or refused.
+
+RECEIVED → its targets → records, needles for the absence scan → PLANNED and tombstoned, in one transaction: from here on it will happen
+"""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, select
+
+from lmeraser_ray.config import QueueConfig
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.erasure.queue.resolve import Resolved, resolve, unknown_reason
+from lmeraser_ray.erasure.queue.trace_gathering import gather_needles
+from lmeraser_ray.erasure.requests import transitions
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import ErasureRequest, Outcome, State, What
+from lmeraser_ray.erasure.requests.transitions import ErasedRecord
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.tables import erased
+from lmeraser_ray.storage.database.tombstones import Tombstones
+from lmeraser_ray.storage.times import utcnow
+
+TOGETHER = 200
+"""Requests that are planned in one transaction: others write to the database too."""
+LEFT = erased.c.publication.is_(None)
+"""Rows of records that are in the published state still."""
+Planned = tuple[ErasureRequest, tuple[ErasedRecord, ...]]
+"""A request and its records that have not left the published state."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Takes requests of one workspace in."""
+
+    folder: WorkspaceFolder
+    database: Database
+    lease: Lease
+    settings: QueueConfig
+
+    def look(self, current: Current, *, known: Container[str], hurry: bool) -> list[Planned]:
+        """Plan what was received, once it has waited for others as long as is configured (hurry: at once)."""
+        names = self.folder.names()
+        received = Requests(self.database, names).list({State.RECEIVED})
+        before = utcnow() - timedelta(seconds=0.0 if hurry else self.settings.window)
+        ready = [request for request in received if request.id not in known and request.received_at <= before]
+        if not ready:
+            return []
+        covers = Tombstones(names, self.database).covers
+        found = [(request, resolve(current, request.targets, covers)) for request in ready]
+        self._refuse([(request, resolved) for request, resolved in found if resolved.unknown])
+        return self._plan([(request, resolved) for request, resolved in found if not resolved.unknown], current)
+
+    def _refuse(self, found: Sequence[tuple[ErasureRequest, Resolved]]) -> None:
+        """Refuse what names ids that nobody knows."""
+        if not found:
+            return
+        with self.lease.write() as conn:
+            for request, resolved in found:
+                reason = unknown_reason(resolved.unknown, len(request.targets))
+                transitions.refuse_unknown(conn, request.id, reason, outcomes_of(request, resolved, {"already", "unknown"}))
+        self.database.vacuum_names()
+
+    def _plan(self, found: Sequence[tuple[ErasureRequest, Resolved]], current: Current) -> list[Planned]:
+        """Note which records go, and that they go."""
+        if not found:
+            return []
+        names = self.folder.names()
+        subjects = {t.name for request, _ in found for t in request.targets if t.what == "subject" and t.name}
+        everyone = sorted({position for _, resolved in found for position in resolved.positions})
+        rows = {
+            position: ErasedRecord(names.hash("record", needles.record_id), needles.record_id, needles.to_bytes())
+            for position, needles in zip(everyone, gather_needles(current, everyone, subjects), strict=True)
+        }
+        planned: list[Planned] = []
+        for at in range(0, len(found), TOGETHER):
+            with self.lease.write() as conn:
+                for request, resolved in found[at : at + TOGETHER]:
+                    leaving = tuple(rows[position] for position in resolved.positions)
+                    settled = {} if request.planned_at else outcomes_of(request, resolved, {"already"})  # else by its own tombstones
+                    if transitions.plan(conn, request.id, leaving, settled).done:
+                        planned.append((request, leaving if request.planned_at is None else noted(conn, request.id)))
+        return planned
+
+    def resume(self) -> list[Planned]:
+        """What was planned before and has not left the published state yet."""
+        found = Requests(self.database, self.folder.names()).list({State.PLANNED, State.TRAINING})
+        with self.database.read() as conn:
+            left = conn.execute(select(erased).where(LEFT)).all()
+        rows: dict[str, list[ErasedRecord]] = {}
+        for row in left:
+            rows.setdefault(row.request_id, []).append(ErasedRecord(row.hash, row.name, row.needles))
+        return [(request, tuple(rows.get(request.id, ()))) for request in found]
+
+
+def noted(conn: Connection, request: str) -> tuple[ErasedRecord, ...]:
+    """What a request that was planned before removes, and has not left the published state."""
+    left = conn.execute(select(erased).where(LEFT, erased.c.request_id == request))
+    return tuple(ErasedRecord(row.hash, row.name, row.needles) for row in left)
+
+
+def outcomes_of(request: ErasureRequest, resolved: Resolved, which: Container[Outcome]) -> dict[tuple[What, str], Outcome]:
+    """The outcomes of a request's targets that are among `which`."""
+    pairs = zip(request.targets, resolved.outcomes, strict=True)
+    return {(target.what, target.hash): outcome for target, outcome in pairs if outcome in which}

@@ -1,0 +1,133 @@
+"""How the queue of a workspace stands, from its request database alone: who works, what waits, what is urgent. No Ray, no ids of records.
+
+Invariant: one read transaction, so that what is shown together was so at one moment.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, func, select
+
+from lmeraser_ray.erasure.queue.lease import Seen, look
+from lmeraser_ray.erasure.requests.events import level_of, used_of
+from lmeraser_ray.erasure.requests.request import ALERTS, OPEN, UNANSWERED, State
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.tables import requests
+from lmeraser_ray.storage.times import from_text, to_text, utcnow
+
+deadline = func.coalesce(requests.c.extended_at, requests.c.due_at)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An unanswered request as a list shows it. used: the share of the time to its deadline that has passed."""
+
+    id: str
+    state: State
+    received: datetime
+    deadline: datetime
+    used: float
+
+    @property
+    def alert(self) -> int | None:
+        """The highest of 50, 80, 95 and 100 percent that is used up."""
+        return level_of(self.used)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One moment. live: whether the lease's holder gives signs of life; alerts: unanswered requests by the highest level they reached;
+    first: those to be answered first."""
+
+    now: datetime
+    seen: Seen
+    live: bool
+    counts: Mapping[State, int]
+    oldest: datetime | None
+    alerts: Mapping[int, int]
+    first: tuple[Waiting, ...]
+
+    @property
+    def open(self) -> int:
+        """Requests that the queue has to work on."""
+        return sum(self.counts[state] for state in OPEN)
+
+    @property
+    def snapshot(self) -> Mapping[str, Any]:
+        """What the queue last showed of itself; empty where none lives."""
+        return (self.seen.snapshot or {}) if self.live else {}
+
+    @property
+    def training(self) -> list[dict[str, Any]]:
+        """The lanes in training: shard (None: all), requests, constituents, share, seconds, remaining."""
+        return list(self.snapshot.get("training", ()))
+
+    @property
+    def heartbeat_age(self) -> float | None:
+        """Seconds since the last sign of life."""
+        return (self.now - self.seen.heartbeat_at).total_seconds() if self.seen.heartbeat_at else None
+
+    @property
+    def in_use(self) -> int:
+        """Slots in which something is being trained."""
+        jobs = sum(lane["constituents"] for lane in self.training)
+        slots = self.snapshot.get("slots")
+        return int(jobs if slots is None else min(jobs, slots))
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        age, snapshot = self.heartbeat_age, self.snapshot
+        return {
+            "queue": {
+                "live": self.live,
+                "holder": self.seen.holder,
+                "epoch": self.seen.epoch,
+                "heartbeat_age": None if age is None else round(age, 3),
+            },
+            "requests": {str(state): count for state, count in self.counts.items()},
+            "open": self.open,
+            "oldest": to_text(self.oldest) if self.oldest else None,
+            "alerts": {str(level): self.alerts.get(level, 0) for level in reversed(ALERTS)},
+            "training": self.training,
+            "slots": {"in_use": self.in_use, "all": snapshot.get("slots"), "gpus_each": snapshot.get("gpus")},
+            **{name: snapshot.get(name) for name in ("retrains", "saved", "superseded")},
+            "error": snapshot.get("alert"),
+        }
+
+
+def overview(database: Database, *, lease_s: float, first: int = 0, now: datetime | None = None) -> Overview:
+    """How things stand. lease_s: `queue.lease`; first: how many of the requests that are to be answered first are wanted."""
+    moment = now or utcnow()
+    unanswered = requests.c.state.in_(sorted(map(str, UNANSWERED)))
+    columns = (requests.c.id, requests.c.state, requests.c.received_at, deadline.label("due"))
+    by_urgency = (case((requests.c.state == str(State.FAILED), 0), else_=1), deadline, requests.c.received_at)
+    with database.read() as conn:
+        seen = look(conn)
+        found = {row[0]: row[1] for row in conn.execute(select(requests.c.state, func.count()).group_by(requests.c.state))}
+        dates = conn.execute(select(requests.c.received_at, deadline.label("due")).where(unanswered)).all()
+        listed = conn.execute(select(*columns).where(unanswered).order_by(*by_urgency).limit(first)).all() if first else ()
+    levels = Counter(level_of(used_of(row.received_at, row.due, moment)) for row in dates)
+    return Overview(
+        now=moment,
+        seen=seen,
+        live=seen.live(moment, lease_s),
+        counts={state: found.get(str(state), 0) for state in State},
+        oldest=from_text(min(row.received_at for row in dates)) if dates else None,
+        alerts={level: count for level, count in levels.items() if level is not None},
+        first=tuple(waiting_of(*row, now=moment) for row in listed),
+    )
+
+
+def overview_of(session: Session, *, first: int = 0) -> Overview:
+    """How things stand in a workspace."""
+    with session.database() as database:
+        return overview(database, lease_s=session.config().queue.lease, first=first)
+
+
+def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> Waiting:
+    """A row as a list shows it."""
+    return Waiting(name, State(state), from_text(received), from_text(due), used_of(received, due, now))

@@ -1,0 +1,223 @@
+"""What is being trained for erasures: jobs of the engine, by the key of the constituent, and the lanes that wait for them.
+
+    records that leave → plan of the live records without them → keys that are missing → jobs; keys that nobody needs any more: cancelled
+
+Invariant: a job is under way exactly for the keys that the latest plan lacks and a running lane needs.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.data.remaining import remaining
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.publisher import Facts
+from lmeraser_ray.erasure.queue.scheduler import Lane, Progress
+from lmeraser_ray.errors import ExecutionError, LmeraserError, VerificationError
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.pipeline.flow import Flow, Planned
+from lmeraser_ray.pipeline.jobs import Trained
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.plan import Build
+from lmeraser_ray.storage.digests import key_of
+from lmeraser_ray.storage.store import Kind, StoredObject
+
+NAMED = 3
+"""Constituents and requests that are named where a lane is shown."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job under way: the engine's ticket, the plan that it was made from, since when, and the record passes that it will take."""
+
+    ticket: int
+    plan: int
+    since: float
+    passes: int
+
+
+@dataclass
+class Retrains:
+    """The jobs of one round."""
+
+    flow: Flow
+    jobs: dict[str, Job] = field(default_factory=dict)
+    needs: dict[Lane, set[str]] = field(default_factory=dict)
+    made: dict[str, StoredObject] = field(default_factory=dict)
+    passes: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    stale: bool = False
+    """Whether a job could not be done because its plan is not the latest: plan again."""
+    _planned: Planned | None = None
+    _leaving: frozenset[str] = frozenset()
+    _plans: int = 0
+
+    @property
+    def running(self) -> set[Lane]:
+        """The lanes that wait for a job."""
+        return set(self.needs)
+
+    def plan(self, current: Current, leaving: set[str], lanes: set[Lane]) -> None:
+        """Train what `lanes` need once the records in `leaving` have left; stop what nobody needs any more."""
+        self._plans += 1
+        self.stale = False
+        self._planned = self.flow.plan(buckets_without(current, leaving), current.manifest, current.index)
+        self._leaving = frozenset(leaving)
+        missing = {build.spec.key: build for build in self._planned.plan.build}
+        self.needs = {lane: keys for lane in lanes if (keys := self._keys(lane, missing))}
+        wanted: set[str] = set().union(*self.needs.values())
+        for key in set(self.jobs) - wanted:
+            self.flow.engine.cancel(self._take(key).ticket)
+        todo = [missing[key] for key in wanted - set(self.jobs)]
+        if todo:
+            with self.flow.progress.stage("start"):
+                self.flow.engine.start()
+        for build in sorted(todo, key=lambda build: (-build.spec.passes(build.first), build.spec.key)):
+            job = self.flow.job(self._planned, build)
+            self.jobs[build.spec.key] = Job(self.flow.engine.submit(job), self._plans, time.monotonic(), self._expected(build))
+
+    def _keys(self, lane: Lane, missing: Mapping[str, Build]) -> set[str]:
+        """The missing constituents that a lane waits for."""
+        return {key for key, build in missing.items() if lane is None or build.spec.groups is not None or lane in build.spec.shards}
+
+    def _expected(self, build: Build) -> int:
+        """Record passes that a job will take, as far as the configuration says; closed forms see each record once."""
+        epochs = getattr(self.flow.config.learner, "epochs", 1)
+        return max(1, build.spec.passes(build.first) * int(epochs))
+
+    def collect(self, seconds: float) -> tuple[list[Lane], dict[Lane, LmeraserError]]:
+        """Wait for a job, so long at most. Returns the lanes that have all they need now, and those whose job failed, with its error."""
+        failed: dict[Lane, LmeraserError] = {}
+        with self.flow.progress.stage("training"):
+            outcomes = self.flow.engine.wait(seconds)
+        by_ticket = {job.ticket: key for key, job in self.jobs.items()}
+        for outcome in outcomes:
+            key = by_ticket[outcome.ticket]
+            job = self._take(key)
+            if outcome.error is None:
+                self._keep(outcome.result)
+            elif isinstance(outcome.error, VerificationError) and job.plan != self._plans:
+                self.stale = True  # its buckets went with a publication; the latest plan has them anew
+                continue
+            else:
+                error = outcome.error if isinstance(outcome.error, LmeraserError) else ExecutionError(str(outcome.error))
+                failed |= {lane: error for lane, keys in self.needs.items() if key in keys}
+            for keys in self.needs.values():
+                keys.discard(key)
+        for lane in failed:
+            del self.needs[lane]
+        done = [lane for lane, keys in self.needs.items() if not keys]
+        for lane in done:
+            del self.needs[lane]
+        return done, failed
+
+    def _keep(self, trained: Trained) -> None:
+        """Remember what a job made."""
+        self.made.update({item.key: item for item in trained.stages})
+        self.passes[trained.key] = trained.passes
+
+    def _take(self, key: str) -> Job:
+        """A job that has ended."""
+        job = self.jobs.pop(key)
+        self.seconds += time.monotonic() - job.since
+        return job
+
+    def progress(self, lane: Lane) -> Progress | None:
+        """How far a running lane is, by the record passes of its slowest job. One that has reported none has not begun: nothing is lost."""
+        jobs = [self.jobs[key] for key in self.needs.get(lane, ()) if key in self.jobs]
+        if not jobs:
+            return None
+        since = min(job.since for job in jobs)
+        elapsed = time.monotonic() - since
+        share = min(self.flow.engine.records(job.ticket) / job.passes for job in jobs)
+        return Progress(elapsed, elapsed * (1 - share) / share) if share > 0 else Progress(0.0, None)
+
+    def manifest(self, current: Current, leaving: set[str]) -> Manifest | None:
+        """The state without these records, with all of its constituents. None where one is still to be trained for a running lane."""
+        if self._planned is not None and self._leaving == leaving and not self.needs:
+            found = self._missing_made(self._planned)
+            if found is not None:
+                return self.flow.manifest(self._planned, found)
+        buckets = buckets_without(current, leaving)
+        if self.running:
+            planned = self.flow.plan(buckets, current.manifest, current.index)
+            return None if planned.plan.build else self.flow.manifest(planned, {})
+        evaluated = self.flow.evaluate(buckets, current.manifest, current.index)
+        self.passes |= {trained.key: trained.passes for trained in evaluated.trained}
+        return evaluated.manifest
+
+    def published(self, names: set[str]) -> bool:
+        """Note that records have left the published state. Returns whether jobs under way are planned with some of them: plan again."""
+        if self._leaving <= names and not self.needs:
+            self._planned = None
+        return bool(self.needs) and not names <= self._leaving
+
+    def _missing_made(self, planned: Planned) -> dict[str, StoredObject] | None:
+        """What the plan lacked and was made since; None where something is not made."""
+        keys = [key for build in planned.plan.build for key in build.spec.keys[build.first :]]
+        return {key: self.made[key] for key in keys} if all(key in self.made for key in keys) else None
+
+    def wanted(self) -> list[StoredObject]:
+        """What a purge must leave: the objects of the latest plan, until all that leaves by it has left."""
+        if self._planned is None:
+            return []
+        planned = self._planned
+        buckets = [item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)]
+        stages = [self.made[key] for spec in planned.plan.specs for key in spec.keys if key in self.made]
+        others = [*planned.parts.assignments, planned.parts.partition]
+        return [*buckets, *planned.features, *(item for item in others if item), *planned.plan.reuse.values(), *stages]
+
+    def expected(self) -> list[tuple[Kind, str]]:
+        """What jobs under way may write at any moment."""
+        return [("constituents", key) for lane in self.needs.values() for key in lane]
+
+    def facts(self, before: Manifest, after: Manifest, removed: int) -> Facts:
+        """What a publication changes."""
+        known = {shard.constituent.key for shard in before.shards}
+        items = {shard.constituent.key: shard.constituent for shard in after.shards}
+        rebuilt, reused = sorted(items.keys() - known), sorted(items.keys() & known)
+        numerics: list[dict[str, Any]] = []
+        for key in rebuilt:
+            found = Constituent.from_bytes(self.flow.store.read(items[key])).about.get("numerics")
+            if found is not None and found not in numerics:
+                numerics.append(found)
+        return Facts(
+            rebuilt=tuple(rebuilt),
+            reused=len(reused),
+            reused_digest=key_of("reused", "".join(reused).encode()),
+            shards=len(after.shards),
+            reclustered=before.partition != after.partition,
+            passes=sum(self.passes.get(key, 0) for key in rebuilt),
+            removed=removed,
+            numerics=tuple(numerics),
+            seen=before.seen - after.seen,
+        )
+
+    def snapshot(self, lanes: Mapping[Lane, Sequence[str]]) -> list[dict[str, Any]]:
+        """The lanes in training: shard (None: all), requests, share done, seconds so far and to come; keys, of: the first few keys of what
+        is trained, and the first few requests, by id."""
+        found = []
+        for lane in self.needs:
+            progress = self.progress(lane)
+            remaining = progress.remaining if progress else None
+            whole = progress.elapsed + remaining if progress and remaining is not None else None
+            found.append(
+                {
+                    "shard": lane,
+                    "requests": len(lanes.get(lane, ())),
+                    "constituents": len(self.needs[lane]),
+                    "keys": sorted(self.needs[lane])[:NAMED],
+                    "of": sorted(lanes.get(lane, ()))[:NAMED],
+                    "share": round(progress.elapsed / whole, 4) if progress and whole else None,
+                    "seconds": round(progress.elapsed, 3) if progress else None,
+                    "remaining": round(remaining, 3) if remaining is not None else None,
+                }
+            )
+        return found
+
+
+def buckets_without(current: Current, leaving: set[str]) -> list[Bucket]:
+    """The buckets of a state without these records."""
+    return remaining(current.store, current.index, current.mask(leaving))

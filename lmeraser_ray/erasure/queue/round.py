@@ -1,0 +1,267 @@
+"""One round of the queue: from the moment that the workspace is locked until nothing is left to do, or someone says stop.
+
+    RECEIVED ─ intake ─► PLANNED ─ begin ─► TRAINING ─ collect ─► trained ─ publish ─► PUBLISHED ─ prove ─► PURGED
+
+Invariants: what is published is always train(D \\ R') for a set R' of records; a job that nobody needs any more is cancelled and has no
+place left to write to; a failed retrain is counted against its own requests and blocks no others; nothing is known here that a crash would
+lose.
+"""
+
+import time
+from collections.abc import Callable, Container, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.intake import Intake
+from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.erasure.queue.proof import Proof
+from lmeraser_ray.erasure.queue.publisher import Facts, Leaving, Publisher
+from lmeraser_ray.erasure.queue.quarantine import still_silent
+from lmeraser_ray.erasure.queue.request_work import Work
+from lmeraser_ray.erasure.queue.retrains import Retrains
+from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Scheduler
+from lmeraser_ray.erasure.requests import transitions
+from lmeraser_ray.errors import ConfigError, DataError, DiskFullError, LmeraserError, StaleEpochError
+from lmeraser_ray.pipeline.flow import Flow
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database.database import Database
+
+PAUSE = 4.0
+"""While something is being trained, what was trained is published after so many times what the last publication took: a fifth of the time
+at most goes into publishing, purging and scanning."""
+UNBOUNDED = 1 << 20
+"""Slots until the engine has been started, which is when a lane waits."""
+
+
+class Round:
+    """Works off the requests of one workspace, whose lock the caller holds."""
+
+    def __init__(self, folder: WorkspaceFolder, database: Database, lease: Lease, flow: Flow, manifest: Manifest) -> None:
+        config = flow.config
+        self.folder, self.database, self.lease, self.flow = folder, database, lease, flow
+        self.settings = config.queue
+        self.current = Current.read(folder.store, config, manifest)
+        self.scheduler = Scheduler(Policy(supersedes=self.settings.supersedes), UNBOUNDED)
+        self.intake = Intake(folder, database, lease, self.settings)
+        self.retrains = Retrains(flow)
+        self.publisher = Publisher(folder, database, lease)
+        self.proof = Proof(folder, database, lease, config)
+        self.work: dict[str, Work] = {}
+        self.patient = True
+        self.busy_until = 0.0
+        self.errors: list[LmeraserError] = []
+        self.unproven: LmeraserError | None = None
+
+    def run(self, *, patient: bool, stop: Callable[[], bool], look: Callable[[dict[str, Any]], object]) -> None:
+        """Work until nothing is left, or until `stop` says so and nothing is being trained.
+
+        patient: wait for requests that are to come together, and try a failed retrain again; otherwise it is left for the next round, and
+        its error is in `errors`. look: shown how things are, often, and may raise to end the round.
+        Errors: `StaleEpochError` where another queue took over; what the disk or the store says. Whatever it is, the next round goes on.
+        """
+        self.patient = patient
+        self.recover()
+        while True:
+            stopping = stop()
+            if not stopping:
+                fresh = self.intake.look(self.current, known=self.work, hurry=not patient)
+                for request, rows in fresh:
+                    self._accept(Work.of(request, rows, self.current))
+                if any(request.quarantine for request, _ in fresh):
+                    self.publisher.hush(self.current.manifest, self._silent())
+                self._begin()
+            self._publish()
+            look(self.snapshot())
+            if not self.retrains.running and (stopping or not self.work):
+                break
+            self._collect()
+        if self.unproven:
+            raise self.unproven
+
+    def recover(self) -> None:
+        """Finish what the last round, wherever it died, had published, and take up what it had planned.
+
+        What it had trained for that is found first, so that the purge leaves it. Where that cannot be (a full disk, a damaged bucket), what
+        is published is purged and proven all the same.
+        """
+        self.publisher.recover()
+        for request, rows in self.intake.resume():
+            self._accept(Work.of(request, rows, self.current))
+        try:
+            self._begin()
+        finally:
+            self._prove()
+
+    def _accept(self, work: Work) -> None:
+        """Let a request wait for its lanes."""
+        self.work[work.id] = work
+        if work.waiting:
+            self.scheduler.add(work.ticket())
+
+    def _silent(self, without: Container[str] = ()) -> dict[str, tuple[str, ...]]:
+        """What must not answer in the current state, by request."""
+        store, config, manifest = self.folder.store, self.flow.config, self.current.manifest
+        return still_silent(self.database, self.folder.names(), store, config, manifest, without=without)
+
+    def _begin(self) -> None:
+        """Start the lanes whose turn it is; the next ones at once, where a round that died had trained all that they need."""
+        while not self._moving() and self._begin_lanes():
+            pass
+
+    def _moving(self) -> bool:
+        """Whether what is trained and not published yet gives the shards new numbers: until it is published, no lane can start."""
+        names = {name for work in self.work.values() for name in work.trained}
+        return bool(self.current.sampled[self.current.mask(names)].any())
+
+    def _begin_lanes(self) -> bool:
+        """Start the lanes whose turn it is. Returns whether one of them had nothing to train."""
+        if self.scheduler.slots == UNBOUNDED and self.scheduler.waiting:
+            with self.flow.progress.stage("start"):
+                self.flow.engine.start()
+            self.scheduler.slots = self.flow.engine.slots
+        now = datetime.now(UTC).timestamp()
+        starts = self.scheduler.next(now, self.retrains.progress)
+        idle = {work.id for work in self.work.values() if not work.waiting}  # with nothing to train
+        fresh = {request for start in starts for request in start.requests} | idle
+        fresh = {request for request in fresh if not self.work[request].begun}
+        for gone in self._note_training(fresh):
+            self._drop(gone)
+        for start in starts:
+            for request in start.requests:
+                if request in self.work:
+                    self.work[request].begin(start.lane)
+        return self._replan() if starts else False
+
+    def _note_training(self, requests: set[str]) -> list[str]:
+        """Note that these are in work now. Returns those that were refused meanwhile."""
+        if not requests:
+            return []
+        with self.lease.write() as conn:
+            moved = transitions.begin_training(conn, sorted(requests))
+        for request in requests:
+            self.work[request].begun = True
+        return list(moved.meanwhile)
+
+    def _drop(self, request: str) -> None:
+        """Forget a request that will not be worked off."""
+        if not self.work[request].complete:  # else the scheduler never heard of it
+            self.scheduler.drop(request)
+        del self.work[request]
+
+    def _replan(self) -> bool:
+        """Plan the live records without all that leave, and train what that needs. Returns whether a lane needs nothing."""
+        leaving = {name for work in self.work.values() for name in work.leaving}
+        running = set(self.scheduler.running)
+        self.retrains.plan(self.current, leaving, running)
+        if self.retrains.running:
+            self.scheduler.slots = self.flow.engine.slots
+        done = running - self.retrains.running
+        for lane in done:
+            self._finish(lane)
+        return bool(done)
+
+    def _finish(self, lane: Lane) -> None:
+        """A lane is trained."""
+        self.scheduler.finished(lane)
+        for work in self.work.values():
+            work.finish(lane)
+
+    def _collect(self) -> None:
+        """Wait for a job, or until it is time to look for new requests. A full disk ends the round: no request is given up for it."""
+        done, failed = self.retrains.collect(self.settings.poll)
+        for error in failed.values():
+            if isinstance(error, DiskFullError):
+                raise error
+        for lane in done:
+            self._finish(lane)
+        for lane, error in failed.items():
+            self._fail(lane, error)
+        if self.retrains.stale or failed:
+            self._replan()
+
+    def _fail(self, lane: Lane, error: LmeraserError) -> None:
+        """A lane's retrain failed: its requests wait again, each alone from now on; one that failed too often ends as FAILED."""
+        self.errors.append(error)
+        requests = self.scheduler.failed(lane)
+        with self.lease.write() as conn:
+            attempts = transitions.count_attempt(conn, list(requests))
+            worn = {request for request in requests if attempts.get(request, 0) >= self.settings.attempts}
+            for request in sorted(worn):
+                transitions.fail(conn, request, failed_reason(attempts[request], error))
+        for request in requests:
+            self.work[request].fail(lane)
+            if self.patient and request not in worn:
+                self.scheduler.retaint(request)
+            else:
+                self._drop(request)
+
+    def _publish(self) -> None:
+        """Publish the state without the records whose lanes are trained, if that completes a request or nothing is being trained."""
+        trained = {work.id: work for work in self.work.values() if work.begun and (work.trained or work.complete)}
+        complete = sorted(work.id for work in trained.values() if work.complete)
+        if not trained or (self.retrains.running and (not complete or time.monotonic() < self.busy_until)):
+            return
+        started = time.monotonic()
+        names = {name for work in trained.values() for name in work.trained}
+        manifest = self.retrains.manifest(self.current, names)
+        if manifest is None:
+            return  # what runs has to be there first
+        before = self.current.manifest
+        facts = self._facts(before, manifest, int(self.current.mask(names).sum()))
+        leaving = Leaving({work.id: [work.hashes[name] for name in sorted(work.trained)] for work in trained.values()}, complete)
+        self.current = Current.read(self.folder.store, self.flow.config, manifest, self.current.index)
+        for request in complete:
+            self.work.pop(request)
+        silent = self._silent(complete)
+        with self.flow.progress.stage("publish"):
+            self.publisher.publish(before, manifest, leaving, facts, silent)
+        self._settle(trained.values(), moved=before.partition != manifest.partition)
+        if self.retrains.published(names):
+            self._replan()
+        self._prove()
+        self.busy_until = time.monotonic() + PAUSE * (time.monotonic() - started)
+
+    def _prove(self) -> None:
+        """Purge and prove what is published. Where that cannot be (a file that stays, a trace that is found), it is told at the end of the
+        round: nobody else's retrain and publication wait for it."""
+        self.unproven = None
+        try:
+            with self.flow.progress.stage("prove"):
+                self.proof.prove(self.publisher, self.current.manifest, self.retrains)
+        except StaleEpochError:
+            raise
+        except LmeraserError as error:
+            self.unproven = error
+
+    def _settle(self, published: Iterable[Work], *, moved: bool) -> None:
+        """What is published needs no more training; where shards have new numbers, what waits has new lanes."""
+        for work in published:
+            work.trained.clear()
+        if moved:
+            for work in [work for work in self.work.values() if work.waiting]:
+                work.relabel(self.current)
+                if not work.waiting:  # its records left with another request's
+                    self.scheduler.drop(work.id)
+            self.scheduler.relabel([work.ticket() for work in self.work.values() if work.waiting])
+
+    def _facts(self, before: Manifest, after: Manifest, removed: int) -> Facts:
+        """What a publication changes."""
+        return self.retrains.facts(before, after, removed)
+
+    def snapshot(self) -> dict[str, Any]:
+        """How things are, for whoever watches: a JSON value without ids."""
+        return {
+            "waiting": self.scheduler.waiting,
+            "saved": self.scheduler.saved,
+            "superseded": self.scheduler.superseded,
+            "training": self.retrains.snapshot(self.scheduler.running),
+            "slots": None if self.scheduler.slots == UNBOUNDED else self.scheduler.slots,
+        }
+
+
+def failed_reason(attempts: int, error: LmeraserError) -> str:
+    """Why a request is FAILED. The sentence is kept, so that an error about data, which may name a record, is told by its kind only."""
+    told = "an input that cannot be used: run `lmeraser verify`" if isinstance(error, DataError | ConfigError) else str(error)
+    return f"Its retrain failed {attempts} times, at last by {type(error).__name__}: {told} Mend that, then `lmeraser retry`."

@@ -1,0 +1,26 @@
+"""Evidence: what the absence scan will look for, read off the records before they go."""
+
+from collections.abc import Container, Iterator, Sequence
+
+import numpy as np
+
+from lmeraser_ray.data.buckets import columns, read_pictures, read_rows
+from lmeraser_ray.data.feature_file import read_features
+from lmeraser_ray.data.reader import prepare
+from lmeraser_ray.erasure.absence.traces import Needles
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+
+
+def gather_needles(current: Current, positions: Sequence[int], subjects: Container[str]) -> Iterator[Needles]:
+    """The needles of live records. subjects: those of which all records go, so that their ids are looked for too."""
+    stored = {state.bucket.number: state.features for state in current.manifest.buckets}
+    for rows in current.index.rows(np.array(positions, np.int64)):
+        table = read_rows(current.store, rows.bucket).take(rows.rows)
+        features = read_features(current.store, stored[rows.bucket.number])[rows.rows]
+        ids, people, digests = columns(table, "record_id", "subject_id", "digest")
+        pictures = read_pictures(current.store, rows.bucket, table)
+        for record, subject, digest, picture, feature in zip(ids, people, digests, pictures, features, strict=True):
+            person = str(subject) if subject in subjects else None
+            pixels = prepare(picture, current.manifest.backbone.spec, current.config.data.max_pixels).tobytes()
+            found: bytes = digest  # type: ignore[assignment]
+            yield Needles.of(str(record), found, picture=picture, feature=feature.tobytes(), pixels=pixels, subject_id=person)

@@ -1,0 +1,107 @@
+"""What a learner is: a pure function from a shard's records to a constituent, and from a constituent and queries to probabilities.
+
+Two kinds: picture learners see pictures through the frozen backbone, feature learners see the stored features and no picture.
+Invariants: a constituent is a function of the shard, the backbone and the configuration; everything random comes from one generator that
+is seeded by the shard's key; whoever watches changes no bit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.models.learners.constituent import Constituent
+
+Pictures = NDArray[np.uint8]
+Features = NDArray[np.float32]
+Probabilities = NDArray[np.float32]
+
+
+def ignore(_: object) -> None:
+    """Look away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on while a shard is trained.
+
+    records: called after each batch with its number of records; epoch: after each epoch with a function that gives the constituent as it
+    is then.
+    """
+
+    records: Callable[[int], object] = ignore
+    epoch: Callable[[Callable[[], Constituent]], object] = ignore
+
+
+UNWATCHED = Watch()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardData:
+    """What one stage of training sees: records in canonical order.
+
+    key: of the stage, which seeds its generator; inputs: pictures [n, 3, s, s] uint8 or features [n, d] float32, as the learner needs;
+    labels: n names; groups: [n] int32, the shard of each record where one constituent serves several (a joint learner), else None.
+    """
+
+    key: str
+    inputs: NDArray[np.uint8] | NDArray[np.float32]
+    labels: tuple[str, ...]
+    groups: NDArray[np.int32] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that occur, sorted."""
+        return tuple(sorted(set(self.labels)))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a shard's training in slices. start: the constituent of the stage before; share: of the configured epochs."""
+
+    start: Constituent | None = None
+    share: float = 1.0
+
+
+WHOLE = Stage()
+"""The only stage of a shard without slices."""
+
+
+class PictureLearner(Protocol):
+    """Learns from pictures through the backbone. joint: one constituent serves all shards, told apart by `ShardData.groups`."""
+
+    needs: Literal["pictures"]
+    joint: bool
+    needs_classifier: bool
+
+    def identity(self) -> dict[str, object]:
+        """What enters a shard's key besides its records and the backbone: a JSON value."""
+
+    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+        """Train one stage of one shard."""
+
+    def answer(self, constituent: Constituent, backbone: Backbone, pictures: Pictures, *, group: int = 0) -> Probabilities:
+        """Class probabilities. pictures: [n, 3, s, s] uint8 → [n, c] float32, columns as `constituent.classes`."""
+
+
+class FeatureLearner(Protocol):
+    """Learns from stored features; needs no backbone."""
+
+    needs: Literal["features"]
+    joint: bool
+    needs_classifier: bool
+
+    def identity(self) -> dict[str, object]:
+        """What enters a shard's key besides its records and the backbone: a JSON value."""
+
+    def train(self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+        """Train one stage of one shard."""
+
+    def answer(self, constituent: Constituent, features: Features, *, group: int = 0) -> Probabilities:
+        """Class probabilities. features: [n, d] float32 → [n, c] float32, columns as `constituent.classes`."""
+
+
+Learner = PictureLearner | FeatureLearner

@@ -1,0 +1,201 @@
+"""`restore`: a workspace from a backup, without anyone who was erased since.
+
+    unpack and verify (scratch) → secret, configuration → request database: the newer one, tombstones of all → the backup's records without
+    the erased → flow → [RESTORED + pointer, one transaction] → purge → absence scan
+
+Invariants: no erasure is lost: tombstones are those of the database that is there, of the backup and of the file of erasures, and they are
+committed before anything is published; whoever has one is in no state that is published, and in no file but scratch, which goes with the
+lock; a crash anywhere leaves the old state, or none, and the same command again finishes.
+"""
+
+import os
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeraser_ray.config import Config, PublicConfig
+from lmeraser_ray.data.remaining import remaining
+from lmeraser_ray.erasure.absence.scan import scan
+from lmeraser_ray.erasure.absence.traces import Needles
+from lmeraser_ray.erasure.backup.archive import open_archive
+from lmeraser_ray.erasure.backup.erasure_list import Erasures
+from lmeraser_ray.erasure.backup.reconcile import DAMAGED, Known, Reconciled, reconcile
+from lmeraser_ray.erasure.backup.unpack import Staged, unpack
+from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.trace_gathering import gather_needles
+from lmeraser_ray.errors import ConfigError, DataError, VerificationError
+from lmeraser_ray.pipeline.choice import choice_in
+from lmeraser_ray.pipeline.flow import Evaluated
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.pointer import point
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.database import ledger
+from lmeraser_ray.storage.database.database import VARIABLE, Database
+from lmeraser_ray.storage.database.tombstones import Tombstones
+from lmeraser_ray.storage.files import disk_errors, move_into_place, share, write_atomic
+from lmeraser_ray.storage.removal import remove_tree
+
+REUSED = ("features", "partitions", "assignments", "constituents")
+"""Objects of the workspace that is there which spare work, where a key asks for them."""
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What a restore did. backup: the backup's manifest; evaluated: the state that is published, and the work that it took; erased_again:
+    the backup's records that were left out; reconciled: what became of the request database."""
+
+    backup: Manifest
+    evaluated: Evaluated
+    erased_again: int
+    reconciled: Reconciled
+
+
+def restore(session: Session, source: Path, *, erasures: Path | None = None, no_later_erasures: bool = False) -> Restoration:
+    """Restore the workspace from the backup `source`, into a new or empty folder or over what is there.
+
+    erasures: the file of `lmeraser backup --erasures`; no_later_erasures: the caller knows that nobody was erased after the backup.
+    Errors: `ConfigError` where the backup or the erasures are another workspace's, or nobody can tell who was erased after the backup;
+    `VerificationError` where the backup, or the request database that is there, is damaged; those of training.
+    """
+    known = Known(Erasures.read(erasures) if erasures else None, no_later_erasures)
+    folder = session.folder
+    with open_archive(source) as archive:
+        refuse_other_workspace(folder, str(archive.contents.about.get("workspace")), known)
+        folder.create()
+        with folder.locked():
+            staged = unpack(archive, folder.store.scratch / "backup")
+            settle_pin(folder, staged, known)
+            take_secret(folder, staged)
+            take_configuration(folder, staged)
+            with closing(open_database(folder, session.config())) as database:
+                reconciled = reconcile(database, staged, known)
+                return Restoring(session, folder, database, staged).run(reconciled)
+
+
+def refuse_other_workspace(folder: WorkspaceFolder, workspace: str, known: Known) -> None:
+    """Errors: `ConfigError`, before anything is written, where the file of erasures, or the folder, is not of the backup's workspace."""
+    if known.erasures and known.erasures.workspace != workspace:
+        raise ConfigError(f"--erasures is of workspace {known.erasures.workspace}, the backup of {workspace}: give the file of this one.")
+    pinned = pin_of(folder)
+    if len(pinned) > 1 and len(pinned[1]) == len(workspace) and pinned[1] != workspace:
+        raise ConfigError(f"{folder.root} is workspace {pinned[1]}, the backup of {workspace}: restore it into another folder.")
+
+
+def pin_of(folder: WorkspaceFolder) -> list[str]:
+    """The words of the pin: the kind of database and whose it is. Nothing where there is none."""
+    pin = folder.root / "database"
+    with disk_errors(pin):
+        return pin.read_text(errors="replace").split() if pin.is_file() else []
+
+
+def settle_pin(folder: WorkspaceFolder, staged: Staged, known: Known) -> None:
+    """Take a pin away that is damaged, or whose SQLite database is gone. Errors: as `Known.require`, where there is no database at all."""
+    pin, words, file = folder.root / "database", pin_of(folder), folder.root / "requests.db"
+    there = file.is_file() and file.stat().st_size > 0
+    elsewhere = words[:1] == ["postgresql"] or bool(staged.config.queue.database or os.environ.get(VARIABLE))
+    if not there and not elsewhere:
+        known.require(staged)
+    if len(words) < 2 or (words[0] == "sqlite" and not there):
+        with disk_errors(pin):
+            pin.unlink(missing_ok=True)
+
+
+def take_secret(folder: WorkspaceFolder, staged: Staged) -> None:
+    """Have the backup's secret, which is the workspace's. Errors: `ConfigError` where another secret is there and, without a pin, a request
+    database that may have been made with it."""
+    path = folder.root / "secret"
+    with disk_errors(path):
+        there = path.read_bytes() if path.is_file() else b""
+    if there == staged.secret:
+        return
+    if there and (folder.root / "requests.db").exists() and not pin_of(folder):
+        raise ConfigError(f"{folder.root} has another secret than the backup, so it is another workspace: restore into another folder.")
+    write_atomic(path, staged.secret, scratch=folder.store.scratch)
+
+
+def take_configuration(folder: WorkspaceFolder, staged: Staged) -> None:
+    """Keep the configuration that is there, if it is of the same identity: where workers and databases are may have changed since."""
+    with suppress(DataError, VerificationError):  # there is none, or it is damaged
+        if folder.load_config().identity() == staged.config.identity():
+            return
+    folder.save_config(staged.config)
+
+
+def open_database(folder: WorkspaceFolder, config: Config) -> Database:
+    """The request database that is there, or a new one. Errors: `VerificationError` where it is damaged."""
+    try:
+        database = Database.open(folder.root, config.queue.database)
+    except VerificationError as error:
+        raise VerificationError(f"{error} {DAMAGED}") from error
+    problems = database.check()
+    if problems:
+        database.close()
+        raise VerificationError(f"The request database of {folder.root} is damaged ({problems[0]}). {DAMAGED}")
+    return database
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """The second half: the state of the backup's records without the erased, built, published and searched."""
+
+    session: Session
+    folder: WorkspaceFolder
+    database: Database
+    staged: Staged
+
+    def run(self, reconciled: Reconciled) -> Restoration:
+        """Build it in scratch, publish, purge, search. Errors: `VerificationError` where something of an erased record is left."""
+        config, manifest = self.session.config(), self.staged.manifest
+        current = Current.read(self.staged.store, config, manifest)
+        gone = self._gone(current)
+        needles = list(gather_needles(current, np.flatnonzero(gone).tolist(), ()))
+        evaluated = self._evaluate(config, current, gone)
+        self._publish(evaluated.manifest, int(gone.sum()))
+        remove_tree(self.staged.root)  # its empty folders
+        self._search(evaluated.manifest, needles)
+        return Restoration(manifest, evaluated, int(gone.sum()), reconciled)
+
+    def _gone(self, current: Current) -> NDArray[np.bool_]:
+        """Which of the backup's records were erased, by themselves or with their subject [n] bool."""
+        tombstones = Tombstones(self.folder.names(), self.database)
+        covered = (tombstones.cover(record, subject) for record, subject in current.index.people())
+        return np.fromiter(covered, np.bool_, len(current.index))
+
+    def _evaluate(self, config: Config, current: Current, gone: NDArray[np.bool_]) -> Evaluated:
+        """The state without them, in the backup's own store, with what the workspace that is there can spare."""
+        store = self.staged.store
+        for item in self.folder.store.objects():
+            if item.kind in REUSED and not store.path(item).exists() and self.folder.store.sound(item):
+                share(self.folder.store.path(item), store.path(item))
+        buckets = remaining(store, current.index, gone)
+        public = current.manifest.partition if isinstance(config.partition, PublicConfig) else None
+        choice = choice_in(store, current.manifest)
+        with self.session.flow(store, config, current.manifest.backbone, public, choice) as flow:
+            return flow.evaluate(buckets, current.manifest)
+
+    def _publish(self, manifest: Manifest, erased_again: int) -> None:
+        """Move what the state reaches out of scratch, point at it, remove everything else."""
+        store = self.folder.store
+        for item in manifest.objects():
+            if not store.sound(item):
+                move_into_place(self.staged.store.path(item), store.path(item))
+        item = self.folder.put_manifest(manifest)
+        with self.database.write() as conn:
+            states = {"before": ledger.published(conn), "after": manifest.fingerprint}
+            found = {"backup": self.staged.digest, "entry": self.staged.head.seq, "erased_again": erased_again}
+            ledger.append(conn, "RESTORED", None, {**states, **found})
+            point(conn, self.folder, item, manifest)
+        store.purge([item, *manifest.objects()])  # what is left of the backup in scratch too
+
+    def _search(self, manifest: Manifest, needles: list[Needles]) -> None:
+        """Look for those who were left out."""
+        report = scan(self.folder, manifest, needles, database=self.database)
+        if report.hits:
+            raise VerificationError(
+                f"The state without the erased is published, and the absence scan found the {report.hits[0].trace} of one in "
+                f"{report.hits[0].place} ({len(report.hits)} findings): remove what is no part of the workspace, and restore again."
+            )

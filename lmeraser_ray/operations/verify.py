@@ -1,0 +1,162 @@
+"""`verify`: whether a workspace holds what it says, only what it says, and what training from scratch gives.
+
+every reachable object's digest → every picture's record digest → nothing unreachable → (with rebuild) the same bytes again
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lmeraser_ray.config import PublicConfig
+from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
+from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.request import OPEN, State
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.pipeline.choice import choice_in
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
+from lmeraser_ray.storage.paths import name_below
+from lmeraser_ray.storage.reading import digest_of
+from lmeraser_ray.storage.store import Store, StoredObject
+
+BEGUN = OPEN - {State.RECEIVED}
+"""Requests in these states will be worked off, whatever happens."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found. `checked` counts comparisons; `differences` are sentences, the first difference first; ok where there is none."""
+
+    fingerprint: str | None
+    checked: int
+    differences: tuple[str, ...]
+    rebuilt: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+
+def verify(session: Session, *, rebuild: bool = False) -> Verification:
+    """Check a workspace. With `rebuild`, train from its live records in a scratch folder and compare the bytes."""
+    folder = session.folder
+    folder.require()
+    with folder.locked():
+        try:
+            manifest = folder.require_published()
+        except VerificationError as error:
+            return Verification(None, 1, (str(error),), False)
+        differences = [*unfinished(session), *damage(folder, manifest)]
+        checked = len(list(manifest.objects())) + 1
+        if rebuild and not differences:
+            rebuilt = rebuild_manifest(session, folder, manifest)
+            differences = list(compare(folder, manifest, rebuilt))
+            checked += len(list(rebuilt.manifest.objects())) + 1
+    return Verification(manifest.fingerprint, checked, tuple(differences), rebuild)
+
+
+def unfinished(session: Session) -> Iterator[str]:
+    """Erasures that were begun and are not done."""
+    with session.database() as database:
+        counts = Requests(database, session.names()).counts()
+    begun = sum(counts[state] for state in BEGUN)
+    if begun:
+        yield f"An erasure was begun and not finished ({begun} requests): `lmeraser queue run` finishes it."
+
+
+def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
+    """Everything that is missing, damaged or should not be there."""
+    store, current = folder.store, folder.current()
+    for item in manifest.objects():
+        found = digest_of(store.path(item))
+        if found is None:
+            yield f"{item.name} is missing, or cannot be read."
+        elif found != item.sha256:
+            yield f"{item.name} is damaged: its bytes do not have the digest in its name."
+    for state in manifest.buckets:
+        yield from bucket_damage(store, state.bucket)
+    kept = {store.path(item) for item in (*manifest.objects(), *([current] if current else []))}
+    for path in store.files():
+        if path not in kept:
+            yield f"{name_below(path, store.root)} is unreachable: an interrupted command left it; `lmeraser train` uses or removes it."
+    for name in sorted(path.name for path in folder.root.iterdir()):
+        if name not in (*OWN_FILES, "objects"):
+            yield f"{name} is no part of a workspace."
+
+
+def bucket_damage(store: Store, bucket: Bucket) -> Iterator[str]:
+    """Whether the pictures of a bucket are those that its records were digested with."""
+    try:
+        for _ in read_pictures(store, bucket, read_rows(store, bucket)):
+            pass
+    except VerificationError as error:
+        yield str(error)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A second training of the live records, in a store that goes with the lock's scratch folder."""
+
+    store: Store
+    manifest: Manifest
+
+
+def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manifest) -> Rebuilt:
+    """Train from the live records as if nothing had ever been computed. `folder` is locked: its scratch folder is removed with the lock."""
+    scratch = Store(folder.store.scratch / "rebuild")
+    scratch.create()
+    buckets = [copy_bucket(folder.store, scratch, state.bucket) for state in manifest.buckets]
+    config = session.config()
+    public = manifest.partition if isinstance(config.partition, PublicConfig) else None
+    if public:  # an input, as the backbone's weights are
+        scratch.put("partitions", public.key, [folder.store.read(public)])
+    with session.flow(scratch, config, manifest.backbone, public, choice_in(folder.store, manifest)) as flow:
+        return Rebuilt(scratch, flow.evaluate(buckets, None).manifest)
+
+
+def copy_bucket(source: Store, target: Store, bucket: Bucket) -> Bucket:
+    """The bucket's records, written again."""
+    rows = read_rows(source, bucket)
+    return put_bucket(target, {}, bucket.number, rows, read_pictures(source, bucket, rows))
+
+
+def compare(folder: WorkspaceFolder, manifest: Manifest, rebuilt: Rebuilt) -> Iterator[str]:
+    """Where the rebuilt state differs from the published one, in the order of the flow."""
+    if manifest.to_bytes() == rebuilt.manifest.to_bytes():
+        return
+    ours, theirs = named(manifest), named(rebuilt.manifest)
+    for name in dict.fromkeys([*ours, *theirs]):
+        one, other = ours.get(name), theirs.get(name)
+        if one == other:
+            continue
+        if one is None or other is None:
+            yield f"{name} is only in the {'rebuilt' if one is None else 'published'} state."
+        elif one.key != other.key:
+            yield f"{name}: published is made from {one.key[:12]}…, rebuilt from {other.key[:12]}…."
+        else:
+            yield f"{name}: the same key {one.key[:12]}…, other bytes{numerics_hint(folder.store, rebuilt.store, one, other)}."
+
+
+def named(manifest: Manifest) -> dict[str, StoredObject]:
+    """Every object of a state under a name that says its place in the flow."""
+    found: dict[str, StoredObject] = {}
+    for state in manifest.buckets:
+        for item in (state.bucket.records, state.bucket.pictures, state.features, state.assignments):
+            if item:
+                found[f"{item.kind} of bucket {state.bucket.number}"] = item
+    if manifest.partition:
+        found["partition"] = manifest.partition
+    for shard in manifest.shards:
+        for stage, item in enumerate(shard.stages):
+            found[f"constituent of shard {shard.number}" + (f", stage {stage}" if len(shard.stages) > 1 else "")] = item
+    return found
+
+
+def numerics_hint(ours: Store, theirs: Store, one: StoredObject, other: StoredObject) -> str:
+    """Whether two constituents were trained under different numerics, which explains different bytes."""
+    if one.kind != "constituents":
+        return ""
+    was, now = (Constituent.from_bytes(s.read(item)).about.get("numerics") for s, item in ((ours, one), (theirs, other)))
+    return f" (trained under {was}, rebuilt under {now}: bytes are only claimed where these agree)" if was != now else ""

@@ -1,0 +1,95 @@
+"""What every command shares: a workspace, its configuration, the engine, the progress, opened and closed in one place."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.config.options import override
+from lmeraser_ray.errors import ConfigError, VerificationError
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.workspace_folder import Published, WorkspaceFolder
+from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.store import Store, StoredObject
+
+if TYPE_CHECKING:  # with torch: not for the commands that only look into the request database
+    from lmeraser_ray.pipeline.choice import Choice
+    from lmeraser_ray.pipeline.engine import Engine
+    from lmeraser_ray.pipeline.flow import Flow
+
+T = TypeVar("T")
+EngineMaker = Callable[[Store, Config, BackboneCard], "Engine"]
+
+
+def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
+    """The engine that the configuration asks for."""
+    from lmeraser_ray.pipeline import engine
+
+    return engine.open_engine(store, config, card)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's means. `make_engine` is how tests put a recorder, or a leaky learner, in the place of the real engine."""
+
+    root: Location
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    make_engine: EngineMaker = open_engine
+    overrides: tuple[tuple[str, str], ...] = ()
+    """Fields of the workspace's configuration that this command replaces; none may be identity."""
+
+    @property
+    def folder(self) -> WorkspaceFolder:
+        """The workspace's files."""
+        return WorkspaceFolder(self.root, dict(self.overrides).get("queue.database"))
+
+    def config(self) -> Config:
+        """The configuration of the workspace's last training, with this command's overrides.
+
+        Errors: `ConfigError` where an override would change the identity of what is published.
+        """
+        kept = self.folder.load_config()
+        config = override(kept, self.overrides)
+        foreign = [name for name, _ in self.overrides if not name.startswith(("execution.", "queue.")) and name != "backbone.weights"]
+        if foreign or config.identity() != kept.identity():
+            names = ", ".join(f"--{name}" for name, _ in self.overrides)
+            raise ConfigError(
+                f"{names} would change what this workspace is: only execution and queue fields can differ here. Train another workspace."
+            )
+        return config
+
+    def names(self) -> Names:
+        """The keyed hashes of ids under the workspace's secret."""
+        return self.folder.names()
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """The workspace's request database, as its configuration has it."""
+        self.folder.require()
+        with closing(Database.open(self.root, self.config().queue.database)) as database:
+            yield database
+
+    def consistently(self, read: Callable[[Published], T]) -> T:
+        """What `read` makes of what answers; of the next state, where that was published and this one purged meanwhile."""
+        while True:
+            current = self.folder.current()
+            try:
+                return read(self.folder.require_state())
+            except VerificationError:
+                if self.folder.current() == current:
+                    raise
+
+    @contextmanager
+    def flow(
+        self, store: Store, config: Config, card: BackboneCard, public: StoredObject | None = None, choice: "Choice | None" = None
+    ) -> "Iterator[Flow]":
+        """The flow on a store, with an engine that is closed at the end, whatever happens. public: the stored public prototypes; choice: of
+        the sweep that the configuration comes from."""
+        from lmeraser_ray.pipeline.flow import Flow
+
+        with closing(self.make_engine(store, config, card)) as engine:
+            yield Flow(store, config, card, engine, self.progress, public, choice)

@@ -1,0 +1,262 @@
+"""The request database: where erasure requests, tombstones and the ledger are, and the only place where processes meet.
+
+    Database.open(root, url)  ->  with database.write() as connection: …   COMMIT: whatever happens next, it is there
+
+SQLite in the workspace, or a schema of a PostgreSQL server. Invariants, on both: write transactions are serial; a transaction is whole or
+not there; which database it is, is pinned in the workspace's file `database`, so that another setting is an error and never an empty
+database. No error holds a parameter (ids) or a URL (passwords).
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NoReturn, cast
+
+from sqlalchemy import Connection, Engine, Table, insert, select
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.exc import DBAPIError
+
+from lmeraser_ray.errors import ConfigError, DataError, VerificationError
+from lmeraser_ray.storage.database import postgresql, sqlite, tables
+from lmeraser_ray.storage.database.database_location import FILE, Pin
+from lmeraser_ray.storage.database.driver_errors import meaning
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.store import Store
+
+VARIABLE = "LMERASER_DATABASE"
+Dialect = Literal["sqlite", "postgresql"]
+HAS_REQUEST = "SELECT 1 FROM requests WHERE id = ?"
+
+
+def committing() -> None:
+    """Called right before every COMMIT of a write: where tests put a failure."""
+
+
+def committed() -> None:
+    """Called right after every COMMIT of a write: where tests put a failure."""
+
+
+def url_of(url: str | None) -> str | None:
+    """The URL of the database: as given, else the environment's; None for SQLite in the workspace."""
+    return url or os.environ.get(VARIABLE) or None
+
+
+def no_server(root: Location) -> NoReturn:
+    """Errors: `ConfigError` that says what a workspace in object storage lacks."""
+    raise ConfigError(
+        f"{root} is in object storage, where no SQLite file can be: its erasure requests need PostgreSQL, by LMERASER_DATABASE or "
+        "--queue.database postgresql://user@host/database."
+    )
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, object]]) -> None:
+    """Insert the rows whose key is not there yet."""
+    if rows:
+        dialect = sqlite_dialect if connection.dialect.name == "sqlite" else postgresql_dialect
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+class Database:
+    """The request database of one workspace. Safe for threads; not for the child of a fork."""
+
+    def __init__(self, engine: Engine, where: str, file: Path | None, schema: str) -> None:
+        """For `open`. where: for messages; file: SQLite's file, None for PostgreSQL."""
+        self._engine, self._where, self._file, self._schema = engine, where, file, schema
+        self._inside = threading.local()
+
+    @classmethod
+    def open(cls, root: Location, url: str | None, *, create: bool = True) -> "Database":
+        """The database of the workspace in the folder `root`.
+
+        url: `postgresql://…`; None: what the environment's LMERASER_DATABASE says, else SQLite in the workspace. create: make the tables
+        where there are none. Errors: `ConfigError` where the workspace's requests are in another database than this, or on a network
+        file system; `DataError` where there are none and create is False; `VerificationError` where the pinned database is gone, damaged,
+        or its hashes are another secret's; `ExecutionError` where it cannot be reached.
+        """
+        names = Names(root, Store(root / "objects").scratch)
+        url = url_of(url)
+        pin = Pin.read(root, names)
+        if pin is None and not create:
+            raise DataError(f"{root} has no erasure requests yet: `lmeraser submit` makes the first.")
+        if pin is not None:
+            pin.require(root, "postgresql" if url else "sqlite")
+        if url is None:
+            database = cls._of_sqlite(root, pin) if isinstance(root, Path) else no_server(root)
+        else:
+            database = cls._of_postgresql(url, names)
+        try:
+            database._prepare(names.workspace_id, pinned=(root / FILE).exists())
+        except BaseException:
+            database.close()
+            raise
+        if pin is None or not (root / FILE).exists():
+            Pin(database.dialect, names.workspace_id, database._where).write(root)
+        return database
+
+    @classmethod
+    def _of_sqlite(cls, root: Path, pin: "Pin | None") -> "Database":
+        path = root.resolve() / "requests.db"
+        sqlite.require_local(root)
+        if pin is not None and not path.exists():
+            raise VerificationError(
+                f"{path} is missing, and with it who was erased: bring it back from a backup (`lmeraser restore`) before anything is "
+                "trained or served."
+            )
+        sqlite.create_file(path)
+        return cls(sqlite.open_engine(path), str(path), path, "")
+
+    @classmethod
+    def _of_postgresql(cls, url: str, names: Names) -> "Database":
+        parsed, schema = postgresql.parse(url), postgresql.schema_of(names.workspace_id)
+        return cls(postgresql.open_engine(parsed, schema), postgresql.location(parsed), None, schema)
+
+    @property
+    def dialect(self) -> Dialect:
+        """sqlite or postgresql."""
+        return cast(Dialect, self._engine.dialect.name)
+
+    @property
+    def where(self) -> str:
+        """Where the database is, without credentials."""
+        return self._where
+
+    @property
+    def waiting(self) -> Path | None:
+        """The file in which submissions wait for their turn (`erasure/requests/group_commit.py`); None where they need not."""
+        return None if self._file is None else self._file.with_name("requests.waiting")
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction, alone: committed at the end, rolled back on any error."""
+        with self._errors(), self._alone("write"), self._turn(write=True), self._engine.connect() as connection:
+            with connection.execution_options(write=True).begin():
+                if self._file is None:
+                    postgresql.take_turn(connection, self._schema)
+                yield connection
+                committing()
+            committed()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view. Keep it short: on SQLite no writer commits meanwhile."""
+        with self._errors(), self._alone("read"), self._turn(write=False), self._engine.connect() as connection:
+            if self._file is None:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
+
+    def has_request(self, name: str) -> bool:
+        """Whether a request is committed, for clients that wait for one another on SQLite: asked of the driver itself (20 µs, not 300)."""
+        with self._errors(), self._alone("read"), self._turn(write=False):
+            connection = self._engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                cursor.execute(HAS_REQUEST, (name,))
+                return cursor.fetchone() is not None
+            finally:
+                connection.close()
+
+    def check(self) -> list[str]:
+        """What is wrong with the database itself, apart from what is in it; reads all of it."""
+        if self._file is None:
+            return []
+        with self.read() as connection:
+            return sqlite.differences(connection)
+
+    def vacuum_names(self) -> None:
+        """Make names that were set to null go from the database's files: SQLite overwrites them itself, PostgreSQL keeps dead rows.
+
+        On SQLite the file of waiting submissions is emptied, in which one that died may have left names. On PostgreSQL the two tables are
+        written anew, since a plain VACUUM leaves the bytes in the pages' free space; writers wait meanwhile. What the server's log of
+        changes (pg_wal) and its replicas hold goes when the server recycles it.
+        """
+        if self.waiting is not None:
+            with disk_errors(self.waiting):
+                if self.waiting.exists():
+                    os.truncate(self.waiting, 0)
+            return
+        with self._errors(), self._alone("write"), self._engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql("SET statement_timeout = 0")
+            for table in (tables.targets, tables.erased):
+                connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+            connection.exec_driver_sql(f"SET statement_timeout = '{postgresql.STATEMENT_SECONDS}s'")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn the database's errors into ours."""
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error) as error:
+            known = meaning(error, self._where)
+            if known is None:
+                raise
+            raise known from error
+
+    @contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """Refuse a transaction within one: it would wait for itself for ever."""
+        outer = getattr(self._inside, "what", None)
+        if outer is not None:
+            raise RuntimeError(f"a transaction to {what} within one to {outer}: use its connection")
+        self._inside.what = what
+        try:
+            yield
+        finally:
+            self._inside.what = None
+
+    @contextmanager
+    def _turn(self, *, write: bool) -> Iterator[None]:
+        """On SQLite, the lock. Where a writer died within a transaction, that is rolled back and all is looked at before anyone goes on."""
+        if self._file is None:
+            yield
+            return
+        while True:
+            with sqlite.turn(self._file, write=write) as sound:
+                if sound:
+                    yield
+                    return
+            sqlite.recover(self._file, self._engine)
+
+    def _prepare(self, workspace: str, *, pinned: bool) -> None:
+        """The tables, made where they are missing, as where their maker died; that they are this workspace's."""
+        if self._file is None and pinned:
+            self._require_schema()
+        elif not pinned:
+            with self.write() as connection:
+                self._create(connection, workspace)
+        with self.read() as connection:
+            found = connection.execute(select(tables.workspace.c.workspace, tables.workspace.c.format)).one_or_none()
+        if found != (workspace, tables.FORMAT):
+            whose = "it holds no workspace" if found is None else f"workspace {found[0]}, format {found[1]}"
+            raise VerificationError(
+                f"The request database {self._where} is not this workspace's ({whose}; expected {workspace}, format "
+                f"{tables.FORMAT}): bring back the workspace's own `secret` and database from one backup."
+            )
+
+    def _require_schema(self) -> None:
+        """Errors: `ConfigError` where the server does not have the pinned workspace's tables."""
+        with self.read() as connection:
+            if not postgresql.has_schema(connection, self._schema):
+                raise ConfigError(
+                    f"The database {self._where} has no schema {self._schema}, but this workspace's requests are in one: give the "
+                    "URL of the server that has it (the workspace's file `database` says where it was)."
+                )
+
+    def _create(self, connection: Connection, workspace: str) -> None:
+        if self._file is None:
+            connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
+        tables.metadata.create_all(connection)
+        if connection.execute(select(tables.workspace.c.id)).first() is None:
+            connection.execute(insert(tables.workspace).values(id=1, workspace=workspace, format=tables.FORMAT))
+            connection.execute(insert(tables.lease).values(id=1, epoch=0))

@@ -1,0 +1,61 @@
+"""Names: ids as keyed hashes, HMAC-SHA-256 under a secret of the workspace.
+
+Without the secret a hash says nothing; with it an id can be asked for. The secret is 32 random bytes in the workspace (mode 0600), made
+at first need and never again: once anything hashed exists, a missing secret is an error and not a reason for a new one.
+"""
+
+import secrets
+from contextlib import suppress
+from functools import cached_property
+
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.storage.digests import keyed_hash
+from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.once import create_once
+from lmeraser_ray.storage.paths import Location
+
+SECRET_BYTES = 32
+HASHED_FILES = ("database", "requests.db", "tombstones")
+"""Files of a workspace that are there, and not empty, only once something was hashed."""
+
+
+class Names:
+    """The keyed hashes of one workspace. root: its folder; scratch: a folder on the same disk for temporary files."""
+
+    def __init__(self, root: Location, scratch: Location) -> None:
+        self.root = root
+        self._path, self._scratch = root / "secret", scratch
+
+    @cached_property
+    def _secret(self) -> bytes:
+        """The secret, made where none was needed before. Errors: `VerificationError` where it is damaged, or gone but needed."""
+        with disk_errors(self._path):
+            if (secret := self._read()) is None:
+                hashed = [path for path in (self.root / name for name in HASHED_FILES) if path.exists() and path.stat().st_size]
+                if hashed:
+                    raise self._unusable("missing", hashed[0])
+                create_once(self._path, secrets.token_bytes(SECRET_BYTES), scratch=self._scratch)
+                secret = self._path.read_bytes()
+        if len(secret) != SECRET_BYTES:
+            raise self._unusable("damaged", self.root)
+        return secret
+
+    def _read(self) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return self._path.read_bytes()
+        return None
+
+    def _unusable(self, how: str, hashed: Location) -> VerificationError:
+        return VerificationError(
+            f"{self._path} is {how}, so nobody can tell who was erased (the keyed hashes in {hashed} need it): bring it back from a "
+            "copy. Without one train a new workspace, and exclude the erased there by data.exclude."
+        )
+
+    def hash(self, what: str, name: str) -> str:
+        """The keyed hash of a `name` of a kind (record, subject, …): 64 hexadecimal digits."""
+        return keyed_hash(self._secret, f"{what}\n{name}").hex()
+
+    @property
+    def workspace_id(self) -> str:
+        """12 hexadecimal digits that tell this secret from others, and nothing of it."""
+        return self.hash("workspace", "lmeraser_ray")[:12]

@@ -1,0 +1,189 @@
+"""The request database in one SQLite file of the workspace: the engine, whose turn it is to write, and what a crash left.
+
+Settings (verified on every connection): a rollback journal that is deleted, so that nothing of it outlives its transaction; every
+COMMIT synced, the folder too; deleted content overwritten. Writers queue on a lock of their own (`requests.lock`, `turns.py`) and not in
+SQLite's sleeping busy handler, which lets some wait for seconds.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
+
+from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
+from lmeraser_ray.storage.database.agreement import disagreements
+from lmeraser_ray.storage.database.journal import torn_journal
+from lmeraser_ray.storage.file_lock import locked
+from lmeraser_ray.storage.files import disk_errors
+
+SETTINGS = (("journal_mode", "DELETE", "delete"), ("synchronous", "EXTRA", 3), ("secure_delete", "ON", 1), ("foreign_keys", "ON", 1))
+QUIET_SETTINGS = ("temp_store=MEMORY", "cell_size_check=ON")
+"""No names in temporary files; malformed pages are found when they are read."""
+BUSY_SECONDS = 20.0
+"""How long SQLite itself waits, for programs that do not take the turn (a backup, `sqlite3` in a shell)."""
+NETWORKED = frozenset(
+    [
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "afs",
+        "coda",
+        "ncpfs",
+        "ceph",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "glusterfs",
+        "ocfs2",
+        "gfs2",
+        "orangefs",
+        "pvfs2",
+        "webdav",
+        "davfs",
+    ]
+)
+"""File systems that several machines write to: their locks do not keep SQLite's promises."""
+LOCAL_FUSE = frozenset(("fuseblk", "fuse.ext4", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.mergerfs"))
+
+
+def open_engine(path: Path) -> Engine:
+    """The engine of the file at `path`, whose transactions begin as their execution option `write` says."""
+    url = URL.create("sqlite+pysqlite", database=str(path))
+    engine = create_engine(url, hide_parameters=True, max_overflow=-1, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # BEGIN is ours
+        cursor = connection.cursor()
+        for name, value, expected in SETTINGS:
+            cursor.execute(f"PRAGMA {name}={value}")
+            (found,) = cursor.execute(f"PRAGMA {name}").fetchone()
+            if found != expected:
+                raise ExecutionError(f"This Python's SQLite does not take {name}={value} (it answers {found!r}) for {path}: use another.")
+        for setting in QUIET_SETTINGS:
+            cursor.execute(f"PRAGMA {setting}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def create_file(path: Path) -> None:
+    """An empty file for its owner only, before SQLite makes one as the umask has it. Its journal takes its mode."""
+    with disk_errors(path):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+@contextmanager
+def turn(path: Path, *, write: bool) -> Iterator[bool]:
+    """Hold the lock of the database `path`: alone to write, with others to read.
+
+    Yields whether the file is as the last COMMIT left it: not where a writer died within a transaction, or where `recover` was not
+    content. A journal that is there while the lock is held is a dead writer's.
+    """
+    with locked(lock_of(path), alone=write) as handle:
+        yield os.fstat(handle).st_size == 0 and not journal_of(path).exists()
+
+
+def lock_of(path: Path) -> Path:
+    """The file whose lock is the turn. It is empty, or says that the database has to be recovered."""
+    return path.with_name("requests.lock")
+
+
+def journal_of(path: Path) -> Path:
+    """The rollback journal of the database `path`."""
+    return path.with_name(f"{path.name}-journal")
+
+
+def recover(path: Path, engine: Engine) -> None:
+    """Roll back what a dead writer left half-done, and look at the whole file.
+
+    Errors: `VerificationError` where it is not sound then; this is noted, so that everyone else is refused too.
+    """
+    with locked(lock_of(path), alone=True) as handle:
+        journal = journal_of(path)
+        if os.fstat(handle).st_size == 0 and not journal.exists():
+            return  # another process did it
+        with disk_errors(path):
+            os.pwrite(handle, b"recover", 0)
+            os.fsync(handle)
+        torn = torn_journal(journal)
+        if torn:
+            raise damaged(path, torn)
+        with engine.connect() as connection, connection.execution_options(write=True).begin():
+            found = differences(connection)
+            if not found and path.stat().st_size and inspect(connection).has_table("ledger"):
+                found = disagreements(connection)
+            if not found:
+                drop_left(path)
+        if found:
+            raise damaged(path, found[0])
+        with disk_errors(path):
+            os.ftruncate(handle, 0)
+
+
+def drop_left(path: Path) -> None:
+    """Remove the journal of a dead writer that SQLite had no need of, and leaves.
+
+    Only within a transaction that has written nothing: nobody else can have a journal then, nor has it one itself, but in an empty
+    database, which SQLite begins with a page of its own.
+    """
+    with disk_errors(path):
+        if path.stat().st_size:
+            journal_of(path).unlink(missing_ok=True)
+
+
+def differences(connection: Connection) -> list[str]:
+    """What SQLite itself finds wrong with the file: pages, indexes, rows without the row that they refer to."""
+    lines = [line for (text,) in connection.exec_driver_sql("PRAGMA integrity_check(10)") for line in str(text).splitlines()]
+    found = [line for line in lines if line != "ok" and not line.startswith("***")]
+    return found + [f"a row of {table} refers to no request" for table, *_ in connection.exec_driver_sql("PRAGMA foreign_key_check")]
+
+
+def require_local(path: Path, mounts: str | None = None) -> None:
+    """Errors: `ConfigError` where the folder `path` is on a network file system. mounts: as /proc/self/mountinfo has it."""
+    kind = file_system(path, mounts)
+    if kind in NETWORKED or (kind.startswith("fuse") and kind not in LOCAL_FUSE):
+        raise ConfigError(
+            f"{path} is on a network file system ({kind}), on which SQLite loses commits: put the workspace on a local disk, or give "
+            "--queue.database postgresql://…, or LMERASER_DATABASE."
+        )
+
+
+def file_system(path: Path, mounts: str | None = None) -> str:
+    """The type of the file system that holds `path`, "" where the system does not say (only Linux does)."""
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+        except OSError:
+            return ""
+    found, longest = "", -1
+    folder = str(path.resolve())
+    for line in mounts.splitlines():
+        before, separator, after = line.partition(" - ")
+        if not separator:
+            continue
+        point = before.split()[4].encode().decode("unicode_escape").encode("latin-1", "replace").decode("utf-8", "replace")
+        if len(point) >= longest and (folder == point or folder.startswith(point.rstrip("/") + "/")):
+            found, longest = after.split()[0], len(point)
+    return found
+
+
+def damaged(path: Path, what: str) -> VerificationError:
+    """The error for a file that is not what was committed."""
+    return VerificationError(
+        f"The request database {path} is damaged ({what}). Nothing is served or erased from it: restore it from a backup "
+        "(`lmeraser restore`), and keep the damaged file for whoever looks into it."
+    )

@@ -1,0 +1,115 @@
+"""The tables of the request database, for both dialects.
+
+Moments are text (`times.py`), which sorts as time does. Ids of records and subjects are in `targets.name`, `erased.name` and
+`erased.needles` only, and only until their request is worked off; everywhere else they are keyed hashes (`names.py`).
+"""
+
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+FORMAT = 1
+"""The version of these tables, kept in `workspace`."""
+
+metadata = MetaData()
+
+workspace = Table(
+    "workspace",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    Column("workspace", Text, nullable=False),  # Names.workspace_id: whose secret made the hashes
+    Column("format", Integer, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("idempotency", Text, unique=True),  # keyed hash of the caller's key
+    Column("content", Text, nullable=False),  # keyed hash over the sorted targets
+    Column("submitter", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("quarantine", Boolean, nullable=False),
+    Column("received_at", Text, nullable=False),
+    Column("due_at", Text, nullable=False),
+    Column("extended_at", Text),  # the later moment that an extension put in the place of due_at
+    Column("extension_reason", Text),
+    Column("reason", Text),  # why REFUSED, CANCELLED, FAILED
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("planned_at", Text),
+    Column("training_at", Text),
+    Column("published_at", Text),
+    Column("purged_at", Text),
+    Column("closed_at", Text),
+    Column("publication", Integer),
+    Column("statement", LargeBinary),  # frozen before it is signed
+    Column("envelope", LargeBinary),  # the certificate
+    Index("requests_by_state", "state", "received_at"),
+    Index("requests_by_submitter", "submitter", "state"),
+)
+
+targets = Table(
+    "targets",
+    metadata,
+    Column("request_id", Text, ForeignKey("requests.id"), primary_key=True),
+    Column("what", Text, primary_key=True),  # record, subject
+    Column("hash", Text, primary_key=True),
+    Column("name", Text),
+    Column("outcome", Text, nullable=False, default="open"),  # open, removed, already, unknown
+    Index("targets_by_hash", "hash"),
+)
+
+erased = Table(
+    "erased",
+    metadata,
+    Column("request_id", Text, ForeignKey("requests.id"), primary_key=True),
+    Column("hash", Text, primary_key=True),
+    Column("name", Text),
+    Column("needles", LargeBinary),  # what the absence scan looks for
+    Column("publication", Integer),
+    Index("erased_by_publication", "publication"),
+    Index("erased_by_hash", "hash"),
+)
+
+tombstones = Table("tombstones", metadata, Column("hash", Text, primary_key=True))
+
+publications = Table(
+    "publications",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("epoch", Integer, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Column("facts", Text),  # JSON
+    Column("done", Boolean, nullable=False, default=False),
+    sqlite_autoincrement=True,
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("request_id", Text),
+    Column("entry", Text, nullable=False),  # canonical JSON
+    Column("previous", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("ledger_by_request", "request_id"),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("holder", Text),
+    Column("process", Text),  # the holder's, as `erasure/queue/process.py` marks it
+    Column("heartbeat_at", Text),
+    Column("snapshot", Text),  # JSON
+)
+
+quarantined = Table(
+    "quarantined",
+    metadata,
+    Column("constituent", Text, primary_key=True),
+    Column("request_id", Text, ForeignKey("requests.id"), primary_key=True),
+)

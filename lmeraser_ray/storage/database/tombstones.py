@@ -1,0 +1,80 @@
+"""Tombstones: keyed hashes of what was erased, in the request database, so that it is not let in again.
+
+A tombstone is the hash of a record's or a subject's id (`names.py`). They are no part of the fingerprint, since a workspace that never saw
+a record has none.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from sqlalchemy import Connection, bindparam, delete, select
+
+from lmeraser_ray.storage.database import tables
+from lmeraser_ray.storage.database.database import Database, insert_new
+from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.files import disk_errors, sync_folder
+
+What = Literal["record", "subject"]
+
+
+def cover_hashes(connection: Connection, hashes: Iterable[str]) -> None:
+    """Note hashes as erased, within a transaction; known ones stay."""
+    insert_new(connection, tables.tombstones, [{"hash": found} for found in sorted(set(hashes))])
+
+
+def lift_hashes(connection: Connection, hashes: Iterable[str]) -> int:
+    """Forget hashes, within a transaction. Returns how many there were."""
+    gone = delete(tables.tombstones).where(tables.tombstones.c.hash == bindparam("gone"))
+    return sum(connection.execute(gone, {"gone": found}).rowcount for found in set(hashes))
+
+
+class Tombstones:
+    """The erased ids of one workspace, as they are at this moment."""
+
+    def __init__(self, names: Names, database: Database) -> None:
+        """A file of tombstones that version 0.2.0 left in the workspace is taken over first."""
+        self._names, self._database = names, database
+        self._take_over()
+        with database.read() as connection:
+            self._hashes = frozenset(connection.scalars(select(tables.tombstones.c.hash)))
+
+    def _take_over(self) -> None:
+        """Import the file once; it goes when its hashes are committed."""
+        path = self._names.root / "tombstones"
+        with disk_errors(path):
+            if not path.exists():
+                return
+            hashes = path.read_text().split()
+        with self._database.write() as connection:
+            cover_hashes(connection, hashes)
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def covers(self, what: What, name: str) -> bool:
+        """Whether this record or subject was erased."""
+        return bool(self._hashes) and self._names.hash(what, name) in self._hashes
+
+    def cover(self, record: str, subject: str) -> bool:
+        """Whether a record was erased, by its own id or as one of its subject's."""
+        return self.covers("record", record) or self.covers("subject", subject)
+
+    def hashed(self, records: Iterable[str], subjects: Iterable[str]) -> frozenset[str]:
+        """The hashes that stand for these records and subjects."""
+        named: tuple[tuple[What, Iterable[str]], ...] = (("record", records), ("subject", subjects))
+        return frozenset(self._names.hash(what, name) for what, names in named for name in names)
+
+
+class NoTombstones:
+    """Of a study, in which nothing was ever erased."""
+
+    def covers(self, what: What, name: str) -> bool:  # noqa: ARG002 - as Tombstones
+        """No."""
+        return False
+
+    def cover(self, record: str, subject: str) -> bool:  # noqa: ARG002 - as Tombstones
+        """No."""
+        return False

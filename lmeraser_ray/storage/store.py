@@ -1,0 +1,159 @@
+"""The store: immutable objects, each known by what it is made from (its key) and by its bytes (its SHA-256).
+
+An object's file is `KIND/KEY-SHA256.ext`, so a listing alone says what can be reused and what the bytes must be. Invariants: a
+file appears whole or not at all; writing an object twice does no harm; nothing is ever changed in place. Where two writers
+disagree on the bytes of one key (a mixed fleet), the smaller digest counts and the other is purged as unreachable.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.storage.files import disk_errors, move_into_place, sync_folder, write_temporary
+from lmeraser_ray.storage.object_storage.path import ObjectPath
+from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.reading import digest_of, ranges_of
+from lmeraser_ray.storage.removal import empty_folder, files_below, remove_files
+
+Kind = Literal["records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+EXTENSION: dict[Kind, str] = {
+    "records": ".parquet",
+    "pictures": ".bin",
+    "features": ".safetensors",
+    "partitions": ".safetensors",
+    "assignments": ".safetensors",
+    "constituents": ".safetensors",
+    "manifests": ".json",
+}
+REPAIR = "Run `lmeraser verify` to see all damage, then `lmeraser train` with the same configuration to rebuild it."
+Listing = dict[tuple[Kind, str], "StoredObject"]
+Guard = Callable[[], None]
+"""Fails where the workspace's lock was lost."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StoredObject:
+    """One immutable file: its kind, its key and the SHA-256 of its bytes, both 64 hexadecimal digits."""
+
+    kind: Kind
+    key: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The file's path below the store."""
+        return f"{self.kind}/{self.key}-{self.sha256}{EXTENSION[self.kind]}"
+
+
+@contextmanager
+def present(item: StoredObject) -> Iterator[None]:
+    """Say what it means when an object's file is not there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise VerificationError(f"{item.name} is missing from the workspace. {REPAIR}") from error
+
+
+def unguarded() -> None:
+    """Whoever has no lock, or one that cannot be lost."""
+
+
+class Store:
+    """A folder of immutable objects on one disk, or in one bucket."""
+
+    def __init__(self, root: Location, run: str = "", *, guard: Guard = unguarded) -> None:
+        """guard: called before anything is removed; it fails where the workspace's lock was lost."""
+        self.root, self.run, self.guard = root, run, guard
+        self.scratch = root / "tmp" / run
+        """Where files are before they have their names. Each writing command has its own folder, which the next one removes: a worker
+        that outlives its command (an orphan on a cluster) finds no folder and cannot write into a later, purged state."""
+
+    def create(self) -> None:
+        """Make the folders that are missing."""
+        with disk_errors(self.root):
+            for folder in (self.root, self.scratch, *self._folders()):
+                if not folder.is_dir():
+                    folder.mkdir(parents=True, exist_ok=True)
+
+    def _folders(self) -> list[Location]:
+        """Where objects are, as far as a folder must be made for them."""
+        return [] if isinstance(self.root, ObjectPath) else [self.root / kind for kind in KINDS]
+
+    def path(self, item: StoredObject) -> Location:
+        """Where an object's file is."""
+        return self.root / item.name
+
+    def listing(self) -> Listing:
+        """All objects by kind and key, from the file names alone."""
+        found: Listing = {}
+        for item in self.objects():
+            known = found.get((item.kind, item.key))
+            if known is None or item < known:
+                found[item.kind, item.key] = item
+        return found
+
+    def objects(self) -> Iterator[StoredObject]:
+        """All objects, several of one key included, from the file names alone."""
+        with disk_errors(self.root):
+            if isinstance(self.root, ObjectPath):  # one listing instead of seven
+                found: list[Location] = list(self.root.below())
+            else:
+                found = [path for folder in self._folders() if folder.is_dir() for path in folder.iterdir()]
+        for folder, name in ((path.parent, path.name) for path in found):
+            kind: Kind = folder.name  # type: ignore[assignment]
+            stem, dot, extension = name.partition(".")
+            if folder.parent == self.root and EXTENSION.get(kind) == dot + extension and len(stem) == 129 and stem[64] == "-":
+                yield StoredObject(kind, stem[:64], stem[65:])
+
+    def put(self, kind: Kind, key: str, chunks: Iterable[bytes]) -> StoredObject:
+        """Write an object whose bytes are the concatenated `chunks`, atomically and durably."""
+        temporary, sha256 = write_temporary(self.scratch, chunks)
+        item = StoredObject(kind, key, sha256)
+        move_into_place(temporary, self.path(item))
+        return item
+
+    def read(self, item: StoredObject) -> bytes:
+        """An object's bytes, checked against its digest. Errors: `VerificationError` where it is gone or damaged."""
+        with disk_errors(self.path(item)), present(item):
+            data = self.path(item).read_bytes()
+        if hashlib.sha256(data).hexdigest() != item.sha256:
+            raise VerificationError(f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}")
+        return data
+
+    def read_ranges(self, item: StoredObject, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """Byte ranges of an object, in order. Only these bytes are read, so the caller checks them (a record has a digest)."""
+        with disk_errors(self.path(item)), present(item):
+            return ranges_of(self.path(item), offsets, lengths)
+
+    def sound(self, item: StoredObject) -> bool:
+        """Whether an object is there with the bytes that its name promises; reads in pieces. Errors: as `digest_of`."""
+        return digest_of(self.path(item)) == item.sha256
+
+    def purge(self, keep: Iterable[StoredObject]) -> int:
+        """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns how many were removed.
+
+        Not those of jobs under way, each of which has a folder of its own below `scratch`. Errors: `ExecutionError` for the first that
+        cannot be removed, once all others are.
+        """
+        self.guard()
+        kept = {self.path(item) for item in keep}
+        gone = [path for path in self.files() if path not in kept and self.scratch not in path.parent.parents]
+        remove_files(gone)
+        for folder in (self.scratch, *self._folders()):
+            with disk_errors(folder):
+                sync_folder(folder)
+        return len(gone)
+
+    def files(self) -> list[Location]:
+        """Every file below the store, whatever it is."""
+        with disk_errors(self.root):
+            return files_below(self.root)
+
+    def clear_scratch(self) -> None:
+        """Remove what interrupted writers left behind. Only for the holder of the workspace's lock."""
+        with disk_errors(self.scratch):
+            empty_folder(self.scratch)

@@ -1,0 +1,48 @@
+"""The front of a sweep: accuracy against the expected cost of a deletion, the recommended value ringed.
+
+STUDY/sweep.json → a point a measured value
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lmeraser_ray.study.figure.frontier import Point, frontier
+from lmeraser_ray.study.figure.results import Spread
+from lmeraser_ray.study.figure.style import GREY, Look, Missing, look
+
+STOPPED = Look(GREY, "-", "v")
+"""Of a value that was stopped."""
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
+    """Draw what `lmeraser sweep` wrote; values that were stopped at the accuracy that they could reach at most."""
+    chosen, points = data["recommended"]["value"], []
+    for row in data["values"]:
+        name, cost, accuracy = label(row["fields"]), row["one deletion, mean"], row["accuracy"]
+        if accuracy is None:
+            most = row["at_most"]
+            points.append(Point(name, STOPPED, cost, Spread(most, most, most, None)))
+            continue
+        error = row["standard error"]
+        high = max(accuracy, min(accuracy + error, 1 - 0.5 / data["records"]["queries"]))  # an error below half a record's is none
+        spread = Spread(accuracy, max(0.0, accuracy - error), high, error)
+        points.append(Point(name, look(0), cost, spread, ringed=row["value"] == chosen))
+    stopped = any(point.look is STOPPED for point in points)
+    bars = f"Bars: one standard error. Ringed: recommended.{' Grey: stopped, at most this accurate.' if stopped else ''}"
+    return frontier(points, source_of(data), bars=bars, what="accuracy")
+
+
+def label(fields: Mapping[str, str]) -> str:
+    """The values, with the last parts of their fields' names."""
+    return " ".join(f"{field.rpartition('.')[2]}={value}" for field, value in fields.items())
+
+
+def source_of(data: Mapping[str, Any]) -> str:
+    """One sentence: what wrote the numbers, from what, on which machine."""
+    machine, subject, records = data["machine"], data["subject"], data["records"]
+    on = f"{machine['gpu']}, {machine['cpu']}" if machine.get("gpu") else f"{machine['cpu']}, {machine['cores']} cores"
+    counts = f"{records['training']:,} records to train on, {records['queries']:,} to judge by ({records['on']})"
+    return f"lmeraser sweep; {subject['data']}, {subject['backbone']}; {counts}; {on}; torch {machine['torch']}"

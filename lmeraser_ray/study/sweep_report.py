@@ -1,0 +1,177 @@
+"""What a sweep leaves: a table of all values, a figure of the front, the choice with its reason, and a configuration to train with.
+
+    STUDY/sweep.json, sweep.csv, sweep.md     a row a value; figures/sweep.png, .svg
+    STUDY/choice.json                         the record of the choice: what was chosen, and keyed digests of what it saw
+    STUDY/best.yaml                           trains with the choice, and names its record
+
+Seconds are in no table, so that the engine and the number of workers change no byte of it (who was stopped when may differ).
+"""
+
+import csv
+import io
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.config.options import to_yaml
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.pipeline.choice import Choice
+from lmeraser_ray.study.machine import describe
+from lmeraser_ray.study.race import Stopped, point_of
+from lmeraser_ray.study.recommendation import Point, Recommendation, front, recommended, standard_error
+from lmeraser_ray.study.study_folder import StudyFolder
+from lmeraser_ray.study.variants import Variant
+
+COLUMNS = ("value", "accuracy", "standard error", "one deletion, mean", "p99", "worst", "shards", "passes a query", "verdict")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a sweep looked at. on: `sweep.on`; training, queries: records that were trained on and judged by; erased: those that were erased
+    while it ran, and that no figure has seen."""
+
+    on: str
+    training: int
+    queries: int
+    erased: int = 0
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How trials shared constituents. needed: over all trials, each time it is needed; distinct: of these, by key = found (in the store at
+    the beginning) + trained (as the trials told: what one trained that died is missing here) + spared (by stopping). records: what their
+    training sees, stages counted."""
+
+    trials: int
+    measured_before: int
+    needed: int
+    distinct: int
+    found: int
+    trained: int
+    spared: int
+    records_needed: int
+    records_trained: int
+    records_spared: int
+
+    def sentence(self) -> str:
+        """In words."""
+        text = (
+            f"{self.needed:,} constituents needed by {self.trials} values, {self.distinct:,} of them distinct: {self.trained:,} trained, "
+            f"{self.found:,} found in the store, {self.spared:,} spared by stopping ({self.records_spared:,} records of training)."
+        )
+        return f"{text} {self.measured_before} values were measured before." if self.measured_before else text
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that has ended. results: what `measure` said of each value that was measured, in their order."""
+
+    configs: Mapping[str, Config]
+    results: Mapping[str, dict[str, Any]]
+    stopped: Mapping[str, Stopped]
+    failed: Mapping[str, str]
+    records: Records
+    sharing: Sharing
+
+    @property
+    def points(self) -> list[Point]:
+        """The measured values."""
+        return [point_of(name, result) for name, result in self.results.items()]
+
+    @property
+    def choice(self) -> Recommendation:
+        """The one to take."""
+        return recommended(self.points, self.records.queries)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A sweep with its table (a dictionary a row) and its files."""
+
+    swept: Swept
+    rows: list[dict[str, Any]]
+    files: tuple[Path, ...]
+
+
+def rows_of(swept: Swept) -> list[dict[str, Any]]:
+    """A row a value, in the order in which they were asked for."""
+    best, chosen = {point.name for point in front(swept.points)}, swept.choice.point.name
+    rows = []
+    for name in swept.configs:
+        if name in swept.results:
+            found = swept.results[name]
+            accuracy, cost = found["accuracy"]["test"], found["cost"]
+            error = standard_error(accuracy, swept.records.queries)
+            shares = [cost[part] for part in ("expected_share", "p99_share", "worst_share")]
+            verdict = "recommended" if name == chosen else "front" if name in best else "beaten"
+            values = [name, accuracy, error, *shares, found["shards"], found["inference"]["backbone_passes"], verdict]
+        elif name in swept.stopped:
+            most = swept.stopped[name].at_most
+            verdict = f"stopped: at most {most.accuracy:.3f}, beaten by {swept.stopped[name].by}"
+            values = [name, None, None, most.cost, None, None, None, most.passes, verdict]
+        else:
+            continue
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows
+
+
+def at_most(swept: Swept, name: str) -> float | None:
+    """The accuracy that a value which was stopped could still reach; None of others."""
+    return swept.stopped[name].at_most.accuracy if name in swept.stopped else None
+
+
+def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table for reading."""
+    forms = ("{}", "{:.3f}", "{:.3f}", "{:.2%}", "{:.2%}", "{:.2%}", "{:.0f}", "{:.0f}", "{}")
+    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    for row in rows:
+        lines.append(["" if row[name] is None else form.format(row[name]) for name, form in zip(COLUMNS, forms, strict=True)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table, unrounded."""
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return sink.getvalue()
+
+
+def write(study: StudyFolder, variants: Sequence[Variant], swept: Swept, index: RecordIndex) -> Written:
+    """Write all files but the figure. index: the records that were seen."""
+    rows, choice = rows_of(swept), swept.choice
+    name, changes = choice.point.name, {variant.name: dict(variant.changes) for variant in variants}
+    config = swept.configs[name]
+    seen = Choice.of(config, changes[name], None if config.sweep.on == "public" else index)
+    data = {
+        "machine": describe(),
+        "subject": {"data": str(config.data.source), "backbone": config.backbone.name},
+        "records": asdict(swept.records),
+        "values": [{**row, "fields": changes[row["value"]], "at_most": at_most(swept, row["value"])} for row in rows],
+        "failed": dict(swept.failed),
+        "sharing": asdict(swept.sharing),
+        "recommended": {"value": name, "fields": changes[name], "reason": choice.reason},
+    }
+    table = f"{to_markdown(rows)}\n\n{choice.reason}\n\n{swept.sharing.sentence()}\n"
+    record = study.write("choice.json", seen.to_bytes())
+    files = (
+        study.write("sweep.json", json.dumps(data, indent=1).encode()),
+        study.write("sweep.csv", to_csv(rows).encode()),
+        study.write("sweep.md", table.encode()),
+        record,
+        study.write("best.yaml", best_yaml(study.root, config, record, choice).encode()),
+    )
+    return Written(swept, rows, files)
+
+
+def best_yaml(root: Path, config: Config, record: Path, choice: Recommendation) -> str:
+    """The configuration to train with; it opens with its command."""
+    section = config.sweep.model_copy(update={"record": record.resolve()})
+    why = textwrap.wrap(f"Chosen by `lmeraser sweep` on {config.sweep.on}. {choice.reason}", 130)
+    head = [f"lmeraser train --config {root / 'best.yaml'} --workspace WORKSPACE", "", *why]
+    return "\n".join(f"# {line}".rstrip() for line in head) + "\n" + to_yaml(config.model_copy(update={"sweep": section}))
