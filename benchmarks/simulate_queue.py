@@ -1,10 +1,11 @@
 """`python -m benchmarks.simulate_queue`: a million erasure requests over 10,000 shards and 64 GPUs, with and without coalescing.
 
-Discrete events, the real scheduler (`lmeraser_ray.erasure.queue.scheduler`), retrain times drawn from recorded ones; see `benchmarks.simulation`
-for what is taken for granted. For each arrival rate, given as a multiple (`--loads`) of what the slots can do if every request is trained
-for by itself, and each share of sampled records (`--sampled`; 0 is what public prototypes give): throughput, seconds to certification,
-retrains a request. Past a load of 1 a queue without coalescing grows for as long as requests come, so that its times are of a stream of
-this length. Writes queue-simulation.json, .png and .svg; one process, 30 to 60 minutes as it is, seconds with `--requests 20000`.
+Discrete events, the real scheduler (`lmeraser_ray.erasure.queue.scheduler`), retrain times drawn from recorded ones; see
+`benchmarks.simulation` for what is taken for granted. For each arrival rate, given as a multiple (`--loads`) of what the slots can do if
+every request is trained for by itself, and each share of sampled records (`--sampled`; 0 is what public prototypes give): throughput,
+seconds to certification, retrains a request. Past a load of 1 a queue without coalescing grows for as long as requests come, so that its
+times are of a stream of this length. Writes queue-simulation.json, .png and .svg; one process, 30 to 60 minutes as it is, seconds with
+`--requests 20000`.
 
 `--record FILE` measures the retrain times first (a minute; `--set` changes the quickstart) and ends. `--draw` draws the figure again from
 the numbers that are there. `--slots 256` is for quarter GPUs, with a `--scale` for how much slower a quarter is.

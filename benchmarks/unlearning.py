@@ -29,7 +29,8 @@ from lmeraser_ray.data.sources.digits import stored_png
 from lmeraser_ray.models.partition.stage import sample_positions
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import Request, unlearn
-from lmeraser_ray.pipeline.engine import Engine, open_engine
+from lmeraser_ray.pipeline.engine import Engine
+from lmeraser_ray.pipeline.engines import open_engine
 from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
 from lmeraser_ray.pipeline.plan import Making, constituent_specs
 from lmeraser_ray.pipeline.progress import Progress

@@ -25,7 +25,7 @@ def keys_options(parser: Parser) -> None:
 def run_keys(args: Arguments, _: Progress) -> Report:
     """`lmeraser keys`."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
-    from lmeraser_ray.operations.keys import keys
+    from lmeraser_ray.operations.certificate import keys
 
     done = keys(key_folder(args.keys), args.what)
     public = [{"key": keyid, "file": str(path), "signs": keyid == done.signs} for keyid, path in done.public.items()]

@@ -72,7 +72,7 @@ def run_status(args: Arguments, progress: Progress) -> Report:
     """`lmeraser status`."""
     session = session_of(args, progress)
     if args.request:
-        from lmeraser_ray.operations.status import status
+        from lmeraser_ray.operations.requests import status
 
         found = status(session, args.request)
         return Report(request_line(found), found.as_json())
@@ -109,7 +109,7 @@ def wait_options(parser: Parser) -> None:
 
 def run_wait(args: Arguments, progress: Progress) -> Report:
     """`lmeraser wait`: exit code 0 when certified, 3 when refused or cancelled, 5 when it failed or the time is over."""
-    from lmeraser_ray.operations.wait import exit_code_of, wait
+    from lmeraser_ray.operations.requests import exit_code_of, wait
 
     found = wait(session_of(args, progress), args.request, timeout_s=args.timeout)
     return Report(request_line(found), found.as_json(), exit_code=exit_code_of(found.state, ExecutionError.exit_code))
@@ -140,21 +140,21 @@ def changed(found: "ErasureRequest") -> Report:
 
 def run_cancel(args: Arguments, progress: Progress) -> Report:
     """`lmeraser cancel`."""
-    from lmeraser_ray.operations.cancel import cancel
+    from lmeraser_ray.operations.requests import cancel
 
     return changed(cancel(session_of(args, progress), args.request, args.reason))
 
 
 def run_refuse(args: Arguments, progress: Progress) -> Report:
     """`lmeraser refuse`."""
-    from lmeraser_ray.operations.refuse import refuse
+    from lmeraser_ray.operations.requests import refuse
 
     return changed(refuse(session_of(args, progress), args.request, args.reason))
 
 
 def run_extend(args: Arguments, progress: Progress) -> Report:
     """`lmeraser extend`."""
-    from lmeraser_ray.operations.extend import extend
+    from lmeraser_ray.operations.requests import extend
 
     found = extend(session_of(args, progress), args.request, args.months, args.reason)
     note = "tell the person of it, and why, within the first month (GDPR art. 12(3))."
@@ -163,6 +163,6 @@ def run_extend(args: Arguments, progress: Progress) -> Report:
 
 def run_retry(args: Arguments, progress: Progress) -> Report:
     """`lmeraser retry`."""
-    from lmeraser_ray.operations.retry import retry
+    from lmeraser_ray.operations.requests import retry
 
     return changed(retry(session_of(args, progress), args.request))

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lmeraser_ray.data.buckets import About, Bucket, bucket_number, digests_in, offsets_of, read_rows
+from lmeraser_ray.data.buckets import About, Bucket, bucket_number, digests_in, offsets_of, read_rows, without
+from lmeraser_ray.data.order import Digests, Positions
 from lmeraser_ray.data.reader import Rows
-from lmeraser_ray.pipeline.plan import Digests, Positions
 from lmeraser_ray.storage.digests import DIGEST_BYTES, keyed_hashes, seeded_key
 from lmeraser_ray.storage.store import Store
 
@@ -197,3 +197,15 @@ class RecordIndex:
 def storable(name: str) -> bool:
     """Whether a name can be in a column at all: what a shell passes on undecoded cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def remaining(store: Store, index: RecordIndex, gone: NDArray[np.bool_]) -> list[Bucket]:
+    """The buckets without the rows that go [n] bool."""
+    listing = store.listing()
+    left: list[Bucket] = []
+    for i, bucket in enumerate(index.buckets):
+        leaving = gone[index.of_bucket(i)]
+        kept = without(store, listing, bucket, read_rows(store, bucket), ~leaving) if leaving.any() else bucket
+        if kept:
+            left.append(kept)
+    return left

@@ -26,9 +26,8 @@ from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.pipeline.engine import Engine, Outcome
 from lmeraser_ray.pipeline.jobs import Job
 from lmeraser_ray.pipeline.manifest import BackboneCard
-from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.files import discard_tree, disk_errors
 from lmeraser_ray.storage.paths import Location
-from lmeraser_ray.storage.removal import discard_tree
 from lmeraser_ray.storage.store import Store
 
 

@@ -34,12 +34,11 @@ from lmeraser_ray.pipeline.engine import InlineEngine
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.files import discard_tree, disk_errors
 from lmeraser_ray.storage.paths import require_disk
-from lmeraser_ray.storage.removal import discard_tree
 from lmeraser_ray.storage.store import Store, StoredObject
 from lmeraser_ray.study.race import Race
-from lmeraser_ray.study.sweep import Ready
+from lmeraser_ray.study.ready import Ready
 from lmeraser_ray.study.trial import Step, course
 
 SETTINGS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lmeraser_ray
-from lmeraser_ray.erasure.backup.archive import Contents, Part, part_of, write_archive
+from lmeraser_ray.erasure.backup.archive import KEPT, ROWS, Contents, Part, part_of, write_archive
 from lmeraser_ray.erasure.backup.database_dump import dump
 from lmeraser_ray.erasure.backup.erasure_list import Erasures
 from lmeraser_ray.errors import ConfigError, ExecutionError
@@ -24,10 +24,6 @@ from lmeraser_ray.storage.files import disk_errors, write_temporary
 from lmeraser_ray.storage.paths import Location, inside
 from lmeraser_ray.storage.store import present
 from lmeraser_ray.storage.times import to_text, utcnow
-
-ROWS = "requests.jsonl"
-KEPT = ("configuration.json", "secret", "database")
-"""Files of the workspace that are copied as they are; `database` says for people where the requests were."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lmeraser_ray.errors import DataError, PictureError
 from lmeraser_ray.models.aggregation.routes import Predictions, Queries, combine, route
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.registry import make_learner
-from lmeraser_ray.operations.evaluate import refuse_silence, serving_of
+from lmeraser_ray.pipeline.answering import refuse_silence, serving_of
 from lmeraser_ray.pipeline.jobs import Worker
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session

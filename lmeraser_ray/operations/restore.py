@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config, PublicConfig
-from lmeraser_ray.data.remaining import remaining
+from lmeraser_ray.data.index import remaining
 from lmeraser_ray.erasure.absence.scan import scan
 from lmeraser_ray.erasure.absence.traces import Needles
 from lmeraser_ray.erasure.backup.archive import open_archive
@@ -36,8 +36,7 @@ from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import VARIABLE, Database
 from lmeraser_ray.storage.database.tombstones import Tombstones
-from lmeraser_ray.storage.files import disk_errors, move_into_place, share, write_atomic
-from lmeraser_ray.storage.removal import remove_tree
+from lmeraser_ray.storage.files import disk_errors, move_into_place, remove_tree, share, write_atomic
 
 REUSED = ("features", "partitions", "assignments", "constituents")
 """Objects of the workspace that is there which spare work, where a key asks for them."""

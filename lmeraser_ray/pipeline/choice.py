@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.options import override
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.order import Digests
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.plan import Digests
 from lmeraser_ray.storage.digests import keyed_digest, seeded_key
 from lmeraser_ray.storage.store import Store
 

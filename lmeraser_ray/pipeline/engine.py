@@ -148,12 +148,3 @@ class InlineEngine(Engine):
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def open_engine(store: Store, config: Config, card: BackboneCard) -> Engine:
-    """The engine that the configuration asks for; Ray is imported only here, and started when there is something to do."""
-    if config.execution.engine == "inline":
-        return InlineEngine(store, config, card)
-    from lmeraser_ray.distributed.engine import RayEngine
-
-    return RayEngine(store, config, card)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.feature_file import Features, pack_features, read_features
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.order import Digests
 from lmeraser_ray.data.reader import Rows
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState
-from lmeraser_ray.pipeline.plan import Digests
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.digests import key_of
 from lmeraser_ray.storage.store import Listing, Store, StoredObject

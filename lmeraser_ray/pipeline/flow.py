@@ -13,6 +13,7 @@ from functools import cached_property
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.order import Positions
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.models.learners.registry import make_learner
@@ -24,7 +25,7 @@ from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.features import FeatureStage
 from lmeraser_ray.pipeline.jobs import Part, TrainConstituent, Trained
 from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest, ShardState
-from lmeraser_ray.pipeline.plan import Build, ConstituentSpec, Making, Plan, Positions, constituent_specs, plan_constituents
+from lmeraser_ray.pipeline.plan import Build, ConstituentSpec, Making, Plan, constituent_specs, plan_constituents
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
 

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.data.order import canonical_order
 from lmeraser_ray.data.reader import Read, Reader, Rows, pixel_hashes
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models import numerics
+from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import Learner, ShardData, Stage, Watch, ignore
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.pipeline.manifest import BackboneCard
-from lmeraser_ray.pipeline.plan import canonical_order
 from lmeraser_ray.storage.store import Store, StoredObject
 
 T_co = TypeVar("T_co", covariant=True)
@@ -188,14 +189,6 @@ def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) 
     order = canonical_order(seen.digests[:size])
     labels = tuple(seen.labels[i] for i in order)
     return ShardData(key, seen.inputs[:size][order], labels, None if groups is None else groups[:size][order])
-
-
-@dataclass(frozen=True)
-class Answers:
-    """A constituent's answers to queries. probabilities: [m, c] float32, columns as `classes`; rows as the job's."""
-
-    classes: tuple[str, ...]
-    probabilities: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

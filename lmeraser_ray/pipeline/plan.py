@@ -11,16 +11,14 @@ in the store is where training goes on. A joint learner has one constituent for 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.storage.digests import DIGEST_BYTES, canonical_json, key_of
+from lmeraser_ray.data.order import Digests, Positions, canonical_order
+from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.store import Listing, StoredObject
 
-Digests = NDArray[np.uint8]
-Positions = NDArray[np.signedinteger[Any]]
 DigestsAt = Callable[[Positions], Digests]
 """The digests [m, 32] of the records at some positions, in the given order."""
 TOGETHER = 1 << 16
@@ -76,17 +74,6 @@ class Making:
     learner: Mapping[str, object]
     backbone: str
     joint: bool = False
-
-
-def canonical_order(digests: Digests) -> Positions:
-    """The positions of digests [n, 32] uint8 in ascending order of their bytes."""
-    words = np.ascontiguousarray(digests).view(">u8").reshape(-1, DIGEST_BYTES // 8)
-    first = words[:, 0].astype(np.uint64)
-    order = np.argsort(first)
-    first = first[order]
-    if (first[1:] == first[:-1]).any():  # one word decides but for an accident, and takes a fifth of the time
-        return np.lexsort(words.T[::-1])
-    return order
 
 
 def shard_key(making: Making, digests: Digests) -> str:

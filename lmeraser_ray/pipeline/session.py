@@ -27,9 +27,9 @@ EngineMaker = Callable[[Store, Config, BackboneCard], "Engine"]
 
 def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
     """The engine that the configuration asks for."""
-    from lmeraser_ray.pipeline import engine
+    from lmeraser_ray.pipeline import engines
 
-    return engine.open_engine(store, config, card)
+    return engines.open_engine(store, config, card)
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,9 @@ from lmeraser_ray.storage.database.database import no_server, url_of
 from lmeraser_ray.storage.database.postgresql import without_password
 from lmeraser_ray.storage.database.pseudonyms import Names
 from lmeraser_ray.storage.database.workspace_lock import lock_of_file, lock_of_server
-from lmeraser_ray.storage.files import disk_errors, move_into_place, write_atomic
+from lmeraser_ray.storage.files import discard_tree, disk_errors, move_into_place, write_atomic
 from lmeraser_ray.storage.object_storage.path import ObjectPath
 from lmeraser_ray.storage.paths import Location, name_below
-from lmeraser_ray.storage.removal import discard_tree
 from lmeraser_ray.storage.store import REPAIR, Guard, Store, StoredObject
 
 SWAP, LOCK = "CURRENT.next", "lock"

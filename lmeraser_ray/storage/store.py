@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.storage.files import disk_errors, move_into_place, sync_folder, write_temporary
+from lmeraser_ray.storage.files import disk_errors, empty_folder, files_below, move_into_place, remove_files, sync_folder, write_temporary
 from lmeraser_ray.storage.object_storage.path import ObjectPath
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.reading import digest_of, ranges_of
-from lmeraser_ray.storage.removal import empty_folder, files_below, remove_files
 
 Kind = Literal["records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

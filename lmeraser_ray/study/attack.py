@@ -21,8 +21,8 @@ import numpy as np
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.ids import read_ids
+from lmeraser_ray.data.index import remaining
 from lmeraser_ray.data.ingest import ingest
-from lmeraser_ray.data.remaining import remaining
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.operations.fingerprint import fingerprint_of
 from lmeraser_ray.pipeline.flow import load_inputs

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import Routes, votes
-from lmeraser_ray.pipeline.jobs import Answers
 
 MARGIN = 1e-6
 """A lead counts from here on: probabilities are float32 and their sums are 1 only nearly."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import combine
 from lmeraser_ray.models.learners.base import Watch
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.operations.evaluate import Stored, route_stored, score_of
+from lmeraser_ray.operations.evaluate import score_of
+from lmeraser_ray.pipeline.answering import Stored, route_stored
 from lmeraser_ray.pipeline.flow import Flow
-from lmeraser_ray.pipeline.jobs import Answers, Part, TrainConstituent, Worker
+from lmeraser_ray.pipeline.jobs import Part, TrainConstituent, Worker
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config, NearestConfig
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.data.remaining import remaining
+from lmeraser_ray.data.index import RecordIndex, remaining
 from lmeraser_ray.models.aggregation.routes import Routes
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.models.partition.expected import DeletionCosts, summarize
 from lmeraser_ray.operations.cost import costs_in
-from lmeraser_ray.operations.evaluate import Stored, predict_stored, score
+from lmeraser_ray.operations.evaluate import score
+from lmeraser_ray.pipeline.answering import Stored, predict_stored
 from lmeraser_ray.pipeline.flow import Evaluated, Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.storage.digests import keyed_hashes, seeded_key

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.data.remaining import remaining
-from lmeraser_ray.operations.evaluate import Stored, predict_stored
+from lmeraser_ray.data.index import RecordIndex, remaining
+from lmeraser_ray.pipeline.answering import Stored, predict_stored
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.storage.digests import key_of, keyed_hashes, seeded_key

@@ -9,25 +9,22 @@ command.
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.data.remaining import remaining
+from lmeraser_ray.data.index import RecordIndex, remaining
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.pipeline.flow import Inputs, Planned, load_inputs
-from lmeraser_ray.pipeline.manifest import BackboneCard
-from lmeraser_ray.pipeline.plan import ConstituentSpec
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.postgresql import refuse_password
 from lmeraser_ray.storage.paths import Location, require_disk
-from lmeraser_ray.storage.store import Store, StoredObject
+from lmeraser_ray.storage.store import StoredObject
 from lmeraser_ray.study.compare import one_cluster
 from lmeraser_ray.study.measure import Extent, settings
 from lmeraser_ray.study.race import Race, Stopped, point_of
+from lmeraser_ray.study.ready import Ready, Trial
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
 from lmeraser_ray.study.sweep_records import Erasures, refuse_one_sided, sweep_records
 from lmeraser_ray.study.sweep_report import Records, Sharing, Swept, Written, write
@@ -45,28 +42,6 @@ class Question:
     variants: Sequence[Variant]
     workspace: Location | None = None
     keep: bool = False
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A value that is to be measured: its configuration, its backbone, its public prototypes where it has any, and what it needs."""
-
-    name: str
-    config: Config
-    card: BackboneCard
-    public: StoredObject | None
-    specs: tuple[ConstituentSpec, ...] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Everything that a round of trials starts from: the records in a store, and the trials, once they are planned."""
-
-    session: Session
-    store: Store
-    buckets: list[Bucket]
-    index: RecordIndex
-    trials: list[Trial] = field(default_factory=list)
 
 
 def sweep(session: Session, question: Question) -> Written:

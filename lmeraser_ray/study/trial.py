@@ -14,12 +14,13 @@ import numpy as np
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.models.partition.expected import DeletionCosts, summarize
 from lmeraser_ray.operations.cost import costs_of
-from lmeraser_ray.operations.evaluate import Stored, route_stored
+from lmeraser_ray.pipeline.answering import Stored, route_stored
 from lmeraser_ray.pipeline.flow import Flow, Planned, identity_of
-from lmeraser_ray.pipeline.jobs import AnswerRows, Answers, Trained
+from lmeraser_ray.pipeline.jobs import AnswerRows, Trained
 from lmeraser_ray.pipeline.manifest import Manifest, ShardState
 from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
 from lmeraser_ray.storage.store import StoredObject

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.learner import SgdConfig
+from lmeraser_ray.data.order import Digests, Positions
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.pipeline.flow import Flow, Planned
 from lmeraser_ray.pipeline.jobs import TrainConstituent
 from lmeraser_ray.pipeline.manifest import Manifest, ShardState
-from lmeraser_ray.pipeline.plan import Digests, Positions
 from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.store import Store, StoredObject
 

@@ -31,10 +31,7 @@ from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, ShardData, Stage, Watch
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.prompt_head import PromptHead
-from lmeraser_ray.operations.cancel import cancel
-from lmeraser_ray.operations.refuse import refuse
-from lmeraser_ray.operations.requests import submit
-from lmeraser_ray.operations.retry import retry
+from lmeraser_ray.operations.requests import cancel, refuse, retry, submit
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.engine import InlineEngine

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmeraser_ray.config import Aggregation, AllConfig, HashConfig, NearestConfig
+from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import Predictions, Queries, Routes, Serving, combine
 from lmeraser_ray.models.aggregation.routes import route as route_by
-from lmeraser_ray.pipeline.jobs import Answers
 
 PROTOTYPES = np.array([[0.0], [4.0], [10.0]])
 

@@ -12,8 +12,8 @@ from lmeraser_ray.cli.attack import LIGHT, LIGHTER, attack_options, run_attack
 from lmeraser_ray.cli.main import perform
 from lmeraser_ray.cli.verb import Verb
 from lmeraser_ray.config import Config
+from lmeraser_ray.data.index import remaining
 from lmeraser_ray.data.ingest import ingest
-from lmeraser_ray.data.remaining import remaining
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.base import Learner, ShardData, Stage, Watch
 from lmeraser_ray.models.learners.constituent import Constituent

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import Routes, combine
 from lmeraser_ray.operations.evaluate import score_of
-from lmeraser_ray.pipeline.jobs import Answers
 from lmeraser_ray.study.bound import Bound
 from lmeraser_ray.study.recommendation import Point, beaten_by, beats, front, recommended
 

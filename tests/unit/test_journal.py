@@ -18,7 +18,7 @@ from sqlalchemy import insert
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.database import ledger, sqlite, tables
-from lmeraser_ray.storage.database.journal import MAGIC, torn_journal
+from lmeraser_ray.storage.database.sqlite import MAGIC, torn_journal
 from tests import desk_acts
 from tests.desk import Desk, ended, start
 

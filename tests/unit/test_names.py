@@ -7,7 +7,7 @@ import pytest
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.database.pseudonyms import Names
-from lmeraser_ray.storage.once import create_once
+from lmeraser_ray.storage.files import create_once
 from tests import desk_acts
 from tests.desk import ended, start
 

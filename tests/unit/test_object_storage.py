@@ -26,12 +26,21 @@ from lmeraser_ray.pipeline.choice import choice_of
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.postgresql import parse
-from lmeraser_ray.storage.files import disk_errors, move_into_place, write_atomic, write_temporary
+from lmeraser_ray.storage.files import (
+    create_once,
+    discard_tree,
+    disk_errors,
+    empty_folder,
+    files_below,
+    move_into_place,
+    remove_files,
+    remove_tree,
+    write_atomic,
+    write_temporary,
+)
 from lmeraser_ray.storage.object_storage.path import MARKER, OVERHEAD, ObjectPath
-from lmeraser_ray.storage.once import create_once
 from lmeraser_ray.storage.paths import Location, inside, location, name_below, on_disk
 from lmeraser_ray.storage.reading import digest_of, opened, ranges_of
-from lmeraser_ray.storage.removal import discard_tree, empty_folder, files_below, remove_files, remove_tree
 from lmeraser_ray.storage.store import Store, StoredObject
 from tests.conftest import World
 

@@ -9,19 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import PromptConfig, PromptHeadConfig
+from lmeraser_ray.data.order import canonical_order
 from lmeraser_ray.models.learners.prompt_head import PromptHead
 from lmeraser_ray.pipeline import plan
-from lmeraser_ray.pipeline.plan import (
-    Build,
-    ConstituentSpec,
-    Making,
-    canonical_order,
-    constituent_specs,
-    joint_key,
-    plan_constituents,
-    shard_key,
-    stage_key,
-)
+from lmeraser_ray.pipeline.plan import Build, ConstituentSpec, Making, constituent_specs, joint_key, plan_constituents, shard_key, stage_key
 from lmeraser_ray.storage.store import StoredObject
 
 LEARNER = PromptHead(PromptHeadConfig()).identity()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.erasure.queue import process
-from lmeraser_ray.erasure.queue.lease import Lease
+from lmeraser_ray.erasure.queue import lease as leases
+from lmeraser_ray.erasure.queue.lease import Lease, process_gone, process_mark
 from lmeraser_ray.errors import ExecutionError, StaleEpochError
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
@@ -28,7 +28,7 @@ def claim(root: Path, told: Connection) -> None:
     """Be the queue, say so, and wait to be killed."""
     with closing(Database.open(root, None)) as database:
         lease = Lease.claim(database, "the first", timeout_s=LONG)
-    told.send((lease.epoch, process.mark()))
+    told.send((lease.epoch, process_mark()))
     told.recv()
 
 
@@ -56,42 +56,42 @@ def kill(pid: int) -> None:
 
 
 def test_a_mark_is_of_one_process() -> None:
-    mine = process.mark()
+    mine = process_mark()
     assert mine
     boot, namespace, pid, started = mine.split()
     assert int(pid) == os.getpid()
-    assert not process.gone(mine)
-    assert process.mark() == mine
+    assert not process_gone(mine)
+    assert process_mark() == mine
     later = str(int(started) + 1)
-    assert process.gone(f"{boot} {namespace} {pid} {later}"), "the id was given to another"
+    assert process_gone(f"{boot} {namespace} {pid} {later}"), "the id was given to another"
 
 
 @pytest.mark.parametrize("other", [0, 1], ids=["boot", "namespace"])
 def test_of_another_machine_nothing_is_known(other: int) -> None:
-    parts = (process.mark() or "").split()
+    parts = (process_mark() or "").split()
     parts[other], parts[2] = "another", str(2**22 + 1)  # no process can have this id
-    assert not process.gone(" ".join(parts))
-    assert not process.gone(None)
-    parts[other] = (process.mark() or "").split()[other]
-    assert process.gone(" ".join(parts))
+    assert not process_gone(" ".join(parts))
+    assert not process_gone(None)
+    parts[other] = (process_mark() or "").split()[other]
+    assert process_gone(" ".join(parts))
 
 
 def test_where_the_system_does_not_say_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    mine = process.mark()
-    monkeypatch.setattr(process, "BOOT", tmp_path / "none")
-    assert process.mark() is None
-    assert not process.gone(mine)
+    mine = process_mark()
+    monkeypatch.setattr(leases, "BOOT", tmp_path / "none")
+    assert process_mark() is None
+    assert not process_gone(mine)
 
 
 def test_another_users_process_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be hidden from /proc, and a signal to it is not permitted."""
-    boot, namespace, _, _ = (process.mark() or "").split()
+    boot, namespace, _, _ = (process_mark() or "").split()
 
     def refuse(pid: int, signal: int) -> None:
         raise PermissionError(1, "not permitted")
 
     monkeypatch.setattr(os, "kill", refuse)
-    assert not process.gone(f"{boot} {namespace} {2**22 + 1} 1")
+    assert not process_gone(f"{boot} {namespace} {2**22 + 1} 1")
 
 
 def test_the_lease_of_who_was_killed_is_free_at_once(holder: tuple[Path, int, int, str]) -> None:
@@ -100,11 +100,11 @@ def test_the_lease_of_who_was_killed_is_free_at_once(holder: tuple[Path, int, in
     with closing(Database.open(root, None)) as database:
         assert Lease.live(database, utcnow(), LONG) == "the first"
         os.kill(pid, signal.SIGSTOP)
-        assert not process.gone(mark)
+        assert not process_gone(mark)
         with pytest.raises(ExecutionError, match=r"Another queue \(the first\) works on this workspace"):
             Lease.claim(database, "the second", timeout_s=LONG)
         kill(pid)
-        assert process.gone(mark)
+        assert process_gone(mark)
         assert Lease.live(database, utcnow(), LONG) is None
         assert Lease.look(database).holder == "the first"
         lease = Lease.claim(database, "the second", timeout_s=LONG)
@@ -118,7 +118,7 @@ def test_of_a_holder_without_a_mark_time_decides(holder: tuple[Path, int, int, s
     """As on a system that does not say, and as before there were marks."""
     root, pid, _, _ = holder
     kill(pid)
-    monkeypatch.setattr(process, "mark", lambda: None)
+    monkeypatch.setattr(leases, "process_mark", lambda: None)
     with closing(Database.open(root, None)) as database:
         Lease.claim(database, "the second", timeout_s=LONG)
         assert Lease.live(database, utcnow(), LONG) == "the second"

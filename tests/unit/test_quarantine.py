@@ -9,13 +9,10 @@ from lmeraser_ray.erasure.queue.affected_constituents import Current
 from lmeraser_ray.erasure.queue.loop import queue_of
 from lmeraser_ray.erasure.requests.targets import Request
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.operations.cancel import cancel
 from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.predict import predict
-from lmeraser_ray.operations.refuse import refuse
-from lmeraser_ray.operations.requests import submit
-from lmeraser_ray.operations.status import status
+from lmeraser_ray.operations.requests import cancel, refuse, status, submit
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.session import Session

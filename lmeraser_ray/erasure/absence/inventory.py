@@ -115,7 +115,7 @@ SCRATCH = Place(
         "study/attack.py",
         "operations/backup.py",
         "erasure/backup/unpack.py",
-        "storage/once.py",
+        "storage/files.py",
         "operations/verify.py",
         *THE_STORE,
     ),
@@ -145,7 +145,7 @@ SECRET = Place(
     "Goes with the workspace: without it nobody could keep the erased out.",
     "raw",
     "32 random bytes.",
-    ("storage/database/pseudonyms.py", "storage/once.py", "storage/files.py", "operations/restore.py"),
+    ("storage/database/pseudonyms.py", "storage/files.py", "operations/restore.py"),
     ("secret",),
 )
 DATABASE = Place(
@@ -182,7 +182,7 @@ LOCKS = Place(
     (
         "pipeline/workspace_folder.py",
         "storage/database/database_location.py",
-        "storage/once.py",
+        "storage/files.py",
         "storage/file_lock.py",
         "storage/database/workspace_lock.py",
     ),

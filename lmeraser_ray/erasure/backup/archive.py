@@ -24,6 +24,10 @@ from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.files import disk_errors, move_into_place
 from lmeraser_ray.storage.paths import Location
 
+ROWS = "requests.jsonl"
+KEPT = ("configuration.json", "secret", "database")
+"""Files of the workspace that are copied as they are; `database` says for people where the requests were."""
+
 FORMAT = 1
 CONTENTS, DIGEST = "contents.json", "contents.sha256"
 PIECE = 1 << 20

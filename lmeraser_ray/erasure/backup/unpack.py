@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.erasure.backup.archive import Archive
+from lmeraser_ray.erasure.backup.archive import KEPT, ROWS, Archive
 from lmeraser_ray.erasure.backup.database_dump import rows_in
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.operations.backup import KEPT, ROWS
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.storage.database.ledger import Head
 from lmeraser_ray.storage.database.pseudonyms import Names

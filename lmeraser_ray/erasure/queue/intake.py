@@ -3,7 +3,7 @@
 RECEIVED → its targets → records, needles for the absence scan → PLANNED and tombstoned, in one transaction: from here on it will happen
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,11 +12,10 @@ from sqlalchemy import Connection, select
 from lmeraser_ray.config import QueueConfig
 from lmeraser_ray.erasure.queue.affected_constituents import Current
 from lmeraser_ray.erasure.queue.lease import Lease
-from lmeraser_ray.erasure.queue.resolve import Resolved, resolve, unknown_reason
 from lmeraser_ray.erasure.queue.trace_gathering import gather_needles
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.repository import Requests
-from lmeraser_ray.erasure.requests.request import ErasureRequest, Outcome, State, What
+from lmeraser_ray.erasure.requests.request import ErasureRequest, Outcome, State, Target, What
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
@@ -24,12 +23,45 @@ from lmeraser_ray.storage.database.tables import erased
 from lmeraser_ray.storage.database.tombstones import Tombstones
 from lmeraser_ray.storage.times import utcnow
 
+Covers = Callable[[What, str], bool]
+
 TOGETHER = 200
 """Requests that are planned in one transaction: others write to the database too."""
 LEFT = erased.c.publication.is_(None)
 """Rows of records that are in the published state still."""
 Planned = tuple[ErasureRequest, tuple[ErasedRecord, ...]]
 """A request and its records that have not left the published state."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request against the live records: the positions of those that go, ascending; what became of each target (as the targets)."""
+
+    positions: tuple[int, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def unknown(self) -> int:
+        """Targets that are neither here nor were erased."""
+        return self.outcomes.count("unknown")
+
+
+def resolve(current: Current, targets: Sequence[Target], covers: Covers) -> Resolved:
+    """Find the records of targets whose names are known. covers: whether a name was erased before."""
+    gone: set[int] = set()
+    outcomes: list[Outcome] = []
+    places = current.places(target.name for target in targets if target.what == "record" and target.name)
+    for target in targets:
+        name = target.name or ""
+        found = current.index.of_subject(name) if target.what == "subject" else [places[name]] if name in places else []
+        gone.update(found)
+        outcomes.append("removed" if found else "already" if covers(target.what, name) else "unknown")
+    return Resolved(tuple(sorted(gone)), tuple(outcomes))
+
+
+def unknown_reason(unknown: int, targets: int) -> str:
+    """Why a request is refused; its ids are not said, because the sentence is kept."""
+    return f"{unknown} of {targets} ids are neither in the workspace nor erased before: nothing was changed. Correct the ids and try again."
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,26 @@ machine says of the holder's process, only decide how soon another may claim, ne
 """
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 
 from sqlalchemy import Connection, select, update
 
-from lmeraser_ray.erasure.queue import process
 from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError, VerificationError
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.times import from_text, to_text, utcnow
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+NAMESPACE = "/proc/self/ns/pid"
+ENDED = ("Z", "X")
+"""States of /proc/PID/stat in which a process runs no more: its parent has not asked for its end yet."""
 
 Snapshot = dict[str, object]
 """What a queue shows of itself: JSON values, no ids of records or subjects."""
@@ -37,14 +43,14 @@ class Seen:
     heartbeat_at: datetime | None
     snapshot: Snapshot | None
     process: str | None = None
-    """The mark of the holder's process (`process.py`), None where its system does not say."""
+    """The mark of the holder's process (`process_mark`), None where its system does not say."""
 
     def live(self, now: datetime, timeout_s: float) -> bool:
         """Whether the holder gave a sign of life within the last `timeout_s` seconds (or a clock that is ahead says so).
 
         Not where its process is known to have ended.
         """
-        if self.holder is None or self.heartbeat_at is None or process.gone(self.process):
+        if self.holder is None or self.heartbeat_at is None or process_gone(self.process):
             return False
         return abs((now - self.heartbeat_at).total_seconds()) < timeout_s
 
@@ -72,7 +78,7 @@ class Lease:
                     f"Another queue ({seen.holder}) works on this workspace: stop it first, or wait {timeout_s:g} s after its end."
                 )
             epoch = seen.epoch + 1
-            values = {"epoch": epoch, "holder": holder, "process": process.mark(), "heartbeat_at": to_text(now), "snapshot": None}
+            values = {"epoch": epoch, "holder": holder, "process": process_mark(), "heartbeat_at": to_text(now), "snapshot": None}
             connection.execute(update(row).values(values))
             ledger.append(connection, "LEASE", None, {"epoch": epoch})
         return cls(database, holder, epoch)
@@ -179,3 +185,44 @@ class Heart:
                     self.stale.set()
             if self._stop.wait(min(self._timeout_s / 4, SHOWN)):
                 return
+
+
+def process_mark() -> str | None:
+    """The mark of this process, None where the system does not say."""
+    place, stat = _place(), _stat(os.getpid())
+    return f"{place} {os.getpid()} {stat[1]}" if place and stat else None
+
+
+def process_gone(known: str | None) -> bool:
+    """Whether the process with this mark has certainly ended."""
+    if known is None:
+        return False
+    place, pid, started = known.rsplit(" ", 2)
+    if place != _place():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's: it is there
+        pass
+    stat = _stat(int(pid))
+    return stat is not None and (stat[0] in ENDED or stat[1] != started)
+
+
+def _place() -> str | None:
+    """What process ids are relative to: the boot and the namespace."""
+    try:
+        return f"{BOOT.read_text().strip()} {os.readlink(NAMESPACE)}"  # noqa: PTH115 - the link's text names no file
+    except OSError:
+        return None
+
+
+def _stat(pid: int) -> tuple[str, str] | None:
+    """A process's state and when it started, in clock ticks since the boot; None where nobody says."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+    return fields[0], fields[19]

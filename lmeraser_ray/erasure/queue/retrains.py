@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.remaining import remaining
+from lmeraser_ray.data.index import remaining
 from lmeraser_ray.erasure.queue.affected_constituents import Current
 from lmeraser_ray.erasure.queue.publisher import Facts
 from lmeraser_ray.erasure.queue.scheduler import Lane, Progress

@@ -14,8 +14,17 @@ from sqlalchemy import Connection, Select, func, select
 
 from lmeraser_ray.data.ids import clean_name
 from lmeraser_ray.erasure.requests.group_commit import Round, Standing, Submission, insert_all, together
-from lmeraser_ray.erasure.requests.request import FURTHER_MONTHS, UNANSWERED, ErasureRequest, State, Target, extended, month_after
-from lmeraser_ray.erasure.requests.rows import read_requests, request_of
+from lmeraser_ray.erasure.requests.request import (
+    FURTHER_MONTHS,
+    UNANSWERED,
+    ErasureRequest,
+    State,
+    Target,
+    extended,
+    month_after,
+    read_requests,
+    request_of,
+)
 from lmeraser_ray.erasure.requests.transitions import Moved, chunks, held_by, move, wipe_names
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.pointer import release

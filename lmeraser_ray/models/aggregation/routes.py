@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Aggregation, AllConfig, HashConfig, NearestConfig
+from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.nearest import nearest_shards
-from lmeraser_ray.pipeline.jobs import Answers
 from lmeraser_ray.storage.digests import bucket_of, keyed_digest, seeded_key
 
 

@@ -16,8 +16,8 @@ from safetensors.numpy import load, save
 from lmeraser_ray.config import AdaptiveConfig, ClusteringConfig, Partition, RandomConfig
 from lmeraser_ray.data.feature_file import read_features
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.order import Digests
 from lmeraser_ray.models.partition.adaptive import Clusters, Floats, Labels, fit_clusters, nearest, sample_order
-from lmeraser_ray.pipeline.plan import Digests
 from lmeraser_ray.storage.digests import canonical_json, key_of, seeded_key
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.storage.database.pseudonyms import Names
-from lmeraser_ray.storage.files import disk_errors
-from lmeraser_ray.storage.once import create_once
+from lmeraser_ray.storage.files import create_once, disk_errors
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
 

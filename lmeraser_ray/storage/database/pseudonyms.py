@@ -10,8 +10,7 @@ from functools import cached_property
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.digests import keyed_hash
-from lmeraser_ray.storage.files import disk_errors
-from lmeraser_ray.storage.once import create_once
+from lmeraser_ray.storage.files import create_once, disk_errors
 from lmeraser_ray.storage.paths import Location
 
 SECRET_BYTES = 32

@@ -7,17 +7,22 @@ SQLite's sleeping busy handler, which lets some wait for seconds.
 
 import os
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, select
 
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
-from lmeraser_ray.storage.database.agreement import disagreements
-from lmeraser_ray.storage.database.journal import torn_journal
+from lmeraser_ray.storage.database.tables import ledger, requests
 from lmeraser_ray.storage.file_lock import locked
 from lmeraser_ray.storage.files import disk_errors
+
+MAGIC = bytes.fromhex("d9d505f920a163d7")
+HEADER = struct.Struct(">8sIIIII")
+STEP = 200
+"""Every so many bytes of a page, from its end, enter its checksum."""
 
 SETTINGS = (("journal_mode", "DELETE", "delete"), ("synchronous", "EXTRA", 3), ("secure_delete", "ON", 1), ("foreign_keys", "ON", 1))
 QUIET_SETTINGS = ("temp_store=MEMORY", "cell_size_check=ON")
@@ -187,3 +192,52 @@ def damaged(path: Path, what: str) -> VerificationError:
         f"The request database {path} is damaged ({what}). Nothing is served or erased from it: restore it from a backup "
         "(`lmeraser restore`), and keep the damaged file for whoever looks into it."
     )
+
+
+def torn_journal(path: Path) -> str | None:
+    """What is wrong with the journal at `path`, None where SQLite can roll back all of it (or nothing was begun)."""
+    with disk_errors(path):
+        if not path.exists():
+            return None
+        data = path.read_bytes()
+    at = 0
+    while at + HEADER.size <= len(data) and data[at : at + 8] == MAGIC:
+        _, count, nonce, _, sector, page = HEADER.unpack_from(data, at)
+        if at == 0:
+            first_sector, first_page = sector, page
+        sector, page = first_sector, first_page  # only the first header's count
+        if not 32 <= sector <= 65536 or not 512 <= page <= 65536:
+            return "the journal of the transaction that was under way has a damaged header"
+        start = at + sector
+        for number in range(count):
+            record = data[start + number * (page + 8) : start + (number + 1) * (page + 8)]
+            if len(record) < page + 8 or checksum(record[4:-4], nonce) != int.from_bytes(record[-4:], "big"):
+                return "the journal of the transaction that was under way is cut or changed, so it cannot be rolled back"
+        end = start + count * (page + 8)
+        at = -(-end // sector) * sector
+        if count == 0:
+            break
+    return None
+
+
+def checksum(page: bytes, nonce: int) -> int:
+    """SQLite's checksum of a page."""
+    return (nonce + sum(page[i] for i in range(len(page) - STEP, 0, -STEP))) & 0xFFFFFFFF
+
+
+def disagreements(connection: Connection) -> list[str]:
+    """A sentence for each kind of disagreement; reads both tables. Every change of state writes a ledger entry of that name with it."""
+    found: list[str] = []
+    entries = select(ledger.c.seq).where(ledger.c.request_id == requests.c.id, ledger.c.kind == requests.c.state)
+    silent = connection.scalar(select(func.count()).select_from(requests).where(~entries.exists()))
+    if silent:
+        found.append(f"{silent} requests are in a state that the ledger knows nothing of")
+    known = select(requests.c.id).where(requests.c.id == ledger.c.request_id)
+    unknown = select(func.count()).select_from(ledger).where(ledger.c.request_id.is_not(None), ~known.exists())
+    lost = connection.scalar(unknown)
+    if lost:
+        found.append(f"{lost} ledger entries tell of requests that are not there")
+    count, last = connection.execute(select(func.count(), func.coalesce(func.max(ledger.c.seq), 0)).select_from(ledger)).one()
+    if count != last:
+        found.append(f"the ledger has {count} entries, its last number is {last}")
+    return found

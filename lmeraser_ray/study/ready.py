@@ -1,0 +1,33 @@
+"""What a round of trials starts from."""
+
+from dataclasses import dataclass, field
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.plan import ConstituentSpec
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store, StoredObject
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A value that is to be measured: its configuration, its backbone, its public prototypes where it has any, and what it needs."""
+
+    name: str
+    config: Config
+    card: BackboneCard
+    public: StoredObject | None
+    specs: tuple[ConstituentSpec, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything that a round of trials starts from: the records in a store, and the trials, once they are planned."""
+
+    session: Session
+    store: Store
+    buckets: list[Bucket]
+    index: RecordIndex
+    trials: list[Trial] = field(default_factory=list)
