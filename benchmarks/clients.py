@@ -8,15 +8,15 @@ import psycopg  # noqa: F401 - so that no client has to
 import sqlalchemy.dialects.postgresql.psycopg
 import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
 
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.store import Store
 
 
-def opened(root: Path, url: str | None) -> Requests:
+def opened(root: Path, url: str | None) -> RequestRepository:
     """The requests of the workspace, as a client opens them."""
-    return Requests(Database.open(root, url), Names(root, Store(root / "objects").scratch))
+    return RequestRepository(Database.open(root, url), Pseudonymizer(root, Store(root / "objects").scratch))
 
 
 def client(root: Path, url: str | None, number: int, count: int, pipe: Connection) -> None:

@@ -27,10 +27,10 @@ from benchmarks import machine
 from benchmarks.unlearning import synthetic
 from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.loop import queue_of
 from lmeraser_ray.erasure.queue.overview import overview_of
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import Request, unlearn
@@ -70,7 +70,7 @@ def world(options: argparse.Namespace, folder: Path, *, shards: int, epochs: int
 def job_of(session: Session, name: str) -> tuple[TrainConstituent, TrainConstituent]:
     """The training of a record's shard without it, and one of two records, which takes no time."""
     folder = session.folder
-    current = Current.read(folder.store, session.config(), folder.require_published())
+    current = PublishedState.read(folder.store, session.config(), folder.require_published())
     at = current.places([name])[name]
     members = np.flatnonzero((current.lanes == current.lanes[at]) & (np.arange(len(current.index)) != at))
     whole, short = (parts_of(current.index, None, found) for found in (members, members[:2]))
@@ -157,7 +157,7 @@ def watch() -> Any:
 def victims(session: Session, count: int) -> list[str]:
     """Training records of different shards, as far as there are any."""
     folder = session.folder
-    current = Current.read(folder.store, session.config(), folder.require_published())
+    current = PublishedState.read(folder.store, session.config(), folder.require_published())
     names, lanes = current.index.names("record_id"), current.lanes.tolist()
     by_lane: dict[int, list[str]] = {}
     for name, lane in zip(names, lanes, strict=True):
@@ -223,7 +223,7 @@ def coalescing(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> di
     names = victims(session, options.requests)
     start = time.perf_counter()
     with session.database() as database:
-        requests = Requests(database, session.names())
+        requests = RequestRepository(database, session.names())
         ids = [requests.submit([name], []).id for name in names]
     submitted = time.perf_counter() - start
     start, retrains = time.perf_counter(), []
@@ -258,7 +258,7 @@ class Counting(InlineEngine):
 
 def requests_of(database: Any, session: Session) -> dict[str, str]:
     """The state of every request."""
-    return {request.id: str(request.state) for request in Requests(database, session.names()).list()}
+    return {request.id: str(request.state) for request in RequestRepository(database, session.names()).list()}
 
 
 def rounded(seconds: Sequence[float]) -> list[float]:

@@ -31,7 +31,7 @@ import psutil
 from benchmarks import machine
 from benchmarks.unlearning import choose, clocked, synthetic, timed_session
 from lmeraser_ray.config.options import load_config, to_yaml
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.models.learners.base import UNWATCHED
 from lmeraser_ray.operations.cost import cost
 from lmeraser_ray.operations.train import train
@@ -161,7 +161,7 @@ def step_task(options: argparse.Namespace) -> dict[str, Any]:
     store, config, manifest = session.folder.store, session.config(), session.folder.require_published()
     name, other = (choose(session, manifest, sampled=sampled)[0] for sampled in (False, True))
     (options.folder / "chosen").write_text(json.dumps([name, other]))
-    current = Current.read(store, config, manifest)
+    current = PublishedState.read(store, config, manifest)
     members = np.flatnonzero(current.lanes == current.lanes[current.places([name])[name]])
     worker = InlineEngine(store, config, manifest.backbone).worker
     reads = []

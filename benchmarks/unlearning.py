@@ -32,7 +32,7 @@ from lmeraser_ray.operations.unlearn import Request, unlearn
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.engines import open_engine
 from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
-from lmeraser_ray.pipeline.plan import Making, constituent_specs
+from lmeraser_ray.pipeline.plan import ConstituentRecipe, constituent_specs
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.store import Store
@@ -123,7 +123,9 @@ def choose(session: Session, manifest: Manifest, *, sampled: bool) -> tuple[str,
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     sample = set(sample_positions(index, config.seed, config.partition.sample_size).tolist())
     where = np.concatenate([assigned(store, state.assignments, state.bucket.size) for state in manifest.buckets])
-    specs = constituent_specs(index.digests_at, where, making=Making({}, manifest.backbone.identity))  # only the members matter here
+    specs = constituent_specs(
+        index.digests_at, where, making=ConstituentRecipe({}, manifest.backbone.identity)
+    )  # only the members matter here
     found = []
     for spec in specs:
         (everyone,) = spec.slices

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.storage.database import tables
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.storage.times import utcnow
 
@@ -31,13 +31,13 @@ class Desk:
 
     def __post_init__(self) -> None:
         Store(self.root / "objects").create()
-        self.names = Names(self.root, Store(self.root / "objects").scratch)
+        self.names = Pseudonymizer(self.root, Store(self.root / "objects").scratch)
 
     def open(self) -> Database:
         return Database.open(self.root, self.url)
 
-    def requests(self, clock: Callable[[], datetime] = utcnow) -> Requests:
-        return Requests(self.open(), self.names, clock=clock)
+    def requests(self, clock: Callable[[], datetime] = utcnow) -> RequestRepository:
+        return RequestRepository(self.open(), self.names, clock=clock)
 
     def count(self, table: str) -> int:
         with self.open().read() as connection:

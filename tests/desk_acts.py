@@ -12,13 +12,13 @@ from sqlalchemy import insert, select, update
 
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.storage.database import database, ledger, postgresql, tables
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.file_lock import locked
 from tests.desk import Desk
 
 
 def hash_one(root: Path, number: int) -> None:
-    (root / f"{number}.hash").write_text(Names(root, root / "objects" / "tmp").hash("record", "a"))
+    (root / f"{number}.hash").write_text(Pseudonymizer(root, root / "objects" / "tmp").hash("record", "a"))
 
 
 def count_up(desk: Desk, times: int) -> None:

@@ -68,12 +68,12 @@ def cost_options(parser: Parser) -> None:
 
 def run_cost(args: Arguments, progress: Progress) -> Report:
     """`lmeraser cost`."""
-    from lmeraser_ray.erasure.requests.targets import parse_request
+    from lmeraser_ray.erasure.requests.targets import parse_targets
     from lmeraser_ray.models.partition.expected import summarize
     from lmeraser_ray.operations.cost import cost
 
     refuse_names(bool(args.records), ())
-    records = parse_request(args.records, []).records
+    records = parse_targets(args.records, []).records
     if args.records and not records:
         raise ConfigError("--records names no record: give ids between commas, or leave it out for every training record.")
     done = cost(session_of(args, progress), records)

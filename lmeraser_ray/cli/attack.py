@@ -47,7 +47,7 @@ def attack_options(parser: Parser) -> None:
 
 def run_attack(args: Arguments, progress: Progress) -> Report:
     """`lmeraser attack`."""
-    from lmeraser_ray.study.attack import Question, attack
+    from lmeraser_ray.study.attack import AttackRequest, attack
     from lmeraser_ray.study.variants import variants
 
     overrides = [pair for pair in args.overrides if pair[0] != "seed"]
@@ -55,7 +55,7 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     lighter = LIGHTER if base is LIGHT and args.system == "lmeraser" else ()
     [seed] = numbers(str(dict(args.overrides).get("seed", base.get("seed", 0))), "--seed")[:1]
     [variant] = variants(base, [args.system], [*lighter, *overrides], [])
-    question = Question(variant.name, variant.config(seed), args.shadows, args.forget, args.share, args.keep)
+    question = AttackRequest(variant.name, variant.config(seed), args.shadows, args.forget, args.share, args.keep)
     done = attack(Session(args.study, progress), question)
     files = [str(path) for path in done.files]
     sets = {name: {method: result.power.auc for method, result in methods.items()} for name, methods in done.sets.items()}

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lmeraser_ray.erasure.queue.overview import Overview, Waiting
+from lmeraser_ray.erasure.queue.overview import OpenRequest, Overview
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.stop_signal import Stop
 
@@ -158,7 +158,7 @@ def ago(moment: datetime, now: datetime) -> str:
     return lasting(max(0.0, (now - moment).total_seconds()))
 
 
-def left(waiting: Waiting, now: datetime) -> str:
+def left(waiting: OpenRequest, now: datetime) -> str:
     """What is left until a deadline."""
     seconds = (waiting.deadline - now).total_seconds()
     return f"in {lasting(seconds)}" if seconds >= 0 else f"{lasting(-seconds)} overdue"

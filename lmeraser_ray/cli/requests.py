@@ -11,7 +11,7 @@ from lmeraser_ray.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from lmeraser_ray.erasure.requests.request import ErasureRequest
-    from lmeraser_ray.erasure.requests.targets import Request
+    from lmeraser_ray.erasure.requests.targets import ErasureTargets
 
 REASON_HELP = "a sentence without ids; it stays with the request"
 
@@ -25,12 +25,12 @@ def named_options(parser: Parser) -> None:
     parser.add_argument("--quarantine", action="store_true", help="what was trained on them stops answering at once")
 
 
-def named_by(args: Arguments) -> "Request":
+def named_by(args: Arguments) -> "ErasureTargets":
     """What the options name. Errors: `ConfigError` as `refuse_names`."""
-    from lmeraser_ray.erasure.requests.targets import read_request
+    from lmeraser_ray.erasure.requests.targets import read_targets
 
     refuse_names(bool(args.records or args.subjects), [path for path in (args.file, args.subjects_file) if path])
-    return read_request(args.records, args.subjects, args.file, args.subjects_file)
+    return read_targets(args.records, args.subjects, args.file, args.subjects_file)
 
 
 def submit_options(parser: Parser) -> None:

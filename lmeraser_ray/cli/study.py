@@ -55,7 +55,7 @@ def compare_options(parser: Parser) -> None:
 
 def run_compare(args: Arguments, progress: Progress) -> Report:
     """`lmeraser compare`."""
-    from lmeraser_ray.study.compare import Question, compare
+    from lmeraser_ray.study.compare import CompareRequest, compare
     from lmeraser_ray.study.measure import Extent
     from lmeraser_ray.study.table import to_markdown
     from lmeraser_ray.study.variants import variants
@@ -67,7 +67,7 @@ def run_compare(args: Arguments, progress: Progress) -> Report:
     base = read_yaml(args.config) if args.config else QUICKSTART
     found = variants(base, args.systems.split(","), args.overrides, args.vary)
     extent = Extent(args.deletions, args.together, shares(args.forget, "--forget"))
-    question = Question(found, numbers(args.seeds, "--seeds"), extent, curves=args.curves, keep=args.keep)
+    question = CompareRequest(found, numbers(args.seeds, "--seeds"), extent, curves=args.curves, keep=args.keep)
     done = compare(Session(args.study, progress), question)
     text = f"{to_markdown(done.systems)}\n\n{counted(len(found), 'system')}, written to {', '.join(str(path) for path in done.files)}"
     data = {"systems": done.systems, "files": [str(path) for path in done.files], "failed": done.failed}
@@ -90,7 +90,7 @@ def sweep_options(parser: Parser) -> None:
 def run_sweep(args: Arguments, progress: Progress) -> Report:
     """`lmeraser sweep`."""
     from lmeraser_ray.study.figures import sweep_figure
-    from lmeraser_ray.study.sweep import Question, sweep
+    from lmeraser_ray.study.sweep import SweepRequest, sweep
     from lmeraser_ray.study.sweep_report import to_markdown
     from lmeraser_ray.study.variants import parse_axis, parse_range, sweep_variants
 
@@ -100,7 +100,7 @@ def run_sweep(args: Arguments, progress: Progress) -> Report:
     if not axes:
         raise ConfigError("Nothing to sweep was named: give --thresholds 5:40:8, or --sweep field=value,value.")
     found = sweep_variants(base_of(args), args.overrides, axes)
-    done = sweep(Session(args.study, progress), Question(found, args.workspace, keep=args.keep))
+    done = sweep(Session(args.study, progress), SweepRequest(found, args.workspace, keep=args.keep))
     files = [*done.files, *sweep_figure(args.study, progress)]
     swept, choice = done.swept, done.swept.choice
     text = (

@@ -15,7 +15,7 @@ Halves = NDArray[np.uint64]
 """Halves of digests [k, 2], ascending by the first column."""
 
 
-class Seen:
+class DuplicateFinder:
     """Which names came before. A name that comes again is told by `add`, or, where the first is long ago, by the next `settle`."""
 
     def __init__(self, together: int = TOGETHER) -> None:

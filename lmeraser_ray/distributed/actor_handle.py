@@ -20,7 +20,7 @@ import ray.exceptions
 
 from lmeraser_ray.config import ExecutionConfig
 from lmeraser_ray.distributed.cluster import connect, disconnect, here
-from lmeraser_ray.distributed.queue_actor import ATTENDED_S, QueueActor, QueueSpec, Standing
+from lmeraser_ray.distributed.queue_actor import ATTENDED_S, QueueActor, QueueSpec, QueueStatus
 from lmeraser_ray.erasure.requests.events import Event, Say
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.learners.base import Learner
@@ -32,7 +32,7 @@ ANSWER_S, START_S, GONE_S = 5.0, 180.0, 20.0
 """Seconds to wait for an answer of a live actor, for its first one, and for its end."""
 
 
-class Attached:
+class ActorHandle:
     """The actor as the one `serve` that attends it sees it."""
 
     def __init__(self, spec: QueueSpec, dialect: Dialect) -> None:
@@ -62,7 +62,7 @@ class Attached:
             return False
         return True
 
-    def begin(self) -> Standing:
+    def begin(self) -> QueueStatus:
         """Be the one that attends.
 
         Errors: `ExecutionError` where another `serve` lives, where the actor works on another folder, or where it does not come to life.
@@ -89,13 +89,13 @@ class Attached:
                 self._attending = True
                 return standing
 
-    def look(self, *, drain: bool, patience: float = ANSWER_S) -> Standing | None:
+    def look(self, *, drain: bool, patience: float = ANSWER_S) -> QueueStatus | None:
         """How things are; None while Ray starts the actor again.
 
         Errors: `ExecutionError` where it cannot live, or another `serve` attends it now, since this one was silent.
         """
         try:
-            standing: Standing = ray.get(self._actor.attend.remote(self.who, self.spec.root, drain=drain), timeout=patience)
+            standing: QueueStatus = ray.get(self._actor.attend.remote(self.who, self.spec.root, drain=drain), timeout=patience)
         except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
             return None
         except ray.exceptions.ActorDiedError as error:
@@ -136,10 +136,10 @@ def connected(execution: ExecutionConfig) -> Iterator[None]:
 
 
 @contextmanager
-def attached(spec: QueueSpec, dialect: Dialect, say: Say) -> Iterator[Attached]:
-    """Attend the queue's actor, which is made where there is none. What it does goes on when this ends. Errors: as `Attached.begin`."""
+def attached(spec: QueueSpec, dialect: Dialect, say: Say) -> Iterator[ActorHandle]:
+    """Attend the queue's actor, which is made where there is none. What it does goes on when this ends. Errors: as `ActorHandle.begin`."""
     spec = replace(spec, token=spec.token and not loopback(ray.get_runtime_context().gcs_address))
-    actor = Attached(spec, dialect)
+    actor = ActorHandle(spec, dialect)
     try:
         standing = actor.begin()
     except BaseException:

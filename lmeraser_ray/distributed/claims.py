@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 
-class Claims:
+class ClaimsActor:
     """Who trains which constituent. An actor; its methods wait without holding each other up."""
 
     def __init__(self) -> None:
@@ -53,10 +53,10 @@ class Claimant:
     trial: str
 
     def next(self, keys: Sequence[str]) -> tuple[str, bool]:
-        """As `Claims.next`."""
+        """As `ClaimsActor.next`."""
         found: tuple[str, bool] = ray.get(self.actor.next.remote(self.trial, list(keys)))
         return found
 
     def made(self, key: str) -> None:
-        """As `Claims.made`, and done when this returns."""
+        """As `ClaimsActor.made`, and done when this returns."""
         ray.get(self.actor.made.remote(key))

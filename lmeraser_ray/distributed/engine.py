@@ -32,7 +32,7 @@ from lmeraser_ray.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Under:
+class RunningTask:
     """A task under way: its reference, its scratch folder, and since when."""
 
     reference: Any
@@ -56,7 +56,7 @@ class RayEngine(Engine):
         self._owns = False
         self._task: Any = None
         self._shared: Any = None
-        self._under: dict[int, Under] = {}
+        self._under: dict[int, RunningTask] = {}
         self._next = 0
 
     @property
@@ -102,7 +102,7 @@ class RayEngine(Engine):
         self._next += 1
         reference = self._remote(spec.gpus).options(name=job.name).remote(self._shared, scratch.name, job, self.report)
         self.passes[scratch.name] = 0
-        self._under[self._next] = Under(reference, scratch, time.monotonic())
+        self._under[self._next] = RunningTask(reference, scratch, time.monotonic())
         return self._next
 
     def wait(self, seconds: float | None = None) -> list[Outcome]:

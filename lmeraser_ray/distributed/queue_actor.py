@@ -55,7 +55,7 @@ class QueueSpec:
 
 
 @dataclass(frozen=True)
-class Standing:
+class QueueStatus:
     """What the actor says of itself. spec: what it was made from; attended: whether whoever asks is the one `serve` that attends it; ended:
     it works no more, because of an error, of a defect (its traceback), or because it was told to stop; events: since the last time."""
 
@@ -140,7 +140,7 @@ class QueueActor:
             self._defect = traceback.format_exc()
             raise
 
-    async def attend(self, who: str, root: Location, *, drain: bool) -> Standing:
+    async def attend(self, who: str, root: Location, *, drain: bool) -> QueueStatus:
         """How things are, for the one `serve` that attends. root: of its workspace; drain: stop once what is being trained is finished."""
         now = time.monotonic()
         attended = root == self.spec.root and (who == self._attendant or now - self._attended_at >= ATTENDED_S)
@@ -151,7 +151,7 @@ class QueueActor:
                 self._stop.set()
             while self._events:
                 events.append(self._events.popleft())
-        return Standing(self.spec, os.getpid(), attended, ended, self._error, self._defect, tuple(events))
+        return QueueStatus(self.spec, os.getpid(), attended, ended, self._error, self._defect, tuple(events))
 
     async def progress(self, scratch: str, passes: int) -> None:
         """What a task reports."""

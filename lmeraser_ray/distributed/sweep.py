@@ -25,7 +25,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from lmeraser_ray import errors
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.distributed.claims import Claimant, Claims
+from lmeraser_ray.distributed.claims import Claimant, ClaimsActor
 from lmeraser_ray.distributed.cluster import here
 from lmeraser_ray.distributed.engine import RayEngine, translated
 from lmeraser_ray.distributed.worker import parsed
@@ -156,7 +156,7 @@ class Over(Stopper):  # type: ignore[misc]
 def start_claims() -> Any:
     """The actor, beside this process: no node that is lost before this one takes it along. A new one in its place knows of no claims."""
     options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here()}
-    return ray.remote(**options)(Claims).remote()
+    return ray.remote(**options)(ClaimsActor).remote()
 
 
 def run_on_ray(ready: Ready, race: Race) -> None:

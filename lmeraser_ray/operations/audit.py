@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from lmeraser_ray.erasure.certificate.cross_checks import (
     Certificates,
-    Row,
+    RequestRow,
     intended,
     proofs_of,
     publication_differences,
@@ -27,7 +27,7 @@ from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.ledger import Entry, Head
+from lmeraser_ray.storage.database.ledger import LedgerEntry, LedgerHead
 
 PAGE = 100
 """Certificates that are read at a time: a reader keeps SQLite's writers waiting."""
@@ -38,9 +38,9 @@ class View:
     """The database at one moment, and what was published then."""
 
     broken: tuple[str, ...]
-    entries: tuple[Entry, ...]
-    head: Head
-    rows: dict[str, Row]
+    entries: tuple[LedgerEntry, ...]
+    head: LedgerHead
+    rows: dict[str, RequestRow]
     begun: tuple[tuple[str | None, str | None], ...]
     current: str | None
 
@@ -50,7 +50,7 @@ class Audit:
     """What was found. `differences` are sentences, the first one first; ok where there is none. workspace: `Names.workspace_id`."""
 
     workspace: str
-    head: Head
+    head: LedgerHead
     requests: int
     certificates: int
     fingerprint: str | None
@@ -108,7 +108,7 @@ def ledger_differences(view: View) -> Iterator[str]:
 
 
 def certificate_differences(
-    database: Database, entries: Sequence[Entry], certified: Sequence[Row], keys: Mapping[str, Ed25519PublicKey]
+    database: Database, entries: Sequence[LedgerEntry], certified: Sequence[RequestRow], keys: Mapping[str, Ed25519PublicKey]
 ) -> Iterator[str]:
     """What does not hold of every certificate."""
     compared = Certificates(entries, keys)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import lmeraser_ray
-from lmeraser_ray.erasure.backup.archive import KEPT, ROWS, Contents, Part, part_of, write_archive
+from lmeraser_ray.erasure.backup.archive import KEPT, ROWS, ArchivePart, Contents, part_of, write_archive
 from lmeraser_ray.erasure.backup.database_dump import dump
-from lmeraser_ray.erasure.backup.erasure_list import Erasures
+from lmeraser_ray.erasure.backup.erasure_list import ErasureList
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
@@ -55,7 +55,7 @@ def backup(session: Session, *, to: Path | None, erasures: Path | None) -> Backu
         with session.database() as database:
             made = archive(session.folder, database, to)
     with session.database() as database, database.read() as conn:
-        found = Erasures.now(conn, session.names().workspace_id)
+        found = ErasureList.now(conn, session.names().workspace_id)
     if erasures is not None:
         found.write(erasures)
     count = len(found.tombstones) if erasures else None
@@ -79,7 +79,7 @@ class Made:
     """An archive that was written: what it is of, its parts, and the SHA-256 of its table of contents."""
 
     about: dict[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[ArchivePart, ...]
     digest: str
 
 
@@ -98,7 +98,7 @@ def archive(folder: WorkspaceFolder, database: Database, to: Path) -> Made:
         for stored in (item, *state.manifest.objects()):
             files.append(folder.store.path(stored))
             with disk_errors(files[-1]), present(stored):
-                parts.append(Part(f"objects/{stored.name}", files[-1].stat().st_size, stored.sha256))
+                parts.append(ArchivePart(f"objects/{stored.name}", files[-1].stat().st_size, stored.sha256))
         about = {
             "version": lmeraser_ray.__version__,
             "at": to_text(utcnow()),

@@ -66,7 +66,7 @@ def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray
     """Predict stored records and compare with their labels, so many at a time. `positions` are ascending."""
     if len(positions) == 0 or not manifest.shards:
         return Score(None, {}, {}, len(positions))
-    features, tally = [state.features for state in manifest.buckets], Tally()
+    features, tally = [state.features for state in manifest.buckets], ScoreTally()
     for at in range(0, len(positions), TOGETHER):
         some = positions[at : at + TOGETHER]
         tally.count(predict_stored(flow, manifest, Stored(index, features, some)), index.names("label", some))
@@ -75,12 +75,12 @@ def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray
 
 def score_of(predicted: Predictions, labels: Sequence[str]) -> Score:
     """Compare predictions with q labels, q ≥ 1."""
-    tally = Tally()
+    tally = ScoreTally()
     tally.count(predicted, labels)
     return tally.score()
 
 
-class Tally:
+class ScoreTally:
     """Right answers and queries: of each class, and of each shard."""
 
     def __init__(self) -> None:

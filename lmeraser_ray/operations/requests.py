@@ -3,26 +3,26 @@
 import time
 from datetime import datetime
 
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
-from lmeraser_ray.erasure.requests.targets import Request
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.pipeline.session import Session
 
 
 def submit(
     session: Session,
-    request: Request,
+    request: ErasureTargets,
     *,
     key: str | None = None,
     due: datetime | None = None,
     submitter: str | None = None,
     quarantine: bool = False,
 ) -> ErasureRequest:
-    """Commit a request for records and subjects; the arguments are those of `Requests.submit`. quarantine: what was trained on them stops
+    """Commit a request for records and subjects; the arguments are those of `RequestRepository.submit`. quarantine: what was trained on them stops
     answering before this returns. Errors: as there."""
     with session.database() as database:
-        requests, quota = Requests(database, session.names()), session.config().queue.quota
+        requests, quota = RequestRepository(database, session.names()), session.config().queue.quota
         made = requests.submit(request.records, request.subjects, key=key, due=due, submitter=submitter, quarantine=quarantine, quota=quota)
     if quarantine:
         from lmeraser_ray.erasure.queue.quarantine import quarantine_request  # which knows learners, and so loads torch
@@ -32,9 +32,9 @@ def submit(
 
 
 def cancel(session: Session, request: str, reason: str) -> ErasureRequest:
-    """The request as it is then. Errors: those of `Requests.cancel`."""
+    """The request as it is then. Errors: those of `RequestRepository.cancel`."""
     with session.database() as database:
-        closed = Requests(database, session.names()).cancel(request, reason)
+        closed = RequestRepository(database, session.names()).cancel(request, reason)
     if closed.quarantine:
         from lmeraser_ray.erasure.queue.quarantine import lift_quarantine  # which knows learners, and so loads torch
 
@@ -43,15 +43,15 @@ def cancel(session: Session, request: str, reason: str) -> ErasureRequest:
 
 
 def extend(session: Session, request: str, months: int, reason: str) -> ErasureRequest:
-    """The request as it is then. Errors: those of `Requests.extend`."""
+    """The request as it is then. Errors: those of `RequestRepository.extend`."""
     with session.database() as database:
-        return Requests(database, session.names()).extend(request, months, reason)
+        return RequestRepository(database, session.names()).extend(request, months, reason)
 
 
 def refuse(session: Session, request: str, reason: str) -> ErasureRequest:
-    """The request as it is then. Errors: those of `Requests.refuse`."""
+    """The request as it is then. Errors: those of `RequestRepository.refuse`."""
     with session.database() as database:
-        closed = Requests(database, session.names()).refuse(request, reason)
+        closed = RequestRepository(database, session.names()).refuse(request, reason)
     if closed.quarantine:
         from lmeraser_ray.erasure.queue.quarantine import lift_quarantine  # which knows learners, and so loads torch
 
@@ -60,15 +60,15 @@ def refuse(session: Session, request: str, reason: str) -> ErasureRequest:
 
 
 def retry(session: Session, request: str) -> ErasureRequest:
-    """The request as it is then. Errors: those of `Requests.retry`."""
+    """The request as it is then. Errors: those of `RequestRepository.retry`."""
     with session.database() as database:
-        return Requests(database, session.names()).retry(request)
+        return RequestRepository(database, session.names()).retry(request)
 
 
 def status(session: Session, request: str) -> ErasureRequest:
     """A request by its id. Errors: `DataError` where there is none."""
     with session.database() as database:
-        return Requests(database, session.names()).get(request)
+        return RequestRepository(database, session.names()).get(request)
 
 
 def wait(session: Session, request: str, *, timeout_s: float | None = None) -> ErasureRequest:
@@ -76,7 +76,7 @@ def wait(session: Session, request: str, *, timeout_s: float | None = None) -> E
     end = None if timeout_s is None else time.monotonic() + timeout_s
     poll = session.config().queue.poll
     with session.database() as database:
-        requests = Requests(database, session.names())
+        requests = RequestRepository(database, session.names())
         while True:
             found = requests.get(request)
             if found.state in CLOSED:

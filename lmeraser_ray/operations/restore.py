@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.index import remaining
 from lmeraser_ray.erasure.absence.scan import scan
-from lmeraser_ray.erasure.absence.traces import Needles
+from lmeraser_ray.erasure.absence.traces import Traces
 from lmeraser_ray.erasure.backup.archive import open_archive
-from lmeraser_ray.erasure.backup.erasure_list import Erasures
+from lmeraser_ray.erasure.backup.erasure_list import ErasureList
 from lmeraser_ray.erasure.backup.reconcile import DAMAGED, Known, Reconciled, reconcile
 from lmeraser_ray.erasure.backup.unpack import Staged, unpack
-from lmeraser_ray.erasure.queue.affected_constituents import Current
-from lmeraser_ray.erasure.queue.trace_gathering import gather_needles
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
+from lmeraser_ray.erasure.queue.trace_gathering import gather_traces
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.flow import Evaluated
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.pointer import point
+from lmeraser_ray.pipeline.pointer import write_pointer
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
@@ -60,7 +60,7 @@ def restore(session: Session, source: Path, *, erasures: Path | None = None, no_
     Errors: `ConfigError` where the backup or the erasures are another workspace's, or nobody can tell who was erased after the backup;
     `VerificationError` where the backup, or the request database that is there, is damaged; those of training.
     """
-    known = Known(Erasures.read(erasures) if erasures else None, no_later_erasures)
+    known = Known(ErasureList.read(erasures) if erasures else None, no_later_erasures)
     folder = session.folder
     with open_archive(source) as archive:
         refuse_other_workspace(folder, str(archive.contents.about.get("workspace")), known)
@@ -149,22 +149,22 @@ class Restoring:
     def run(self, reconciled: Reconciled) -> Restoration:
         """Build it in scratch, publish, purge, search. Errors: `VerificationError` where something of an erased record is left."""
         config, manifest = self.session.config(), self.staged.manifest
-        current = Current.read(self.staged.store, config, manifest)
+        current = PublishedState.read(self.staged.store, config, manifest)
         gone = self._gone(current)
-        needles = list(gather_needles(current, np.flatnonzero(gone).tolist(), ()))
+        needles = list(gather_traces(current, np.flatnonzero(gone).tolist(), ()))
         evaluated = self._evaluate(config, current, gone)
         self._publish(evaluated.manifest, int(gone.sum()))
         remove_tree(self.staged.root)  # its empty folders
         self._search(evaluated.manifest, needles)
         return Restoration(manifest, evaluated, int(gone.sum()), reconciled)
 
-    def _gone(self, current: Current) -> NDArray[np.bool_]:
+    def _gone(self, current: PublishedState) -> NDArray[np.bool_]:
         """Which of the backup's records were erased, by themselves or with their subject [n] bool."""
         tombstones = Tombstones(self.folder.names(), self.database)
         covered = (tombstones.cover(record, subject) for record, subject in current.index.people())
         return np.fromiter(covered, np.bool_, len(current.index))
 
-    def _evaluate(self, config: Config, current: Current, gone: NDArray[np.bool_]) -> Evaluated:
+    def _evaluate(self, config: Config, current: PublishedState, gone: NDArray[np.bool_]) -> Evaluated:
         """The state without them, in the backup's own store, with what the workspace that is there can spare."""
         store = self.staged.store
         for item in self.folder.store.objects():
@@ -187,10 +187,10 @@ class Restoring:
             states = {"before": ledger.published(conn), "after": manifest.fingerprint}
             found = {"backup": self.staged.digest, "entry": self.staged.head.seq, "erased_again": erased_again}
             ledger.append(conn, "RESTORED", None, {**states, **found})
-            point(conn, self.folder, item, manifest)
+            write_pointer(conn, self.folder, item, manifest)
         store.purge([item, *manifest.objects()])  # what is left of the backup in scratch too
 
-    def _search(self, manifest: Manifest, needles: list[Needles]) -> None:
+    def _search(self, manifest: Manifest, needles: list[Traces]) -> None:
         """Look for those who were left out."""
         report = scan(self.folder, manifest, needles, database=self.database)
         if report.hits:

@@ -19,7 +19,7 @@ from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.signer import certify_pending
 from lmeraser_ray.erasure.queue.loop import LONGEST_PAUSE, keep_serving, queue_of, wait_for_turn
 from lmeraser_ray.erasure.queue.overview import overview_of
-from lmeraser_ray.erasure.requests.events import Event, Narrator, Say, told_of
+from lmeraser_ray.erasure.requests.events import Event, Narrator, Say, redacted_message
 from lmeraser_ray.erasure.requests.request import CLOSED, State
 from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.models.learners.base import Learner
@@ -28,7 +28,7 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.database import Database
 
 if TYPE_CHECKING:
-    from lmeraser_ray.distributed.actor_handle import Attached
+    from lmeraser_ray.distributed.actor_handle import ActorHandle
 
 DRAINING = "lmeraser: what is being trained is finished, published and signed; nothing new begins. Ctrl-C again stops at once."
 
@@ -46,7 +46,7 @@ class Done:
 
 
 @dataclass
-class Chores:
+class Sidecar:
     """What the process of `serve` or `run` does beside the queue, whoever that is: sign what is frozen, tell what happens."""
 
     database: Database
@@ -71,7 +71,7 @@ class Chores:
         except LmeraserError as error:
             self._wait = min(LONGEST_PAUSE, max(1.0, 2 * self._wait))
             self._not_before = time.monotonic() + self._wait
-            self.say(Event("error", facts={"error": type(error).__name__, "message": told_of(error), "pause": self._wait}))
+            self.say(Event("error", facts={"error": type(error).__name__, "message": redacted_message(error), "pause": self._wait}))
 
     @contextmanager
     def beside(self, poll: float) -> Iterator[None]:
@@ -107,7 +107,7 @@ def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None
     session = replace(session, overrides=(*session.overrides, ("queue.window", "0")))
     config = session.config()
     with session.database() as database, ExitStack() as stack:
-        chores = Chores(database, keys, Narrator(database, say), say)
+        chores = Sidecar(database, keys, Narrator(database, say), say)
         if overview_of(session).open and config.execution.engine == "ray":
             from lmeraser_ray.distributed.actor_handle import connected
 
@@ -140,7 +140,7 @@ def serve(
     session.folder.require_published()
     config = session.config()
     with session.database() as database:
-        chores = Chores(database, keys, Narrator(database, say), say)
+        chores = Sidecar(database, keys, Narrator(database, say), say)
         if config.execution.engine == "inline":
             with listening(stop) as asked, chores.beside(config.queue.poll):
                 keep_serving(session, asked.wait, keys=None, say=say)
@@ -153,7 +153,7 @@ def serve(
     return Done(chores.narrator.closed, overview_of(session).open)
 
 
-def attend(actor: "Attached", stop: Stop, chores: Chores, poll: float) -> None:
+def attend(actor: "ActorHandle", stop: Stop, chores: Sidecar, poll: float) -> None:
     """Sign and tell while the actor works, until it has stopped.
 
     Errors: those that ended it, a defect as `RuntimeError` with its traceback; `KeyboardInterrupt`: then it is stopped.

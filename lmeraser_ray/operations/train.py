@@ -22,7 +22,7 @@ from lmeraser_ray.operations.evaluate import Score, score
 from lmeraser_ray.pipeline.choice import read_choice
 from lmeraser_ray.pipeline.flow import Evaluated, Inputs, identity_of, load_inputs
 from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
-from lmeraser_ray.pipeline.pointer import point, silence
+from lmeraser_ray.pipeline.pointer import silence, write_pointer
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
@@ -91,7 +91,7 @@ def publish(folder: WorkspaceFolder, database: Database, config: Config, after: 
         last = ledger.published(conn)  # and not the pointer: a crash may have come between the two
         if last != after.fingerprint or lifted:
             ledger.append(conn, "TRAINED", None, {"before": last, "after": after.fingerprint, "readmitted": lifted})
-        point(conn, folder, item, after)
+        write_pointer(conn, folder, item, after)
     folder.store.purge([item, *after.objects()])
     return lifted
 

@@ -16,9 +16,9 @@ from lmeraser_ray.erasure.certificate.statement import Statement, read_statement
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.loop import Queue, queue_of
 from lmeraser_ray.erasure.queue.quarantine import quarantine_request
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
-from lmeraser_ray.erasure.requests.targets import Request
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError
 from lmeraser_ray.pipeline.choice import flags_in
 from lmeraser_ray.pipeline.flow import load_inputs
@@ -75,7 +75,7 @@ class Unlearning:
         return int(self.statement.predicate["passes"])
 
 
-def unlearn(session: Session, request: Request, *, quarantine: bool = False, keys: KeyFolder | None = None) -> Unlearning:
+def unlearn(session: Session, request: ErasureTargets, *, quarantine: bool = False, keys: KeyFolder | None = None) -> Unlearning:
     """Erase records and publish the state that never saw them.
 
     quarantine: what was trained on them stops answering at once. keys: the signing keys, those of the default place if None.
@@ -89,10 +89,10 @@ def unlearn(session: Session, request: Request, *, quarantine: bool = False, key
     seen = session.consistently(lambda state: seen_by_choice(session.folder.store, state.manifest, request))
     with session.database() as database:
         closed = settle(session, database, request, quarantine=quarantine, keys=keys or key_folder(None))
-    return replace(told(session, closed, request), seen=seen)
+    return replace(to_report(session, closed, request), seen=seen)
 
 
-def seen_by_choice(store: Store, manifest: Manifest, request: Request) -> int:
+def seen_by_choice(store: Store, manifest: Manifest, request: ErasureTargets) -> int:
     """How many of the live records that a request names the sweep saw which chose the configuration; 0 where none did."""
     if manifest.choice is None:
         return 0
@@ -108,7 +108,7 @@ def refuse_other_weights(session: Session, before: Manifest) -> None:
         raise ConfigError(f"--backbone.weights {config.backbone.weights} are not the weights that {session.root} was trained with.")
 
 
-def settle(session: Session, database: Database, request: Request, *, quarantine: bool, keys: KeyFolder) -> ErasureRequest:
+def settle(session: Session, database: Database, request: ErasureTargets, *, quarantine: bool, keys: KeyFolder) -> ErasureRequest:
     """Submit the request and see it closed, by the queue that serves or by one in this process."""
     settings = session.config().queue
     known: str | None = None
@@ -125,9 +125,9 @@ def settle(session: Session, database: Database, request: Request, *, quarantine
             return work_off(session, folder, queue, known)
 
 
-def submit(session: Session, database: Database, request: Request, *, quarantine: bool) -> str:
+def submit(session: Session, database: Database, request: ErasureTargets, *, quarantine: bool) -> str:
     """Commit the request. Returns its id."""
-    requests = Requests(database, session.names())
+    requests = RequestRepository(database, session.names())
     made = requests.submit(request.records, request.subjects, quarantine=quarantine, quota=session.config().queue.quota)
     if quarantine:
         quarantine_request(session, made.id)
@@ -136,7 +136,7 @@ def submit(session: Session, database: Database, request: Request, *, quarantine
 
 def watch(database: Database, session: Session, request: str, lease: float, poll: float) -> ErasureRequest | None:
     """Wait until a request is closed. Returns None where nobody works on it any more."""
-    requests = Requests(database, session.names())
+    requests = RequestRepository(database, session.names())
     while True:
         found = requests.get(request)
         if found.state in CLOSED:
@@ -152,7 +152,7 @@ def work_off(session: Session, folder: WorkspaceFolder, queue: Queue, request: s
         queue.work(folder, patient=False, stop=lambda: False)
     except LmeraserError as error:
         raise unfinished(error) from error
-    found = Requests(queue.database, session.names()).get(request)
+    found = RequestRepository(queue.database, session.names()).get(request)
     if found.state not in CLOSED:
         raise unfinished(queue.errors[-1] if queue.errors else ExecutionError("The erasure did not come to its end.")) from None
     return found
@@ -163,7 +163,7 @@ def unfinished(error: LmeraserError) -> LmeraserError:
     return type(error)(f"{error} The erasure is noted and unfinished, the old state answers: run the command again.")
 
 
-def told(session: Session, closed: ErasureRequest, request: Request) -> Unlearning:
+def to_report(session: Session, closed: ErasureRequest, request: ErasureTargets) -> Unlearning:
     """What became of a closed request. Errors: `DataError` with the unknown ids, `ExecutionError` where it FAILED."""
     names = session.names()
     asked = {

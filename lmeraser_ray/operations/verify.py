@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lmeraser_ray.config import PublicConfig
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import OPEN, State
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
@@ -21,7 +21,7 @@ from lmeraser_ray.storage.reading import digest_of
 from lmeraser_ray.storage.store import Store, StoredObject
 
 BEGUN = OPEN - {State.RECEIVED}
-"""Requests in these states will be worked off, whatever happens."""
+"""RequestRepository in these states will be worked off, whatever happens."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def verify(session: Session, *, rebuild: bool = False) -> Verification:
 def unfinished(session: Session) -> Iterator[str]:
     """Erasures that were begun and are not done."""
     with session.database() as database:
-        counts = Requests(database, session.names()).counts()
+        counts = RequestRepository(database, session.names()).counts()
     begun = sum(counts[state] for state in BEGUN)
     if begun:
         yield f"An erasure was begun and not finished ({begun} requests): `lmeraser queue run` finishes it."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.quickstart import quickstart
-from lmeraser_ray.erasure.requests.targets import Request
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.operations.cost import Costing, cost
 from lmeraser_ray.operations.evaluate import Evaluation, evaluate
 from lmeraser_ray.operations.fingerprint import fingerprint
@@ -44,7 +44,7 @@ class Workspace:
 
     def unlearn(self, *, records: Sequence[str] = (), subjects: Sequence[str] = (), quarantine: bool = False) -> Unlearning:
         """Erase records, and subjects with all their records; with `quarantine`, what was trained on them stops answering at once."""
-        return unlearn(self.session, Request(tuple(records), tuple(subjects)), quarantine=quarantine)
+        return unlearn(self.session, ErasureTargets(tuple(records), tuple(subjects)), quarantine=quarantine)
 
     def cost(self, records: Sequence[str] = ()) -> Costing:
         """What the deletion of each of these records (or of each training record) would train again."""

@@ -25,7 +25,7 @@ from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.features import FeatureStage
 from lmeraser_ray.pipeline.jobs import Part, TrainConstituent, Trained
 from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest, ShardState
-from lmeraser_ray.pipeline.plan import Build, ConstituentSpec, Making, Plan, constituent_specs, plan_constituents
+from lmeraser_ray.pipeline.plan import Build, ConstituentRecipe, ConstituentSpec, Plan, constituent_specs, plan_constituents
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
@@ -161,13 +161,13 @@ def shard_states(specs: Sequence[ConstituentSpec], found: Mapping[str, StoredObj
     )
 
 
-def making_of(config: Config, card: BackboneCard) -> Making:
+def making_of(config: Config, card: BackboneCard) -> ConstituentRecipe:
     """How the configured learner makes constituents."""
     learner = make_learner(config)
     identity = {**learner.identity(), "seed": config.seed}
     if learner.needs_classifier:
         identity["classifier"] = card.classifier
-    return Making(identity, card.identity, learner.joint)
+    return ConstituentRecipe(identity, card.identity, learner.joint)
 
 
 def identity_of(config: Config) -> dict[str, object]:

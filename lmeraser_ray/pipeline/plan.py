@@ -68,7 +68,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Making:
+class ConstituentRecipe:
     """How constituents are made. learner: its identity; backbone: that of what the learner sees; joint: one for all shards."""
 
     learner: Mapping[str, object]
@@ -76,7 +76,7 @@ class Making:
     joint: bool = False
 
 
-def shard_key(making: Making, digests: Digests) -> str:
+def shard_key(making: ConstituentRecipe, digests: Digests) -> str:
     """SHA-256 over all that a constituent is a function of: the learner's identity, the backbone's, the members' digests in order."""
     return key_of("shard/1", canonical_json(dict(making.learner)), bytes.fromhex(making.backbone), digests.tobytes())
 
@@ -86,13 +86,13 @@ def stage_key(before: str, digests: Digests) -> str:
     return key_of("slice/1", bytes.fromhex(before), digests.tobytes())
 
 
-def joint_key(making: Making, digests: Digests, groups: NDArray[np.int32]) -> str:
+def joint_key(making: ConstituentRecipe, digests: Digests, groups: NDArray[np.int32]) -> str:
     """SHA-256 over the learner's and the backbone's identity, all members' digests in order and the shard of each."""
     return key_of("joint/1", canonical_json(dict(making.learner)), bytes.fromhex(making.backbone), digests.tobytes(), groups.tobytes())
 
 
 def constituent_specs(
-    digests: DigestsAt, assignment: NDArray[np.int32], *, making: Making, slices: NDArray[np.int32] | None = None
+    digests: DigestsAt, assignment: NDArray[np.int32], *, making: ConstituentRecipe, slices: NDArray[np.int32] | None = None
 ) -> tuple[ConstituentSpec, ...]:
     """The constituents of an assignment, by shard. A shard without members has none, a slice without members is no stage.
 
@@ -126,7 +126,7 @@ def members_by_shard(assignment: NDArray[np.int32]) -> tuple[NDArray[np.int32], 
 
 
 def separate_specs(
-    digests: DigestsAt, grouped: Positions, bounds: NDArray[np.int64], making: Making, slices: NDArray[np.int32] | None
+    digests: DigestsAt, grouped: Positions, bounds: NDArray[np.int64], making: ConstituentRecipe, slices: NDArray[np.int32] | None
 ) -> Iterator[ConstituentSpec]:
     """A constituent for each shard. grouped: the members of all shards, one shard behind the other, put into canonical order here; bounds:
     [k + 1], where each shard begins."""
@@ -144,7 +144,9 @@ def separate_specs(
         first = last
 
 
-def one_shard(number: int, members: Positions, digests: Digests, making: Making, slices: NDArray[np.int32] | None) -> ConstituentSpec:
+def one_shard(
+    number: int, members: Positions, digests: Digests, making: ConstituentRecipe, slices: NDArray[np.int32] | None
+) -> ConstituentSpec:
     """The constituent of one shard, `members` and their digests in canonical order."""
     if slices is None:
         return ConstituentSpec((number,), (len(members),), (members,), (shard_key(making, digests),))
@@ -157,7 +159,7 @@ def one_shard(number: int, members: Positions, digests: Digests, making: Making,
 
 
 def joint_spec(
-    digests: DigestsAt, members: Positions, assignment: NDArray[np.int32], sizes: Positions, making: Making
+    digests: DigestsAt, members: Positions, assignment: NDArray[np.int32], sizes: Positions, making: ConstituentRecipe
 ) -> tuple[ConstituentSpec, ...]:
     """The one constituent of all shards, which sees the digests of all `members` at once."""
     known = digests(members)

@@ -13,7 +13,7 @@ from lmeraser_ray.storage.database.tables import quarantined
 from lmeraser_ray.storage.store import StoredObject
 
 
-def point(conn: Connection, folder: WorkspaceFolder, item: StoredObject, manifest: Manifest) -> frozenset[str]:
+def write_pointer(conn: Connection, folder: WorkspaceFolder, item: StoredObject, manifest: Manifest) -> frozenset[str]:
     """Publish a stored manifest. Returns the keys of its constituents that are in quarantine."""
     reachable = {shard.constituent.key for shard in manifest.shards}
     silent = frozenset(conn.execute(select(quarantined.c.constituent)).scalars()) & reachable

@@ -12,7 +12,7 @@ from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.workspace_folder import Published, WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store, StoredObject
 
@@ -62,7 +62,7 @@ class Session:
             )
         return config
 
-    def names(self) -> Names:
+    def names(self) -> Pseudonymizer:
         """The keyed hashes of ids under the workspace's secret."""
         return self.folder.names()
 

@@ -23,7 +23,7 @@ from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, Verifica
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.storage.database.database import no_server, url_of
 from lmeraser_ray.storage.database.postgresql import without_password
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.database.workspace_lock import lock_of_file, lock_of_server
 from lmeraser_ray.storage.files import discard_tree, disk_errors, move_into_place, write_atomic
 from lmeraser_ray.storage.object_storage.path import ObjectPath
@@ -116,9 +116,9 @@ class WorkspaceFolder:
                 url = self.load_config().queue.database
         return lock_of_server(url_of(url) or no_server(self.root), str(self.root))
 
-    def names(self) -> Names:
+    def names(self) -> Pseudonymizer:
         """The keyed hashes of ids under the workspace's secret."""
-        return Names(self.root, self.store.scratch)
+        return Pseudonymizer(self.root, self.store.scratch)
 
     def save_config(self, config: Config) -> None:
         """Keep the configuration for the commands that follow, wherever they are typed: the path of a checkpoint is made absolute.

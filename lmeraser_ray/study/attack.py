@@ -38,7 +38,7 @@ from lmeraser_ray.study.unlearners import can_fine_tune
 
 
 @dataclass(frozen=True)
-class Question:
+class AttackRequest:
     """What is attacked. name: the system's; shadows: models that are attacked, half as many more choose the memorised records; forget:
     records in a forget set; share: of the epochs, for fine-tuning; keep: leave the store when all is done."""
 
@@ -78,7 +78,7 @@ class Attack:
     text: str
 
 
-def attack(session: Session, question: Question) -> Attack:
+def attack(session: Session, question: AttackRequest) -> Attack:
     """Attack a system in the study `session.root`; what an interrupted run has trained and asked is used again."""
     question.check()
     config, progress = question.config, session.progress
@@ -98,20 +98,20 @@ def attack(session: Session, question: Question) -> Attack:
     return written(study, question, equality, sets)
 
 
-def refuse_too_few(shadows: Shadows, question: Question) -> None:
+def refuse_too_few(shadows: Shadows, question: AttackRequest) -> None:
     """Errors: `ConfigError` where the forget set would be most of the records."""
     training = len(shadows.index.training)
     if 2 * question.forget > training:
         raise ConfigError(f"--forget is {question.forget}, but there are {training} training records: forget at most half of them.")
 
 
-def ask_trained(shadows: Shadows, number: int, question: Question) -> Answer:
+def ask_trained(shadows: Shadows, number: int, question: AttackRequest) -> Answer:
     """One shadow model's answers."""
     shadows.flow.progress.say(f"shadow model {number + 1} of {question.shadows + question.shadows // 2}")
     return shadows.trained(number)
 
 
-def memorised_set(shadows: Shadows, trained: Sequence[Answer], question: Question) -> ForgetSet:
+def memorised_set(shadows: Shadows, trained: Sequence[Answer], question: AttackRequest) -> ForgetSet:
     """The most memorised training records, ties in the hashed order; by models that are not attacked."""
     members = np.array([shadows.member(question.shadows + at) for at in range(len(trained))])
     found = memorisation(np.array([answer.confidences for answer in trained]), members)
@@ -140,7 +140,7 @@ def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dic
     return {"equal": unlearned == retrained, "unlearned": unlearned, "retrained": retrained, "before": shadows.base.fingerprint}
 
 
-def attacked(shadows: Shadows, trained: Sequence[Answer], forget: ForgetSet, question: Question) -> dict[str, Method]:
+def attacked(shadows: Shadows, trained: Sequence[Answer], forget: ForgetSet, question: AttackRequest) -> dict[str, Method]:
     """Every method on one forget set."""
     share = question.share if can_fine_tune(question.config) else None
     answers: dict[str, list[Answer]] = {"exact": [], "no-op": list(trained)}
@@ -192,7 +192,7 @@ def judged(sides: Sides, shadows: Shadows, forget: ForgetSet, answers: Sequence[
     return Method(power(scores, seed=shadows.flow.config.seed), found, float(np.mean(known)) if known else None)
 
 
-def written(study: StudyFolder, question: Question, equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, Method]]) -> Attack:
+def written(study: StudyFolder, question: AttackRequest, equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, Method]]) -> Attack:
     """The results as JSON and as a table."""
     config = question.config
     setting = {"system": question.name, "backbone": config.backbone.name, "identity": config.identity(), "shadows": question.shadows}
@@ -207,7 +207,7 @@ def written(study: StudyFolder, question: Question, equality: dict[str, dict[str
     return Attack(equality, sets, files, text)
 
 
-def about(question: Question) -> str:
+def about(question: AttackRequest) -> str:
     """What was attacked, in a sentence."""
     config, many = question.config, question.shadows
     return (

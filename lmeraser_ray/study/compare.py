@@ -27,7 +27,7 @@ from lmeraser_ray.study.variants import Variant
 
 
 @dataclass(frozen=True)
-class Question:
+class CompareRequest:
     """What is compared: variants under seeds, and how much of each is measured.
 
     curves: accuracy by epoch too, for the first seed; keep: leave the store when all is done.
@@ -54,7 +54,7 @@ class Comparison:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def compare(session: Session, question: Question) -> Comparison:
+def compare(session: Session, question: CompareRequest) -> Comparison:
     """Measure whatever was not measured yet in the study `session.root`, then write the tables of all that it holds.
 
     A study grows: what earlier commands measured on the same data and backbone stays in the tables.
@@ -83,7 +83,7 @@ def compare(session: Session, question: Question) -> Comparison:
     return written(study, {name: config for (name, _), config in configs.items()}, failed)
 
 
-def run(session: Session, store: Store, name: str, config: Config, question: Question) -> dict[str, Any]:
+def run(session: Session, store: Store, name: str, config: Config, question: CompareRequest) -> dict[str, Any]:
     """Measure one system under one seed."""
     buckets = ingest(config, store, NoTombstones()).buckets
     inputs = load_inputs(config)

@@ -35,7 +35,7 @@ from lmeraser_ray.study.figure.pairs import one_head_against_many, random_agains
 from lmeraser_ray.study.figure.prompts import Prompt, in_pixels, prompt_pictures
 from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accuracy
 from lmeraser_ray.study.figure.results import Study, study_of
-from lmeraser_ray.study.figure.sheets import Row, sheets
+from lmeraser_ray.study.figure.sheets import SheetRow, sheets
 from lmeraser_ray.study.figure.style import FORMATS, Missing, house_style, rendered
 from lmeraser_ray.study.figure.sweep import front_of_a_sweep
 from lmeraser_ray.study.study_folder import StudyFolder
@@ -158,9 +158,9 @@ def members_of(shard_of: Labels, order: Positions, shards: Sequence[ShardState])
     return [order[shard_of[order] == shard.number][:MEMBERS] for shard in shards]
 
 
-def rows_of(reader: Reader, index: RecordIndex, groups: Sequence[Positions], labels: Sequence[str]) -> list[Row]:
+def rows_of(reader: Reader, index: RecordIndex, groups: Sequence[Positions], labels: Sequence[str]) -> list[SheetRow]:
     """Groups of records, by position, with their pictures in the order of the positions."""
-    return [Row(label, pixels_of(reader, index, group)) for label, group in zip(labels, groups, strict=True)]
+    return [SheetRow(label, pixels_of(reader, index, group)) for label, group in zip(labels, groups, strict=True)]
 
 
 def pixels_of(reader: Reader, index: RecordIndex, positions: Positions) -> Pixels:

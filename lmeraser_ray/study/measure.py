@@ -38,7 +38,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Trial:
+class MeasuredTrial:
     """A system that was trained on buckets: its name, its flow, its manifest and the records."""
 
     name: str
@@ -67,7 +67,7 @@ def measure(name: str, flow: Flow, buckets: Sequence[Bucket], extent: Extent, *,
     start = time.perf_counter()
     evaluated = flow.evaluate(buckets, None)
     seconds = time.perf_counter() - start
-    trial = Trial(name, flow, buckets, evaluated.manifest, RecordIndex.read(flow.store, buckets))
+    trial = MeasuredTrial(name, flow, buckets, evaluated.manifest, RecordIndex.read(flow.store, buckets))
     test = np.flatnonzero(trial.index.test)
     training = trial.index.training
     accuracy = score(flow, trial.manifest, trial.index, test).accuracy
@@ -103,7 +103,7 @@ def storage(store: Store, manifest: Manifest) -> dict[str, int]:
     }
 
 
-def deletions(trial: Trial, extent: Extent) -> dict[str, Any]:
+def deletions(trial: MeasuredTrial, extent: Extent) -> dict[str, Any]:
     """Seconds and retrained constituents of single deletions, and of several at once; what is retained after those."""
     order = by_hash(trial, "deletion")[:-1]  # somebody stays
     single = [erase(trial, order[[at]])[0] for at in range(min(extent.deletions, len(order)))]
@@ -112,7 +112,7 @@ def deletions(trial: Trial, extent: Extent) -> dict[str, Any]:
     return {"single": single, "together": together}
 
 
-def erase(trial: Trial, gone: NDArray[np.int64]) -> tuple[dict[str, Any], list[Bucket], Manifest]:
+def erase(trial: MeasuredTrial, gone: NDArray[np.int64]) -> tuple[dict[str, Any], list[Bucket], Manifest]:
     """Evaluate the flow without some records: the work it took, and the state that it leaves."""
     start = time.perf_counter()
     lost = np.zeros(len(trial.index), np.bool_)
@@ -136,7 +136,7 @@ def found_done(before: Manifest, after: Evaluated) -> bool:
     return bool(new - old - {stage for work in after.trained for stage in work.stages})
 
 
-def scored_erasure(trial: Trial, gone: NDArray[np.int64]) -> dict[str, Any]:
+def scored_erasure(trial: MeasuredTrial, gone: NDArray[np.int64]) -> dict[str, Any]:
     """As `erase`, with the accuracy on test records and on the training records that remain."""
     work, buckets, manifest = erase(trial, gone)
     after = RecordIndex.read(trial.flow.store, buckets)
@@ -147,13 +147,13 @@ def scored_erasure(trial: Trial, gone: NDArray[np.int64]) -> dict[str, Any]:
     return {**work, "accuracy": found}
 
 
-def forget(trial: Trial, share: float) -> dict[str, Any]:
+def forget(trial: MeasuredTrial, share: float) -> dict[str, Any]:
     """What is left after a share of the training records is erased at once."""
     order = by_hash(trial, "forget")
     return {"share": share, **scored_erasure(trial, order[: round(share * len(order))])}
 
 
-def by_hash(trial: Trial, domain: str) -> NDArray[np.int64]:
+def by_hash(trial: MeasuredTrial, domain: str) -> NDArray[np.int64]:
     """The training records in the order of a keyed hash of their ids: a random order that anyone can draw again. Positions [n] int64."""
     ids = trial.index.names("record_id", trial.index.training)
     # By system too: two systems that share constituents would find each other's deletions done.

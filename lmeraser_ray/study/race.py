@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lmeraser_ray.study.recommendation import Point, beaten_by
+from lmeraser_ray.study.recommendation import TrialPoint, beaten_by
 from lmeraser_ray.study.trial import Step
 
 
@@ -15,7 +15,7 @@ from lmeraser_ray.study.trial import Step
 class Stopped:
     """A trial that was stopped: what it could have been at most, and the measured one that beats this."""
 
-    at_most: Point
+    at_most: TrialPoint
     by: str
 
     def told(self) -> dict[str, Any]:
@@ -25,12 +25,12 @@ class Stopped:
     @classmethod
     def read(cls, found: dict[str, Any]) -> "Stopped":
         """What `told` wrote."""
-        return cls(Point(**found["stopped"]["at_most"]), found["stopped"]["by"])
+        return cls(TrialPoint(**found["stopped"]["at_most"]), found["stopped"]["by"])
 
 
-def point_of(name: str, result: dict[str, Any]) -> Point:
+def point_of(name: str, result: dict[str, Any]) -> TrialPoint:
     """The figures of a measurement that decide."""
-    return Point(name, result["accuracy"]["test"], result["cost"]["expected_share"] or 0.0, result["inference"]["backbone_passes"])
+    return TrialPoint(name, result["accuracy"]["test"], result["cost"]["expected_share"] or 0.0, result["inference"]["backbone_passes"])
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Race:
 
     note: Callable[[str, dict[str, Any]], None]
     erased: Callable[[], bool]
-    measured: dict[str, Point] = field(default_factory=dict)
+    measured: dict[str, TrialPoint] = field(default_factory=dict)
     stopped: dict[str, Stopped] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Race:
         self.over = self.over or self.erased()
         if self.over or step.result is not None:
             return False
-        at_most = Point(name, step.at_most, step.cost, step.passes)
+        at_most = TrialPoint(name, step.at_most, step.cost, step.passes)
         better = beaten_by(at_most, list(self.measured.values()))
         if better is not None:
             self.stopped[name] = Stopped(at_most, better.name)

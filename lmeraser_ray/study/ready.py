@@ -12,7 +12,7 @@ from lmeraser_ray.storage.store import Store, StoredObject
 
 
 @dataclass(frozen=True)
-class Trial:
+class PlannedTrial:
     """A value that is to be measured: its configuration, its backbone, its public prototypes where it has any, and what it needs."""
 
     name: str
@@ -30,4 +30,4 @@ class Ready:
     store: Store
     buckets: list[Bucket]
     index: RecordIndex
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[PlannedTrial] = field(default_factory=list)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Point:
+class TrialPoint:
     """One value: its name, its accuracy (or the most that it can reach), the expected share of a training that a deletion costs, and how
     many times the backbone sees a query at most."""
 
@@ -22,18 +22,18 @@ class Point:
     passes: float
 
 
-def beats(one: Point, other: Point) -> bool:
+def beats(one: TrialPoint, other: TrialPoint) -> bool:
     """Whether one is at least as good in everything and better in something."""
     ours, theirs = (-one.accuracy, one.cost, one.passes), (-other.accuracy, other.cost, other.passes)
     return all(a <= b for a, b in zip(ours, theirs, strict=True)) and ours != theirs
 
 
-def beaten_by(at_most: Point, measured: Sequence[Point]) -> Point | None:
+def beaten_by(at_most: TrialPoint, measured: Sequence[TrialPoint]) -> TrialPoint | None:
     """A measured point that beats what a value can reach at most; None where there is hope."""
     return next((point for point in measured if beats(point, at_most)), None)
 
 
-def front(points: Sequence[Point]) -> list[Point]:
+def front(points: Sequence[TrialPoint]) -> list[TrialPoint]:
     """The points that no other beats, from cheap to dear."""
     return sorted((p for p in points if not beaten_by(p, points)), key=lambda p: (p.cost, p.passes, -p.accuracy, p.name))
 
@@ -47,13 +47,13 @@ def standard_error(accuracy: float, queries: int) -> float:
 class Recommendation:
     """The point to take, the most accurate one, the standard error of that one's accuracy, and a sentence that says why."""
 
-    point: Point
-    best: Point
+    point: TrialPoint
+    best: TrialPoint
     error: float
     reason: str
 
 
-def recommended(points: Sequence[Point], queries: int) -> Recommendation:
+def recommended(points: Sequence[TrialPoint], queries: int) -> Recommendation:
     """The cheapest to delete from whose accuracy is within one standard error (binomial, over the queries) of the best.
 
     Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3: the one-standard-error rule.

@@ -24,9 +24,9 @@ from lmeraser_ray.storage.store import StoredObject
 from lmeraser_ray.study.compare import one_cluster
 from lmeraser_ray.study.measure import Extent, settings
 from lmeraser_ray.study.race import Race, Stopped, point_of
-from lmeraser_ray.study.ready import Ready, Trial
+from lmeraser_ray.study.ready import PlannedTrial, Ready
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
-from lmeraser_ray.study.sweep_records import Erasures, refuse_one_sided, sweep_records
+from lmeraser_ray.study.sweep_records import ErasureWatch, refuse_one_sided, sweep_records
 from lmeraser_ray.study.sweep_report import Records, Sharing, Swept, Written, write
 from lmeraser_ray.study.trial import Alone, course
 from lmeraser_ray.study.variants import Variant
@@ -36,7 +36,7 @@ RECORDS, SHARING = "records-of-sweep", "sharing-of-sweep"
 
 
 @dataclass(frozen=True)
-class Question:
+class SweepRequest:
     """What is swept: a variant a value. workspace: whose erasures count, None for no one's; keep: leave the store."""
 
     variants: Sequence[Variant]
@@ -44,12 +44,12 @@ class Question:
     keep: bool = False
 
 
-def sweep(session: Session, question: Question) -> Written:
+def sweep(session: Session, question: SweepRequest) -> Written:
     """Measure every value in the study `session.root` and choose. Errors: those of training; `DataError` without records to judge by."""
     configs = {variant.name: variant.config() for variant in question.variants}  # all errors come first
     first = next(iter(configs.values()))
     refuse_password(first.queue.database)
-    study, erasures = StudyFolder(require_disk(session.root)), Erasures(question.workspace)
+    study, erasures = StudyFolder(require_disk(session.root)), ErasureWatch(question.workspace)
     erased = erasures.now()
     study.create()
     with study.store(keep=question.keep) as store, one_cluster(first):
@@ -105,7 +105,7 @@ class Sweep:
         self.ready.session.progress.say(f"{name}: {point.accuracy:.2%} right{most}, {point.cost:.2%} of a training for one deletion")
         self.study.note(kept(name), self.made[name], result)
 
-    def run(self, erasures: Erasures) -> None:
+    def run(self, erasures: ErasureWatch) -> None:
         """Plan and measure what is not measured yet. Ends early where a record was erased."""
         waiting = {n: config for n, config in self.configs.items() if n not in self.results and n not in self.race.stopped}
         if not waiting:
@@ -138,7 +138,7 @@ class Sweep:
                 continue
             wanted |= reached(planned)
             self.found |= {spec.key for spec in planned.plan.specs if spec.key in planned.plan.reuse}
-            self.ready.trials.append(Trial(name, config, inputs.card, public, planned.plan.specs))
+            self.ready.trials.append(PlannedTrial(name, config, inputs.card, public, planned.plan.specs))
         store.purge(wanted)
 
     @staticmethod

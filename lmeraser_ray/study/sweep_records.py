@@ -80,7 +80,7 @@ def held_out(config: Config, store: Store, buckets: Sequence[Bucket]) -> Iterato
 
 
 @dataclass
-class Erasures:
+class ErasureWatch:
     """Who was erased in a workspace, as it is at the moment of asking. root: the workspace, None where a sweep has none."""
 
     root: Location | None

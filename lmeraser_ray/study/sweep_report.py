@@ -22,7 +22,7 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.pipeline.choice import Choice
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.race import Stopped, point_of
-from lmeraser_ray.study.recommendation import Point, Recommendation, front, recommended, standard_error
+from lmeraser_ray.study.recommendation import Recommendation, TrialPoint, front, recommended, standard_error
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.variants import Variant
 
@@ -78,7 +78,7 @@ class Swept:
     sharing: Sharing
 
     @property
-    def points(self) -> list[Point]:
+    def points(self) -> list[TrialPoint]:
         """The measured values."""
         return [point_of(name, result) for name, result in self.results.items()]
 

@@ -3,7 +3,7 @@
     plan → expected cost, backbone passes, bound on the accuracy → (train a part, bound) … → `measure`, as `compare` measures
 
 Whoever runs a trial may stop it after any step: what it trained is in the store. A constituent that another trial is training is waited for
-and not trained twice (`Claims`). Nothing here knows Ray.
+and not trained twice (`TrainingClaims`). Nothing here knows Ray.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -31,7 +31,7 @@ PARTS = 8
 """Steps of the training, about: after each the trial can be stopped."""
 
 
-class Claims(Protocol):
+class TrainingClaims(Protocol):
     """Who trains a constituent that several trials need."""
 
     def next(self, keys: Sequence[str]) -> tuple[str, bool]:
@@ -72,7 +72,7 @@ class Course:
 
     flow: Flow
     planned: Planned
-    claims: Claims
+    claims: TrainingClaims
     skeleton: Manifest = field(init=False)
     stored: Stored = field(init=False)
     bound: Bound = field(init=False)
@@ -148,7 +148,7 @@ class Course:
         return found
 
 
-def course(name: str, flow: Flow, buckets: Sequence[Bucket], claims: Claims) -> Generator[Step, None, None]:
+def course(name: str, flow: Flow, buckets: Sequence[Bucket], claims: TrainingClaims) -> Generator[Step, None, None]:
     """Run a trial, a step at a time. The last step has the result."""
     planned = flow.plan(buckets, None)
     flow.engine.start()

@@ -20,7 +20,7 @@ import yaml
 from lmeraser_ray.cli import main as cli
 from lmeraser_ray.cli.verbs import VERBS
 from lmeraser_ray.config.options import to_yaml
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import CLOSED
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
@@ -105,7 +105,7 @@ def asked(root: Path) -> tuple[dict[str, int], int]:
     """How many erasure requests are in each state, and how many tombstones there are. Ids of closed requests are nowhere."""
     session = Session(root)
     with session.database() as database:
-        found = Requests(database, session.names()).list()
+        found = RequestRepository(database, session.names()).list()
         assert all(target.name is None for request in found if request.state in CLOSED for target in request.targets)
         return dict(Counter(str(request.state) for request in found)), len(Tombstones(session.names(), database))
 

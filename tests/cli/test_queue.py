@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from lmeraser_ray.cli import main as cli
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.overview import Overview, overview_of
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.train import train
@@ -49,17 +49,17 @@ class Place:
     def names(self) -> list[str]:
         """A record of each lane."""
         folder = self.session.folder
-        current = Current.read(folder.store, self.session.config(), folder.require_published())
+        current = PublishedState.read(folder.store, self.session.config(), folder.require_published())
         found = dict(zip(current.lanes.tolist(), current.index.names("record_id"), strict=True))
         return [name for lane, name in sorted(found.items()) if lane >= 0]
 
     def submit(self, *names: str) -> str:
         with self.session.database() as database:
-            return Requests(database, self.session.names()).submit(names, []).id
+            return RequestRepository(database, self.session.names()).submit(names, []).id
 
     def states(self) -> list[State]:
         with self.session.database() as database:
-            return [request.state for request in Requests(database, self.session.names()).list()]
+            return [request.state for request in RequestRepository(database, self.session.names()).list()]
 
     def standing(self) -> Overview:
         return overview_of(self.session)
@@ -181,7 +181,7 @@ def test_status_and_watch_without_a_terminal_are_one_look(place: Place, capfd: p
 
 
 def test_ctrl_c_ends_an_idle_server_and_leaves_the_rest(place: Place, tmp_path: Path) -> None:
-    """Requests come from another process while it serves; then Ctrl-C: exit code 0, a report, and the lease is free."""
+    """RequestRepository come from another process while it serves; then Ctrl-C: exit code 0, a report, and the lease is free."""
     one, two, *_ = place.names()
     with queue(tmp_path / "serve", "serve", "--workspace", place.root, "--json") as server:
         server.until(lambda: server.told("lease"), "the lease")

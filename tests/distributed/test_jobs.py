@@ -8,7 +8,7 @@ import pytest
 
 from lmeraser_ray.cli import main as cli
 from lmeraser_ray.config.options import to_yaml
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.verify import verify
@@ -92,7 +92,7 @@ def test_the_queue_as_a_job(head: Head, world: World, object_storage: str) -> No
     sent = head.submit(*words, wait=False)
     assert sent.returncode == 0, told(sent)
     with Session(there).database() as database:
-        requests = Requests(database, Session(there).names())
+        requests = RequestRepository(database, Session(there).names())
         request = requests.submit([world.ids[6]], [])
         wait_until(lambda: requests.get(request.id).state is State.CERTIFIED, 300)
     assert head.ray("job", "stop", submission(told(sent))).returncode == 0
@@ -116,7 +116,7 @@ def test_a_job_whose_command_line_names_a_record(head: Head, object_storage: str
     assert done.returncode != 0
     assert "so whom it names would never be gone" in told(done).replace("\n", " "), told(done)
     with Session(there).database() as database:
-        assert list(Requests(database, Session(there).names()).list()) == []
+        assert list(RequestRepository(database, Session(there).names()).list()) == []
 
 
 @pytest.mark.parametrize("words", [("jobs/train.py", "--workspace", "W"), ("jobs/sweep.py", "--study", "S", "--thresholds", "5:40:8")])

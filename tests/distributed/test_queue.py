@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.distributed.actor_handle import Attached
+from lmeraser_ray.distributed.actor_handle import ActorHandle
 from lmeraser_ray.erasure.certificate.keystore import key_folder
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.overview import Overview, overview_of
 from lmeraser_ray.erasure.queue.retrains import buckets_without
 from lmeraser_ray.erasure.requests.events import Event
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.operations.fingerprint import fingerprint
@@ -69,17 +69,17 @@ class Place:
                 found.setdefault(lane, []).append(name)
         return sorted(found.values(), key=len, reverse=True)
 
-    def current(self) -> Current:
+    def current(self) -> PublishedState:
         folder = self.session.folder
-        return Current.read(folder.store, self.config, folder.require_published())
+        return PublishedState.read(folder.store, self.config, folder.require_published())
 
     def submit(self, name: str) -> str:
         with self.session.database() as database:
-            return Requests(database, self.session.names()).submit([name], []).id
+            return RequestRepository(database, self.session.names()).submit([name], []).id
 
     def requests(self) -> dict[str, ErasureRequest]:
         with self.session.database() as database:
-            return {request.id: request for request in Requests(database, self.session.names()).list()}
+            return {request.id: request for request in RequestRepository(database, self.session.names()).list()}
 
     def states(self) -> dict[str, State]:
         return {name: request.state for name, request in self.requests().items()}
@@ -324,15 +324,15 @@ def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place, monkeypatc
     """Two of three shards have a slot: these are finished, published and signed; the third waits in the database for the next serve."""
     first, second, third, *_ = (lane[0] for lane in place.lanes())
     ids = [place.submit(name) for name in (first, second, third)]
-    heard, look = threading.Event(), Attached.look
+    heard, look = threading.Event(), ActorHandle.look
 
-    def telling(self: Attached, *, drain: bool, **more: Any) -> Any:
+    def telling(self: ActorHandle, *, drain: bool, **more: Any) -> Any:
         standing = look(self, drain=drain, **more)
         if drain:
             heard.set()
         return standing
 
-    monkeypatch.setattr(Attached, "look", telling)
+    monkeypatch.setattr(ActorHandle, "look", telling)
     with serving(place) as service:
         until(lambda: len(place.gate.begun()) == 2, "two trainings")
         service.stop.ask()
@@ -351,11 +351,11 @@ def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place, monkeypatc
 SUBMIT = """
 import sys
 from pathlib import Path
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.pipeline.session import Session
 session = Session(Path(sys.argv[1]))
 with session.database() as database:
-    print(Requests(database, session.names()).submit([sys.argv[2]], []).id)
+    print(RequestRepository(database, session.names()).submit([sys.argv[2]], []).id)
 """
 
 

@@ -23,7 +23,7 @@ from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.statement import Code
 from lmeraser_ray.erasure.certificate.verifier import read_certificate
 from lmeraser_ray.erasure.queue.lease import Lease
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import Location, location
@@ -52,7 +52,7 @@ def states(root: Location) -> dict[str, State]:
     """Where each request is, by its id."""
     session = Session(root)
     with session.database() as database:
-        return {request.id: request.state for request in Requests(database, session.names()).list()}
+        return {request.id: request.state for request in RequestRepository(database, session.names()).list()}
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from lmeraser_ray.operations.unlearn import Request, unlearn
 from lmeraser_ray.pipeline.choice import choice_of
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.study.race import Race
-from lmeraser_ray.study.sweep import Question, sweep
+from lmeraser_ray.study.sweep import SweepRequest, sweep
 from lmeraser_ray.study.sweep_report import Written
 from lmeraser_ray.study.trial import Step
 from lmeraser_ray.study.variants import sweep_variants
@@ -43,7 +43,7 @@ def run(
     sections: dict[str, Any] = {"partition": {"sample_size": 30}, "learner": {"optimizer": "sgd"}, "execution": execution}
     config = world.without([without], **sections) if without else world.config(**sections)
     found = sweep_variants(json.loads(config.model_dump_json()), [], [axis or ("partition.shards", VALUES)])
-    return sweep(Session(root), Question(found, workspace, keep=True))
+    return sweep(Session(root), SweepRequest(found, workspace, keep=True))
 
 
 def listen(monkeypatch: pytest.MonkeyPatch, hear: Heard) -> None:

@@ -44,7 +44,7 @@ def test_a_system_on_ray_is_the_system_in_one_process(world: World, case: tuple[
 
 def test_the_cluster_traces_a_curve(world: World) -> None:
     """Traces are jobs as all others are."""
-    from lmeraser_ray.study.compare import Question, compare
+    from lmeraser_ray.study.compare import CompareRequest, compare
     from lmeraser_ray.study.measure import Extent
     from lmeraser_ray.study.variants import variants
     from tests.unit.test_compare import SMALL, question
@@ -53,7 +53,7 @@ def test_the_cluster_traces_a_curve(world: World) -> None:
     tree = {**asked.variants[0].tree, "execution": {"engine": "ray"}}
     [variant] = variants(tree, ["sisa"], SMALL, [])
     curves = [
-        compare(Session(Path(world.space())), Question([one], [0], Extent(0, 0), curves=True)).runs["sisa"][0]["curve"]
+        compare(Session(Path(world.space())), CompareRequest([one], [0], Extent(0, 0), curves=True)).runs["sisa"][0]["curve"]
         for one in (asked.variants[0], variant)
     ]
     assert curves[0] == curves[1]

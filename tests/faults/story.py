@@ -22,7 +22,7 @@ from lmeraser_ray.erasure.certificate.dsse import sha256_of
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.verifier import check_certificate
 from lmeraser_ray.erasure.queue.lease import Lease
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.operations.audit import audit
 from lmeraser_ray.operations.fingerprint import fingerprint
@@ -140,13 +140,13 @@ class Case:
     def ask(self, *records: str, subjects: Sequence[str] = ()) -> str:
         """Submit in this process, where who submits is of no interest."""
         with closing(self.database()) as database:
-            made = Requests(database, self.session.names()).submit(records, subjects)
+            made = RequestRepository(database, self.session.names()).submit(records, subjects)
         return self.note(made.id, records, subjects)
 
     def retry(self, request: str) -> None:
         """FAILED → RECEIVED."""
         with closing(self.database()) as database:
-            Requests(database, self.session.names()).retry(request)
+            RequestRepository(database, self.session.names()).retry(request)
 
     def note(self, request: str, records: Sequence[str], subjects: Sequence[str] = ()) -> str:
         """Remember an acknowledgement."""
@@ -178,11 +178,11 @@ class Case:
 
     def request(self, name: str) -> ErasureRequest:
         with closing(self.database()) as database:
-            return Requests(database, self.session.names()).get(name)
+            return RequestRepository(database, self.session.names()).get(name)
 
     def states(self) -> dict[str, State]:
         with closing(self.database()) as database:
-            return {request.id: request.state for request in Requests(database, self.session.names()).list()}
+            return {request.id: request.state for request in RequestRepository(database, self.session.names()).list()}
 
     def database(self) -> Database:
         return Database.open(self.root, None)
@@ -223,7 +223,7 @@ class Case:
         """Nobody is lost, everybody is where they should be, with one certificate and one entry each."""
         keys = KeyFolder(self.keys).public_keys()
         with closing(self.database()) as database:
-            rows = {request.id: request for request in Requests(database, self.session.names()).list()}
+            rows = {request.id: request for request in RequestRepository(database, self.session.names()).list()}
             with database.read() as conn:
                 assert ledger.check(conn) == []
                 told = [entry for entry in ledger.entries(conn) if entry.kind == State.CERTIFIED]

@@ -23,9 +23,9 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.queue.loop import queue_of, wait_for_turn
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
-from lmeraser_ray.erasure.requests.targets import Request
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, ShardData, Stage, Watch
@@ -142,7 +142,7 @@ class Machine(RuleBasedStateMachine):
 
     def all(self) -> dict[str, ErasureRequest]:
         with closing(self.case.database()) as database:
-            return {request.id: request for request in Requests(database, self.case.session.names()).list()}
+            return {request.id: request for request in RequestRepository(database, self.case.session.names()).list()}
 
     def live(self) -> frozenset[str]:
         folder = self.case.session.folder
@@ -168,7 +168,7 @@ class Machine(RuleBasedStateMachine):
         content, before = (names, subjects), set(self.all())
         try:
             with fuse(k):
-                request = submit(self.case.session, Request(names, subjects), key=key, quarantine=quarantine).id
+                request = submit(self.case.session, ErasureTargets(names, subjects), key=key, quarantine=quarantine).id
         except ConfigError:
             assert key in self.keyed and self.keyed[key][0] != content, "refused without a reason"
             return multiple()

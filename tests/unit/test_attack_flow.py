@@ -24,7 +24,7 @@ from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.tombstones import NoTombstones
 from lmeraser_ray.storage.store import Store
-from lmeraser_ray.study.attack import Attack, Question, attack
+from lmeraser_ray.study.attack import Attack, AttackRequest, attack
 from lmeraser_ray.study.shadows import Answer, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.unlearners import can_fine_tune, fine_tune
@@ -47,7 +47,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World, Attack]
     """One attack, which several tests look at."""
     world = World(tmp_path_factory.mktemp("attack") / "world")
     root = world.space()
-    return root, world, attack(Session(root), Question("tiny", remembering(world), shadows=12, forget=12))
+    return root, world, attack(Session(root), AttackRequest("tiny", remembering(world), shadows=12, forget=12))
 
 
 def test_the_law_holds_and_names_other_states(done: tuple[Path, World, Attack]) -> None:
@@ -84,7 +84,7 @@ def test_a_second_run_asks_no_model_again(done: tuple[Path, World, Attack]) -> N
     root, world, found = done
     before = (root / "attack.json").read_text()
     recorder = Recorder()
-    again = attack(recorder.session(root), Question("tiny", remembering(world), shadows=12, forget=12))
+    again = attack(recorder.session(root), AttackRequest("tiny", remembering(world), shadows=12, forget=12))
     assert again.sets == found.sets
     assert len(recorder.trained) == 5  # the base, and each forget set unlearned and retrained
     assert json.loads(before)["sets"] == json.loads((root / "attack.json").read_text())["sets"]
@@ -105,7 +105,7 @@ def test_a_leaky_learner_breaks_the_law(world: World) -> None:
         return InlineEngine(store, config, card, learner=learner)
 
     torch.manual_seed(0)
-    found = attack(Session(world.space(), make_engine=leaky), Question("tiny", remembering(world), shadows=8, forget=5))
+    found = attack(Session(world.space(), make_engine=leaky), AttackRequest("tiny", remembering(world), shadows=8, forget=5))
     assert not any(law["equal"] for law in found.equality.values())
 
 
@@ -209,11 +209,11 @@ def test_a_closed_form_is_not_fine_tuned(world: World) -> None:
     assert not can_fine_tune(world.config(learner={"kind": "class_means"}))
     assert not can_fine_tune(world.config(learner={"kind": "shared_head", "prompt": {"width": 2}}))
     config = world.config(learner={"kind": "class_means"}, data={"buckets": 1})
-    found = attack(Session(world.space()), Question("means", config, shadows=8, forget=5))
+    found = attack(Session(world.space()), AttackRequest("means", config, shadows=8, forget=5))
     assert set(found.sets["random"]) == {"exact", "no-op"}
 
 
 @pytest.mark.parametrize(("field", "value"), [("shadows", 7), ("forget", 0), ("forget", 30), ("share", 0.0)])
 def test_what_cannot_be_asked_is_refused(world: World, field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"--{field} is {value}, "):
-        attack(Session(world.space()), Question(**{"name": "tiny", "config": world.config(), field: value}))  # type: ignore[arg-type]
+        attack(Session(world.space()), AttackRequest(**{"name": "tiny", "config": world.config(), field: value}))  # type: ignore[arg-type]

@@ -17,10 +17,10 @@ from sqlalchemy import insert, select
 from lmeraser_ray.cli import main as cli
 from lmeraser_ray.erasure.backup.archive import Contents, open_archive, part_of, write_archive
 from lmeraser_ray.erasure.backup.database_dump import dump, load, rows_in
-from lmeraser_ray.erasure.backup.erasure_list import Erasures
+from lmeraser_ray.erasure.backup.erasure_list import ErasureList
 from lmeraser_ray.erasure.certificate.keystore import key_folder
 from lmeraser_ray.erasure.queue.loop import queue_of
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, VerificationError
 from lmeraser_ray.operations.audit import audit
@@ -70,7 +70,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
         waiting = ""
         if moment == 2:
             with session.database() as database:
-                waiting = Requests(database, session.names()).submit([], [THIRD]).id
+                waiting = RequestRepository(database, session.names()).submit([], [THIRD]).id
         made = backup(session, to=folder / f"{moment}.tar", erasures=folder / f"{moment}.json")
         shutil.copytree(root, folder / f"tree-{moment}")
         kept.append((folder / f"tree-{moment}", folder / f"{moment}.tar", folder / f"{moment}.json", made.fingerprint or ""))
@@ -181,7 +181,7 @@ def test_over_a_workspace_that_was_rolled_back_the_newer_backup_counts(history: 
     assert (done.reconciled.kept, done.evaluated.manifest.fingerprint) == (False, history.fingerprints[2])
     assert left_of(root, history.world, FIRST, SECOND) == set()
     with Session(root).database() as database:
-        assert Requests(database, Session(root).names()).get(history.waiting).state is State.RECEIVED
+        assert RequestRepository(database, Session(root).names()).get(history.waiting).state is State.RECEIVED
         with database.read() as conn:
             assert conn.scalar(select(tables.lease.c.epoch)) > max(epochs)  # a queue that still runs is fenced off
 
@@ -212,7 +212,7 @@ def test_requests_that_were_open_are_worked_off_after_a_restore(history: History
     session = Session(root)
     with queue_of(session, keys=key_folder(None)) as queue:
         queue.round(patient=False, stop=lambda: False)
-        assert Requests(queue.database, session.names()).get(history.waiting).state is State.CERTIFIED
+        assert RequestRepository(queue.database, session.names()).get(history.waiting).state is State.CERTIFIED
     assert left_of(root, history.world, FIRST, SECOND, THIRD) == set()
 
 
@@ -225,7 +225,7 @@ def test_requests_that_went_different_ways_are_not_mixed(history: History, tmp_p
     assert (entries_of(root), (root / "CURRENT").read_bytes()) == before
     backup(Session(root), to=None, erasures=tmp_path / "mine.json")  # as the message says
     (root / "requests.db").rename(tmp_path / "requests.db")
-    found = Erasures.read(tmp_path / "mine.json")
+    found = ErasureList.read(tmp_path / "mine.json")
     done = restored(root, history, 2, erasures=tmp_path / "mine.json", no_later_erasures=found.seq < len(entries_of(history.trees[2])))
     assert done.erased_again == 2
     assert left_of(root / "objects", history.world, FIRST, SECOND, THIRD) == set()

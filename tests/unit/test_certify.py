@@ -21,14 +21,14 @@ from lmeraser_ray.erasure.certificate.signer import certify_pending
 from lmeraser_ray.erasure.certificate.statement import ErasedTarget, Times, statement_of
 from lmeraser_ray.erasure.certificate.verifier import check_certificate
 from lmeraser_ray.erasure.requests import transitions
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.ledger import Entry
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.ledger import LedgerEntry
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.digests import key_of
 from lmeraser_ray.storage.times import to_text, utcnow
 from tests.unit.test_statement import FACTS
@@ -45,13 +45,13 @@ class Desk:
 
     root: Path
     database: Database
-    names: Names
+    names: Pseudonymizer
     keys: KeyFolder
     published: int = 0
 
     @property
-    def requests(self) -> Requests:
-        return Requests(self.database, self.names)
+    def requests(self) -> RequestRepository:
+        return RequestRepository(self.database, self.names)
 
     def get(self, name: str) -> ErasureRequest:
         return self.requests.get(name)
@@ -108,7 +108,7 @@ class Desk:
         assert certify_pending(self.database, self.keys) == [name]
         return name
 
-    def told(self, kind: str = "CERTIFIED") -> list[Entry]:
+    def told(self, kind: str = "CERTIFIED") -> list[LedgerEntry]:
         """The ledger's entries of a kind, its chain checked."""
         with self.database.read() as conn:
             assert ledger.check(conn) == []
@@ -132,7 +132,7 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     (root / "objects" / "tmp").mkdir(parents=True)
     with closing(Database.open(root, None)) as database:
         assert database.dialect == request.param
-        yield Desk(root, database, Names(root, root / "objects" / "tmp"), keys)
+        yield Desk(root, database, Pseudonymizer(root, root / "objects" / "tmp"), keys)
 
 
 def expect_certified(desk: Desk, name: str, wanted: bytes) -> None:

@@ -12,10 +12,10 @@ from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import Routes, combine
 from lmeraser_ray.operations.evaluate import score_of
 from lmeraser_ray.study.bound import Bound
-from lmeraser_ray.study.recommendation import Point, beaten_by, beats, front, recommended
+from lmeraser_ray.study.recommendation import TrialPoint, beaten_by, beats, front, recommended
 
 POINTS = st.builds(
-    Point,
+    TrialPoint,
     st.just("x"),
     st.sampled_from([0.5, 0.9, 0.95, 1.0]),
     st.sampled_from([0.0, 0.1, 0.2]),
@@ -23,12 +23,12 @@ POINTS = st.builds(
 )
 
 
-def named(points: Sequence[Point]) -> list[Point]:
-    return [Point(f"v{i}", p.accuracy, p.cost, p.passes) for i, p in enumerate(points)]
+def named(points: Sequence[TrialPoint]) -> list[TrialPoint]:
+    return [TrialPoint(f"v{i}", p.accuracy, p.cost, p.passes) for i, p in enumerate(points)]
 
 
 @given(st.lists(POINTS, min_size=1, max_size=8).map(named))
-def test_the_front_is_what_nobody_beats(points: list[Point]) -> None:
+def test_the_front_is_what_nobody_beats(points: list[TrialPoint]) -> None:
     best = front(points)
     assert best
     assert all(not any(beats(other, point) for other in points) for point in best)
@@ -36,7 +36,7 @@ def test_the_front_is_what_nobody_beats(points: list[Point]) -> None:
 
 
 @given(st.lists(POINTS, min_size=1, max_size=8).map(named), st.integers(1, 400), st.randoms())
-def test_who_is_stopped_changes_no_choice(points: list[Point], queries: int, random) -> None:  # type: ignore[no-untyped-def]
+def test_who_is_stopped_changes_no_choice(points: list[TrialPoint], queries: int, random) -> None:  # type: ignore[no-untyped-def]
     """Whatever subset of the beaten is missing, and in whatever order the others come: front and choice are the same."""
     kept = [point for point in points if not beaten_by(point, points) or random.random() < 0.5]
     random.shuffle(kept)
@@ -50,15 +50,15 @@ def test_who_is_stopped_changes_no_choice(points: list[Point], queries: int, ran
 
 
 def test_equals_do_not_beat_each_other() -> None:
-    one, other = Point("a", 0.9, 0.1, 1), Point("b", 0.9, 0.1, 1)
+    one, other = TrialPoint("a", 0.9, 0.1, 1), TrialPoint("b", 0.9, 0.1, 1)
     assert not beats(one, other)
     assert front([one, other]) == [one, other]
-    assert beaten_by(Point("c", 0.9, 0.1, 2), [one]) == one
-    assert beaten_by(Point("c", 0.91, 0.1, 2), [one]) is None, "it could still be more accurate"
+    assert beaten_by(TrialPoint("c", 0.9, 0.1, 2), [one]) == one
+    assert beaten_by(TrialPoint("c", 0.91, 0.1, 2), [one]) is None, "it could still be more accurate"
 
 
 def test_the_cheapest_within_one_standard_error_of_the_best() -> None:
-    best, near, far = Point("best", 0.97, 0.10, 6), Point("near", 0.955, 0.04, 6), Point("far", 0.90, 0.01, 6)
+    best, near, far = TrialPoint("best", 0.97, 0.10, 6), TrialPoint("near", 0.955, 0.04, 6), TrialPoint("far", 0.90, 0.01, 6)
     found = recommended([best, near, far], 100)
     assert found.error == pytest.approx(math.sqrt(0.97 * 0.03 / 100))
     assert (found.point, found.best) == (near, best)

@@ -1,16 +1,16 @@
-"""Claims: each constituent is given to one living trial, and nobody waits for ever."""
+"""ClaimsActor: each constituent is given to one living trial, and nobody waits for ever."""
 
 import asyncio
 import random
 
 import pytest
 
-from lmeraser_ray.distributed.claims import Claims
+from lmeraser_ray.distributed.claims import ClaimsActor
 
 
 def test_a_key_is_given_once_and_the_other_waits_for_it() -> None:
     async def story() -> None:
-        claims = Claims()
+        claims = ClaimsActor()
         assert await claims.next("a", ["k1", "k2"]) == ("k1", True)
         assert await claims.next("b", ["k1", "k2"]) == ("k2", True), "what nobody trains comes first"
         waiting = asyncio.ensure_future(claims.next("b", ["k1"]))
@@ -25,7 +25,7 @@ def test_a_key_is_given_once_and_the_other_waits_for_it() -> None:
 
 def test_what_a_dead_trial_had_claimed_is_for_others() -> None:
     async def story() -> None:
-        claims = Claims()
+        claims = ClaimsActor()
         assert await claims.next("a", ["k1"]) == ("k1", True)
         assert await claims.next("a", ["k1"]) == ("k1", True), "a trial that begins again has its own claims"
         waiting = asyncio.ensure_future(claims.next("b", ["k1"]))
@@ -45,7 +45,7 @@ def test_many_trials_train_each_key_once(seed: int) -> None:
     rng = random.Random(seed)
     trained: list[str] = []
 
-    async def trial(claims: Claims, name: str, dies: int) -> None:
+    async def trial(claims: ClaimsActor, name: str, dies: int) -> None:
         needs = rng.sample([f"k{i}" for i in range(12)], rng.randint(1, 12))
         while needs:
             key, ours = await claims.next(name, needs)
@@ -61,7 +61,7 @@ def test_many_trials_train_each_key_once(seed: int) -> None:
                 await claims.made(key)
 
     async def story() -> None:
-        claims = Claims()
+        claims = ClaimsActor()
         await asyncio.gather(*(trial(claims, f"t{i}", rng.choice([0, 0, 2])) for i in range(6)))
 
     asyncio.run(asyncio.wait_for(story(), 10))

@@ -12,7 +12,7 @@ import pytest
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.study.compare import Comparison, Question, compare
+from lmeraser_ray.study.compare import CompareRequest, Comparison, compare
 from lmeraser_ray.study.measure import Extent
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.table import COLUMNS, interval
@@ -22,13 +22,13 @@ from tests.conftest import TINY, Recorder, World
 SMALL = [("partition.shards", "4"), ("learner.epochs", "2"), ("learner.batch", "8"), ("learner.prompt.width", "2")]
 
 
-def question(world: World, names: list[str], *, extent: Extent | None = None, vary: tuple[str, ...] = (), **options: Any) -> Question:
+def question(world: World, names: list[str], *, extent: Extent | None = None, vary: tuple[str, ...] = (), **options: Any) -> CompareRequest:
     base = {**{name: TINY[name] for name in ("backbone", "execution")}, "data": {**TINY["data"], "path": str(world.path)}}
     found = variants(base, names, SMALL, vary)
-    return Question(found, options.pop("seeds", [0]), extent or Extent(1, 3), **options)
+    return CompareRequest(found, options.pop("seeds", [0]), extent or Extent(1, 3), **options)
 
 
-def run(world: World, asked: Question, recorder: Recorder, root: Path | None = None) -> Comparison:
+def run(world: World, asked: CompareRequest, recorder: Recorder, root: Path | None = None) -> Comparison:
     return compare(recorder.session(root or world.folder / "study"), asked)
 
 
@@ -193,7 +193,7 @@ def test_different_settings_under_one_name_are_not_averaged(world: World) -> Non
     run(world, question(world, ["lmeraser"], seeds=[0, 1]), Recorder())
     changed = question(world, ["lmeraser"])
     [only] = variants(changed.variants[0].tree, ["lmeraser"], [*SMALL, ("learner.epochs", "1")], [])
-    assert set(run(world, Question([only], [0], Extent(1, 3)), Recorder()).runs["lmeraser"]) == {0}
+    assert set(run(world, CompareRequest([only], [0], Extent(1, 3)), Recorder()).runs["lmeraser"]) == {0}
 
 
 def test_a_kind_that_is_chosen_by_an_option_has_its_fields() -> None:
@@ -218,7 +218,7 @@ def test_fields_and_files_of_one_name_are_told_apart(world: World) -> None:
 def test_a_system_that_does_not_fit_does_not_stop_the_others(world: World) -> None:
     base = question(world, ["ridge"])
     wide = variants(base.variants[0].tree, ["lmeraser"], [*SMALL[:-1], ("learner.prompt.width", "30")], [])
-    done = run(world, Question([*wide, *base.variants], [0], Extent(1, 3)), Recorder())
+    done = run(world, CompareRequest([*wide, *base.variants], [0], Extent(1, 3)), Recorder())
     assert set(done.systems) == {"ridge"}
     assert "learner.prompt.width is 30" in done.failed["lmeraser"]
 

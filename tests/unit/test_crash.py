@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.loop import queue_of
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import OPEN, State
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.operations.audit import audit
@@ -125,7 +125,7 @@ def states(root: Path) -> dict[State, int]:
     """How many erasure requests are in each state, those in none left out."""
     session = Session(root)
     with session.database() as database:
-        return {state: count for state, count in Requests(database, session.names()).counts().items() if count}
+        return {state: count for state, count in RequestRepository(database, session.names()).counts().items() if count}
 
 
 def erasing(root: Path) -> bool:

@@ -14,7 +14,7 @@ from lmeraser_ray.models.partition import recluster
 from lmeraser_ray.models.partition.adaptive import Labels
 from lmeraser_ray.models.partition.deletion import DeletionCosts, fixed_costs
 from lmeraser_ray.models.partition.expected import spread, summarize
-from lmeraser_ray.pipeline.plan import ConstituentSpec, Making, constituent_specs, plan_constituents
+from lmeraser_ray.pipeline.plan import ConstituentRecipe, ConstituentSpec, constituent_specs, plan_constituents
 from lmeraser_ray.storage.digests import digest
 from lmeraser_ray.storage.store import Listing, StoredObject
 from tests.unit.test_recluster import Features, Positions, assignment, cases, config_of, costs_of, mixture
@@ -39,7 +39,7 @@ class System:
         else:
             shards = self.partition
         digests = np.frombuffer(b"".join(digest("made up", str(i).encode()) for i in np.flatnonzero(live)), np.uint8).reshape(-1, 32)
-        making = Making({"kind": "made up"}, "ab" * 32, self.joint)
+        making = ConstituentRecipe({"kind": "made up"}, "ab" * 32, self.joint)
         return constituent_specs(
             digests.__getitem__, shards[live], making=making, slices=None if self.slices is None else self.slices[live]
         )

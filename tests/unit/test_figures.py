@@ -32,7 +32,7 @@ from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.study.figure.affected import affected_by_a_deletion, short
 from lmeraser_ray.study.figure.epochs import accuracy_over_epochs
-from lmeraser_ray.study.figure.frontier import Point, frontier_of_systems, pareto
+from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier_of_systems, pareto
 from lmeraser_ray.study.figure.labels import Named, apart, name_points
 from lmeraser_ray.study.figure.pairs import random_against_adaptive
 from lmeraser_ray.study.figure.prompts import around_grey, in_pixels
@@ -279,7 +279,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, ma
 @given(PAIRS)
 @settings(deadline=None)
 def test_what_nothing_beats(pairs: list[tuple[int, int]]) -> None:
-    points = [Point(f"{i}", LOOK, cost / 10, Spread(accuracy / 10, 0, 1, None)) for i, (cost, accuracy) in enumerate(pairs)]
+    points = [FrontierPoint(f"{i}", LOOK, cost / 10, Spread(accuracy / 10, 0, 1, None)) for i, (cost, accuracy) in enumerate(pairs)]
     best = {point.label for point in pareto(points)}
     for i, (cost, accuracy) in enumerate(pairs):
         beaten = any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in pairs)

@@ -14,7 +14,7 @@ from tests import desk_acts
 from tests.desk import Desk, ended, start
 
 
-def told(desk: Desk, count: int = 5) -> list[ledger.Entry]:
+def told(desk: Desk, count: int = 5) -> list[ledger.LedgerEntry]:
     with desk.open().write() as connection:
         return [ledger.append(connection, "KIND", f"er-{i}", {"count": i, "hash": "ab"}) for i in range(count)]
 
@@ -32,11 +32,11 @@ def change(desk: Desk, *statements: Any) -> None:
 
 def test_an_empty_ledger_has_a_head(desk: Desk) -> None:
     with desk.open().read() as connection:
-        assert ledger.head(connection) == ledger.Head(0, "0" * 64)
+        assert ledger.head(connection) == ledger.LedgerHead(0, "0" * 64)
         assert ledger.check(connection) == []
-        assert ledger.contains(connection, ledger.Head(0, ledger.GENESIS))
-        assert not ledger.contains(connection, ledger.Head(0, "1" * 64))
-        assert not ledger.contains(connection, ledger.Head(1, ledger.GENESIS))
+        assert ledger.contains(connection, ledger.LedgerHead(0, ledger.GENESIS))
+        assert not ledger.contains(connection, ledger.LedgerHead(0, "1" * 64))
+        assert not ledger.contains(connection, ledger.LedgerHead(1, ledger.GENESIS))
 
 
 def test_entries_are_chained_as_is_said(desk: Desk) -> None:
@@ -57,9 +57,9 @@ def test_entries_are_chained_as_is_said(desk: Desk) -> None:
     with desk.open().read() as connection:
         assert list(ledger.entries(connection)) == made
         assert list(ledger.entries(connection, after=3)) == made[3:]
-        assert ledger.head(connection) == ledger.Head(5, previous)
-        assert ledger.contains(connection, ledger.Head(2, made[1].hash))
-        assert not ledger.contains(connection, ledger.Head(2, made[2].hash))
+        assert ledger.head(connection) == ledger.LedgerHead(5, previous)
+        assert ledger.contains(connection, ledger.LedgerHead(2, made[1].hash))
+        assert not ledger.contains(connection, ledger.LedgerHead(2, made[2].hash))
     assert problems(desk) == []
 
 
@@ -130,8 +130,8 @@ def test_one_that_is_cut_off_is_found_by_an_older_head(desk: Desk) -> None:
     change(desk, delete(table).where(table.c.seq > 3))
     assert problems(desk) == []
     with desk.open().read() as connection:
-        assert not ledger.contains(connection, ledger.Head(5, made[4].hash))
-        assert ledger.contains(connection, ledger.Head(3, made[2].hash))
+        assert not ledger.contains(connection, ledger.LedgerHead(5, made[4].hash))
+        assert ledger.contains(connection, ledger.LedgerHead(3, made[2].hash))
 
 
 def test_a_chain_that_was_forged_anew_is_found_by_an_older_head(desk: Desk) -> None:
@@ -144,7 +144,7 @@ def test_a_chain_that_was_forged_anew_is_found_by_an_older_head(desk: Desk) -> N
         ledger.append(connection, "KIND", None, {})
     assert problems(desk) == []
     with desk.open().read() as connection:
-        assert not ledger.contains(connection, ledger.Head(5, made[4].hash))
+        assert not ledger.contains(connection, ledger.LedgerHead(5, made[4].hash))
 
 
 def test_many_processes_write_one_chain(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Names: keyed hashes under a secret that is made once, and never again where something needs it."""
+"""Pseudonymizer: keyed hashes under a secret that is made once, and never again where something needs it."""
 
 import hmac
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.files import create_once
 from tests import desk_acts
 from tests.desk import ended, start
 
 
-def names_of(root: Path) -> Names:
-    return Names(root, root / "objects" / "tmp")
+def names_of(root: Path) -> Pseudonymizer:
+    return Pseudonymizer(root, root / "objects" / "tmp")
 
 
 def test_a_hash_is_keyed_and_knows_its_kind(tmp_path: Path) -> None:

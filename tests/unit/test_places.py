@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.erasure.absence.inventory import PLACES, place_of
+from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, place_of
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
@@ -126,7 +126,7 @@ def writers(package: Path) -> set[str]:
     return {str(path.relative_to(package)) for path in package.rglob("*.py") if writes(path.read_text())}
 
 
-REGISTERED = {writer for place in PLACES for writer in place.writers}
+REGISTERED = {writer for place in DATA_INVENTORY for writer in place.writers}
 
 
 def test_every_module_that_writes_is_registered_and_writes() -> None:
@@ -230,7 +230,7 @@ def test_every_file_of_a_workspace_has_one_place(world: World) -> None:
     assert {"CURRENT", "configuration.json", "requests.db", "secret", "lock"} <= set(kept)
     kinds = [StoredObject(kind, "0" * 64, "f" * 64).name for kind in KINDS]
     for name in (*kept, *OWN_FILES, *(f"objects/{name}" for name in kinds), "objects/tmp/run/1-2"):
-        assert sum(place.owns(name) for place in PLACES) == 1, name
+        assert sum(place.owns(name) for place in DATA_INVENTORY) == 1, name
     assert isinstance(WorkspaceFolder(root).published(), Manifest)
 
 
@@ -240,8 +240,8 @@ def test_a_foreign_file_has_none(name: str) -> None:
 
 
 def test_each_place_says_all_that_a_certificate_needs() -> None:
-    assert len({place.name for place in PLACES}) == len(PLACES)
-    for place in PLACES:
+    assert len({place.name for place in DATA_INVENTORY}) == len(DATA_INVENTORY)
+    for place in DATA_INVENTORY:
         assert place.holds and place.deletion.endswith(".") and place.because.endswith(".") and place.writers
         assert bool(place.where) == (place.base == "workspace")
         assert place.base == "workspace" or place.how in ("raw", "no")

@@ -12,13 +12,22 @@ from lmeraser_ray.config import PromptConfig, PromptHeadConfig
 from lmeraser_ray.data.order import canonical_order
 from lmeraser_ray.models.learners.prompt_head import PromptHead
 from lmeraser_ray.pipeline import plan
-from lmeraser_ray.pipeline.plan import Build, ConstituentSpec, Making, constituent_specs, joint_key, plan_constituents, shard_key, stage_key
+from lmeraser_ray.pipeline.plan import (
+    Build,
+    ConstituentRecipe,
+    ConstituentSpec,
+    constituent_specs,
+    joint_key,
+    plan_constituents,
+    shard_key,
+    stage_key,
+)
 from lmeraser_ray.storage.store import StoredObject
 
 LEARNER = PromptHead(PromptHeadConfig()).identity()
 BACKBONE = "ab" * 32
-MAKING = Making(LEARNER, BACKBONE)
-JOINT = Making(LEARNER, BACKBONE, joint=True)
+MAKING = ConstituentRecipe(LEARNER, BACKBONE)
+JOINT = ConstituentRecipe(LEARNER, BACKBONE, joint=True)
 
 
 def rows(names: list[bytes]) -> NDArray[np.uint8]:
@@ -108,18 +117,18 @@ def test_every_learner_field_and_the_backbone_are_in_the_key() -> None:
     assert {*other, "kind"} == set(PromptHeadConfig.model_fields), "a new field needs its value here"
     assert set(prompt) == set(PromptConfig.model_fields), "a new field needs its value here"
     changed = [{name: value} for name, value in other.items() if name != "prompt"] + [{"prompt": {k: v}} for k, v in prompt.items()]
-    keys = [shard_key(MAKING, member), shard_key(Making(LEARNER, "cd" * 32), member)]
-    keys.append(shard_key(Making({**LEARNER, "recipe": 99}, BACKBONE), member))
+    keys = [shard_key(MAKING, member), shard_key(ConstituentRecipe(LEARNER, "cd" * 32), member)]
+    keys.append(shard_key(ConstituentRecipe({**LEARNER, "recipe": 99}, BACKBONE), member))
     for fields in changed:
         settings = PromptHeadConfig.model_validate(fields)
         assert settings != PromptHeadConfig()
-        keys.append(shard_key(Making(PromptHead(settings).identity(), BACKBONE), member))
+        keys.append(shard_key(ConstituentRecipe(PromptHead(settings).identity(), BACKBONE), member))
     assert len(set(keys)) == len(keys)
 
 
 def test_the_order_of_a_learners_fields_is_not_in_the_key() -> None:
     member = rows([b"m" * 32])
-    assert shard_key(Making(dict(reversed(LEARNER.items())), BACKBONE), member) == shard_key(MAKING, member)
+    assert shard_key(ConstituentRecipe(dict(reversed(LEARNER.items())), BACKBONE), member) == shard_key(MAKING, member)
 
 
 def test_plan_reuses_what_is_there_and_builds_the_rest_the_largest_first() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.erasure.certificate.keystore import key_folder
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.loop import queue_of
-from lmeraser_ray.erasure.requests.targets import Request
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.fingerprint import fingerprint
@@ -25,7 +25,7 @@ RANDOM = {"partition": {"kind": "random", "shards": 4}, "aggregation": {"kind": 
 def training_record(session: Session, world: World) -> tuple[str, int]:
     """A record that trains, and the number of its shard."""
     folder = session.folder
-    current = Current.read(folder.store, session.config(), folder.require_published())
+    current = PublishedState.read(folder.store, session.config(), folder.require_published())
     names, lanes = current.index.names("record_id"), current.lanes.tolist()
     return next((name, lane) for name, lane in zip(names, lanes, strict=True) if lane >= 0)
 
@@ -46,7 +46,7 @@ def test_its_shard_is_silent_until_the_new_state_is_published(world: World, kind
     assert lane in asked(session)
     before = fingerprint(session)
     recorder.work.clear()
-    submit(session, Request((name,)), quarantine=True)
+    submit(session, ErasureTargets((name,)), quarantine=True)
     assert recorder.trained == [], "nothing is trained for it"
     assert fingerprint(session) == before, "the state itself is the same"
     assert session.folder.require_state().quarantined == {
@@ -70,7 +70,7 @@ def test_a_whole_subject_is_silenced(world: World) -> None:
     session = Session(world.space())
     train(session, world.config(**RANDOM))
     folder = session.folder
-    submit(session, Request(subjects=(world.subjects[0],)), quarantine=True)
+    submit(session, ErasureTargets(subjects=(world.subjects[0],)), quarantine=True)
     assert 1 <= len(folder.require_state().quarantined) <= 2
 
 
@@ -79,11 +79,11 @@ def test_where_one_constituent_answers_everything_nothing_answers(world: World) 
     session = Session(world.space())
     train(session, world.config(partition={"kind": "random", "shards": 1}, aggregation={"kind": "all"}))
     name, _ = training_record(session, world)
-    submit(session, Request((name,)), quarantine=True)
+    submit(session, ErasureTargets((name,)), quarantine=True)
     for ask in (lambda: predict(session, [picture(1)]), lambda: evaluate(session)):
         with pytest.raises(DataError, match="in quarantine"):
             ask()
-    assert unlearn(session, Request((name,))).already == ()
+    assert unlearn(session, ErasureTargets((name,))).already == ()
     assert len(predict(session, [picture(1)]).predictions.labels) == 1
 
 
@@ -92,7 +92,7 @@ def test_training_again_meanwhile_keeps_what_must_not_answer_silent(world: World
     session = Session(world.space())
     train(session, world.config(**RANDOM))
     name, lane = training_record(session, world)
-    submit(session, Request((name,)), quarantine=True)
+    submit(session, ErasureTargets((name,)), quarantine=True)
     silent = session.folder.require_state().quarantined
     train(session, world.config(**RANDOM))
     assert session.folder.require_state().quarantined == silent != frozenset()
@@ -105,8 +105,8 @@ def test_a_request_that_is_withdrawn_or_refused_ends_its_quarantine(world: World
     session = Session(world.space())
     train(session, world.config(**RANDOM))
     name, lane = training_record(session, world)
-    made = submit(session, Request((name,)), quarantine=True)
-    other = submit(session, Request((name,)), quarantine=True)
+    made = submit(session, ErasureTargets((name,)), quarantine=True)
+    other = submit(session, ErasureTargets((name,)), quarantine=True)
     closing = {"refuse": refuse, "cancel": cancel}[end]
     closing(session, made.id, "legal hold")
     assert lane not in asked(session)
@@ -119,16 +119,16 @@ def test_another_requests_publication_keeps_it_silent(world: World) -> None:
     """A shard that is trained again for somebody else has a new constituent, which still knows the record in quarantine."""
     session = Session(world.space())
     train(session, world.config(**RANDOM))
-    current = Current.read(session.folder.store, session.config(), session.folder.require_published())
+    current = PublishedState.read(session.folder.store, session.config(), session.folder.require_published())
     names, lanes = current.index.names("record_id"), current.lanes
     kept, gone = [names[i] for i in range(len(names)) if lanes[i] == lanes.max()][:2]
-    made = submit(session, Request((kept,)), quarantine=True)
+    made = submit(session, ErasureTargets((kept,)), quarantine=True)
     first = session.folder.require_state().quarantined
     digest = current.index.digests[current.places([kept])[kept]].tobytes()
     held = Held(waits=Held.release)
     place = Place(world, Session(session.root, make_engine=held), held, RANDOM)
     held.fail = lambda job: not has(place, job, digest)
-    submit(session, Request((gone,)))
+    submit(session, ErasureTargets((gone,)))
     for _ in range(2):  # together they fail, then each is tried alone
         place.run(patient=False)
     second = session.folder.require_state().quarantined
@@ -145,8 +145,8 @@ def test_a_closed_request_has_nothing_to_silence(world: World, tmp_path: Path) -
 
     session = Session(world.space())
     train(session, world.config(**RANDOM))
-    done = unlearn(session, Request((world.ids[0],)))
+    done = unlearn(session, ErasureTargets((world.ids[0],)))
     assert quarantine_request(session, done.request.id) == ()
-    unknown = submit(session, Request(("nobody",)), quarantine=True)
+    unknown = submit(session, ErasureTargets(("nobody",)), quarantine=True)
     assert unknown.state == "RECEIVED"
     assert session.folder.require_state().quarantined == frozenset()

@@ -9,9 +9,9 @@ import pytest
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.certificate.keystore import key_folder
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.loop import Queue, queue_of
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.operations.fingerprint import fingerprint
@@ -89,7 +89,7 @@ class Place:
     def lanes(self) -> dict[int, list[str]]:
         """The live records of each lane."""
         folder = self.session.folder
-        current = Current.read(folder.store, self.session.config(), folder.require_published())
+        current = PublishedState.read(folder.store, self.session.config(), folder.require_published())
         found: dict[int, list[str]] = {}
         for name, lane in zip(current.index.names("record_id"), current.lanes.tolist(), strict=True):
             found.setdefault(lane, []).append(name)
@@ -98,12 +98,12 @@ class Place:
     def submit(self, *names: str, **options: object) -> str:
         """Commit a request for records."""
         with self.session.database() as database:
-            return Requests(database, self.session.names()).submit(names, [], **options).id  # type: ignore[arg-type]
+            return RequestRepository(database, self.session.names()).submit(names, [], **options).id  # type: ignore[arg-type]
 
     def states(self) -> dict[str, State]:
         """The state of every request."""
         with self.session.database() as database:
-            return {request.id: request.state for request in Requests(database, self.session.names()).list()}
+            return {request.id: request.state for request in RequestRepository(database, self.session.names()).list()}
 
     @contextmanager
     def queue(self) -> Iterator[Queue]:
@@ -236,7 +236,7 @@ def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     other = next(group[0] for group in lanes if poison not in group)
     bad, good, far = place.submit(poison), place.submit(fellow), place.submit(other)
     folder = place.session.folder
-    current = Current.read(folder.store, place.session.config(), folder.require_published())
+    current = PublishedState.read(folder.store, place.session.config(), folder.require_published())
     digest = current.index.digests[current.places([poison])[poison]].tobytes()
     place.held.fail = lambda job: not has(place, job, digest) and job_is_of(place, job, poison, lanes)
     place.held.waits = Held.release
@@ -244,7 +244,7 @@ def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     states = place.states()
     assert states == {bad: State.FAILED, good: State.CERTIFIED, far: State.CERTIFIED}
     with place.session.database() as database:
-        failed = Requests(database, place.session.names()).get(bad)
+        failed = RequestRepository(database, place.session.names()).get(bad)
     assert failed.attempts == 3
     assert "failed 3 times" in (failed.reason or "") and "the worker died" in (failed.reason or "")
     assert poison not in (failed.reason or "")
@@ -301,7 +301,7 @@ def test_sampled_records_are_erased_alone_and_together(world: World) -> None:
     """They move prototypes: lanes in training end first, then one re-clustering takes everything that waits."""
     place = place_of(world, partition={"sample_size": 12, "shards": 4}, aggregation={"shards": 2, "temperature": None})
     folder = place.session.folder
-    current = Current.read(folder.store, place.session.config(), folder.require_published())
+    current = PublishedState.read(folder.store, place.session.config(), folder.require_published())
     names = current.index.names("record_id")
     sampled = [names[i] for i in range(len(names)) if current.sampled[i]][:2]
     plain = [names[i] for i in range(len(names)) if not current.sampled[i] and not current.index.test[i]][:2]
@@ -319,7 +319,7 @@ def test_requests_that_overlap_are_all_certified(place: Place, kind: str) -> Non
     name, subject = world.ids[4], world.subjects[4]
     gone = [name]
     with place.session.database() as database:
-        requests = Requests(database, place.session.names())
+        requests = RequestRepository(database, place.session.names())
         requests.submit([name], [])
         if kind == "record twice":
             requests.submit([name], [])

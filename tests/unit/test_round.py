@@ -7,7 +7,7 @@ import pytest
 
 from lmeraser_ray.erasure.certificate.keystore import key_folder
 from lmeraser_ray.erasure.queue.loop import queue_of
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
@@ -22,7 +22,7 @@ def submit(root: Path, *names: str) -> None:
     """Another process's `lmeraser submit`."""
     session = Session(root)
     with session.database() as database:
-        Requests(database, session.names()).submit(names, [])
+        RequestRepository(database, session.names()).submit(names, [])
 
 
 def round_of(root: Path, meanwhile: Callable[[], None]) -> list[State]:
@@ -43,7 +43,7 @@ def round_of(root: Path, meanwhile: Callable[[], None]) -> list[State]:
         assert queue.errors == []
     assert next(happens, None) is None, "something was trained"
     with session.database() as database:
-        return [request.state for request in Requests(database, session.names()).list()]
+        return [request.state for request in RequestRepository(database, session.names()).list()]
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from lmeraser_ray.data.feature_file import pack_features
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.erasure.absence.database_search import search_beside
-from lmeraser_ray.erasure.absence.inventory import FOREIGN, PLACES
-from lmeraser_ray.erasure.absence.patterns import Wanted
+from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, FOREIGN
+from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import Findings, ScanReport
 from lmeraser_ray.erasure.absence.scan import left_in_database, scan
-from lmeraser_ray.erasure.absence.traces import Needles
-from lmeraser_ray.erasure.queue.affected_constituents import Current
-from lmeraser_ray.erasure.queue.trace_gathering import gather_needles
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.absence.traces import Traces
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
+from lmeraser_ray.erasure.queue.trace_gathering import gather_traces
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord, plan, wipe_names
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.operations.train import train
@@ -66,7 +66,7 @@ class Space:
         self.folder.swap(item)
         store.purge([item, *self.manifest.objects()])
 
-    def erase(self, *ids: str) -> list[Needles]:
+    def erase(self, *ids: str) -> list[Traces]:
         """Publish without these records. Returns what to look for."""
         gone = [r for r in self.records if r.record_id in ids]
         self.publish([r for r in self.records if r.record_id not in ids])
@@ -86,7 +86,7 @@ class Space:
         self.folder.swap(item)
         store.purge([item, *self.manifest.objects()])
 
-    def scan(self, needles: Sequence[Needles], **options: object) -> ScanReport:
+    def scan(self, needles: Sequence[Traces], **options: object) -> ScanReport:
         """Scan, as the holder of the lock."""
         with self.folder.locked():
             return scan(self.folder, self.manifest, needles, **options)  # type: ignore[arg-type]
@@ -105,9 +105,9 @@ def pixels_of(image: bytes) -> bytes:
     return np.random.default_rng(list(image[-64:])).bytes(3 * 16 * 16)
 
 
-def needles_of(record: Record, subject: str | None = None) -> Needles:
+def needles_of(record: Record, subject: str | None = None) -> Traces:
     about = {"picture": record.image, "feature": feature_of(record.image).tobytes(), "pixels": pixels_of(record.image)}
-    return Needles.of(record.record_id, record.digest(), subject_id=subject, **about)
+    return Traces.of(record.record_id, record.digest(), subject_id=subject, **about)
 
 
 def record_of(name: str, *, subject: str | None = None, label: str = "a label", image: bytes | None = None) -> Record:
@@ -133,8 +133,8 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
     root = world.space()
     train(Session(root), world.config())
     folder, at, subject = WorkspaceFolder(root), 6, world.subjects[6]
-    current = Current.read(folder.store, Session(root).config(), folder.require_published())
-    needles = list(gather_needles(current, sorted(current.places(world.ids[i] for i in (at, at + 1)).values()), {subject}))
+    current = PublishedState.read(folder.store, Session(root).config(), folder.require_published())
+    needles = list(gather_traces(current, sorted(current.places(world.ids[i] for i in (at, at + 1)).values()), {subject}))
     with folder.locked():
         before = scan(folder, folder.require_published(), needles, subjects=[subject])
     rows = {"row of an erased record", "row of an erased subject", "row with an erased digest", "id", "subject", "digest"}
@@ -145,11 +145,11 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
     assert after.hits == ()
     assert after.explained == 0
     searched = {one.place: one for one in after.searched}
-    assert set(searched) == {p.name for p in PLACES if p.base == "workspace"} - {"scratch"}
+    assert set(searched) == {p.name for p in DATA_INVENTORY if p.base == "workspace"} - {"scratch"}
     assert all(one.files and (one.bytes or one.place == "lock and pin files") for one in after.searched)
     said = json.dumps(after.as_json())
     assert not any(name in said for name in (*world.ids, *world.subjects, str(root)))
-    assert {one["place"] for one in after.as_json()["not_searched"]} == {p.name for p in PLACES} - set(searched)
+    assert {one["place"] for one in after.as_json()["not_searched"]} == {p.name for p in DATA_INVENTORY} - set(searched)
 
 
 TRACES: dict[str, bytes] = {
@@ -336,7 +336,7 @@ class Kept:
     def __init__(self, space: Space) -> None:
         self.space = space
         self.database = Database.open(space.root, None)
-        self.requests = Requests(self.database, space.folder.names())
+        self.requests = RequestRepository(self.database, space.folder.names())
         self.needles = space.erase(IDS[7])
         self.request = self.requests.submit([IDS[7]], [])
         with self.database.write() as conn:
@@ -415,7 +415,7 @@ def test_what_a_deleted_row_left_in_a_page_is_found(kept: Kept, space: Space) ->
 
 @pytest.mark.parametrize("name", ["requests.db-journal", "requests.waiting"])
 def test_files_beside_the_database_may_have_what_it_has(kept: Kept, tmp_path: Path, name: str) -> None:
-    wanted = Wanted(kept.needles, [])
+    wanted = PatternSet(kept.needles, [])
     for text, at_home, expected in (
         (IDS[7].encode(), {}, {"id"}),
         (TRACES["picture"], {}, {"picture"}),
@@ -436,7 +436,7 @@ def test_files_beside_the_database_may_have_what_it_has(kept: Kept, tmp_path: Pa
 def test_the_rows_of_postgresql_are_searched(space: Space, postgresql: str) -> None:
     database = Database.open(space.root, postgresql)
     needles = space.erase(IDS[7])
-    names = Requests(database, space.folder.names())
+    names = RequestRepository(database, space.folder.names())
     made = names.submit([IDS[7], IDS[8]], [])
     with database.write() as conn:
         hashed = space.folder.names().hash("record", IDS[7])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from lmeraser_ray.erasure.queue import priority_queue as line_module
-from lmeraser_ray.erasure.queue.priority_queue import Line
+from lmeraser_ray.erasure.queue.priority_queue import PriorityQueue
 from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Progress, Scheduler, Start, Ticket, worth_superseding
 
 MONTH = 30 * 86400.0
@@ -615,7 +615,7 @@ def test_the_work_of_a_request_does_not_grow_with_the_queue(monkeypatch: pytest.
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 9)))))
 def test_a_line_is_a_sorted_dictionary(steps: list[tuple[int, int | None]]) -> None:
-    line: Line[int] = Line()
+    line: PriorityQueue[int] = PriorityQueue()
     model: dict[int, tuple[float, float, int]] = {}
     for member, due in steps:
         if due is None:
@@ -631,7 +631,7 @@ def test_a_line_is_a_sorted_dictionary(steps: list[tuple[int, int | None]]) -> N
 
 
 def test_a_line_keeps_no_more_than_it_needs() -> None:
-    line: Line[int] = Line()
+    line: PriorityQueue[int] = PriorityQueue()
     for i in range(10_000):
         line.put(i % 10, (i, 0.0, i))
         assert len(line._heap) <= 36

@@ -1,4 +1,4 @@
-"""Needles and the search for them: nothing is missed, wherever it lies."""
+"""Traces and the search for them: nothing is missed, wherever it lies."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmeraser_ray.erasure.absence.pattern_search import MARGIN, PIECE, SHORTEST, Match, Search
-from lmeraser_ray.erasure.absence.traces import DIFFERENT, LEAST, WINDOW, Needles, telling, window_of
+from lmeraser_ray.erasure.absence.traces import DIFFERENT, LEAST, WINDOW, Traces, telling, window_of
 from lmeraser_ray.errors import ExecutionError, VerificationError
 
 
@@ -120,19 +120,19 @@ def test_a_window_is_not_of_a_header_that_others_share_nor_of_a_margin() -> None
 
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.binary(max_size=200), st.binary(max_size=200))
 def test_the_compact_form_is_small_and_whole(digest: bytes, picture: bytes, pixels: bytes, feature: bytes) -> None:
-    needles = Needles.of("a record", digest, picture=picture, pixels=pixels, feature=feature)
+    needles = Traces.of("a record", digest, picture=picture, pixels=pixels, feature=feature)
     data = needles.to_bytes()
     assert len(data) <= 180
     assert b"record" not in data or b"record" in digest + picture + pixels + feature
-    assert Needles.from_bytes(data, "a record") == [needles]
-    assert Needles.from_bytes(data * 3, "a record") == [needles] * 3
+    assert Traces.from_bytes(data, "a record") == [needles]
+    assert Traces.from_bytes(data * 3, "a record") == [needles] * 3
 
 
 def test_a_damaged_compact_form_is_refused() -> None:
-    data = Needles.of("r", bytes(range(32)), picture=os.urandom(100), feature=os.urandom(100)).to_bytes()
+    data = Traces.of("r", bytes(range(32)), picture=os.urandom(100), feature=os.urandom(100)).to_bytes()
     for wrong in (b"", data[:-1], data + b"x", b"\x09" + data[1:], data[:33], data[:34]):
         with pytest.raises(VerificationError, match="restore it from a backup"):
-            Needles.from_bytes(wrong, "r")
+            Traces.from_bytes(wrong, "r")
 
 
 @pytest.mark.parametrize(

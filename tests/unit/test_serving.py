@@ -13,7 +13,7 @@ from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.loop import keep_serving, queue_of, wait_for_turn
 from lmeraser_ray.erasure.queue.overview import overview_of
 from lmeraser_ray.erasure.requests.events import Event
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.operations.serve import run, serve
@@ -92,7 +92,7 @@ def test_one_that_is_refused_before_it_begins_is_dropped(place: Place, monkeypat
 
     def refuse_first(self: rounds.Round) -> None:
         if place.states()[made] is State.PLANNED:
-            Requests(self.database, place.session.names()).refuse(made, "a legal hold")
+            RequestRepository(self.database, place.session.names()).refuse(made, "a legal hold")
         begin(self)
 
     monkeypatch.setattr(rounds.Round, "_begin", refuse_first)

@@ -22,8 +22,8 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.study import sweep as sweeping
-from lmeraser_ray.study.sweep import Question, sweep
-from lmeraser_ray.study.sweep_records import Erasures, sweep_records
+from lmeraser_ray.study.sweep import SweepRequest, sweep
+from lmeraser_ray.study.sweep_records import ErasureWatch, sweep_records
 from lmeraser_ray.study.sweep_report import Written
 from lmeraser_ray.study.variants import parse_range, sweep_variants
 from tests.conftest import TINY, Recorder, World
@@ -37,12 +37,12 @@ def tree(world: World, **sections: Any) -> dict[str, Any]:
 
 def question(
     world: World, *axes: tuple[str, Sequence[str]], workspace: Path | None = None, keep: bool = False, **sections: Any
-) -> Question:
+) -> SweepRequest:
     found = sweep_variants(tree(world, **sections), [], [(name, list(values)) for name, values in axes or (SHARDS,)])
-    return Question(found, workspace, keep)
+    return SweepRequest(found, workspace, keep)
 
 
-def run(world: World, asked: Question, recorder: Recorder | None = None, root: Path | None = None) -> Written:
+def run(world: World, asked: SweepRequest, recorder: Recorder | None = None, root: Path | None = None) -> Written:
     return sweep((recorder or Recorder()).session(root or world.folder / "study"), asked)
 
 
@@ -210,7 +210,7 @@ def sides(world: World, config: Config) -> tuple[set[str], set[str]]:
     folder = WorkspaceFolder(world.space())
     folder.create()
     with folder.locked():
-        index = RecordIndex.read(folder.store, sweep_records(config, folder.store, Erasures(None).now()))
+        index = RecordIndex.read(folder.store, sweep_records(config, folder.store, ErasureWatch(None).now()))
     names = index.names("record_id")
     held = {name for name, test in zip(names, index.test, strict=True) if test}
     return set(names) - held, held
@@ -332,7 +332,7 @@ def test_every_kind_of_system_can_be_swept(world: World, system: str, monkeypatc
     fixed = [pair for pair in small if applies(base, pair[0], small)]
     axis = ("learner.epochs", ["1", "2"]) if system not in ("ridge-shards",) else ("learner.penalty", ["0.1", "1"])
     found = sweep_variants(base, fixed, [axis])
-    done = sweep(Recorder().session(world.folder / "study"), Question(found))
+    done = sweep(Recorder().session(world.folder / "study"), SweepRequest(found))
     assert done.swept.choice.point in done.swept.points
     assert bounds
     assert all(at_most == pytest.approx(accuracy) for at_most, accuracy in bounds)

@@ -21,13 +21,13 @@ from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.overview import overview
 from lmeraser_ray.erasure.queue.telemetry import Lanes
 from lmeraser_ray.erasure.requests import transitions
-from lmeraser_ray.erasure.requests.events import Alerts, Event, Follower, Narrator, told_of
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.events import Alerts, Event, Follower, Narrator, redacted_message
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.store import Store
 
 NOW = datetime.now(UTC)
@@ -55,8 +55,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-def requests_of(database: Database, tmp_path: Path, *, now: datetime = NOW) -> Requests:
-    return Requests(database, Names(tmp_path, tmp_path), clock=lambda: now)
+def requests_of(database: Database, tmp_path: Path, *, now: datetime = NOW) -> RequestRepository:
+    return RequestRepository(database, Pseudonymizer(tmp_path, tmp_path), clock=lambda: now)
 
 
 def some_requests(database: Database, tmp_path: Path) -> list[str]:
@@ -207,8 +207,8 @@ def test_a_follower_begins_at_the_end(database: Database, tmp_path: Path) -> Non
 
 
 def test_errors_about_data_are_told_by_their_kind() -> None:
-    assert "person" not in told_of(DataError("the picture of person-1 is damaged"))
-    assert told_of(ExecutionError("the disk is full")) == "the disk is full"
+    assert "person" not in redacted_message(DataError("the picture of person-1 is damaged"))
+    assert redacted_message(ExecutionError("the disk is full")) == "the disk is full"
 
 
 def test_lanes_that_begin_end_and_start_over_are_told() -> None:

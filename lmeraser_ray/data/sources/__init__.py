@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmeraser_ray.config.data import TORCHVISION, DataConfig
-from lmeraser_ray.data.duplicates import Seen
+from lmeraser_ray.data.duplicates import DuplicateFinder
 from lmeraser_ray.data.ids import clean_name
 from lmeraser_ray.data.pictures import check_picture
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources.digits import digit_entries
-from lmeraser_ray.data.sources.entry import Entry, place
+from lmeraser_ray.data.sources.entry import SourceEntry, place
 from lmeraser_ray.data.sources.folder import folder_entries
 from lmeraser_ray.data.sources.parquet import parquet_entries, parquet_files
 from lmeraser_ray.data.sources.torchvision import torchvision_entries
@@ -50,14 +50,14 @@ class _Planned:
     record_id: str
     subject_id: str
     test: bool
-    entry: Entry
+    entry: SourceEntry
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
     """Entries of one origin. `prefix` goes before their names; `test` is None where the split is by keyed hash."""
 
-    entries: Iterator[Entry]
+    entries: Iterator[SourceEntry]
     prefix: str
     test: bool | None
     where: str
@@ -71,7 +71,7 @@ class _Plan:
     seed: int
     skip: Callable[[str], bool]
     resolve: SubjectResolver
-    ids: Seen = field(default_factory=Seen)
+    ids: DuplicateFinder = field(default_factory=DuplicateFinder)
     sides: dict[str, bool] = field(default_factory=dict)
 
     def run(self) -> Iterator[_Planned]:
@@ -90,7 +90,7 @@ class _Plan:
         refuse_twice(self.ids.add(record_id, where))
         return record_id
 
-    def _planned(self, record_id: str, entry: Entry, side: _Side) -> _Planned:
+    def _planned(self, record_id: str, entry: SourceEntry, side: _Side) -> _Planned:
         subject = self.resolve(record_id, entry.where) if entry.subject is None else entry.subject
         if side.test is None:
             return _Planned(record_id, subject, is_test_subject(self.seed, subject, self.config.test_fraction), entry)
@@ -119,7 +119,7 @@ def _sides(config: DataConfig) -> Iterator[_Side]:
             yield _Side(_entries(config, config.test_path), TEST_PREFIX, True, place(config.test_path))
 
 
-def _entries(config: DataConfig, path: Path) -> Iterator[Entry]:
+def _entries(config: DataConfig, path: Path) -> Iterator[SourceEntry]:
     if config.source == "folder":
         return folder_entries(path, flatten=config.flatten)
     return parquet_entries(path, config=config)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lmeraser_ray.data.sources.entry import Entry
+from lmeraser_ray.data.sources.entry import SourceEntry
 from lmeraser_ray.data.sources.png import stored_png
 
 
-def digit_entries() -> Iterator[Entry]:
+def digit_entries() -> Iterator[SourceEntry]:
     """`digit-0000` to `digit-1796`, labels `0` to `9`."""
     from sklearn.datasets import load_digits  # takes a second, which other sources do not need
 
@@ -17,4 +17,4 @@ def digit_entries() -> Iterator[Entry]:
     greys = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     for number, (pixels, target) in enumerate(zip(greys, digits.target, strict=True)):
         name = f"digit-{number:04d}"
-        yield Entry(name=name, label=str(target), subject=None, where=name, read=functools.partial(stored_png, pixels))
+        yield SourceEntry(name=name, label=str(target), subject=None, where=name, read=functools.partial(stored_png, pixels))

@@ -15,7 +15,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SourceEntry:
     """A record as a source finds it. `name` and `label` are clean; `read` fetches the encoded picture and is called at most once."""
 
     name: str

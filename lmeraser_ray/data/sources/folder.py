@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmeraser_ray.data.ids import clean_name
-from lmeraser_ray.data.sources.entry import Entry, Picture, place
+from lmeraser_ray.data.sources.entry import Picture, SourceEntry, place
 from lmeraser_ray.errors import DataError
 
 HIDDEN = frozenset({"thumbs.db", "desktop.ini"})
 """What Windows leaves in folders of pictures, in lower case; elsewhere a hidden name begins with a dot."""
 
 
-def folder_entries(root: Path, *, flatten: bool) -> Iterator[Entry]:
+def folder_entries(root: Path, *, flatten: bool) -> Iterator[SourceEntry]:
     """The pictures below `root`. With `flatten` at any depth below a class folder, otherwise directly in it.
 
     Raises `DataError` naming the file: outside of the class folders, too deep, a link out of `root` or to a folder, no UTF-8 name.
@@ -31,7 +31,7 @@ def folder_entries(root: Path, *, flatten: bool) -> Iterator[Entry]:
         if not _is_folder(item, real):
             raise DataError(f"{place(item.path)}: the file lies beside the class folders, expected PATH/class/file: move it.")
         for picture in _pictures(item.path, inside=f"{item.name}/", real=real, flatten=flatten):
-            yield Entry(name=picture.name, label=label, subject=None, where=picture.where, read=picture.read)
+            yield SourceEntry(name=picture.name, label=label, subject=None, where=picture.where, read=picture.read)
 
 
 def folder_pictures(root: Path) -> Iterator[Picture]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from lmeraser_ray.config import DataConfig
 from lmeraser_ray.data.ids import clean_name
-from lmeraser_ray.data.sources.entry import Entry, Picture, place
+from lmeraser_ray.data.sources.entry import Picture, SourceEntry, place
 from lmeraser_ray.errors import DataError
 
 BATCH = 64
@@ -44,7 +44,7 @@ def files_within(folder: Path) -> list[Path]:
     return sorted(file for file in folder.glob("*.parquet") if file.is_file() and not file.name.startswith("."))
 
 
-def parquet_entries(path: Path, *, config: DataConfig) -> Iterator[Entry]:
+def parquet_entries(path: Path, *, config: DataConfig) -> Iterator[SourceEntry]:
     """The rows of all files in order. Raises `DataError` naming the file and the row."""
     for file in parquet_files(path):
         yield from _rows(file, lambda schema, where: _checked_columns(schema, config, where), lambda row: _entry(row, config))
@@ -92,10 +92,10 @@ def _rows(file: Path, columns: Callable[[Any, str], list[str]], made: Callable[[
         raise DataError(f"{where}: the file is no readable Parquet file from row {row} on ({reason}): write it anew.") from error
 
 
-def _entry(row: _Row, config: DataConfig) -> Entry:
+def _entry(row: _Row, config: DataConfig) -> SourceEntry:
     cells, where = row.cells, row.where
     subject = None if config.subject_column is None else _name(cells[config.subject_column], config.subject_column, "subject id", where)
-    return Entry(
+    return SourceEntry(
         name=_name(cells[config.id_column], config.id_column, "record id", where),
         label=_name(cells[config.label_column], config.label_column, "label", where),
         subject=subject,

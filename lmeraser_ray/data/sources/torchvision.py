@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmeraser_ray.config.data import DataConfig
-from lmeraser_ray.data.sources.entry import Entry, place
+from lmeraser_ray.data.sources.entry import SourceEntry, place
 from lmeraser_ray.data.sources.folder import read_file
 from lmeraser_ray.data.sources.png import stored_png
 from lmeraser_ray.errors import DataError
@@ -47,7 +47,7 @@ class _Split:
     where: Callable[[int], str]
 
 
-def torchvision_entries(config: DataConfig, *, test: bool) -> Iterator[Entry]:
+def torchvision_entries(config: DataConfig, *, test: bool) -> Iterator[SourceEntry]:
     """One split of the source that the configuration names: names `000000`, `000001`, and so on, in torchvision's order.
 
     Labels are the names of the classes (CIFAR), digits (SVHN) or the classes' numbers in two digits (GTSRB). Pictures are PNG files
@@ -62,7 +62,7 @@ def torchvision_entries(config: DataConfig, *, test: bool) -> Iterator[Entry]:
         raise DataError(_explained(error, where, download=config.download)) from error
     for number, label in enumerate(split.labels):
         read = functools.partial(split.picture, number)
-        yield Entry(name=f"{number:06d}", label=label, subject=None, where=split.where(number), read=read)
+        yield SourceEntry(name=f"{number:06d}", label=label, subject=None, where=split.where(number), read=read)
 
 
 def _read_split(config: DataConfig, name: str, where: str) -> _Split:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from sqlalchemy import Connection, Select, Table, select
 
 from lmeraser_ray.erasure.absence.inventory import DATABASE
-from lmeraser_ray.erasure.absence.patterns import Wanted
+from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import Findings
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.storage.database.database import Database
@@ -27,7 +27,7 @@ BESIDE = ("requests.db-journal", "requests.waiting")
 """The journal of a transaction under way has pages as they were before it, the other file submissions that wait for their turn."""
 
 
-def search_database(database: Database, root: Location, wanted: Wanted, findings: Findings) -> None:
+def search_database(database: Database, root: Location, wanted: PatternSet, findings: Findings) -> None:
     """Search the request database of the workspace in `root`."""
     with database.read() as conn:
         for table, column in NAMED:
@@ -46,7 +46,7 @@ def search_database(database: Database, root: Location, wanted: Wanted, findings
         search_beside(root / name, at_home, wanted, findings)
 
 
-def search_beside(path: Location, at_home: Counter[int], wanted: Wanted, findings: Findings) -> None:
+def search_beside(path: Location, at_home: Counter[int], wanted: PatternSet, findings: Findings) -> None:
     """A file next to the database may have what the database has at home, and nothing else of what was erased."""
     with suppress(FileNotFoundError):
         there = Counter(match.pattern for match in wanted.search.in_file(path))
@@ -61,7 +61,7 @@ def kept(table: Table, column: str) -> Select[tuple[object]]:
     return select(found).join(requests, requests.c.id == table.c.request_id).where(found.is_not(None))
 
 
-def occurrences(wanted: Wanted, cells: Iterable[object]) -> Counter[int]:
+def occurrences(wanted: PatternSet, cells: Iterable[object]) -> Counter[int]:
     """How often each pattern occurs, whatever is next to it: in SQLite's pages nothing lies between two values."""
     found: Counter[int] = Counter()
     for cell in cells:
@@ -81,7 +81,7 @@ def cells_of(conn: Connection, findings: Findings) -> Iterator[object]:
                     yield cell
 
 
-def report(surplus: Counter[int], path: str, wanted: Wanted, findings: Findings) -> None:
+def report(surplus: Counter[int], path: str, wanted: PatternSet, findings: Findings) -> None:
     """Note what is there too often."""
     for pattern in surplus:
         findings.hit(DATABASE, path, wanted.trace_of(pattern))

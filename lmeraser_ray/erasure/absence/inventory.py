@@ -15,7 +15,7 @@ Base = Literal["workspace", "ray", "elsewhere"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataPlace:
     """A place. name: as certificates have it; holds: what of the private data; base: what `where` is relative to; where: names of files,
     or of folders (with a slash at the end) with all that is below; deletion: the edge by which its contents go, and when; how: it is
     searched; because: why so; writers: the modules that write there, relative to the package."""
@@ -38,7 +38,7 @@ REACHABILITY = "A file that neither the published manifest nor work under way re
 THE_STORE = ("storage/store.py", "storage/files.py", "storage/object_storage/path.py", "operations/restore.py")
 """Every object gets its name by these, whoever makes it."""
 
-RECORDS = Place(
+RECORDS = DataPlace(
     "records",
     "ids, subjects, labels, digests",
     f"{REACHABILITY}: a bucket without the record is another object.",
@@ -47,7 +47,7 @@ RECORDS = Place(
     ("data/buckets.py", "operations/verify.py", *THE_STORE),
     ("objects/records/",),
 )
-PICTURES = Place(
+PICTURES = DataPlace(
     "pictures",
     "the encoded pictures",
     f"{REACHABILITY}: a bucket's pictures are written again without the record's.",
@@ -56,7 +56,7 @@ PICTURES = Place(
     ("data/buckets.py", "operations/verify.py", *THE_STORE),
     ("objects/pictures/",),
 )
-FEATURES = Place(
+FEATURES = DataPlace(
     "features",
     "one vector a record",
     f"{REACHABILITY}: a bucket's features are written again without the record's row.",
@@ -65,7 +65,7 @@ FEATURES = Place(
     ("pipeline/features.py", *THE_STORE),
     ("objects/features/",),
 )
-PARTITIONS = Place(
+PARTITIONS = DataPlace(
     "partitions",
     "prototypes, which are means of features or one record's, and the clusters of the sampled records",
     f"{REACHABILITY}: a sampled record's going makes another partition.",
@@ -74,7 +74,7 @@ PARTITIONS = Place(
     ("models/partition/stage.py", "models/partition/public.py", "operations/verify.py", *THE_STORE),
     ("objects/partitions/",),
 )
-ASSIGNMENTS = Place(
+ASSIGNMENTS = DataPlace(
     "assignments",
     "the shard of each record, by its row",
     f"{REACHABILITY}: it goes with its bucket's features.",
@@ -83,7 +83,7 @@ ASSIGNMENTS = Place(
     ("models/partition/stage.py", *THE_STORE),
     ("objects/assignments/",),
 )
-CONSTITUENTS = Place(
+CONSTITUENTS = DataPlace(
     "constituents",
     "what was learned from records; of the nearest-neighbour learner their features, rounded",
     f"{REACHABILITY}: a shard without the record has another key, and is trained again.",
@@ -93,7 +93,7 @@ CONSTITUENTS = Place(
     ("pipeline/jobs.py", "study/unlearners.py", *THE_STORE),
     ("objects/constituents/",),
 )
-MANIFESTS = Place(
+MANIFESTS = DataPlace(
     "manifests",
     "digests and counts, by which an old state could be told",
     f"{REACHABILITY}: old manifests go with what only they reach.",
@@ -102,7 +102,7 @@ MANIFESTS = Place(
     ("pipeline/workspace_folder.py", "operations/train.py", "erasure/queue/publisher.py", *THE_STORE),
     ("objects/manifests/",),
 )
-SCRATCH = Place(
+SCRATCH = DataPlace(
     "scratch",
     "anything, while it is being written: records that arrive, objects before they have their names, a rebuilt state, a backup unpacked",
     "Removed when the command ends, and by the next command that takes the workspace's lock where it did not come to that. Records that "
@@ -121,7 +121,7 @@ SCRATCH = Place(
     ),
     ("objects/tmp/",),
 )
-POINTER = Place(
+POINTER = DataPlace(
     "the pointer",
     "the published manifest's digest and the keys of constituents in quarantine",
     "Replaced by each publication.",
@@ -130,7 +130,7 @@ POINTER = Place(
     ("pipeline/workspace_folder.py",),
     ("CURRENT", "CURRENT.next"),
 )
-CONFIGURATION = Place(
+CONFIGURATION = DataPlace(
     "configuration.json",
     "paths that a person typed, in which an id may be",
     "Replaced by the next training.",
@@ -139,7 +139,7 @@ CONFIGURATION = Place(
     ("pipeline/workspace_folder.py", "storage/files.py"),
     ("configuration.json",),
 )
-SECRET = Place(
+SECRET = DataPlace(
     "the secret",
     "the key with which keyed hashes of ids can be asked for",
     "Goes with the workspace: without it nobody could keep the erased out.",
@@ -148,7 +148,7 @@ SECRET = Place(
     ("storage/database/pseudonyms.py", "storage/files.py", "operations/restore.py"),
     ("secret",),
 )
-DATABASE = Place(
+DATABASE = DataPlace(
     "the request database",
     "ids that open requests name, needles of the records that they remove; keyed hashes of all that was erased (tombstones, ledger, "
     "certificates)",
@@ -173,7 +173,7 @@ DATABASE = Place(
     ),
     ("requests.db", "requests.db-journal", "requests.lock", "requests.waiting", "tombstones"),
 )
-LOCKS = Place(
+LOCKS = DataPlace(
     "lock and pin files",
     "a process id; where the request database is, without credentials",
     "Nothing of a person is in them.",
@@ -188,7 +188,7 @@ LOCKS = Place(
     ),
     ("lock", "database"),
 )
-RAY_SESSION = Place(
+RAY_SESSION = DataPlace(
     "Ray's session folder",
     "spilled objects (pixels, features), logs, and what a driver's command line said",
     "Spilled objects go when they are released; the folder when somebody removes it after the cluster has stopped.",
@@ -197,7 +197,7 @@ RAY_SESSION = Place(
     ("distributed/engine.py", "distributed/features.py"),
     base="ray",
 )
-RAY_MEMORY = Place(
+RAY_MEMORY = DataPlace(
     "memory of processes and of Ray's object store",
     "pixels, features and weights under way; rows of buckets that a worker has read",
     "Overwritten when the memory is used again; gone with the process or the cluster.",
@@ -213,7 +213,7 @@ RAY_MEMORY = Place(
     ),
     base="ray",
 )
-STUDIES = Place(
+STUDIES = DataPlace(
     "studies",
     "STUDY/work: records and models while a study runs, or for as long as `--keep` asks; results name no record; in choice.json, keyed "
     "digests of the records that a sweep saw",
@@ -224,7 +224,7 @@ STUDIES = Place(
     ("study/study_folder.py", "study/sweep_records.py", "study/attack.py", "study/unlearners.py", "storage/files.py"),
     base="elsewhere",
 )
-FIGURES = Place(
+FIGURES = DataPlace(
     "figures",
     "`lmeraser figures --workspace` draws sheets of people's pictures",
     "Removed by whoever drew them. No erasure reaches them.",
@@ -233,7 +233,7 @@ FIGURES = Place(
     ("study/figures.py", "study/figure/style.py", "storage/files.py"),
     base="elsewhere",
 )
-DEMONSTRATION = Place(
+DEMONSTRATION = DataPlace(
     "demonstration",
     "one of scikit-learn's handwritten digits, which is nobody's",
     "Removed by the next demonstration.",
@@ -242,7 +242,7 @@ DEMONSTRATION = Place(
     ("cli/demo.py",),
     base="elsewhere",
 )
-DOWNLOADS = Place(
+DOWNLOADS = DataPlace(
     "downloads",
     "public data sets and weights, which torchvision and timm fetch and keep; of a data set that is trained on, the records",
     "They are a source, as a folder of pictures is: erasing from a workspace does not change where its records came from.",
@@ -251,7 +251,7 @@ DOWNLOADS = Place(
     ("data/sources/torchvision.py",),
     base="elsewhere",
 )
-PROOFS = Place(
+PROOFS = DataPlace(
     "certificates, keys and heads",
     "keyed hashes; a certificate that was written to a file, the signing key, an exported head of the ledger",
     "Kept: they are the evidence.",
@@ -260,7 +260,7 @@ PROOFS = Place(
     ("erasure/certificate/keystore.py", "cli/evidence.py", "storage/files.py"),
     base="elsewhere",
 )
-BACKUPS = Place(
+BACKUPS = DataPlace(
     "backups",
     "all that a workspace holds, as it was; files of erasures, in which there are keyed hashes only",
     "They expire when whoever keeps them removes them; a restore leaves out whoever was erased since.",
@@ -269,7 +269,7 @@ BACKUPS = Place(
     ("operations/backup.py", "erasure/backup/archive.py", "erasure/backup/erasure_list.py", "storage/files.py"),
     base="elsewhere",
 )
-BUCKETS = Place(
+BUCKETS = DataPlace(
     "what object storage keeps besides a workspace's objects",
     "replicas and backups of a bucket; old versions of its objects, if somebody makes it keep them",
     "A bucket that answers a write with the version of an object is refused; the rest is its operator's.",
@@ -278,7 +278,7 @@ BUCKETS = Place(
     ("storage/object_storage/path.py",),
     base="elsewhere",
 )
-TERMINAL = Place(
+TERMINAL = DataPlace(
     "the terminal",
     "what commands print: ids that a person typed, or asked for",
     "Where output is sent to a file, the file goes with whoever keeps it.",
@@ -287,7 +287,7 @@ TERMINAL = Place(
     ("cli/main.py", "cli/demo.py", "operations/stop_signal.py", "cli/live_table.py"),
     base="elsewhere",
 )
-PLACES = (
+DATA_INVENTORY = (
     *(RECORDS, PICTURES, FEATURES, PARTITIONS, ASSIGNMENTS, CONSTITUENTS, MANIFESTS, SCRATCH),
     *(POINTER, CONFIGURATION, SECRET, DATABASE, LOCKS),
     *(RAY_SESSION, RAY_MEMORY, STUDIES, FIGURES, DEMONSTRATION, DOWNLOADS, PROOFS, BACKUPS, BUCKETS, TERMINAL),
@@ -295,6 +295,6 @@ PLACES = (
 FOREIGN = "files that are no part of the workspace"
 
 
-def place_of(path: str) -> Place | None:
+def place_of(path: str) -> DataPlace | None:
     """The place of a file of the workspace, by its path below it with `/`; None for one that is no part of it."""
-    return next((place for place in PLACES if place.owns(path)), None)
+    return next((place for place in DATA_INVENTORY if place.owns(path)), None)

@@ -15,7 +15,7 @@ from lmeraser_ray.data.buckets import Bucket, digests_in, offsets_of, read_pictu
 from lmeraser_ray.data.feature_file import HEAD, Layout
 from lmeraser_ray.erasure.absence.inventory import FEATURES, PICTURES, RECORDS
 from lmeraser_ray.erasure.absence.pattern_search import Match
-from lmeraser_ray.erasure.absence.patterns import Wanted
+from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import Findings
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.features import features_key
@@ -26,12 +26,12 @@ from lmeraser_ray.storage.store import REPAIR, Store, StoredObject, present
 
 
 @dataclass(frozen=True)
-class Owned:
+class LiveRecordCheck:
     """Goes through the buckets of a published state. `alive` collects the windows that live records own, by pattern."""
 
     store: Store
     manifest: Manifest
-    wanted: Wanted
+    wanted: PatternSet
     findings: Findings
     alive: set[int]
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from lmeraser_ray.erasure.absence.pattern_search import Match, Search
-from lmeraser_ray.erasure.absence.traces import Needles, Trace, telling
+from lmeraser_ray.erasure.absence.traces import Trace, Traces, telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Text:
     apart: bool
 
 
-class Wanted:
+class PatternSet:
     """The patterns of one scan. ids, subjects, digests: what no live row may have."""
 
-    def __init__(self, needles: Sequence[Needles], subjects: Collection[str]) -> None:
+    def __init__(self, needles: Sequence[Traces], subjects: Collection[str]) -> None:
         self.ids = frozenset(needle.record_id for needle in needles)
         self.subjects = frozenset(subjects) | {needle.subject_id for needle in needles if needle.subject_id is not None}
         self.digests = frozenset(needle.digest for needle in needles)
@@ -99,7 +99,7 @@ class Wanted:
         return data.decode(errors="replace")
 
 
-def binary_patterns(needles: Sequence[Needles]) -> dict[bytes, Trace]:
+def binary_patterns(needles: Sequence[Traces]) -> dict[bytes, Trace]:
     """Digests, also as hexadecimal digits, and windows; one that several records share is there once."""
     found: dict[bytes, Trace] = {}
     for needle in needles:

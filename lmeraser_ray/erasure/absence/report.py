@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmeraser_ray.erasure.absence.inventory import FOREIGN, PLACES, How, Place
+from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, FOREIGN, DataPlace, How
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class ScanReport:
             "found": len(self.hits),
             "explained": self.explained,
             "searched": [{"place": one.place, "how": one.how, "files": one.files, "bytes": one.bytes} for one in self.searched],
-            "not_searched": [{"place": place.name, "because": place.because} for place in PLACES if place.name not in there],
+            "not_searched": [{"place": place.name, "because": place.because} for place in DATA_INVENTORY if place.name not in there],
             "ids_looked_for_in_rows_only": self.in_rows_only,
             "records_without_a_window": self.without,
         }
@@ -61,21 +61,21 @@ class Findings:
     files: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
 
-    def count(self, place: Place | None, size: int, files: int = 1) -> None:
+    def count(self, place: DataPlace | None, size: int, files: int = 1) -> None:
         """Note that a file was searched."""
         self.files[name_of(place)] += files
         self.bytes[name_of(place)] += size
 
-    def hit(self, place: Place | None, path: str, trace: str) -> None:
+    def hit(self, place: DataPlace | None, path: str, trace: str) -> None:
         """Note a finding; the same trace in the same file is one."""
         self.hits[Hit(name_of(place), path, trace)] = None
 
     def searched(self) -> tuple[Searched, ...]:
         """The places that were searched, in the order of the registry, then what is no part of it."""
-        hows: dict[str, How] = {**{place.name: place.how for place in PLACES}, FOREIGN: "raw"}
+        hows: dict[str, How] = {**{place.name: place.how for place in DATA_INVENTORY}, FOREIGN: "raw"}
         return tuple(Searched(name, how, self.files[name], self.bytes[name]) for name, how in hows.items() if name in self.files)
 
 
-def name_of(place: Place | None) -> str:
+def name_of(place: DataPlace | None) -> str:
     """A place's name; that of what is in no place."""
     return place.name if place else FOREIGN

@@ -17,11 +17,11 @@ from itertools import accumulate
 from pathlib import Path
 
 from lmeraser_ray.erasure.absence.database_search import BESIDE, FILE, search_database
-from lmeraser_ray.erasure.absence.inventory import RAY_SESSION, Place, place_of
-from lmeraser_ray.erasure.absence.live_records import Owned
-from lmeraser_ray.erasure.absence.patterns import Wanted
+from lmeraser_ray.erasure.absence.inventory import RAY_SESSION, DataPlace, place_of
+from lmeraser_ray.erasure.absence.live_records import LiveRecordCheck
+from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import Findings, Hit, ScanReport, Searched
-from lmeraser_ray.erasure.absence.traces import Needles
+from lmeraser_ray.erasure.absence.traces import Traces
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
@@ -37,7 +37,7 @@ Key = tuple[Kind, str]
 def scan(
     folder: WorkspaceFolder,
     manifest: Manifest,
-    needles: Sequence[Needles],
+    needles: Sequence[Traces],
     *,
     database: Database | None = None,
     subjects: Collection[str] = (),
@@ -54,9 +54,9 @@ def scan(
     moment; extra_roots: Ray's session folders on this machine. One pass over the files, about 1 GB/s a core.
     Errors: `VerificationError` where the published state itself is damaged, `ExecutionError` where a file cannot be read.
     """
-    wanted, findings, alive = Wanted(needles, subjects), Findings(), set[int]()
+    wanted, findings, alive = PatternSet(needles, subjects), Findings(), set[int]()
     wanted.learn(set(open_names) - wanted.ids - wanted.subjects)
-    done = Owned(folder.store, manifest, wanted, findings, alive).check()
+    done = LiveRecordCheck(folder.store, manifest, wanted, findings, alive).check()
     reached = {*manifest.objects(), *keep, *filter(None, [folder.current()])}
     walk = Walk(folder, wanted, findings, alive, Reach(folder.store, frozenset(reached), frozenset(expected), frozenset(done)))
     walk.workspace()
@@ -80,11 +80,11 @@ def scan(
 
 
 def left_in_database(
-    folder: WorkspaceFolder, database: Database, needles: Sequence[Needles], subjects: Collection[str] = ()
+    folder: WorkspaceFolder, database: Database, needles: Sequence[Traces], subjects: Collection[str] = ()
 ) -> tuple[Hit, ...]:
     """What the request database still has, where there should be nothing: for after the names were wiped, from needles in memory."""
     findings = Findings()
-    search_database(database, folder.root, Wanted(needles, subjects), findings)
+    search_database(database, folder.root, PatternSet(needles, subjects), findings)
     return tuple(findings.hits)
 
 
@@ -110,14 +110,14 @@ class Walk:
     """Searches files. alive: windows that live records own too, by pattern: in an object that is reached they may be theirs."""
 
     folder: WorkspaceFolder
-    wanted: Wanted
+    wanted: PatternSet
     findings: Findings
     alive: Collection[int]
     reach: Reach
 
     def workspace(self) -> None:
         """Every file of the workspace; one that is no part of it is a finding, whatever is in it."""
-        names: dict[str, Place | None] = {}
+        names: dict[str, DataPlace | None] = {}
         for path, mode in below(self.folder.root):
             name = name_below(path, self.folder.root)
             place = names[name] = place_of(name)
@@ -130,7 +130,7 @@ class Walk:
                 self._file(path, name, place, item)
         self._names(names)
 
-    def _belongs(self, name: str, place: Place | None, item: StoredObject | None) -> bool:
+    def _belongs(self, name: str, place: DataPlace | None, item: StoredObject | None) -> bool:
         """Whether a file may be there: a part of a workspace; in the store an object that is wanted, or written by who holds the lock."""
         if not name.startswith("objects/"):
             return place is not None
@@ -139,7 +139,7 @@ class Walk:
 
     def outside(self, root: Path) -> None:
         """Every file below a folder of Ray's."""
-        names: dict[str, Place | None] = {}
+        names: dict[str, DataPlace | None] = {}
         for path, mode in below(root):
             name = name_below(path, root)
             names[name] = RAY_SESSION
@@ -147,7 +147,7 @@ class Walk:
                 self._file(path, name, RAY_SESSION, None)
         self._names(names)
 
-    def _file(self, path: Location, name: str, place: Place | None, item: StoredObject | None) -> None:
+    def _file(self, path: Location, name: str, place: DataPlace | None, item: StoredObject | None) -> None:
         """Search a file. Of pictures and features only binary patterns: text in them is some camera's."""
         texts = item is None or item.kind not in ("pictures", "features")
         with suppress(FileNotFoundError):  # gone meanwhile
@@ -159,7 +159,7 @@ class Walk:
                     self.findings.hit(place, self.wanted.masked(name), self.wanted.trace(match))
             self.findings.count(place, path.stat().st_size)
 
-    def _names(self, names: dict[str, Place | None]) -> None:
+    def _names(self, names: dict[str, DataPlace | None]) -> None:
         """Search the names of files and folders."""
         listed = list(names)
         texts = [name.encode(errors="surrogateescape") for name in listed]

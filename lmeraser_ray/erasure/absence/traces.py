@@ -1,4 +1,4 @@
-"""Needles: what the absence scan looks for of a record that was erased.
+"""Traces: what the absence scan looks for of a record that was erased.
 
     record → its id, its digest, a window of its picture, of its pixels, of its features → kept with the request until it is certified
 
@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Needles:
+class Traces:
     """One record's needles. A window is None where the record has no stretch of bytes that identifies it.
 
     record_id: as stored; subject_id: only where all of a subject's records go; digest: the record's, 32 bytes; picture: of the encoded
@@ -42,7 +42,7 @@ class Needles:
     @classmethod
     def of(
         cls, record_id: str, digest: bytes, *, picture: bytes, feature: bytes, pixels: bytes = b"", subject_id: str | None = None
-    ) -> "Needles":
+    ) -> "Traces":
         """The needles of a record. picture: the encoded file; feature: its row [d] float32 as bytes; pixels: [3, s, s] uint8 as bytes."""
         if len(digest) != DIGEST_BYTES:
             raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
@@ -54,12 +54,12 @@ class Needles:
         return bytes([FORMAT]) + self.digest + b"".join(bytes([len(window)]) + window for window in windows)
 
     @classmethod
-    def from_bytes(cls, data: bytes, record_id: str, subject_id: str | None = None) -> "list[Needles]":
+    def from_bytes(cls, data: bytes, record_id: str, subject_id: str | None = None) -> "list[Traces]":
         """Read what `to_bytes` wrote, several forms one behind the other: of a record that had several pictures while its request waited.
 
         Errors: `VerificationError` on anything else.
         """
-        found, at = list[Needles](), 0
+        found, at = list[Traces](), 0
         while at < len(data) or not found:
             head, at, windows = data[at : at + 1 + DIGEST_BYTES], at + 1 + DIGEST_BYTES, []
             for _ in range(3):

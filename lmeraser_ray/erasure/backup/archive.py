@@ -34,7 +34,7 @@ PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ArchivePart:
     """One part: its name, how many bytes it has, and their SHA-256 in hexadecimal."""
 
     name: str
@@ -47,7 +47,7 @@ class Contents:
     """The table of contents. about: what the archive is of, JSON values."""
 
     about: dict[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[ArchivePart, ...]
 
     def to_bytes(self) -> bytes:
         """The canonical JSON."""
@@ -60,7 +60,7 @@ class Contents:
             read = json.loads(data)
             if read["format"] != FORMAT:
                 raise ConfigError(f"The backup has format {read['format']}, this version reads {FORMAT}: use the version that wrote it.")
-            return cls(read["about"], tuple(Part(**part) for part in read["parts"]))
+            return cls(read["about"], tuple(ArchivePart(**part) for part in read["parts"]))
         except (KeyError, TypeError, ValueError) as error:
             raise VerificationError("This is no backup of a workspace: give the file that `lmeraser backup` wrote.") from error
 
@@ -83,11 +83,11 @@ class Checked(io.RawIOBase):
         return self._state.hexdigest()
 
 
-def part_of(name: str, path: Location) -> Part:
+def part_of(name: str, path: Location) -> ArchivePart:
     """A file as a part."""
     with disk_errors(path), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-        return Part(name, file.tell(), found)
+        return ArchivePart(name, file.tell(), found)
 
 
 def write_archive(path: Path, contents: Contents, sources: Sequence[Location]) -> str:
@@ -116,7 +116,7 @@ def write_archive(path: Path, contents: Contents, sources: Sequence[Location]) -
     return digest
 
 
-def add(archive: tarfile.TarFile, part: Part, source: Location) -> None:
+def add(archive: tarfile.TarFile, part: ArchivePart, source: Location) -> None:
     """Copy one part's file. Errors: `VerificationError` where it changed."""
     with source.open("rb") as file:
         checked = Checked(file)
@@ -145,7 +145,7 @@ class Archive:
         self.digest = digest.decode().strip()
         self.contents = Contents.from_bytes(table)
 
-    def parts(self) -> Iterator[tuple[Part, Iterator[bytes]]]:
+    def parts(self) -> Iterator[tuple[ArchivePart, Iterator[bytes]]]:
         """Each part with its bytes in pieces, which the caller reads to the end before the next; the last piece comes verified."""
         for part in self.contents.parts:
             yield part, self._read(part.name, part)
@@ -158,7 +158,7 @@ class Archive:
         except (tarfile.TarError, EOFError) as error:
             raise self._damaged("it is cut, or no tar file") from error
 
-    def _read(self, name: str, part: Part | None) -> Iterator[bytes]:
+    def _read(self, name: str, part: ArchivePart | None) -> Iterator[bytes]:
         info = self._next()
         if info is None or info.name != name or not info.isreg() or (part and info.size != part.size):
             raise self._damaged(f"{name} is missing, or is not what its table of contents says")

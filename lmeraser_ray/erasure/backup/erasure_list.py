@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Erasures:
+class ErasureList:
     """Who was erased in a workspace (`Names.workspace_id`) until a moment, when its ledger had this head."""
 
     workspace: str
@@ -32,7 +32,7 @@ class Erasures:
     tombstones: tuple[str, ...]
 
     @classmethod
-    def now(cls, conn: Connection, workspace: str) -> "Erasures":
+    def now(cls, conn: Connection, workspace: str) -> "ErasureList":
         """As the request database has it."""
         head = ledger.head(conn)
         hashes = tuple(sorted(conn.scalars(select(tombstones.c.hash))))
@@ -46,7 +46,7 @@ class Erasures:
             write_atomic(path, data + b"\n", scratch=path.parent)
 
     @classmethod
-    def read(cls, path: Path) -> "Erasures":
+    def read(cls, path: Path) -> "ErasureList":
         """Read a file that `write` wrote. Errors: `ConfigError` where there is none, `VerificationError` where it is damaged."""
         try:
             read = json.loads(path.read_bytes())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from lmeraser_ray.erasure.backup.database_dump import load
-from lmeraser_ray.erasure.backup.erasure_list import Erasures
+from lmeraser_ray.erasure.backup.erasure_list import ErasureList
 from lmeraser_ray.erasure.backup.unpack import Staged
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.storage.database import ledger, tables
@@ -33,7 +33,7 @@ FORKED = (
 class Known:
     """What is known of later erasures besides the backup: the file of erasures, or somebody's word that there were none (`no_later`)."""
 
-    erasures: Erasures | None
+    erasures: ErasureList | None
     no_later: bool
 
     def require(self, staged: Staged) -> None:

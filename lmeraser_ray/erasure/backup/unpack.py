@@ -12,8 +12,8 @@ from lmeraser_ray.erasure.backup.archive import KEPT, ROWS, Archive
 from lmeraser_ray.erasure.backup.database_dump import rows_in
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.storage.database.ledger import Head
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.ledger import LedgerHead
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.files import disk_errors, move_into_place, write_temporary
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import EXTENSION, KINDS, Store, StoredObject
@@ -27,7 +27,7 @@ class Staged:
 
     root: Location
     workspace: str
-    head: Head
+    head: LedgerHead
     digest: str
     manifest: Manifest
     config: Config
@@ -62,12 +62,12 @@ def unpack(archive: Archive, root: Location) -> Staged:
     about = archive.contents.about
     try:
         item = StoredObject("manifests", *about["manifest"])
-        head, workspace = Head(about["seq"], about["hash"]), str(about["workspace"])
+        head, workspace = LedgerHead(about["seq"], about["hash"]), str(about["workspace"])
         config = Config.model_validate_json((root / "configuration.json").read_bytes())
     except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
         raise VerificationError("The backup has no manifest or no configuration that this version reads: give another backup.") from error
     manifest = Manifest.from_bytes(store.read(item))
-    if manifest.fingerprint != item.key or Names(root, store.scratch).workspace_id != workspace:
+    if manifest.fingerprint != item.key or Pseudonymizer(root, store.scratch).workspace_id != workspace:
         raise VerificationError("The backup's manifest or secret is not the one that it names: give another backup.")
     for stored in manifest.objects():
         if not store.path(stored).is_file():

@@ -15,12 +15,12 @@ from lmeraser_ray.erasure.certificate.statement import ErasedTarget
 from lmeraser_ray.erasure.certificate.verifier import Certificate, check_certificate
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.storage.database.ledger import STATES, Entry
+from lmeraser_ray.storage.database.ledger import STATES, LedgerEntry
 from lmeraser_ray.storage.database.tables import erased, publications, requests, targets
 
 
 @dataclass(frozen=True)
-class Row:
+class RequestRow:
     """A request as the database has it."""
 
     id: str
@@ -31,23 +31,23 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Proof:
+class RecordedProof:
     """What the database has of a certified request: the frozen statement and the envelope, what was named and what was removed."""
 
-    row: Row
+    row: RequestRow
     statement: bytes
     envelope: bytes
     targets: frozenset[ErasedTarget]
     records: frozenset[str]
 
 
-def rows_of(conn: Connection) -> dict[str, Row]:
+def rows_of(conn: Connection) -> dict[str, RequestRow]:
     """Every request by its id."""
     columns = (requests.c.id, requests.c.state, requests.c.received_at, requests.c.due_at, requests.c.extended_at)
-    return {row.id: Row(*row) for row in conn.execute(select(*columns).order_by(requests.c.id))}
+    return {row.id: RequestRow(*row) for row in conn.execute(select(*columns).order_by(requests.c.id))}
 
 
-def proofs_of(conn: Connection, rows: Sequence[Row]) -> list[Proof]:
+def proofs_of(conn: Connection, rows: Sequence[RequestRow]) -> list[RecordedProof]:
     """What the database has of some certified requests, as it is: a missing statement or envelope is empty."""
     ids = [row.id for row in rows]
     named: dict[str, set[ErasedTarget]] = {}
@@ -60,7 +60,7 @@ def proofs_of(conn: Connection, rows: Sequence[Row]) -> list[Proof]:
         row.id: row for row in conn.execute(select(requests.c.id, requests.c.statement, requests.c.envelope).where(requests.c.id.in_(ids)))
     }
     return [
-        Proof(
+        RecordedProof(
             *(row, bytes(kept[row.id].statement or b""), bytes(kept[row.id].envelope or b"")),
             *(frozenset(named.get(row.id, ())), frozenset(gone.get(row.id, ()))),
         )
@@ -75,9 +75,9 @@ def intended(conn: Connection) -> list[tuple[str | None, str | None]]:
     return [(row.before, row.after) for row in rows]
 
 
-def request_differences(entries: Sequence[Entry], rows: Mapping[str, Row]) -> Iterator[str]:
+def request_differences(entries: Sequence[LedgerEntry], rows: Mapping[str, RequestRow]) -> Iterator[str]:
     """Whether the ledger and the database have the same requests, in the same states, with the same deadlines."""
-    told: dict[str, list[Entry]] = {}
+    told: dict[str, list[LedgerEntry]] = {}
     for entry in entries:
         if entry.request:
             told.setdefault(entry.request, []).append(entry)
@@ -98,12 +98,14 @@ def request_differences(entries: Sequence[Entry], rows: Mapping[str, Row]) -> It
             yield f"{name} has another deadline in the database than in the ledger."
 
 
-def states_in(entries: Sequence[Entry]) -> list[Entry]:
+def states_in(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     """The entries that say which state was published."""
     return [entry for entry in entries if entry.kind in STATES and entry.request is None]
 
 
-def publication_differences(entries: Sequence[Entry], current: str | None, begun: Sequence[tuple[str | None, str | None]]) -> Iterator[str]:
+def publication_differences(
+    entries: Sequence[LedgerEntry], current: str | None, begun: Sequence[tuple[str | None, str | None]]
+) -> Iterator[str]:
     """Whether each published state follows on the one before, and the last one is what is published now.
 
     current: the fingerprint of what is published; begun: `intended`, one of which may be between the pointer and its entry.
@@ -132,7 +134,7 @@ def short(digest: object) -> str:
 class Certificates:
     """What certificates are compared with: the ledger's entries and the public keys."""
 
-    def __init__(self, entries: Sequence[Entry], keys: Mapping[str, Ed25519PublicKey]) -> None:
+    def __init__(self, entries: Sequence[LedgerEntry], keys: Mapping[str, Ed25519PublicKey]) -> None:
         self._keys = keys
         self._hashes = {entry.seq: entry.hash for entry in entries}
         self._certified = {entry.request: entry for entry in entries if entry.kind == State.CERTIFIED}
@@ -140,7 +142,7 @@ class Certificates:
         self._left = {entry.facts.get("before"): entry.seq for entry in reversed(chain)}  # first left, last reached
         self._reached = {entry.facts.get("after"): entry.seq for entry in chain}
 
-    def differences(self, proof: Proof) -> list[str]:
+    def differences(self, proof: RecordedProof) -> list[str]:
         """What does not hold of the certificate of one request."""
         name = proof.row.id
         try:
@@ -161,7 +163,7 @@ class Certificates:
             yield f"says that state {short(said.before)} became {short(said.after)}, and the ledger has no such publication"
 
 
-def against_database(proof: Proof, found: Certificate) -> Iterator[str]:
+def against_database(proof: RecordedProof, found: Certificate) -> Iterator[str]:
     """Where a certificate and the database disagree on the request, on what it named and on what was removed."""
     said, row = found.statement, proof.row
     if said.request != row.id:

@@ -24,7 +24,7 @@ from lmeraser_ray.storage.store import Store
 NO_LANE = -1
 
 
-def lane_of_rows(store: Store, config: Config, states: tuple[BucketState, ...], index: RecordIndex) -> Labels:
+def constituent_of_rows(store: Store, config: Config, states: tuple[BucketState, ...], index: RecordIndex) -> Labels:
     """The lane of each record of the index, whose buckets have these states [n] int32; -1: a test record, which trains nothing."""
     lane = stored_shards(store, config.partition, config.seed, [state.assignments for state in states], index)
     if make_learner(config).joint:
@@ -33,7 +33,7 @@ def lane_of_rows(store: Store, config: Config, states: tuple[BucketState, ...], 
 
 
 @dataclass(frozen=True)
-class Current:
+class PublishedState:
     """A published state as the queue sees it: the live records, their lanes, and which were sampled."""
 
     store: Store
@@ -42,7 +42,7 @@ class Current:
     index: RecordIndex
 
     @classmethod
-    def read(cls, store: Store, config: Config, manifest: Manifest, known: RecordIndex | None = None) -> "Current":
+    def read(cls, store: Store, config: Config, manifest: Manifest, known: RecordIndex | None = None) -> "PublishedState":
         """Read the live records. known: the index of another state."""
         return cls(store, config, manifest, RecordIndex.read(store, [state.bucket for state in manifest.buckets], known))
 
@@ -53,7 +53,7 @@ class Current:
     @cached_property
     def lanes(self) -> Labels:
         """The lane of each live record [n] int32."""
-        return lane_of_rows(self.store, self.config, self.manifest.buckets, self.index)
+        return constituent_of_rows(self.store, self.config, self.manifest.buckets, self.index)
 
     @cached_property
     def sampled(self) -> NDArray[np.bool_]:

@@ -10,11 +10,11 @@ from datetime import timedelta
 from sqlalchemy import Connection, select
 
 from lmeraser_ray.config import QueueConfig
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.lease import Lease
-from lmeraser_ray.erasure.queue.trace_gathering import gather_needles
+from lmeraser_ray.erasure.queue.trace_gathering import gather_traces
 from lmeraser_ray.erasure.requests import transitions
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, Outcome, State, Target, What
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
@@ -26,7 +26,7 @@ from lmeraser_ray.storage.times import utcnow
 Covers = Callable[[What, str], bool]
 
 TOGETHER = 200
-"""Requests that are planned in one transaction: others write to the database too."""
+"""RequestRepository that are planned in one transaction: others write to the database too."""
 LEFT = erased.c.publication.is_(None)
 """Rows of records that are in the published state still."""
 Planned = tuple[ErasureRequest, tuple[ErasedRecord, ...]]
@@ -46,7 +46,7 @@ class Resolved:
         return self.outcomes.count("unknown")
 
 
-def resolve(current: Current, targets: Sequence[Target], covers: Covers) -> Resolved:
+def resolve(current: PublishedState, targets: Sequence[Target], covers: Covers) -> Resolved:
     """Find the records of targets whose names are known. covers: whether a name was erased before."""
     gone: set[int] = set()
     outcomes: list[Outcome] = []
@@ -73,10 +73,10 @@ class Intake:
     lease: Lease
     settings: QueueConfig
 
-    def look(self, current: Current, *, known: Container[str], hurry: bool) -> list[Planned]:
+    def look(self, current: PublishedState, *, known: Container[str], hurry: bool) -> list[Planned]:
         """Plan what was received, once it has waited for others as long as is configured (hurry: at once)."""
         names = self.folder.names()
-        received = Requests(self.database, names).list({State.RECEIVED})
+        received = RequestRepository(self.database, names).list({State.RECEIVED})
         before = utcnow() - timedelta(seconds=0.0 if hurry else self.settings.window)
         ready = [request for request in received if request.id not in known and request.received_at <= before]
         if not ready:
@@ -96,7 +96,7 @@ class Intake:
                 transitions.refuse_unknown(conn, request.id, reason, outcomes_of(request, resolved, {"already", "unknown"}))
         self.database.vacuum_names()
 
-    def _plan(self, found: Sequence[tuple[ErasureRequest, Resolved]], current: Current) -> list[Planned]:
+    def _plan(self, found: Sequence[tuple[ErasureRequest, Resolved]], current: PublishedState) -> list[Planned]:
         """Note which records go, and that they go."""
         if not found:
             return []
@@ -105,7 +105,7 @@ class Intake:
         everyone = sorted({position for _, resolved in found for position in resolved.positions})
         rows = {
             position: ErasedRecord(names.hash("record", needles.record_id), needles.record_id, needles.to_bytes())
-            for position, needles in zip(everyone, gather_needles(current, everyone, subjects), strict=True)
+            for position, needles in zip(everyone, gather_traces(current, everyone, subjects), strict=True)
         }
         planned: list[Planned] = []
         for at in range(0, len(found), TOGETHER):
@@ -119,7 +119,7 @@ class Intake:
 
     def resume(self) -> list[Planned]:
         """What was planned before and has not left the published state yet."""
-        found = Requests(self.database, self.folder.names()).list({State.PLANNED, State.TRAINING})
+        found = RequestRepository(self.database, self.folder.names()).list({State.PLANNED, State.TRAINING})
         with self.database.read() as conn:
             left = conn.execute(select(erased).where(LEFT)).all()
         rows: dict[str, list[ErasedRecord]] = {}

@@ -35,7 +35,7 @@ row = tables.lease
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LeaseView:
     """The lease as anyone may see it."""
 
     epoch: int
@@ -111,7 +111,7 @@ class Lease:
             connection.execute(update(row).where(row.c.epoch == self.epoch).values(nobody))
 
     @staticmethod
-    def look(database: Database) -> Seen:
+    def look(database: Database) -> LeaseView:
         """The lease as it stands."""
         with database.read() as connection:
             return look(connection)
@@ -123,11 +123,11 @@ class Lease:
         return seen.holder if seen.live(now, timeout_s) else None
 
 
-def look(connection: Connection) -> Seen:
+def look(connection: Connection) -> LeaseView:
     """The lease, within a transaction."""
     found = connection.execute(select(row)).one()
     heartbeat = from_text(found.heartbeat_at) if found.heartbeat_at else None
-    return Seen(found.epoch, found.holder, heartbeat, json.loads(found.snapshot) if found.snapshot else None, found.process)
+    return LeaseView(found.epoch, found.holder, heartbeat, json.loads(found.snapshot) if found.snapshot else None, found.process)
 
 
 class Heart:

@@ -23,7 +23,7 @@ from lmeraser_ray.erasure.certificate.signer import certify_pending
 from lmeraser_ray.erasure.queue.lease import Heart, Lease
 from lmeraser_ray.erasure.queue.round import Round
 from lmeraser_ray.erasure.queue.telemetry import Lanes, Sums
-from lmeraser_ray.erasure.requests.events import Event, Say, told_of
+from lmeraser_ray.erasure.requests.events import Event, Say, redacted_message
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError
 from lmeraser_ray.pipeline.choice import choice_in
@@ -133,8 +133,8 @@ class Queue:
                 raise
             except LmeraserError as error:
                 wait = min(LONGEST_PAUSE, max(1.0, 2 * wait))
-                self.heart.show({**self.sums.as_json(), "alert": told_of(error), "rounds": self.rounds})
-                self.say(Event("error", facts={"error": type(error).__name__, "message": told_of(error), "pause": wait}))
+                self.heart.show({**self.sums.as_json(), "alert": redacted_message(error), "rounds": self.rounds})
+                self.say(Event("error", facts={"error": type(error).__name__, "message": redacted_message(error), "pause": wait}))
             stopping = pause(wait or self.session.config().queue.poll)
 
 
@@ -195,6 +195,6 @@ def keep_serving(
             if not served:
                 raise
             wait = min(LONGEST_PAUSE, max(1.0, 2 * wait))
-            say(Event("lost", facts={"error": type(error).__name__, "message": told_of(error), "pause": wait}))
+            say(Event("lost", facts={"error": type(error).__name__, "message": redacted_message(error), "pause": wait}))
         if pause(wait):
             return

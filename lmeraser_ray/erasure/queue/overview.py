@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import case, func, select
 
-from lmeraser_ray.erasure.queue.lease import Seen, look
+from lmeraser_ray.erasure.queue.lease import LeaseView, look
 from lmeraser_ray.erasure.requests.events import level_of, used_of
 from lmeraser_ray.erasure.requests.request import ALERTS, OPEN, UNANSWERED, State
 from lmeraser_ray.pipeline.session import Session
@@ -23,7 +23,7 @@ deadline = func.coalesce(requests.c.extended_at, requests.c.due_at)
 
 
 @dataclass(frozen=True)
-class Waiting:
+class OpenRequest:
     """An unanswered request as a list shows it. used: the share of the time to its deadline that has passed."""
 
     id: str
@@ -44,12 +44,12 @@ class Overview:
     first: those to be answered first."""
 
     now: datetime
-    seen: Seen
+    seen: LeaseView
     live: bool
     counts: Mapping[State, int]
     oldest: datetime | None
     alerts: Mapping[int, int]
-    first: tuple[Waiting, ...]
+    first: tuple[OpenRequest, ...]
 
     @property
     def open(self) -> int:
@@ -128,6 +128,6 @@ def overview_of(session: Session, *, first: int = 0) -> Overview:
         return overview(database, lease_s=session.config().queue.lease, first=first)
 
 
-def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> Waiting:
+def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> OpenRequest:
     """A row as a list shows it."""
-    return Waiting(name, State(state), from_text(received), from_text(due), used_of(received, due, now))
+    return OpenRequest(name, State(state), from_text(received), from_text(due), used_of(received, due, now))

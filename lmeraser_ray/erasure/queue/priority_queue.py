@@ -1,4 +1,4 @@
-"""Waiting lines in order, for the scheduler: what is first is found, and anything taken out, in O(log n). Pure.
+"""WaitingRequests lines in order, for the scheduler: what is first is found, and anything taken out, in O(log n). Pure.
 
 Invariant: a line's heap holds an entry for each member under its present key; entries of members that left, or that changed their key,
 are passed over when they come to the top, and are swept when they are the majority.
@@ -12,7 +12,7 @@ Key = tuple[float, float, int]
 M = TypeVar("M", int, str)
 
 
-class Line(Generic[M]):
+class PriorityQueue(Generic[M]):
     """Members in the order of their keys; a member is in it once."""
 
     def __init__(self) -> None:
@@ -57,12 +57,12 @@ class Line(Generic[M]):
             heapify(self._heap)
 
 
-class Waiting:
+class WaitingRequests:
     """Requests that wait for the same thing (a lane, or anything at all): those that may share a run, and those that run alone."""
 
     def __init__(self) -> None:
-        self._shared: Line[str] = Line()
-        self._alone: Line[str] = Line()
+        self._shared: PriorityQueue[str] = PriorityQueue()
+        self._alone: PriorityQueue[str] = PriorityQueue()
 
     def __len__(self) -> int:
         return len(self._shared) + len(self._alone)

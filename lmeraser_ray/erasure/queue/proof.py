@@ -14,13 +14,13 @@ from sqlalchemy import Connection, select
 from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.absence.report import Hit, ScanReport
 from lmeraser_ray.erasure.absence.scan import left_in_database, scan
-from lmeraser_ray.erasure.absence.traces import Needles
+from lmeraser_ray.erasure.absence.traces import Traces
 from lmeraser_ray.erasure.certificate.statement import Code, ErasedTarget, ErasureFacts, Times, statement_of
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.publisher import Facts, Publisher
 from lmeraser_ray.erasure.queue.retrains import Retrains
 from lmeraser_ray.erasure.requests import transitions
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
@@ -34,10 +34,10 @@ LEFT = "After its names were removed from the request database the absence scan 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ScanTargets:
     """What a scan looks for. others: ids that requests name which are not worked off yet."""
 
-    needles: list[Needles]
+    needles: list[Traces]
     subjects: frozenset[str]
     others: frozenset[str]
 
@@ -56,7 +56,7 @@ class Proof:
 
         Errors: `ExecutionError` where a file cannot be removed, `VerificationError` where something of a record was found.
         """
-        published = Requests(self.database, self.folder.names()).list({State.PUBLISHED})
+        published = RequestRepository(self.database, self.folder.names()).list({State.PUBLISHED})
         purged = publisher.purge(manifest, retrains.wanted())
         ids = [request.id for request in published]
         if not ids:
@@ -87,15 +87,15 @@ class Proof:
         refuse_traces(left)
         return ids
 
-    def _wanted(self, ids: Sequence[str]) -> Wanted:
+    def _wanted(self, ids: Sequence[str]) -> ScanTargets:
         """What to look for: what these requests removed, as they noted it before."""
         with self.database.read() as conn:
             rows = conn.execute(select(erased).where(erased.c.request_id.in_(ids), erased.c.name.is_not(None))).all()
             named = conn.execute(select(targets.c.what, targets.c.name, targets.c.request_id).where(targets.c.name.is_not(None))).all()
         noted = {(row.name, bytes(row.needles)) for row in rows if row.needles}
-        needles = {needle for name, found in noted for needle in Needles.from_bytes(found, name)}
+        needles = {needle for name, found in noted for needle in Traces.from_bytes(found, name)}
         subjects = frozenset(row.name for row in named if row.what == "subject" and row.request_id in ids)
-        return Wanted(
+        return ScanTargets(
             sorted(needles, key=lambda needle: (needle.record_id, needle.digest)),
             subjects,
             frozenset(row.name for row in named if row.request_id not in ids),

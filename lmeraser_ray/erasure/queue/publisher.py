@@ -18,7 +18,7 @@ from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.pointer import point, release, silence
+from lmeraser_ray.pipeline.pointer import release, silence, write_pointer
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
@@ -82,7 +82,7 @@ class Publisher:
             for request, constituents in silent.items():
                 silence(conn, request, constituents)
             conclude(conn, number, leaving.complete)
-            point(conn, self.folder, item, after)
+            write_pointer(conn, self.folder, item, after)
         return item
 
     def hush(self, manifest: Manifest, silent: Silent) -> None:
@@ -94,7 +94,7 @@ class Publisher:
         with self.lease.write() as conn:
             for request, constituents in silent.items():
                 silence(conn, request, constituents)
-            point(conn, self.folder, item, manifest)
+            write_pointer(conn, self.folder, item, manifest)
 
     def _intend(self, conn: Connection, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts) -> int:
         """Note what is about to be published, so that a crash between the pointer and the rows is told from one before."""

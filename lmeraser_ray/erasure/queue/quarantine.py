@@ -13,17 +13,17 @@ from sqlalchemy import Connection
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import bucket_number
 from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.erasure.queue.affected_constituents import lane_of_rows
-from lmeraser_ray.erasure.requests.repository import Requests
+from lmeraser_ray.erasure.queue.affected_constituents import constituent_of_rows
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State, Target
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.pointer import point, release, silence
+from lmeraser_ray.pipeline.pointer import release, silence, write_pointer
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.store import Store
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ def quarantine_request(session: Session, request_id: str) -> tuple[str, ...]:
     """Take the constituents of a request's records out of prediction. Returns their keys. Does not wait for whoever is training."""
     store, config = session.folder.store, session.config()
     with session.database() as database:
-        request = Requests(database, session.names()).get(request_id)
+        request = RequestRepository(database, session.names()).get(request_id)
         if settled(request):
             return ()
 
@@ -62,17 +62,17 @@ def rewritten(session: Session, database: Database, note: Callable[[Connection, 
             if item is None or item.key != manifest.fingerprint or folder.current() != item:
                 continue  # published meanwhile
             found = note(conn, manifest)
-            point(conn, folder, item, manifest)
+            write_pointer(conn, folder, item, manifest)
         return found
     raise ExecutionError(f"New states of {session.root} are published faster than a quarantine can be noted: try again.")
 
 
 def still_silent(
-    database: Database, names: Names, store: Store, config: Config, manifest: Manifest, *, without: Container[str] = ()
+    database: Database, names: Pseudonymizer, store: Store, config: Config, manifest: Manifest, *, without: Container[str] = ()
 ) -> dict[str, tuple[str, ...]]:
     """What must not answer in a state that is about to be published: the constituents, by request, of all that asked for quarantine and
     whose records are in it. without: requests that the state completes."""
-    waiting = Requests(database, names).quarantined()
+    waiting = RequestRepository(database, names).quarantined()
     return {request.id: affected(store, config, manifest, request.targets) for request in waiting if request.id not in without}
 
 
@@ -89,6 +89,6 @@ def affected(store: Store, config: Config, manifest: Manifest, targets: Sequence
     states = tuple(state for state in manifest.buckets if subjects or state.bucket.number in numbers)
     index = RecordIndex.read(store, [state.bucket for state in states])
     hit = index.held("record_id", records) | index.held("subject_id", subjects)
-    lanes = set(lane_of_rows(store, config, states, index)[hit].tolist())
+    lanes = set(constituent_of_rows(store, config, states, index)[hit].tolist())
     joint = make_learner(config).joint and lanes - {-1}
     return tuple(sorted({shard.constituent.key for shard in manifest.shards if joint or shard.number in lanes}))

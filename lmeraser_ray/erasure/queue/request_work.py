@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lmeraser_ray.erasure.queue.affected_constituents import NO_LANE, Current
+from lmeraser_ray.erasure.queue.affected_constituents import NO_LANE, PublishedState
 from lmeraser_ray.erasure.queue.scheduler import Lane, Ticket
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
@@ -24,7 +24,7 @@ class Work:
     begun: bool = False
 
     @classmethod
-    def of(cls, request: ErasureRequest, rows: Sequence[ErasedRecord], current: Current) -> "Work":
+    def of(cls, request: ErasureRequest, rows: Sequence[ErasedRecord], current: PublishedState) -> "Work":
         """A planned request, with its records that are not published yet."""
         begun = request.state is State.TRAINING  # in a round that died
         work = cls(request, {row.name: row.hash for row in rows if row.name}, begun=begun)
@@ -52,7 +52,7 @@ class Work:
         lanes = frozenset(lane for lane in self.waiting if lane is not None)
         return Ticket(self.id, received, due, lanes, exclusive=None in self.waiting, tainted=self.request.attempts > 0)
 
-    def _wait(self, names: set[str], current: Current) -> None:
+    def _wait(self, names: set[str], current: PublishedState) -> None:
         """Sort records by their lanes in a published state."""
         places = current.places(names)
         lanes = {name: int(current.lanes[at]) for name, at in places.items()}
@@ -79,7 +79,7 @@ class Work:
         if names:
             self.waiting.setdefault(lane, set()).update(names)
 
-    def relabel(self, current: Current) -> None:
+    def relabel(self, current: PublishedState) -> None:
         """The shards have new numbers: sort what waits again."""
         names = {name for part in self.waiting.values() for name in part}
         self.waiting.clear()

@@ -12,9 +12,9 @@ from typing import Any
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import remaining
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.publisher import Facts
-from lmeraser_ray.erasure.queue.scheduler import Lane, Progress
+from lmeraser_ray.erasure.queue.scheduler import Lane, TrainingProgress
 from lmeraser_ray.errors import ExecutionError, LmeraserError, VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.pipeline.flow import Flow, Planned
@@ -29,7 +29,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Job:
+class Retrain:
     """A job under way: the engine's ticket, the plan that it was made from, since when, and the record passes that it will take."""
 
     ticket: int
@@ -43,7 +43,7 @@ class Retrains:
     """The jobs of one round."""
 
     flow: Flow
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, Retrain] = field(default_factory=dict)
     needs: dict[Lane, set[str]] = field(default_factory=dict)
     made: dict[str, StoredObject] = field(default_factory=dict)
     passes: dict[str, int] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Retrains:
         """The lanes that wait for a job."""
         return set(self.needs)
 
-    def plan(self, current: Current, leaving: set[str], lanes: set[Lane]) -> None:
+    def plan(self, current: PublishedState, leaving: set[str], lanes: set[Lane]) -> None:
         """Train what `lanes` need once the records in `leaving` have left; stop what nobody needs any more."""
         self._plans += 1
         self.stale = False
@@ -76,7 +76,7 @@ class Retrains:
                 self.flow.engine.start()
         for build in sorted(todo, key=lambda build: (-build.spec.passes(build.first), build.spec.key)):
             job = self.flow.job(self._planned, build)
-            self.jobs[build.spec.key] = Job(self.flow.engine.submit(job), self._plans, time.monotonic(), self._expected(build))
+            self.jobs[build.spec.key] = Retrain(self.flow.engine.submit(job), self._plans, time.monotonic(), self._expected(build))
 
     def _keys(self, lane: Lane, missing: Mapping[str, Build]) -> set[str]:
         """The missing constituents that a lane waits for."""
@@ -118,13 +118,13 @@ class Retrains:
         self.made.update({item.key: item for item in trained.stages})
         self.passes[trained.key] = trained.passes
 
-    def _take(self, key: str) -> Job:
+    def _take(self, key: str) -> Retrain:
         """A job that has ended."""
         job = self.jobs.pop(key)
         self.seconds += time.monotonic() - job.since
         return job
 
-    def progress(self, lane: Lane) -> Progress | None:
+    def progress(self, lane: Lane) -> TrainingProgress | None:
         """How far a running lane is, by the record passes of its slowest job. One that has reported none has not begun: nothing is lost."""
         jobs = [self.jobs[key] for key in self.needs.get(lane, ()) if key in self.jobs]
         if not jobs:
@@ -132,9 +132,9 @@ class Retrains:
         since = min(job.since for job in jobs)
         elapsed = time.monotonic() - since
         share = min(self.flow.engine.records(job.ticket) / job.passes for job in jobs)
-        return Progress(elapsed, elapsed * (1 - share) / share) if share > 0 else Progress(0.0, None)
+        return TrainingProgress(elapsed, elapsed * (1 - share) / share) if share > 0 else TrainingProgress(0.0, None)
 
-    def manifest(self, current: Current, leaving: set[str]) -> Manifest | None:
+    def manifest(self, current: PublishedState, leaving: set[str]) -> Manifest | None:
         """The state without these records, with all of its constituents. None where one is still to be trained for a running lane."""
         if self._planned is not None and self._leaving == leaving and not self.needs:
             found = self._missing_made(self._planned)
@@ -218,6 +218,6 @@ class Retrains:
         return found
 
 
-def buckets_without(current: Current, leaving: set[str]) -> list[Bucket]:
+def buckets_without(current: PublishedState, leaving: set[str]) -> list[Bucket]:
     """The buckets of a state without these records."""
     return remaining(current.store, current.index, current.mask(leaving))

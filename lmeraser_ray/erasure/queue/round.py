@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.intake import Intake
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.proof import Proof
@@ -42,7 +42,7 @@ class Round:
         config = flow.config
         self.folder, self.database, self.lease, self.flow = folder, database, lease, flow
         self.settings = config.queue
-        self.current = Current.read(folder.store, config, manifest)
+        self.current = PublishedState.read(folder.store, config, manifest)
         self.scheduler = Scheduler(Policy(supersedes=self.settings.supersedes), UNBOUNDED)
         self.intake = Intake(folder, database, lease, self.settings)
         self.retrains = Retrains(flow)
@@ -211,7 +211,7 @@ class Round:
         before = self.current.manifest
         facts = self._facts(before, manifest, int(self.current.mask(names).sum()))
         leaving = Leaving({work.id: [work.hashes[name] for name in sorted(work.trained)] for work in trained.values()}, complete)
-        self.current = Current.read(self.folder.store, self.flow.config, manifest, self.current.index)
+        self.current = PublishedState.read(self.folder.store, self.flow.config, manifest, self.current.index)
         for request in complete:
             self.work.pop(request)
         silent = self._silent(complete)

@@ -7,7 +7,7 @@
 A *lane* is a constituent that a request needs trained again; an *exclusive* ticket needs everything (the shards change themselves). Rules:
 
 - Deadline first, then oldest. A lane has the place of its first waiting ticket; at most `slots` lanes run, and a lane runs once at a time.
-- Waiting tickets of a lane share its next run, but for tainted ones, whose retrain has failed before: each runs alone when it is first.
+- WaitingRequests tickets of a lane share its next run, but for tainted ones, whose retrain has failed before: each runs alone when it is first.
 - What comes while its lane runs waits, or supersedes the run where `worth_superseding` says so and no tainted ticket is concerned. A run is
   superseded `Policy.supersedes` times at most, so that no stream of arrivals keeps it from its end.
 - When the first of all waiting tickets is exclusive, nothing starts or is superseded until nothing runs. Then one run alone takes every
@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import inf
 
-from lmeraser_ray.erasure.queue.priority_queue import Key, Line, Waiting
-from lmeraser_ray.erasure.queue.ticket import Lane, Policy, Progress, Start, Ticket, worth_superseding
+from lmeraser_ray.erasure.queue.priority_queue import Key, PriorityQueue, WaitingRequests
+from lmeraser_ray.erasure.queue.ticket import Lane, Policy, Start, Ticket, TrainingProgress, worth_superseding
 
-__all__ = ["Lane", "Policy", "Progress", "Scheduler", "Start", "Ticket", "worth_superseding"]
+__all__ = ["Lane", "Policy", "Scheduler", "Start", "Ticket", "TrainingProgress", "worth_superseding"]
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _Held:
 class _Run:
     """What runs on a lane. restarts: how often it was superseded; tainted: those of its requests that nobody may join."""
 
-    requests: Line[str] = field(default_factory=Line)
+    requests: PriorityQueue[str] = field(default_factory=PriorityQueue)
     restarts: int = 0
     tainted: set[str] = field(default_factory=set)
 
@@ -65,9 +65,9 @@ class Scheduler:
         self.policy, self.slots = policy, slots
         self._numbers = count()
         self._held: dict[str, _Held] = {}
-        self._all = Waiting()
-        self._lanes: dict[int, Waiting] = {}
-        self._ready: Line[int] = Line()  # lanes that could start
+        self._all = WaitingRequests()
+        self._lanes: dict[int, WaitingRequests] = {}
+        self._ready: PriorityQueue[int] = PriorityQueue()  # lanes that could start
         self._runs: dict[Lane, _Run] = {}
         self._knocking: dict[Lane, None] = {}  # runs whose superseding is to be decided, since something about them changed
         self._served = self._superseded = self._finished = 0
@@ -133,7 +133,7 @@ class Scheduler:
             if request in line:
                 line.put(request, held.key, alone=True)
 
-    def next(self, now: float, progress: Callable[[Lane], Progress | None]) -> list[Start]:
+    def next(self, now: float, progress: Callable[[Lane], TrainingProgress | None]) -> list[Start]:
         """What to start now, on the clock of the tickets. `progress` says how far a running lane is; None: nothing is known of it."""
         starts: list[Start] = []
         if None in self._runs or not self._exclusive_first():
@@ -185,7 +185,7 @@ class Scheduler:
         if self._runs or found.keys() != self._held.keys():
             raise ValueError(f"relabel found {len(self._runs)} running lanes, and {len(found)} tickets for {len(self._held)} requests")
         numbers = {request: held.key[2] for request, held in self._held.items()}
-        self._held, self._lanes, self._all, self._ready = {}, {}, Waiting(), Line()
+        self._held, self._lanes, self._all, self._ready = {}, {}, WaitingRequests(), PriorityQueue()
         for request, ticket in found.items():
             self._add(ticket, numbers[request])
 
@@ -206,7 +206,7 @@ class Scheduler:
         self._all.put(request, held.key, alone=held.alone)
         for lane in held.todo:
             if lane not in held.on:
-                self._lanes.setdefault(lane, Waiting()).put(request, held.key, alone=held.alone)
+                self._lanes.setdefault(lane, WaitingRequests()).put(request, held.key, alone=held.alone)
                 self._look(lane)
         if None in self._runs:
             self._knocking[None] = None
@@ -225,7 +225,7 @@ class Scheduler:
         first = self._all.first()
         return first is not None and self._held[first[1]].ticket.exclusive
 
-    def _supersedes(self, lane: Lane, now: float, progress: Callable[[Lane], Progress | None]) -> bool:
+    def _supersedes(self, lane: Lane, now: float, progress: Callable[[Lane], TrainingProgress | None]) -> bool:
         """Whether the lane's run starts over now. It is asked again only after a change, or where progress is unknown."""
         run, joining = self._runs[lane], (self._all if lane is None else self._lanes[lane]).joining()
         found: bool | None = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmeraser_ray.erasure.queue.scheduler import Scheduler
-from lmeraser_ray.erasure.requests.events import Event, Say, told_of
+from lmeraser_ray.erasure.requests.events import Event, Say, redacted_message
 from lmeraser_ray.errors import LmeraserError
 
 
@@ -46,7 +46,7 @@ class Lanes:
         now = {lane["shard"]: int(lane["requests"]) for lane in training}
         names = {lane["shard"]: {name: ",".join(lane[name]) for name in ("keys", "of") if lane.get(name)} for lane in training}
         for error in errors[self._errors :]:
-            self.say(Event("retrain-failed", facts={"error": type(error).__name__, "message": told_of(error)}))
+            self.say(Event("retrain-failed", facts={"error": type(error).__name__, "message": redacted_message(error)}))
         self._errors = len(errors)
         more = {shard for shard, before in self._requests.items() if now.get(shard, 0) > before}
         again = more if superseded > self._superseded else set()

@@ -28,7 +28,7 @@ class Ticket:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """How far a run is, in seconds: elapsed, and an estimate of what remains (None: unknown yet)."""
 
     elapsed: float
@@ -44,7 +44,7 @@ class Start:
     superseding: bool
 
 
-def worth_superseding(progress: Progress | None, *, running: int, joining: int, slack: float) -> bool | None:
+def worth_superseding(progress: TrainingProgress | None, *, running: int, joining: int, slack: float) -> bool | None:
     """Whether a run for `running` requests should start over with `joining` newcomers. None: cannot be told yet, ask again.
 
     With T the seconds of a whole run and p the share of it that is done, starting over saves (1 - p) T of training (one run of T instead of

@@ -7,11 +7,11 @@ import numpy as np
 from lmeraser_ray.data.buckets import columns, read_pictures, read_rows
 from lmeraser_ray.data.feature_file import read_features
 from lmeraser_ray.data.reader import prepare
-from lmeraser_ray.erasure.absence.traces import Needles
-from lmeraser_ray.erasure.queue.affected_constituents import Current
+from lmeraser_ray.erasure.absence.traces import Traces
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 
 
-def gather_needles(current: Current, positions: Sequence[int], subjects: Container[str]) -> Iterator[Needles]:
+def gather_traces(current: PublishedState, positions: Sequence[int], subjects: Container[str]) -> Iterator[Traces]:
     """The needles of live records. subjects: those of which all records go, so that their ids are looked for too."""
     stored = {state.bucket.number: state.features for state in current.manifest.buckets}
     for rows in current.index.rows(np.array(positions, np.int64)):
@@ -23,4 +23,4 @@ def gather_needles(current: Current, positions: Sequence[int], subjects: Contain
             person = str(subject) if subject in subjects else None
             pixels = prepare(picture, current.manifest.backbone.spec, current.config.data.max_pixels).tobytes()
             found: bytes = digest  # type: ignore[assignment]
-            yield Needles.of(str(record), found, picture=picture, feature=feature.tobytes(), pixels=pixels, subject_id=person)
+            yield Traces.of(str(record), found, picture=picture, feature=feature.tobytes(), pixels=pixels, subject_id=person)

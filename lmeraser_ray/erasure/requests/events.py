@@ -45,7 +45,7 @@ Say = Callable[[Event], object]
 """Who is told."""
 
 
-def told_of(error: LmeraserError) -> str:
+def redacted_message(error: LmeraserError) -> str:
     """What a log, or the database, may repeat of an error: one about data may name a record, so that only its kind is told."""
     return "an input that cannot be used; run `lmeraser verify`" if isinstance(error, DataError) else str(error)
 
@@ -70,7 +70,7 @@ class Follower:
         return [event_of(entry, why.get(entry.request or "", {})) for entry in found]
 
 
-def event_of(entry: ledger.Entry, more: Mapping[str, object]) -> Event:
+def event_of(entry: ledger.LedgerEntry, more: Mapping[str, object]) -> Event:
     """What an entry says. more: facts that it does not have itself."""
     facts = {name: entry.facts[name] for name in PLAIN_FACTS if name in entry.facts}
     completed = entry.facts.get("requests")

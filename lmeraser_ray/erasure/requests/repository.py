@@ -1,4 +1,4 @@
-"""Requests: what people may do with erasure requests. Any process, at any time; each call is one transaction, with its ledger entry.
+"""RequestRepository: what people may do with erasure requests. Any process, at any time; each call is one transaction, with its ledger entry.
 
 Invariants: what `submit` returns is committed; one key has one request, whatever crashes and however often it is sent; a transition
 guards the state that it starts from, so that two people cannot both win. Nothing here reads the store: ids are resolved by the queue.
@@ -30,7 +30,7 @@ from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.pointer import release
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.database.tombstones import lift_hashes
 from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.times import from_text, to_text, utcnow
@@ -41,10 +41,10 @@ Found = list[ErasureRequest]
 GIVEN_UP = (str(State.REFUSED), str(State.CANCELLED))
 
 
-class Requests:
+class RequestRepository:
     """The erasure requests of one workspace."""
 
-    def __init__(self, database: Database, names: Names, *, clock: Clock = utcnow) -> None:
+    def __init__(self, database: Database, names: Pseudonymizer, *, clock: Clock = utcnow) -> None:
         self._database, self._names, self._clock = database, names, clock
 
     def submit(

@@ -8,24 +8,24 @@ from lmeraser_ray.data.ids import read_ids, typed_name
 
 
 @dataclass(frozen=True)
-class Request:
+class ErasureTargets:
     """What is to be erased: record ids, and subjects with all their records."""
 
     records: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
 
 
-def parse_request(records: Sequence[str], subjects: Sequence[str]) -> Request:
+def parse_targets(records: Sequence[str], subjects: Sequence[str]) -> ErasureTargets:
     """Ids as a person typed them: parts between commas, white space around them dropped, repeats dropped."""
 
     def parts(texts: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(typed_name(part) for text in texts for part in text.split(",") if part.strip()))
 
-    return Request(parts(records), parts(subjects))
+    return ErasureTargets(parts(records), parts(subjects))
 
 
-def read_request(records: Sequence[str], subjects: Sequence[str], file: Path | None, subjects_file: Path | None) -> Request:
+def read_targets(records: Sequence[str], subjects: Sequence[str], file: Path | None, subjects_file: Path | None) -> ErasureTargets:
     """Typed ids and those of files of ids, one a line. Errors: `ConfigError` where a file cannot be read."""
-    typed = parse_request(records, subjects)
+    typed = parse_targets(records, subjects)
     more, people = read_ids(file, "--file"), read_ids(subjects_file, "--subjects_file")
-    return Request(tuple(dict.fromkeys((*typed.records, *sorted(more)))), tuple(dict.fromkeys((*typed.subjects, *sorted(people)))))
+    return ErasureTargets(tuple(dict.fromkeys((*typed.records, *sorted(more)))), tuple(dict.fromkeys((*typed.subjects, *sorted(people)))))

@@ -64,7 +64,7 @@ class Chains:
         return np.stack([retrained, (retrained > 0).astype(np.int64), total])
 
 
-class Tally:
+class ChainTally:
     """Counts the records of a new state, which comes in parts, against an old one: j new shards by r slices, flat."""
 
     def __init__(self, old: Chains, shards: int) -> None:

@@ -18,7 +18,7 @@ from lmeraser_ray.models.partition.adaptive import Labels
 from lmeraser_ray.models.partition.chains import Chains, Positions
 from lmeraser_ray.models.partition.expected import DeletionCosts
 from lmeraser_ray.models.partition.feature_rows import FeatureRows
-from lmeraser_ray.models.partition.recluster import Sample, State, Told, recluster_each
+from lmeraser_ray.models.partition.recluster import ClusteringState, Sample, Told, recluster_each
 
 __all__ = ["DeletionCosts", "deletion_costs", "fixed_costs"]
 
@@ -72,7 +72,7 @@ def deletion_costs(
         shards = np.full(len(positions), sample.clusters(None).max() + 1, np.int64)
         shards[sampled] = _clusters_without(sample, leaving, progress)[back]
         return _joint(n, positions, sampled, shards)
-    state = State.fit(sample, Chains.of(shard, slices))
+    state = ClusteringState.fit(sample, Chains.of(shard, slices))
     costs = np.zeros((3, len(positions)), np.int64)
     costs[:, ~sampled] = state.chains.without(positions[~sampled])
     costs[:, sampled] = recluster_each(features, state, leaving, progress)[:, back]

@@ -22,7 +22,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from lmeraser_ray.config import ClusteringConfig
 from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.models.partition.adaptive import Floats, Labels, cut, nearest, prototype, prototypes_of
-from lmeraser_ray.models.partition.chains import Chains, Positions, Tally
+from lmeraser_ray.models.partition.chains import Chains, ChainTally, Positions
 from lmeraser_ray.models.partition.feature_rows import FeatureRows
 
 Told = Callable[[int], object]
@@ -93,7 +93,7 @@ class _Fresh:
 
 
 @dataclass(frozen=True)
-class State:
+class ClusteringState:
     """The state before any deletion, n records and k shards.
 
     sampled: [t] int32, the cluster of each; prototypes: [k, d]; chains: the shard and the slice of each record.
@@ -105,7 +105,7 @@ class State:
     chains: Chains
 
     @classmethod
-    def fit(cls, sample: Sample, chains: Chains) -> "State":
+    def fit(cls, sample: Sample, chains: Chains) -> "ClusteringState":
         """The state whose shards `chains` has."""
         size = min(sample.config.sample_size, len(sample.positions))
         labels = sample.clusters(None)
@@ -138,7 +138,7 @@ class _Change:
     fresh: tuple[_Fresh, ...]
 
     @classmethod
-    def of(cls, state: State, gone: int) -> "_Change":
+    def of(cls, state: ClusteringState, gone: int) -> "_Change":
         sample = state.sample
         new = sample.clusters(gone)
         numbers, first = np.unique(new, return_index=True)
@@ -154,7 +154,7 @@ class _Change:
         fresh = (sample.fresh(int(j), np.flatnonzero(new == j), state.sampled) for j in np.flatnonzero(~same))
         return cls(len(origin), new, renamed, tuple(fresh))
 
-    def prototypes(self, state: State) -> Floats:
+    def prototypes(self, state: ClusteringState) -> Floats:
         """All prototypes after the deletion [j, d], as `fit_clusters` has them."""
         found = np.empty((self.clusters, state.prototypes.shape[1]))
         kept = np.flatnonzero(self.renamed >= 0)
@@ -169,7 +169,7 @@ class _Block:
     """Some of the records, at `rows`, with their products with the t sampled ones.
 
     products: [t, b] float64; sums: [k + 1, b] float64, those with the sums of old clusters, then zeros; norms: [b] float64, squared;
-    ranked, values: as `State.rank`.
+    ranked, values: as `ClusteringState.rank`.
     slack: squared distances that differ by more than this, as computed here, differ in the same sense as `cdist` computes them. Errors in
     units of 2^-53 · (largest squared norm), for m ≤ t members: products 2d and 18m (a `base` has less than 2m), norms 2d + m, the
     prototype's rounding 4m, `cdist` 4d, the pairwise sum of distances 300; twice, for two.
@@ -185,7 +185,7 @@ class _Block:
     slack: float
 
     @classmethod
-    def take(cls, features: Features, state: State, start: int) -> "_Block":
+    def take(cls, features: Features, state: ClusteringState, start: int) -> "_Block":
         """features: [b, d] of the records from `start` on."""
         sample = state.sample
         wide = features.astype(np.float64)
@@ -196,7 +196,7 @@ class _Block:
         slack = 64 * (len(sample.positions) + features.shape[1] + 64) * 2.0**-53 * largest
         return cls(slice(start, start + len(wide)), features, products, sums, norms, *state.rank(wide), slack)
 
-    def assign(self, state: State, change: _Change) -> Labels:
+    def assign(self, state: ClusteringState, change: _Change) -> Labels:
         """The nearest prototype of each record after the change [b] int32."""
         label, value = self._nearest_kept(change)
         winner, low, second = self._nearest_fresh(change)
@@ -231,7 +231,7 @@ class _Block:
         return winner, low, second
 
 
-def recluster_each(features: FeatureRows, state: State, leaving: Positions, progress: Told) -> Positions:
+def recluster_each(features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Told) -> Positions:
     """Retrained, touched and total for each deletion of a sampled record, at the places `leaving` [q] of the sample → [3, q] int64.
 
     features: of all records, gone through once for as many deletions as are computed together.
@@ -243,19 +243,19 @@ def recluster_each(features: FeatureRows, state: State, leaving: Positions, prog
     return np.array(costs, np.int64).reshape(-1, 3).T
 
 
-def _recluster_some(features: FeatureRows, state: State, leaving: Positions, progress: Told) -> list[tuple[int, int, int]]:
+def _recluster_some(features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Told) -> list[tuple[int, int, int]]:
     """As many as are computed together: one block of records after another, each for all deletions."""
     n, sample = len(state.chains.shard), state.sample
     height = max(1, BLOCK_BYTES // 8 // max(len(sample.positions), sample.features.shape[1]))
     changes: list[_Change] = []
-    tallies: list[Tally] = []
+    tallies: list[ChainTally] = []
     blocks, steps, start = -(-n // height), 0, 0
     for part in features.blocks(height):
         block = _Block.take(part, state, start)
         for i, gone in enumerate(leaving):
             if start == 0:  # not before, so that the first steps take no longer than they look
                 changes.append(_Change.of(state, int(gone)))
-                tallies.append(Tally(state.chains, changes[i].clusters))
+                tallies.append(ChainTally(state.chains, changes[i].clusters))
             tallies[i].add(block.rows, _shards_of(state, changes[i], block))
             steps += 1
             progress(steps // blocks - (steps - 1) // blocks)
@@ -263,7 +263,7 @@ def _recluster_some(features: FeatureRows, state: State, leaving: Positions, pro
     return [tally.cost() for tally in tallies]
 
 
-def _shards_of(state: State, change: _Change, block: _Block) -> Labels:
+def _shards_of(state: ClusteringState, change: _Change, block: _Block) -> Labels:
     """The new shard of each of the block's records [b] int32; -1 for the deleted one."""
     start, stop = block.rows.start, block.rows.stop
     found = block.assign(state, change)

@@ -22,9 +22,9 @@ from sqlalchemy.exc import DBAPIError
 
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.storage.database import postgresql, sqlite, tables
-from lmeraser_ray.storage.database.database_location import FILE, Pin
+from lmeraser_ray.storage.database.database_location import FILE, DatabaseLocation
 from lmeraser_ray.storage.database.driver_errors import meaning
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.files import disk_errors
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
@@ -79,9 +79,9 @@ class Database:
         file system; `DataError` where there are none and create is False; `VerificationError` where the pinned database is gone, damaged,
         or its hashes are another secret's; `ExecutionError` where it cannot be reached.
         """
-        names = Names(root, Store(root / "objects").scratch)
+        names = Pseudonymizer(root, Store(root / "objects").scratch)
         url = url_of(url)
-        pin = Pin.read(root, names)
+        pin = DatabaseLocation.read(root, names)
         if pin is None and not create:
             raise DataError(f"{root} has no erasure requests yet: `lmeraser submit` makes the first.")
         if pin is not None:
@@ -96,11 +96,11 @@ class Database:
             database.close()
             raise
         if pin is None or not (root / FILE).exists():
-            Pin(database.dialect, names.workspace_id, database._where).write(root)
+            DatabaseLocation(database.dialect, names.workspace_id, database._where).write(root)
         return database
 
     @classmethod
-    def _of_sqlite(cls, root: Path, pin: "Pin | None") -> "Database":
+    def _of_sqlite(cls, root: Path, pin: "DatabaseLocation | None") -> "Database":
         path = root.resolve() / "requests.db"
         sqlite.require_local(root)
         if pin is not None and not path.exists():
@@ -112,7 +112,7 @@ class Database:
         return cls(sqlite.open_engine(path), str(path), path, "")
 
     @classmethod
-    def _of_postgresql(cls, url: str, names: Names) -> "Database":
+    def _of_postgresql(cls, url: str, names: Pseudonymizer) -> "Database":
         parsed, schema = postgresql.parse(url), postgresql.schema_of(names.workspace_id)
         return cls(postgresql.open_engine(parsed, schema), postgresql.location(parsed), None, schema)
 

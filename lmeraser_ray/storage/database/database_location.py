@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmeraser_ray.errors import ConfigError, VerificationError
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.files import create_once, disk_errors
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
@@ -17,7 +17,7 @@ DIALECTS = ("sqlite", "postgresql")
 
 
 @dataclass(frozen=True)
-class Pin:
+class DatabaseLocation:
     """Which database."""
 
     dialect: str
@@ -25,7 +25,7 @@ class Pin:
     where: str
 
     @classmethod
-    def read(cls, root: Location, names: Names) -> "Pin | None":
+    def read(cls, root: Location, names: Pseudonymizer) -> "DatabaseLocation | None":
         """The workspace's pin, None before its first database. A database in the workspace is one, even if its maker died before the pin.
 
         Errors: `VerificationError` where it is damaged, or of another secret than the workspace's.

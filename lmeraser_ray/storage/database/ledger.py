@@ -23,7 +23,7 @@ Facts = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """One entry. text: its canonical JSON, which is hashed."""
 
     seq: int
@@ -37,7 +37,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LedgerHead:
     """The last entry's number and hash; 0 and zeros of an empty ledger."""
 
     seq: int
@@ -52,26 +52,26 @@ def hash_of(previous: str, text: str) -> str:
 LAST = select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
 
 
-def head(connection: Connection) -> Head:
+def head(connection: Connection) -> LedgerHead:
     """The end of the chain."""
     found = connection.execute(LAST).one_or_none()
-    return Head(found.seq, found.hash) if found else Head(0, GENESIS)
+    return LedgerHead(found.seq, found.hash) if found else LedgerHead(0, GENESIS)
 
 
-def append(connection: Connection, kind: str, request: str | None, facts: Facts) -> Entry:
+def append(connection: Connection, kind: str, request: str | None, facts: Facts) -> LedgerEntry:
     """Add an entry, within the transaction of what it tells of. facts: JSON values; no ids of records or subjects."""
     return append_all(connection, kind, [(request, facts)])[0]
 
 
-def append_all(connection: Connection, kind: str, entries: Sequence[tuple[str | None, Facts]]) -> list[Entry]:
+def append_all(connection: Connection, kind: str, entries: Sequence[tuple[str | None, Facts]]) -> list[LedgerEntry]:
     """Add several entries of one kind, in order."""
     end, at = head(connection), to_text(utcnow())
-    made: list[Entry] = []
+    made: list[LedgerEntry] = []
     for request, facts in entries:
         seq = end.seq + 1
         text = canonical_json({"seq": seq, "at": at, "kind": kind, "request": request, "facts": dict(facts)}).decode()
-        made.append(Entry(seq, at, kind, request, dict(facts), text, end.hash, hash_of(end.hash, text)))
-        end = Head(seq, made[-1].hash)
+        made.append(LedgerEntry(seq, at, kind, request, dict(facts), text, end.hash, hash_of(end.hash, text)))
+        end = LedgerHead(seq, made[-1].hash)
     if made:
         rows = [
             {"seq": e.seq, "at": e.at, "kind": e.kind, "request_id": e.request, "entry": e.text, "previous": e.previous, "hash": e.hash}
@@ -81,7 +81,7 @@ def append_all(connection: Connection, kind: str, entries: Sequence[tuple[str | 
     return made
 
 
-def entries(connection: Connection, *, after: int = 0) -> Iterator[Entry]:
+def entries(connection: Connection, *, after: int = 0) -> Iterator[LedgerEntry]:
     """The entries behind number `after`, in order, as they are: unchecked."""
     rows = connection.execute(select(tables.ledger).where(tables.ledger.c.seq > after).order_by(tables.ledger.c.seq))
     for row in rows:
@@ -89,7 +89,7 @@ def entries(connection: Connection, *, after: int = 0) -> Iterator[Entry]:
             facts = json.loads(row.entry)["facts"]
         except (ValueError, KeyError, TypeError):
             facts = {}
-        yield Entry(row.seq, row.at, row.kind, row.request_id, facts, row.entry, row.previous, row.hash)
+        yield LedgerEntry(row.seq, row.at, row.kind, row.request_id, facts, row.entry, row.previous, row.hash)
 
 
 def published(connection: Connection) -> str | None:
@@ -100,7 +100,7 @@ def published(connection: Connection) -> str | None:
     return str(json.loads(found)["facts"]["after"]) if found else None
 
 
-def contains(connection: Connection, kept: Head) -> bool:
+def contains(connection: Connection, kept: LedgerHead) -> bool:
     """Whether a head that was kept elsewhere is still in the chain: if `check` finds nothing, nothing up to it was rewritten or cut off."""
     if kept.seq == 0:
         return kept.hash == GENESIS
@@ -110,7 +110,7 @@ def contains(connection: Connection, kept: Head) -> bool:
 def check(connection: Connection) -> list[str]:
     """What is wrong with the chain, a sentence for each entry: changed, missing, out of order. Empty when all is well."""
     found: list[str] = []
-    end = Head(0, GENESIS)
+    end = LedgerHead(0, GENESIS)
     for row in connection.execute(select(tables.ledger).order_by(tables.ledger.c.seq)):
         if row.seq != end.seq + 1:
             several = f"ledger entries {end.seq + 1} to {row.seq - 1} are missing"
@@ -120,7 +120,7 @@ def check(connection: Connection) -> list[str]:
         problem = wrong(row)
         if problem:
             found.append(f"ledger entry {row.seq} {problem}")
-        end = Head(row.seq, row.hash)
+        end = LedgerHead(row.seq, row.hash)
     return found
 
 

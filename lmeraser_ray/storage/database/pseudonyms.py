@@ -1,4 +1,4 @@
-"""Names: ids as keyed hashes, HMAC-SHA-256 under a secret of the workspace.
+"""Pseudonymizer: ids as keyed hashes, HMAC-SHA-256 under a secret of the workspace.
 
 Without the secret a hash says nothing; with it an id can be asked for. The secret is 32 random bytes in the workspace (mode 0600), made
 at first need and never again: once anything hashed exists, a missing secret is an error and not a reason for a new one.
@@ -18,7 +18,7 @@ HASHED_FILES = ("database", "requests.db", "tombstones")
 """Files of a workspace that are there, and not empty, only once something was hashed."""
 
 
-class Names:
+class Pseudonymizer:
     """The keyed hashes of one workspace. root: its folder; scratch: a folder on the same disk for temporary files."""
 
     def __init__(self, root: Location, scratch: Location) -> None:

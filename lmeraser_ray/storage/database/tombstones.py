@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from lmeraser_ray.storage.database import tables
 from lmeraser_ray.storage.database.database import Database, insert_new
-from lmeraser_ray.storage.database.pseudonyms import Names
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.files import disk_errors, sync_folder
 
 What = Literal["record", "subject"]
@@ -31,7 +31,7 @@ def lift_hashes(connection: Connection, hashes: Iterable[str]) -> int:
 class Tombstones:
     """The erased ids of one workspace, as they are at this moment."""
 
-    def __init__(self, names: Names, database: Database) -> None:
+    def __init__(self, names: Pseudonymizer, database: Database) -> None:
         """A file of tombstones that version 0.2.0 left in the workspace is taken over first."""
         self._names, self._database = names, database
         self._take_over()

@@ -22,7 +22,7 @@ TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 
 
 @dataclass(frozen=True)
-class Point:
+class FrontierPoint:
     """One choice: what a deletion costs on average, as a share of a full training, and how good it is. ringed: with a ring around it."""
 
     label: str
@@ -38,13 +38,13 @@ def frontier_of_systems(study: Study) -> "Figure | Missing":
     for variant in study.variants:
         cost, accuracy = variant.over(expected_share), variant.over(test_accuracy)
         if cost and accuracy:
-            points.append(Point(variant.label, variant.look, cost.mean, accuracy))
+            points.append(FrontierPoint(variant.label, variant.look, cost.mean, accuracy))
     return frontier(points, study.source)
 
 
-def pareto(points: Sequence[Point]) -> list[Point]:
+def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
     """The points that no other beats: none is at most as costly and at least as accurate, and better in one. From cheap to dear."""
-    found: list[Point] = []
+    found: list[FrontierPoint] = []
     for point in sorted(points, key=lambda p: (p.cost, -p.accuracy.mean, p.label)):
         best = found[-1] if found else None
         if best is None or point.accuracy.mean > best.accuracy.mean or (point.cost, point.accuracy.mean) == (best.cost, best.accuracy.mean):
@@ -52,7 +52,7 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def frontier(points: Sequence[Point], source: str, *, bars: str = OVER_SEEDS, what: str = "test accuracy") -> "Figure | Missing":
+def frontier(points: Sequence[FrontierPoint], source: str, *, bars: str = OVER_SEEDS, what: str = "test accuracy") -> "Figure | Missing":
     """Draw points, their Pareto-optimal ones connected, every name where it has room. bars: a sentence on what the bars are; what: the kind
     of accuracy."""
     if not points:
@@ -96,7 +96,7 @@ def stairs(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
     return [*corners, (x[-1], y[-1])]
 
 
-def scales(axes: "Axes", points: Sequence[Point], *, floor: float, cheapest: float, dearest: float) -> None:
+def scales(axes: "Axes", points: Sequence[FrontierPoint], *, floor: float, cheapest: float, dearest: float) -> None:
     """Log cost, and accuracy by the logarithm of the error (an error below `floor` counts as that)."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 

@@ -21,14 +21,14 @@ GAP = 0.08
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """One group: its name and some members' pictures [m, 3, s, s] uint8, 1 ≤ m."""
 
     label: str
     pictures: Pixels
 
 
-def sheets(shards: Sequence[Row], groups: Sequence[Row], source: str) -> "Figure":
+def sheets(shards: Sequence[SheetRow], groups: Sequence[SheetRow], source: str) -> "Figure":
     """Both sheets, one above the other: at least one row each, with as many members in row i of both."""
     columns = max(len(row.pictures) for row in (*shards, *groups))
     height = (len(shards) + len(groups)) * (WIDTH - 0.85) / columns
@@ -42,7 +42,7 @@ def sheets(shards: Sequence[Row], groups: Sequence[Row], source: str) -> "Figure
     return figure
 
 
-def sheet(axes: "Axes", rows: Sequence[Row], columns: int) -> None:
+def sheet(axes: "Axes", rows: Sequence[SheetRow], columns: int) -> None:
     """Draw rows of pictures as one picture, their names left of them."""
     whole = mosaic([row.pictures for row in rows], columns)
     axes.imshow(whole, interpolation="none", extent=(0, columns, len(rows), 0))

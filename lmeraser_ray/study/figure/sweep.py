@@ -6,7 +6,7 @@ STUDY/sweep.json → a point a measured value
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lmeraser_ray.study.figure.frontier import Point, frontier
+from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier
 from lmeraser_ray.study.figure.results import Spread
 from lmeraser_ray.study.figure.style import GREY, Look, Missing, look
 
@@ -24,12 +24,12 @@ def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
         name, cost, accuracy = label(row["fields"]), row["one deletion, mean"], row["accuracy"]
         if accuracy is None:
             most = row["at_most"]
-            points.append(Point(name, STOPPED, cost, Spread(most, most, most, None)))
+            points.append(FrontierPoint(name, STOPPED, cost, Spread(most, most, most, None)))
             continue
         error = row["standard error"]
         high = max(accuracy, min(accuracy + error, 1 - 0.5 / data["records"]["queries"]))  # an error below half a record's is none
         spread = Spread(accuracy, max(0.0, accuracy - error), high, error)
-        points.append(Point(name, look(0), cost, spread, ringed=row["value"] == chosen))
+        points.append(FrontierPoint(name, look(0), cost, spread, ringed=row["value"] == chosen))
     stopped = any(point.look is STOPPED for point in points)
     bars = f"Bars: one standard error. Ringed: recommended.{' Grey: stopped, at most this accurate.' if stopped else ''}"
     return frontier(points, source_of(data), bars=bars, what="accuracy")
