@@ -1,4 +1,5 @@
-"""Client processes that submit erasure requests: what `benchmarks.submit` starts. Light, since there are many of them."""
+"""Client processes that submit erasure requests: what `benchmarks.submit` starts. Light, since
+there are many of them."""
 
 import time
 from multiprocessing.connection import Connection
@@ -16,11 +17,14 @@ from lmeraser_ray.storage.store import Store
 
 def opened(root: Path, url: str | None) -> RequestRepository:
     """The requests of the workspace, as a client opens them."""
-    return RequestRepository(Database.open(root, url), Pseudonymizer(root, Store(root / "objects").scratch))
+    return RequestRepository(
+        Database.open(root, url), Pseudonymizer(root, Store(root / "objects").scratch)
+    )
 
 
 def client(root: Path, url: str | None, number: int, count: int, pipe: Connection) -> None:
-    """Open the database, say so, wait for the word, then send `count` requests. Answers their ids and milliseconds."""
+    """Open the database, say so, wait for the word, then send `count` requests. Answers their ids
+    and milliseconds."""
     requests = opened(root, url)
     requests.counts()
     pipe.send("ready")
@@ -29,7 +33,13 @@ def client(root: Path, url: str | None, number: int, count: int, pipe: Connectio
     took: list[float] = []
     for i in range(count):
         start = time.perf_counter()
-        request = requests.submit([f"person-{number}/picture-{i}"], [], key=f"{number}-{i}", submitter=f"client-{number}", quota=100_000)
+        request = requests.submit(
+            [f"person-{number}/picture-{i}"],
+            [],
+            key=f"{number}-{i}",
+            submitter=f"client-{number}",
+            quota=100_000,
+        )
         took.append((time.perf_counter() - start) * 1000)
         ids.append(request.id)
     pipe.send((ids, took))

@@ -1,13 +1,17 @@
-"""`python -m benchmarks.erasures`: what the queue adds to the training that an erasure needs, and how many retrains it saves. Minutes.
+"""`python -m benchmarks.erasures`: what the queue adds to the training that an erasure needs, and
+how many retrains it saves. Minutes.
 
-Overhead: records of tiny pictures in random shards, epochs chosen so that one shard trains for about `--seconds`; in each round one record
-is erased through the whole path (submit, plan, train, publish, purge, scan, sign), and, alternating with it, the very same shard is trained
-alone by the same code. Reported are the seconds of both, their difference and their ratio. Required: less than 10% and less than 1 s.
-With `--engine ray` the path goes through a live `serve` and its actor on a local Ray, and the training alone is a Ray task as the queue's;
-all processes are there, and have their backbones, before anything is timed.
+Overhead: records of tiny pictures in random shards, epochs chosen so that one shard trains for
+about `--seconds`; in each round one record is erased through the whole path (submit, plan, train,
+publish, purge, scan, sign), and, alternating with it, the very same shard is trained alone by the
+same code. Reported are the seconds of both, their difference and their ratio. Required: less than
+10% and less than 1 s. With `--engine ray` the path goes through a live `serve` and its actor on a
+local Ray, and the training alone is a Ray task as the queue's; all processes are there, and have
+their backbones, before anything is timed.
 
-Coalescing: `--requests` requests for one record each, spread over `--over` shards, submitted before the queue looks; required are no more
-retrains than shards. It is in this process. What is in the temporary folder is removed at the end.
+Coalescing: `--requests` requests for one record each, spread over `--over` shards, submitted before
+the queue looks; required are no more retrains than shards. It is in this process. What is in the
+temporary folder is removed at the end.
 """
 
 import argparse
@@ -43,13 +47,27 @@ from lmeraser_ray.storage.store import Store
 
 def arguments() -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser("python -m benchmarks.erasures", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.erasures", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--records", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=10.0, help="that the retrain of one shard is to take, about")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=10.0,
+        help="that the retrain of one shard is to take, about",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--over", type=int, default=20, help="shards that the requests are spread over")
-    parser.add_argument("--engine", choices=("inline", "ray"), default="inline", help="who trains in the measurement of the overhead")
+    parser.add_argument(
+        "--over", type=int, default=20, help="shards that the requests are spread over"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("inline", "ray"),
+        default="inline",
+        help="who trains in the measurement of the overhead",
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -57,7 +75,13 @@ def arguments() -> argparse.Namespace:
 def world(options: argparse.Namespace, folder: Path, *, shards: int, epochs: int) -> Config:
     """Synthetic records in random shards, trained with so many epochs."""
     plain = argparse.Namespace(
-        records=options.records, seed=options.seed, shards=shards, sample_size=1, buckets=16, size=8, engine="inline"
+        records=options.records,
+        seed=options.seed,
+        shards=shards,
+        sample_size=1,
+        buckets=16,
+        size=8,
+        engine="inline",
     )
     folder.mkdir()
     tree = synthetic(plain, folder).model_dump(mode="json")
@@ -72,13 +96,16 @@ def job_of(session: Session, name: str) -> tuple[TrainConstituent, TrainConstitu
     folder = session.folder
     current = PublishedState.read(folder.store, session.config(), folder.require_published())
     at = current.places([name])[name]
-    members = np.flatnonzero((current.lanes == current.lanes[at]) & (np.arange(len(current.index)) != at))
+    members = np.flatnonzero(
+        (current.lanes == current.lanes[at]) & (np.arange(len(current.index)) != at)
+    )
     whole, short = (parts_of(current.index, None, found) for found in (members, members[:2]))
     return TrainConstituent(("0" * 64,), (whole,)), TrainConstituent(("1" * 64,), (short,))
 
 
 def alone(session: Session, name: str) -> float:
-    """Seconds in which the shard of a record is trained without it, by the same job, and nothing else."""
+    """Seconds in which the shard of a record is trained without it, by the same job, and nothing
+    else."""
     folder, config = session.folder, session.config()
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(folder.store.root)
@@ -92,11 +119,14 @@ def alone(session: Session, name: str) -> float:
 
 
 def alone_on_ray(session: Session, name: str) -> float:
-    """The same as a task on the cluster, whose workers are warm. What it stores is stray, and goes with the next purge."""
+    """The same as a task on the cluster, whose workers are warm. What it stores is stray, and goes
+    with the next purge."""
     from lmeraser_ray.distributed.engine import RayEngine
 
     session = on_ray(session)
-    engine = RayEngine(session.folder.store, session.config(), session.folder.require_published().backbone)
+    engine = RayEngine(
+        session.folder.store, session.config(), session.folder.require_published().backbone
+    )
     engine.start()
     job, short = job_of(session, name)
     carry_out(engine, [short, short])  # on both CPUs
@@ -126,13 +156,18 @@ def on_ray(session: Session) -> Session:
 
 @contextmanager
 def served(session: Session, keys: KeyFolder) -> Iterator[None]:
-    """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts; it works when the context begins."""
+    """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts; it
+    works when the context begins."""
     from lmeraser_ray.distributed.actor_handle import connected
     from lmeraser_ray.operations.serve import serve
 
     session, stop = on_ray(session), Stop()
     with connected(session.config().execution):
-        thread = threading.Thread(target=serve, args=(session,), kwargs={"keys": keys, "say": lambda _: None, "stop": stop})
+        thread = threading.Thread(
+            target=serve,
+            args=(session,),
+            kwargs={"keys": keys, "say": lambda _: None, "stop": stop},
+        )
         thread.start()
         while not overview_of(session).live:
             if not thread.is_alive():
@@ -163,17 +198,26 @@ def victims(session: Session, count: int) -> list[str]:
     for name, lane in zip(names, lanes, strict=True):
         if lane >= 0:
             by_lane.setdefault(lane, []).append(name)
-    turns = [group[i] for i in range(max(map(len, by_lane.values()))) for group in by_lane.values() if i < len(group)]
+    turns = [
+        group[i]
+        for i in range(max(map(len, by_lane.values())))
+        for group in by_lane.values()
+        if i < len(group)
+    ]
     return turns[:count]
 
 
 def calibrated(options: argparse.Namespace, folder: Path) -> int:
-    """Epochs in which a shard of the measured world trains for about `--seconds`: from what 20 more of them take."""
+    """Epochs in which a shard of the measured world trains for about `--seconds`: from what 20 more
+    of them take."""
     few, more = 2, 22
     seconds = {}
     for epochs in (few, more):
         session = Session(folder / f"calibration-{epochs}")
-        train(session, world(options, folder / f"calibration-{epochs}-records", shards=4, epochs=epochs))
+        train(
+            session,
+            world(options, folder / f"calibration-{epochs}-records", shards=4, epochs=epochs),
+        )
         [name] = victims(session, 1)
         seconds[epochs] = min(alone(session, name) for _ in range(3))
     each = (seconds[more] - seconds[few]) / (more - few)
@@ -209,7 +253,9 @@ def overhead(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> dict
         "whole_seconds": rounded(whole),
         "alone_seconds": rounded(bare),
         "added_seconds": rounded(added),
-        "but_training_seconds": None if ray else rounded([w - t for w, t in zip(whole, training, strict=True)]),
+        "but_training_seconds": None
+        if ray
+        else rounded([w - t for w, t in zip(whole, training, strict=True)]),
         "ratio": round(ratio, 4),
         "met": ratio < 1.1 and statistics.median(added) < 1.0,
     }
@@ -218,7 +264,9 @@ def overhead(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> dict
 def coalescing(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> dict[str, Any]:
     """Many requests on few shards: how many retrains they take."""
     session = Session(folder / "coalescing")
-    more = argparse.Namespace(**{**vars(options), "records": max(options.records, 2 * options.requests)})
+    more = argparse.Namespace(
+        **{**vars(options), "records": max(options.records, 2 * options.requests)}
+    )
     train(session, world(more, folder / "coalescing-records", shards=options.over, epochs=1))
     names = victims(session, options.requests)
     start = time.perf_counter()
@@ -227,7 +275,10 @@ def coalescing(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> di
         ids = [requests.submit([name], []).id for name in names]
     submitted = time.perf_counter() - start
     start, retrains = time.perf_counter(), []
-    counted = Session(session.root, make_engine=lambda store, config, card: Counting(store, config, card, retrains))
+    counted = Session(
+        session.root,
+        make_engine=lambda store, config, card: Counting(store, config, card, retrains),
+    )
     with queue_of(counted, keys=keys) as queue:
         queue.round(patient=True, stop=lambda: False)
         found = requests_of(queue.database, counted)
@@ -258,7 +309,10 @@ class Counting(InlineEngine):
 
 def requests_of(database: Any, session: Session) -> dict[str, str]:
     """The state of every request."""
-    return {request.id: str(request.state) for request in RequestRepository(database, session.names()).list()}
+    return {
+        request.id: str(request.state)
+        for request in RequestRepository(database, session.names()).list()
+    }
 
 
 def rounded(seconds: Sequence[float]) -> list[float]:
@@ -274,8 +328,18 @@ def main() -> None:
         folder = Path(name)
         keys = KeyFolder(folder / "keys")
         keys.init()
-        found = {"overhead": overhead(options, folder, keys), "coalescing": coalescing(options, folder, keys)}
-    machine.report({"benchmark": "erasures", **found, "met": all(part["met"] for part in found.values()), "machine": on})
+        found = {
+            "overhead": overhead(options, folder, keys),
+            "coalescing": coalescing(options, folder, keys),
+        }
+    machine.report(
+        {
+            "benchmark": "erasures",
+            **found,
+            "met": all(part["met"] for part in found.values()),
+            "machine": on,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What a figure was measured on, and how a benchmark speaks. No command of its own; the other benchmarks print what `describe` returns."""
+"""What a figure was measured on, and how a benchmark speaks. No command of its own; the other
+benchmarks print what `describe` returns."""
 
 import json
 import resource

@@ -1,4 +1,5 @@
-"""The figure of `benchmarks.simulate_queue`: what a stream of erasure requests gets, against its rate, with and without coalescing."""
+"""The figure of `benchmarks.simulate_queue`: what a stream of erasure requests gets, against its
+rate, with and without coalescing."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lmeraser_ray.study.figure.style import COLOURS, FORMATS, GREY, WIDTH, Look, foot, house_style, new_figure, rendered
+from lmeraser_ray.study.figure.style import (
+    COLOURS,
+    FORMATS,
+    GREY,
+    WIDTH,
+    Look,
+    foot,
+    house_style,
+    new_figure,
+    rendered,
+)
 
 LOOKS = {True: (COLOURS[0], "o"), False: (COLOURS[1], "s")}
 """Colour and marker, by coalescing."""
@@ -32,7 +43,16 @@ def picture(result: dict[str, Any]) -> Figure:
     for axes, (name, title) in zip(panels.flat, PANELS.items(), strict=True):
         for share in shares:
             for coalesce in (False, True):
-                line(axes, result, name, share, Look(LOOKS[coalesce][0], "-" if share == shares[0] else ":", LOOKS[coalesce][1]), coalesce)
+                line(
+                    axes,
+                    result,
+                    name,
+                    share,
+                    Look(
+                        LOOKS[coalesce][0], "-" if share == shares[0] else ":", LOOKS[coalesce][1]
+                    ),
+                    coalesce,
+                )
         dress(axes, result, name, title)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=6.5)
@@ -48,9 +68,15 @@ PANELS = {
 }
 
 
-def line(axes: Axes, result: dict[str, Any], name: str, share: float, look: Look, coalesce: bool) -> None:
+def line(
+    axes: Axes, result: dict[str, Any], name: str, share: float, look: Look, coalesce: bool
+) -> None:
     """One policy on one kind of stream."""
-    points = [point for point in result["points"] if point["sampled"] == share and point["coalesce"] == coalesce]
+    points = [
+        point
+        for point in result["points"]
+        if point["sampled"] == share and point["coalesce"] == coalesce
+    ]
     if not points:
         return  # not simulated
     points.sort(key=lambda point: point["rate"])
@@ -82,7 +108,15 @@ def dress(axes: Axes, result: dict[str, Any], name: str, title: str) -> None:
     rates = sorted({point["rate"] for point in result["points"]})
     if name == "throughput":
         axes.plot(rates, rates, color=GREY, linewidth=0.6, zorder=1)
-        axes.annotate("all that come", (rates[-1], rates[-1]), (-4, -1), textcoords="offset points", fontsize=5.5, color=GREY, ha="right")
+        axes.annotate(
+            "all that come",
+            (rates[-1], rates[-1]),
+            (-4, -1),
+            textcoords="offset points",
+            fontsize=5.5,
+            color=GREY,
+            ha="right",
+        )
     if name == "retrains_per_request":
         axes.set_ylim(bottom=0)
     axes.axvline(result["capacity"], color=GREY, linewidth=0.6, linestyle="--", zorder=1)
@@ -103,7 +137,11 @@ def dress(axes: Axes, result: dict[str, Any], name: str, title: str) -> None:
 def ticks(axes: Axes) -> None:
     """Times a person would say."""
     low, high = axes.get_ylim()
-    times = [seconds for seconds in (1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400) if low <= seconds <= high]
+    times = [
+        seconds
+        for seconds in (1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400)
+        if low <= seconds <= high
+    ]
     axes.set_yticks(times, [spoken(seconds) for seconds in times])
     axes.minorticks_off()
 
@@ -117,14 +155,18 @@ def spoken(seconds: float) -> str:
 def said(result: dict[str, Any]) -> list[str]:
     """Where the numbers come from."""
     times = result["times"]
-    scale = f", times {result['scale']:g} to stand for larger shards" if result["scale"] != 1 else ""
+    scale = (
+        f", times {result['scale']:g} to stand for larger shards" if result["scale"] != 1 else ""
+    )
     where = f"over {result['lanes']:,} shards and {result['slots']} GPUs, by the scheduler itself"
     about = (
-        f"{times['shards']} shards, {times['one_class']} of one class, which train nothing; measured on one core, {times['machine']['cpu']}"
+        f"{times['shards']} shards, {times['one_class']} of one class, which train nothing; "
+        f"measured on one core, {times['machine']['cpu']}"
     )
     return [
         f"Simulated: {result['requests']:,} requests at each point, and then none, {where}. "
-        f"Dashed: {result['capacity']:.3g} requests a second, what the GPUs can do without sharing.",
-        f"Retrains: the quickstart's ({about}){scale}: {result['retrain_mean_s']:.3g} s for a request on average. "
-        f"A publication: {result['overhead']:g} s. Seed {result['seed']}.",
+        f"Dashed: {result['capacity']:.3g} requests a second, what the GPUs can do without "
+        "sharing.",
+        f"Retrains: the quickstart's ({about}){scale}: {result['retrain_mean_s']:.3g} s for a "
+        f"request on average. A publication: {result['overhead']:g} s. Seed {result['seed']}.",
     ]

@@ -1,9 +1,12 @@
-"""`python -m benchmarks.quickstart`: what the quickstart is worth, over several seeds. One to two minutes a seed on two shared cores.
+"""`python -m benchmarks.quickstart`: what the quickstart is worth, over several seeds. One to two
+minutes a seed on two shared cores.
 
-For each seed: `lmeraser train` on the handwritten digits as a person runs it (a process of its own, real Ray, default configuration), then
-`lmeraser cost`. Reported are the test accuracy of each seed, its mean and its least, the seconds of the whole command and of its stages,
-the shards, and the expected cost of one deletion: the share of the training records that are trained again. The seed decides the split
-too, so each seed is tested on other records. `--set learner.epochs=3` (repeatable) changes a field of the configuration.
+For each seed: `lmeraser train` on the handwritten digits as a person runs it (a process of its own,
+real Ray, default configuration), then `lmeraser cost`. Reported are the test accuracy of each seed,
+its mean and its least, the seconds of the whole command and of its stages, the shards, and the
+expected cost of one deletion: the share of the training records that are trained again. The seed
+decides the split too, so each seed is tested on other records. `--set learner.epochs=3`
+(repeatable) changes a field of the configuration.
 """
 
 import argparse
@@ -21,16 +24,34 @@ from benchmarks import machine
 
 def arguments() -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser("python -m benchmarks.quickstart", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.quickstart", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, … below this")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the configuration; may be repeated")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of the configuration; may be repeated",
+    )
     parser.add_argument("--no-cost", action="store_true", help="leave the cost of deletions out")
     return parser.parse_args()
 
 
 def command(verb: str, workspace: Path, *more: str) -> tuple[dict[str, Any], float]:
     """Run a verb of the command line. Returns its JSON and the seconds of the whole process."""
-    words = [sys.executable, "-m", "lmeraser_ray", verb, "--workspace", str(workspace), "--json", "--quiet", *more]
+    words = [
+        sys.executable,
+        "-m",
+        "lmeraser_ray",
+        verb,
+        "--workspace",
+        str(workspace),
+        "--json",
+        "--quiet",
+        *more,
+    ]
     start = time.perf_counter()
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
@@ -44,7 +65,9 @@ def one(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train, and ask for the cost, in a workspace that is removed."""
     with tempfile.TemporaryDirectory(prefix="lmeraser-benchmark-") as folder:
         workspace = Path(folder) / "workspace"
-        trained, seconds = command("train", workspace, "--seed", str(seed), *(f"--{field}" for field in options.set))
+        trained, seconds = command(
+            "train", workspace, "--seed", str(seed), *(f"--{field}" for field in options.set)
+        )
         result = {
             "seed": seed,
             "accuracy": trained["accuracy"]["test"],
@@ -57,9 +80,16 @@ def one(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         }
         if not options.no_cost:
             cost, asked = command("cost", workspace)
-            result["deletion_cost"] = {name: value for name, value in cost.items() if name.endswith("share") or "_share_" in name}
+            result["deletion_cost"] = {
+                name: value
+                for name, value in cost.items()
+                if name.endswith("share") or "_share_" in name
+            }
             result["cost_seconds"] = round(asked, 1)
-    machine.say(f"seed {seed}: accuracy {result['accuracy']:.4f}, {result['shards']} shards, train {result['seconds']} s")
+    machine.say(
+        f"seed {seed}: accuracy {result['accuracy']:.4f}, {result['shards']} shards, train "
+        f"{result['seconds']} s"
+    )
     return result
 
 
@@ -77,7 +107,9 @@ def main() -> None:
             "accuracy_mean": round(statistics.mean(accuracies), 5),
             "accuracy_min": round(min(accuracies), 5),
             "seconds_median": statistics.median(run["seconds"] for run in runs),
-            "expected_deletion_share_mean": round(statistics.mean(expected), 5) if expected else None,
+            "expected_deletion_share_mean": round(statistics.mean(expected), 5)
+            if expected
+            else None,
             "runs": runs,
             "machine": on,
         }

@@ -1,8 +1,10 @@
-"""Seconds that retraining a shard really takes, kept for the simulation of the queue. `python -m benchmarks.simulate_queue --record FILE`.
+"""Seconds that retraining a shard really takes, kept for the simulation of the queue. `python -m
+benchmarks.simulate_queue --record FILE`.
 
-The quickstart is trained through the project's own flow, every job in this process on one CPU thread, one after the other. Each job is
-timed from reading its records to storing its constituent, in processor seconds, which neighbours on a shared machine disturb less than the
-clock. Then `cost` says exactly how many shards each sampled record's deletion would change.
+The quickstart is trained through the project's own flow, every job in this process on one CPU
+thread, one after the other. Each job is timed from reading its records to storing its constituent,
+in processor seconds, which neighbours on a shared machine disturb less than the clock. Then `cost`
+says exactly how many shards each sampled record's deletion would change.
 """
 
 import json
@@ -28,7 +30,8 @@ from lmeraser_ray.storage.store import Store
 
 @dataclass(frozen=True)
 class RetrainTimes:
-    """seconds, records: of each shard; changed: shards that the deletion of each sampled record changes; recluster: seconds."""
+    """seconds, records: of each shard; changed: shards that the deletion of each sampled record
+    changes; recluster: seconds."""
 
     seconds: tuple[float, ...]
     records: tuple[int, ...]
@@ -39,7 +42,12 @@ class RetrainTimes:
     def read(cls, path: Path) -> "RetrainTimes":
         """What `record` wrote."""
         found = json.loads(path.read_text())
-        return cls(tuple(found["seconds"]), tuple(found["records"]), tuple(found["changed"]), found["recluster_s"])
+        return cls(
+            tuple(found["seconds"]),
+            tuple(found["records"]),
+            tuple(found["changed"]),
+            found["recluster_s"],
+        )
 
 
 class Clocked:
@@ -67,14 +75,19 @@ class Clocked:
 
 
 def record(path: Path, changes: Sequence[str]) -> dict[str, Any]:
-    """Train, measure, and write the JSON that `RetrainTimes` reads. changes: FIELD=VALUE of the quickstart's configuration."""
+    """Train, measure, and write the JSON that `RetrainTimes` reads. changes: FIELD=VALUE of the
+    quickstart's configuration."""
     on, clocked = machine.describe(), Clocked()
     fields = [(name, value) for name, _, value in (change.partition("=") for change in changes)]
-    config = load_config(None, [("execution.engine", "inline"), ("execution.device", "cpu"), *fields])
+    config = load_config(
+        None, [("execution.engine", "inline"), ("execution.device", "cpu"), *fields]
+    )
     with tempfile.TemporaryDirectory(prefix="lmeraser-benchmark-") as folder:
         session = Session(Path(folder) / "workspace", Progress(quiet=True), make_engine=clocked)
         train(session, config)
-        recluster = session.progress.seconds["partition"]  # the whole partition: the sample's clusters and every record's place
+        recluster = session.progress.seconds[
+            "partition"
+        ]  # the whole partition: the sample's clusters and every record's place
         machine.say(f"{len(clocked.trainings)} shards trained")
         costs = cost(session).costs
     result = {

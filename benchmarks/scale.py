@@ -1,15 +1,18 @@
-"""`python -m benchmarks.scale`: what grows, and how fast, from a thousand records to a million. An hour or two; `--records` for less.
+"""`python -m benchmarks.scale`: what grows, and how fast, from a thousand records to a million. An
+hour or two; `--records` for less.
 
-For each size: N pictures of 8 x 8 random greys in a Parquet file, a tiny random backbone, one epoch, about 4,000 records a shard and a
-bucket, a sample of 1,000. Then each command in a process of its own: `train` on a local Ray, `unlearn` of one unsampled record, `cost` of
-the deletion of two, and one training task whose reads are counted by the kernel. Reported are the seconds of every stage, the peak memory
-of the driver and of the largest worker (anonymous memory: what is their own, neither libraries nor shared memory, both of which count as
-theirs or not by who else runs; looked at twenty times a second, workers twice), and how both grow: bytes a record by least squares over all
-sizes and between the two largest, and the exponent of the seconds between these.
+For each size: N pictures of 8 x 8 random greys in a Parquet file, a tiny random backbone, one
+epoch, about 4,000 records a shard and a bucket, a sample of 1,000. Then each command in a process
+of its own: `train` on a local Ray, `unlearn` of one unsampled record, `cost` of the deletion of
+two, and one training task whose reads are counted by the kernel. Reported are the seconds of every
+stage, the peak memory of the driver and of the largest worker (anonymous memory: what is their own,
+neither libraries nor shared memory, both of which count as theirs or not by who else runs; looked
+at twenty times a second, workers twice), and how both grow: bytes a record by least squares over
+all sizes and between the two largest, and the exponent of the seconds between these.
 
-Required: no more than 100 bytes a record on the driver, by both; a task reads no more than twice its shard's bytes; at a million records
-`unlearn` takes less than 5 s, training and Ray's start and stop apart. The result is written to `--out`; what is in the temporary folder is
-removed.
+Required: no more than 100 bytes a record on the driver, by both; a task reads no more than twice
+its shard's bytes; at a million records `unlearn` takes less than 5 s, training and Ray's start and
+stop apart. The result is written to `--out`; what is in the temporary folder is removed.
 """
 
 import argparse
@@ -51,7 +54,9 @@ SECONDS = 5.0
 
 def arguments() -> argparse.Namespace:
     """The options. `--step` is how the benchmark starts itself again."""
-    parser = argparse.ArgumentParser("python -m benchmarks.scale", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.scale", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--records", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray")
     parser.add_argument("--seed", type=int, default=0)
@@ -76,14 +81,26 @@ class Watch(threading.Thread):
             more = not self._end.wait(0.05)  # once more at the end
             self.driver = max(self.driver, anonymous(own.pid))
             if self._looks % 10 == 0:  # who is below is found by looking at all processes
-                self.worker = max([self.worker, *(anonymous(each.pid) for each in own.children(recursive=True) if is_worker(each))])
+                self.worker = max(
+                    [
+                        self.worker,
+                        *(
+                            anonymous(each.pid)
+                            for each in own.children(recursive=True)
+                            if is_worker(each)
+                        ),
+                    ]
+                )
             self._looks += 1
 
     def stop(self) -> dict[str, float]:
         """The peaks in MiB."""
         self._end.set()
         self.join()
-        return {"driver_mb": round(self.driver / 2**20, 1), "worker_mb": round(self.worker / 2**20, 1)}
+        return {
+            "driver_mb": round(self.driver / 2**20, 1),
+            "worker_mb": round(self.worker / 2**20, 1),
+        }
 
 
 def anonymous(pid: int) -> int:
@@ -120,7 +137,13 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     parts = max(10, n // A_SHARD)
     config = synthetic(
         argparse.Namespace(
-            records=n, seed=options.seed, shards=parts, sample_size=min(1000, n // 2), buckets=parts, size=8, engine=options.engine
+            records=n,
+            seed=options.seed,
+            shards=parts,
+            sample_size=min(1000, n // 2),
+            buckets=parts,
+            size=8,
+            engine=options.engine,
         ),
         options.folder,
     )
@@ -156,9 +179,14 @@ def step_cost(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def step_task(options: argparse.Namespace) -> dict[str, Any]:
-    """One training task: the bytes that it reads against the bytes of its shard's pictures. Nothing is stored."""
+    """One training task: the bytes that it reads against the bytes of its shard's pictures. Nothing
+    is stored."""
     session = Session(options.folder / "workspace")
-    store, config, manifest = session.folder.store, session.config(), session.folder.require_published()
+    store, config, manifest = (
+        session.folder.store,
+        session.config(),
+        session.folder.require_published(),
+    )
     name, other = (choose(session, manifest, sampled=sampled)[0] for sampled in (False, True))
     (options.folder / "chosen").write_text(json.dumps([name, other]))
     current = PublishedState.read(store, config, manifest)
@@ -171,7 +199,12 @@ def step_task(options: argparse.Namespace) -> dict[str, Any]:
         list(TrainConstituent(("0" * 64,), (parts,)).stages(worker, UNWATCHED))
         reads.append(psutil.Process().io_counters().read_chars - before)  # type: ignore[attr-defined]
     pictures = sum(int(part.rows.about.lengths.sum()) for part in parts if part.rows.about)
-    return {"members": len(members), "shard_bytes": pictures, "read_bytes": reads[1], "ratio": round(reads[1] / pictures, 3)}
+    return {
+        "members": len(members),
+        "shard_bytes": pictures,
+        "read_bytes": reads[1],
+        "ratio": round(reads[1] / pictures, 3),
+    }
 
 
 STEPS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -188,8 +221,24 @@ def measure(options: argparse.Namespace, records: int) -> dict[str, Any]:
     found: dict[str, Any] = {"records": records}
     with tempfile.TemporaryDirectory(prefix="lmeraser-scale-") as folder:
         for step in STEPS:
-            words = ["--records", str(records), "--engine", options.engine, "--seed", str(options.seed), "--step", step, "--folder", folder]
-            done = subprocess.run([sys.executable, "-m", "benchmarks.scale", *words], stdout=subprocess.PIPE, text=True, check=True)
+            words = [
+                "--records",
+                str(records),
+                "--engine",
+                options.engine,
+                "--seed",
+                str(options.seed),
+                "--step",
+                step,
+                "--folder",
+                folder,
+            ]
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.scale", *words],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
             found[step] = json.loads(done.stdout.splitlines()[-1])
             machine.say(f"{records} records, {step}: {found[step]}")
     return found
@@ -197,7 +246,10 @@ def measure(options: argparse.Namespace, records: int) -> dict[str, Any]:
 
 def bytes_a_record(sizes: list[dict[str, Any]], step: str, field: str) -> float:
     """The slope of a memory over the records, by least squares, in bytes."""
-    records, memory = [size["records"] for size in sizes], [size[step][field] * 2**20 for size in sizes]
+    records, memory = (
+        [size["records"] for size in sizes],
+        [size[step][field] * 2**20 for size in sizes],
+    )
     return round(float(np.polyfit(records, memory, 1)[0]), 1)
 
 
@@ -217,18 +269,29 @@ def main() -> None:
     sizes = [measure(options, records) for records in sorted(options.records)]
     last = sizes[-1]
     steps = ("train", "unlearn", "cost") if len(sizes) > 1 else ()
-    growth, at_last = ({step: bytes_a_record(some, step, "growth_mb") for step in steps} for some in (sizes, sizes[-2:]))
+    growth, at_last = (
+        {step: bytes_a_record(some, step, "growth_mb") for step in steps}
+        for some in (sizes, sizes[-2:])
+    )
     result = {
         "benchmark": "scale",
         "engine": options.engine,
         "sizes": sizes,
         "driver_bytes_a_record": growth,
         "driver_bytes_a_record_at_last": at_last,
-        "worker_bytes_a_record": {"train": bytes_a_record(sizes, "train", "worker_mb")} if growth else {},
+        "worker_bytes_a_record": {"train": bytes_a_record(sizes, "train", "worker_mb")}
+        if growth
+        else {},
         "seconds_exponent": {step: exponent(sizes, step) for step in growth},
-        "required": {"driver_bytes_a_record": MEMORY, "task_reads": READS, "unlearn_seconds": SECONDS},
+        "required": {
+            "driver_bytes_a_record": MEMORY,
+            "task_reads": READS,
+            "unlearn_seconds": SECONDS,
+        },
         "met": {
-            "driver_bytes_a_record": all(found <= MEMORY for found in (*growth.values(), *at_last.values())),
+            "driver_bytes_a_record": all(
+                found <= MEMORY for found in (*growth.values(), *at_last.values())
+            ),
             "task_reads": last["task"]["ratio"] <= READS,
             "unlearn_seconds": last["unlearn"]["but_training"] < SECONDS,
         },

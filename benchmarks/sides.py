@@ -1,8 +1,10 @@
-"""The sides of a throughput figure. No command of its own: `benchmarks.throughput` and `benchmarks.gpu` use it.
+"""The sides of a throughput figure. No command of its own: `benchmarks.throughput` and
+`benchmarks.gpu` use it.
 
-*learner*: `PromptHead.train` on a `ShardData`, whole: upload, normalisation, prompt, head, loss, optimizer, schedule, result.
-*bare*: what nothing can do without, the backbone's forward and input-gradient backward, on resident tensors that are already normalised, in
-batches of the same sizes, through the same `Backbone` object, under the same autocast and the same deterministic mode.
+*learner*: `PromptHead.train` on a `ShardData`, whole: upload, normalisation, prompt, head, loss,
+optimizer, schedule, result. *bare*: what nothing can do without, the backbone's forward and
+input-gradient backward, on resident tensors that are already normalised, in batches of the same
+sizes, through the same `Backbone` object, under the same autocast and the same deterministic mode.
 *plain*: the bare loop in torch's default mode, so that what determinism costs is seen too.
 """
 
@@ -24,13 +26,16 @@ from lmeraser_ray.storage.digests import key_of
 
 
 def random_shard(records: int, size: int, *, classes: int = 10, seed: int = 0) -> ShardData:
-    """A shard of noise. Its labels go round, so that every class occurs; its key, and so its generator, follows from the arguments."""
+    """A shard of noise. Its labels go round, so that every class occurs; its key, and so its
+    generator, follows from the arguments."""
     pixels = np.random.default_rng(seed).integers(0, 256, (records, 3, size, size), np.uint8)
     key = key_of("benchmark", f"{records} {size} {classes} {seed}".encode())
     return ShardData(key, pixels, tuple(str(i % classes) for i in range(records)))
 
 
-def learner_side(config: PromptHeadConfig, backbone: Backbone, shard: ShardData) -> Callable[[], None]:
+def learner_side(
+    config: PromptHeadConfig, backbone: Backbone, shard: ShardData
+) -> Callable[[], None]:
     """One training of the shard."""
     learner = PromptHead(config)
 
@@ -49,7 +54,9 @@ def bare_side(config: PromptHeadConfig, backbone: Backbone, shard: ShardData) ->
     def run() -> None:
         for _ in range(config.epochs):
             for x in batches:
-                with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+                with torch.autocast(
+                    device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"
+                ):
                     found = backbone.read(x)
                 torch.autograd.grad(found, x, torch.ones_like(found))
         if device.type == "cuda":
@@ -71,11 +78,14 @@ def default_mode() -> Iterator[None]:
         torch.backends.cudnn.deterministic = before[1]
 
 
-def compare(config: PromptHeadConfig, backbone: Backbone, shard: ShardData, *, rounds: int) -> dict[str, Any]:
+def compare(
+    config: PromptHeadConfig, backbone: Backbone, shard: ShardData, *, rounds: int
+) -> dict[str, Any]:
     """Alternate the sides, in turned order every other time, after one warm-up of each.
 
-    Returns images/s (the median round), and the ratios learner/bare and learner/plain as median, minimum and maximum over the rounds: by
-    the clock, and by the processor time of this process, which neighbours on a shared machine disturb less (None on a GPU).
+    Returns images/s (the median round), and the ratios learner/bare and learner/plain as median,
+    minimum and maximum over the rounds: by the clock, and by the processor time of this process,
+    which neighbours on a shared machine disturb less (None on a GPU).
     """
     bare = bare_side(config, backbone, shard)
 
@@ -99,17 +109,28 @@ def compare(config: PromptHeadConfig, backbone: Backbone, shard: ShardData, *, r
     result = {
         "images": images,
         "rounds": rounds,
-        "images_per_s": {name: round(images / statistics.median(seconds), 1) for name, seconds in wall.items()},
+        "images_per_s": {
+            name: round(images / statistics.median(seconds), 1) for name, seconds in wall.items()
+        },
         "ratio": ratio(wall, "bare"),
         "ratio_plain": ratio(wall, "plain"),
         "ratio_cpu_time": ratio(cpu, "bare") if on_cpu else None,
         "ratio_plain_cpu_time": ratio(cpu, "plain") if on_cpu else None,
     }
-    say(f"images/s {result['images_per_s']}; learner/bare {result['ratio']}; learner/plain {result['ratio_plain']}")
+    say(
+        f"images/s {result['images_per_s']}; learner/bare {result['ratio']}; learner/plain "
+        f"{result['ratio_plain']}"
+    )
     return result
 
 
 def ratio(seconds: dict[str, list[float]], other: str) -> dict[str, float]:
     """The learner's speed as a share of another side's, round by round."""
-    found = [theirs / learner for theirs, learner in zip(seconds[other], seconds["learner"], strict=True)]
-    return {"median": round(statistics.median(found), 3), "min": round(min(found), 3), "max": round(max(found), 3)}
+    found = [
+        theirs / learner for theirs, learner in zip(seconds[other], seconds["learner"], strict=True)
+    ]
+    return {
+        "median": round(statistics.median(found), 3),
+        "min": round(min(found), 3),
+        "max": round(max(found), 3),
+    }

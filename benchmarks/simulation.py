@@ -1,12 +1,15 @@
-"""A queue of erasure requests in simulated time: the real scheduler, and a clock that jumps from event to event. No command of its own.
+"""A queue of erasure requests in simulated time: the real scheduler, and a clock that jumps from
+event to event. No command of its own.
 
     arrivals (Poisson) ──add──► Scheduler ──next──► runs on lanes ──finished──► publications, one after the other ──► certified
 
-Taken for granted: a lane's retrain always takes the same seconds, and the scheduler is told exactly how many are left; a request needs one
-lane, drawn in proportion to its records, or is sampled and needs everything; nothing fails; a publication takes `overhead` seconds for all
-that is trained when it begins, and no slot. An exclusive run re-clusters, then trains the lanes that its sampled requests change and those
-of the others, `slots` at a time without gaps; superseded, it starts over, although a real one would find what it trained in the store. The
-shards keep their numbers. A run that was superseded counts as a retrain by the share of it that was done.
+Taken for granted: a lane's retrain always takes the same seconds, and the scheduler is told exactly
+how many are left; a request needs one lane, drawn in proportion to its records, or is sampled and
+needs everything; nothing fails; a publication takes `overhead` seconds for all that is trained when
+it begins, and no slot. An exclusive run re-clusters, then trains the lanes that its sampled
+requests change and those of the others, `slots` at a time without gaps; superseded, it starts over,
+although a real one would find what it trained in the store. The shards keep their numbers. A run
+that was superseded counts as a retrain by the share of it that was done.
 """
 
 import heapq
@@ -25,8 +28,9 @@ MONTH = 30 * 86400.0
 
 @dataclass(frozen=True)
 class Setting:
-    """What is simulated. seconds: [lanes] of a retrain; share: [lanes], of the requests that fall on each lane; changed: the numbers of
-    lanes that the deletion of a sampled record changes, drawn from; recluster, overhead: seconds."""
+    """What is simulated. seconds: [lanes] of a retrain; share: [lanes], of the requests that fall
+    on each lane; changed: the numbers of lanes that the deletion of a sampled record changes, drawn
+    from; recluster, overhead: seconds."""
 
     seconds: NDArray[np.float64]
     share: NDArray[np.float64]
@@ -43,16 +47,20 @@ class Setting:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Requests in order. times: [n] seconds; lanes: [n]; sampled: [n], those that need everything."""
+    """Requests in order. times: [n] seconds; lanes: [n]; sampled: [n], those that need
+    everything."""
 
     times: NDArray[np.float64]
     lanes: NDArray[np.int64]
     sampled: NDArray[np.bool_]
 
     @classmethod
-    def draw(cls, setting: Setting, *, requests: int, rate: float, sampled: float, seed: int) -> "Arrivals":
-        """A Poisson stream of `rate` requests per second, each with probability `sampled` of needing everything. The same seed draws the
-        same lanes at every rate, and the same gaps but for their scale."""
+    def draw(
+        cls, setting: Setting, *, requests: int, rate: float, sampled: float, seed: int
+    ) -> "Arrivals":
+        """A Poisson stream of `rate` requests per second, each with probability `sampled` of
+        needing everything. The same seed draws the same lanes at every rate, and the same gaps but
+        for their scale."""
         rng = np.random.default_rng(seed)
         times = np.cumsum(rng.exponential(size=requests)) / rate
         lanes = rng.choice(len(setting.share), requests, p=setting.share)
@@ -60,9 +68,12 @@ class Arrivals:
 
 
 class Simulation:
-    """One stream of requests through one scheduler, from the first arrival to the last certificate."""
+    """One stream of requests through one scheduler, from the first arrival to the last
+    certificate."""
 
-    def __init__(self, setting: Setting, arrivals: Arrivals, *, coalesce: bool, seed: int = 0) -> None:
+    def __init__(
+        self, setting: Setting, arrivals: Arrivals, *, coalesce: bool, seed: int = 0
+    ) -> None:
         self.setting, self.arrivals = setting, arrivals
         self.scheduler = Scheduler(Policy(coalesce=coalesce), setting.slots)
         self.rng = np.random.default_rng(seed)
@@ -73,8 +84,12 @@ class Simulation:
         self.started = 0
         self.exclusive = 0
         self._open: dict[str, Ticket] = {}
-        self._ends: list[tuple[float, int, Lane]] = []  # when a run or (number 0) the publication ends
-        self._runs: dict[Lane, tuple[int, float, float, int, float]] = {}  # its number, start, end, lanes and busy seconds
+        self._ends: list[
+            tuple[float, int, Lane]
+        ] = []  # when a run or (number 0) the publication ends
+        self._runs: dict[
+            Lane, tuple[int, float, float, int, float]
+        ] = {}  # its number, start, end, lanes and busy seconds
         self._trained: list[str] = []  # requests that wait for the next publication
         self._publishing: list[str] = []
         self._number = 0
@@ -94,7 +109,9 @@ class Simulation:
 
     def _arrive(self, i: int) -> None:
         exclusive = bool(self.arrivals.sampled[i])
-        ticket = Ticket(str(i), self.now, self.now + MONTH, frozenset((int(self.arrivals.lanes[i]),)), exclusive)
+        ticket = Ticket(
+            str(i), self.now, self.now + MONTH, frozenset((int(self.arrivals.lanes[i]),)), exclusive
+        )
         self._open[ticket.request] = ticket
         self.scheduler.add(ticket)
 
@@ -157,7 +174,9 @@ class Simulation:
             found |= ticket.lanes
             if ticket.exclusive:
                 changed = int(self.rng.choice(self.setting.changed))
-                found.update(self.rng.integers(0, len(self.setting.seconds), max(changed - 1, 0)).tolist())
+                found.update(
+                    self.rng.integers(0, len(self.setting.seconds), max(changed - 1, 0)).tolist()
+                )
         return found
 
     def _progress(self, lane: Lane) -> Progress:

@@ -1,9 +1,11 @@
-"""`python -m benchmarks.submit`: what many clients at once see of `submit`. Seconds; `--postgresql URL` for the other dialect.
+"""`python -m benchmarks.submit`: what many clients at once see of `submit`. Seconds; `--postgresql
+URL` for the other dialect.
 
-So many client processes start together; each sends one request after the other, without a pause, until all are sent, which is the hardest
-case for a database that commits one transaction at a time. A client's time is from the call of `Requests.submit` to its return, which is
-after COMMIT. At the end every acknowledged request must be in the database, and the ledger's chain must be whole. The cost of one COMMIT of
-this disk is measured too. The 99th percentile must be below 50 ms on SQLite.
+So many client processes start together; each sends one request after the other, without a pause,
+until all are sent, which is the hardest case for a database that commits one transaction at a time.
+A client's time is from the call of `Requests.submit` to its return, which is after COMMIT. At the
+end every acknowledged request must be in the database, and the ledger's chain must be whole. The
+cost of one COMMIT of this disk is measured too. The 99th percentile must be below 50 ms on SQLite.
 """
 
 import argparse
@@ -26,15 +28,24 @@ REQUIRED_MS = 50.0
 
 def arguments() -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser("python -m benchmarks.submit", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.submit", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--postgresql", metavar="URL", help="a PostgreSQL database instead of SQLite in a temporary folder")
+    parser.add_argument(
+        "--postgresql",
+        metavar="URL",
+        help="a PostgreSQL database instead of SQLite in a temporary folder",
+    )
     return parser.parse_args()
 
 
-def sent(root: Path, url: str | None, clients: int, total: int) -> tuple[list[str], np.ndarray, float]:
-    """Let the clients send `total` requests. Returns the acknowledged ids, each one's milliseconds, and the seconds for all."""
+def sent(
+    root: Path, url: str | None, clients: int, total: int
+) -> tuple[list[str], np.ndarray, float]:
+    """Let the clients send `total` requests. Returns the acknowledged ids, each one's milliseconds,
+    and the seconds for all."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.clients"])
     counts = [total // clients + (number < total % clients) for number in range(clients)]
@@ -54,7 +65,11 @@ def sent(root: Path, url: str | None, clients: int, total: int) -> tuple[list[st
     seconds = time.perf_counter() - start
     for process in processes:
         process.join()
-    return [name for ids, _ in answers for name in ids], np.concatenate([took for _, took in answers]), seconds
+    return (
+        [name for ids, _ in answers for name in ids],
+        np.concatenate([took for _, took in answers]),
+        seconds,
+    )
 
 
 def commit_ms(folder: Path, count: int = 200) -> float:
@@ -75,7 +90,9 @@ def commit_ms(folder: Path, count: int = 200) -> float:
 
 def main() -> None:
     """Send, count, report."""
-    from benchmarks import machine  # which knows torch: not for the clients, who import this module too
+    from benchmarks import (
+        machine,
+    )  # which knows torch: not for the clients, who import this module too
 
     options = arguments()
     on = machine.describe()
@@ -99,7 +116,8 @@ def main() -> None:
             "ledger_wrong": wrong,
             "seconds": round(seconds, 3),
             "per_second": round(options.requests / seconds),
-            "ms": {f"p{q}": round(float(np.percentile(took, q)), 2) for q in (50, 90, 99)} | {"max": round(float(took.max()), 2)},
+            "ms": {f"p{q}": round(float(np.percentile(took, q)), 2) for q in (50, 90, 99)}
+            | {"max": round(float(took.max()), 2)},
             "commit_ms": round(commit_ms(root), 2),
         }
         database.close()

@@ -1,9 +1,12 @@
-"""`python -m benchmarks.throughput`: how much of the bare backbone's speed is left when one shard is trained. A minute or two.
+"""`python -m benchmarks.throughput`: how much of the bare backbone's speed is left when one shard
+is trained. A minute or two.
 
-Alternating in one process (see `benchmarks.sides`): the real learner on a shard of random pictures, and a bare loop of forward and
-input-gradient backward through the same backbone object at the same batch size, once under the learner's deterministic mode and once in
-torch's default mode. On the CPU with one thread, as shards are trained. The defaults are the quickstart's: its backbone, readout, learner
-and the mean size of its shards. The learner's share has to be 0.85 at least of either. `--profile` says where the learner's time goes.
+Alternating in one process (see `benchmarks.sides`): the real learner on a shard of random pictures,
+and a bare loop of forward and input-gradient backward through the same backbone object at the same
+batch size, once under the learner's deterministic mode and once in torch's default mode. On the CPU
+with one thread, as shards are trained. The defaults are the quickstart's: its backbone, readout,
+learner and the mean size of its shards. The learner's share has to be 0.85 at least of either.
+`--profile` says where the learner's time goes.
 """
 
 import argparse
@@ -24,20 +27,41 @@ REQUIRED = 0.85
 def arguments() -> argparse.Namespace:
     """The options."""
     quick = quickstart()
-    parser = argparse.ArgumentParser("python -m benchmarks.throughput", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.throughput", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--backbone", default=quick.backbone.name, help="a timm model, or tiny")
-    parser.add_argument("--weights", default="random", help="random, embedded, pretrained or a file")
-    parser.add_argument("--size", type=int, default=quick.backbone.input_size, help="side of the input in pixels")
-    parser.add_argument("--layer", type=layer, default=quick.backbone.readout.layer, help="readout layer, or null")
-    parser.add_argument("--pool", default=quick.backbone.readout.pool, choices=["mean", "mean2x2", "flatten", "token"])
+    parser.add_argument(
+        "--weights", default="random", help="random, embedded, pretrained or a file"
+    )
+    parser.add_argument(
+        "--size", type=int, default=quick.backbone.input_size, help="side of the input in pixels"
+    )
+    parser.add_argument(
+        "--layer", type=layer, default=quick.backbone.readout.layer, help="readout layer, or null"
+    )
+    parser.add_argument(
+        "--pool",
+        default=quick.backbone.readout.pool,
+        choices=["mean", "mean2x2", "flatten", "token"],
+    )
     parser.add_argument("--prompt-width", type=int, default=quick.learner.prompt.width)
     parser.add_argument("--batch", type=int, default=quick.learner.batch)
     parser.add_argument("--dtype", default=quick.learner.dtype, choices=["float32", "bfloat16"])
     parser.add_argument("--epochs", type=int, default=quick.learner.epochs)
-    parser.add_argument("--records", type=int, default=36, help="in the shard (the quickstart: 1,437 training records in 40 shards)")
+    parser.add_argument(
+        "--records",
+        type=int,
+        default=36,
+        help="in the shard (the quickstart: 1,437 training records in 40 shards)",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often the sides alternate")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"])
-    parser.add_argument("--profile", action="store_true", help="print the learner's most expensive operators, on stderr")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="print the learner's most expensive operators, on stderr",
+    )
     return parser.parse_args()
 
 
@@ -49,7 +73,9 @@ def layer(text: str) -> int | None:
 def load(options: argparse.Namespace) -> Backbone:
     """The frozen backbone that the options name."""
     readout = ReadoutConfig(layer=options.layer, pool=options.pool)
-    config = BackboneConfig(name=options.backbone, weights=options.weights, input_size=options.size, readout=readout)
+    config = BackboneConfig(
+        name=options.backbone, weights=options.weights, input_size=options.size, readout=readout
+    )
     return load_backbone(config, numerics.choose_device(options.device))
 
 
@@ -60,7 +86,10 @@ def profile(config: PromptHeadConfig, backbone: Backbone, records: int) -> None:
     with torch.profiler.profile() as found:
         run()
     by = "self_cpu_time_total" if backbone.device.type == "cpu" else "self_cuda_time_total"
-    machine.say("the learner by operator\n" + found.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=45))
+    machine.say(
+        "the learner by operator\n"
+        + found.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=45)
+    )
 
 
 def main() -> None:
@@ -72,12 +101,26 @@ def main() -> None:
     backbone = load(options)
     quick = quickstart().learner
     prompt = quick.prompt.model_copy(update={"width": options.prompt_width})
-    config = quick.model_copy(update={"batch": options.batch, "epochs": options.epochs, "dtype": options.dtype, "prompt": prompt})
-    machine.say(f"{options.backbone} at {options.size} px, batch {options.batch}, {options.records} records x {options.epochs} epochs")
-    found = compare(config, backbone, random_shard(options.records, options.size), rounds=options.rounds)
+    config = quick.model_copy(
+        update={
+            "batch": options.batch,
+            "epochs": options.epochs,
+            "dtype": options.dtype,
+            "prompt": prompt,
+        }
+    )
+    machine.say(
+        f"{options.backbone} at {options.size} px, batch {options.batch}, {options.records} "
+        f"records x {options.epochs} epochs"
+    )
+    found = compare(
+        config, backbone, random_shard(options.records, options.size), rounds=options.rounds
+    )
     if options.profile:
         profile(config, backbone, options.records)
-    asked = {name: value for name, value in vars(options).items() if name not in ("profile", "rounds")}
+    asked = {
+        name: value for name, value in vars(options).items() if name not in ("profile", "rounds")
+    }
     met = min(found["ratio"]["median"], found["ratio_plain"]["median"]) >= REQUIRED
     verdict = {"threads": torch.get_num_threads(), "required": REQUIRED, "met": met}
     machine.report({"benchmark": "throughput", **asked, **found, **verdict, "machine": on})

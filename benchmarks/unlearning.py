@@ -1,12 +1,15 @@
-"""`python -m benchmarks.unlearning`: what one deletion costs besides training. Minutes; `--records 100000` for the large case.
+"""`python -m benchmarks.unlearning`: what one deletion costs besides training. Minutes; `--records
+100000` for the large case.
 
-Without `--records`: the quickstart (handwritten digits, real Ray), then one unsampled record is unlearned. Reported are the record passes
-that were trained against what is left of its shard times the epochs, and the seconds of every stage. Everything but training, and Ray's
-start and stop, must take less than 2 s.
+Without `--records`: the quickstart (handwritten digits, real Ray), then one unsampled record is
+unlearned. Reported are the record passes that were trained against what is left of its shard times
+the epochs, and the seconds of every stage. Everything but training, and Ray's start and stop, must
+take less than 2 s.
 
-With `--records N`: N pictures of 8 x 8 random greys in a Parquet file, a tiny random backbone, one epoch, everything in this process; then
-one unsampled and one sampled record are unlearned. Everything but training must take less than 10 s for the unsampled one. Peak memory and
-processor seconds are of this process. What is in the temporary folder is removed at the end.
+With `--records N`: N pictures of 8 x 8 random greys in a Parquet file, a tiny random backbone, one
+epoch, everything in this process; then one unsampled and one sampled record are unlearned.
+Everything but training must take less than 10 s for the unsampled one. Peak memory and processor
+seconds are of this process. What is in the temporary folder is removed at the end.
 """
 
 import argparse
@@ -43,13 +46,25 @@ NOT_OURS = ("training", "start", "stop")
 
 def arguments() -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser("python -m benchmarks.unlearning", description=__doc__.splitlines()[0])
-    parser.add_argument("--records", type=int, help="so many synthetic records, inline; without it, the quickstart on Ray")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.unlearning", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--records",
+        type=int,
+        help="so many synthetic records, inline; without it, the quickstart on Ray",
+    )
     parser.add_argument("--shards", type=int, default=100, help="with --records")
     parser.add_argument("--sample-size", type=int, default=1000, help="with --records")
     parser.add_argument("--buckets", type=int, default=64, help="with --records")
-    parser.add_argument("--size", type=int, default=8, help="with --records: side of the backbone's input in pixels")
-    parser.add_argument("--engine", choices=["ray", "inline"], help="default: ray for the quickstart, inline with --records")
+    parser.add_argument(
+        "--size", type=int, default=8, help="with --records: side of the backbone's input in pixels"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=["ray", "inline"],
+        help="default: ray for the quickstart, inline with --records",
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -63,13 +78,24 @@ def synthetic(options: argparse.Namespace, folder: Path) -> Config:
         for start in range(0, options.records, 10_000):
             numbers = range(start, min(start + 10_000, options.records))
             labels = rng.integers(0, 10, len(numbers))
-            greys = (rng.integers(0, 100, (len(numbers), 8, 8)) + 15 * labels[:, None, None]).astype(np.uint8)
-            columns = [[f"record-{i:07d}" for i in numbers], labels, [stored_png(grey) for grey in greys]]
+            greys = (
+                rng.integers(0, 100, (len(numbers), 8, 8)) + 15 * labels[:, None, None]
+            ).astype(np.uint8)
+            columns = [
+                [f"record-{i:07d}" for i in numbers],
+                labels,
+                [stored_png(grey) for grey in greys],
+            ]
             writer.write_table(pa.table(columns, schema=schema))
     tree = {
         "seed": options.seed,
         "data": {"source": "parquet", "path": path, "buckets": options.buckets},
-        "backbone": {"name": "tiny", "weights": "random", "input_size": options.size, "readout": {"layer": None, "pool": "mean"}},
+        "backbone": {
+            "name": "tiny",
+            "weights": "random",
+            "input_size": options.size,
+            "readout": {"layer": None, "pool": "mean"},
+        },
         "partition": {"sample_size": options.sample_size, "shards": options.shards},
         "learner": {"prompt": {"width": 1}, "epochs": 1, "batch": 64},
         "execution": {"engine": options.engine or "inline"},
@@ -79,11 +105,14 @@ def synthetic(options: argparse.Namespace, folder: Path) -> Config:
 
 def digits(options: argparse.Namespace) -> Config:
     """The quickstart's configuration."""
-    return load_config(None, [("seed", str(options.seed)), ("execution.engine", options.engine or "ray")])
+    return load_config(
+        None, [("seed", str(options.seed)), ("execution.engine", options.engine or "ray")]
+    )
 
 
 def timed_session(root: Path, computed: list[int]) -> Session:
-    """A session with clocks of its own, in which the engine's end is a stage too. computed: how many features were, call by call."""
+    """A session with clocks of its own, in which the engine's end is a stage too. computed: how
+    many features were, call by call."""
     progress = Progress(quiet=True)
 
     def make(store: Store, config: Config, card: BackboneCard) -> Engine:
@@ -105,24 +134,33 @@ def timed_session(root: Path, computed: list[int]) -> Session:
 
 
 def clocked(what: str, session: Session, work: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
-    """Do it. Returns its result and the seconds: by stage, those of no stage, all, and all that counts."""
+    """Do it. Returns its result and the seconds: by stage, those of no stage, all, and all that
+    counts."""
     start, processor = time.perf_counter(), time.process_time()
     done = work()
     whole, busy = time.perf_counter() - start, time.process_time() - processor
     stages = session.progress.rounded()
     ours = whole - sum(stages.get(name, 0.0) for name in NOT_OURS)
-    seconds = {"stages": stages, "no_stage": round(whole - sum(stages.values()), 3), "all": round(whole, 3), "but_training": round(ours, 3)}
+    seconds = {
+        "stages": stages,
+        "no_stage": round(whole - sum(stages.values()), 3),
+        "all": round(whole, 3),
+        "but_training": round(ours, 3),
+    }
     seconds["processor"] = round(busy, 3)
     machine.say(f"{what}: {seconds}, peak memory {machine.peak_memory_mb()} MiB")
     return done, {"seconds": seconds, "peak_memory_mb": machine.peak_memory_mb()}
 
 
 def choose(session: Session, manifest: Manifest, *, sampled: bool) -> tuple[str, int]:
-    """A record, sampled or not, of the median shard among those that train (one class needs no training), and that shard's size."""
+    """A record, sampled or not, of the median shard among those that train (one class needs no
+    training), and that shard's size."""
     store, config = session.folder.store, session.config()
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     sample = set(sample_positions(index, config.seed, config.partition.sample_size).tolist())
-    where = np.concatenate([assigned(store, state.assignments, state.bucket.size) for state in manifest.buckets])
+    where = np.concatenate(
+        [assigned(store, state.assignments, state.bucket.size) for state in manifest.buckets]
+    )
     specs = constituent_specs(
         index.digests_at, where, making=ConstituentRecipe({}, manifest.backbone.identity)
     )  # only the members matter here
@@ -151,7 +189,9 @@ def delete(root: Path, *, sampled: bool) -> dict[str, Any]:
     epochs = session.config().learner.epochs
     name, size = choose(session, manifest, sampled=sampled)
     what = "sampled" if sampled else "unsampled"
-    done, found = clocked(f"unlearn one {what} record", session, lambda: unlearn(session, Request((name,))))
+    done, found = clocked(
+        f"unlearn one {what} record", session, lambda: unlearn(session, Request((name,)))
+    )
     return {
         **found,
         "shard_size_before": size,
@@ -184,7 +224,12 @@ def main() -> None:
             "records": training.manifest.records,
             "training_records": training.manifest.training_records,
             "epochs": config.learner.epochs,
-            "train": {**found, "shards": len(training.manifest.shards), "passes": training.passes, "features_computed": sum(computed)},
+            "train": {
+                **found,
+                "shards": len(training.manifest.shards),
+                "passes": training.passes,
+                "features_computed": sum(computed),
+            },
             "unsampled": delete(folder / "workspace", sampled=False),
         }
         if options.records:

@@ -1,4 +1,5 @@
-"""Work off erasure requests: `serve` until the job is stopped, `run` until none is left; all options of `lmeraser queue`.
+"""Work off erasure requests: `serve` until the job is stopped, `run` until none is left; all
+options of `lmeraser queue`.
 
 ray job submit --working-dir . -- python jobs/erasure_queue.py serve --workspace s3://bucket/prefix
 """

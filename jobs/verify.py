@@ -1,4 +1,5 @@
-"""Check a workspace, and with --rebuild train it again and compare every byte; all options of `lmeraser verify`.
+"""Check a workspace, and with --rebuild train it again and compare every byte; all options of
+`lmeraser verify`.
 
 ray job submit --working-dir . -- python jobs/verify.py --workspace s3://bucket/prefix --rebuild
 """

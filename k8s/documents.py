@@ -1,4 +1,5 @@
-"""The documents of an overlay and what is in them: pods, containers, settings. Read only; `rules.py` and `validate.py` judge."""
+"""The documents of an overlay and what is in them: pods, containers, settings. Read only;
+`rules.py` and `validate.py` judge."""
 
 import re
 import shlex
@@ -24,7 +25,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that a document asks for. path: of its template; labels: those that it gets from it; spec: the pod's; ray: KubeRay runs it."""
+    """A pod that a document asks for. path: of its template; labels: those that it gets from it;
+    spec: the pod's; ray: KubeRay runs it."""
 
     document: Document
     path: str
@@ -63,7 +65,8 @@ def of_kind(documents: Sequence[Document], *kinds: str) -> Iterator[Document]:
 
 
 def clusters(documents: Sequence[Document]) -> Iterator[tuple[Document, str, Document]]:
-    """Every Ray cluster: its document, the path of its specification, and that; of a job the one that it brings."""
+    """Every Ray cluster: its document, the path of its specification, and that; of a job the one
+    that it brings."""
     for document in of_kind(documents, "RayCluster"):
         yield document, "spec", document["spec"]
     for document in of_kind(documents, "RayJob"):
@@ -75,24 +78,43 @@ def pods(documents: Sequence[Document]) -> Iterator[Pod]:
     for document in of_kind(documents, "Deployment", "StatefulSet", "Job"):
         yield Pod(document, "spec.template", document["spec"]["template"])
     for document in of_kind(documents, "RayJob"):
-        yield Pod(document, "spec.submitterPodTemplate", document["spec"].get("submitterPodTemplate", {}))
+        yield Pod(
+            document, "spec.submitterPodTemplate", document["spec"].get("submitterPodTemplate", {})
+        )
     for document, path, spec in clusters(documents):
-        yield Pod(document, f"{path}.headGroupSpec.template", spec.get("headGroupSpec", {}).get("template", {}), ray=True)
+        yield Pod(
+            document,
+            f"{path}.headGroupSpec.template",
+            spec.get("headGroupSpec", {}).get("template", {}),
+            ray=True,
+        )
         for at, group in enumerate(spec.get("workerGroupSpecs", ())):
-            yield Pod(document, f"{path}.workerGroupSpecs[{at}].template", group.get("template", {}), ray=True)
+            yield Pod(
+                document,
+                f"{path}.workerGroupSpecs[{at}].template",
+                group.get("template", {}),
+                ray=True,
+            )
 
 
 def settings(documents: Sequence[Document]) -> dict[str, str]:
     """The overlay's own settings: the ConfigMap that its containers' environments come from."""
-    named = (document for document in of_kind(documents, "ConfigMap") if document["metadata"]["name"] == "lmeraser")
+    named = (
+        document
+        for document in of_kind(documents, "ConfigMap")
+        if document["metadata"]["name"] == "lmeraser"
+    )
     return dict(next(named, {}).get("data", {}))
 
 
 def commands(documents: Sequence[Document]) -> Iterator[tuple[Document, str, list[str]]]:
-    """Every command line of ours: its document, its field, the verb and its words with the settings put in."""
+    """Every command line of ours: its document, its field, the verb and its words with the settings
+    put in."""
     known = settings(documents)
     for document, field, text in texts(documents):
-        for verb, other, rest in re.findall(r"(?:python -m lmeraser_ray\.(\w+)|\blmeraser ([a-z]\w*))([^|;\n]*)", text):
+        for verb, other, rest in re.findall(
+            r"(?:python -m lmeraser_ray\.(\w+)|\blmeraser ([a-z]\w*))([^|;\n]*)", text
+        ):
             put_in = re.sub(r"\$(\w+)", lambda found: known.get(found[1], found[0]), rest)
             yield document, field, [verb or other, *shlex.split(put_in)]
 
@@ -104,7 +126,10 @@ def texts(documents: Sequence[Document]) -> Iterator[tuple[Document, str, str]]:
     for pod in pods(documents):
         for field, container in pod.containers():
             words = [*container.get("command", ()), *container.get("args", ())]
-            probes = (container.get(name, {}).get("exec", {}) for name in ("readinessProbe", "livenessProbe", "startupProbe"))
+            probes = (
+                container.get(name, {}).get("exec", {})
+                for name in ("readinessProbe", "livenessProbe", "startupProbe")
+            )
             for text in (*words, *(word for probe in probes for word in probe.get("command", ()))):
                 yield pod.document, f"{pod.path}.{field}", text
 

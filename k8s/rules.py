@@ -1,7 +1,8 @@
 """Our own rules, which no schema can express. Each yields what it finds; `RULES` is all of them.
 
-Safety: nobody is root, nothing is unbounded, keys are the queue's alone, every cluster asks for a token. Agreement: what is referred to is
-there or made by a command of docs/kubernetes.md; commands, fields, variables, versions are those of the code.
+Safety: nobody is root, nothing is unbounded, keys are the queue's alone, every cluster asks for a
+token. Agreement: what is referred to is there or made by a command of docs/kubernetes.md; commands,
+fields, variables, versions are those of the code.
 """
 
 import re
@@ -11,7 +12,17 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from k8s.documents import Document, Finding, clusters, commands, of_kind, pods, settings, texts, title
+from k8s.documents import (
+    Document,
+    Finding,
+    clusters,
+    commands,
+    of_kind,
+    pods,
+    settings,
+    texts,
+    title,
+)
 from lmeraser_ray.cli.main import parse
 from lmeraser_ray.cli.verbs import VERBS
 from lmeraser_ray.errors import LmeraserError
@@ -28,17 +39,27 @@ def locked(documents: Sequence[Document]) -> Iterator[Finding]:
     for pod in pods(documents):
         context = pod.spec.get("securityContext", {})
         if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
-            yield pod.finding("spec.securityContext", "expected runAsNonRoot: true and a runAsUser that is not 0.")
+            yield pod.finding(
+                "spec.securityContext", "expected runAsNonRoot: true and a runAsUser that is not 0."
+            )
         if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
-            yield pod.finding("spec.securityContext.seccompProfile", "expected type: RuntimeDefault.")
+            yield pod.finding(
+                "spec.securityContext.seccompProfile", "expected type: RuntimeDefault."
+            )
         for field, container in pod.containers():
             own = container.get("securityContext", {})
-            if own.get("allowPrivilegeEscalation") is not False or own.get("capabilities", {}).get("drop") != ["ALL"]:
-                yield pod.finding(f"{field}.securityContext", "expected allowPrivilegeEscalation: false and capabilities that drop ALL.")
+            if own.get("allowPrivilegeEscalation") is not False or own.get("capabilities", {}).get(
+                "drop"
+            ) != ["ALL"]:
+                yield pod.finding(
+                    f"{field}.securityContext",
+                    "expected allowPrivilegeEscalation: false and capabilities that drop ALL.",
+                )
 
 
 def bounded(documents: Sequence[Document]) -> Iterator[Finding]:
-    """Every container has limits; what is not Ray's says whether it is ready (KubeRay adds Ray's own probes)."""
+    """Every container has limits; what is not Ray's says whether it is ready (KubeRay adds Ray's
+    own probes)."""
     for pod in pods(documents):
         for field, container in pod.containers():
             limits = container.get("resources", {}).get("limits", {})
@@ -48,7 +69,10 @@ def bounded(documents: Sequence[Document]) -> Iterator[Finding]:
         served = pod.document["kind"] in ("Deployment", "StatefulSet")
         for at, container in enumerate(pod.spec.get("containers", ()) if served else ()):
             if "readinessProbe" not in container:
-                yield pod.finding(f"spec.containers[{at}].readinessProbe", "is missing: nobody would know whether it works.")
+                yield pod.finding(
+                    f"spec.containers[{at}].readinessProbe",
+                    "is missing: nobody would know whether it works.",
+                )
 
 
 def images(documents: Sequence[Document]) -> Iterator[Finding]:
@@ -59,28 +83,47 @@ def images(documents: Sequence[Document]) -> Iterator[Finding]:
             image = str(container.get("image", ""))
             name, _, tag = image.rpartition(":")
             if not name or tag == "latest":
-                yield pod.finding(f"{field}.image", f"is {image!r}, expected a tag that stays what it is.")
+                yield pod.finding(
+                    f"{field}.image", f"is {image!r}, expected a tag that stays what it is."
+                )
             elif name.rpartition("/")[2] == IMAGE and tag not in (version, f"{version}-gpu"):
-                yield pod.finding(f"{field}.image", f"has tag {tag}, pyproject.toml has version {version}.")
+                yield pod.finding(
+                    f"{field}.image", f"has tag {tag}, pyproject.toml has version {version}."
+                )
 
 
 def references(documents: Sequence[Document]) -> Iterator[Finding]:
-    """Every secret, ConfigMap and claim that is named is there; secrets are made by the page's commands, Ray's token by the operator."""
-    brought = brought_secrets() | {document["metadata"]["name"]: {"auth_token"} for document in of_kind(documents, "RayCluster")}
-    maps = {document["metadata"]["name"]: set(document.get("data", {})) for document in of_kind(documents, "ConfigMap")}
-    claims = {document["metadata"]["name"]: set[str]() for document in of_kind(documents, "PersistentVolumeClaim")}
+    """Every secret, ConfigMap and claim that is named is there; secrets are made by the page's
+    commands, Ray's token by the operator."""
+    brought = brought_secrets() | {
+        document["metadata"]["name"]: {"auth_token"}
+        for document in of_kind(documents, "RayCluster")
+    }
+    maps = {
+        document["metadata"]["name"]: set(document.get("data", {}))
+        for document in of_kind(documents, "ConfigMap")
+    }
+    claims = {
+        document["metadata"]["name"]: set[str]()
+        for document in of_kind(documents, "PersistentVolumeClaim")
+    }
     known = {"secret": brought, "ConfigMap": maps, "claim": claims}
     for document in documents:
         for field, what, name, key in referred(document, ""):
             if name not in known[what]:
-                where = f"nor made by a command of {PAGE.name}" if what == "secret" else "in this overlay"
+                where = (
+                    f"nor made by a command of {PAGE.name}"
+                    if what == "secret"
+                    else "in this overlay"
+                )
                 yield Finding(title(document), field, f"the {what} {name} is not there {where}.")
             elif key is not None and key not in known[what][name]:
                 yield Finding(title(document), field, f"the {what} {name} has no key {key}.")
 
 
 def referred(value: object, field: str) -> Iterator[tuple[str, str, str, str | None]]:
-    """Every reference below a value: its field, what kind of thing, its name, the key of it that is wanted."""
+    """Every reference below a value: its field, what kind of thing, its name, the key of it that is
+    wanted."""
     if isinstance(value, list):
         for at, part in enumerate(value):
             yield from referred(part, f"{field}[{at}]")
@@ -101,25 +144,41 @@ def referred(value: object, field: str) -> Iterator[tuple[str, str, str, str | N
 
 
 def brought_secrets() -> dict[str, set[str]]:
-    """The secrets that the page's commands make, with their keys; those made from files are not told apart by key."""
+    """The secrets that the page's commands make, with their keys; those made from files are not
+    told apart by key."""
     found: dict[str, set[str]] = {}
-    for name, rest in re.findall(r"create secret generic ([\w-]+)((?:[^\n]*\\\n)*[^\n]*)", PAGE.read_text()):
+    for name, rest in re.findall(
+        r"create secret generic ([\w-]+)((?:[^\n]*\\\n)*[^\n]*)", PAGE.read_text()
+    ):
         found[name] = set(re.findall(r"--from-literal=(\w+)=", rest))
     return found
 
 
 def addresses(documents: Sequence[Document]) -> Iterator[Finding]:
-    """Every host:port of the namespace is a service that is there, and every service finds a pod."""
+    """Every host:port of the namespace is a service that is there, and every service finds a
+    pod."""
     services = {document["metadata"]["name"] for document in of_kind(documents, "Service")}
-    services |= {f"{document['metadata']['name']}-head-svc" for document in of_kind(documents, "RayCluster")}
+    services |= {
+        f"{document['metadata']['name']}-head-svc" for document in of_kind(documents, "RayCluster")
+    }
     for document, field, text in texts(documents):
         for host in re.findall(r"--address=([\w-]+):\d+", text):
             if host not in services:
-                yield Finding(title(document), field, f"names {host}, which is no service: {', '.join(sorted(services))}.")
+                yield Finding(
+                    title(document),
+                    field,
+                    f"names {host}, which is no service: {', '.join(sorted(services))}.",
+                )
     for document, path, spec in clusters(documents):
-        host = str(spec.get("gcsFaultToleranceOptions", {}).get("redisAddress", "redis:")).rpartition(":")[0]
+        host = str(
+            spec.get("gcsFaultToleranceOptions", {}).get("redisAddress", "redis:")
+        ).rpartition(":")[0]
         if host not in services:
-            yield Finding(title(document), f"{path}.gcsFaultToleranceOptions.redisAddress", f"{host} is no service.")
+            yield Finding(
+                title(document),
+                f"{path}.gcsFaultToleranceOptions.redisAddress",
+                f"{host} is no service.",
+            )
     for document in of_kind(documents, "Service"):
         wanted = document["spec"]["selector"].items()
         if not any(wanted <= pod.labels.items() for pod in pods(documents)):
@@ -127,7 +186,8 @@ def addresses(documents: Sequence[Document]) -> Iterator[Finding]:
 
 
 def variables(documents: Sequence[Document]) -> Iterator[Finding]:
-    """Every variable that is set is read: by our code, by a command line here, or by what we use."""
+    """Every variable that is set is read: by our code, by a command line here, or by what we
+    use."""
     source = "\n".join(path.read_text() for path in sorted((ROOT / "lmeraser_ray").rglob("*.py")))
     used = "\n".join(text for _, _, text in texts(documents))
     for pod in pods(documents):
@@ -143,36 +203,58 @@ def variables(documents: Sequence[Document]) -> Iterator[Finding]:
 
 
 def understood(documents: Sequence[Document]) -> Iterator[Finding]:
-    """Every command line of ours is one: verb, options, fields; what it names in the image is in the repository."""
+    """Every command line of ours is one: verb, options, fields; what it names in the image is in
+    the repository."""
     for document, field, (verb, *words) in commands(documents):
         try:
             parse(VERBS[verb], words)
         except KeyError:
-            yield Finding(title(document), field, f"{verb!r} is no verb of lmeraser ({', '.join(VERBS)}).")
+            yield Finding(
+                title(document), field, f"{verb!r} is no verb of lmeraser ({', '.join(VERBS)})."
+            )
         except LmeraserError as error:
             yield Finding(title(document), field, str(error))
         except SystemExit:
-            yield Finding(title(document), field, f"`lmeraser {verb} {' '.join(words)}` has an option that is not there.")
+            yield Finding(
+                title(document),
+                field,
+                f"`lmeraser {verb} {' '.join(words)}` has an option that is not there.",
+            )
         for word in words:
             if word.startswith(IMAGE_HOME) and not (ROOT / word.removeprefix(IMAGE_HOME)).exists():
                 yield Finding(title(document), field, f"{word} is not in the image.")
 
 
 def keys_apart(documents: Sequence[Document]) -> Iterator[Finding]:
-    """The signing keys are in the queue's pod, in the containers `keys` and `serve`, whose user no other container has: containers that
-    share processes can read each other's files through /proc where their user is the same."""
+    """The signing keys are in the queue's pod, in the containers `keys` and `serve`, whose user no
+    other container has: containers that share processes can read each other's files through /proc
+    where their user is the same."""
     for pod in pods(documents):
-        holders = {volume["name"] for volume in pod.spec.get("volumes", ()) if "lmeraser-keys" in str(volume) or volume["name"] == "keys"}
+        holders = {
+            volume["name"]
+            for volume in pod.spec.get("volumes", ())
+            if "lmeraser-keys" in str(volume) or volume["name"] == "keys"
+        }
         users: dict[bool, set[int]] = {True: set(), False: set()}
         for field, container in pod.containers():
             mounted = bool({mount["name"] for mount in container.get("volumeMounts", ())} & holders)
-            own = container.get("securityContext", {}).get("runAsUser", pod.spec.get("securityContext", {}).get("runAsUser"))
+            own = container.get("securityContext", {}).get(
+                "runAsUser", pod.spec.get("securityContext", {}).get("runAsUser")
+            )
             users[mounted].add(own)
-            if mounted and (title(pod.document) != "Deployment/queue" or container["name"] not in ("keys", "serve")):
-                yield pod.finding(f"{field}.volumeMounts", "mounts the signing keys, which no actor, worker or task may see.")
+            if mounted and (
+                title(pod.document) != "Deployment/queue"
+                or container["name"] not in ("keys", "serve")
+            ):
+                yield pod.finding(
+                    f"{field}.volumeMounts",
+                    "mounts the signing keys, which no actor, worker or task may see.",
+                )
         if users[True] & users[False]:
             yield pod.finding(
-                "spec", "a container without the signing keys has the user of one with them: give those a runAsUser of their own."
+                "spec",
+                "a container without the signing keys has the user of one with them: give those "
+                "a runAsUser of their own.",
             )
 
 

@@ -1,4 +1,5 @@
-"""Exact machine unlearning for large vision models: `unlearn(train(D), U)` equals `train(D without U)`, byte for byte.
+"""Exact machine unlearning for large vision models: `unlearn(train(D), U)` equals `train(D without
+U)`, byte for byte.
 
 from lmeraser_ray.operations.workspace import Workspace
 """

@@ -9,7 +9,8 @@
         ├── StaleEpochError     another queue has taken over; this one must write nothing more
         └── DiskFullError       no room: what was under way is to be done again, and is nobody's failure
 
-A message is one clear sentence or two: what was found, what was expected, what to do. Exit code 0 is done, 130 is Ctrl-C.
+A message is one clear sentence or two: what was found, what was expected, what to do. Exit code 0
+is done, 130 is Ctrl-C.
 """
 
 
@@ -42,7 +43,8 @@ class VerificationError(LmeraserError):
 
 
 class ExecutionError(LmeraserError):
-    """The machine could not do it: Ray, the disk, a lock. Nothing published is lost; the same command resumes."""
+    """The machine could not do it: Ray, the disk, a lock. Nothing published is lost; the same
+    command resumes."""
 
     exit_code = 5
 

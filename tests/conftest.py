@@ -1,4 +1,5 @@
-"""What tests share: a tiny world (16-pixel pictures, a random convnet) in which the whole flow takes tenths of a second."""
+"""What tests share: a tiny world (16-pixel pictures, a random convnet) in which the whole flow
+takes tenths of a second."""
 
 import io
 import json
@@ -30,19 +31,42 @@ __all__ = ["object_storage", "postgresql", "s3"]
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 _whose = f"tests of {os.environ.get('PYTEST_XDIST_WORKER', 'one process')}"
-if os.environ.get("LMERASER_TESTS") != _whose:  # processes that tests start, and kill, import this too
+if (
+    os.environ.get("LMERASER_TESTS") != _whose
+):  # processes that tests start, and kill, import this too
     _settings = tempfile.TemporaryDirectory(prefix="lmeraser-settings-")
     os.environ["LMERASER_TESTS"] = _whose
-    os.environ["XDG_CONFIG_HOME"] = _settings.name  # signing keys of tests are not those of whoever runs them
+    os.environ["XDG_CONFIG_HOME"] = (
+        _settings.name
+    )  # signing keys of tests are not those of whoever runs them
     _token = Path(_settings.name, "ray-token")
     _token.write_text(secrets.token_hex(32))
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token)  # nor is Ray's token, which may not be there: then Ray's core ends the process
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(
+        _token
+    )  # nor is Ray's token, which may not be there: then Ray's core ends the process
 
 TINY = {
-    "data": {"source": "parquet", "subject_column": "subject_id", "buckets": 4, "test_fraction": 0.2},
-    "backbone": {"name": "tiny", "weights": "random", "input_size": 16, "batch": 4, "readout": {"layer": None, "pool": "mean"}},
+    "data": {
+        "source": "parquet",
+        "subject_column": "subject_id",
+        "buckets": 4,
+        "test_fraction": 0.2,
+    },
+    "backbone": {
+        "name": "tiny",
+        "weights": "random",
+        "input_size": 16,
+        "batch": 4,
+        "readout": {"layer": None, "pool": "mean"},
+    },
     "partition": {"sample_size": 12, "shards": 4},
-    "learner": {"prompt": {"width": 2, "init": "random"}, "epochs": 2, "batch": 4, "crop": 1, "flip": True},
+    "learner": {
+        "prompt": {"width": 2, "init": "random"},
+        "epochs": 2,
+        "batch": 4,
+        "crop": 1,
+        "flip": True,
+    },
     "aggregation": {"shards": 2, "temperature": None},
     "execution": {"engine": "inline"},
 }
@@ -50,7 +74,8 @@ TINY = {
 
 
 def picture(seed: int, label: int = 0, size: int = 16) -> bytes:
-    """A small noisy PNG: its brightness is its own, so that shards hold several classes, and a band of rows shows its label."""
+    """A small noisy PNG: its brightness is its own, so that shards hold several classes, and a band
+    of rows shows its label."""
     rng = np.random.default_rng(seed)
     pixels = rng.normal(rng.uniform(40, 160), 20, (size, size, 3))
     pixels[label * 4 : label * 4 + 4] += 60
@@ -68,7 +93,8 @@ def merged(below: object, above: object) -> object:
 
 
 class World:
-    """A Parquet file of n records of 3 classes, two records a subject, and ways to train on all or some of them."""
+    """A Parquet file of n records of 3 classes, two records a subject, and ways to train on all or
+    some of them."""
 
     spaces: ClassVar[str | None] = None
     """The URL below which workspaces are, where they are not on the disk."""
@@ -81,15 +107,25 @@ class World:
         self.labels = [f"class-{i * 7 % classes}" for i in range(n)]
         self.images = [picture(i, i * 7 % classes) for i in range(n)]
         self.path = folder / "records.parquet"
-        columns = {"record_id": self.ids, "subject_id": self.subjects, "label": self.labels, "image": self.images}
+        columns = {
+            "record_id": self.ids,
+            "subject_id": self.subjects,
+            "label": self.labels,
+            "image": self.images,
+        }
         pq.write_table(pa.table(columns), self.path)
         self._count = 0
 
     def config(self, **sections: dict[str, object]) -> Config:
-        """The tiny configuration, with some fields replaced by section. A section that names a kind starts from this kind's defaults."""
+        """The tiny configuration, with some fields replaced by section. A section that names a kind
+        starts from this kind's defaults."""
         tree = json.loads(json.dumps(TINY))
         for name, values in sections.items():
-            tree[name] = values if isinstance(values, dict) and "kind" in values else merged(tree.get(name), values)
+            tree[name] = (
+                values
+                if isinstance(values, dict) and "kind" in values
+                else merged(tree.get(name), values)
+            )
         tree["data"].setdefault("path", str(self.path))
         return Config.model_validate(tree)
 
@@ -98,7 +134,9 @@ class World:
         self._count += 1
         listed = self.folder / f"exclude-{self._count}.txt"
         listed.write_text("".join(f"{name}\n" for name in ids))
-        return self.config(**{**sections, "data": {**sections.get("data", {}), "exclude": str(listed)}})
+        return self.config(
+            **{**sections, "data": {**sections.get("data", {}), "exclude": str(listed)}}
+        )
 
     def space(self) -> Location:
         """A new place for a workspace."""
@@ -109,7 +147,8 @@ class World:
 
 
 class Recorder:
-    """Makes inline engines and remembers which shards they trained: a test asserts the work and not only the answer."""
+    """Makes inline engines and remembers which shards they trained: a test asserts the work and not
+    only the answer."""
 
     def __init__(self, learner: Callable[[Config], Learner] | None = None) -> None:
         self.work: list[Trained] = []
@@ -127,14 +166,18 @@ class Recorder:
         class Recording(InlineEngine):
             def wait(self, seconds: float | None = None) -> list[Outcome]:
                 found = super().wait(seconds)
-                recorder.work += [outcome.result for outcome in found if isinstance(outcome.result, Trained)]
+                recorder.work += [
+                    outcome.result for outcome in found if isinstance(outcome.result, Trained)
+                ]
                 return found
 
             def features(self, parts: Sequence[object]) -> Iterator[tuple[int, int, object]]:
                 recorder.features += sum(len(part.rows) for part in parts)
                 yield from super().features(parts)
 
-        return Recording(store, config, card, learner=self._learner(config) if self._learner else None)
+        return Recording(
+            store, config, card, learner=self._learner(config) if self._learner else None
+        )
 
     def session(self, root: Path) -> Session:
         """A session whose engine records."""
@@ -143,7 +186,12 @@ class Recorder:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the tests' workspaces are."""
-    parser.addoption("--workspaces", choices=("disk", "s3"), default="disk", help="where the workspaces of the laws are")
+    parser.addoption(
+        "--workspaces",
+        choices=("disk", "s3"),
+        default="disk",
+        help="where the workspaces of the laws are",
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

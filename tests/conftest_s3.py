@@ -1,4 +1,5 @@
-"""A real S3 server for tests, in this process and on the loopback: moto's. It keeps conditions of writes, as S3 does."""
+"""A real S3 server for tests, in this process and on the loopback: moto's. It keeps conditions of
+writes, as S3 does."""
 
 import logging
 import os
@@ -41,6 +42,7 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def object_storage(s3: str, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A bucket, and a PostgreSQL server for the requests of the workspaces in it, by the environment."""
+    """A bucket, and a PostgreSQL server for the requests of the workspaces in it, by the
+    environment."""
     monkeypatch.setenv("LMERASER_DATABASE", postgresql)
     return s3

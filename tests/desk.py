@@ -1,4 +1,5 @@
-"""A workspace's request database and nothing else, on either dialect, and a server of processes that write to it."""
+"""A workspace's request database and nothing else, on either dialect, and a server of processes
+that write to it."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -41,15 +42,20 @@ class Desk:
 
     def count(self, table: str) -> int:
         with self.open().read() as connection:
-            return connection.scalar(select(func.count()).select_from(tables.metadata.tables[table])) or 0
+            return (
+                connection.scalar(select(func.count()).select_from(tables.metadata.tables[table]))
+                or 0
+            )
 
     def clients(self) -> set[int]:
-        """The server's processes for everybody's connections but this call's; SQLite has no server."""
+        """The server's processes for everybody's connections but this call's; SQLite has no
+        server."""
         if self.url is None:
             return set()
         with closing(self.open()) as database, database.read() as connection:
             found = connection.exec_driver_sql(
-                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid "
+                "<> pg_backend_pid()"
             )
             return set(found.scalars())
 
@@ -60,12 +66,19 @@ class Desk:
         with self.open().write() as connection:
             connection.exec_driver_sql("CHECKPOINT")
             where = connection.exec_driver_sql("SHOW data_directory").scalar()
-        return b"".join(path.read_bytes() for path in sorted(Path(str(where), "base").rglob("*")) if path.is_file())
+        return b"".join(
+            path.read_bytes()
+            for path in sorted(Path(str(where), "base").rglob("*"))
+            if path.is_file()
+        )
 
 
 def start(act: Callable[..., None], *args: Any) -> ForkServerProcess:
-    """A process of its own that does this; forked from a server that has imported what is needed, so that it starts in milliseconds."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    """A process of its own that does this; forked from a server that has imported what is needed,
+    so that it starts in milliseconds."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    )
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.desk_acts"])
     process = context.Process(target=act, args=args, daemon=True)

@@ -1,4 +1,5 @@
-"""What children of the tests of the request database do. Imported once, by the server that they are forked from (`tests/desk.py`)."""
+"""What children of the tests of the request database do. Imported once, by the server that they are
+forked from (`tests/desk.py`)."""
 
 import os
 import signal
@@ -18,7 +19,9 @@ from tests.desk import Desk
 
 
 def hash_one(root: Path, number: int) -> None:
-    (root / f"{number}.hash").write_text(Pseudonymizer(root, root / "objects" / "tmp").hash("record", "a"))
+    (root / f"{number}.hash").write_text(
+        Pseudonymizer(root, root / "objects" / "tmp").hash("record", "a")
+    )
 
 
 def count_up(desk: Desk, times: int) -> None:
@@ -65,7 +68,8 @@ def hold(lock: Path, ready: Path) -> None:
 
 
 def die_in_commit(desk: Desk) -> None:
-    """Write to many pages, with a cache so small that they reach the file before the COMMIT; die before it."""
+    """Write to many pages, with a cache so small that they reach the file before the COMMIT; die
+    before it."""
     with desk.open().write() as connection:
         connection.exec_driver_sql("PRAGMA cache_size=1")
         connection.exec_driver_sql("UPDATE requests SET submitter = 'changed'")
@@ -84,7 +88,9 @@ def send_all(desk: Desk, number: int, times: int) -> None:
     requests = desk.requests()
     for i in range(times):
         requests.submit([f"shared-{i}"], [], key=f"shared-{i}")
-        requests.submit([f"own-{number}-{i}", f"shared-{i}"], [f"subject-{number}"], key=f"own-{number}-{i}")
+        requests.submit(
+            [f"own-{number}-{i}", f"shared-{i}"], [f"subject-{number}"], key=f"own-{number}-{i}"
+        )
         requests.submit([f"shared-{i}"], [])
 
 
@@ -93,5 +99,7 @@ def send_for_ever(desk: Desk, log: Path, number: int) -> None:
     requests = desk.requests()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for i in range(10**9):
-        made = requests.submit([f"canary-{number}-{i}"], [f"canary-subject-{i}"], key=f"{number}-{i}")
+        made = requests.submit(
+            [f"canary-{number}-{i}"], [f"canary-subject-{i}"], key=f"{number}-{i}"
+        )
         os.write(handle, f"{made.id} {number}-{i}\n".encode())

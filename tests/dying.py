@@ -1,9 +1,12 @@
-"""Commands that die at a chosen change of the disk: each in a process of its own, by kill -9, so that the kernel takes back what it held.
+"""Commands that die at a chosen change of the disk: each in a process of its own, by kill -9, so
+that the kernel takes back what it held.
 
-The process comes from multiprocessing's fork server, which has imported everything and run nothing: it is there in milliseconds, and no
-thread of the tests' own process is forked with it. A change is a call of one of `EFFECTS` of `os`, or the moment right before or right
-after a COMMIT of the request database; what SQLite itself writes between the two cannot be watched from here. Only the main thread's
-changes are counted, so that their numbers are the same in each run: the heart of the queue beats when it likes.
+The process comes from multiprocessing's fork server, which has imported everything and run nothing:
+it is there in milliseconds, and no thread of the tests' own process is forked with it. A change is
+a call of one of `EFFECTS` of `os`, or the moment right before or right after a COMMIT of the
+request database; what SQLite itself writes between the two cannot be watched from here. Only the
+main thread's changes are counted, so that their numbers are the same in each run: the heart of the
+queue beats when it likes.
 """
 
 import multiprocessing
@@ -22,13 +25,20 @@ COMMITS = ("committing", "committed")
 truncate = os.truncate
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["lmeraser_ray.operations.unlearn", "lmeraser_ray.operations.verify", "pyarrow.dataset", "torch._dynamo", "pytest"]
+    [
+        "lmeraser_ray.operations.unlearn",
+        "lmeraser_ray.operations.verify",
+        "pyarrow.dataset",
+        "torch._dynamo",
+        "pytest",
+    ]
 )
 
 
 @dataclass(frozen=True)
 class End:
-    """How a command ended. changes: how many it came to; point: the one that it died at, None where it got through."""
+    """How a command ended. changes: how many it came to; point: the one that it died at, None where
+    it got through."""
 
     changes: int
     point: str | None
@@ -61,7 +71,8 @@ class Disk:
         return change
 
     def reach(self, name: str, *args: object) -> None:
-        """One more change; the last one where it is the fatal one. A file that was being synced is half there."""
+        """One more change; the last one where it is the fatal one. A file that was being synced is
+        half there."""
         self.count += 1
         if self.count != self.fatal:
             return
@@ -72,20 +83,25 @@ class Disk:
 
 
 def run(command: Callable[..., object], *args: object, fatal: int | None = None) -> End:
-    """Run a command (importable, with arguments that can be pickled) in a new process that dies at its `fatal`-th change."""
+    """Run a command (importable, with arguments that can be pickled) in a new process that dies at
+    its `fatal`-th change."""
     listen, tell = SERVER.Pipe(duplex=False)
     process = SERVER.Process(target=_carry_out, args=(tell, fatal, command, args))
     process.start()
     tell.close()
     process.join()
-    assert process.exitcode in (0, -signal.SIGKILL), f"the command ended with {process.exitcode} and not by our hand"
+    assert process.exitcode in (0, -signal.SIGKILL), (
+        f"the command ended with {process.exitcode} and not by our hand"
+    )
     end = listen.recv()
     assert isinstance(end, End)
     assert (end.point is None) == (process.exitcode == 0)
     return end
 
 
-def _carry_out(tell: Connection, fatal: int | None, command: Callable[..., object], args: tuple[object, ...]) -> None:
+def _carry_out(
+    tell: Connection, fatal: int | None, command: Callable[..., object], args: tuple[object, ...]
+) -> None:
     """In the new process."""
     disk = Disk(fatal, tell)
     disk.watch()

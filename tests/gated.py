@@ -1,4 +1,5 @@
-"""Trainings that a test can watch, hold, let go on and let fail, in whatever process they are: by files in a folder."""
+"""Trainings that a test can watch, hold, let go on and let fail, in whatever process they are: by
+files in a folder."""
 
 import os
 import time
@@ -13,13 +14,21 @@ from lmeraser_ray.models.learners.prompt_head import PromptHead
 
 
 class Gated(PromptHead):
-    """Notes which trainings began and ended, and holds them after their first batch until a file `open` is there. Fails where told so."""
+    """Notes which trainings began and ended, and holds them after their first batch until a file
+    `open` is there. Fails where told so."""
 
     def __init__(self, config: Config, folder: Path) -> None:
         super().__init__(config.learner)
         self.folder = folder
 
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self,
+        shard: ShardData,
+        backbone: Backbone,
+        *,
+        stage: Stage = WHOLE,
+        watch: Watch = UNWATCHED,
+    ) -> Constituent:
         if (self.folder / f"poison-{shard.key}").exists():
             raise ZeroDivisionError("of person-0/picture-0")
 

@@ -20,7 +20,8 @@ LIGHT: dict[str, Any] = {
     },
     "execution": {"engine": "inline"},
 }
-"""The setting without --config: digits, and a backbone so small that hundreds of trainings take minutes on one core."""
+"""The setting without --config: digits, and a backbone so small that hundreds of trainings take
+minutes on one core."""
 LIGHTER = (
     ("partition.shards", "8"),
     ("partition.sample_size", "100"),
@@ -30,19 +31,35 @@ LIGHTER = (
     ("learner.batch", "64"),
     ("aggregation.shards", "1"),
 )
-"""What the system `lmeraser` is there. A half has 720 records: 8 shards of 90, in which a head of 256 inputs can remember each record, and
-the paper's one prototype answers, so that the attack has power. A head without a prompt: it learns from stored features and decodes no
-picture, which takes a fifth of the time. Any other system is as its own file says."""
+"""What the system `lmeraser` is there. A half has 720 records: 8 shards of 90, in which a head of
+256 inputs can remember each record, and the paper's one prototype answers, so that the attack has
+power. A head without a prompt: it learns from stored features and decodes no picture, which takes a
+fifth of the time. Any other system is as its own file says."""
 
 
 def attack_options(parser: Parser) -> None:
     """What is attacked, and with how many models."""
-    parser.add_argument("--config", type=Path, help="a YAML file for data, backbone and execution; without it, digits and a tiny backbone")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="a YAML file for data, backbone and execution; without it, digits and a tiny backbone",
+    )
     parser.add_argument("--system", default="lmeraser", help="a name or a YAML file (lmeraser)")
-    parser.add_argument("--shadows", type=int, default=64, help="models to attack; half as many more choose the memorised records (64)")
+    parser.add_argument(
+        "--shadows",
+        type=int,
+        default=64,
+        help="models to attack; half as many more choose the memorised records (64)",
+    )
     parser.add_argument("--forget", type=int, default=40, help="records in a forget set (40)")
-    parser.add_argument("--share", type=float, default=0.2, help="share of the epochs that fine-tuning has (0.2)")
-    parser.add_argument("--keep", action="store_true", help="keep the records and models under STUDY/work for another run")
+    parser.add_argument(
+        "--share", type=float, default=0.2, help="share of the epochs that fine-tuning has (0.2)"
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the records and models under STUDY/work for another run",
+    )
 
 
 def run_attack(args: Arguments, progress: Progress) -> Report:
@@ -55,9 +72,14 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     lighter = LIGHTER if base is LIGHT and args.system == "lmeraser" else ()
     [seed] = numbers(str(dict(args.overrides).get("seed", base.get("seed", 0))), "--seed")[:1]
     [variant] = variants(base, [args.system], [*lighter, *overrides], [])
-    question = AttackRequest(variant.name, variant.config(seed), args.shadows, args.forget, args.share, args.keep)
+    question = AttackRequest(
+        variant.name, variant.config(seed), args.shadows, args.forget, args.share, args.keep
+    )
     done = attack(Session(args.study, progress), question)
     files = [str(path) for path in done.files]
-    sets = {name: {method: result.power.auc for method, result in methods.items()} for name, methods in done.sets.items()}
+    sets = {
+        name: {method: result.power.auc for method, result in methods.items()}
+        for name, methods in done.sets.items()
+    }
     data = {"state_equality": done.equality, "auc": sets, "files": files}
     return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data)

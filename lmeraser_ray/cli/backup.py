@@ -8,9 +8,17 @@ from lmeraser_ray.pipeline.progress import Progress
 
 def backup_options(parser: Parser) -> None:
     """Where it goes."""
-    parser.add_argument("--to", type=Path, metavar="FILE", help="write the published state, the requests and the secret there (tar)")
     parser.add_argument(
-        "--erasures", type=Path, metavar="FILE", help="write there who was erased (keyed hashes): keep it apart, write it often"
+        "--to",
+        type=Path,
+        metavar="FILE",
+        help="write the published state, the requests and the secret there (tar)",
+    )
+    parser.add_argument(
+        "--erasures",
+        type=Path,
+        metavar="FILE",
+        help="write there who was erased (keyed hashes): keep it apart, write it often",
     )
 
 
@@ -31,19 +39,41 @@ def run_backup(args: Arguments, progress: Progress) -> Report:
     }
     lines = []
     if args.to:
-        lines += [f"{args.to}: {counted(done.parts, 'part')}, {done.size:,} bytes", f"state {done.fingerprint}", f"contents {done.sha256}"]
+        lines += [
+            f"{args.to}: {counted(done.parts, 'part')}, {done.size:,} bytes",
+            f"state {done.fingerprint}",
+            f"contents {done.sha256}",
+        ]
     if args.erasures:
         lines.append(f"{args.erasures}: {done.erasures:,} keyed hashes, ledger entry {done.seq}")
-    notes = ("it holds people's pictures: whoever is erased later stays in it, so let backups expire.",) if args.to else ()
+    notes = (
+        ("it holds people's pictures: whoever is erased later stays in it, so let backups expire.",)
+        if args.to
+        else ()
+    )
     return Report("\n".join(lines), data, notes)
 
 
 def restore_options(parser: Parser) -> None:
     """From what, and what is known of later erasures."""
-    parser.add_argument("--from", type=Path, required=True, dest="source", metavar="FILE", help="the file of `lmeraser backup --to`")
-    parser.add_argument("--erasures", type=Path, metavar="FILE", help="the newest file of `lmeraser backup --erasures`")
     parser.add_argument(
-        "--no_later_erasures", action="store_true", help="nobody was erased after the backup (needed where nothing else could tell)"
+        "--from",
+        type=Path,
+        required=True,
+        dest="source",
+        metavar="FILE",
+        help="the file of `lmeraser backup --to`",
+    )
+    parser.add_argument(
+        "--erasures",
+        type=Path,
+        metavar="FILE",
+        help="the newest file of `lmeraser backup --erasures`",
+    )
+    parser.add_argument(
+        "--no_later_erasures",
+        action="store_true",
+        help="nobody was erased after the backup (needed where nothing else could tell)",
     )
 
 
@@ -52,7 +82,9 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.operations.restore import restore
 
     session = session_of(args, progress)
-    done = restore(session, args.source, erasures=args.erasures, no_later_erasures=args.no_later_erasures)
+    done = restore(
+        session, args.source, erasures=args.erasures, no_later_erasures=args.no_later_erasures
+    )
     after, found = done.evaluated.manifest, done.reconciled
     data = {
         "workspace": str(args.workspace),
@@ -68,14 +100,19 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
         "seconds": progress.rounded(),
     }
     text = (
-        f"{counted(after.records, 'record')} restored; {done.erased_again} of the backup's left out, because they were erased; "
-        f"{data['retrained']} constituents trained again, {data['reused']} reused\n{timed(progress)}\n"
-        f"fingerprint {done.backup.fingerprint}\n         -> {after.fingerprint}"
+        f"{counted(after.records, 'record')} restored; {done.erased_again} of the backup's left "
+        f"out, because they were erased; {data['retrained']} constituents trained again, "
+        f"{data['reused']} reused\n{timed(progress)}\nfingerprint {done.backup.fingerprint}\n     "
+        f"    -> {after.fingerprint}"
     )
-    notes = ["the request database that was there was kept: it continues the backup's."] if found.kept else []
+    notes = (
+        ["the request database that was there was kept: it continues the backup's."]
+        if found.kept
+        else []
+    )
     if found.lost:
         notes.append(
-            f"the ledger had {counted(found.lost, 'entry')} more when the file of erasures was written: requests of that time that were "
-            "open are to be submitted again."
+            f"the ledger had {counted(found.lost, 'entry')} more when the file of erasures was "
+            "written: requests of that time that were open are to be submitted again."
         )
     return Report(text, data, tuple(notes))

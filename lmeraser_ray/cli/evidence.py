@@ -18,7 +18,11 @@ KEYS_HELP = "the folder of signing keys (else LMERASER_KEYS, else ~/.config/lmer
 
 def keys_options(parser: Parser) -> None:
     """What to do, and where the keys are."""
-    parser.add_argument("what", choices=("init", "rotate", "list"), help="make the first key, replace it by a new one, or list all")
+    parser.add_argument(
+        "what",
+        choices=("init", "rotate", "list"),
+        help="make the first key, replace it by a new one, or list all",
+    )
     parser.add_argument("--keys", type=Path, metavar="DIR", help=KEYS_HELP)
 
 
@@ -28,16 +32,33 @@ def run_keys(args: Arguments, _: Progress) -> Report:
     from lmeraser_ray.operations.certificate import keys
 
     done = keys(key_folder(args.keys), args.what)
-    public = [{"key": keyid, "file": str(path), "signs": keyid == done.signs} for keyid, path in done.public.items()]
-    signs = f"key {done.signs} signs" if done.signs else "no key signs yet: the first is made by `lmeraser keys init`"
-    lines = [f"{done.folder}: {signs}", *(f"{'*' if entry['signs'] else ' '} {entry['key']}  {entry['file']}" for entry in public)]
-    return Report("\n".join(lines), {"folder": str(done.folder), "signs": done.signs, "keys": public})
+    public = [
+        {"key": keyid, "file": str(path), "signs": keyid == done.signs}
+        for keyid, path in done.public.items()
+    ]
+    signs = (
+        f"key {done.signs} signs"
+        if done.signs
+        else "no key signs yet: the first is made by `lmeraser keys init`"
+    )
+    lines = [
+        f"{done.folder}: {signs}",
+        *(f"{'*' if entry['signs'] else ' '} {entry['key']}  {entry['file']}" for entry in public),
+    ]
+    return Report(
+        "\n".join(lines), {"folder": str(done.folder), "signs": done.signs, "keys": public}
+    )
 
 
 def certificate_options(parser: Parser) -> None:
     """Whose certificate, and where it goes."""
     parser.add_argument("request", metavar="ID", help="the request, as `lmeraser submit` gave it")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the certificate there, byte for byte (DSSE, JSON)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the certificate there, byte for byte (DSSE, JSON)",
+    )
     parser.add_argument("--keys", type=Path, metavar="DIR", help=KEYS_HELP)
 
 
@@ -52,9 +73,18 @@ def run_certificate(args: Arguments, progress: Progress) -> Report:
     if args.output:
         write_file(args.output, found.envelope)
         pem = folder.public_path(found.keyid) if found.checked else "PEM"
-        lines.append(f"written to {args.output}; to check it: lmeraser verify --certificate {args.output} --public_key {pem}")
-    notes = () if found.checked else (f"the signature was not checked: the public key {found.keyid} is not at hand here.",)
-    return Report("\n".join(lines), {**certificate_data(found), "envelope": found.envelope.decode()}, notes)
+        lines.append(
+            f"written to {args.output}; to check it: lmeraser verify --certificate {args.output} "
+            f"--public_key {pem}"
+        )
+    notes = (
+        ()
+        if found.checked
+        else (f"the signature was not checked: the public key {found.keyid} is not at hand here.",)
+    )
+    return Report(
+        "\n".join(lines), {**certificate_data(found), "envelope": found.envelope.decode()}, notes
+    )
 
 
 def run_verify_certificate(args: Arguments) -> Report:
@@ -62,13 +92,18 @@ def run_verify_certificate(args: Arguments) -> Report:
     from lmeraser_ray.erasure.certificate.keystore import key_folder, read_public_key
     from lmeraser_ray.erasure.certificate.verifier import check_certificate
 
-    keys = dict([read_public_key(args.public_key)]) if args.public_key else key_folder().public_keys()
+    keys = (
+        dict([read_public_key(args.public_key)]) if args.public_key else key_folder().public_keys()
+    )
     envelope = read_file(args.certificate, "--certificate")
     try:
         found = check_certificate(envelope, keys)
     except VerificationError as error:
         raise VerificationError(f"{args.certificate} does not verify. {error}") from error
-    lines = ["ok: the signature is that of the key over every byte of the certificate", *certificate_lines(found)]
+    lines = [
+        "ok: the signature is that of the key over every byte of the certificate",
+        *certificate_lines(found),
+    ]
     return Report("\n".join(lines), {"ok": True, **certificate_data(found)})
 
 
@@ -76,24 +111,38 @@ def certificate_lines(found: "Certificate") -> list[str]:
     """A certificate for people to read."""
     said, predicate = found.statement, found.statement.predicate
     outcomes = [target.outcome for target in said.targets]
-    named = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)) or "none"
+    named = (
+        ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
+        or "none"
+    )
     constituents, code = predicate["constituents"], predicate["code"]
     return [
         f"certificate  SHA-256 {found.sha256}",
         f"signed by    key {found.keyid}",
         f"request      {said.request}",
-        f"received     {moment(said.received)}, due {moment(said.deadline)}{' (extended)' if said.extended else ''}",
-        f"done         {moment(said.purged_at)}, {'in time' if said.met else 'LATE: the deadline was not met'}",
-        f"erased       {counted(len(said.records), 'record')}; named: {named} (keyed hashes are in the certificate)",
+        f"received     {moment(said.received)}, due "
+        f"{moment(said.deadline)}{' (extended)' if said.extended else ''}",
+        f"done         {moment(said.purged_at)}, "
+        f"{'in time' if said.met else 'LATE: the deadline was not met'}",
+        f"erased       {counted(len(said.records), 'record')}; named: {named} (keyed hashes are "
+        "in the certificate)",
         f"state        {said.before}",
         f"          -> {said.after}",
-        f"rebuilt      {counted(len(constituents['rebuilt']), 'constituent')}, {constituents['reused']:,} reused; "
-        f"{predicate['passes']:,} record passes{', re-clustered' if predicate['reclustered'] else ''}",
+        f"rebuilt      {counted(len(constituents['rebuilt']), 'constituent')}, "
+        f"{constituents['reused']:,} reused; {predicate['passes']:,} record "
+        f"passes{', re-clustered' if predicate['reclustered'] else ''}",
         f"purged       {counted(predicate['purged']['files'], 'file')}",
         f"searched     {scan_line(predicate['scan'])}",
-        f"by           lmeraser_ray {code['version']}, code SHA-256 {code['sha256']}, ledger entry {said.ledger_seq}",
-        *(f"not searched {one['place']}: {one['because']}" for one in predicate["scan"]["not_searched"]),
-        *(f"not reached  {sentence}" for sentence in (*predicate["transient"], *predicate["backups"])),
+        f"by           lmeraser_ray {code['version']}, code SHA-256 {code['sha256']}, ledger "
+        f"entry {said.ledger_seq}",
+        *(
+            f"not searched {one['place']}: {one['because']}"
+            for one in predicate["scan"]["not_searched"]
+        ),
+        *(
+            f"not reached  {sentence}"
+            for sentence in (*predicate["transient"], *predicate["backups"])
+        ),
     ]
 
 
@@ -120,15 +169,31 @@ def moment(text: str) -> str:
 def scan_line(scan: dict[str, Any]) -> str:
     """What an absence scan did and found, on one line."""
     files, size = (sum(one[name] for one in scan["searched"]) for name in ("files", "bytes"))
-    where = f"{counted(files, 'file')}, {size:,} bytes, in {counted(len(scan['searched']), 'place')}"
+    where = (
+        f"{counted(files, 'file')}, {size:,} bytes, in {counted(len(scan['searched']), 'place')}"
+    )
     return f"{where}, for {counted(scan['records'], 'record')}: {scan['found']} found"
 
 
 def audit_options(parser: Parser) -> None:
     """How deep, and which head of the ledger."""
-    parser.add_argument("--rebuild", action="store_true", help="train the published state again too, and compare bytes")
-    parser.add_argument("--head", type=Path, metavar="FILE", help="write the ledger's signed head there, to be kept elsewhere")
-    parser.add_argument("--against", type=Path, metavar="FILE", help="prove that the ledger still holds this signed head")
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="train the published state again too, and compare bytes",
+    )
+    parser.add_argument(
+        "--head",
+        type=Path,
+        metavar="FILE",
+        help="write the ledger's signed head there, to be kept elsewhere",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="prove that the ledger still holds this signed head",
+    )
     parser.add_argument("--keys", type=Path, metavar="DIR", help=KEYS_HELP)
 
 
@@ -139,7 +204,9 @@ def run_audit(args: Arguments, progress: Progress) -> Report:
 
     folder = key_folder(args.keys)
     against = read_file(args.against, "--against") if args.against else None
-    done = audit(session_of(args, progress), folder.public_keys(), against=against, rebuild=args.rebuild)
+    done = audit(
+        session_of(args, progress), folder.public_keys(), against=against, rebuild=args.rebuild
+    )
     data = {
         "ok": done.ok,
         "entries": done.head.seq,
@@ -152,7 +219,10 @@ def run_audit(args: Arguments, progress: Progress) -> Report:
         "rebuilt": done.rebuilt,
     }
     if not done.ok:
-        lines = [f"not ok: {counted(len(done.differences), 'difference')}, the first is:", *done.differences[:20]]
+        lines = [
+            f"not ok: {counted(len(done.differences), 'difference')}, the first is:",
+            *done.differences[:20],
+        ]
         return Report("\n".join(lines), data, exit_code=VerificationError.exit_code)
     seen = (
         f"{done.head.seq:,} ledger entries in one chain",
@@ -162,15 +232,27 @@ def run_audit(args: Arguments, progress: Progress) -> Report:
         *(("rebuilt from the live records, every byte is equal",) if done.rebuilt else ()),
     )
     notes = write_head(args.head, done.signed_head, folder) if args.head else ()
-    return Report(f"ok: {', '.join(seen)}\nledger {done.head.hash} at entry {done.head.seq}", data, notes)
+    return Report(
+        f"ok: {', '.join(seen)}\nledger {done.head.hash} at entry {done.head.seq}", data, notes
+    )
 
 
-def write_head(path: Path, sign: Callable[["SigningKey"], bytes], folder: "KeyFolder") -> tuple[str, ...]:
+def write_head(
+    path: Path, sign: Callable[["SigningKey"], bytes], folder: "KeyFolder"
+) -> tuple[str, ...]:
     """Write the ledger's signed head. Returns notes."""
     key = folder.current()
     write_file(path, sign(key))
-    made = (f"a signing key was made in {folder.path}: keep a copy of it in a safe place.",) if key.made else ()
-    return (*made, f"{path} holds the ledger's head: keep it where who can write to the workspace cannot write.")
+    made = (
+        (f"a signing key was made in {folder.path}: keep a copy of it in a safe place.",)
+        if key.made
+        else ()
+    )
+    return (
+        *made,
+        f"{path} holds the ledger's head: keep it where who can write to the workspace cannot "
+        "write.",
+    )
 
 
 def read_file(path: Path, option: str) -> bytes:
@@ -178,7 +260,9 @@ def read_file(path: Path, option: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{option} {path} cannot be read ({error.strerror}): give the path of a file.") from error
+        raise ConfigError(
+            f"{option} {path} cannot be read ({error.strerror}): give the path of a file."
+        ) from error
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -10,17 +10,24 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import location
 
 PRIVATE = (
-    "These pictures show private records, or what was learned from them, and no erasure reaches them: keep them where the records may be "
-    "kept, and delete them when a record that they show is erased."
+    "These pictures show private records, or what was learned from them, and no erasure reaches "
+    "them: keep them where the records may be kept, and delete them when a record that they show "
+    "is erased."
 )
 
 
 def figures_options(parser: Parser) -> None:
     """Of what, and where to."""
     parser.add_argument(
-        "--workspace", type=location, help="draw a workspace's shards and prompts instead of a study's results (private records)"
+        "--workspace",
+        type=location,
+        help="draw a workspace's shards and prompts instead of a study's results (private records)",
     )
-    parser.add_argument("--out", type=Path, help="the folder of the pictures (STUDY/figures; with --workspace there is no default)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="the folder of the pictures (STUDY/figures; with --workspace there is no default)",
+    )
 
 
 def run_figures(args: Arguments, progress: Progress) -> Report:
@@ -29,26 +36,49 @@ def run_figures(args: Arguments, progress: Progress) -> Report:
 
     if args.workspace is None:
         if args.overrides:
-            raise ConfigError(f"--{args.overrides[0][0]} changes nothing in results that are there: give it to `lmeraser compare`.")
+            raise ConfigError(
+                f"--{args.overrides[0][0]} changes nothing in results that are there: give it to "
+                "`lmeraser compare`."
+            )
         done = study_figures(args.study, args.out or args.study / "figures", progress)
     elif args.study != Path("study"):
         raise ConfigError("--study and --workspace were both given: draw one after the other.")
     elif args.out is None:
-        raise ConfigError("--workspace needs --out, a folder outside of the workspace: its pictures would show private records.")
+        raise ConfigError(
+            "--workspace needs --out, a folder outside of the workspace: its pictures would show "
+            "private records."
+        )
     else:
-        done = workspace_figures(Session(args.workspace, progress, overrides=args.overrides), args.out)
-    lines = [f"{counted(len(done.files), 'file')} written{':' if done.files else ''}", *(f"  {path}" for path in done.files)]
+        done = workspace_figures(
+            Session(args.workspace, progress, overrides=args.overrides), args.out
+        )
+    lines = [
+        f"{counted(len(done.files), 'file')} written{':' if done.files else ''}",
+        *(f"  {path}" for path in done.files),
+    ]
     lines += [f"{name} was not drawn: {reason}" for name, reason in done.skipped.items()]
-    data = {"files": [str(path) for path in done.files], "skipped": done.skipped, "seconds": progress.rounded()}
+    data = {
+        "files": [str(path) for path in done.files],
+        "skipped": done.skipped,
+        "seconds": progress.rounded(),
+    }
     return Report("\n".join(lines), data, (PRIVATE,) if args.workspace and done.files else ())
 
 
 def diversity_options(parser: Parser) -> None:
     """How it is measured."""
     parser.add_argument(
-        "--metric", choices=("features", "lpips"), default="features", help="distance of stored features, or LPIPS (features)"
+        "--metric",
+        choices=("features", "lpips"),
+        default="features",
+        help="distance of stored features, or LPIPS (features)",
     )
-    parser.add_argument("--pairs", type=int, default=2000, help="pairs of training records that are drawn by keyed hash (2000)")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=2000,
+        help="pairs of training records that are drawn by keyed hash (2000)",
+    )
 
 
 def run_diversity(args: Arguments, progress: Progress) -> Report:
@@ -60,13 +90,19 @@ def run_diversity(args: Arguments, progress: Progress) -> Report:
     def figures(mean: Mean | None) -> dict[str, Any] | None:
         if mean is None:
             return None
-        normal = {"normalised": mean.mean / done.norm, "normalised_interval": mean.interval / done.norm} if done.norm else {}
+        normal = (
+            {"normalised": mean.mean / done.norm, "normalised_interval": mean.interval / done.norm}
+            if done.norm
+            else {}
+        )
         return {"mean": mean.mean, "interval": mean.interval, "pairs": mean.pairs, **normal}
 
     def text(mean: Mean | None) -> str:
         if mean is None:
             return "n/a (no shard has two records)"
-        normal = f"; {mean.mean / done.norm:.3f} of the mean norm {done.norm:.3f}" if done.norm else ""
+        normal = (
+            f"; {mean.mean / done.norm:.3f} of the mean norm {done.norm:.3f}" if done.norm else ""
+        )
         return f"{mean.mean:.4f} ± {mean.interval:.4f} ({mean.pairs:,} pairs{normal})"
 
     data = {
@@ -79,8 +115,9 @@ def run_diversity(args: Arguments, progress: Progress) -> Report:
         "seconds": progress.rounded(),
     }
     lines = [
-        f"mean distance ({'of features, Euclidean' if done.metric == 'features' else 'LPIPS, AlexNet'}) between two of "
-        f"{done.records:,} training records: {text(done.between)}",
+        "mean distance "
+        f"({'of features, Euclidean' if done.metric == 'features' else 'LPIPS, AlexNet'}) between "
+        f"two of {done.records:,} training records: {text(done.between)}",
         f"between two of one shard ({done.shards} shards): {text(done.within)}",
         timed(progress),
     ]

@@ -1,6 +1,8 @@
-"""How a queue stands, for people: as a live table in a terminal, or as plain lines. Everything comes from the request database.
+"""How a queue stands, for people: as a live table in a terminal, or as plain lines. Everything
+comes from the request database.
 
-The queue shows itself once a second; in between the table moves by the clock, so that times and bars do not stand still.
+The queue shows itself once a second; in between the table moves by the clock, so that times and
+bars do not stand still.
 """
 
 import sys
@@ -30,12 +32,17 @@ LONGEST_LIST = 20
 
 
 def watch(read: Callable[[int], Overview], console: Console, *, epochs: int | None) -> None:
-    """Show a live table until Ctrl-C or SIGTERM. read: how things stand, with so many requests; epochs: of a shard's training, if any.
+    """Show a live table until Ctrl-C or SIGTERM. read: how things stand, with so many requests;
+    epochs: of a shard's training, if any.
 
-    Not by `KeyboardInterrupt`: one that is raised while Python collects garbage is printed and lost.
+    Not by `KeyboardInterrupt`: one that is raised while Python collects garbage is printed and
+    lost.
     """
     rows = max(3, min(LONGEST_LIST, console.height - AROUND))
-    with Stop().listening() as stop, Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+    with (
+        Stop().listening() as stop,
+        Live(console=console, auto_refresh=False, vertical_overflow="crop") as live,
+    ):
         while not stop.asked:
             found, since = read(rows), time.monotonic()
             while (passed := time.monotonic() - since) < READ_S and not stop.asked:
@@ -70,17 +77,29 @@ def picture(found: Overview, *, later: float, epochs: int | None) -> RenderableT
 def holder_line(found: Overview, later: float) -> RenderableType:
     """Who works."""
     if not found.live:
-        return Text("Nobody works on them: run `lmeraser queue serve`, or `queue run`.", style="yellow" if found.open else "dim")
+        return Text(
+            "Nobody works on them: run `lmeraser queue serve`, or `queue run`.",
+            style="yellow" if found.open else "dim",
+        )
     age = max(0.0, (found.heartbeat_age or 0.0) + later)
     busy = "idle" if found.snapshot.get("idle") else "at work"
-    return Text(f"{found.seen.holder}, epoch {found.seen.epoch}, {busy}; last sign of life {age:.1f} s ago", style="cyan")
+    return Text(
+        f"{found.seen.holder}, epoch {found.seen.epoch}, {busy}; last sign of life {age:.1f} s ago",
+        style="cyan",
+    )
 
 
 def states_table(found: Overview) -> Table:
     """How many requests are in each state."""
     table = Table(box=None, padding=(0, 2, 0, 0), expand=False)
     for state in State:
-        style = "red" if state is State.FAILED and found.counts[state] else "" if found.counts[state] else "dim"
+        style = (
+            "red"
+            if state is State.FAILED and found.counts[state]
+            else ""
+            if found.counts[state]
+            else "dim"
+        )
         table.add_column(state.lower(), justify="right", style=style, header_style=style or "bold")
     table.add_row(*(f"{found.counts[state]:,}" for state in State))
     return table
@@ -88,7 +107,14 @@ def states_table(found: Overview) -> Table:
 
 def requests_table(found: Overview) -> Table:
     """The requests that must be answered first, with what is left of their time."""
-    table = Table(box=None, padding=(0, 2, 0, 0), expand=True, title="to be answered first", title_justify="left", title_style="bold")
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        expand=True,
+        title="to be answered first",
+        title_justify="left",
+        title_style="bold",
+    )
     table.add_column("request", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("received", justify="right", no_wrap=True)
@@ -96,15 +122,33 @@ def requests_table(found: Overview) -> Table:
     table.add_column("deadline", justify="right", no_wrap=True)
     for waiting in found.first:
         color = COLORS[waiting.alert]
-        bar = ProgressBar(total=1.0, completed=min(1.0, max(0.0, waiting.used)), complete_style=color, finished_style=color)
+        bar = ProgressBar(
+            total=1.0,
+            completed=min(1.0, max(0.0, waiting.used)),
+            complete_style=color,
+            finished_style=color,
+        )
         state = Text(waiting.state.lower(), style="red" if waiting.state is State.FAILED else "")
-        table.add_row(waiting.id, state, f"{ago(waiting.received, found.now)} ago", bar, Text(left(waiting, found.now), style=color))
+        table.add_row(
+            waiting.id,
+            state,
+            f"{ago(waiting.received, found.now)} ago",
+            bar,
+            Text(left(waiting, found.now), style=color),
+        )
     return table
 
 
 def training_table(found: Overview, later: float, epochs: int | None) -> Table:
     """The shards in training."""
-    table = Table(box=None, padding=(0, 2, 0, 0), expand=True, title="in training", title_justify="left", title_style="bold")
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        expand=True,
+        title="in training",
+        title_justify="left",
+        title_style="bold",
+    )
     for name in ("shard", "requests", "epoch" if epochs else "done"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("progress", ratio=1, min_width=10)
@@ -116,9 +160,19 @@ def training_table(found: Overview, later: float, epochs: int | None) -> Table:
         if share is not None and remaining is not None and seconds is not None:
             remaining, seconds = max(0.0, remaining - later), seconds + later
             share = seconds / max(seconds + remaining, 1e-9)
-        done = "" if share is None else f"{share * epochs:.1f} of {epochs}" if epochs else f"{share:.0%}"
+        done = (
+            ""
+            if share is None
+            else f"{share * epochs:.1f} of {epochs}"
+            if epochs
+            else f"{share:.0%}"
+        )
         bar = ProgressBar(
-            total=None if share is None else 1.0, completed=share or 0.0, pulse=share is None, complete_style="cyan", pulse_style="cyan"
+            total=None if share is None else 1.0,
+            completed=share or 0.0,
+            pulse=share is None,
+            complete_style="cyan",
+            pulse_style="cyan",
         )
         table.add_row(
             "all" if lane["shard"] is None else str(lane["shard"]),
@@ -138,16 +192,30 @@ def summary(found: Overview) -> list[Text]:
     shown, parts = found.snapshot, []
     if shown.get("slots"):
         gpus = found.in_use * (shown.get("gpus") or 0.0)
-        parts.append(f"{found.in_use} of {shown['slots']} slots in use" + (f" ({gpus:g} GPU)" if gpus else ""))
+        parts.append(
+            f"{found.in_use} of {shown['slots']} slots in use"
+            + (f" ({gpus:g} GPU)" if gpus else "")
+        )
     if found.live:
-        retrains, saved, superseded = (shown.get(name, 0) for name in ("retrains", "saved", "superseded"))
-        parts.append(f"{retrains:,} retrains, {saved:,} saved by sharing, {superseded:,} started over")
+        retrains, saved, superseded = (
+            shown.get(name, 0) for name in ("retrains", "saved", "superseded")
+        )
+        parts.append(
+            f"{retrains:,} retrains, {saved:,} saved by sharing, {superseded:,} started over"
+        )
     if found.oldest:
         parts.append(f"the oldest open request is {ago(found.oldest, found.now)} old")
     lines = [Text("; ".join(parts) or "nothing to do", style="dim")]
     if found.alerts:
-        levels = ", ".join(f"{found.alerts[level]:,} past {level}%" for level in sorted(found.alerts))
-        lines.append(Text(f"open requests by the time that is used up: {levels}", style=COLORS[max(found.alerts)]))
+        levels = ", ".join(
+            f"{found.alerts[level]:,} past {level}%" for level in sorted(found.alerts)
+        )
+        lines.append(
+            Text(
+                f"open requests by the time that is used up: {levels}",
+                style=COLORS[max(found.alerts)],
+            )
+        )
     if shown.get("alert"):
         lines.append(Text(f"The last round ended in an error: {shown['alert']}", style="red"))
     return lines

@@ -1,6 +1,7 @@
 """The command line: `lmeraser VERB` and `python -m lmeraser_ray.VERB` are this one function.
 
-Results go to stdout, progress and notes to stderr; with `--json` stdout is one JSON object. Exit codes: see `errors.py`.
+Results go to stdout, progress and notes to stderr; with `--json` stdout is one JSON object. Exit
+codes: see `errors.py`.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from lmeraser_ray.storage.paths import location, on_disk
 
 
 def run(verb: str | None = None, argv: Sequence[str] | None = None) -> int:
-    """Run a verb (the first argument unless given). Returns the exit code; never raises for what a user can cause."""
+    """Run a verb (the first argument unless given). Returns the exit code; never raises for what a
+    user can cause."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if verb is None:
@@ -28,7 +30,10 @@ def run(verb: str | None = None, argv: Sequence[str] | None = None) -> int:
         print(f"lmeraser: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("lmeraser: interrupted. What is finished is kept: run the same command again to go on.", file=sys.stderr)
+        print(
+            "lmeraser: interrupted. What is finished is kept: run the same command again to go on.",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except BrokenPipeError:
         return 0
@@ -38,7 +43,10 @@ def choose(words: list[str]) -> tuple[str, list[str]]:
     """The verb among the arguments, and the rest."""
     if not words or words[0] in ("-h", "--help"):
         listed = "\n".join(f"  {name:<12} {verb.about}" for name, verb in VERBS.items())
-        print(f"usage: lmeraser VERB [options]\n\nExact unlearning for image classifiers.\n\n{listed}\n\n`lmeraser VERB --help` says more.")
+        print(
+            "usage: lmeraser VERB [options]\n\nExact unlearning for image "
+            f"classifiers.\n\n{listed}\n\n`lmeraser VERB --help` says more."
+        )
         raise SystemExit(0 if words else 2)
     if words[0] == "--version":
         print(f"lmeraser_ray {__version__}")
@@ -47,7 +55,10 @@ def choose(words: list[str]) -> tuple[str, list[str]]:
         from difflib import get_close_matches
 
         near = get_close_matches(words[0], VERBS, 1)
-        raise ConfigError(f"{words[0]!r} is no verb{f': did you mean {near[0]}?' if near else '.'} Verbs are {', '.join(VERBS)}.")
+        raise ConfigError(
+            f"{words[0]!r} is no verb{f': did you mean {near[0]}?' if near else '.'} Verbs are "
+            f"{', '.join(VERBS)}."
+        )
     return words[0], words[1:]
 
 
@@ -78,10 +89,19 @@ def parser_of(verb: Verb) -> argparse.ArgumentParser:
     """A verb's own options; all other `--a.b value` are fields of the configuration."""
     shown = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        f"lmeraser {verb.name}", description=verb.about, epilog=help_text(), formatter_class=shown, allow_abbrev=False
+        f"lmeraser {verb.name}",
+        description=verb.about,
+        epilog=help_text(),
+        formatter_class=shown,
+        allow_abbrev=False,
     )
     kind, where = (location, "folder or URL") if verb.folder == "workspace" else (on_disk, "folder")
-    parser.add_argument(f"--{verb.folder}", type=kind, default=verb.folder, help=f"the {where} of the {verb.folder} ({verb.folder})")
+    parser.add_argument(
+        f"--{verb.folder}",
+        type=kind,
+        default=verb.folder,
+        help=f"the {where} of the {verb.folder} ({verb.folder})",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     verb.options(parser)

@@ -21,9 +21,16 @@ def queue_options(parser: Parser) -> None:
     """What to do, and where the keys are."""
     parser.add_argument("what", choices=("serve", "run", "status", "watch"), help=WHAT)
     parser.add_argument(
-        "--keys", type=Path, metavar="DIR", help="the folder of signing keys (else LMERASER_KEYS, else ~/.config/lmeraser_ray/keys)"
+        "--keys",
+        type=Path,
+        metavar="DIR",
+        help="the folder of signing keys (else LMERASER_KEYS, else ~/.config/lmeraser_ray/keys)",
     )
-    parser.add_argument("--trusted_network", action="store_true", help="serve: accept a Ray cluster that asks nobody for a token")
+    parser.add_argument(
+        "--trusted_network",
+        action="store_true",
+        help="serve: accept a Ray cluster that asks nobody for a token",
+    )
 
 
 def run_queue(args: Arguments, progress: Progress) -> Report:
@@ -62,7 +69,10 @@ def run_work(args: Arguments, session: Session) -> Report:
 def told(done: "Done", *, exit_code: int = 0) -> Report:
     """What a queue did."""
     data = done.as_json()
-    closed = ", ".join(f"{data[name]:,} {name}" for name in CLOSINGS if data[name]) or "none came to an end"
+    closed = (
+        ", ".join(f"{data[name]:,} {name}" for name in CLOSINGS if data[name])
+        or "none came to an end"
+    )
     rest = f"; {counted(done.open, 'request')} left in the database" if done.open else ""
     return Report(f"requests: {closed}{rest}", data, exit_code=exit_code)
 

@@ -1,4 +1,5 @@
-"""The verbs of erasure requests: `submit`, `status`, `wait`, `cancel`, `refuse`, `extend`, `retry`. None needs Ray or torch."""
+"""The verbs of erasure requests: `submit`, `status`, `wait`, `cancel`, `refuse`, `extend`, `retry`.
+None needs Ray or torch."""
 
 from argparse import ArgumentTypeError
 from datetime import datetime
@@ -18,26 +19,48 @@ REASON_HELP = "a sentence without ids; it stays with the request"
 
 def named_options(parser: Parser) -> None:
     """What is to be erased."""
-    parser.add_argument("--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated")
-    parser.add_argument("--subjects", action="append", default=[], metavar="ID,…", help="subjects, with all their records; may be repeated")
-    parser.add_argument("--file", type=Path, help="a file of record ids, one a line (for ids with commas too)")
+    parser.add_argument(
+        "--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated"
+    )
+    parser.add_argument(
+        "--subjects",
+        action="append",
+        default=[],
+        metavar="ID,…",
+        help="subjects, with all their records; may be repeated",
+    )
+    parser.add_argument(
+        "--file", type=Path, help="a file of record ids, one a line (for ids with commas too)"
+    )
     parser.add_argument("--subjects_file", type=Path, help="a file of subjects, one a line")
-    parser.add_argument("--quarantine", action="store_true", help="what was trained on them stops answering at once")
+    parser.add_argument(
+        "--quarantine", action="store_true", help="what was trained on them stops answering at once"
+    )
 
 
 def named_by(args: Arguments) -> "ErasureTargets":
     """What the options name. Errors: `ConfigError` as `refuse_names`."""
     from lmeraser_ray.erasure.requests.targets import read_targets
 
-    refuse_names(bool(args.records or args.subjects), [path for path in (args.file, args.subjects_file) if path])
+    refuse_names(
+        bool(args.records or args.subjects),
+        [path for path in (args.file, args.subjects_file) if path],
+    )
     return read_targets(args.records, args.subjects, args.file, args.subjects_file)
 
 
 def submit_options(parser: Parser) -> None:
     """What is to be erased, for whom and by when."""
     named_options(parser)
-    parser.add_argument("--key", help="an idempotency key: the same key with the same ids is the same request")
-    parser.add_argument("--due", type=moment, metavar="DATE", help="an earlier deadline than the month that the law gives (ISO 8601)")
+    parser.add_argument(
+        "--key", help="an idempotency key: the same key with the same ids is the same request"
+    )
+    parser.add_argument(
+        "--due",
+        type=moment,
+        metavar="DATE",
+        help="an earlier deadline than the month that the law gives (ISO 8601)",
+    )
     parser.add_argument("--submitter", help="who asks, for the quota (the user of this process)")
 
 
@@ -46,7 +69,9 @@ def moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is no date such as 2026-12-24 or 2026-12-24T12:00:00+01:00") from error
+        raise ArgumentTypeError(
+            f"{text!r} is no date such as 2026-12-24 or 2026-12-24T12:00:00+01:00"
+        ) from error
 
 
 def run_submit(args: Arguments, progress: Progress) -> Report:
@@ -54,7 +79,14 @@ def run_submit(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.operations.requests import submit
 
     session = session_of(args, progress)
-    made = submit(session, named_by(args), key=args.key, due=args.due, submitter=args.submitter, quarantine=args.quarantine)
+    made = submit(
+        session,
+        named_by(args),
+        key=args.key,
+        due=args.due,
+        submitter=args.submitter,
+        quarantine=args.quarantine,
+    )
     return Report(made.id, made.as_json())
 
 
@@ -65,7 +97,9 @@ def one_request(parser: Parser) -> None:
 
 def status_options(parser: Parser) -> None:
     """Which request, or all that are open."""
-    parser.add_argument("request", nargs="?", metavar="ID", help="a request; without it, the queue and what is open")
+    parser.add_argument(
+        "request", nargs="?", metavar="ID", help="a request; without it, the queue and what is open"
+    )
 
 
 def run_status(args: Arguments, progress: Progress) -> Report:
@@ -90,29 +124,38 @@ def request_line(found: "ErasureRequest") -> str:
     alert = found.alert(utcnow())
     lines = [
         f"{found.id}  {found.state}",
-        f"received {found.received_at:%Y-%m-%d %H:%M:%S} UTC, due {found.deadline:%Y-%m-%d %H:%M:%S} UTC"
-        f"{' (extended: ' + (found.extension_reason or '') + ')' if found.extended_at else ''}"
-        f"{f', {alert}% of the time is used' if alert else ''}",
+        f"received {found.received_at:%Y-%m-%d %H:%M:%S} UTC, due "
+        f"{found.deadline:%Y-%m-%d %H:%M:%S} "
+        f"UTC{' (extended: ' + (found.extension_reason or '') + ')' if found.extended_at else ''}{f', {alert}% of the time is used' if alert else ''}",
     ]
     if found.reason:
         lines.append(found.reason)
     if found.certificate_sha256:
-        lines.append(f"certificate SHA-256 {found.certificate_sha256}: `lmeraser certificate {found.id}`")
+        lines.append(
+            f"certificate SHA-256 {found.certificate_sha256}: `lmeraser certificate {found.id}`"
+        )
     return "\n".join(lines)
 
 
 def wait_options(parser: Parser) -> None:
     """For which request, and how long."""
     one_request(parser)
-    parser.add_argument("--timeout", type=float, metavar="S", help="seconds to wait at most (for ever)")
+    parser.add_argument(
+        "--timeout", type=float, metavar="S", help="seconds to wait at most (for ever)"
+    )
 
 
 def run_wait(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser wait`: exit code 0 when certified, 3 when refused or cancelled, 5 when it failed or the time is over."""
+    """`lmeraser wait`: exit code 0 when certified, 3 when refused or cancelled, 5 when it failed or
+    the time is over."""
     from lmeraser_ray.operations.requests import exit_code_of, wait
 
     found = wait(session_of(args, progress), args.request, timeout_s=args.timeout)
-    return Report(request_line(found), found.as_json(), exit_code=exit_code_of(found.state, ExecutionError.exit_code))
+    return Report(
+        request_line(found),
+        found.as_json(),
+        exit_code=exit_code_of(found.state, ExecutionError.exit_code),
+    )
 
 
 def reason_options(parser: Parser) -> None:
@@ -124,7 +167,11 @@ def reason_options(parser: Parser) -> None:
 def cancel_options(parser: Parser) -> None:
     """Which request, and why."""
     one_request(parser)
-    parser.add_argument("--reason", default="withdrawn by its submitter", help=f"{REASON_HELP} (withdrawn by its submitter)")
+    parser.add_argument(
+        "--reason",
+        default="withdrawn by its submitter",
+        help=f"{REASON_HELP} (withdrawn by its submitter)",
+    )
 
 
 def extend_options(parser: Parser) -> None:

@@ -23,7 +23,9 @@ def numbers(text: str, what: str) -> list[int]:
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"{what} {text!r} was not understood: give whole numbers with commas between them.") from None
+        raise ConfigError(
+            f"{what} {text!r} was not understood: give whole numbers with commas between them."
+        ) from None
     return list(dict.fromkeys(found))
 
 
@@ -34,23 +36,60 @@ def shares(text: str, what: str) -> tuple[float, ...]:
     except ValueError:
         found = [-1.0]
     if not all(0 <= share < 1 for share in found):
-        raise ConfigError(f"{what} {text!r} was not understood: give shares from 0 to below 1 with commas between them.")
+        raise ConfigError(
+            f"{what} {text!r} was not understood: give shares from 0 to below 1 with commas "
+            "between them."
+        )
     return tuple(dict.fromkeys(found))
 
 
 def compare_options(parser: Parser) -> None:
     """What is compared, and how far it is measured."""
-    parser.add_argument("--config", type=Path, help="a YAML file for data, backbone and execution; without it, the quickstart's")
-    parser.add_argument("--systems", default="all", help=f"names or YAML files, with commas: all, or some of {', '.join(presets.names())}")
-    parser.add_argument("--seeds", default="0,1,2", help="each seed is a split of its own too (0,1,2)")
     parser.add_argument(
-        "--vary", action="append", default=[], metavar="FIELD=A,B", help="measure each system with these values; may be repeated"
+        "--config",
+        type=Path,
+        help="a YAML file for data, backbone and execution; without it, the quickstart's",
     )
-    parser.add_argument("--deletions", type=int, default=3, help="single deletions that are timed for each system and seed (3)")
-    parser.add_argument("--together", type=int, default=10, help="records of one joint deletion (10)")
-    parser.add_argument("--forget", default="", metavar="A,B", help="shares of the training records to erase at once: 0,0.1,0.5")
-    parser.add_argument("--curves", action="store_true", help="accuracy after each epoch, for the first seed: trains it once more")
-    parser.add_argument("--keep", action="store_true", help="keep the records and models under STUDY/work for another run")
+    parser.add_argument(
+        "--systems",
+        default="all",
+        help=f"names or YAML files, with commas: all, or some of {', '.join(presets.names())}",
+    )
+    parser.add_argument(
+        "--seeds", default="0,1,2", help="each seed is a split of its own too (0,1,2)"
+    )
+    parser.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="FIELD=A,B",
+        help="measure each system with these values; may be repeated",
+    )
+    parser.add_argument(
+        "--deletions",
+        type=int,
+        default=3,
+        help="single deletions that are timed for each system and seed (3)",
+    )
+    parser.add_argument(
+        "--together", type=int, default=10, help="records of one joint deletion (10)"
+    )
+    parser.add_argument(
+        "--forget",
+        default="",
+        metavar="A,B",
+        help="shares of the training records to erase at once: 0,0.1,0.5",
+    )
+    parser.add_argument(
+        "--curves",
+        action="store_true",
+        help="accuracy after each epoch, for the first seed: trains it once more",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the records and models under STUDY/work for another run",
+    )
 
 
 def run_compare(args: Arguments, progress: Progress) -> Report:
@@ -67,24 +106,57 @@ def run_compare(args: Arguments, progress: Progress) -> Report:
     base = read_yaml(args.config) if args.config else QUICKSTART
     found = variants(base, args.systems.split(","), args.overrides, args.vary)
     extent = Extent(args.deletions, args.together, shares(args.forget, "--forget"))
-    question = CompareRequest(found, numbers(args.seeds, "--seeds"), extent, curves=args.curves, keep=args.keep)
+    question = CompareRequest(
+        found, numbers(args.seeds, "--seeds"), extent, curves=args.curves, keep=args.keep
+    )
     done = compare(Session(args.study, progress), question)
-    text = f"{to_markdown(done.systems)}\n\n{counted(len(found), 'system')}, written to {', '.join(str(path) for path in done.files)}"
-    data = {"systems": done.systems, "files": [str(path) for path in done.files], "failed": done.failed}
+    text = (
+        f"{to_markdown(done.systems)}\n\n{counted(len(found), 'system')}, written to "
+        f"{', '.join(str(path) for path in done.files)}"
+    )
+    data = {
+        "systems": done.systems,
+        "files": [str(path) for path in done.files],
+        "failed": done.failed,
+    }
     notes = tuple(f"{name} was not measured: {reason}" for name, reason in done.failed.items())
     return Report(text, data, notes, exit_code=ConfigError.exit_code if done.failed else 0)
 
 
 def sweep_options(parser: Parser) -> None:
     """What is swept, and on whose records."""
-    parser.add_argument("--config", type=Path, help="a YAML file; without it, the workspace's configuration, else the quickstart's")
-    parser.add_argument("--system", help=f"sweep another system: {', '.join(presets.names())}, or a YAML file with its three sections")
-    parser.add_argument("--thresholds", metavar="FIRST:LAST:COUNT", help="values of partition.threshold, evenly spaced: 5:40:8")
     parser.add_argument(
-        "--sweep", action="append", default=[], metavar="FIELD=A,B", help="values of any field of a system; repeated: every combination"
+        "--config",
+        type=Path,
+        help="a YAML file; without it, the workspace's configuration, else the quickstart's",
     )
-    parser.add_argument("--workspace", type=location, help="leave out whom this workspace erased, also while the sweep runs")
-    parser.add_argument("--keep", action="store_true", help="keep the records and models under STUDY/work for another run")
+    parser.add_argument(
+        "--system",
+        help=f"sweep another system: {', '.join(presets.names())}, or a YAML file with its three "
+        "sections",
+    )
+    parser.add_argument(
+        "--thresholds",
+        metavar="FIRST:LAST:COUNT",
+        help="values of partition.threshold, evenly spaced: 5:40:8",
+    )
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="FIELD=A,B",
+        help="values of any field of a system; repeated: every combination",
+    )
+    parser.add_argument(
+        "--workspace",
+        type=location,
+        help="leave out whom this workspace erased, also while the sweep runs",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the records and models under STUDY/work for another run",
+    )
 
 
 def run_sweep(args: Arguments, progress: Progress) -> Report:
@@ -98,14 +170,17 @@ def run_sweep(args: Arguments, progress: Progress) -> Report:
     if args.thresholds:
         axes.insert(0, ("partition.threshold", parse_range(args.thresholds)))
     if not axes:
-        raise ConfigError("Nothing to sweep was named: give --thresholds 5:40:8, or --sweep field=value,value.")
+        raise ConfigError(
+            "Nothing to sweep was named: give --thresholds 5:40:8, or --sweep field=value,value."
+        )
     found = sweep_variants(base_of(args), args.overrides, axes)
     done = sweep(Session(args.study, progress), SweepRequest(found, args.workspace, keep=args.keep))
     files = [*done.files, *sweep_figure(args.study, progress)]
     swept, choice = done.swept, done.swept.choice
     text = (
-        f"{to_markdown(done.rows)}\n\n{choice.reason}\n{swept.sharing.sentence()}\n"
-        f"train with it: `lmeraser train --config {args.study / 'best.yaml'}`\nwritten to {', '.join(str(path) for path in files)}"
+        f"{to_markdown(done.rows)}\n\n{choice.reason}\n{swept.sharing.sentence()}\ntrain with it: "
+        f"`lmeraser train --config {args.study / 'best.yaml'}`\nwritten to "
+        f"{', '.join(str(path) for path in files)}"
     )
     data = {
         "values": done.rows,
@@ -116,11 +191,14 @@ def run_sweep(args: Arguments, progress: Progress) -> Report:
         "files": [str(path) for path in files],
         "seconds": progress.rounded(),
     }
-    return Report(text, data, sweep_notes(swept), exit_code=ConfigError.exit_code if swept.failed else 0)
+    return Report(
+        text, data, sweep_notes(swept), exit_code=ConfigError.exit_code if swept.failed else 0
+    )
 
 
 def base_of(args: Arguments) -> dict[str, Any]:
-    """The configuration that is swept, as a tree: of a file, of the workspace, or the quickstart's; with another system's sections."""
+    """The configuration that is swept, as a tree: of a file, of the workspace, or the quickstart's;
+    with another system's sections."""
     if args.config:
         tree = read_yaml(args.config)
     elif args.workspace:
@@ -134,7 +212,13 @@ def sweep_notes(swept: "Swept") -> tuple[str, ...]:
     """What a person should know of what was looked at."""
     notes = [f"{name} was not measured: {reason}" for name, reason in swept.failed.items()]
     if swept.records.erased:
-        notes.append(f"{counted(swept.records.erased, 'record')} erased while the sweep ran: all values were measured without them.")
+        notes.append(
+            f"{counted(swept.records.erased, 'record')} erased while the sweep ran: all values "
+            "were measured without them."
+        )
     if swept.records.on == "test":
-        notes.append("the choice has seen the test records: their accuracy is no honest figure any more (sweep.on validation avoids it).")
+        notes.append(
+            "the choice has seen the test records: their accuracy is no honest figure any more "
+            "(sweep.on validation avoids it)."
+        )
     return tuple(notes)

@@ -46,18 +46,20 @@ def session_of(args: Arguments, progress: Progress) -> Session:
 
 
 def in_job() -> bool:
-    """Whether this is the driver of a job that `ray job submit` has sent: what it prints, Ray keeps in the cluster's logs, where an
-    absence scan finds whoever is named."""
+    """Whether this is the driver of a job that `ray job submit` has sent: what it prints, Ray keeps
+    in the cluster's logs, where an absence scan finds whoever is named."""
     return JOB_VARIABLE in os.environ
 
 
 def refuse_names(named: bool, files: Iterable[Path]) -> None:
-    """Errors: `ConfigError` where Ray would keep who is named: the command line of a job is in the cluster's logs, and what is sent with it
-    in the session folder, where the absence scan would find it as long as the cluster lives. named: whether options name somebody."""
+    """Errors: `ConfigError` where Ray would keep who is named: the command line of a job is in the
+    cluster's logs, and what is sent with it in the session folder, where the absence scan would
+    find it as long as the cluster lives. named: whether options name somebody."""
     if (in_job() and named) or any(map(goes_with_job, files)):
         raise ConfigError(
-            "Ray keeps the command line of a job and what is sent with it, so whom it names would never be gone: name them in a file "
-            "elsewhere (--file, --subjects_file, with its whole path), or outside of a job."
+            "Ray keeps the command line of a job and what is sent with it, so whom it names "
+            "would never be gone: name them in a file elsewhere (--file, --subjects_file, with "
+            "its whole path), or outside of a job."
         )
 
 

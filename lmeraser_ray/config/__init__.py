@@ -1,8 +1,10 @@
-"""The configuration: a system is a choice of partition, learner and aggregation over data and a backbone.
+"""The configuration: a system is a choice of partition, learner and aggregation over data and a
+backbone.
 
-*Identity* decides what bytes come out and enters the keys. *Execution* (where the data lies, workers, devices, GPU fractions) must
-not change a bit; such a field is marked `EXECUTION`, and `tests/distributed/test_execution.py` holds the list. The backbone's name and
-checkpoint are where its weights come from: its identity is the digest of the weights themselves (`backbone.py`).
+*Identity* decides what bytes come out and enters the keys. *Execution* (where the data lies,
+workers, devices, GPU fractions) must not change a bit; such a field is marked `EXECUTION`, and
+`tests/distributed/test_execution.py` holds the list. The backbone's name and checkpoint are where
+its weights come from: its identity is the digest of the weights themselves (`backbone.py`).
 """
 
 from typing import Annotated
@@ -29,7 +31,13 @@ from lmeraser_ray.config.learner import (
     SharedHeadConfig,
     WholeModelConfig,
 )
-from lmeraser_ray.config.partition import AdaptiveConfig, ClusteringConfig, Partition, PublicConfig, RandomConfig
+from lmeraser_ray.config.partition import (
+    AdaptiveConfig,
+    ClusteringConfig,
+    Partition,
+    PublicConfig,
+    RandomConfig,
+)
 from lmeraser_ray.config.queue import QueueConfig
 from lmeraser_ray.config.section import EXECUTION, Fraction, Positive, Section
 from lmeraser_ray.config.sweep import SweepConfig
@@ -90,8 +98,12 @@ class Config(Section):
     def _fits(self) -> "Config":
         if isinstance(self.aggregation, NearestConfig) and isinstance(self.partition, RandomConfig):
             raise ValueError(  # noqa: TRY004 - pydantic knows this one
-                "a random partition has no prototypes to be near: set aggregation.kind to all or hash"
+                "a random partition has no prototypes to be near: set aggregation.kind to all or "
+                "hash"
             )
         if isinstance(self.learner, SharedHeadConfig) and self.learner.slices > 1:
-            raise ValueError("learner.slices is for shards that train by themselves: with a shared head set it to 1")
+            raise ValueError(
+                "learner.slices is for shards that train by themselves: with a shared head set "
+                "it to 1"
+            )
         return self

@@ -14,7 +14,8 @@ class NearestConfig(Section):
     shards: Positive = 3
     """The probabilities of this many nearest shards are averaged; 1 is the paper's."""
     temperature: Annotated[float, Field(gt=0)] | None = 0.15
-    """Weigh shard i by exp(-(d²ᵢ / d²₁ - 1) / temperature), d₁ being the distance of the nearest; None is the plain mean."""
+    """Weigh shard i by exp(-(d²ᵢ / d²₁ - 1) / temperature), d₁ being the distance of the nearest;
+    None is the plain mean."""
 
 
 class AllConfig(Section):
@@ -26,12 +27,15 @@ class AllConfig(Section):
 
 
 class HashConfig(Section):
-    """A keyed hash of the query's pixels chooses the one shard that answers: the routing of the paper's random partition."""
+    """A keyed hash of the query's pixels chooses the one shard that answers: the routing of the
+    paper's random partition."""
 
     kind: Literal["hash"] = "hash"
 
 
 Aggregation = Annotated[
-    Annotated[NearestConfig, Tag("nearest")] | Annotated[AllConfig, Tag("all")] | Annotated[HashConfig, Tag("hash")],
+    Annotated[NearestConfig, Tag("nearest")]
+    | Annotated[AllConfig, Tag("all")]
+    | Annotated[HashConfig, Tag("hash")],
     Discriminator(kind_or("nearest")),
 ]

@@ -11,11 +11,14 @@ class ReadoutConfig(Section):
     """Where and how features are read off the backbone."""
 
     layer: int | None = None
-    """An index for timm's `forward_intermediates` (negative counts from the last); None is the model's last features."""
+    """An index for timm's `forward_intermediates` (negative counts from the last); None is the
+    model's last features."""
     pool: Literal["mean", "mean2x2", "flatten", "token"] = "mean"
-    """mean: over the map or the tokens (the model's own pooling at the last layer); mean2x2: over each quarter; flatten: none; token."""
+    """mean: over the map or the tokens (the model's own pooling at the last layer); mean2x2: over
+    each quarter; flatten: none; token."""
     normalize: Literal["none", "layer", "l2"] = "none"
-    """layer: each record's feature to zero mean and unit variance; l2: to unit length. Per record, so nothing is shared."""
+    """layer: each record's feature to zero mean and unit variance; l2: to unit length. Per record,
+    so nothing is shared."""
 
 
 class BackboneConfig(Section):
@@ -24,10 +27,12 @@ class BackboneConfig(Section):
     name: Annotated[str, EXECUTION] = "tf_efficientnet_lite0"
     """A timm model name, or `tiny`, a random convnet for tests."""
     weights: Annotated[str, EXECUTION] = "embedded"
-    """embedded (EfficientNet-Lite0's ImageNet weights, from a package), pretrained (timm's, over the network), random, or a file.
+    """embedded (EfficientNet-Lite0's ImageNet weights, from a package), pretrained (timm's, over
+    the network), random, or a file.
 
-    A file is safetensors or a state dict, in timm's layout or one that timm converts; those of the paper's repository are known by name
-    and MD5 (vit_base_p16_224_in22k.pth and three more, for vit_base_patch16_224 and swin_base_patch4_window7_224).
+    A file is safetensors or a state dict, in timm's layout or one that timm converts; those of the
+    paper's repository are known by name and MD5 (vit_base_p16_224_in22k.pth and three more, for
+    vit_base_patch16_224 and swin_base_patch4_window7_224).
     """
     seed: Annotated[int, Field(ge=0, lt=2**53), EXECUTION] = 0
     """weights random: the seed of their generator."""
@@ -43,4 +48,5 @@ class BackboneConfig(Section):
     """Normalisation in [0, 1] units; None takes the model's own."""
     readout: ReadoutConfig = ReadoutConfig()
     batch: Annotated[int, Field(gt=0, le=4096)] = 32
-    """Pictures in one forward pass for features; the last batch is padded. Identity: another shape moves features by 1e-7."""
+    """Pictures in one forward pass for features; the last batch is padded. Identity: another shape
+    moves features by 1e-7."""

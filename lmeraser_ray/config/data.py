@@ -13,24 +13,29 @@ TORCHVISION = ("cifar10", "cifar100", "svhn", "gtsrb")
 
 
 class DataConfig(Section):
-    """Where records come from. What they are is in the records; only the split and the layout are identity."""
+    """Where records come from. What they are is in the records; only the split and the layout are
+    identity."""
 
     source: Annotated[Source, EXECUTION] = "digits"
-    """digits: the 1,797 handwritten digits of scikit-learn; folder: PATH/class/file; parquet: a file or a folder of them; cifar10,
-    cifar100, svhn, gtsrb: read by torchvision, with the test records that are their own."""
+    """digits: the 1,797 handwritten digits of scikit-learn; folder: PATH/class/file; parquet: a
+    file or a folder of them; cifar10, cifar100, svhn, gtsrb: read by torchvision, with the test
+    records that are their own."""
     path: Annotated[Path | None, EXECUTION] = None
     """The folder or the Parquet file(s) of the records, or torchvision's root folder."""
     download: Annotated[bool, EXECUTION] = False
     """cifar10, cifar100, svhn, gtsrb: have torchvision fetch what is missing below `path`."""
     test_path: Annotated[Path | None, EXECUTION] = None
-    """folder, parquet: test records of their own; their ids get the prefix `test/`. Without it, `test_fraction` is held out."""
+    """folder, parquet: test records of their own; their ids get the prefix `test/`. Without it,
+    `test_fraction` is held out."""
     test_fraction: Fraction = 0.2
-    """The share of the subjects held out for testing, by keyed hash of the subject: a deletion moves nobody. Unused where the test records
-    are given."""
+    """The share of the subjects held out for testing, by keyed hash of the subject: a deletion
+    moves nobody. Unused where the test records are given."""
     buckets: Annotated[int, Field(gt=0, le=65536)] = 16
-    """Records are stored in this many buckets by keyed hash of the id; about one per 4,000 records serves well."""
+    """Records are stored in this many buckets by keyed hash of the id; about one per 4,000 records
+    serves well."""
     flatten: Annotated[bool, EXECUTION] = False
-    """folder: accept PATH/class/any/depth/file, the first folder being the class. Otherwise deeper folders are refused."""
+    """folder: accept PATH/class/any/depth/file, the first folder being the class. Otherwise deeper
+    folders are refused."""
     id_column: Annotated[str, EXECUTION] = "record_id"
     """parquet: the column of record ids."""
     label_column: Annotated[str, EXECUTION] = "label"
@@ -42,25 +47,41 @@ class DataConfig(Section):
     subjects_file: Annotated[Path | None, EXECUTION] = None
     """A CSV file with the header record_id,subject_id."""
     subject_pattern: Annotated[str | None, EXECUTION] = None
-    r"""A regular expression searched in the record id; its group `subject`, else its first group, else the match, is the subject."""
+    r"""A regular expression searched in the record id; its group `subject`, else its first group,
+    else the match, is the subject."""
     exclude: Annotated[Path | None, EXECUTION] = None
-    """A file of record ids, one a line, that are left out from the start: how anyone trains on D without U."""
+    """A file of record ids, one a line, that are left out from the start: how anyone trains on D
+    without U."""
     readmit: Annotated[Path | None, EXECUTION] = None
-    """A file of record ids, one a line, that were erased and are to be accepted again by this training."""
+    """A file of record ids, one a line, that were erased and are to be accepted again by this
+    training."""
     readmit_subjects: Annotated[Path | None, EXECUTION] = None
-    """A file of subjects, one a line, that were erased and may come again; their erased records are named in `readmit` too."""
+    """A file of subjects, one a line, that were erased and may come again; their erased records are
+    named in `readmit` too."""
     allow_missing: Annotated[bool, EXECUTION] = False
-    """Drop records that the workspace holds and the source no longer has, instead of refusing to train."""
+    """Drop records that the workspace holds and the source no longer has, instead of refusing to
+    train."""
     max_pixels: Annotated[Positive, EXECUTION] = 50_000_000
     """Pictures with more pixels are refused as decompression bombs."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "DataConfig":
         if (self.source == "digits") != (self.path is None):
-            raise ValueError("data.path goes with every data.source but digits, and only with these: set both")
+            raise ValueError(
+                "data.path goes with every data.source but digits, and only with these: set both"
+            )
         if self.source not in ("folder", "parquet") and self.test_path is not None:
-            raise ValueError(f"data.test_path goes with data.source folder or parquet: {self.source} has its own split, leave it out")
-        named = [n for n in ("subject_column", "subjects_file", "subject_pattern") if getattr(self, n) is not None]
+            raise ValueError(
+                f"data.test_path goes with data.source folder or parquet: {self.source} has its "
+                "own split, leave it out"
+            )
+        named = [
+            n
+            for n in ("subject_column", "subjects_file", "subject_pattern")
+            if getattr(self, n) is not None
+        ]
         if len(named) > 1:
-            raise ValueError(f"data.{named[0]} and data.{named[1]} both name the subjects: keep one")
+            raise ValueError(
+                f"data.{named[0]} and data.{named[1]} both name the subjects: keep one"
+            )
         return self

@@ -8,29 +8,36 @@ from lmeraser_ray.config.section import Positive, Section
 
 
 class ExecutionConfig(Section):
-    """How the work is carried out. No field changes a byte of the result, where the numerics agree (`device`)."""
+    """How the work is carried out. No field changes a byte of the result, where the numerics agree
+    (`device`)."""
 
     engine: Literal["ray", "inline"] = "ray"
     """ray: tasks and actors on a cluster; inline: everything in this process."""
     address: str | None = None
-    """A Ray cluster's address (`auto` within one); None uses RAY_ADDRESS, else starts a local cluster."""
+    """A Ray cluster's address (`auto` within one); None uses RAY_ADDRESS, else starts a local
+    cluster."""
     cpus: Positive | None = None
     """Logical CPUs of a local cluster that is started; None is all."""
     gpus: Annotated[int, Field(ge=0)] | None = None
     """Logical GPUs of a local cluster that is started; None is all."""
     task_gpus: Annotated[float, Field(ge=0)] | None = None
-    """GPUs, or the fraction of one, that a shard's training takes; None is a quarter where the cluster has GPUs, else 0 (the CPU)."""
+    """GPUs, or the fraction of one, that a shard's training takes; None is a quarter where the
+    cluster has GPUs, else 0 (the CPU)."""
     feature_gpus: Annotated[float, Field(ge=0)] | None = None
-    """GPUs, or the fraction of one, that each feature actor takes; None is a half where the cluster has GPUs, else 0 (the CPU)."""
+    """GPUs, or the fraction of one, that each feature actor takes; None is a half where the cluster
+    has GPUs, else 0 (the CPU)."""
     slots: Positive | None = None
-    """Retrains of the queue at once; None is as many as the cluster has room for now. Where an autoscaler adds nodes while tasks wait, as
-    many as the largest cluster has room for."""
+    """Retrains of the queue at once; None is as many as the cluster has room for now. Where an
+    autoscaler adds nodes while tasks wait, as many as the largest cluster has room for."""
     feature_actors: Positive | None = None
-    """Actors at most that hold a backbone and compute features; None is all GPUs' worth, or half of the CPUs."""
+    """Actors at most that hold a backbone and compute features; None is all GPUs' worth, or half of
+    the CPUs."""
     feature_block: Positive | None = None
-    """Feature batches in one Ray Data block; None is a sixteenth of an actor's share, but 8 to 256."""
+    """Feature batches in one Ray Data block; None is a sixteenth of an actor's share, but 8 to
+    256."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: CUDA where there is one and, on Ray, the worker was given (a fraction of) it. Another device has other numerics."""
+    """auto: CUDA where there is one and, on Ray, the worker was given (a fraction of) it. Another
+    device has other numerics."""
     retries: Annotated[int, Field(ge=0)] = 2
     """How often a shard's training is tried again when its worker dies."""
     reuse_workers: bool = True

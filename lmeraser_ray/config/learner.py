@@ -13,21 +13,25 @@ class LearnerConfig(Section):
     """What all learners share."""
 
     slices: Annotated[int, Field(ge=1, le=1024)] = 1
-    """SISA's R: a shard is trained on its first slice, then on its first two, and so on, each stage from the last one's constituent. A
-    deletion trains from its record's slice on. Records have their slice by keyed hash of their id."""
+    """SISA's R: a shard is trained on its first slice, then on its first two, and so on, each stage
+    from the last one's constituent. A deletion trains from its record's slice on. Records have
+    their slice by keyed hash of their id."""
 
 
 class SgdConfig(LearnerConfig):
-    """Training by stochastic gradient descent: fixed epochs, own optimizer, own schedule, own generator for each shard."""
+    """Training by stochastic gradient descent: fixed epochs, own optimizer, own schedule, own
+    generator for each shard."""
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
     momentum: Fraction = 0.9
     """sgd: the momentum."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup: Fraction = 0.2
-    """The share of all steps in which the rate rises linearly; then it falls as a cosine to zero."""
+    """The share of all steps in which the rate rises linearly; then it falls as a cosine to
+    zero."""
     epochs: Positive = 10
-    """With R slices, each of the R stages has 2 / (R + 1) of these, so that the work stays about the same (SISA, section IV)."""
+    """With R slices, each of the R stages has 2 / (R + 1) of these, so that the work stays about
+    the same (SISA, section IV)."""
     batch: Positive = 16
 
 
@@ -46,8 +50,8 @@ class PromptConfig(Section):
     """A pixel prompt, added to the normalised picture (Definition 1 of the paper)."""
 
     kind: Literal["padding", "fixed_patch", "random_patch"] = "padding"
-    """padding: a frame; fixed_patch: a square in the upper left corner; random_patch: a square whose place a hash of the pixels chooses in
-    prediction and the shard's generator in training."""
+    """padding: a frame; fixed_patch: a square in the upper left corner; random_patch: a square
+    whose place a hash of the pixels chooses in prediction and the shard's generator in training."""
     width: Annotated[int, Field(ge=0, le=4096)] = 8
     """Pixels: of the frame on each side, or of the patch's side. 0 is no prompt."""
     init: Literal["zero", "random"] = "zero"
@@ -70,7 +74,8 @@ class PromptHeadConfig(PictureSgdConfig):
 
 
 class SharedHeadConfig(PictureSgdConfig):
-    """A prompt for each shard and one head for all, trained together (Fig. 8 of the paper): every deletion trains everything again."""
+    """A prompt for each shard and one head for all, trained together (Fig. 8 of the paper): every
+    deletion trains everything again."""
 
     kind: Literal["shared_head"] = "shared_head"
     prompt: PromptConfig = PromptConfig()
@@ -78,14 +83,16 @@ class SharedHeadConfig(PictureSgdConfig):
 
 
 class LabelMappingConfig(PictureSgdConfig):
-    """DAM-VP without a head: a prompt for each shard, and the backbone's own classes stand for the labels, one to one."""
+    """DAM-VP without a head: a prompt for each shard, and the backbone's own classes stand for the
+    labels, one to one."""
 
     kind: Literal["label_mapping"] = "label_mapping"
     prompt: PromptConfig = PromptConfig()
 
 
 class WholeModelConfig(PictureSgdConfig):
-    """The backbone itself and a linear head are trained, from the public weights on: SISA's constituents and retraining from scratch."""
+    """The backbone itself and a linear head are trained, from the public weights on: SISA's
+    constituents and retraining from scratch."""
 
     kind: Literal["whole_model"] = "whole_model"
     lr: Rate = 0.0005
@@ -101,10 +108,12 @@ class LinearProbeConfig(SgdConfig):
 
 
 class ClosedFormConfig(LearnerConfig):
-    """A head computed from integer sufficient statistics of the stored features, in any order to the same bytes."""
+    """A head computed from integer sufficient statistics of the stored features, in any order to
+    the same bytes."""
 
     quantum: Annotated[float, Field(gt=0)] | None = None
-    """Features are rounded to int16 multiples of this; None follows the readout's normalisation: none 2^-8, layer 2^-10, l2 2^-15."""
+    """Features are rounded to int16 multiples of this; None follows the readout's normalisation:
+    none 2^-8, layer 2^-10, l2 2^-15."""
 
 
 class ClassMeansConfig(ClosedFormConfig):
@@ -121,7 +130,8 @@ class NeighborsConfig(ClosedFormConfig):
 
 
 class RidgeConfig(ClosedFormConfig):
-    """Ridge regression of one-hot labels, on the features or on a random ReLU projection of them (RanPAC)."""
+    """Ridge regression of one-hot labels, on the features or on a random ReLU projection of them
+    (RanPAC)."""
 
     kind: Literal["ridge"] = "ridge"
     penalty: Annotated[float, Field(ge=1e-6)] = 0.01

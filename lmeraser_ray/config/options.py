@@ -1,4 +1,5 @@
-"""From files and options to a `Config`: YAML below, `--section.field value` above, every unknown name refused with the nearest one."""
+"""From files and options to a `Config`: YAML below, `--section.field value` above, every unknown
+name refused with the nearest one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -18,8 +19,11 @@ from lmeraser_ray.errors import ConfigError
 Tree = dict[str, Any]
 
 
-def load_config(path: Path | None, overrides: Sequence[tuple[str, str]], *, system: str | None = None) -> Config:
-    """The configuration of a YAML file (or the quickstart's), a system's sections and overrides on top. Errors: `ConfigError`."""
+def load_config(
+    path: Path | None, overrides: Sequence[tuple[str, str]], *, system: str | None = None
+) -> Config:
+    """The configuration of a YAML file (or the quickstart's), a system's sections and overrides on
+    top. Errors: `ConfigError`."""
     tree = read_yaml(path) if path else deepcopy(QUICKSTART)
     if system:
         tree = with_system(tree, system)
@@ -38,11 +42,21 @@ def read_yaml(path: Path) -> Tree:
     try:
         read = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"--config {path} cannot be read ({error.strerror}): give the path of a YAML file.") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no Unicode, or a date that does not exist
-        raise ConfigError(f"--config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"--config {path} cannot be read ({error.strerror}): give the path of a YAML file."
+        ) from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # ValueError: no Unicode, or a date that does not exist
+        raise ConfigError(
+            f"--config {path} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
     if read is not None and not isinstance(read, dict):
-        raise ConfigError(f"--config {path} holds a {type(read).__name__}, expected sections such as `learner:` with fields below.")
+        raise ConfigError(
+            f"--config {path} holds a {type(read).__name__}, expected sections such as `learner:` "
+            "with fields below."
+        )
     return read or {}
 
 
@@ -60,7 +74,11 @@ def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: 
             level = level[section]
             if not isinstance(level, dict):
                 raise ConfigError(f"{section} is {level!r} in {source}, expected fields below it.")
-        if field == "kind" and len(sections) == 1 and text != level.get(field, FIELDS[name].default):
+        if (
+            field == "kind"
+            and len(sections) == 1
+            and text != level.get(field, FIELDS[name].default)
+        ):
             level.clear()  # the fields of another kind
         level[field] = value_of(name, text)
     try:
@@ -73,11 +91,15 @@ def refuse_unknown(overrides: Sequence[tuple[str, str]]) -> None:
     """Errors: `ConfigError` with the nearest name where one is no field."""
     for name, _ in overrides:
         if name not in FIELDS:
-            raise ConfigError(f"--{name} is no field of the configuration{nearest(name)} (`lmeraser train --help` lists all)")
+            raise ConfigError(
+                f"--{name} is no field of the configuration{nearest(name)} (`lmeraser train "
+                "--help` lists all)"
+            )
 
 
 def value_of(name: str, text: str) -> Any:
-    """An option's text: `null` is None, lists and mappings are YAML, all else is left to the field's own type."""
+    """An option's text: `null` is None, lists and mappings are YAML, all else is left to the
+    field's own type."""
     if text in ("null", "none", "None"):
         return None
     if not text.startswith(("[", "{")):
@@ -85,17 +107,29 @@ def value_of(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"--{name} {text!r} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"--{name} {text!r} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
 
 
 def explained(error: ValidationError, source: str) -> str:
     """The first validation error as a sentence with the field's name."""
     first = error.errors()[0]
-    name = ".".join(str(part) for at, part in enumerate(first["loc"]) if not (at == 1 and part in kinds_of(str(first["loc"][0]))))
+    name = ".".join(
+        str(part)
+        for at, part in enumerate(first["loc"])
+        if not (at == 1 and part in kinds_of(str(first["loc"][0])))
+    )
     if first["type"] == "extra_forbidden" and name in FIELDS:
-        return f"{name} in {source} goes with {name.split('.')[0]}.kind {' or '.join(FIELDS[name].kinds)} only: set that, or leave it out."
+        return (
+            f"{name} in {source} goes with {name.split('.')[0]}.kind "
+            f"{' or '.join(FIELDS[name].kinds)} only: set that, or leave it out."
+        )
     if first["type"] == "extra_forbidden":
-        return f"{name} in {source} is no field of the configuration{nearest(name)} (`lmeraser train --help` lists all)"
+        return (
+            f"{name} in {source} is no field of the configuration{nearest(name)} (`lmeraser train "
+            "--help` lists all)"
+        )
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{source}: {message}."
@@ -103,12 +137,16 @@ def explained(error: ValidationError, source: str) -> str:
         found = first["ctx"]["tag"]
         near = get_close_matches(found, kinds_of(name), 1)
         guess = f": did you mean {near[0]}?" if near else "."
-        return f"{name}.kind is {found!r} in {source}, expected one of {', '.join(kinds_of(name))}{guess}"
+        return (
+            f"{name}.kind is {found!r} in {source}, expected one of "
+            f"{', '.join(kinds_of(name))}{guess}"
+        )
     return f"{name} is {first['input']!r} in {source}: {message[:1].lower()}{message[1:]}."
 
 
 def nearest(name: str) -> str:
-    """`: did you mean …?` for a field that looks like this one; by the whole name first, then by its last part."""
+    """`: did you mean …?` for a field that looks like this one; by the whole name first, then by
+    its last part."""
     found = get_close_matches(name, FIELDS, 1, 0.75)
     if not found:
         last = {field.rpartition(".")[2]: field for field in FIELDS}
@@ -118,15 +156,19 @@ def nearest(name: str) -> str:
 
 @dataclass(frozen=True)
 class Option:
-    """A field that can be set: its default and description. kinds: those of its section that have it, empty where there is one kind."""
+    """A field that can be set: its default and description. kinds: those of its section that have
+    it, empty where there is one kind."""
 
     default: Any
     about: str
     kinds: tuple[str, ...] = ()
 
 
-def fields(model: type[BaseModel] = Config, prefix: str = "", kinds: tuple[str, ...] = ()) -> Iterator[tuple[str, Option]]:
-    """Every field that can be set, by its dotted name; one that several kinds of a section have comes several times."""
+def fields(
+    model: type[BaseModel] = Config, prefix: str = "", kinds: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Option]]:
+    """Every field that can be set, by its dotted name; one that several kinds of a section have
+    comes several times."""
     for name, field in model.model_fields.items():
         sections = sections_in(field.annotation)
         for section in sections:
@@ -137,7 +179,8 @@ def fields(model: type[BaseModel] = Config, prefix: str = "", kinds: tuple[str, 
 
 
 def sections_in(annotation: Any) -> list[type[BaseModel]]:
-    """The section, or the kinds of section, that a field's type stands for; none for a plain value."""
+    """The section, or the kinds of section, that a field's type stands for; none for a plain
+    value."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [section for part in get_args(annotation) for section in sections_in(part)]
@@ -173,17 +216,24 @@ def split_overrides(rest: Sequence[str]) -> list[tuple[str, str]]:
         word = waiting.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
-            raise ConfigError(f"{word!r} was not understood: options are --name value, fields of the configuration --section.field value.")
+            raise ConfigError(
+                f"{word!r} was not understood: options are --name value, fields of the "
+                "configuration --section.field value."
+            )
         if not equals:
             if not waiting or waiting[0].startswith("--"):
-                raise ConfigError(f"{word} has no value: give one, for instance `{word} true`.{'' if name in FIELDS else nearest(name)}")
+                raise ConfigError(
+                    f"{word} has no value: give one, for instance `{word} "
+                    f"true`.{'' if name in FIELDS else nearest(name)}"
+                )
             value = waiting.pop(0)
         pairs.append((name, value))
     return pairs
 
 
 def divide(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Fields of the configuration with their values, and all other words: a field's value must not be taken for a picture."""
+    """Fields of the configuration with their values, and all other words: a field's value must not
+    be taken for a picture."""
     fields: list[str] = []
     others: list[str] = []
     waiting = list(words)
@@ -207,7 +257,14 @@ def help_text() -> str:
     for name, option in FIELDS.items():
         shown = "null" if option.default is None else option.default
         section = name.split(".")[0]
-        some = f" [{', '.join(option.kinds)}]" if option.kinds and option.kinds != tuple(kinds_of(section)) else ""
+        some = (
+            f" [{', '.join(option.kinds)}]"
+            if option.kinds and option.kinds != tuple(kinds_of(section))
+            else ""
+        )
         choice = f"one of {', '.join(option.kinds)}. " if name == f"{section}.kind" else ""
-        lines += [f"  --{name} ({shown}){some}", f"        {choice}{' '.join(option.about.split())}"]
+        lines += [
+            f"  --{name} ({shown}){some}",
+            f"        {choice}{' '.join(option.about.split())}",
+        ]
     return "\n".join(lines).replace("%", "%%")

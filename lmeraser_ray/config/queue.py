@@ -1,4 +1,5 @@
-"""How erasure requests are kept and worked off, which must not change a byte of the state that they lead to."""
+"""How erasure requests are kept and worked off, which must not change a byte of the state that they
+lead to."""
 
 from typing import Annotated
 
@@ -13,13 +14,15 @@ class QueueConfig(Section):
     """How erasure requests are kept and worked off."""
 
     database: str | None = None
-    """postgresql://… without a password, shared by several machines; None uses LMERASER_DATABASE, else SQLite in the workspace."""
+    """postgresql://… without a password, shared by several machines; None uses LMERASER_DATABASE,
+    else SQLite in the workspace."""
     window: Seconds = 0.0
     """Seconds that a new request waits for others, so that they are planned together."""
     quota: Annotated[int, Field(ge=0)] = 100_000
     """Open requests that one submitter may have; 0 is any number."""
     attempts: Positive = 3
-    """How often a retrain is tried, worker deaths within a try apart (`execution.retries`), before its request is FAILED."""
+    """How often a retrain is tried, worker deaths within a try apart (`execution.retries`), before
+    its request is FAILED."""
     supersedes: Annotated[int, Field(ge=0)] = 3
     """How often the retrain of a shard may start over for a request that came meanwhile."""
     lease: Annotated[float, Field(gt=0)] = 10.0

@@ -1,4 +1,5 @@
-"""The quickstart: handwritten digits, an ImageNet backbone read at its fourth stage, 70 shards. `configs/quickstart.yaml` says the same."""
+"""The quickstart: handwritten digits, an ImageNet backbone read at its fourth stage, 70 shards.
+`configs/quickstart.yaml` says the same."""
 
 from typing import Any
 
@@ -6,8 +7,19 @@ from lmeraser_ray.config import Config
 
 QUICKSTART: dict[str, Any] = {
     "data": {"source": "digits"},
-    "backbone": {"name": "tf_efficientnet_lite0", "weights": "embedded", "input_size": 64, "readout": {"layer": 3, "pool": "flatten"}},
-    "partition": {"kind": "adaptive", "linkage": "ward", "shards": 70, "sample_size": 150, "prototype": "medoid"},
+    "backbone": {
+        "name": "tf_efficientnet_lite0",
+        "weights": "embedded",
+        "input_size": 64,
+        "readout": {"layer": 3, "pool": "flatten"},
+    },
+    "partition": {
+        "kind": "adaptive",
+        "linkage": "ward",
+        "shards": 70,
+        "sample_size": 150,
+        "prototype": "medoid",
+    },
     "learner": {
         "kind": "prompt_head",
         "prompt": {"width": 4, "lr": 0.05},

@@ -1,4 +1,5 @@
-"""What every part of the configuration is made of: frozen, typed, and divided into identity and execution."""
+"""What every part of the configuration is made of: frozen, typed, and divided into identity and
+execution."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -15,10 +16,13 @@ Positive = Annotated[int, Field(gt=0, lt=2**53)]
 class Section(BaseModel):
     """A frozen part of the configuration that refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     def identity(self) -> dict[str, Any]:
-        """The JSON value of all fields that are not marked `EXECUTION`, sections within included."""
+        """The JSON value of all fields that are not marked `EXECUTION`, sections within
+        included."""
         chosen: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             if EXECUTION in field.metadata:
@@ -29,10 +33,15 @@ class Section(BaseModel):
 
 
 def kind_or(default: str) -> Callable[[Any], str]:
-    """What tells the members of a union apart: the value's `kind`, or the default where none is given."""
+    """What tells the members of a union apart: the value's `kind`, or the default where none is
+    given."""
 
     def kind(value: Any) -> str:
-        found = value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", default)
+        found = (
+            value.get("kind", default)
+            if isinstance(value, dict)
+            else getattr(value, "kind", default)
+        )
         return str(found)
 
     return kind

@@ -1,1 +1,2 @@
-"""What comes in: sources of records, their pictures and people, and the canonical layout in which they are kept."""
+"""What comes in: sources of records, their pictures and people, and the canonical layout in which
+they are kept."""

@@ -1,11 +1,13 @@
-"""The canonical layout of records: a fixed number of buckets, each a function of the set of records in it.
+"""The canonical layout of records: a fixed number of buckets, each a function of the set of records
+in it.
 
     bucket b  =  records/KEY.parquet   one row a record, sorted by id: id, subject, label, split, digest, place of its picture
                  pictures/KEY.bin      the encoded pictures, one behind the other in the same order
 
-Invariants: no trace of a removed record or of the order of arrival is left; planning reads rows and never pictures; a task reads the
-pictures of its own rows and nothing else. Parquet is written plain, without compression, dictionaries or statistics, so that an absence
-scan finds in the bytes whatever is there.
+Invariants: no trace of a removed record or of the order of arrival is left; planning reads rows and
+never pictures; a task reads the pictures of its own rows and nothing else. Parquet is written
+plain, without compression, dictionaries or statistics, so that an absence scan finds in the bytes
+whatever is there.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +20,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.storage.digests import DIGEST_BYTES, bucket_of, digest, key_of, keyed_hash, seeded_key
+from lmeraser_ray.storage.digests import (
+    DIGEST_BYTES,
+    bucket_of,
+    digest,
+    key_of,
+    keyed_hash,
+    seeded_key,
+)
 from lmeraser_ray.storage.store import REPAIR, Listing, Store, StoredObject
 
 SCHEMA = pa.schema(
@@ -51,9 +60,11 @@ class Bucket:
 
 @dataclass(frozen=True)
 class About:
-    """What must be known of some rows of a bucket to read their pictures and to check them: whoever is told this reads no row.
+    """What must be known of some rows of a bucket to read their pictures and to check them: whoever
+    is told this reads no row.
 
-    ids and labels: m names; digests: the records' [m, 32] uint8; offsets, lengths: of the pictures in bytes [m] int64.
+    ids and labels: m names; digests: the records' [m, 32] uint8; offsets, lengths: of the pictures
+    in bytes [m] int64.
     """
 
     ids: tuple[str, ...]
@@ -81,14 +92,21 @@ def digests_in(rows: pa.Table) -> NDArray[np.uint8]:
 
 
 def bucket_number(seed: int, record_id: str, buckets: int) -> int:
-    """The bucket of a record: a keyed hash of its id, so that nobody else's coming or going moves it."""
+    """The bucket of a record: a keyed hash of its id, so that nobody else's coming or going moves
+    it."""
     return bucket_of(keyed_hash(seeded_key(seed, "bucket"), record_id), buckets)
 
 
 def bucket_key(number: int, rows: pa.Table) -> str:
-    """The key of a bucket's objects: number, record digests, subjects and splits, in the order of the rows."""
-    people = [digest("row", s.encode(), b"test" if t else b"train") for s, t in zip(*columns(rows, "subject_id", "test"), strict=True)]
-    return key_of("bucket/1", str(number).encode(), b"".join(rows["digest"].to_pylist()), b"".join(people))
+    """The key of a bucket's objects: number, record digests, subjects and splits, in the order of
+    the rows."""
+    people = [
+        digest("row", s.encode(), b"test" if t else b"train")
+        for s, t in zip(*columns(rows, "subject_id", "test"), strict=True)
+    ]
+    return key_of(
+        "bucket/1", str(number).encode(), b"".join(rows["digest"].to_pylist()), b"".join(people)
+    )
 
 
 def columns(rows: pa.Table, *names: str) -> tuple[list[object], ...]:
@@ -119,45 +137,72 @@ def offsets_of(lengths: ArrayLike) -> NDArray[np.int64]:
     return found
 
 
-def put_bucket(store: Store, listing: Listing, number: int, rows: pa.Table, pictures: Iterable[bytes]) -> Bucket:
-    """Store a bucket unless it is there already. `rows` is sorted by id; `pictures` are in the same order and read only when needed."""
+def put_bucket(
+    store: Store, listing: Listing, number: int, rows: pa.Table, pictures: Iterable[bytes]
+) -> Bucket:
+    """Store a bucket unless it is there already. `rows` is sorted by id; `pictures` are in the same
+    order and read only when needed."""
     key = bucket_key(number, rows)
     known = listing.get(("records", key)), listing.get(("pictures", key))
     if known[0] and known[1]:
         return Bucket(number, rows.num_rows, known[0], known[1])
     sink = pa.BufferOutputStream()
-    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False, "store_schema": False}
+    plain = {
+        "compression": "none",
+        "use_dictionary": False,
+        "write_statistics": False,
+        "store_schema": False,
+    }
     pq.write_table(rows.combine_chunks(), sink, row_group_size=max(rows.num_rows, 1), **plain)
     stored = store.put("pictures", key, pictures)
-    return Bucket(number, rows.num_rows, store.put("records", key, [sink.getvalue().to_pybytes()]), stored)
+    return Bucket(
+        number, rows.num_rows, store.put("records", key, [sink.getvalue().to_pybytes()]), stored
+    )
 
 
 def read_rows(store: Store, bucket: Bucket) -> pa.Table:
     """All rows of a bucket, checked against the digest of the file."""
     with pq.ParquetFile(pa.BufferReader(store.read(bucket.records))) as file:
-        return file.read(use_threads=False)  # a bucket is small: threads would only each keep memory of their own
+        return file.read(
+            use_threads=False
+        )  # a bucket is small: threads would only each keep memory of their own
 
 
 def read_pictures(store: Store, bucket: Bucket, rows: pa.Table) -> Iterator[bytes]:
-    """The encoded pictures of `rows` (some of the bucket's), each checked against its record's digest."""
+    """The encoded pictures of `rows` (some of the bucket's), each checked against its record's
+    digest."""
     return pictures_of(store, bucket, About.of(rows))
 
 
 def pictures_of(store: Store, bucket: Bucket, about: About) -> Iterator[bytes]:
-    """The encoded pictures of rows of which one is told, each checked against its record's digest."""
+    """The encoded pictures of rows of which one is told, each checked against its record's
+    digest."""
     for at in range(0, len(about), 256):
         part = slice(at, at + 256)
-        images = store.read_ranges(bucket.pictures, about.offsets[part].tolist(), about.lengths[part].tolist())
-        for name, label, expected, image in zip(about.ids[part], about.labels[part], about.digests[part], images, strict=True):
+        images = store.read_ranges(
+            bucket.pictures, about.offsets[part].tolist(), about.lengths[part].tolist()
+        )
+        for name, label, expected, image in zip(
+            about.ids[part], about.labels[part], about.digests[part], images, strict=True
+        ):
             if Record(name, "", label, False, image).digest() != expected.tobytes():
-                raise VerificationError(f"{bucket.pictures.name} is damaged: a picture does not have its record's digest. {REPAIR}")
+                raise VerificationError(
+                    f"{bucket.pictures.name} is damaged: a picture does not have its record's "
+                    f"digest. {REPAIR}"
+                )
             yield image
 
 
-def without(store: Store, listing: Listing, bucket: Bucket, rows: pa.Table, keep: np.ndarray) -> Bucket | None:
+def without(
+    store: Store, listing: Listing, bucket: Bucket, rows: pa.Table, keep: np.ndarray
+) -> Bucket | None:
     """The bucket with only the rows where `keep` (bool [n]) is true; None where none is left."""
     left = rows.filter(pa.array(keep))
     if left.num_rows == 0:
         return None
-    moved = left.set_column(SCHEMA.get_field_index("offset"), SCHEMA.field("offset"), pa.array(offsets_of(left["length"].to_pylist())))
+    moved = left.set_column(
+        SCHEMA.get_field_index("offset"),
+        SCHEMA.field("offset"),
+        pa.array(offsets_of(left["length"].to_pylist())),
+    )
     return put_bucket(store, listing, bucket.number, moved, read_pictures(store, bucket, left))

@@ -1,4 +1,5 @@
-"""Names that must not come twice, in 16 bytes each: the last few thousand as they are, of the others half of a digest.
+"""Names that must not come twice, in 16 bytes each: the last few thousand as they are, of the
+others half of a digest.
 
 add, add, … → every `TOGETHER` names: looked for among all before, then sorted in with them
 """
@@ -16,7 +17,8 @@ Halves = NDArray[np.uint64]
 
 
 class DuplicateFinder:
-    """Which names came before. A name that comes again is told by `add`, or, where the first is long ago, by the next `settle`."""
+    """Which names came before. A name that comes again is told by `add`, or, where the first is
+    long ago, by the next `settle`."""
 
     def __init__(self, together: int = TOGETHER) -> None:
         self._together = together
@@ -24,7 +26,8 @@ class DuplicateFinder:
         self._old: list[Halves] = []
 
     def add(self, name: str, where: str) -> tuple[str, str] | None:
-        """Take note of a name. Returns a name that came twice, with where it was found, if one is known now."""
+        """Take note of a name. Returns a name that came twice, with where it was found, if one is
+        known now."""
         key = digest("seen", name.encode())[:16]
         if key in self._fresh:
             return name, where
@@ -39,7 +42,9 @@ class DuplicateFinder:
             return list(self._fresh.values())[again]
         self._fresh = {}
         self._old.append(ascending(fresh))
-        while len(self._old) > 1 and len(self._old[-1]) * 2 > len(self._old[-2]):  # so that each is sorted in a few times only
+        while len(self._old) > 1 and len(self._old[-1]) * 2 > len(
+            self._old[-2]
+        ):  # so that each is sorted in a few times only
             last = self._old.pop()
             self._old[-1] = ascending(np.concatenate([self._old[-1], last]))
         return None

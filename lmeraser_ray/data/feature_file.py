@@ -1,4 +1,5 @@
-"""A bucket's file of features: one row a record, and a check of each row, so that a task reads its own rows and no others.
+"""A bucket's file of features: one row a record, and a check of each row, so that a task reads its
+own rows and no others.
 
     safetensors:  features [m, d] float32      checks [m, 8] uint8: the first bytes of SHA-256 over the record's digest and its row
 
@@ -32,8 +33,12 @@ def check_of(record: bytes, row: bytes) -> bytes:
 def pack_features(features: Features, digests: NDArray[np.uint8]) -> bytes:
     """The file of a bucket's features [m, d], whose records have these digests [m, 32]."""
     rows = np.ascontiguousarray(features, np.float32)
-    checks = b"".join(check_of(record.tobytes(), row.tobytes()) for record, row in zip(digests, rows, strict=True))
-    return bytes(save({"features": rows, "checks": np.frombuffer(checks, np.uint8).reshape(-1, CHECK)}))
+    checks = b"".join(
+        check_of(record.tobytes(), row.tobytes()) for record, row in zip(digests, rows, strict=True)
+    )
+    return bytes(
+        save({"features": rows, "checks": np.frombuffer(checks, np.uint8).reshape(-1, CHECK)})
+    )
 
 
 def read_features(store: Store, item: StoredObject) -> Features:
@@ -44,7 +49,8 @@ def read_features(store: Store, item: StoredObject) -> Features:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where in a file what is. rows, dimension: of the features; features: the offset of their first byte."""
+    """Where in a file what is. rows, dimension: of the features; features: the offset of their
+    first byte."""
 
     rows: int
     dimension: int
@@ -62,7 +68,8 @@ class Layout:
 
     @classmethod
     def of(cls, head: bytes) -> "Layout | None":
-        """From a file's first bytes; None where they are no head of features, then checks, and nothing else."""
+        """From a file's first bytes; None where they are no head of features, then checks, and
+        nothing else."""
         start = 8 + int.from_bytes(head[:8], "little")
         try:
             about = json.loads(head[8:start])
@@ -78,21 +85,30 @@ class Layout:
         return found if about == right else None
 
 
-def read_feature_rows(store: Store, item: StoredObject, rows: NDArray[np.int64], digests: NDArray[np.uint8]) -> Features:
-    """Some rows [k, d] float32 of a bucket's features, which are of records with these digests [k, 32]; nothing else is read.
+def read_feature_rows(
+    store: Store, item: StoredObject, rows: NDArray[np.int64], digests: NDArray[np.uint8]
+) -> Features:
+    """Some rows [k, d] float32 of a bucket's features, which are of records with these digests [k,
+    32]; nothing else is read.
 
-    Errors: `VerificationError` where the file is no file of features, or a row is not what was stored for its record.
+    Errors: `VerificationError` where the file is no file of features, or a row is not what was
+    stored for its record.
     """
     [head] = store.read_ranges(item, [0], [HEAD])
     layout = Layout.of(head)
     if layout is None:
-        raise VerificationError(f"{item.name} is damaged: it does not begin as a file of features and their checks does. {REPAIR}")
+        raise VerificationError(
+            f"{item.name} is damaged: it does not begin as a file of features and their checks "
+            f"does. {REPAIR}"
+        )
     width = 4 * layout.dimension
     found = store.read_ranges(item, *spans(layout.features, width, rows))
     checks = store.read_ranges(item, *spans(layout.checks, CHECK, rows))
     for record, row, check in zip(digests, found, checks, strict=True):
         if check_of(record.tobytes(), row) != check:
-            raise VerificationError(f"{item.name} is damaged: a row does not have its check. {REPAIR}")
+            raise VerificationError(
+                f"{item.name} is damaged: a row does not have its check. {REPAIR}"
+            )
     return np.frombuffer(b"".join(found), np.float32).reshape(len(rows), layout.dimension)
 
 

@@ -1,8 +1,10 @@
 """The live records as columns: what planning needs to know of them, and nothing of their pictures.
 
-Positions (0 ≤ position < n) run through the buckets by number and through each bucket's rows. The columns of a bucket are read once and
-shared by the indexes of all states that have it: 42 bytes a record and the length of its id, and of its subject where that is another, and
-4 for each hash that was asked for. Training, erasing and reckoning costs go through the buckets, or some tens of thousands of positions.
+Positions (0 ≤ position < n) run through the buckets by number and through each bucket's rows. The
+columns of a bucket are read once and shared by the indexes of all states that have it: 42 bytes a
+record and the length of its id, and of its subject where that is another, and 4 for each hash that
+was asked for. Training, erasing and reckoning costs go through the buckets, or some tens of
+thousands of positions.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,7 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lmeraser_ray.data.buckets import About, Bucket, bucket_number, digests_in, offsets_of, read_rows, without
+from lmeraser_ray.data.buckets import (
+    About,
+    Bucket,
+    bucket_number,
+    digests_in,
+    offsets_of,
+    read_rows,
+    without,
+)
 from lmeraser_ray.data.order import Digests, Positions
 from lmeraser_ray.data.reader import Rows
 from lmeraser_ray.storage.digests import DIGEST_BYTES, keyed_hashes, seeded_key
@@ -25,8 +35,9 @@ from lmeraser_ray.storage.store import Store
 
 @dataclass(frozen=True)
 class Columns:
-    """The rows of one bucket. texts: record_id and subject_id [m]; classes: its labels; codes: each record's label by its place among them
-    [m], of the smallest type that holds them; test [m] bool; digests [m, 32] uint8; lengths: of the pictures in bytes [m] int32."""
+    """The rows of one bucket. texts: record_id and subject_id [m]; classes: its labels; codes: each
+    record's label by its place among them [m], of the smallest type that holds them; test [m] bool;
+    digests [m, 32] uint8; lengths: of the pictures in bytes [m] int32."""
 
     texts: dict[str, pa.Array]
     classes: tuple[str, ...]
@@ -40,13 +51,22 @@ class Columns:
     def read(cls, store: Store, bucket: Bucket) -> "Columns":
         """Read the rows of a bucket. What is not kept of them is given back."""
         rows = read_rows(store, bucket)
-        ids, subjects, labels = (rows[name].combine_chunks() for name in ("record_id", "subject_id", "label"))
+        ids, subjects, labels = (
+            rows[name].combine_chunks() for name in ("record_id", "subject_id", "label")
+        )
         texts = {"record_id": ids, "subject_id": ids if subjects.equals(ids) else subjects}
         coded = labels.dictionary_encode()
         classes = tuple(coded.dictionary.to_pylist())
         codes = coded.indices.to_numpy().astype(np.min_scalar_type(max(len(classes) - 1, 0)))
         test = np.array(rows["test"].to_numpy(), np.bool_)
-        return cls(texts, classes, codes, test, digests_in(rows), rows["length"].to_numpy().astype(np.int32))
+        return cls(
+            texts,
+            classes,
+            codes,
+            test,
+            digests_in(rows),
+            rows["length"].to_numpy().astype(np.int32),
+        )
 
     def __len__(self) -> int:
         return len(self.test)
@@ -54,18 +74,25 @@ class Columns:
     def names(self, column: str, rows: Positions | None = None) -> list[str]:
         """Record ids, subject ids or labels, of all rows or of some."""
         if column == "label":
-            return [self.classes[code] for code in (self.codes if rows is None else self.codes[rows]).tolist()]
-        found: list[str] = (self.texts[column] if rows is None else self.texts[column].take(rows)).to_pylist()
+            return [
+                self.classes[code]
+                for code in (self.codes if rows is None else self.codes[rows]).tolist()
+            ]
+        found: list[str] = (
+            self.texts[column] if rows is None else self.texts[column].take(rows)
+        ).to_pylist()
         return found
 
     def leading(self, key: bytes) -> NDArray[np.uint32]:
-        """The first four bytes of the keyed hash of each id [m], as a number; computed once for each key."""
+        """The first four bytes of the keyed hash of each id [m], as a number; computed once for
+        each key."""
         if (key, 0) not in self._hashed:
             self._hashed[key, 0] = (self._hashes(key) >> np.uint64(32)).astype(np.uint32)
         return self._hashed[key, 0]
 
     def hashed(self, key: bytes, buckets: int) -> NDArray[np.uint32]:
-        """Which of `buckets` each id falls into by its keyed hash [m], as `digests.bucket_of`; computed once for each."""
+        """Which of `buckets` each id falls into by its keyed hash [m], as `digests.bucket_of`;
+        computed once for each."""
         if (key, buckets) not in self._hashed:
             self._hashed[key, buckets] = (self._hashes(key) % np.uint64(buckets)).astype(np.uint32)
         return self._hashed[key, buckets]
@@ -79,20 +106,26 @@ class Columns:
         """What reading some rows needs to know."""
         ids, labels = (tuple(self.names(column, rows)) for column in ("record_id", "label"))
         offsets = offsets_of(self.lengths)
-        return About(ids, labels, self.digests[rows], offsets[rows], self.lengths[rows].astype(np.int64))
+        return About(
+            ids, labels, self.digests[rows], offsets[rows], self.lengths[rows].astype(np.int64)
+        )
 
 
 @dataclass(frozen=True)
 class RecordIndex:
-    """The rows of all buckets, one behind the other. `starts` [b + 1] int64 is where each bucket begins."""
+    """The rows of all buckets, one behind the other. `starts` [b + 1] int64 is where each bucket
+    begins."""
 
     buckets: tuple[Bucket, ...]
     columns: tuple[Columns, ...]
     starts: NDArray[np.int64]
 
     @classmethod
-    def read(cls, store: Store, buckets: Sequence[Bucket], known: "RecordIndex | None" = None) -> "RecordIndex":
-        """Read the rows of buckets, which are in order of their numbers. known: an index of another state; what it has is not read."""
+    def read(
+        cls, store: Store, buckets: Sequence[Bucket], known: "RecordIndex | None" = None
+    ) -> "RecordIndex":
+        """Read the rows of buckets, which are in order of their numbers. known: an index of another
+        state; what it has is not read."""
         there = dict(zip(known.buckets, known.columns, strict=True)) if known else {}
         columns = tuple(there.get(bucket) or Columns.read(store, bucket) for bucket in buckets)
         return cls(tuple(buckets), columns, np.cumsum([0, *map(len, columns)], dtype=np.int64))
@@ -103,13 +136,20 @@ class RecordIndex:
     @property
     def training_labels(self) -> set[str]:
         """The labels of the records that train."""
-        return {part.classes[code] for part in self.columns for code in np.unique(part.codes[~part.test]).tolist()}
+        return {
+            part.classes[code]
+            for part in self.columns
+            for code in np.unique(part.codes[~part.test]).tolist()
+        }
 
     def split(self, positions: Positions) -> Iterator[tuple[int, Positions, Positions]]:
-        """Positions by bucket: the bucket's place, which of `positions` lie in it, and the rows that these are. Errors: `IndexError`."""
+        """Positions by bucket: the bucket's place, which of `positions` lie in it, and the rows
+        that these are. Errors: `IndexError`."""
         places = np.searchsorted(self.starts, positions, "right") - 1
         if len(places) and not 0 <= places.min() <= places.max() < len(self.buckets):
-            raise IndexError(f"positions from {positions.min()} to {positions.max()} of {len(self)} records")
+            raise IndexError(
+                f"positions from {positions.min()} to {positions.max()} of {len(self)} records"
+            )
         order = np.argsort(places, kind="stable")
         bounds = np.searchsorted(places[order], np.arange(len(self.buckets) + 1))
         for i, (a, b) in enumerate(pairwise(bounds.tolist())):
@@ -126,7 +166,9 @@ class RecordIndex:
     @property
     def digests(self) -> Digests:
         """Record digests [n, 32] uint8 of all records, put together at each call."""
-        return np.concatenate([np.empty((0, DIGEST_BYTES), np.uint8), *(part.digests for part in self.columns)])
+        return np.concatenate(
+            [np.empty((0, DIGEST_BYTES), np.uint8), *(part.digests for part in self.columns)]
+        )
 
     @cached_property
     def test(self) -> NDArray[np.bool_]:
@@ -157,20 +199,31 @@ class RecordIndex:
         return slice(int(self.starts[number]), int(self.starts[number + 1]))
 
     def hashed(self, seed: int, domain: str, buckets: int) -> NDArray[np.int32]:
-        """Which of `buckets` each record falls into by keyed hash of its id [n] int32, as `digests.bucket_of`."""
+        """Which of `buckets` each record falls into by keyed hash of its id [n] int32, as
+        `digests.bucket_of`."""
         key = seeded_key(seed, domain)
-        return np.concatenate([np.empty(0, np.int32), *(part.hashed(key, buckets) for part in self.columns)], dtype=np.int32)
+        return np.concatenate(
+            [np.empty(0, np.int32), *(part.hashed(key, buckets) for part in self.columns)],
+            dtype=np.int32,
+        )
 
     def places(self, seed: int, ids: Iterable[str], buckets: int) -> dict[str, int]:
-        """The positions of those of `ids` that live, which looks into their buckets only. buckets: how many the layout has."""
+        """The positions of those of `ids` that live, which looks into their buckets only. buckets:
+        how many the layout has."""
         asked: dict[int, list[str]] = {}
         for name in filter(storable, ids):
             asked.setdefault(bucket_number(seed, name, buckets), []).append(name)
         found: dict[str, int] = {}
         for number in asked.keys() & self._numbers.keys():
             names, i = asked[number], self._numbers[number]
-            rows = pc.index_in(pa.array(names, pa.string()), self.columns[i].texts["record_id"]).to_pylist()
-            found |= {name: int(self.starts[i]) + row for name, row in zip(names, rows, strict=True) if row is not None}
+            rows = pc.index_in(
+                pa.array(names, pa.string()), self.columns[i].texts["record_id"]
+            ).to_pylist()
+            found |= {
+                name: int(self.starts[i]) + row
+                for name, row in zip(names, rows, strict=True)
+                if row is not None
+            }
         return found
 
     @cached_property
@@ -183,15 +236,23 @@ class RecordIndex:
         return np.flatnonzero(self.held("subject_id", [subject])).tolist()
 
     def held(self, column: str, names: Collection[str]) -> NDArray[np.bool_]:
-        """Which records have one of these record ids, or subject ids [n] bool; names of nobody are of no consequence."""
+        """Which records have one of these record ids, or subject ids [n] bool; names of nobody are
+        of no consequence."""
         asked = pa.array([name for name in names if storable(name)], pa.string())
-        parts = (pc.is_in(part.texts[column], asked).to_numpy(zero_copy_only=False) for part in self.columns)
+        parts = (
+            pc.is_in(part.texts[column], asked).to_numpy(zero_copy_only=False)
+            for part in self.columns
+        )
         return np.concatenate([np.empty(0, np.bool_), *parts])
 
     def rows(self, positions: Positions, *, told: bool = False) -> tuple[Rows, ...]:
-        """Positions as rows of buckets, ascending: what a job is told. told: with all that reading them needs to know."""
+        """Positions as rows of buckets, ascending: what a job is told. told: with all that reading
+        them needs to know."""
         pieces = self.split(np.sort(positions))
-        return tuple(Rows(self.buckets[i], rows, self.columns[i].about(rows) if told else None) for i, _, rows in pieces)
+        return tuple(
+            Rows(self.buckets[i], rows, self.columns[i].about(rows) if told else None)
+            for i, _, rows in pieces
+        )
 
 
 def storable(name: str) -> bool:
@@ -205,7 +266,11 @@ def remaining(store: Store, index: RecordIndex, gone: NDArray[np.bool_]) -> list
     left: list[Bucket] = []
     for i, bucket in enumerate(index.buckets):
         leaving = gone[index.of_bucket(i)]
-        kept = without(store, listing, bucket, read_rows(store, bucket), ~leaving) if leaving.any() else bucket
+        kept = (
+            without(store, listing, bucket, read_rows(store, bucket), ~leaving)
+            if leaving.any()
+            else bucket
+        )
         if kept:
             left.append(kept)
     return left

@@ -2,7 +2,8 @@
 
     source → (erased, excluded: left out) → spill by bucket → sort, digest → stored bucket
 
-Invariants: nothing is published from a stream that fails; the stored buckets do not depend on the order of arrival.
+Invariants: nothing is published from a stream that fails; the stored buckets do not depend on the
+order of arrival.
 """
 
 import os
@@ -44,8 +45,8 @@ class Erased(Protocol):
 
 @dataclass
 class Ingested:
-    """What came in. `left_out`: ids that were erased before; `excluded`: ids that the configuration excludes;
-    `let_in_again`: erased ids that it readmits; `twins`: equal pictures."""
+    """What came in. `left_out`: ids that were erased before; `excluded`: ids that the configuration
+    excludes; `let_in_again`: erased ids that it readmits; `twins`: equal pictures."""
 
     buckets: list[Bucket] = field(default_factory=list)
     left_out: int = 0
@@ -57,7 +58,8 @@ class Ingested:
 
 
 def ingest(config: Config, store: Store, tombstones: Erased) -> Ingested:
-    """Read the configured source into buckets. Erased and excluded records are left out and counted; no tombstone is lifted yet."""
+    """Read the configured source into buckets. Erased and excluded records are left out and
+    counted; no tombstone is lifted yet."""
     result = Ingested()
     admitted = readmitted(config)
     spill = Spill(store.scratch)
@@ -68,7 +70,11 @@ def ingest(config: Config, store: Store, tombstones: Erased) -> Ingested:
         twins = Twins()
         for number, records in spill.buckets():
             twins.look_at(records)
-            result.buckets.append(put_bucket(store, listing, number, rows_of(records), (record.image for record in records)))
+            result.buckets.append(
+                put_bucket(
+                    store, listing, number, rows_of(records), (record.image for record in records)
+                )
+            )
         twins.tell(store, result)
     finally:
         spill.remove()
@@ -76,11 +82,16 @@ def ingest(config: Config, store: Store, tombstones: Erased) -> Ingested:
 
 
 def readmitted(config: Config) -> Admitted:
-    """The record ids and the subjects that are let in again. Two lists, since a record and a subject may share a name."""
-    return read_ids(config.data.readmit, "data.readmit"), read_ids(config.data.readmit_subjects, "data.readmit_subjects")
+    """The record ids and the subjects that are let in again. Two lists, since a record and a
+    subject may share a name."""
+    return read_ids(config.data.readmit, "data.readmit"), read_ids(
+        config.data.readmit_subjects, "data.readmit_subjects"
+    )
 
 
-def admissible(config: Config, tombstones: Erased, admitted: Admitted, result: Ingested) -> Iterator[Record]:
+def admissible(
+    config: Config, tombstones: Erased, admitted: Admitted, result: Ingested
+) -> Iterator[Record]:
     """The source's records less the excluded and the erased ones, which are counted in `result`."""
     excluded = read_ids(config.data.exclude, "data.exclude")
     records, subjects = admitted
@@ -100,8 +111,8 @@ def admissible(config: Config, tombstones: Erased, admitted: Admitted, result: I
             yield record
         elif record.record_id in records:
             raise DataError(
-                f"data.readmit names the record {record.record_id!r}, but its subject {record.subject_id!r} was erased too: "
-                "name that in data.readmit_subjects."
+                f"data.readmit names the record {record.record_id!r}, but its subject "
+                f"{record.subject_id!r} was erased too: name that in data.readmit_subjects."
             )
         else:
             result.left_out += 1
@@ -110,7 +121,8 @@ def admissible(config: Config, tombstones: Erased, admitted: Admitted, result: I
 
 
 class Twins:
-    """Counts records whose encoded picture another record has too: erasing the one leaves the other. 16 bytes a record."""
+    """Counts records whose encoded picture another record has too: erasing the one leaves the
+    other. 16 bytes a record."""
 
     def __init__(self) -> None:
         self._seen: list[NDArray[np.uint64]] = []
@@ -121,17 +133,23 @@ class Twins:
         self._seen.append(np.frombuffer(found, np.uint64).reshape(-1, 2))
 
     def tell(self, store: Store, result: Ingested) -> None:
-        """Count them. The buckets of `result` are those that were looked at; the first record with a picture is no twin."""
+        """Count them. The buckets of `result` are those that were looked at; the first record with
+        a picture is no twin."""
         seen = np.concatenate([np.empty((0, 2), np.uint64), *self._seen])
         self._seen = []
         maybe = np.flatnonzero(come_again(seen[:, 0]))  # a few, and all is decided among them
-        order = maybe[np.lexsort(seen[maybe].T)]  # stable: of equal ones the first that came comes first
+        order = maybe[
+            np.lexsort(seen[maybe].T)
+        ]  # stable: of equal ones the first that came comes first
         again = order[1:][(seen[order[1:]] == seen[order[:-1]]).all(1)]
         result.twins = len(again)
         if result.twins:
             twin = again.min()
             first = np.flatnonzero((seen == seen[twin]).all(1))[0]
-            result.twin_example = (self._name(store, result, int(first)), self._name(store, result, int(twin)))
+            result.twin_example = (
+                self._name(store, result, int(first)),
+                self._name(store, result, int(twin)),
+            )
 
     def _name(self, store: Store, result: Ingested, position: int) -> str:
         """The id of the record that was the `position`-th to be looked at."""
@@ -154,21 +172,26 @@ def come_again(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 
 class Spill:
-    """Records on disk by bucket while they arrive, so that memory holds 16 MiB and not the data set."""
+    """Records on disk by bucket while they arrive, so that memory holds 16 MiB and not the data
+    set."""
 
     def __init__(self, scratch: Location) -> None:
-        """scratch: a folder on the disk that has room for it; where it is in object storage, the system's."""
+        """scratch: a folder on the disk that has room for it; where it is in object storage, the
+        system's."""
         self._where = scratch if isinstance(scratch, Path) else Path(tempfile.gettempdir())
         with disk_errors(self._where):
             self._file = tempfile.TemporaryFile(dir=self._where)  # noqa: SIM115 - it has no name and goes with the process
         self._places: dict[int, array[int]] = {}
-        """Of each bucket, where its pieces begin and how long they are, one behind the other: large pictures are a piece each."""
+        """Of each bucket, where its pieces begin and how long they are, one behind the other: large
+        pictures are a piece each."""
         self._waiting: dict[int, bytearray] = {}
         self._bytes = 0
 
     def add(self, bucket: int, record: Record) -> None:
         """Keep one record for its bucket."""
-        packed = msgpack.packb([record.record_id, record.subject_id, record.label, record.test, record.image])
+        packed = msgpack.packb(
+            [record.record_id, record.subject_id, record.label, record.test, record.image]
+        )
         self._waiting.setdefault(bucket, bytearray()).extend(packed)
         self._bytes += len(packed)
         if self._bytes > SPILL_BYTES:
@@ -179,7 +202,9 @@ class Spill:
             for bucket, packed in self._waiting.items():
                 begin = self._file.seek(0, os.SEEK_END)
                 self._file.write(packed)
-                self._places.setdefault(bucket, array("q")).extend((begin, self._file.tell() - begin))
+                self._places.setdefault(bucket, array("q")).extend(
+                    (begin, self._file.tell() - begin)
+                )
             self._file.flush()
         self._waiting, self._bytes = {}, 0
 

@@ -17,6 +17,8 @@ def canonical_order(digests: Digests) -> Positions:
     first = words[:, 0].astype(np.uint64)
     order = np.argsort(first)
     first = first[order]
-    if (first[1:] == first[:-1]).any():  # one word decides but for an accident, and takes a fifth of the time
+    if (
+        first[1:] == first[:-1]
+    ).any():  # one word decides but for an accident, and takes a fifth of the time
         return np.lexsort(words.T[::-1])
     return order

@@ -1,7 +1,9 @@
-"""Reading records back: from rows of buckets to the backbone's pixels. Needs no torch, so that a decoding worker stays small.
+"""Reading records back: from rows of buckets to the backbone's pixels. Needs no torch, so that a
+decoding worker stays small.
 
-Invariant: only the pictures, or the features, of the asked rows are read, and each is checked. A reader that is told of its rows
-reads nothing else; one that is not (a pass over whole buckets, for features) reads the buckets' rows.
+Invariant: only the pictures, or the features, of the asked rows are read, and each is checked. A
+reader that is told of its rows reads nothing else; one that is not (a pass over whole buckets, for
+features) reads the buckets' rows.
 """
 
 import hashlib
@@ -20,25 +22,32 @@ from lmeraser_ray.storage.store import Store, StoredObject
 
 Pixels = NDArray[np.uint8]
 KEPT_BYTES = 256 << 20
-"""Rows of buckets (no pictures) that a reader keeps: the next batch of features is of the same bucket."""
+"""Rows of buckets (no pictures) that a reader keeps: the next batch of features is of the same
+bucket."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of one bucket: `rows` [m] int64, ascending. about: what reading them needs to know, else the bucket's rows are read."""
+    """Some rows of one bucket: `rows` [m] int64, ascending. about: what reading them needs to know,
+    else the bucket's rows are read."""
 
     bucket: Bucket
     rows: NDArray[np.int64]
     about: About | None = None
 
     def pieces(self, size: int) -> "Iterator[tuple[int, Rows]]":
-        """The rows in pieces of `size`, of which nothing is told, each with the place of its first row; the last one may be smaller."""
-        return ((at, Rows(self.bucket, self.rows[at : at + size])) for at in range(0, len(self.rows), size))
+        """The rows in pieces of `size`, of which nothing is told, each with the place of its first
+        row; the last one may be smaller."""
+        return (
+            (at, Rows(self.bucket, self.rows[at : at + size]))
+            for at in range(0, len(self.rows), size)
+        )
 
 
 @dataclass(frozen=True)
 class Read:
-    """Rows as they were read. inputs: pictures [m, 3, s, s] uint8 or features [m, d] float32; digests: [m, 32] uint8; labels: m names."""
+    """Rows as they were read. inputs: pictures [m, 3, s, s] uint8 or features [m, d] float32;
+    digests: [m, 32] uint8; labels: m names."""
 
     inputs: Pixels | Features
     digests: NDArray[np.uint8]
@@ -52,7 +61,13 @@ def pixel_hashes(pixels: Pixels) -> list[bytes]:
 
 def prepare(image: bytes, spec: PictureSpec, max_pixels: int) -> Pixels:
     """An encoded picture as the backbone's pixels [3, s, s] uint8."""
-    return prepare_picture(image, input_size=spec.input_size, resize=spec.resize, interpolation=spec.interpolation, max_pixels=max_pixels)
+    return prepare_picture(
+        image,
+        input_size=spec.input_size,
+        resize=spec.resize,
+        interpolation=spec.interpolation,
+        max_pixels=max_pixels,
+    )
 
 
 @dataclass
@@ -71,7 +86,11 @@ class Reader:
         """
         about = self._about(part)
         if features is not None:
-            return Read(read_feature_rows(self.store, features, part.rows, about.digests), about.digests, about.labels)
+            return Read(
+                read_feature_rows(self.store, features, part.rows, about.digests),
+                about.digests,
+                about.labels,
+            )
         return Read(self._pixels(part.bucket, about), about.digests, about.labels)
 
     def pixels(self, part: Rows) -> Pixels:
@@ -90,7 +109,8 @@ class Reader:
         return part.about or About.of(self._rows(part.bucket).take(part.rows))
 
     def _rows(self, bucket: Bucket) -> pa.Table:
-        """All rows of a bucket, from memory where they are kept: of each bucket the last version that was asked for."""
+        """All rows of a bucket, from memory where they are kept: of each bucket the last version
+        that was asked for."""
         item, rows = self._kept.pop(bucket.number, (None, None))
         if item != bucket.records:
             rows = read_rows(self.store, bucket)

@@ -1,4 +1,5 @@
-"""How an encoded picture becomes the backbone's input: everything resolved, nothing left to a default."""
+"""How an encoded picture becomes the backbone's input: everything resolved, nothing left to a
+default."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +9,8 @@ Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 @dataclass(frozen=True, slots=True)
 class PictureSpec:
-    """The shorter side goes to `resize` pixels, the centre `input_size` is cut out, then (x / 255 - mean) / std by channel."""
+    """The shorter side goes to `resize` pixels, the centre `input_size` is cut out, then (x / 255 -
+    mean) / std by channel."""
 
     input_size: int
     resize: int

@@ -1,7 +1,8 @@
 """Who a record is about, and on which side of the split that person is.
 
-Between the sources and the records. Invariants: a subject is a function of the record id and the configuration; the side is a function
-of the seed and the subject alone, so that no deletion moves anybody, and all pictures of one person are on one side.
+Between the sources and the records. Invariants: a subject is a function of the record id and the
+configuration; the side is a function of the seed and the subject alone, so that no deletion moves
+anybody, and all pictures of one person are on one side.
 """
 
 import csv
@@ -21,10 +22,12 @@ SubjectResolver = Callable[[str, str], str]
 
 
 def subject_resolver(config: DataConfig) -> SubjectResolver:
-    """The rule that the configuration sets: a CSV file, a regular expression, or the record id itself.
+    """The rule that the configuration sets: a CSV file, a regular expression, or the record id
+    itself.
 
-    `subject_column` is the Parquet source's own; here it counts as no rule. The CSV file is read now. Raises `ConfigError` for an
-    invalid expression and `DataError` for a CSV file that cannot be used; the resolver raises `DataError`, naming the record.
+    `subject_column` is the Parquet source's own; here it counts as no rule. The CSV file is read
+    now. Raises `ConfigError` for an invalid expression and `DataError` for a CSV file that cannot
+    be used; the resolver raises `DataError`, naming the record.
     """
     if config.subjects_file is not None:
         return _by_file(config.subjects_file)
@@ -34,7 +37,8 @@ def subject_resolver(config: DataConfig) -> SubjectResolver:
 
 
 def is_test_subject(seed: int, subject_id: str, fraction: float) -> bool:
-    """Whether the subject is held out for testing: its keyed hash in [0, 1) lies below `fraction`."""
+    """Whether the subject is held out for testing: its keyed hash in [0, 1) lies below
+    `fraction`."""
     return unit_interval(keyed_hash(seeded_key(seed, "split"), subject_id)) < fraction
 
 
@@ -45,7 +49,10 @@ def _by_file(path: Path) -> SubjectResolver:
         try:
             return subjects[record_id]
         except KeyError:
-            raise DataError(f"{where}: the record id {record_id!r} is not in {path}: add its line, or exclude the record.") from None
+            raise DataError(
+                f"{where}: the record id {record_id!r} is not in {path}: add its line, or exclude "
+                "the record."
+            ) from None
 
     return resolve
 
@@ -59,37 +66,55 @@ def _read_subjects(path: Path) -> dict[str, str]:
             rows = csv.reader(file, strict=True)
             header = next(rows, [])
             if header != HEADER:
-                raise DataError(f"{path}: the first line is {','.join(header)[:80]!r}, expected the header {','.join(HEADER)!r}: add it.")
+                raise DataError(
+                    f"{path}: the first line is {','.join(header)[:80]!r}, expected the header "
+                    f"{','.join(HEADER)!r}: add it."
+                )
             for row in rows:
                 if row:
                     _add_subject(subjects, row, where=f"{path}, line {rows.line_num}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: the subjects cannot be read ({error}): give a CSV file in UTF-8.") from error
+        raise DataError(
+            f"{path}: the subjects cannot be read ({error}): give a CSV file in UTF-8."
+        ) from error
     return subjects
 
 
 def _add_subject(subjects: dict[str, str], row: list[str], *, where: str) -> None:
     if len(row) != len(HEADER):
-        raise DataError(f"{where}: {len(row)} columns, expected {len(HEADER)}: put names that hold commas in quotes.")
+        raise DataError(
+            f"{where}: {len(row)} columns, expected {len(HEADER)}: put names that hold commas in "
+            "quotes."
+        )
     record_id = clean_name(row[0], what="record id", where=where)
     subject = clean_name(row[1], what="subject id", where=where)
     known = subjects.setdefault(record_id, subject)
     if known != subject:
-        raise DataError(f"{where}: the record id {record_id!r} has the subject {subject!r} here and {known!r} before: keep one line.")
+        raise DataError(
+            f"{where}: the record id {record_id!r} has the subject {subject!r} here and {known!r} "
+            "before: keep one line."
+        )
 
 
 def _by_pattern(pattern: str) -> SubjectResolver:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"data.subject_pattern {pattern!r} is not a regular expression ({error}): correct it.") from error
-    group: str | int = "subject" if "subject" in expression.groupindex else min(expression.groups, 1)
+        raise ConfigError(
+            f"data.subject_pattern {pattern!r} is not a regular expression ({error}): correct it."
+        ) from error
+    group: str | int = (
+        "subject" if "subject" in expression.groupindex else min(expression.groups, 1)
+    )
 
     def resolve(record_id: str, where: str) -> str:
         match = expression.search(record_id)
         # A group within an alternative can take no part in a match.
         if match is None or match[group] is None:
-            raise DataError(f"{where}: data.subject_pattern {pattern!r} finds no subject in the record id {record_id!r}: correct it.")
+            raise DataError(
+                f"{where}: data.subject_pattern {pattern!r} finds no subject in the record id "
+                f"{record_id!r}: correct it."
+            )
         return clean_name(match[group], what="subject id", where=where)
 
     return resolve

@@ -2,7 +2,8 @@
 
     connect → find the actor or make it → be the one that attends it → (look, look, look) → dismiss it, or leave it to work on
 
-Invariant: at most one `serve` attends an actor. Whoever leaves without a word is replaced after a few seconds.
+Invariant: at most one `serve` attends an actor. Whoever leaves without a word is replaced after a
+few seconds.
 """
 
 import ipaddress
@@ -36,8 +37,12 @@ class ActorHandle:
     """The actor as the one `serve` that attends it sees it."""
 
     def __init__(self, spec: QueueSpec, dialect: Dialect) -> None:
-        """dialect: of the request database. A SQLite file is on this machine, and so must the actor be."""
-        self.spec, self.who = spec, f"process {os.getpid()} on {platform.node()}, {time.monotonic_ns()}"
+        """dialect: of the request database. A SQLite file is on this machine, and so must the actor
+        be."""
+        self.spec, self.who = (
+            spec,
+            f"process {os.getpid()} on {platform.node()}, {time.monotonic_ns()}",
+        )
         self._options = {
             "name": spec.name,
             "namespace": NAMESPACE,
@@ -65,7 +70,8 @@ class ActorHandle:
     def begin(self) -> QueueStatus:
         """Be the one that attends.
 
-        Errors: `ExecutionError` where another `serve` lives, where the actor works on another folder, or where it does not come to life.
+        Errors: `ExecutionError` where another `serve` lives, where the actor works on another
+        folder, or where it does not come to life.
         """
         begun = time.monotonic()
         while True:
@@ -73,16 +79,24 @@ class ActorHandle:
             waited = time.monotonic() - begun
             if standing is None:
                 if waited > START_S:
-                    raise ExecutionError("The queue's actor does not answer: look at the cluster (`ray status`).")
+                    raise ExecutionError(
+                        "The queue's actor does not answer: look at the cluster (`ray status`)."
+                    )
             elif standing.spec.root != self.spec.root:
                 raise ExecutionError(
-                    f"The actor {self.spec.name} works on {standing.spec.root}, of which {self.spec.root} is a copy: stop that one first."
+                    f"The actor {self.spec.name} works on {standing.spec.root}, of which "
+                    f"{self.spec.root} is a copy: stop that one first."
                 )
             elif not standing.attended:
                 if waited > ATTENDED_S + 1:
-                    raise ExecutionError("Another `lmeraser queue serve` attends this workspace's queue: stop it first.")
+                    raise ExecutionError(
+                        "Another `lmeraser queue serve` attends this workspace's queue: stop it "
+                        "first."
+                    )
                 time.sleep(0.2)
-            elif (standing.ended or standing.defect) and self._found:  # of an earlier `serve`, which was killed before it could dismiss it
+            elif (
+                standing.ended or standing.defect
+            ) and self._found:  # of an earlier `serve`, which was killed before it could dismiss it
                 self.dismiss()
                 self._make()
             else:
@@ -92,10 +106,13 @@ class ActorHandle:
     def look(self, *, drain: bool, patience: float = ANSWER_S) -> QueueStatus | None:
         """How things are; None while Ray starts the actor again.
 
-        Errors: `ExecutionError` where it cannot live, or another `serve` attends it now, since this one was silent.
+        Errors: `ExecutionError` where it cannot live, or another `serve` attends it now, since this
+        one was silent.
         """
         try:
-            standing: QueueStatus = ray.get(self._actor.attend.remote(self.who, self.spec.root, drain=drain), timeout=patience)
+            standing: QueueStatus = ray.get(
+                self._actor.attend.remote(self.who, self.spec.root, drain=drain), timeout=patience
+            )
         except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
             return None
         except ray.exceptions.ActorDiedError as error:
@@ -104,7 +121,9 @@ class ActorHandle:
             self._make()
             return None
         if self._attending and not standing.attended:
-            raise ExecutionError("Another `lmeraser queue serve` attends this workspace's queue now: this one ends.")
+            raise ExecutionError(
+                "Another `lmeraser queue serve` attends this workspace's queue now: this one ends."
+            )
         self._lived = True
         return standing
 
@@ -120,7 +139,10 @@ class ActorHandle:
         end = time.monotonic() + GONE_S
         while self._exists():
             if time.monotonic() > end:
-                raise ExecutionError(f"The actor {self.spec.name} cannot be ended: look at the cluster (`ray list actors`).")
+                raise ExecutionError(
+                    f"The actor {self.spec.name} cannot be ended: look at the cluster (`ray list "
+                    "actors`)."
+                )
             time.sleep(0.05)
 
 
@@ -137,7 +159,8 @@ def connected(execution: ExecutionConfig) -> Iterator[None]:
 
 @contextmanager
 def attached(spec: QueueSpec, dialect: Dialect, say: Say) -> Iterator[ActorHandle]:
-    """Attend the queue's actor, which is made where there is none. What it does goes on when this ends. Errors: as `ActorHandle.begin`."""
+    """Attend the queue's actor, which is made where there is none. What it does goes on when this
+    ends. Errors: as `ActorHandle.begin`."""
     spec = replace(spec, token=spec.token and not loopback(ray.get_runtime_context().gcs_address))
     actor = ActorHandle(spec, dialect)
     try:
@@ -153,7 +176,8 @@ def attached(spec: QueueSpec, dialect: Dialect, say: Say) -> Iterator[ActorHandl
 
 
 def spec_of(session: Session, *, trusted: bool, learner: Learner | None) -> QueueSpec:
-    """What the actor of a session must know, wherever it runs: this process's environment and working directory are not its own."""
+    """What the actor of a session must know, wherever it runs: this process's environment and
+    working directory are not its own."""
     overrides = dict(session.overrides)
     url = session.config().queue.database or os.environ.get(VARIABLE)
     if url:
@@ -162,7 +186,9 @@ def spec_of(session: Session, *, trusted: bool, learner: Learner | None) -> Queu
     if weights.is_file():
         overrides["backbone.weights"] = str(weights.resolve())
     root = session.root.resolve()
-    return QueueSpec(root, session.names().workspace_id, tuple(overrides.items()), not trusted, learner)
+    return QueueSpec(
+        root, session.names().workspace_id, tuple(overrides.items()), not trusted, learner
+    )
 
 
 def loopback(address: str) -> bool:

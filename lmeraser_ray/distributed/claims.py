@@ -1,7 +1,8 @@
-"""Who trains a constituent that several trials of a sweep need: an actor that gives each key to the first who asks for it.
+"""Who trains a constituent that several trials of a sweep need: an actor that gives each key to the
+first who asks for it.
 
-Invariant: a key is given to one living trial at a time, while the actor lives. The store takes two trainings of one key too: claims only
-spare the work, and their loss costs no more than that.
+Invariant: a key is given to one living trial at a time, while the actor lives. The store takes two
+trainings of one key too: claims only spare the work, and their loss costs no more than that.
 Nothing that starts slowly is imported here: the actor is there before the first trial.
 """
 
@@ -22,7 +23,8 @@ class ClaimsActor:
         self._changed = asyncio.Condition()
 
     async def next(self, trial: str, keys: Sequence[str]) -> tuple[str, bool]:
-        """The first of the keys that is in the store now (False) or that nobody trains (True); waits for one where all are in work."""
+        """The first of the keys that is in the store now (False) or that nobody trains (True);
+        waits for one where all are in work."""
         async with self._changed:
             while True:
                 for key in keys:
@@ -41,7 +43,11 @@ class ClaimsActor:
     async def release(self, trial: str) -> None:
         """A trial has ended: what it claimed and did not train is for others."""
         async with self._changed:
-            self._owners = {key: owner for key, owner in self._owners.items() if owner != trial or key in self._made}
+            self._owners = {
+                key: owner
+                for key, owner in self._owners.items()
+                if owner != trial or key in self._made
+            }
             self._changed.notify_all()
 
 

@@ -1,7 +1,8 @@
 """The Ray engine: one task a job, features by Ray Data, started only when there is something to do.
 
-Invariants: a task is told keys and rows, never pictures; it writes its result to the store itself, so a retry or a twin does no harm; what
-finished before an interruption is found by key the next time. The heaviest jobs go first.
+Invariants: a task is told keys and rows, never pictures; it writes its result to the store itself,
+so a retry or a twin does no harm; what finished before an interruption is found by key the next
+time. The heaviest jobs go first.
 """
 
 import re
@@ -44,13 +45,22 @@ class RayEngine(Engine):
     """Carries work out on Ray. A cluster that it started ends with `close`."""
 
     def __init__(
-        self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None, report: Report | None = None
+        self,
+        store: Store,
+        config: Config,
+        card: BackboneCard,
+        *,
+        learner: Learner | None = None,
+        report: Report | None = None,
     ) -> None:
         """report: called in the workers with a task's progress; must be picklable and quick."""
-        self.spec = WorkerSpec(store.root.absolute(), config.model_dump_json(), card, run=store.run, learner=learner)
+        self.spec = WorkerSpec(
+            store.root.absolute(), config.model_dump_json(), card, run=store.run, learner=learner
+        )
         self.store, self.execution, self.report = store, config.execution, report
         self.passes: dict[str, int] = {}
-        """The record passes that each task under way has reported, by the name of its scratch folder."""
+        """The record passes that each task under way has reported, by the name of its scratch
+        folder."""
         self.seconds = 0.0
         """Of all tasks that have ended, waiting for their turn included."""
         self._owns = False
@@ -67,7 +77,8 @@ class RayEngine(Engine):
 
     @property
     def slots(self) -> int:
-        """As configured, else one a CPU that is there, and no more than all GPUs' worth of tasks."""
+        """As configured, else one a CPU that is there, and no more than all GPUs' worth of
+        tasks."""
         if self.execution.slots is not None:
             return self.execution.slots
         cpus = int(total("CPU"))
@@ -92,7 +103,8 @@ class RayEngine(Engine):
             raise translated(error) from error
 
     def submit(self, job: Job[Any]) -> int:
-        """As a task, with a scratch folder of its own: when the folder goes, nothing that the task might still write finds a place."""
+        """As a task, with a scratch folder of its own: when the folder goes, nothing that the task
+        might still write finds a place."""
         spec = self._spec(self.execution.task_gpus, 0.25)
         if self._shared is None:
             self._shared = ray.put(spec)
@@ -100,7 +112,11 @@ class RayEngine(Engine):
         with disk_errors(scratch):
             scratch.mkdir()
         self._next += 1
-        reference = self._remote(spec.gpus).options(name=job.name).remote(self._shared, scratch.name, job, self.report)
+        reference = (
+            self._remote(spec.gpus)
+            .options(name=job.name)
+            .remote(self._shared, scratch.name, job, self.report)
+        )
         self.passes[scratch.name] = 0
         self._under[self._next] = RunningTask(reference, scratch, time.monotonic())
         return self._next
@@ -149,15 +165,20 @@ class RayEngine(Engine):
         return self.passes.get(under.scratch.name, 0) if under else 0
 
     def _spec(self, gpus: float | None, usual: float) -> WorkerSpec:
-        """The workers' description with their fraction of a GPU: as configured, else the usual one where the cluster has any."""
+        """The workers' description with their fraction of a GPU: as configured, else the usual one
+        where the cluster has any."""
         there = total("GPU")
         if gpus is not None and gpus > there:
-            raise ConfigError(f"A worker is to have {gpus:g} GPUs, the cluster has {there:g}: lower execution.task_gpus or feature_gpus.")
+            raise ConfigError(
+                f"A worker is to have {gpus:g} GPUs, the cluster has {there:g}: lower "
+                "execution.task_gpus or feature_gpus."
+            )
         wanted = there and self.execution.device != "cpu"
         return replace(self.spec, gpus=gpus if gpus is not None else (usual if wanted else 0.0))
 
     def _remote(self, gpus: float) -> Any:
-        """The task with its resources. `max_calls` can be set only where the task is made; GPU tasks default to a process each."""
+        """The task with its resources. `max_calls` can be set only where the task is made; GPU
+        tasks default to a process each."""
         if self._task is None:
             execution = self.execution
             make = ray.remote(
@@ -170,7 +191,8 @@ class RayEngine(Engine):
         return self._task
 
     def close(self) -> None:
-        """Stop what is under way, whose caller has gone, and end the cluster if this engine started it."""
+        """Stop what is under way, whose caller has gone, and end the cluster if this engine started
+        it."""
         for ticket in list(self._under):
             with suppress(ray.exceptions.RayError):  # the cluster is gone, and the task with it
                 self.cancel(ticket)
@@ -180,25 +202,40 @@ class RayEngine(Engine):
 
 
 def translated(error: BaseException) -> Exception:
-    """Ray's error as one of ours: the cause that our own code raised, else an `ExecutionError` that says what Ray said."""
+    """Ray's error as one of ours: the cause that our own code raised, else an `ExecutionError` that
+    says what Ray said."""
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, LmeraserError) and not isinstance(link, ray.exceptions.RayError):  # Ray's wrapper is of both kinds
+        if isinstance(link, LmeraserError) and not isinstance(
+            link, ray.exceptions.RayError
+        ):  # Ray's wrapper is of both kinds
             return link
         link = getattr(link, "cause", None) or link.__cause__
-    if isinstance(error, ray.exceptions.WorkerCrashedError | ray.exceptions.ActorDiedError | ray.exceptions.OutOfMemoryError):
+    if isinstance(
+        error,
+        ray.exceptions.WorkerCrashedError
+        | ray.exceptions.ActorDiedError
+        | ray.exceptions.OutOfMemoryError,
+    ):
         return ExecutionError(
-            f"A worker died more often than execution.retries allows ({type(error).__name__}), perhaps for want of memory: run fewer at "
-            "once (--execution.cpus), then run the same command again; what is finished is kept."
+            f"A worker died more often than execution.retries allows ({type(error).__name__}), "
+            "perhaps for want of memory: run fewer at once (--execution.cpus), then run the same "
+            "command again; what is finished is kept."
         )
     if isinstance(error, ray.exceptions.RayTaskError):
-        return ExecutionError(f"A job on Ray raised {raised(error)}: a defect, or a machine that is not as expected.")
+        return ExecutionError(
+            f"A job on Ray raised {raised(error)}: a defect, or a machine that is not as expected."
+        )
     first = str(error).strip().splitlines()
-    return ExecutionError(f"Ray could not finish the work ({type(error).__name__}: {first[-1] if first else 'no message'}).")
+    return ExecutionError(
+        f"Ray could not finish the work ({type(error).__name__}: "
+        f"{first[-1] if first else 'no message'})."
+    )
 
 
 def raised(error: ray.exceptions.RayTaskError) -> str:
-    """What a job raised, and where; not its message, which may name a record, while this sentence is kept."""
+    """What a job raised, and where; not its message, which may name a record, while this sentence
+    is kept."""
     places = re.findall(r'File "[^"]*?([^"/]+)", line (\d+)', str(error))
     where = f" ({places[-1][0]}, line {places[-1][1]})" if places else ""
     return f"{type(error.cause).__name__}{where}"

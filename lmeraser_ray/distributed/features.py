@@ -1,8 +1,10 @@
-"""Features with Ray Data: pictures are read and decoded on CPU workers, a pool of actors holds the backbone.
+"""Features with Ray Data: pictures are read and decoded on CPU workers, a pool of actors holds the
+backbone.
 
     rows of some batches → decode (tasks) → backbone (actor pool, a fraction of a GPU each) → the driver, batch by batch
 
-Only row numbers, pixels under way and features under way are in memory. Order does not matter: a batch carries its place.
+Only row numbers, pixels under way and features under way are in memory. Order does not matter: a
+batch carries its place.
 """
 
 import logging
@@ -24,7 +26,8 @@ from lmeraser_ray.distributed.decode import Row, decode
 from lmeraser_ray.distributed.worker import WorkerSpec, build_worker
 
 DECODE_CPUS = 0.25
-"""Of a decoding task. Not what an actor takes: operators of equal resources are fused, and decoding would run in the actors."""
+"""Of a decoding task. Not what an actor takes: operators of equal resources are fused, and decoding
+would run in the actors."""
 
 
 class FeatureActor:
@@ -35,26 +38,42 @@ class FeatureActor:
 
     def __call__(self, row: Row) -> Row:
         """pixels [batch, 3, s, s] uint8 → features [batch, d] float32."""
-        return {"at": row["at"], "first": row["first"], "count": row["count"], "features": self.worker.backbone.features(row["pixels"])}
+        return {
+            "at": row["at"],
+            "first": row["first"],
+            "count": row["count"],
+            "features": self.worker.backbone.features(row["pixels"]),
+        }
 
 
-def stream_features(spec: WorkerSpec, parts: Sequence[Rows]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """The features of each batch, as they come, with its place: the part, and which of its rows is the first."""
+def stream_features(
+    spec: WorkerSpec, parts: Sequence[Rows]
+) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """The features of each batch, as they come, with its place: the part, and which of its rows is
+    the first."""
     quiet()
     execution, batch = spec.config.execution, spec.card.batch
-    batches, workers = sum(-(-len(part.rows) // batch) for part in parts), actors(execution, spec.gpus)
+    batches, workers = (
+        sum(-(-len(part.rows) // batch) for part in parts),
+        actors(execution, spec.gpus),
+    )
     block = execution.feature_block or min(max(8, batches // (16 * workers)), 256)
-    blocks = -(-batches // block)  # each costs a tenth of a second and the driver some 100 KB, which it keeps
+    blocks = -(
+        -batches // block
+    )  # each costs a tenth of a second and the driver some 100 KB, which it keeps
     pool = ActorPoolStrategy(min_size=1, max_size=min(workers, blocks))
     dataset = ray.data.from_items(list(pieces(parts, batch * block)), override_num_blocks=blocks)
     reader = Reader(spec.store(), spec.card.spec, spec.config.data.max_pixels)
     with warnings.catch_warnings():
-        # Retries can be bounded only by this argument, which 2.60 says will go in 2.64 (pyproject.toml stays below).
+        # Retries can be bounded only by this argument, which 2.60 says will go in 2.64
+        # (pyproject.toml stays below).
         warnings.simplefilter("ignore", RayDeprecationWarning)
         pixels = dataset.flat_map(
             partial(decode, reader=reader, batch=batch),
             num_cpus=DECODE_CPUS,
-            ray_remote_args_fn=partial(dict, max_retries=execution.retries),  # Ray Data's own: for ever
+            ray_remote_args_fn=partial(
+                dict, max_retries=execution.retries
+            ),  # Ray Data's own: for ever
         )
         rows = pixels.map(
             FeatureActor,
@@ -62,7 +81,8 @@ def stream_features(spec: WorkerSpec, parts: Sequence[Rows]) -> Iterator[tuple[i
             compute=pool,
             num_cpus=actor_cpus(),
             num_gpus=spec.gpus,
-            # Restarts bound the deaths. Retries must not: while nobody knows yet that a node is lost, each fails in a moment.
+            # Restarts bound the deaths. Retries must not: while nobody knows yet that a node is
+            # lost, each fails in a moment.
             ray_remote_args_fn=partial(dict, max_restarts=execution.retries, max_task_retries=-1),
         )
     for row in rows.iter_rows():
@@ -77,7 +97,8 @@ def pieces(parts: Sequence[Rows], height: int) -> Iterator[Row]:
 
 
 def actor_cpus() -> float:
-    """CPUs of a feature actor: one, but never so many that no decoding task fits beside it: the pool would wait for ever."""
+    """CPUs of a feature actor: one, but never so many that no decoding task fits beside it: the
+    pool would wait for ever."""
     return 1.0 if total("CPU") >= 1 + DECODE_CPUS else 0.5
 
 
@@ -90,7 +111,8 @@ def quiet() -> None:
 
 
 def actors(execution: ExecutionConfig, gpus: float) -> int:
-    """How many feature actors at most: as configured, else all GPUs' worth, else half of the CPUs."""
+    """How many feature actors at most: as configured, else all GPUs' worth, else half of the
+    CPUs."""
     if execution.feature_actors is not None:
         return execution.feature_actors
     if gpus > 0:

@@ -1,7 +1,9 @@
-"""What the queue measures of itself, for Prometheus, through Ray: `ray_lmeraser_…` on each node's metrics port.
+"""What the queue measures of itself, for Prometheus, through Ray: `ray_lmeraser_…` on each node's
+metrics port.
 
-Requests and deadlines are read from the database, so that they are true whoever changed them; retrains and seconds are those of this actor
-since it started. Every value carries the workspace's id, a keyed hash; none carries an id of a record, a subject or a request.
+Requests and deadlines are read from the database, so that they are true whoever changed them;
+retrains and seconds are those of this actor since it started. Every value carries the workspace's
+id, a keyed hash; none carries an id of a record, a subject or a request.
 """
 
 import threading
@@ -28,7 +30,24 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0
 HOUR, DAY = 3600.0, 86400.0
-BOUNDARIES = [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, HOUR, 6 * HOUR, DAY, 7 * DAY, 15 * DAY, 30 * DAY, 60 * DAY]
+BOUNDARIES = [
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    900.0,
+    HOUR,
+    6 * HOUR,
+    DAY,
+    7 * DAY,
+    15 * DAY,
+    30 * DAY,
+    60 * DAY,
+]
 """Seconds: from a small shard's retrain to a deadline that was extended."""
 
 
@@ -41,24 +60,45 @@ class Meters:
         tag = ("workspace",)
 
         def gauge(name: str, what: str, *more: str) -> Gauge:
-            return Gauge(f"lmeraser_{name}", what, tag_keys=(*tag, *more)).set_default_tags(workspace)
+            return Gauge(f"lmeraser_{name}", what, tag_keys=(*tag, *more)).set_default_tags(
+                workspace
+            )
 
         def counter(name: str, what: str) -> Counter:
             return Counter(f"lmeraser_{name}", what, tag_keys=tag).set_default_tags(workspace)
 
         def histogram(name: str, what: str) -> Histogram:
-            return Histogram(f"lmeraser_{name}", what, boundaries=BOUNDARIES, tag_keys=tag).set_default_tags(workspace)
+            return Histogram(
+                f"lmeraser_{name}", what, boundaries=BOUNDARIES, tag_keys=tag
+            ).set_default_tags(workspace)
 
         self.requests = gauge("requests", "Erasure requests by state.", "state")
-        self.oldest = gauge("oldest_open_seconds", "Age of the oldest unanswered erasure request, 0 without one.")
-        self.alerts = gauge("deadline_alerts", "Unanswered requests by the highest share of their time that is used up.", "percent")
+        self.oldest = gauge(
+            "oldest_open_seconds", "Age of the oldest unanswered erasure request, 0 without one."
+        )
+        self.alerts = gauge(
+            "deadline_alerts",
+            "Unanswered requests by the highest share of their time that is used up.",
+            "percent",
+        )
         self.slots = gauge("slots_in_use", "Retrains under way.")
-        self.saved = gauge("retrains_saved", "Retrains that sharing between requests saved, less those that started over.")
-        self.superseded = gauge("retrains_superseded", "Retrains that started over for a request that came meanwhile.")
-        self.published = histogram("publication_seconds", "From the receipt of a request to the state without its records.")
-        self.certified = histogram("certification_seconds", "From the receipt of a request to its certificate.")
+        self.saved = gauge(
+            "retrains_saved",
+            "Retrains that sharing between requests saved, less those that started over.",
+        )
+        self.superseded = gauge(
+            "retrains_superseded", "Retrains that started over for a request that came meanwhile."
+        )
+        self.published = histogram(
+            "publication_seconds", "From the receipt of a request to the state without its records."
+        )
+        self.certified = histogram(
+            "certification_seconds", "From the receipt of a request to its certificate."
+        )
         self.retrain_seconds = counter("retrain_seconds", "Seconds of retrains that ended.")
-        self.gpu_seconds = counter("gpu_seconds", "Seconds of retrains that ended, times the GPUs that each had.")
+        self.gpu_seconds = counter(
+            "gpu_seconds", "Seconds of retrains that ended, times the GPUs that each had."
+        )
         self._lock = threading.Lock()
         self._counted: tuple[RayEngine, float] | None = None
 
@@ -83,7 +123,8 @@ class Meters:
                 self.gpu_seconds.inc(seconds * gpus)
 
     def run(self, ended: threading.Event) -> None:
-        """Measure until the queue has ended, and once more. While the database cannot be reached (the queue tells), nothing changes."""
+        """Measure until the queue has ended, and once more. While the database cannot be reached
+        (the queue tells), nothing changes."""
         lease_s = self._session.config().queue.lease
         with self._session.database() as database:
             follower, last = Follower(database), False
@@ -113,7 +154,11 @@ class Meters:
         for at in range(0, len(ended), CHUNK):
             ids = [event.request for event in ended[at : at + CHUNK]]
             with database.read() as connection:
-                rows = connection.execute(select(requests.c.id, requests.c.received_at).where(requests.c.id.in_(ids)))
+                rows = connection.execute(
+                    select(requests.c.id, requests.c.received_at).where(requests.c.id.in_(ids))
+                )
                 received.update((row.id, from_text(row.received_at)) for row in rows)
         for event in ended:
-            meters[event.what].observe((from_text(event.at) - received[event.request or ""]).total_seconds())
+            meters[event.what].observe(
+                (from_text(event.at) - received[event.request or ""]).total_seconds()
+            )

@@ -1,9 +1,11 @@
-"""The queue as a named, detached actor: it outlives the process of `lmeraser queue serve`, and Ray starts it again when it dies.
+"""The queue as a named, detached actor: it outlives the process of `lmeraser queue serve`, and Ray
+starts it again when it dies.
 
     serve (signs, tells) ──attend──► actor: the queue in a thread ──► tasks (retrains) ──progress──► actor
 
-Nothing true is in the actor: each start claims a new epoch and goes on with what the database and the store say. No signing key is ever in
-it, or in a task. A queue that another one has replaced writes nothing more, whatever Ray believes of it.
+Nothing true is in the actor: each start claims a new epoch and goes on with what the database and
+the store say. No signing key is ever in it, or in a task. A queue that another one has replaced
+writes nothing more, whatever Ray believes of it.
 """
 
 import os
@@ -34,13 +36,15 @@ ATTENDED_S = 5.0
 REPORT_S = 0.5
 """Seconds between two reports of a task."""
 KEPT_EVENTS = 10_000
-"""Events that wait for a `serve` at most; older ones are forgotten, as the ledger has all that matters."""
+"""Events that wait for a `serve` at most; older ones are forgotten, as the ledger has all that
+matters."""
 
 
 @dataclass(frozen=True)
 class QueueSpec:
-    """What the actor must know. overrides: of the workspace's configuration (the database's URL may hold a password: not shown);
-    token: refuse a cluster that asks nobody for one; learner: in the place of the configured one."""
+    """What the actor must know. overrides: of the workspace's configuration (the database's URL may
+    hold a password: not shown); token: refuse a cluster that asks nobody for one; learner: in the
+    place of the configured one."""
 
     root: Location
     workspace: str
@@ -56,8 +60,9 @@ class QueueSpec:
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """What the actor says of itself. spec: what it was made from; attended: whether whoever asks is the one `serve` that attends it; ended:
-    it works no more, because of an error, of a defect (its traceback), or because it was told to stop; events: since the last time."""
+    """What the actor says of itself. spec: what it was made from; attended: whether whoever asks is
+    the one `serve` that attends it; ended: it works no more, because of an error, of a defect (its
+    traceback), or because it was told to stop; events: since the last time."""
 
     spec: QueueSpec
     pid: int
@@ -105,7 +110,9 @@ class QueueActor:
 
     def engine(self, store: Store, config: Config, card: BackboneCard) -> RayEngine:
         """The engine of a round, whose tasks report here."""
-        self._engine = RayEngine(store, config, card, learner=self.spec.learner, report=Reporter(self.me))
+        self._engine = RayEngine(
+            store, config, card, learner=self.spec.learner, report=Reporter(self.me)
+        )
         self.meters.count(self._engine)
         return self._engine
 
@@ -124,11 +131,20 @@ class QueueActor:
     def _work(self) -> None:
         if self.spec.token and os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
             raise ConfigError(
-                "This Ray cluster asks nobody for a token: whoever reaches its ports can run code in it, read the pictures and stop "
-                "erasures. Start it with RAY_AUTH_MODE=token, or, in a network where you trust everyone, give --trusted_network."
+                "This Ray cluster asks nobody for a token: whoever reaches its ports can run "
+                "code in it, read the pictures and stop erasures. Start it with "
+                "RAY_AUTH_MODE=token, or, in a network where you trust everyone, give "
+                "--trusted_network."
             )
         name = f"{self.family} (process {os.getpid()} on {platform.node()})"
-        keep_serving(self.session, self._stop.wait, keys=None, say=self._events.append, name=name, heir=self.family)
+        keep_serving(
+            self.session,
+            self._stop.wait,
+            keys=None,
+            say=self._events.append,
+            name=name,
+            heir=self.family,
+        )
 
     def _measure(self) -> None:
         """Keep the metrics up to date."""
@@ -141,9 +157,12 @@ class QueueActor:
             raise
 
     async def attend(self, who: str, root: Location, *, drain: bool) -> QueueStatus:
-        """How things are, for the one `serve` that attends. root: of its workspace; drain: stop once what is being trained is finished."""
+        """How things are, for the one `serve` that attends. root: of its workspace; drain: stop
+        once what is being trained is finished."""
         now = time.monotonic()
-        attended = root == self.spec.root and (who == self._attendant or now - self._attended_at >= ATTENDED_S)
+        attended = root == self.spec.root and (
+            who == self._attendant or now - self._attended_at >= ATTENDED_S
+        )
         ended, events = self._ended.is_set(), []
         if attended:
             self._attendant, self._attended_at = who, now
@@ -151,7 +170,9 @@ class QueueActor:
                 self._stop.set()
             while self._events:
                 events.append(self._events.popleft())
-        return QueueStatus(self.spec, os.getpid(), attended, ended, self._error, self._defect, tuple(events))
+        return QueueStatus(
+            self.spec, os.getpid(), attended, ended, self._error, self._defect, tuple(events)
+        )
 
     async def progress(self, scratch: str, passes: int) -> None:
         """What a task reports."""

@@ -1,9 +1,11 @@
-"""Says why a process ends whose Ray cluster has died. Ray's core gives a lost head up after a minute and ends the process without a word.
+"""Says why a process ends whose Ray cluster has died. Ray's core gives a lost head up after a
+minute and ends the process without a word.
 
     does the head accept connections? ── not for most of that minute ──► one sentence, exit code 5, a moment before Ray's own end
 
-Ending like that is safe, as `kill -9` is: nothing true is in the process. A head that comes back in time (on Redis) is no reason to end.
-One that hangs and still accepts connections is not noticed here.
+Ending like that is safe, as `kill -9` is: nothing true is in the process. A head that comes back in
+time (on Redis) is no reason to end. One that hangs and still accepts connections is not noticed
+here.
 """
 
 import os
@@ -26,7 +28,8 @@ LOOKS = 4
 
 
 class Sentinel(threading.Thread):
-    """Watches the head of a cluster until it is stopped. Does nothing where that cannot be reached from the beginning, as behind `ray://`."""
+    """Watches the head of a cluster until it is stopped. Does nothing where that cannot be reached
+    from the beginning, as behind `ray://`."""
 
     def __init__(self, address: str) -> None:
         """address: host:port of the cluster's GCS."""
@@ -50,13 +53,18 @@ class Sentinel(threading.Thread):
                 failed = 0
                 continue
             failed, since = failed + 1, since if failed else time.monotonic()
-            if failed >= LOOKS and time.monotonic() - since >= self._patience and not self._stop.is_set():
+            if (
+                failed >= LOOKS
+                and time.monotonic() - since >= self._patience
+                and not self._stop.is_set()
+            ):
                 self._end()
 
     def _end(self) -> None:
         sys.stderr.write(
-            f"lmeraser: error: The head of the Ray cluster at {self._address} has not answered for {self._patience:g} s: look whether it "
-            "lives (`ray status`), or start another, and run the same command again; what is finished is kept.\n"
+            f"lmeraser: error: The head of the Ray cluster at {self._address} has not answered "
+            f"for {self._patience:g} s: look whether it lives (`ray status`), or start another, "
+            "and run the same command again; what is finished is kept.\n"
         )
         sys.stderr.flush()
         os._exit(ExecutionError.exit_code)

@@ -1,10 +1,12 @@
-"""The trials of a sweep under Ray Tune: an actor a trial, on (a fraction of) a GPU, as many at once as the cluster has room for.
+"""The trials of a sweep under Ray Tune: an actor a trial, on (a fraction of) a GPU, as many at once
+as the cluster has room for.
 
     driver: planned trials ──Tune──► trial actors, each with an engine of its own ──► store        claims (an actor): who trains what
 
-Invariants: a trial is stopped by the very `Race` that stops it in one process; what is true is in the store and the study, so that Tune's
-state, in the command's scratch folder, may be lost with the command; a constituent that two trials need is trained by the first that claims
-it. A trial trains within its own actor: it starts no task for which its placement group would need room.
+Invariants: a trial is stopped by the very `Race` that stops it in one process; what is true is in
+the store and the study, so that Tune's state, in the command's scratch folder, may be lost with the
+command; a constituent that two trials need is trained by the first that claims it. A trial trains
+within its own actor: it starts no task for which its placement group would need room.
 """
 
 import json
@@ -42,7 +44,8 @@ from lmeraser_ray.study.ready import Ready
 from lmeraser_ray.study.trial import Step, course
 
 SETTINGS = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # which prints to stdout however quiet it is to be; the older one does not
+    # which prints to stdout however quiet it is to be; the older one does not
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths that a person typed stay what they were
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are the study's
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, as everywhere
@@ -63,7 +66,8 @@ class TrialSpec:
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What every actor must know. run: the folder that it writes to before objects have their names; trials: by the name of the value."""
+    """What every actor must know. run: the folder that it writes to before objects have their
+    names; trials: by the name of the value."""
 
     root: Path
     run: str
@@ -73,12 +77,19 @@ class SweepSpec:
 
 
 class SweepTrial(tune.Trainable):  # type: ignore[misc]
-    """One trial: a step of Tune is a step of its `course`. An actor is used for one value after the other."""
+    """One trial: a step of Tune is a step of its `course`. An actor is used for one value after the
+    other."""
 
-    def setup(self, config: dict[str, Any], spec: SweepSpec | None = None, claims: Any = None) -> None:
-        """Begin the first value. Errors: `ExecutionError` where this machine does not see the study."""
+    def setup(
+        self, config: dict[str, Any], spec: SweepSpec | None = None, claims: Any = None
+    ) -> None:
+        """Begin the first value. Errors: `ExecutionError` where this machine does not see the
+        study."""
         if spec is None or not spec.root.is_dir():
-            raise ExecutionError(f"A worker on {platform.node()} does not see the study: put it where all nodes see it.")
+            raise ExecutionError(
+                f"A worker on {platform.node()} does not see the study: put it where all nodes "
+                "see it."
+            )
         self.spec, self.claims = spec, claims
         self.reset_config(config)
 
@@ -88,7 +99,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
         return True
 
     def begin(self, name: str) -> Generator[Step, None, None]:
-        """The course of a value; what this trial had claimed, where it died before, is claimed again."""
+        """The course of a value; what this trial had claimed, where it died before, is claimed
+        again."""
         trial = self.spec.trials[name]
         store, config = Store(self.spec.root, self.spec.run), parsed(trial.config_json)
         engine = InlineEngine(store, config, trial.card)
@@ -120,7 +132,9 @@ class Stopping(FIFOScheduler):  # type: ignore[misc]
             on = self.race.heard(name, Step(**{**said, "trained": tuple(said["trained"])}))
         else:
             on, (kind, message) = False, said["error"]
-            if kind == ConfigError.__name__:  # this value does not suit the data or the backbone: the others go on
+            if (
+                kind == ConfigError.__name__
+            ):  # this value does not suit the data or the backbone: the others go on
                 self.race.gave_up(name, message)
             else:
                 self.error = self.error or getattr(errors, kind)(message)
@@ -141,7 +155,8 @@ class Over(Stopper):  # type: ignore[misc]
         self.scheduler = scheduler
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes it to Ray's session folder, pickled, and the race knows records by their ids and digests."""
+        """Nothing: Tune writes it to Ray's session folder, pickled, and the race knows records by
+        their ids and digests."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - as Tune calls it
@@ -154,29 +169,47 @@ class Over(Stopper):  # type: ignore[misc]
 
 
 def start_claims() -> Any:
-    """The actor, beside this process: no node that is lost before this one takes it along. A new one in its place knows of no claims."""
-    options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here()}
+    """The actor, beside this process: no node that is lost before this one takes it along. A new
+    one in its place knows of no claims."""
+    options = {
+        "num_cpus": 0,
+        "max_concurrency": 1000,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "scheduling_strategy": here(),
+    }
     return ray.remote(**options)(ClaimsActor).remote()
 
 
 def run_on_ray(ready: Ready, race: Race) -> None:
-    """Run the planned trials. Errors: those that a trial met; `ExecutionError` where a worker died too often."""
+    """Run the planned trials. Errors: those that a trial met; `ExecutionError` where a worker died
+    too often."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors come as exceptions, in our own sentences
+    logging.getLogger("ray.tune").setLevel(
+        logging.CRITICAL
+    )  # errors come as exceptions, in our own sentences
     if not ready.trials:
         return
     store, first = ready.store, ready.trials[0]
-    root, scratch = require_disk(store.root).absolute(), require_disk(store.scratch) / secrets.token_hex(8)
+    root, scratch = (
+        require_disk(store.root).absolute(),
+        require_disk(store.scratch) / secrets.token_hex(8),
+    )
     gpus = RayEngine(store, first.config, first.card).gpus
     with disk_errors(scratch):
         scratch.mkdir()
-    known = {trial.name: TrialSpec(trial.config.model_dump_json(), trial.card, trial.public) for trial in ready.trials}
+    known = {
+        trial.name: TrialSpec(trial.config.model_dump_json(), trial.card, trial.public)
+        for trial in ready.trials
+    }
     spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, ready.buckets, known)
     claims = start_claims()
     scheduler = Stopping(race, claims)
     try:
-        grid = tuner(spec, scheduler, claims, scratch / "tune", first.config.execution.retries).fit()
+        grid = tuner(
+            spec, scheduler, claims, scratch / "tune", first.config.execution.retries
+        ).fit()
     except ray.exceptions.RayError as error:
         raise translated(error) from error
     finally:
@@ -194,8 +227,9 @@ def ended(error: Exception) -> Exception:
     if isinstance(error, ray.exceptions.RayTaskError):
         return translated(error)
     return ExecutionError(
-        f"The worker of a trial died more often than execution.retries allows ({type(error).__name__}), perhaps for want of memory: run "
-        "the same command again; what is finished is kept."
+        "The worker of a trial died more often than execution.retries allows "
+        f"({type(error).__name__}), perhaps for want of memory: run the same command again; what "
+        "is finished is kept."
     )
 
 
@@ -211,7 +245,9 @@ def tuner(spec: SweepSpec, scheduler: Stopping, claims: Any, folder: Path, retri
             storage_path=str(folder.absolute()),
             stop=Over(scheduler),
             failure_config=tune.FailureConfig(max_failures=retries),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # what a trial has is in the store
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_at_end=False
+            ),  # what a trial has is in the store
             verbose=0,
         ),
     )

@@ -1,6 +1,8 @@
-"""What runs in a worker process: a job, with the worker that is built once for each process and kept.
+"""What runs in a worker process: a job, with the worker that is built once for each process and
+kept.
 
-Every new process imports this module before its first retrain: nothing that starts slowly belongs here, torch apart.
+Every new process imports this module before its first retrain: nothing that starts slowly belongs
+here, torch apart.
 """
 
 import os
@@ -26,12 +28,14 @@ from lmeraser_ray.storage.times import to_text, utcnow
 
 T = TypeVar("T")
 Report = Callable[[str, int], object]
-"""Takes what a task says of itself: its scratch folder's name and the record passes that it has trained."""
+"""Takes what a task says of itself: its scratch folder's name and the record passes that it has
+trained."""
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a process must know to work: where the store is, what is configured, which backbone is expected."""
+    """What a process must know to work: where the store is, what is configured, which backbone is
+    expected."""
 
     root: Location
     config_json: str
@@ -60,16 +64,20 @@ def build_worker(spec: WorkerSpec) -> Worker:
     """A new worker. Errors: `ExecutionError` where this machine does not see the workspace."""
     if not spec.root.is_dir():
         raise ExecutionError(
-            f"A worker on {platform.node()} does not see {spec.root}: put the workspace where all nodes see it, with the same credentials."
+            f"A worker on {platform.node()} does not see {spec.root}: put the workspace where all "
+            "nodes see it, with the same credentials."
         )
-    return Worker(spec.store(), spec.config, spec.learner or make_learner(spec.config), spec.card, spec.gpus)
+    return Worker(
+        spec.store(), spec.config, spec.learner or make_learner(spec.config), spec.card, spec.gpus
+    )
 
 
 _kept: dict[WorkerSpec, Worker] = {}
 
 
 def worker_of(spec: WorkerSpec, report: Callable[[int], object] | None = None) -> Worker:
-    """This process's worker for a description; the backbone stays loaded from one task to the next. report: told a task's progress."""
+    """This process's worker for a description; the backbone stays loaded from one task to the next.
+    report: told a task's progress."""
     same = replace(spec, run="")
     if spec.learner is not None:
         worker = build_worker(spec)
@@ -84,21 +92,31 @@ def worker_of(spec: WorkerSpec, report: Callable[[int], object] | None = None) -
 
 
 def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) -> T:
-    """What a task does, with a line in this process's log when it begins and when it ends. scratch: the folder, below the command's own,
-    that only this task writes to before its objects have their names."""
+    """What a task does, with a line in this process's log when it begins and when it ends. scratch:
+    the folder, below the command's own, that only this task writes to before its objects have their
+    names."""
     about = {"shard": job.key, "records": job.weight, "gpus": spec.gpus, "pid": os.getpid()}
     say(f"{job.name}-started", about)
     start = time.monotonic()
     try:
-        result = job.run(worker_of(replace(spec, run=str(PurePosixPath(spec.run, scratch))), report and partial(report, scratch)))
+        result = job.run(
+            worker_of(
+                replace(spec, run=str(PurePosixPath(spec.run, scratch))),
+                report and partial(report, scratch),
+            )
+        )
     except BaseException as error:
-        say(f"{job.name}-failed", {**about, "seconds": round(time.monotonic() - start, 3), "error": type(error).__name__})
+        say(
+            f"{job.name}-failed",
+            {**about, "seconds": round(time.monotonic() - start, 3), "error": type(error).__name__},
+        )
         raise
     say(f"{job.name}-ended", {**about, "seconds": round(time.monotonic() - start, 3)})
     return result
 
 
 def say(what: str, facts: Mapping[str, object]) -> None:
-    """A line on stderr, which Ray keeps with the worker's log. Of an error only its kind: its message may name a record."""
+    """A line on stderr, which Ray keeps with the worker's log. Of an error only its kind: its
+    message may name a record."""
     sys.stderr.write(line({"time": to_text(utcnow()), "event": what, **facts}) + "\n")
     sys.stderr.flush()

@@ -1,1 +1,2 @@
-"""Erasure requests: from the request to the certificate. Truth is in the request database; Ray holds nothing."""
+"""Erasure requests: from the request to the certificate. Truth is in the request database; Ray
+holds nothing."""

@@ -1,8 +1,10 @@
-"""The frozen public backbone: from normalised pictures to features, and nothing about it is ever trained.
+"""The frozen public backbone: from normalised pictures to features, and nothing about it is ever
+trained.
 
-Invariants: evaluation mode, no gradient to its weights; its identity is a digest of architecture, weights, preprocessing and readout, not
-of where the weights came from or of the classifier behind its features; a feature pass has one fixed batch shape and, on the CPU,
-one thread, so that a record's bits do not depend on its batch-mates or on how busy the machine is.
+Invariants: evaluation mode, no gradient to its weights; its identity is a digest of architecture,
+weights, preprocessing and readout, not of where the weights came from or of the classifier behind
+its features; a feature pass has one fixed batch shape and, on the CPU, one thread, so that a
+record's bits do not depend on its batch-mates or on how busy the machine is.
 """
 
 from collections.abc import Callable
@@ -19,12 +21,18 @@ from torch.nn import functional
 from lmeraser_ray.config import BackboneConfig, ReadoutConfig
 from lmeraser_ray.data.spec import Interpolation, PictureSpec
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.models.checkpoints import Weights, behind_pre_logits, load_checkpoint, load_embedded
+from lmeraser_ray.models.checkpoints import (
+    Weights,
+    behind_pre_logits,
+    load_checkpoint,
+    load_embedded,
+)
 from lmeraser_ray.models.numerics import one_thread
 from lmeraser_ray.storage.digests import canonical_json, key_of
 
 PIPELINE = 1
-"""Raised whenever a change to the decoding of pictures or to the readout changes the bits of a feature."""
+"""Raised whenever a change to the decoding of pictures or to the readout changes the bits of a
+feature."""
 
 
 class TinyConvnet(nn.Module):
@@ -63,15 +71,21 @@ class Backbone:
         device: torch.device,
         classifier: nn.Module | None = None,
     ) -> None:
-        self.module = module.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        self.module = (
+            module.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        )
         self.spec, self.readout, self.batch, self.device = spec, readout, batch, device
         self.name = name
         self.identity = backbone_identity(name, module, spec, readout, batch)
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1) * 255
         self.dimension = self._probe()
-        self.classifier = None if classifier is None else classifier.eval().requires_grad_(False).to(device)
-        self.classifier_identity = None if classifier is None else key_of("classifier/1", *weight_parts(classifier))
+        self.classifier = (
+            None if classifier is None else classifier.eval().requires_grad_(False).to(device)
+        )
+        self.classifier_identity = (
+            None if classifier is None else key_of("classifier/1", *weight_parts(classifier))
+        )
 
     def _probe(self) -> int:
         blank = torch.zeros(1, 3, self.spec.input_size, self.spec.input_size, device=self.device)
@@ -79,12 +93,14 @@ class Backbone:
             return int(self.read(blank).shape[1])
 
     def normalize(self, pictures: Tensor) -> Tensor:
-        """Pixels to the backbone's input. pictures: [b, 3, s, s] uint8 → [b, 3, s, s] float32, channels last."""
+        """Pixels to the backbone's input. pictures: [b, 3, s, s] uint8 → [b, 3, s, s] float32,
+        channels last."""
         pixels = pictures.to(self.device, torch.float32, memory_format=torch.channels_last)
         return pixels.sub_(self._mean).div_(self._std)
 
     def read(self, x: Tensor) -> Tensor:
-        """The feature of each normalised picture, differentiable in x. x: [b, 3, s, s] → [b, d] float32."""
+        """The feature of each normalised picture, differentiable in x. x: [b, 3, s, s] → [b, d]
+        float32."""
         pooled = read_features(self.module, x, self.readout).float()
         if self.readout.normalize == "layer":
             return functional.layer_norm(pooled, pooled.shape[1:])
@@ -93,12 +109,17 @@ class Backbone:
         return pooled
 
     def logits(self, x: Tensor) -> Tensor:
-        """What the pre-trained classifier says of each normalised picture, differentiable in x, whatever the readout.
+        """What the pre-trained classifier says of each normalised picture, differentiable in x,
+        whatever the readout.
 
-        x: [b, 3, s, s] → [b, source classes] float32. Errors: `ConfigError` where the backbone was loaded without its classifier.
+        x: [b, 3, s, s] → [b, source classes] float32. Errors: `ConfigError` where the backbone was
+        loaded without its classifier.
         """
         if self.classifier is None:
-            raise ConfigError(f"The backbone {self.name} was loaded without its classifier: load it with classifier=True.")
+            raise ConfigError(
+                f"The backbone {self.name} was loaded without its classifier: load it with "
+                "classifier=True."
+            )
         found: Tensor = self.classifier(self.module(x))
         return found.float()
 
@@ -112,16 +133,20 @@ class Backbone:
     @torch.no_grad()
     @one_thread()
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of up to `batch` pictures, padded to exactly `batch`, on one thread. pictures: [n, 3, s, s] uint8 → [n, d] float32."""
+        """Features of up to `batch` pictures, padded to exactly `batch`, on one thread. pictures:
+        [n, 3, s, s] uint8 → [n, d] float32."""
         n = len(pictures)
         padded = np.zeros((self.batch, *pictures.shape[1:]), np.uint8)
         padded[:n] = pictures
-        found: NDArray[np.float32] = self.read(self.normalize(torch.from_numpy(padded))).cpu().numpy()
+        found: NDArray[np.float32] = (
+            self.read(self.normalize(torch.from_numpy(padded))).cpu().numpy()
+        )
         return found[:n]
 
 
 def read_features(module: nn.Module, x: Tensor, readout: ReadoutConfig) -> Tensor:
-    """Pooled features at the layer that the readout names. x: [b, 3, s, s] → [b, d]. Layers behind it do not run."""
+    """Pooled features at the layer that the readout names. x: [b, 3, s, s] → [b, d]. Layers behind
+    it do not run."""
     if readout.layer is None and readout.pool == "mean":
         return module(x)  # type: ignore[no-any-return]
     if readout.layer is None:
@@ -130,7 +155,9 @@ def read_features(module: nn.Module, x: Tensor, readout: ReadoutConfig) -> Tenso
             found = found.permute(0, 3, 1, 2)
         tokens = int(getattr(module, "num_prefix_tokens", 0)) if found.ndim == 3 else 0
         return pool_tokens(found, tokens, readout) if found.ndim == 3 else pool_map(found, readout)
-    intermediates: Callable[..., list[Tensor | tuple[Tensor, Tensor]]] = module.forward_intermediates  # type: ignore[assignment]
+    intermediates: Callable[..., list[Tensor | tuple[Tensor, Tensor]]] = (
+        module.forward_intermediates
+    )  # type: ignore[assignment]
     options = {"indices": [readout.layer], "intermediates_only": True, "stop_early": True}
     if readout.pool == "token":
         found = intermediates(x, return_prefix_tokens=True, **options)[0]
@@ -141,14 +168,22 @@ def read_features(module: nn.Module, x: Tensor, readout: ReadoutConfig) -> Tenso
 def pool_map(x: Tensor, readout: ReadoutConfig) -> Tensor:
     """x: [b, c, h, w] → [b, c] (mean), [b, 4c] (mean of each quarter) or [b, chw] (flatten)."""
     if readout.pool == "token":
-        raise ConfigError("backbone.readout.pool is token, but this backbone's features are a map: choose mean, mean2x2 or flatten.")
+        raise ConfigError(
+            "backbone.readout.pool is token, but this backbone's features are a map: choose "
+            "mean, mean2x2 or flatten."
+        )
     if readout.pool == "mean":
         return x.mean((2, 3))
     if readout.pool == "flatten":
         return x.flatten(1)
-    # Slices and not adaptive_avg_pool2d, whose backward has no deterministic CUDA kernel; odd maps overlap in the middle.
+    # Slices and not adaptive_avg_pool2d, whose backward has no deterministic CUDA kernel; odd maps
+    # overlap in the middle.
     top, left = -(-x.shape[2] // 2), -(-x.shape[3] // 2)
-    quarters = [x[:, :, rows, cols] for rows in (slice(None, top), slice(-top, None)) for cols in (slice(None, left), slice(-left, None))]
+    quarters = [
+        x[:, :, rows, cols]
+        for rows in (slice(None, top), slice(-top, None))
+        for cols in (slice(None, left), slice(-left, None))
+    ]
     return torch.stack([quarter.mean((2, 3)) for quarter in quarters], dim=2).flatten(1)
 
 
@@ -156,7 +191,10 @@ def pool_tokens(x: Tensor, prefix: int, readout: ReadoutConfig) -> Tensor:
     """x: [b, prefix + h·w, c] → [b, c] (token), or what `pool_map` makes of the patches."""
     if readout.pool == "token":
         if prefix == 0:
-            raise ConfigError("backbone.readout.pool is token, but this backbone has no class token: choose mean, mean2x2 or flatten.")
+            raise ConfigError(
+                "backbone.readout.pool is token, but this backbone has no class token: choose "
+                "mean, mean2x2 or flatten."
+            )
         return x[:, 0]
     patches = x[:, prefix:]
     side = int(patches.shape[1] ** 0.5)
@@ -172,38 +210,63 @@ def weight_parts(module: nn.Module) -> list[bytes]:
     return parts
 
 
-def backbone_identity(name: str, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int) -> str:
-    """SHA-256 over architecture, every weight, preprocessing, readout and batch shape. A classifier is not in it."""
-    about = {"pipeline": PIPELINE, "architecture": name, "picture": asdict(spec), "readout": readout.model_dump(), "batch": batch}
+def backbone_identity(
+    name: str, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int
+) -> str:
+    """SHA-256 over architecture, every weight, preprocessing, readout and batch shape. A classifier
+    is not in it."""
+    about = {
+        "pipeline": PIPELINE,
+        "architecture": name,
+        "picture": asdict(spec),
+        "readout": readout.model_dump(),
+        "batch": batch,
+    }
     return key_of("backbone/1", canonical_json(about), *weight_parts(module))
 
 
-def load_backbone(config: BackboneConfig, device: torch.device, *, classifier: bool = False) -> Backbone:
-    """Build the architecture, give it its weights, resolve its preprocessing; with `classifier`, keep what it was pre-trained with.
+def load_backbone(
+    config: BackboneConfig, device: torch.device, *, classifier: bool = False
+) -> Backbone:
+    """Build the architecture, give it its weights, resolve its preprocessing; with `classifier`,
+    keep what it was pre-trained with.
 
-    Errors: `ConfigError` with the nearest name or the cause; where a classifier is wanted and there is none.
+    Errors: `ConfigError` with the nearest name or the cause; where a classifier is wanted and there
+    is none.
     """
     module, spare = build_module(config)
     spec = resolve_picture(config, module)
     try:
         behind = build_classifier(config, module, spare, spec.input_size) if classifier else None
-        return Backbone(module, spec, config.readout, config.batch, architecture(config), device, behind)
+        return Backbone(
+            module, spec, config.readout, config.batch, architecture(config), device, behind
+        )
     except ConfigError:
         raise
-    except (AssertionError, AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise ConfigError(
-            f"backbone.name {config.name} cannot be read at layer {config.readout.layer} with pool {config.readout.pool} at "
-            f"{spec.input_size} px ({error}): choose another readout or input_size."
+            f"backbone.name {config.name} cannot be read at layer {config.readout.layer} with "
+            f"pool {config.readout.pool} at {spec.input_size} px ({error}): choose another "
+            "readout or input_size."
         ) from error
 
 
 def architecture(config: BackboneConfig) -> str:
-    """The architecture that a model name stands for, without timm's tag of the pre-trained weights."""
+    """The architecture that a model name stands for, without timm's tag of the pre-trained
+    weights."""
     return config.name.split(".")[0]
 
 
 def build_module(config: BackboneConfig) -> tuple[nn.Module, Weights]:
-    """The module with its weights, on the CPU, and the classifier's weights that a file had besides."""
+    """The module with its weights, on the CPU, and the classifier's weights that a file had
+    besides."""
     module = create(config, classes=0)
     if config.weights in ("random", "pretrained"):
         return module, {}
@@ -212,33 +275,49 @@ def build_module(config: BackboneConfig) -> tuple[nn.Module, Weights]:
     return module, load_checkpoint(module, Path(config.weights), architecture(config))
 
 
-def build_classifier(config: BackboneConfig, module: nn.Module, spare: Weights, size: int) -> nn.Module:
-    """The layers from the module's last pooled features to the classes it was pre-trained for, checked against the whole model's output.
+def build_classifier(
+    config: BackboneConfig, module: nn.Module, spare: Weights, size: int
+) -> nn.Module:
+    """The layers from the module's last pooled features to the classes it was pre-trained for,
+    checked against the whole model's output.
 
-    spare: what a file had behind the features; a random or pretrained model is made once more, with its classifier.
+    spare: what a file had behind the features; a random or pretrained model is made once more, with
+    its classifier.
     """
     place, classes = own_settings(module).get("classifier"), own_settings(module).get("num_classes")
     weight, bias = f"{place}.weight", f"{place}.bias"
     if config.weights not in ("random", "pretrained"):
         classes = len(spare.get(weight, ()))
     if not classes or not isinstance(place, str):
-        raise ConfigError(f"backbone {config.name} with weights {config.weights} has no classifier of its own: give weights that have one.")
+        raise ConfigError(
+            f"backbone {config.name} with weights {config.weights} has no classifier of its own: "
+            "give weights that have one."
+        )
     whole = create(config, classes=classes)
-    state = module.state_dict() | {name: value for name, value in spare.items() if name in (weight, bias)}
+    state = module.state_dict() | {
+        name: value for name, value in spare.items() if name in (weight, bias)
+    }
     missing, unexpected = whole.load_state_dict(state, strict=False)
     head = whole.get_submodule(place)
     x = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         same = torch.allclose(head(module.eval()(x)), whole.eval()(x), rtol=1e-4, atol=1e-5)
     if not same or unexpected or set(missing) - (set() if spare else {weight, bias}):
-        raise ConfigError(f"backbone {config.name} has more than one layer between its features and its classes: choose another backbone.")
+        raise ConfigError(
+            f"backbone {config.name} has more than one layer between its features and its "
+            "classes: choose another backbone."
+        )
     if not whole.get_parameter(weight).any():
-        raise ConfigError(f"backbone {config.name} with weights {config.weights} has a classifier of zeros: give weights with another.")
+        raise ConfigError(
+            f"backbone {config.name} with weights {config.weights} has a classifier of zeros: "
+            "give weights with another."
+        )
     return behind_pre_logits(head, spare)
 
 
 def create(config: BackboneConfig, classes: int) -> nn.Module:
-    """The architecture with weights drawn by its seed, or timm's pretrained ones. classes: 0 ends it at its features."""
+    """The architecture with weights drawn by its seed, or timm's pretrained ones. classes: 0 ends
+    it at its features."""
     with torch.random.fork_rng(devices=[]):
         if config.name == "tiny":
             torch.manual_seed(config.seed)
@@ -247,7 +326,8 @@ def create(config: BackboneConfig, classes: int) -> nn.Module:
 
 
 def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
-    """A timm model for the configured size: one that is built for a size takes `img_size`, and one that takes any size refuses the word."""
+    """A timm model for the configured size: one that is built for a size takes `img_size`, and one
+    that takes any size refuses the word."""
     import timm
 
     known = timm.list_models() + timm.list_pretrained()
@@ -255,11 +335,16 @@ def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
         from difflib import get_close_matches
 
         near = get_close_matches(config.name, known, 1)
-        raise ConfigError(f"backbone.name {config.name!r} is not a timm model" + (f": did you mean {near[0]!r}?" if near else "."))
+        raise ConfigError(
+            f"backbone.name {config.name!r} is not a timm model"
+            + (f": did you mean {near[0]!r}?" if near else ".")
+        )
 
     def build(**size: int) -> nn.Module:
         torch.manual_seed(config.seed)
-        return timm.create_model(config.name, pretrained=config.weights == "pretrained", num_classes=classes, **size)  # type: ignore[no-any-return]
+        return timm.create_model(
+            config.name, pretrained=config.weights == "pretrained", num_classes=classes, **size
+        )  # type: ignore[no-any-return]
 
     try:
         if config.input_size:
@@ -270,11 +355,15 @@ def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
                     raise
         return build()
     except (OSError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"timm could not create backbone {config.name!r} with weights {config.weights!r}: {error}") from error
+        raise ConfigError(
+            f"timm could not create backbone {config.name!r} with weights {config.weights!r}: "
+            f"{error}"
+        ) from error
 
 
 def own_settings(module: nn.Module) -> dict[str, Any]:
-    """What the model says of itself: timm's configuration of its weights (input, preprocessing, name of its classifier)."""
+    """What the model says of itself: timm's configuration of its weights (input, preprocessing,
+    name of its classifier)."""
     return getattr(module, "pretrained_cfg", None) or module.default_cfg  # type: ignore[return-value]
 
 
@@ -290,7 +379,13 @@ def resolve_picture(config: BackboneConfig, module: nn.Module) -> PictureSpec:
         std=tuple(config.std or own["std"]),
     )
     if spec.interpolation not in get_args(Interpolation):
-        raise ConfigError(f"backbone.interpolation is {spec.interpolation} by the model's own default: set bilinear, bicubic or nearest.")
+        raise ConfigError(
+            f"backbone.interpolation is {spec.interpolation} by the model's own default: set "
+            "bilinear, bicubic or nearest."
+        )
     if spec.resize < spec.input_size:
-        raise ConfigError(f"backbone.resize {spec.resize} is smaller than input_size {spec.input_size}: make it at least as large.")
+        raise ConfigError(
+            f"backbone.resize {spec.resize} is smaller than input_size {spec.input_size}: make it "
+            "at least as large."
+        )
     return spec

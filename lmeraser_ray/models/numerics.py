@@ -1,4 +1,5 @@
-"""The numerics under which bytes are equal: libraries, device and determinism. Provenance, kept with each artifact, never in a key."""
+"""The numerics under which bytes are equal: libraries, device and determinism. Provenance, kept
+with each artifact, never in a key."""
 
 import importlib.metadata
 import os
@@ -15,14 +16,18 @@ from lmeraser_ray.errors import ConfigError
 
 
 def choose_device(wanted: str, gpus: float | None = None) -> torch.device:
-    """`auto`, `cpu` or `cuda` as a torch device. `gpus` is the fraction of a GPU that this process may use, None if nobody said.
+    """`auto`, `cpu` or `cuda` as a torch device. `gpus` is the fraction of a GPU that this process
+    may use, None if nobody said.
 
-    auto is CUDA where there is one and the process may use it: Ray shows all GPUs to a task that was given none. A fraction is logical, so
-    it is made to hold for the memory too. Errors: `ConfigError` where cuda is wanted and there is none.
+    auto is CUDA where there is one and the process may use it: Ray shows all GPUs to a task that
+    was given none. A fraction is logical, so it is made to hold for the memory too. Errors:
+    `ConfigError` where cuda is wanted and there is none.
     """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise ConfigError("execution.device is cuda, but torch sees no CUDA device here: choose auto or cpu.")
+        raise ConfigError(
+            "execution.device is cuda, but torch sees no CUDA device here: choose auto or cpu."
+        )
     if wanted == "cpu" or not available or (wanted == "auto" and gpus == 0):
         return torch.device("cpu")
     if gpus is not None and 0 < gpus < 1:
@@ -31,11 +36,14 @@ def choose_device(wanted: str, gpus: float | None = None) -> torch.device:
 
 
 def make_deterministic() -> None:
-    """Have torch choose only kernels that give the same bits each time. For a worker process; idempotent."""
+    """Have torch choose only kernels that give the same bits each time. For a worker process;
+    idempotent."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # The same switch as use_deterministic_algorithms(True), without its import of torch._inductor (1.5 s in each worker).
+    # The same switch as use_deterministic_algorithms(True), without its import of torch._inductor
+    # (1.5 s in each worker).
     torch.set_deterministic_debug_mode("error")
-    # Else each uninitialised tensor is filled with NaN first: 7% of training time, and no bit of any result.
+    # Else each uninitialised tensor is filled with NaN first: 7% of training time, and no bit of
+    # any result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -47,8 +55,9 @@ def make_deterministic() -> None:
 def one_thread() -> Iterator[None]:
     """Have torch use one thread within, and as many as before after.
 
-    On the CPU the bits of a forward pass depend on the number of threads too, because oneDNN chooses its kernels by it: measured with
-    EfficientNet-Lite0 at 64 px, one thread and two differ at batch 8 (and not at batch 16 and 32).
+    On the CPU the bits of a forward pass depend on the number of threads too, because oneDNN
+    chooses its kernels by it: measured with EfficientNet-Lite0 at 64 px, one thread and two differ
+    at batch 8 (and not at batch 16 and 32).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -59,15 +68,21 @@ def one_thread() -> Iterator[None]:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """What the byte claim is made under: a JSON value, equal wherever the same bits are expected."""
+    """What the byte claim is made under: a JSON value, equal wherever the same bits are
+    expected."""
     if device.type == "cuda":
-        hardware = [torch.cuda.get_device_name(device), torch.version.cuda, torch.backends.cudnn.version()]  # type: ignore[no-untyped-call]
+        hardware = [
+            torch.cuda.get_device_name(device),
+            torch.version.cuda,
+            torch.backends.cudnn.version(),
+        ]  # type: ignore[no-untyped-call]
     else:
         hardware = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
     return {
         "torch": torch.__version__,
         "onednn": bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled),  # type: ignore[no-untyped-call]
-        "pillow": f"{PIL.__version__} jpeg {features.version('libjpeg_turbo')} webp {features.version('webp')}",
+        "pillow": f"{PIL.__version__} jpeg {features.version('libjpeg_turbo')} webp "
+        f"{features.version('webp')}",
         "timm": importlib.metadata.version("timm"),
         "device": device.type,
         "hardware": [str(part) for part in hardware],

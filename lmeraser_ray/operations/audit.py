@@ -1,9 +1,11 @@
-"""`audit`: whether the ledger, the requests, the published states and every certificate agree, byte for byte.
+"""`audit`: whether the ledger, the requests, the published states and every certificate agree, byte
+for byte.
 
-the database itself → the ledger's chain → requests → published states → a head kept elsewhere → every certificate → (with rebuild) training
+the database itself → the ledger's chain → requests → published states → a head kept elsewhere →
+every certificate → (with rebuild) training
 
-Invariants: nothing is changed; a running queue may go on meanwhile, since all is read in one view of the database, certificates apart,
-which never change once they are there.
+Invariants: nothing is changed; a running queue may go on meanwhile, since all is read in one view
+of the database, certificates apart, which never change once they are there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +49,8 @@ class View:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found. `differences` are sentences, the first one first; ok where there is none. workspace: `Names.workspace_id`."""
+    """What was found. `differences` are sentences, the first one first; ok where there is none.
+    workspace: `Names.workspace_id`."""
 
     workspace: str
     head: LedgerHead
@@ -68,11 +71,18 @@ class Audit:
         return export_head(self.workspace, self.head.seq, self.head.hash, key)
 
 
-def audit(session: Session, keys: Mapping[str, Ed25519PublicKey], *, against: bytes | None = None, rebuild: bool = False) -> Audit:
-    """Check a workspace's evidence. keys: the public keys that are trusted; against: a signed head that was kept elsewhere.
+def audit(
+    session: Session,
+    keys: Mapping[str, Ed25519PublicKey],
+    *,
+    against: bytes | None = None,
+    rebuild: bool = False,
+) -> Audit:
+    """Check a workspace's evidence. keys: the public keys that are trusted; against: a signed head
+    that was kept elsewhere.
 
-    With `rebuild`, the published state is trained again too, as `verify --rebuild` does. Errors: `VerificationError` where `against` is
-    no signed head; else what does not hold is in the result.
+    With `rebuild`, the published state is trained again too, as `verify --rebuild` does. Errors:
+    `VerificationError` where `against` is no signed head; else what does not hold is in the result.
     """
     kept = read_head(against, keys) if against is not None else None
     workspace = session.names().workspace_id
@@ -81,34 +91,56 @@ def audit(session: Session, keys: Mapping[str, Ed25519PublicKey], *, against: by
         view = take_view(session, database)
         differences = [*damaged, *ledger_differences(view)]
         if kept is not None:
-            differences += head_differences(kept, workspace, {entry.seq: entry.hash for entry in view.entries})
+            differences += head_differences(
+                kept, workspace, {entry.seq: entry.hash for entry in view.entries}
+            )
         certified = [row for row in view.rows.values() if row.state == State.CERTIFIED]
         differences += certificate_differences(database, view.entries, certified, keys)
     if rebuild:
         differences += verify(session, rebuild=True).differences
-    return Audit(workspace, view.head, len(view.rows), len(certified), view.current, tuple(differences), kept is not None, rebuilt=rebuild)
+    return Audit(
+        workspace,
+        view.head,
+        len(view.rows),
+        len(certified),
+        view.current,
+        tuple(differences),
+        kept is not None,
+        rebuilt=rebuild,
+    )
 
 
 def take_view(session: Session, database: Database) -> View:
-    """All but the certificates, at one moment: read again where another state was published meanwhile."""
+    """All but the certificates, at one moment: read again where another state was published
+    meanwhile."""
     while True:
         before = session.folder.current()
         with database.read() as conn:
             entries = tuple(ledger.entries(conn))
-            found = (tuple(ledger.check(conn)), entries, ledger.head(conn), rows_of(conn), tuple(intended(conn)))
+            found = (
+                tuple(ledger.check(conn)),
+                entries,
+                ledger.head(conn),
+                rows_of(conn),
+                tuple(intended(conn)),
+            )
         if session.folder.current() == before:
             return View(*found, before.key if before else None)
 
 
 def ledger_differences(view: View) -> Iterator[str]:
-    """What does not hold of the ledger by itself, and of the requests and states that it tells of."""
+    """What does not hold of the ledger by itself, and of the requests and states that it tells
+    of."""
     yield from (f"{what[:1].upper()}{what[1:]}." for what in view.broken)
     yield from request_differences(view.entries, view.rows)
     yield from publication_differences(view.entries, view.current, view.begun)
 
 
 def certificate_differences(
-    database: Database, entries: Sequence[LedgerEntry], certified: Sequence[RequestRow], keys: Mapping[str, Ed25519PublicKey]
+    database: Database,
+    entries: Sequence[LedgerEntry],
+    certified: Sequence[RequestRow],
+    keys: Mapping[str, Ed25519PublicKey],
 ) -> Iterator[str]:
     """What does not hold of every certificate."""
     compared = Certificates(entries, keys)

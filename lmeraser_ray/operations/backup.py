@@ -1,10 +1,13 @@
-"""`backup`: a workspace's published state, its requests and its secret in one file; and apart from it, who was erased.
+"""`backup`: a workspace's published state, its requests and its secret in one file; and apart from
+it, who was erased.
 
     lock → published objects + configuration + secret + rows of the request database → FILE.tar        tombstones → ERASURES
 
-Invariants: the file is whole or not there, and only its owner reads it; every object was compared with its digest on the way; no name of a
-request that is worked off is in it. What it holds of people stays in it when they are erased later: so backups expire, and a restore erases
-again (`restore`), for which it needs to know of whom: keep the file of erasures apart, and newer than the backup.
+Invariants: the file is whole or not there, and only its owner reads it; every object was compared
+with its digest on the way; no name of a request that is worked off is in it. What it holds of
+people stays in it when they are erased later: so backups expire, and a restore erases again
+(`restore`), for which it needs to know of whom: keep the file of erasures apart, and newer than the
+backup.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import lmeraser_ray
-from lmeraser_ray.erasure.backup.archive import KEPT, ROWS, ArchivePart, Contents, part_of, write_archive
+from lmeraser_ray.erasure.backup.archive import (
+    KEPT,
+    ROWS,
+    ArchivePart,
+    Contents,
+    part_of,
+    write_archive,
+)
 from lmeraser_ray.erasure.backup.database_dump import dump
 from lmeraser_ray.erasure.backup.erasure_list import ErasureList
 from lmeraser_ray.errors import ConfigError, ExecutionError
@@ -28,7 +38,8 @@ from lmeraser_ray.storage.times import to_text, utcnow
 
 @dataclass(frozen=True)
 class Backup:
-    """What was written. sha256: of the table of contents, None without an archive; erasures: how many tombstones, None without the file."""
+    """What was written. sha256: of the table of contents, None without an archive; erasures: how
+    many tombstones, None without the file."""
 
     fingerprint: str | None
     sha256: str | None
@@ -42,11 +53,14 @@ class Backup:
 def backup(session: Session, *, to: Path | None, erasures: Path | None) -> Backup:
     """Write an archive, or the file of erasures, or both.
 
-    Errors: `ConfigError` where a file would lie within the workspace, `DataError` where nothing is published, `VerificationError` where an
-    object is damaged, `ExecutionError` where another command writes to the workspace (for an archive) or the disk is full.
+    Errors: `ConfigError` where a file would lie within the workspace, `DataError` where nothing is
+    published, `VerificationError` where an object is damaged, `ExecutionError` where another
+    command writes to the workspace (for an archive) or the disk is full.
     """
     if to is None and erasures is None:
-        raise ConfigError("Nothing to write was named: give --to FILE.tar, --erasures FILE, or both.")
+        raise ConfigError(
+            "Nothing to write was named: give --to FILE.tar, --erasures FILE, or both."
+        )
     for option, path in (("--to", to), ("--erasures", erasures)):
         if path is not None:
             refuse_place(session.root, option, path)
@@ -61,22 +75,35 @@ def backup(session: Session, *, to: Path | None, erasures: Path | None) -> Backu
     count = len(found.tombstones) if erasures else None
     if to is None:
         return Backup(None, None, 0, 0, found.seq, found.hash, count)
-    return Backup(made.about["fingerprint"], made.digest, to.stat().st_size, len(made.parts), made.about["seq"], made.about["hash"], count)
+    return Backup(
+        made.about["fingerprint"],
+        made.digest,
+        to.stat().st_size,
+        len(made.parts),
+        made.about["seq"],
+        made.about["hash"],
+        count,
+    )
 
 
 def refuse_place(root: Location, option: str, path: Path) -> None:
     """Errors: `ConfigError` where a file cannot be written, or would be within the workspace."""
     if inside(path, root):
         raise ConfigError(
-            f"{option} {path} lies within the workspace, which holds nothing but its own files: choose a place outside of it."
+            f"{option} {path} lies within the workspace, which holds nothing but its own files: "
+            "choose a place outside of it."
         )
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(f"{option} {path} is no place for a file: give the name of a file in a folder that exists.")
+        raise ConfigError(
+            f"{option} {path} is no place for a file: give the name of a file in a folder that "
+            "exists."
+        )
 
 
 @dataclass(frozen=True)
 class Made:
-    """An archive that was written: what it is of, its parts, and the SHA-256 of its table of contents."""
+    """An archive that was written: what it is of, its parts, and the SHA-256 of its table of
+    contents."""
 
     about: dict[str, Any]
     parts: tuple[ArchivePart, ...]
@@ -87,18 +114,24 @@ def archive(folder: WorkspaceFolder, database: Database, to: Path) -> Made:
     """Write the archive of a workspace."""
     with folder.locked():
         rows = folder.store.scratch / ROWS
-        with database.read() as conn:  # publishing is a write transaction: pointer and rows are of one moment
+        with (
+            database.read() as conn
+        ):  # publishing is a write transaction: pointer and rows are of one moment
             state, item = folder.require_state(), folder.current()
             head = ledger.head(conn)
             write_temporary(folder.store.scratch, dump(conn))[0].replace(rows)  # type: ignore[arg-type]
         if item is None:
-            raise ExecutionError(f"{folder.root} lost its pointer CURRENT while it was read: try again.")
+            raise ExecutionError(
+                f"{folder.root} lost its pointer CURRENT while it was read: try again."
+            )
         files = [folder.root / name for name in KEPT if (folder.root / name).exists()] + [rows]
         parts = [part_of(path.name, path) for path in files]
         for stored in (item, *state.manifest.objects()):
             files.append(folder.store.path(stored))
             with disk_errors(files[-1]), present(stored):
-                parts.append(ArchivePart(f"objects/{stored.name}", files[-1].stat().st_size, stored.sha256))
+                parts.append(
+                    ArchivePart(f"objects/{stored.name}", files[-1].stat().st_size, stored.sha256)
+                )
         about = {
             "version": lmeraser_ray.__version__,
             "at": to_text(utcnow()),

@@ -18,10 +18,13 @@ from lmeraser_ray.storage.database.tables import requests
 What = Literal["init", "rotate", "list"]
 
 
-def certificate(session: Session, request_id: str, keys: Mapping[str, Ed25519PublicKey]) -> Certificate:
+def certificate(
+    session: Session, request_id: str, keys: Mapping[str, Ed25519PublicKey]
+) -> Certificate:
     """The certificate of a request; its signature is checked where its key is among `keys`.
 
-    Errors: `DataError` where there is no such request, or it is not CERTIFIED; `VerificationError` where the certificate is damaged.
+    Errors: `DataError` where there is no such request, or it is not CERTIFIED; `VerificationError`
+    where the certificate is damaged.
     """
     with session.database() as database:
         return read_certificate(stored(database, request_id), keys)
@@ -30,17 +33,25 @@ def certificate(session: Session, request_id: str, keys: Mapping[str, Ed25519Pub
 def stored(database: Database, request_id: str) -> bytes:
     """The envelope of a request, as it is in the database."""
     with database.read() as conn:
-        row = conn.execute(select(requests.c.state, requests.c.envelope).where(requests.c.id == request_id)).one_or_none()
+        row = conn.execute(
+            select(requests.c.state, requests.c.envelope).where(requests.c.id == request_id)
+        ).one_or_none()
     if row is None:
-        raise DataError(f"There is no erasure request {request_id!r} here: `lmeraser status` lists them.")
+        raise DataError(
+            f"There is no erasure request {request_id!r} here: `lmeraser status` lists them."
+        )
     if row.envelope is None:
-        raise DataError(f"{request_id} is {row.state} and has no certificate: an erasure gets one when it is done, purged and scanned.")
+        raise DataError(
+            f"{request_id} is {row.state} and has no certificate: an erasure gets one when it is "
+            "done, purged and scanned."
+        )
     return bytes(row.envelope)
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of a folder: the id of the one that signs, None where there is none yet, and the file of each public key by its id."""
+    """The keys of a folder: the id of the one that signs, None where there is none yet, and the
+    file of each public key by its id."""
 
     folder: Path
     signs: str | None
@@ -48,10 +59,13 @@ class Keys:
 
 
 def keys(folder: KeyFolder, what: What) -> Keys:
-    """Do `what` and say which keys there are then. Errors: `ConfigError`, `VerificationError` as `KeyFolder` has them."""
+    """Do `what` and say which keys there are then. Errors: `ConfigError`, `VerificationError` as
+    `KeyFolder` has them."""
     if what == "init":
         folder.init()
     elif what == "rotate":
         folder.rotate()
     signs = folder.current().keyid if folder.private_path.exists() else None
-    return Keys(folder.path, signs, {keyid: folder.public_path(keyid) for keyid in folder.public_keys()})
+    return Keys(
+        folder.path, signs, {keyid: folder.public_path(keyid) for keyid in folder.public_keys()}
+    )

@@ -1,8 +1,10 @@
-"""`cost`: what forgetting costs, exactly and before anyone asks: the share of a full training that a deletion trains again.
+"""`cost`: what forgetting costs, exactly and before anyone asks: the share of a full training that
+a deletion trains again.
 
-Re-clustering is included: the deletion of a sampled record moves prototypes, and border records change sides. So are slices, and learners
-that serve all shards at once. Nothing is trained. Features pass by in blocks, and only where a sampled record is asked about: what is kept
-of a record is what planning keeps, and its shard.
+Re-clustering is included: the deletion of a sampled record moves prototypes, and border records
+change sides. So are slices, and learners that serve all shards at once. Nothing is trained.
+Features pass by in blocks, and only where a sampled record is asked about: what is kept of a record
+is what planning keeps, and its shard.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,11 +34,13 @@ from lmeraser_ray.storage.store import Store, StoredObject
 
 @dataclass(frozen=True)
 class Costing:
-    """The cost of each asked deletion. index: of the state; `test` are asked ids that train nothing and cost nothing.
+    """The cost of each asked deletion. index: of the state; `test` are asked ids that train nothing
+    and cost nothing.
 
-    retrained [q] float64: the parameters that each deletion trains again (`learners.parameters`): the mean of a constituent of the present
-    state times the shards that are touched, because the size of one that does not exist yet depends on its classes; a joint learner's one
-    constituent counts whole. sizes: the parameters of each constituent of the present state.
+    retrained [q] float64: the parameters that each deletion trains again (`learners.parameters`):
+    the mean of a constituent of the present state times the shards that are touched, because the
+    size of one that does not exist yet depends on its classes; a joint learner's one constituent
+    counts whole. sizes: the parameters of each constituent of the present state.
     """
 
     costs: DeletionCosts
@@ -52,33 +56,60 @@ class Costing:
 
     @property
     def parameters(self) -> dict[str, float | None]:
-        """Parameters that a deletion trains again (mean, p99, worst), of a constituent on average, and of all: JSON numbers."""
-        return {**spread(self.retrained), "constituent": sum(self.sizes) / len(self.sizes), "total": sum(self.sizes)}
+        """Parameters that a deletion trains again (mean, p99, worst), of a constituent on average,
+        and of all: JSON numbers."""
+        return {
+            **spread(self.retrained),
+            "constituent": sum(self.sizes) / len(self.sizes),
+            "total": sum(self.sizes),
+        }
 
 
 def cost(session: Session, records: Sequence[str] = ()) -> Costing:
-    """The cost of deleting each of the given records, or of every training record. Errors: `DataError` with unknown ids."""
+    """The cost of deleting each of the given records, or of every training record. Errors:
+    `DataError` with unknown ids."""
     config, store = session.config(), session.folder.store
-    return session.consistently(lambda state: costs_in(store, config, state.manifest, records, progress=session.progress))
+    return session.consistently(
+        lambda state: costs_in(store, config, state.manifest, records, progress=session.progress)
+    )
 
 
 def costs_in(
-    store: Store, config: Config, manifest: Manifest, records: Sequence[str], *, progress: Progress, known: DeletionCosts | None = None
+    store: Store,
+    config: Config,
+    manifest: Manifest,
+    records: Sequence[str],
+    *,
+    progress: Progress,
+    known: DeletionCosts | None = None,
 ) -> Costing:
-    """The cost in one state of a store. known: where these were computed before anything was trained, they are not computed again."""
+    """The cost in one state of a store. known: where these were computed before anything was
+    trained, they are not computed again."""
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     if index.test.all():
-        raise DataError(f"{store.root.parent} holds no training records, so a deletion costs nothing.")
+        raise DataError(
+            f"{store.root.parent} holds no training records, so a deletion costs nothing."
+        )
     chosen, test = positions_of(index, config, records)
     with progress.stage("cost"):
         costs = known or costs_of(store, config, manifest, index, chosen, progress)
         sizes = sizes_of(store, config, manifest)
     touched = costs.touched > 0 if make_learner(config).joint else costs.touched
-    return Costing(costs, index, test, touched.astype(np.float64) * (sum(sizes) / len(sizes)), sizes)
+    return Costing(
+        costs, index, test, touched.astype(np.float64) * (sum(sizes) / len(sizes)), sizes
+    )
 
 
-def costs_of(store: Store, config: Config, manifest: Manifest, index: RecordIndex, chosen: Positions, progress: Progress) -> DeletionCosts:
-    """The cost of deleting each of `chosen` [q] int64, which count among the training records of the published state."""
+def costs_of(
+    store: Store,
+    config: Config,
+    manifest: Manifest,
+    index: RecordIndex,
+    chosen: Positions,
+    progress: Progress,
+) -> DeletionCosts:
+    """The cost of deleting each of `chosen` [q] int64, which count among the training records of
+    the published state."""
     joint, slices = make_learner(config).joint, None
     if config.learner.slices > 1:
         slices = index.hashed(config.seed, "slice", config.learner.slices)[~index.test]
@@ -86,14 +117,26 @@ def costs_of(store: Store, config: Config, manifest: Manifest, index: RecordInde
     if not isinstance(config.partition, AdaptiveConfig):
         return fixed_costs(shard, chosen, slices=slices, joint=joint)
     features = StoredRows(store, index, [state.features for state in manifest.buckets])
-    order = np.searchsorted(index.training, sample_positions(index, config.seed, config.partition.sample_size + 1))
+    order = np.searchsorted(
+        index.training, sample_positions(index, config.seed, config.partition.sample_size + 1)
+    )
     with progress.bar("cost", len(chosen), "rec") as advance:
-        return deletion_costs(features, shard, order, config.partition, chosen, slices=slices, joint=joint, progress=advance)
+        return deletion_costs(
+            features,
+            shard,
+            order,
+            config.partition,
+            chosen,
+            slices=slices,
+            joint=joint,
+            progress=advance,
+        )
 
 
 @dataclass(frozen=True)
 class StoredRows:
-    """The features of an index's training records, read a bucket at a time. items: the file of each bucket."""
+    """The features of an index's training records, read a bucket at a time. items: the file of each
+    bucket."""
 
     store: Store
     index: RecordIndex
@@ -101,35 +144,55 @@ class StoredRows:
 
     def at(self, positions: Positions) -> Features:
         """Those of some training records, in the given order [m, d] float32."""
-        return gather(self.store, self.index, self.items, self.index.training[positions]).astype(np.float32)
+        return gather(self.store, self.index, self.items, self.index.training[positions]).astype(
+            np.float32
+        )
 
     def blocks(self, height: int) -> Iterator[Features]:
         """All of them, `height` rows at a time."""
         buckets = zip(self.items, self.index.columns, strict=True)
-        return joined((read_features(self.store, item)[~columns.test] for item, columns in buckets), height)
+        return joined(
+            (read_features(self.store, item)[~columns.test] for item, columns in buckets), height
+        )
 
 
 def shards_in(store: Store, config: Config, manifest: Manifest, index: RecordIndex) -> Labels:
     """The shard of each training record [n] int32."""
-    found = stored_shards(store, config.partition, config.seed, [state.assignments for state in manifest.buckets], index)
+    found = stored_shards(
+        store,
+        config.partition,
+        config.seed,
+        [state.assignments for state in manifest.buckets],
+        index,
+    )
     return found[~index.test]
 
 
 def sizes_of(store: Store, config: Config, manifest: Manifest) -> tuple[int, ...]:
     """The parameters of each constituent, from the heads of their files."""
     size = manifest.backbone.spec.input_size
-    constituents = dict.fromkeys(shard.constituent for shard in manifest.shards)  # a joint one stands with every shard
+    constituents = dict.fromkeys(
+        shard.constituent for shard in manifest.shards
+    )  # a joint one stands with every shard
     return tuple(count_parameters(store, item, config.learner, size) for item in constituents)
 
 
-def positions_of(index: RecordIndex, config: Config, records: Sequence[str]) -> tuple[Positions, tuple[str, ...]]:
-    """Where the asked records are among the training records (all of these, if none is asked), and which are test records."""
+def positions_of(
+    index: RecordIndex, config: Config, records: Sequence[str]
+) -> tuple[Positions, tuple[str, ...]]:
+    """Where the asked records are among the training records (all of these, if none is asked), and
+    which are test records."""
     if not records:
         return np.arange(len(index.training)), ()
     places = index.places(config.seed, records, config.data.buckets)
     unknown = [name for name in records if name not in places]
     if unknown:
-        raise DataError(f"The workspace holds no record {', '.join(map(repr, unknown[:5]))}: correct the ids and try again.")
+        raise DataError(
+            f"The workspace holds no record {', '.join(map(repr, unknown[:5]))}: correct the ids "
+            "and try again."
+        )
     asked = np.array([places[name] for name in records], np.int64)
     test = index.test[asked]
-    return np.searchsorted(index.training, asked[~test]), tuple(name for name, apart in zip(records, test, strict=True) if apart)
+    return np.searchsorted(index.training, asked[~test]), tuple(
+        name for name, apart in zip(records, test, strict=True) if apart
+    )

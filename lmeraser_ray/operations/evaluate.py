@@ -1,6 +1,8 @@
-"""`evaluate`: how good the published state is, on test records and on the training records that remain.
+"""`evaluate`: how good the published state is, on test records and on the training records that
+remain.
 
-stored features → who answers (aggregation) → each shard answers its queries (one job a shard) → combined → accuracy
+stored features → who answers (aggregation) → each shard answers its queries (one job a shard) →
+combined → accuracy
 """
 
 from collections import defaultdict
@@ -24,7 +26,8 @@ TOGETHER = 1 << 14
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy on some records: overall, by class, and by the shard that is asked first (with the number of queries), by its place."""
+    """Accuracy on some records: overall, by class, and by the shard that is asked first (with the
+    number of queries), by its place."""
 
     accuracy: float | None
     by_class: dict[str, float]
@@ -34,7 +37,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a published state. `shard_sizes` are of the shards that answer; `quarantined` the numbers of those that may not."""
+    """The scores of a published state. `shard_sizes` are of the shards that answer; `quarantined`
+    the numbers of those that may not."""
 
     test: Score
     train: Score
@@ -59,17 +63,29 @@ def evaluate_state(session: Session, state: Published) -> Evaluation:
         train = score(flow, manifest, index, index.training)
     answering = {shard.number for shard in manifest.shards}
     silent = tuple(shard.number for shard in state.manifest.shards if shard.number not in answering)
-    return Evaluation(test, train, tuple(shard.size for shard in manifest.shards), state.manifest.fingerprint, silent)
+    return Evaluation(
+        test,
+        train,
+        tuple(shard.size for shard in manifest.shards),
+        state.manifest.fingerprint,
+        silent,
+    )
 
 
-def score(flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray[np.int64]) -> Score:
-    """Predict stored records and compare with their labels, so many at a time. `positions` are ascending."""
+def score(
+    flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray[np.int64]
+) -> Score:
+    """Predict stored records and compare with their labels, so many at a time. `positions` are
+    ascending."""
     if len(positions) == 0 or not manifest.shards:
         return Score(None, {}, {}, len(positions))
     features, tally = [state.features for state in manifest.buckets], ScoreTally()
     for at in range(0, len(positions), TOGETHER):
         some = positions[at : at + TOGETHER]
-        tally.count(predict_stored(flow, manifest, Stored(index, features, some)), index.names("label", some))
+        tally.count(
+            predict_stored(flow, manifest, Stored(index, features, some)),
+            index.names("label", some),
+        )
     return tally.score()
 
 
@@ -89,7 +105,9 @@ class ScoreTally:
 
     def count(self, predicted: Predictions, labels: Sequence[str]) -> None:
         """Compare predictions with their labels."""
-        for said, label, shard in zip(predicted.labels, labels, predicted.routes.shards[:, 0].tolist(), strict=True):
+        for said, label, shard in zip(
+            predicted.labels, labels, predicted.routes.shards[:, 0].tolist(), strict=True
+        ):
             for counts in (self._classes[label], self._shards[shard]):
                 counts[0] += said == label
                 counts[1] += 1

@@ -7,7 +7,8 @@ from lmeraser_ray.storage.store import Store
 
 
 def fingerprint(session: Session) -> str:
-    """The SHA-256 over all that the workspace holds of the private data, each object's bytes read and checked.
+    """The SHA-256 over all that the workspace holds of the private data, each object's bytes read
+    and checked.
 
     Errors: `VerificationError` that names the first damaged object.
     """
@@ -18,5 +19,8 @@ def fingerprint_of(store: Store, manifest: Manifest) -> str:
     """The fingerprint of one published state, after reading every object that it names."""
     for item in manifest.objects():
         if not store.sound(item):
-            raise VerificationError(f"{item.name} is missing or damaged, so there is no fingerprint: run `lmeraser verify`.")
+            raise VerificationError(
+                f"{item.name} is missing or damaged, so there is no fingerprint: run `lmeraser "
+                "verify`."
+            )
     return manifest.fingerprint

@@ -1,4 +1,5 @@
-"""`predict`: labels for pictures that are not stored, with probabilities and the shards that answered."""
+"""`predict`: labels for pictures that are not stored, with probabilities and the shards that
+answered."""
 
 import functools
 from collections.abc import Sequence
@@ -45,20 +46,34 @@ def predict_by(session: Session, state: Published, images: Sequence[bytes | Path
     worker = Worker(folder.store, config, make_learner(config), manifest.backbone)
     max_pixels = config.data.max_pixels
     with session.progress.stage("read"):
-        pixels = np.stack([load(image, at, manifest, max_pixels) for at, image in enumerate(images)])
+        pixels = np.stack(
+            [load(image, at, manifest, max_pixels) for at, image in enumerate(images)]
+        )
     with session.progress.stage("answer"):
         batch = manifest.backbone.batch
 
         @functools.cache  # not every aggregation and learner looks at features
         def features() -> Features:
-            return np.concatenate([worker.backbone.features(pixels[at : at + batch]) for at in range(0, len(pixels), batch)])
+            return np.concatenate(
+                [
+                    worker.backbone.features(pixels[at : at + batch])
+                    for at in range(0, len(pixels), batch)
+                ]
+            )
 
         queries = Queries(len(pixels), features, lambda: pixel_hashes(pixels))
-        routes = route(config.aggregation, queries, serving_of(folder.store, manifest), seed=config.seed)
+        routes = route(
+            config.aggregation, queries, serving_of(folder.store, manifest), seed=config.seed
+        )
         asked = routes.queries()
         seen = features() if worker.learner.needs == "features" else pixels
-        read = {shard: Constituent.from_bytes(folder.store.read(manifest.shards[shard].constituent)) for shard in asked}
-        answers = {shard: worker.answer(read[shard], seen[found], shard) for shard, found in asked.items()}
+        read = {
+            shard: Constituent.from_bytes(folder.store.read(manifest.shards[shard].constituent))
+            for shard in asked
+        }
+        answers = {
+            shard: worker.answer(read[shard], seen[found], shard) for shard, found in asked.items()
+        }
     return Predicting(manifest, combine(routes, asked, answers))
 
 
@@ -66,8 +81,14 @@ def load(image: bytes | Path, at: int, manifest: Manifest, max_pixels: int) -> P
     """One picture as pixels [3, s, s] uint8."""
     where = str(image) if isinstance(image, Path) else f"picture {at}"
     try:
-        return prepare(image.read_bytes() if isinstance(image, Path) else image, manifest.backbone.spec, max_pixels)
+        return prepare(
+            image.read_bytes() if isinstance(image, Path) else image,
+            manifest.backbone.spec,
+            max_pixels,
+        )
     except OSError as error:
-        raise DataError(f"{where} cannot be read ({error.strerror or error}): give the path of a picture file.") from error
+        raise DataError(
+            f"{where} cannot be read ({error.strerror or error}): give the path of a picture file."
+        ) from error
     except PictureError as error:
         raise DataError(f"{where}: {error}") from error

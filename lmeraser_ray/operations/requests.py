@@ -1,4 +1,5 @@
-"""`submit`: commit an erasure request. It returns when the request is durable; who works it off, and when, is the queue's."""
+"""`submit`: commit an erasure request. It returns when the request is durable; who works it off,
+and when, is the queue's."""
 
 import time
 from datetime import datetime
@@ -19,13 +20,24 @@ def submit(
     submitter: str | None = None,
     quarantine: bool = False,
 ) -> ErasureRequest:
-    """Commit a request for records and subjects; the arguments are those of `RequestRepository.submit`. quarantine: what was trained on them stops
-    answering before this returns. Errors: as there."""
+    """Commit a request for records and subjects; the arguments are those of
+    `RequestRepository.submit`. quarantine: what was trained on them stops answering before this
+    returns. Errors: as there."""
     with session.database() as database:
         requests, quota = RequestRepository(database, session.names()), session.config().queue.quota
-        made = requests.submit(request.records, request.subjects, key=key, due=due, submitter=submitter, quarantine=quarantine, quota=quota)
+        made = requests.submit(
+            request.records,
+            request.subjects,
+            key=key,
+            due=due,
+            submitter=submitter,
+            quarantine=quarantine,
+            quota=quota,
+        )
     if quarantine:
-        from lmeraser_ray.erasure.queue.quarantine import quarantine_request  # which knows learners, and so loads torch
+        from lmeraser_ray.erasure.queue.quarantine import (
+            quarantine_request,
+        )  # which knows learners, and so loads torch
 
         quarantine_request(session, made.id)
     return made
@@ -36,7 +48,9 @@ def cancel(session: Session, request: str, reason: str) -> ErasureRequest:
     with session.database() as database:
         closed = RequestRepository(database, session.names()).cancel(request, reason)
     if closed.quarantine:
-        from lmeraser_ray.erasure.queue.quarantine import lift_quarantine  # which knows learners, and so loads torch
+        from lmeraser_ray.erasure.queue.quarantine import (
+            lift_quarantine,
+        )  # which knows learners, and so loads torch
 
         lift_quarantine(session, request)
     return closed
@@ -53,7 +67,9 @@ def refuse(session: Session, request: str, reason: str) -> ErasureRequest:
     with session.database() as database:
         closed = RequestRepository(database, session.names()).refuse(request, reason)
     if closed.quarantine:
-        from lmeraser_ray.erasure.queue.quarantine import lift_quarantine  # which knows learners, and so loads torch
+        from lmeraser_ray.erasure.queue.quarantine import (
+            lift_quarantine,
+        )  # which knows learners, and so loads torch
 
         lift_quarantine(session, request)
     return closed
@@ -72,7 +88,8 @@ def status(session: Session, request: str) -> ErasureRequest:
 
 
 def wait(session: Session, request: str, *, timeout_s: float | None = None) -> ErasureRequest:
-    """The request once it is closed. Errors: `DataError` where there is none; `ExecutionError` where it is open when the time is over."""
+    """The request once it is closed. Errors: `DataError` where there is none; `ExecutionError`
+    where it is open when the time is over."""
     end = None if timeout_s is None else time.monotonic() + timeout_s
     poll = session.config().queue.poll
     with session.database() as database:
@@ -83,8 +100,8 @@ def wait(session: Session, request: str, *, timeout_s: float | None = None) -> E
                 return found
             if end is not None and time.monotonic() >= end:
                 raise ExecutionError(
-                    f"The request {request} is {found.state} after {timeout_s:g} s: wait longer, or see `lmeraser queue status` whether a "
-                    "queue works on it."
+                    f"The request {request} is {found.state} after {timeout_s:g} s: wait longer, "
+                    "or see `lmeraser queue status` whether a queue works on it."
                 )
             time.sleep(poll)
 

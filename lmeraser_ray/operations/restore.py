@@ -3,9 +3,10 @@
     unpack and verify (scratch) → secret, configuration → request database: the newer one, tombstones of all → the backup's records without
     the erased → flow → [RESTORED + pointer, one transaction] → purge → absence scan
 
-Invariants: no erasure is lost: tombstones are those of the database that is there, of the backup and of the file of erasures, and they are
-committed before anything is published; whoever has one is in no state that is published, and in no file but scratch, which goes with the
-lock; a crash anywhere leaves the old state, or none, and the same command again finishes.
+Invariants: no erasure is lost: tombstones are those of the database that is there, of the backup
+and of the file of erasures, and they are committed before anything is published; whoever has one is
+in no state that is published, and in no file but scratch, which goes with the lock; a crash
+anywhere leaves the old state, or none, and the same command again finishes.
 """
 
 import os
@@ -36,7 +37,13 @@ from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import VARIABLE, Database
 from lmeraser_ray.storage.database.tombstones import Tombstones
-from lmeraser_ray.storage.files import disk_errors, move_into_place, remove_tree, share, write_atomic
+from lmeraser_ray.storage.files import (
+    disk_errors,
+    move_into_place,
+    remove_tree,
+    share,
+    write_atomic,
+)
 
 REUSED = ("features", "partitions", "assignments", "constituents")
 """Objects of the workspace that is there which spare work, where a key asks for them."""
@@ -44,8 +51,9 @@ REUSED = ("features", "partitions", "assignments", "constituents")
 
 @dataclass(frozen=True)
 class Restoration:
-    """What a restore did. backup: the backup's manifest; evaluated: the state that is published, and the work that it took; erased_again:
-    the backup's records that were left out; reconciled: what became of the request database."""
+    """What a restore did. backup: the backup's manifest; evaluated: the state that is published,
+    and the work that it took; erased_again: the backup's records that were left out; reconciled:
+    what became of the request database."""
 
     backup: Manifest
     evaluated: Evaluated
@@ -53,12 +61,16 @@ class Restoration:
     reconciled: Reconciled
 
 
-def restore(session: Session, source: Path, *, erasures: Path | None = None, no_later_erasures: bool = False) -> Restoration:
-    """Restore the workspace from the backup `source`, into a new or empty folder or over what is there.
+def restore(
+    session: Session, source: Path, *, erasures: Path | None = None, no_later_erasures: bool = False
+) -> Restoration:
+    """Restore the workspace from the backup `source`, into a new or empty folder or over what is
+    there.
 
-    erasures: the file of `lmeraser backup --erasures`; no_later_erasures: the caller knows that nobody was erased after the backup.
-    Errors: `ConfigError` where the backup or the erasures are another workspace's, or nobody can tell who was erased after the backup;
-    `VerificationError` where the backup, or the request database that is there, is damaged; those of training.
+    erasures: the file of `lmeraser backup --erasures`; no_later_erasures: the caller knows that
+    nobody was erased after the backup. Errors: `ConfigError` where the backup or the erasures are
+    another workspace's, or nobody can tell who was erased after the backup; `VerificationError`
+    where the backup, or the request database that is there, is damaged; those of training.
     """
     known = Known(ErasureList.read(erasures) if erasures else None, no_later_erasures)
     folder = session.folder
@@ -76,12 +88,19 @@ def restore(session: Session, source: Path, *, erasures: Path | None = None, no_
 
 
 def refuse_other_workspace(folder: WorkspaceFolder, workspace: str, known: Known) -> None:
-    """Errors: `ConfigError`, before anything is written, where the file of erasures, or the folder, is not of the backup's workspace."""
+    """Errors: `ConfigError`, before anything is written, where the file of erasures, or the folder,
+    is not of the backup's workspace."""
     if known.erasures and known.erasures.workspace != workspace:
-        raise ConfigError(f"--erasures is of workspace {known.erasures.workspace}, the backup of {workspace}: give the file of this one.")
+        raise ConfigError(
+            f"--erasures is of workspace {known.erasures.workspace}, the backup of {workspace}: "
+            "give the file of this one."
+        )
     pinned = pin_of(folder)
     if len(pinned) > 1 and len(pinned[1]) == len(workspace) and pinned[1] != workspace:
-        raise ConfigError(f"{folder.root} is workspace {pinned[1]}, the backup of {workspace}: restore it into another folder.")
+        raise ConfigError(
+            f"{folder.root} is workspace {pinned[1]}, the backup of {workspace}: restore it into "
+            "another folder."
+        )
 
 
 def pin_of(folder: WorkspaceFolder) -> list[str]:
@@ -92,10 +111,13 @@ def pin_of(folder: WorkspaceFolder) -> list[str]:
 
 
 def settle_pin(folder: WorkspaceFolder, staged: Staged, known: Known) -> None:
-    """Take a pin away that is damaged, or whose SQLite database is gone. Errors: as `Known.require`, where there is no database at all."""
+    """Take a pin away that is damaged, or whose SQLite database is gone. Errors: as
+    `Known.require`, where there is no database at all."""
     pin, words, file = folder.root / "database", pin_of(folder), folder.root / "requests.db"
     there = file.is_file() and file.stat().st_size > 0
-    elsewhere = words[:1] == ["postgresql"] or bool(staged.config.queue.database or os.environ.get(VARIABLE))
+    elsewhere = words[:1] == ["postgresql"] or bool(
+        staged.config.queue.database or os.environ.get(VARIABLE)
+    )
     if not there and not elsewhere:
         known.require(staged)
     if len(words) < 2 or (words[0] == "sqlite" and not there):
@@ -104,20 +126,24 @@ def settle_pin(folder: WorkspaceFolder, staged: Staged, known: Known) -> None:
 
 
 def take_secret(folder: WorkspaceFolder, staged: Staged) -> None:
-    """Have the backup's secret, which is the workspace's. Errors: `ConfigError` where another secret is there and, without a pin, a request
-    database that may have been made with it."""
+    """Have the backup's secret, which is the workspace's. Errors: `ConfigError` where another
+    secret is there and, without a pin, a request database that may have been made with it."""
     path = folder.root / "secret"
     with disk_errors(path):
         there = path.read_bytes() if path.is_file() else b""
     if there == staged.secret:
         return
     if there and (folder.root / "requests.db").exists() and not pin_of(folder):
-        raise ConfigError(f"{folder.root} has another secret than the backup, so it is another workspace: restore into another folder.")
+        raise ConfigError(
+            f"{folder.root} has another secret than the backup, so it is another workspace: "
+            "restore into another folder."
+        )
     write_atomic(path, staged.secret, scratch=folder.store.scratch)
 
 
 def take_configuration(folder: WorkspaceFolder, staged: Staged) -> None:
-    """Keep the configuration that is there, if it is of the same identity: where workers and databases are may have changed since."""
+    """Keep the configuration that is there, if it is of the same identity: where workers and
+    databases are may have changed since."""
     with suppress(DataError, VerificationError):  # there is none, or it is damaged
         if folder.load_config().identity() == staged.config.identity():
             return
@@ -125,7 +151,8 @@ def take_configuration(folder: WorkspaceFolder, staged: Staged) -> None:
 
 
 def open_database(folder: WorkspaceFolder, config: Config) -> Database:
-    """The request database that is there, or a new one. Errors: `VerificationError` where it is damaged."""
+    """The request database that is there, or a new one. Errors: `VerificationError` where it is
+    damaged."""
     try:
         database = Database.open(folder.root, config.queue.database)
     except VerificationError as error:
@@ -133,13 +160,16 @@ def open_database(folder: WorkspaceFolder, config: Config) -> Database:
     problems = database.check()
     if problems:
         database.close()
-        raise VerificationError(f"The request database of {folder.root} is damaged ({problems[0]}). {DAMAGED}")
+        raise VerificationError(
+            f"The request database of {folder.root} is damaged ({problems[0]}). {DAMAGED}"
+        )
     return database
 
 
 @dataclass(frozen=True)
 class Restoring:
-    """The second half: the state of the backup's records without the erased, built, published and searched."""
+    """The second half: the state of the backup's records without the erased, built, published and
+    searched."""
 
     session: Session
     folder: WorkspaceFolder
@@ -147,7 +177,8 @@ class Restoring:
     staged: Staged
 
     def run(self, reconciled: Reconciled) -> Restoration:
-        """Build it in scratch, publish, purge, search. Errors: `VerificationError` where something of an erased record is left."""
+        """Build it in scratch, publish, purge, search. Errors: `VerificationError` where something
+        of an erased record is left."""
         config, manifest = self.session.config(), self.staged.manifest
         current = PublishedState.read(self.staged.store, config, manifest)
         gone = self._gone(current)
@@ -159,16 +190,24 @@ class Restoring:
         return Restoration(manifest, evaluated, int(gone.sum()), reconciled)
 
     def _gone(self, current: PublishedState) -> NDArray[np.bool_]:
-        """Which of the backup's records were erased, by themselves or with their subject [n] bool."""
+        """Which of the backup's records were erased, by themselves or with their subject [n]
+        bool."""
         tombstones = Tombstones(self.folder.names(), self.database)
         covered = (tombstones.cover(record, subject) for record, subject in current.index.people())
         return np.fromiter(covered, np.bool_, len(current.index))
 
-    def _evaluate(self, config: Config, current: PublishedState, gone: NDArray[np.bool_]) -> Evaluated:
-        """The state without them, in the backup's own store, with what the workspace that is there can spare."""
+    def _evaluate(
+        self, config: Config, current: PublishedState, gone: NDArray[np.bool_]
+    ) -> Evaluated:
+        """The state without them, in the backup's own store, with what the workspace that is there
+        can spare."""
         store = self.staged.store
         for item in self.folder.store.objects():
-            if item.kind in REUSED and not store.path(item).exists() and self.folder.store.sound(item):
+            if (
+                item.kind in REUSED
+                and not store.path(item).exists()
+                and self.folder.store.sound(item)
+            ):
                 share(self.folder.store.path(item), store.path(item))
         buckets = remaining(store, current.index, gone)
         public = current.manifest.partition if isinstance(config.partition, PublicConfig) else None
@@ -185,7 +224,11 @@ class Restoring:
         item = self.folder.put_manifest(manifest)
         with self.database.write() as conn:
             states = {"before": ledger.published(conn), "after": manifest.fingerprint}
-            found = {"backup": self.staged.digest, "entry": self.staged.head.seq, "erased_again": erased_again}
+            found = {
+                "backup": self.staged.digest,
+                "entry": self.staged.head.seq,
+                "erased_again": erased_again,
+            }
             ledger.append(conn, "RESTORED", None, {**states, **found})
             write_pointer(conn, self.folder, item, manifest)
         store.purge([item, *manifest.objects()])  # what is left of the backup in scratch too
@@ -195,6 +238,7 @@ class Restoring:
         report = scan(self.folder, manifest, needles, database=self.database)
         if report.hits:
             raise VerificationError(
-                f"The state without the erased is published, and the absence scan found the {report.hits[0].trace} of one in "
-                f"{report.hits[0].place} ({len(report.hits)} findings): remove what is no part of the workspace, and restore again."
+                "The state without the erased is published, and the absence scan found the "
+                f"{report.hits[0].trace} of one in {report.hits[0].place} ({len(report.hits)} "
+                "findings): remove what is no part of the workspace, and restore again."
             )

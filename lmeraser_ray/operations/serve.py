@@ -1,11 +1,13 @@
-"""`queue`: work off a workspace's erasure requests. `status` and `watch` are `erasure/queue/overview.py` and `cli/live_table.py`.
+"""`queue`: work off a workspace's erasure requests. `status` and `watch` are
+`erasure/queue/overview.py` and `cli/live_table.py`.
 
     serve    until told to stop: on Ray in an actor that survives this process, else in this process; this process signs
     run      until nothing is left, in this process
 
-The signing key is read by this process only: no actor, worker or task of Ray ever has it. What the actor froze is signed here, so that
-while no `serve` runs (it was killed, the actor lives), requests wait as PURGED for the next one. One `serve` at a time attends an actor:
-another one is refused while the first lives, and takes its place once it does not.
+The signing key is read by this process only: no actor, worker or task of Ray ever has it. What the
+actor froze is signed here, so that while no `serve` runs (it was killed, the actor lives), requests
+wait as PURGED for the next one. One `serve` at a time attends an actor: another one is refused
+while the first lives, and takes its place once it does not.
 """
 
 import threading
@@ -30,24 +32,32 @@ from lmeraser_ray.storage.database.database import Database
 if TYPE_CHECKING:
     from lmeraser_ray.distributed.actor_handle import ActorHandle
 
-DRAINING = "lmeraser: what is being trained is finished, published and signed; nothing new begins. Ctrl-C again stops at once."
+DRAINING = (
+    "lmeraser: what is being trained is finished, published and signed; nothing new begins. "
+    "Ctrl-C again stops at once."
+)
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a queue did. closed: requests that came to an end meanwhile, by how; open: those left to work on."""
+    """What a queue did. closed: requests that came to an end meanwhile, by how; open: those left to
+    work on."""
 
     closed: Mapping[State, int]
     open: int
 
     def as_json(self) -> dict[str, int]:
         """For `--json`."""
-        return {**{str(state).lower(): self.closed.get(state, 0) for state in State if state in CLOSED}, "open": self.open}
+        return {
+            **{str(state).lower(): self.closed.get(state, 0) for state in State if state in CLOSED},
+            "open": self.open,
+        }
 
 
 @dataclass
 class Sidecar:
-    """What the process of `serve` or `run` does beside the queue, whoever that is: sign what is frozen, tell what happens."""
+    """What the process of `serve` or `run` does beside the queue, whoever that is: sign what is
+    frozen, tell what happens."""
 
     database: Database
     keys: KeyFolder
@@ -71,7 +81,16 @@ class Sidecar:
         except LmeraserError as error:
             self._wait = min(LONGEST_PAUSE, max(1.0, 2 * self._wait))
             self._not_before = time.monotonic() + self._wait
-            self.say(Event("error", facts={"error": type(error).__name__, "message": redacted_message(error), "pause": self._wait}))
+            self.say(
+                Event(
+                    "error",
+                    facts={
+                        "error": type(error).__name__,
+                        "message": redacted_message(error),
+                        "pause": self._wait,
+                    },
+                )
+            )
 
     @contextmanager
     def beside(self, poll: float) -> Iterator[None]:
@@ -99,7 +118,8 @@ class Sidecar:
 
 
 def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None) -> Done:
-    """Be the queue in this process until nothing is left, or until told to stop; nothing waits for others to come together.
+    """Be the queue in this process until nothing is left, or until told to stop; nothing waits for
+    others to come together.
 
     Errors: those of a round; `ExecutionError` while another queue lives.
     """
@@ -127,14 +147,21 @@ def work_off(session: Session, stop: Stop, say: Say) -> None:
 
 
 def serve(
-    session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None, trusted: bool = False, learner: Learner | None = None
+    session: Session,
+    *,
+    keys: KeyFolder,
+    say: Say,
+    stop: Stop | None = None,
+    trusted: bool = False,
+    learner: Learner | None = None,
 ) -> Done:
-    """Be the queue, or have an actor be it, until told to stop (Ctrl-C, SIGTERM): then nothing new begins, and what is being trained is
-    finished.
+    """Be the queue, or have an actor be it, until told to stop (Ctrl-C, SIGTERM): then nothing new
+    begins, and what is being trained is finished.
 
-    trusted: accept a Ray cluster that asks nobody for a token; learner: in the place of the configured one, in Ray's workers.
-    Errors: `ExecutionError` while another queue, or another `serve`, lives; `ConfigError` on an open cluster; `KeyboardInterrupt` when told
-    to stop a second time: then nothing is finished, and everything is still in the database.
+    trusted: accept a Ray cluster that asks nobody for a token; learner: in the place of the
+    configured one, in Ray's workers. Errors: `ExecutionError` while another queue, or another
+    `serve`, lives; `ConfigError` on an open cluster; `KeyboardInterrupt` when told to stop a second
+    time: then nothing is finished, and everything is still in the database.
     """
     require_key(keys)
     session.folder.require_published()
@@ -148,7 +175,11 @@ def serve(
             from lmeraser_ray.distributed.actor_handle import attached, connected, spec_of
 
             spec = spec_of(session, trusted=trusted, learner=learner)
-            with connected(config.execution), attached(spec, database.dialect, say) as actor, listening(stop) as asked:
+            with (
+                connected(config.execution),
+                attached(spec, database.dialect, say) as actor,
+                listening(stop) as asked,
+            ):
                 attend(actor, asked, chores, config.queue.poll)
     return Done(chores.narrator.closed, overview_of(session).open)
 
@@ -156,7 +187,8 @@ def serve(
 def attend(actor: "ActorHandle", stop: Stop, chores: Sidecar, poll: float) -> None:
     """Sign and tell while the actor works, until it has stopped.
 
-    Errors: those that ended it, a defect as `RuntimeError` with its traceback; `KeyboardInterrupt`: then it is stopped.
+    Errors: those that ended it, a defect as `RuntimeError` with its traceback; `KeyboardInterrupt`:
+    then it is stopped.
     """
     away = False
     try:
@@ -196,6 +228,7 @@ def listening(stop: Stop | None) -> Iterator[Stop]:
 
 
 def require_key(keys: KeyFolder) -> None:
-    """Errors: at the beginning, where a named folder has no key to sign with. In the default place it is made when something is signed."""
+    """Errors: at the beginning, where a named folder has no key to sign with. In the default place
+    it is made when something is signed."""
     if not keys.default:
         keys.current()

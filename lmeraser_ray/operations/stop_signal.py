@@ -1,6 +1,8 @@
-"""How a service is told to stop: Ctrl-C or SIGTERM once asks for an orderly end, twice ends at once.
+"""How a service is told to stop: Ctrl-C or SIGTERM once asks for an orderly end, twice ends at
+once.
 
-The handler only writes to a pipe and to stderr, whatever the main thread holds at that moment; `wait` looks at the pipe.
+The handler only writes to a pipe and to stderr, whatever the main thread holds at that moment;
+`wait` looks at the pipe.
 """
 
 import os

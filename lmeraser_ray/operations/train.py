@@ -1,6 +1,8 @@
-"""`train`: from a source to a published state. A second run reuses everything; an interrupted one goes on where it was.
+"""`train`: from a source to a published state. A second run reuses everything; an interrupted one
+goes on where it was.
 
-Everything is checked before anything is published: a workspace of another configuration, records that have gone missing, bad input.
+Everything is checked before anything is published: a workspace of another configuration, records
+that have gone missing, bad input.
 """
 
 from collections.abc import Iterable
@@ -47,12 +49,16 @@ class Training:
 
 
 def train(session: Session, config: Config) -> Training:
-    """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`; nothing published is lost by any."""
+    """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`;
+    nothing published is lost by any."""
     folder, progress = session.folder, session.progress
     refuse_password(config.queue.database)
     choice = read_choice(config)
     folder.create()
-    with folder.locked(config.queue.database), closing(Database.open(folder.root, config.queue.database)) as database:
+    with (
+        folder.locked(config.queue.database),
+        closing(Database.open(folder.root, config.queue.database)) as database,
+    ):
         before = last_sound(folder)
         tombstones = Tombstones(folder.names(), database)
         with progress.stage("backbone"):
@@ -69,14 +75,27 @@ def train(session: Session, config: Config) -> Training:
         with session.flow(folder.store, config, inputs.card, public, choice) as flow:
             evaluated = flow.evaluate(ingested.buckets, before, index)
             with progress.stage("publish"):
-                ingested.let_in_again = publish(folder, database, config, evaluated.manifest, tombstones.hashed(*readmitted(config)))
+                ingested.let_in_again = publish(
+                    folder,
+                    database,
+                    config,
+                    evaluated.manifest,
+                    tombstones.hashed(*readmitted(config)),
+                )
             with progress.stage("evaluate"):
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
     return Training(evaluated.manifest, ingested, evaluated, test)
 
 
-def publish(folder: WorkspaceFolder, database: Database, config: Config, after: Manifest, readmitted: Iterable[str]) -> int:
-    """Publish, let erased ids (keyed hashes) in again, note both, purge what is no longer reached. Returns how many ids were let in.
+def publish(
+    folder: WorkspaceFolder,
+    database: Database,
+    config: Config,
+    after: Manifest,
+    readmitted: Iterable[str],
+) -> int:
+    """Publish, let erased ids (keyed hashes) in again, note both, purge what is no longer reached.
+    Returns how many ids were let in.
 
     What a queue that died had published, or had not, is noted first: later nobody could tell.
     """
@@ -90,14 +109,20 @@ def publish(folder: WorkspaceFolder, database: Database, config: Config, after: 
         lifted = lift_hashes(conn, readmitted)
         last = ledger.published(conn)  # and not the pointer: a crash may have come between the two
         if last != after.fingerprint or lifted:
-            ledger.append(conn, "TRAINED", None, {"before": last, "after": after.fingerprint, "readmitted": lifted})
+            ledger.append(
+                conn,
+                "TRAINED",
+                None,
+                {"before": last, "after": after.fingerprint, "readmitted": lifted},
+            )
         write_pointer(conn, folder, item, after)
     folder.store.purge([item, *after.objects()])
     return lifted
 
 
 def last_sound(folder: WorkspaceFolder) -> Manifest | None:
-    """The published manifest, or None where there is none or it is damaged: then all is built again from the source."""
+    """The published manifest, or None where there is none or it is damaged: then all is built again
+    from the source."""
     try:
         return folder.published()
     except VerificationError:
@@ -105,46 +130,60 @@ def last_sound(folder: WorkspaceFolder) -> Manifest | None:
 
 
 def discard_damaged(folder: WorkspaceFolder) -> None:
-    """Remove objects whose bytes are not what their names promise, so that they are built again and never reused."""
+    """Remove objects whose bytes are not what their names promise, so that they are built again and
+    never reused."""
     for item in folder.store.objects():
         if not folder.store.sound(item):
             folder.store.path(item).unlink(missing_ok=True)
 
 
-def refuse_other_configuration(folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None) -> None:
-    """Errors: `ConfigError` that names the first field in which the workspace's identity differs."""
-    was, now = (before.identity, identity_of(config)) if before else (kept_identity(folder), config.identity())
+def refuse_other_configuration(
+    folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None
+) -> None:
+    """Errors: `ConfigError` that names the first field in which the workspace's identity
+    differs."""
+    was, now = (
+        (before.identity, identity_of(config))
+        if before
+        else (kept_identity(folder), config.identity())
+    )
     found = first_difference(was, now) if was else None
     if found:
         name, old, new = found
         raise ConfigError(
-            f"The workspace {folder.root} was trained with {name} {old!r}, this configuration has {new!r}: "
-            "use the same value, or another --workspace."
+            f"The workspace {folder.root} was trained with {name} {old!r}, this configuration has "
+            f"{new!r}: use the same value, or another --workspace."
         )
     if before and before.backbone != card:
         raise ConfigError(
-            f"The workspace {folder.root} was trained with another backbone ({before.backbone.identity[:12]}…, this is "
-            f"{card.identity[:12]}…: weights, classifier, preprocessing, readout or batch differ): use the same one or another --workspace."
+            f"The workspace {folder.root} was trained with another backbone "
+            f"({before.backbone.identity[:12]}…, this is {card.identity[:12]}…: weights, "
+            "classifier, preprocessing, readout or batch differ): use the same one or another "
+            "--workspace."
         )
 
 
 def refuse_too_many_labels(index: RecordIndex, inputs: Inputs) -> None:
-    """Errors: `ConfigError` where labels are mapped to the backbone's classes and there are more labels than classes.
+    """Errors: `ConfigError` where labels are mapped to the backbone's classes and there are more
+    labels than classes.
 
-    Asked of all training records and not of a shard's: they only become fewer, so no deletion can come to be refused.
+    Asked of all training records and not of a shard's: they only become fewer, so no deletion can
+    come to be refused.
     """
     if inputs.backbone.classifier is None:
         return
     labels, classes = len(index.training_labels), inputs.backbone.source_classes
     if labels > classes:
         raise ConfigError(
-            f"The backbone's classifier has {classes} classes, the training records have {labels} labels: label mapping needs at least as "
-            "many classes; use another backbone or learner.kind prompt_head."
+            f"The backbone's classifier has {classes} classes, the training records have {labels} "
+            "labels: label mapping needs at least as many classes; use another backbone or "
+            "learner.kind prompt_head."
         )
 
 
 def kept_identity(folder: WorkspaceFolder) -> dict[str, Any] | None:
-    """What the workspace is by its kept configuration, for where a published manifest is damaged; None before the first publication."""
+    """What the workspace is by its kept configuration, for where a published manifest is damaged;
+    None before the first publication."""
     with suppress(VerificationError):  # damaged too: then nobody knows
         return folder.load_config().identity() if folder.current() else None
     return None
@@ -161,20 +200,31 @@ def first_difference(was: object, now: object, name: str = "") -> tuple[str, obj
     return (name, was, now) if was != now else None
 
 
-def refuse_missing(folder: WorkspaceFolder, config: Config, before: Manifest | None, ingested: Ingested, tombstones: Erased) -> None:
-    """Errors: `DataError` where the source lacks records that the workspace holds and nobody erased or excluded."""
+def refuse_missing(
+    folder: WorkspaceFolder,
+    config: Config,
+    before: Manifest | None,
+    ingested: Ingested,
+    tombstones: Erased,
+) -> None:
+    """Errors: `DataError` where the source lacks records that the workspace holds and nobody erased
+    or excluded."""
     if before is None or config.data.allow_missing:
         return
     excluded = read_ids(config.data.exclude, "data.exclude")
     now: dict[int, Bucket] = {bucket.number: bucket for bucket in ingested.buckets}
     for state in before.buckets:
         after = now.get(state.bucket.number)
-        if (after and after.key == state.bucket.key) or not folder.store.sound(state.bucket.records):
-            continue  # unchanged, or damaged: then nobody knows what it held, and it is built from the source
+        if (after and after.key == state.bucket.key) or not folder.store.sound(
+            state.bucket.records
+        ):
+            # unchanged, or damaged: then nobody knows what it held, and it is built from the source
+            continue
         kept = set(RecordIndex.read(folder.store, [after]).names("record_id")) if after else set()
         for name, subject in RecordIndex.read(folder.store, [state.bucket]).people():
             if name not in kept and name not in excluded and not tombstones.cover(name, subject):
                 raise DataError(
-                    f"The workspace {folder.root} holds record {name!r}, which the source no longer has: erase it with `lmeraser unlearn`, "
-                    "bring it back, or drop what is missing with --data.allow_missing true."
+                    f"The workspace {folder.root} holds record {name!r}, which the source no "
+                    "longer has: erase it with `lmeraser unlearn`, bring it back, or drop what "
+                    "is missing with --data.allow_missing true."
                 )

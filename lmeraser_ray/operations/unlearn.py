@@ -1,9 +1,10 @@
-"""`unlearn`: submit an erasure request and wait for its certificate. There is no unlearning algorithm and no second way to erase.
+"""`unlearn`: submit an erasure request and wait for its certificate. There is no unlearning
+algorithm and no second way to erase.
 
     ids → submit → the queue (one that serves, else in this process) → published without them → purged, scanned → certified
 
-Invariants: an unknown id changes nothing; once the request is planned it will happen, whatever crashes; until the new state is published
-the old one answers.
+Invariants: an unknown id changes nothing; once the request is planned it will happen, whatever
+crashes; until the new state is published the old one answers.
 """
 
 import time
@@ -31,8 +32,8 @@ from lmeraser_ray.storage.store import Store
 
 @dataclass(frozen=True)
 class Unlearning:
-    """What an erasure did, as its certificate says. already: asked ids that had been erased before; seen: how many of its records the sweep
-    saw that chose the configuration."""
+    """What an erasure did, as its certificate says. already: asked ids that had been erased before;
+    seen: how many of its records the sweep saw that chose the configuration."""
 
     request: ErasureRequest
     statement: Statement
@@ -75,25 +76,37 @@ class Unlearning:
         return int(self.statement.predicate["passes"])
 
 
-def unlearn(session: Session, request: ErasureTargets, *, quarantine: bool = False, keys: KeyFolder | None = None) -> Unlearning:
+def unlearn(
+    session: Session,
+    request: ErasureTargets,
+    *,
+    quarantine: bool = False,
+    keys: KeyFolder | None = None,
+) -> Unlearning:
     """Erase records and publish the state that never saw them.
 
-    quarantine: what was trained on them stops answering at once. keys: the signing keys, those of the default place if None.
-    Errors: `DataError` that names the ids which are not known; then nothing is changed. `ExecutionError` where another command has the
-    workspace; then nothing is submitted.
+    quarantine: what was trained on them stops answering at once. keys: the signing keys, those of
+    the default place if None. Errors: `DataError` that names the ids which are not known; then
+    nothing is changed. `ExecutionError` where another command has the workspace; then nothing is
+    submitted.
     """
     if not request.records and not request.subjects:
         raise ConfigError("Nothing to unlearn was named: give --records, --subjects or --file.")
     session.folder.require()
     refuse_other_weights(session, session.folder.require_published())
-    seen = session.consistently(lambda state: seen_by_choice(session.folder.store, state.manifest, request))
+    seen = session.consistently(
+        lambda state: seen_by_choice(session.folder.store, state.manifest, request)
+    )
     with session.database() as database:
-        closed = settle(session, database, request, quarantine=quarantine, keys=keys or key_folder(None))
+        closed = settle(
+            session, database, request, quarantine=quarantine, keys=keys or key_folder(None)
+        )
     return replace(to_report(session, closed, request), seen=seen)
 
 
 def seen_by_choice(store: Store, manifest: Manifest, request: ErasureTargets) -> int:
-    """How many of the live records that a request names the sweep saw which chose the configuration; 0 where none did."""
+    """How many of the live records that a request names the sweep saw which chose the
+    configuration; 0 where none did."""
     if manifest.choice is None:
         return 0
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
@@ -102,13 +115,27 @@ def seen_by_choice(store: Store, manifest: Manifest, request: ErasureTargets) ->
 
 
 def refuse_other_weights(session: Session, before: Manifest) -> None:
-    """Errors: `ConfigError`, before anything is erased, where `--backbone.weights` names others than the workspace was trained with."""
+    """Errors: `ConfigError`, before anything is erased, where `--backbone.weights` names others
+    than the workspace was trained with."""
     config = session.config()
-    if any(name == "backbone.weights" for name, _ in session.overrides) and load_inputs(config).card != before.backbone:
-        raise ConfigError(f"--backbone.weights {config.backbone.weights} are not the weights that {session.root} was trained with.")
+    if (
+        any(name == "backbone.weights" for name, _ in session.overrides)
+        and load_inputs(config).card != before.backbone
+    ):
+        raise ConfigError(
+            f"--backbone.weights {config.backbone.weights} are not the weights that "
+            f"{session.root} was trained with."
+        )
 
 
-def settle(session: Session, database: Database, request: ErasureTargets, *, quarantine: bool, keys: KeyFolder) -> ErasureRequest:
+def settle(
+    session: Session,
+    database: Database,
+    request: ErasureTargets,
+    *,
+    quarantine: bool,
+    keys: KeyFolder,
+) -> ErasureRequest:
     """Submit the request and see it closed, by the queue that serves or by one in this process."""
     settings = session.config().queue
     known: str | None = None
@@ -125,16 +152,22 @@ def settle(session: Session, database: Database, request: ErasureTargets, *, qua
             return work_off(session, folder, queue, known)
 
 
-def submit(session: Session, database: Database, request: ErasureTargets, *, quarantine: bool) -> str:
+def submit(
+    session: Session, database: Database, request: ErasureTargets, *, quarantine: bool
+) -> str:
     """Commit the request. Returns its id."""
     requests = RequestRepository(database, session.names())
-    made = requests.submit(request.records, request.subjects, quarantine=quarantine, quota=session.config().queue.quota)
+    made = requests.submit(
+        request.records, request.subjects, quarantine=quarantine, quota=session.config().queue.quota
+    )
     if quarantine:
         quarantine_request(session, made.id)
     return made.id
 
 
-def watch(database: Database, session: Session, request: str, lease: float, poll: float) -> ErasureRequest | None:
+def watch(
+    database: Database, session: Session, request: str, lease: float, poll: float
+) -> ErasureRequest | None:
     """Wait until a request is closed. Returns None where nobody works on it any more."""
     requests = RequestRepository(database, session.names())
     while True:
@@ -146,34 +179,54 @@ def watch(database: Database, session: Session, request: str, lease: float, poll
         time.sleep(poll)
 
 
-def work_off(session: Session, folder: WorkspaceFolder, queue: Queue, request: str) -> ErasureRequest:
-    """Work in this process until nothing is left to do. Errors: those of the retrains of this request."""
+def work_off(
+    session: Session, folder: WorkspaceFolder, queue: Queue, request: str
+) -> ErasureRequest:
+    """Work in this process until nothing is left to do. Errors: those of the retrains of this
+    request."""
     try:
         queue.work(folder, patient=False, stop=lambda: False)
     except LmeraserError as error:
         raise unfinished(error) from error
     found = RequestRepository(queue.database, session.names()).get(request)
     if found.state not in CLOSED:
-        raise unfinished(queue.errors[-1] if queue.errors else ExecutionError("The erasure did not come to its end.")) from None
+        raise unfinished(
+            queue.errors[-1]
+            if queue.errors
+            else ExecutionError("The erasure did not come to its end.")
+        ) from None
     return found
 
 
 def unfinished(error: LmeraserError) -> LmeraserError:
     """What an error after the submission means for the erasure."""
-    return type(error)(f"{error} The erasure is noted and unfinished, the old state answers: run the command again.")
+    return type(error)(
+        f"{error} The erasure is noted and unfinished, the old state answers: run the command "
+        "again."
+    )
 
 
 def to_report(session: Session, closed: ErasureRequest, request: ErasureTargets) -> Unlearning:
-    """What became of a closed request. Errors: `DataError` with the unknown ids, `ExecutionError` where it FAILED."""
+    """What became of a closed request. Errors: `DataError` with the unknown ids, `ExecutionError`
+    where it FAILED."""
     names = session.names()
     asked = {
-        names.hash(what, name): name for what, all_of in (("record", request.records), ("subject", request.subjects)) for name in all_of
+        names.hash(what, name): name
+        for what, all_of in (("record", request.records), ("subject", request.subjects))
+        for name in all_of
     }
-    outcomes = {asked[target.hash]: target.outcome for target in closed.targets if target.hash in asked}
+    outcomes = {
+        asked[target.hash]: target.outcome for target in closed.targets if target.hash in asked
+    }
     unknown = sorted(name for name, outcome in outcomes.items() if outcome == "unknown")
     if unknown:
-        shown = ", ".join(repr(name) for name in unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        raise DataError(f"The workspace holds no record or subject {shown}: nothing was changed. Correct the ids and try again.")
+        shown = ", ".join(repr(name) for name in unknown[:5]) + (
+            f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        )
+        raise DataError(
+            f"The workspace holds no record or subject {shown}: nothing was changed. Correct the "
+            "ids and try again."
+        )
     if closed.state is not State.CERTIFIED:
         raise ExecutionError(f"The erasure request {closed.id} is {closed.state}: {closed.reason}")
     already = tuple(sorted(name for name, outcome in outcomes.items() if outcome == "already"))

@@ -1,6 +1,8 @@
-"""`verify`: whether a workspace holds what it says, only what it says, and what training from scratch gives.
+"""`verify`: whether a workspace holds what it says, only what it says, and what training from
+scratch gives.
 
-every reachable object's digest → every picture's record digest → nothing unreachable → (with rebuild) the same bytes again
+every reachable object's digest → every picture's record digest → nothing unreachable → (with
+rebuild) the same bytes again
 """
 
 from collections.abc import Iterator
@@ -26,7 +28,8 @@ BEGUN = OPEN - {State.RECEIVED}
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found. `checked` counts comparisons; `differences` are sentences, the first difference first; ok where there is none."""
+    """What was found. `checked` counts comparisons; `differences` are sentences, the first
+    difference first; ok where there is none."""
 
     fingerprint: str | None
     checked: int
@@ -40,7 +43,8 @@ class Verification:
 
 
 def verify(session: Session, *, rebuild: bool = False) -> Verification:
-    """Check a workspace. With `rebuild`, train from its live records in a scratch folder and compare the bytes."""
+    """Check a workspace. With `rebuild`, train from its live records in a scratch folder and
+    compare the bytes."""
     folder = session.folder
     folder.require()
     with folder.locked():
@@ -63,7 +67,10 @@ def unfinished(session: Session) -> Iterator[str]:
         counts = RequestRepository(database, session.names()).counts()
     begun = sum(counts[state] for state in BEGUN)
     if begun:
-        yield f"An erasure was begun and not finished ({begun} requests): `lmeraser queue run` finishes it."
+        yield (
+            f"An erasure was begun and not finished ({begun} requests): `lmeraser queue run` "
+            "finishes it."
+        )
 
 
 def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
@@ -80,7 +87,10 @@ def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
     kept = {store.path(item) for item in (*manifest.objects(), *([current] if current else []))}
     for path in store.files():
         if path not in kept:
-            yield f"{name_below(path, store.root)} is unreachable: an interrupted command left it; `lmeraser train` uses or removes it."
+            yield (
+                f"{name_below(path, store.root)} is unreachable: an interrupted command left it; "
+                "`lmeraser train` uses or removes it."
+            )
     for name in sorted(path.name for path in folder.root.iterdir()):
         if name not in (*OWN_FILES, "objects"):
             yield f"{name} is no part of a workspace."
@@ -97,14 +107,16 @@ def bucket_damage(store: Store, bucket: Bucket) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A second training of the live records, in a store that goes with the lock's scratch folder."""
+    """A second training of the live records, in a store that goes with the lock's scratch
+    folder."""
 
     store: Store
     manifest: Manifest
 
 
 def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manifest) -> Rebuilt:
-    """Train from the live records as if nothing had ever been computed. `folder` is locked: its scratch folder is removed with the lock."""
+    """Train from the live records as if nothing had ever been computed. `folder` is locked: its
+    scratch folder is removed with the lock."""
     scratch = Store(folder.store.scratch / "rebuild")
     scratch.create()
     buckets = [copy_bucket(folder.store, scratch, state.bucket) for state in manifest.buckets]
@@ -112,7 +124,9 @@ def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manife
     public = manifest.partition if isinstance(config.partition, PublicConfig) else None
     if public:  # an input, as the backbone's weights are
         scratch.put("partitions", public.key, [folder.store.read(public)])
-    with session.flow(scratch, config, manifest.backbone, public, choice_in(folder.store, manifest)) as flow:
+    with session.flow(
+        scratch, config, manifest.backbone, public, choice_in(folder.store, manifest)
+    ) as flow:
         return Rebuilt(scratch, flow.evaluate(buckets, None).manifest)
 
 
@@ -136,27 +150,46 @@ def compare(folder: WorkspaceFolder, manifest: Manifest, rebuilt: Rebuilt) -> It
         elif one.key != other.key:
             yield f"{name}: published is made from {one.key[:12]}…, rebuilt from {other.key[:12]}…."
         else:
-            yield f"{name}: the same key {one.key[:12]}…, other bytes{numerics_hint(folder.store, rebuilt.store, one, other)}."
+            yield (
+                f"{name}: the same key {one.key[:12]}…, other "
+                f"bytes{numerics_hint(folder.store, rebuilt.store, one, other)}."
+            )
 
 
 def named(manifest: Manifest) -> dict[str, StoredObject]:
     """Every object of a state under a name that says its place in the flow."""
     found: dict[str, StoredObject] = {}
     for state in manifest.buckets:
-        for item in (state.bucket.records, state.bucket.pictures, state.features, state.assignments):
+        for item in (
+            state.bucket.records,
+            state.bucket.pictures,
+            state.features,
+            state.assignments,
+        ):
             if item:
                 found[f"{item.kind} of bucket {state.bucket.number}"] = item
     if manifest.partition:
         found["partition"] = manifest.partition
     for shard in manifest.shards:
         for stage, item in enumerate(shard.stages):
-            found[f"constituent of shard {shard.number}" + (f", stage {stage}" if len(shard.stages) > 1 else "")] = item
+            found[
+                f"constituent of shard {shard.number}"
+                + (f", stage {stage}" if len(shard.stages) > 1 else "")
+            ] = item
     return found
 
 
 def numerics_hint(ours: Store, theirs: Store, one: StoredObject, other: StoredObject) -> str:
-    """Whether two constituents were trained under different numerics, which explains different bytes."""
+    """Whether two constituents were trained under different numerics, which explains different
+    bytes."""
     if one.kind != "constituents":
         return ""
-    was, now = (Constituent.from_bytes(s.read(item)).about.get("numerics") for s, item in ((ours, one), (theirs, other)))
-    return f" (trained under {was}, rebuilt under {now}: bytes are only claimed where these agree)" if was != now else ""
+    was, now = (
+        Constituent.from_bytes(s.read(item)).about.get("numerics")
+        for s, item in ((ours, one), (theirs, other))
+    )
+    return (
+        f" (trained under {was}, rebuilt under {now}: bytes are only claimed where these agree)"
+        if was != now
+        else ""
+    )

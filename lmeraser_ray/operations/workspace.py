@@ -1,6 +1,7 @@
 """The library in one object: a workspace that is trained, asked, made to forget, and checked.
 
-Each method is what the verb of the same name does; see the modules `train`, `unlearn`, `predict`, `evaluate`, `cost` and `verify`.
+Each method is what the verb of the same name does; see the modules `train`, `unlearn`, `predict`,
+`evaluate`, `cost` and `verify`.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ class Workspace:
     def __init__(self, root: str | Location, *, overrides: Sequence[tuple[str, str]] = ()) -> None:
         """root: a folder, or a URL such as s3://bucket/prefix.
 
-        `overrides` are execution fields that differ from the last training's: `[("execution.engine", "inline")]`.
+        `overrides` are execution fields that differ from the last training's:
+        `[("execution.engine", "inline")]`.
         """
         self.session = Session(location(str(root)), overrides=tuple(overrides))
 
@@ -42,12 +44,18 @@ class Workspace:
         """Accuracy on test records and on the training records that remain."""
         return evaluate(self.session)
 
-    def unlearn(self, *, records: Sequence[str] = (), subjects: Sequence[str] = (), quarantine: bool = False) -> Unlearning:
-        """Erase records, and subjects with all their records; with `quarantine`, what was trained on them stops answering at once."""
-        return unlearn(self.session, ErasureTargets(tuple(records), tuple(subjects)), quarantine=quarantine)
+    def unlearn(
+        self, *, records: Sequence[str] = (), subjects: Sequence[str] = (), quarantine: bool = False
+    ) -> Unlearning:
+        """Erase records, and subjects with all their records; with `quarantine`, what was trained
+        on them stops answering at once."""
+        return unlearn(
+            self.session, ErasureTargets(tuple(records), tuple(subjects)), quarantine=quarantine
+        )
 
     def cost(self, records: Sequence[str] = ()) -> Costing:
-        """What the deletion of each of these records (or of each training record) would train again."""
+        """What the deletion of each of these records (or of each training record) would train
+        again."""
         return cost(self.session, records)
 
     def fingerprint(self) -> str:

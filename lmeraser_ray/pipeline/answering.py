@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.models.aggregation.answers import Answers
-from lmeraser_ray.models.aggregation.routes import Predictions, Queries, Routes, Serving, combine, route
+from lmeraser_ray.models.aggregation.routes import (
+    Predictions,
+    Queries,
+    Routes,
+    Serving,
+    combine,
+    route,
+)
 from lmeraser_ray.models.partition.stage import gather, read_clusters
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.jobs import AnswerRows, HashPixels
@@ -21,14 +28,21 @@ from lmeraser_ray.storage.store import Store, StoredObject
 def refuse_silence(folder: WorkspaceFolder, state: Published) -> None:
     """Errors: `DataError` where no shard can answer."""
     if not state.manifest.shards:
-        raise DataError(f"{folder.root} holds no training records, so nothing can answer: train it on some first.")
+        raise DataError(
+            f"{folder.root} holds no training records, so nothing can answer: train it on some "
+            "first."
+        )
     if not state.answering.shards:
-        raise DataError(f"Every constituent of {folder.root} is in quarantine, so nothing can answer until the erasure is published.")
+        raise DataError(
+            f"Every constituent of {folder.root} is in quarantine, so nothing can answer until "
+            "the erasure is published."
+        )
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Stored records as queries: of an index whose buckets have these `features`, those at `positions` [q] int64, ascending."""
+    """Stored records as queries: of an index whose buckets have these `features`, those at
+    `positions` [q] int64, ascending."""
 
     index: RecordIndex
     features: Sequence[StoredObject]
@@ -41,7 +55,11 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
     asked = routes.queries()
     shards = sorted(asked, key=lambda shard: -len(asked[shard]))
     jobs = (
-        AnswerRows(manifest.shards[shard].constituent, flow.parts(stored.index, stored.features, stored.positions[asked[shard]]), shard)
+        AnswerRows(
+            manifest.shards[shard].constituent,
+            flow.parts(stored.index, stored.features, stored.positions[asked[shard]]),
+            shard,
+        )
         for shard in shards
     )
     answers: dict[int, Answers] = {}
@@ -55,10 +73,13 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
 
 
 def route_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Routes:
-    """Who answers stored records, by their stored features or, where these do not decide, their pixels."""
+    """Who answers stored records, by their stored features or, where these do not decide, their
+    pixels."""
 
     def features() -> NDArray[np.float32]:
-        return gather(flow.store, stored.index, list(stored.features), stored.positions).astype(np.float32)
+        return gather(flow.store, stored.index, list(stored.features), stored.positions).astype(
+            np.float32
+        )
 
     def hashes() -> list[bytes]:
         jobs = [HashPixels((rows,)) for rows in stored.index.rows(stored.positions)]
@@ -68,7 +89,9 @@ def route_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Routes:
         return [one for at in range(len(jobs)) for one in found[at]]
 
     queries = Queries(len(stored.positions), features, hashes)
-    return route(flow.config.aggregation, queries, serving_of(flow.store, manifest), seed=flow.config.seed)
+    return route(
+        flow.config.aggregation, queries, serving_of(flow.store, manifest), seed=flow.config.seed
+    )
 
 
 def serving_of(store: Store, manifest: Manifest) -> Serving:

@@ -2,9 +2,10 @@
 
     sweep → STUDY/choice.json (keyed digests of all that it saw) → train → manifest (a bit a live record) → unlearn: bits go with records
 
-Invariants: the manifest's part is a function of the live records and of the set that was seen, so that forgetting a record equals never
-having had it; no constituent depends on it; without a sweep the manifest says nothing of one. A digest covers id, label and picture: who
-does not have the picture cannot ask whether it was seen.
+Invariants: the manifest's part is a function of the live records and of the set that was seen, so
+that forgetting a record equals never having had it; no constituent depends on it; without a sweep
+the manifest says nothing of one. A digest covers id, label and picture: who does not have the
+picture cannot ask whether it was seen.
 """
 
 import json
@@ -30,8 +31,9 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and on what. on: `sweep.on`; fields: the swept fields with the values that were chosen, as they were written; seed:
-    keys the digests; seen: keyed digests of the records."""
+    """What was chosen, and on what. on: `sweep.on`; fields: the swept fields with the values that
+    were chosen, as they were written; seed: keys the digests; seen: keyed digests of the
+    records."""
 
     on: str
     fields: Mapping[str, str]
@@ -42,25 +44,45 @@ class Choice:
     def of(cls, config: Config, fields: Mapping[str, str], index: RecordIndex | None) -> "Choice":
         """A choice that saw all records of an index; None: no private one."""
         columns = index.columns if index else ()
-        keyed = frozenset(digest for part in columns for digest in keyed_digests(config.seed, part.digests))
+        keyed = frozenset(
+            digest for part in columns for digest in keyed_digests(config.seed, part.digests)
+        )
         return cls(config.sweep.on, fields, config.seed, keyed)
 
     def flags(self, index: RecordIndex) -> NDArray[np.bool_]:
         """Which records of an index were seen [n] bool."""
-        flags = (digest in self.seen for part in index.columns for digest in keyed_digests(self.seed, part.digests))
+        flags = (
+            digest in self.seen
+            for part in index.columns
+            for digest in keyed_digests(self.seed, part.digests)
+        )
         return np.fromiter(flags, np.bool_, len(index))
 
     def state(self, index: RecordIndex) -> dict[str, Any]:
         """What the manifest says: for each bucket with seen records a bit a row, in hexadecimal."""
         flags = self.flags(index)
-        parts = [(bucket.number, flags[index.of_bucket(i)]) for i, bucket in enumerate(index.buckets)]
+        parts = [
+            (bucket.number, flags[index.of_bucket(i)]) for i, bucket in enumerate(index.buckets)
+        ]
         bits = [[number, np.packbits(part).tobytes().hex()] for number, part in parts if part.any()]
-        return {"on": self.on, "fields": dict(self.fields), "seed": self.seed, "records": int(flags.sum()), "seen": bits}
+        return {
+            "on": self.on,
+            "fields": dict(self.fields),
+            "seed": self.seed,
+            "records": int(flags.sum()),
+            "seen": bits,
+        }
 
     def to_bytes(self) -> bytes:
         """The record of the sweep: JSON that `read_choice` reads."""
         seen = sorted(digest.hex() for digest in self.seen)
-        whole = {"format": FORMAT, "on": self.on, "fields": dict(self.fields), "seed": self.seed, "seen": seen}
+        whole = {
+            "format": FORMAT,
+            "on": self.on,
+            "fields": dict(self.fields),
+            "seed": self.seed,
+            "seen": seen,
+        }
         return json.dumps(whole, indent=1).encode() + b"\n"
 
 
@@ -81,7 +103,8 @@ def choice_in(store: Store, manifest: Manifest) -> Choice | None:
 
 
 def flags_in(manifest: Manifest, index: RecordIndex) -> NDArray[np.bool_]:
-    """Which records of a state the choice saw [n] bool, by the bits of its manifest. index: of the state's buckets."""
+    """Which records of a state the choice saw [n] bool, by the bits of its manifest. index: of the
+    state's buckets."""
     flags = np.zeros(len(index), np.bool_)
     bits = dict(manifest.choice["seen"]) if manifest.choice else {}
     for i, bucket in enumerate(index.buckets):
@@ -94,7 +117,8 @@ def flags_in(manifest: Manifest, index: RecordIndex) -> NDArray[np.bool_]:
 def read_choice(config: Config) -> Choice | None:
     """The choice that `sweep.record` tells of; None where it is not set.
 
-    Errors: `ConfigError` where it cannot be read, or where the configuration has other values than were chosen.
+    Errors: `ConfigError` where it cannot be read, or where the configuration has other values than
+    were chosen.
     """
     path = config.sweep.record
     if path is None:
@@ -103,8 +127,9 @@ def read_choice(config: Config) -> Choice | None:
     for name, value in choice.fields.items():
         if override(config, [(name, value)]).identity() != config.identity():
             raise ConfigError(
-                f"sweep.record {path} tells that {name} {value} was chosen, this configuration has another value: take the chosen one, or "
-                "leave sweep.record out (null) where the choice is your own."
+                f"sweep.record {path} tells that {name} {value} was chosen, this configuration "
+                "has another value: take the chosen one, or leave sweep.record out (null) where "
+                "the choice is your own."
             )
     return choice
 
@@ -114,11 +139,20 @@ def choice_of(path: Path) -> Choice:
     try:
         read = json.loads(path.read_bytes())
         if read["format"] != FORMAT:
-            raise ConfigError(f"sweep.record {path} has format {read['format']}, this version reads {FORMAT}: run `lmeraser sweep` again.")
+            raise ConfigError(
+                f"sweep.record {path} has format {read['format']}, this version reads {FORMAT}: "
+                "run `lmeraser sweep` again."
+            )
         seen = frozenset(bytes.fromhex(text) for text in read["seen"])
-        return Choice(str(read["on"]), {str(k): str(v) for k, v in read["fields"].items()}, int(read["seed"]), seen)
+        return Choice(
+            str(read["on"]),
+            {str(k): str(v) for k, v in read["fields"].items()},
+            int(read["seed"]),
+            seen,
+        )
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"sweep.record {path} cannot be read as the record of a sweep ({error}): give the choice.json that `lmeraser sweep` wrote, or "
-            "leave it out (null) where no sweep chose."
+            f"sweep.record {path} cannot be read as the record of a sweep ({error}): give the "
+            "choice.json that `lmeraser sweep` wrote, or leave it out (null) where no sweep "
+            "chose."
         ) from error

@@ -1,4 +1,5 @@
-"""Who carries the work out: an engine streams features and runs jobs. This one does it in this process; `distributed/` does it on Ray.
+"""Who carries the work out: an engine streams features and runs jobs. This one does it in this
+process; `distributed/` does it on Ray.
 
 Invariant: which engine, how many workers and in which order results arrive change no byte.
 """
@@ -22,7 +23,8 @@ from lmeraser_ray.storage.store import Store
 
 T = TypeVar("T")
 AHEAD = 16
-"""Jobs that are made and submitted for each slot: enough that a cluster sees what it is asked for, few enough for a driver's memory."""
+"""Jobs that are made and submitted for each slot: enough that a cluster sees what it is asked for,
+few enough for a driver's memory."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Engine(ABC):
 
     @abstractmethod
     def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
-        """The features [m, d] float32 of rows, a batch of the backbone's at a time, in any order: the place of the part, and which of its
-        rows is the batch's first."""
+        """The features [m, d] float32 of rows, a batch of the backbone's at a time, in any order:
+        the place of the part, and which of its rows is the batch's first."""
 
     @abstractmethod
     def submit(self, job: Job[Any]) -> int:
@@ -57,11 +59,13 @@ class Engine(ABC):
 
     @abstractmethod
     def wait(self, seconds: float | None = None) -> list[Outcome]:
-        """Outcomes since the last call: waits for the first, so many seconds at most (None: for ever). None where no job is under way."""
+        """Outcomes since the last call: waits for the first, so many seconds at most (None: for
+        ever). None where no job is under way."""
 
     @abstractmethod
     def cancel(self, ticket: int) -> None:
-        """Stop a job: it has no outcome, and nothing that it might still write reaches the store."""
+        """Stop a job: it has no outcome, and nothing that it might still write reaches the
+        store."""
 
     @abstractmethod
     def records(self, ticket: int) -> int:
@@ -74,7 +78,8 @@ class Engine(ABC):
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Folders of this machine, outside the workspace, through which work may have passed: the absence scan looks there too."""
+        """Folders of this machine, outside the workspace, through which work may have passed: the
+        absence scan looks there too."""
         return ()
 
     @abstractmethod
@@ -82,8 +87,9 @@ class Engine(ABC):
         """Give back what was held."""
 
     def run(self, jobs: Iterable[Job[T]]) -> Iterator[tuple[int, T]]:
-        """The result of each job with its place, as they finish; begun in this order, so the heaviest should come first. No more jobs are
-        made than are soon begun. What still runs when the caller stops listening is cancelled. Errors: the first that a job raises."""
+        """The result of each job with its place, as they finish; begun in this order, so the
+        heaviest should come first. No more jobs are made than are soon begun. What still runs when
+        the caller stops listening is cancelled. Errors: the first that a job raises."""
         coming, waiting = enumerate(jobs), dict[int, int]()
         try:
             while True:
@@ -102,11 +108,14 @@ class Engine(ABC):
 
 
 class InlineEngine(Engine):
-    """Everything in this process, one piece of work after the other; a job is done when someone waits for it."""
+    """Everything in this process, one piece of work after the other; a job is done when someone
+    waits for it."""
 
     slots = 1
 
-    def __init__(self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None) -> None:
+    def __init__(
+        self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None
+    ) -> None:
         self.worker = Worker(store, config, learner or make_learner(config), card)
         self._waiting: dict[int, Job[Any]] = {}
         self._next = 0

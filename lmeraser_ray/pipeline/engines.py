@@ -7,7 +7,8 @@ from lmeraser_ray.storage.store import Store
 
 
 def open_engine(store: Store, config: Config, card: BackboneCard) -> Engine:
-    """The engine that the configuration asks for; Ray is imported only here, and started when there is something to do."""
+    """The engine that the configuration asks for; Ray is imported only here, and started when there
+    is something to do."""
     if config.execution.engine == "inline":
         return InlineEngine(store, config, card)
     from lmeraser_ray.distributed.engine import RayEngine

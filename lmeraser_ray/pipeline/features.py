@@ -1,7 +1,9 @@
-"""Features: one vector a record, from the frozen backbone, un-augmented, computed once and kept by bucket.
+"""Features: one vector a record, from the frozen backbone, un-augmented, computed once and kept by
+bucket.
 
-Invariants: a feature is a function of its record and the backbone (fixed batch shape), so a bucket that lost a record keeps the other
-rows bit for bit; the file of a bucket is written once, whole, whoever computed its rows.
+Invariants: a feature is a function of its record and the backbone (fixed batch shape), so a bucket
+that lost a record keeps the other rows bit for bit; the file of a bucket is written once, whole,
+whoever computed its rows.
 """
 
 from collections.abc import Callable
@@ -30,7 +32,8 @@ def features_key(backbone: str, digests: Digests) -> str:
 
 @dataclass
 class Bucketful:
-    """A bucket whose features are being gathered. `known` [m] bool says which rows are there; memory is taken when the first comes."""
+    """A bucket whose features are being gathered. `known` [m] bool says which rows are there;
+    memory is taken when the first comes."""
 
     bucket: Bucket
     key: str
@@ -56,10 +59,16 @@ class FeatureStage:
     progress: Progress
 
     def run(self, index: RecordIndex) -> tuple[list[StoredObject], int]:
-        """The features of each bucket of the index, in order, and how many records were computed."""
-        keys = [features_key(self.card.identity, index.columns[i].digests) for i in range(len(index.buckets))]
+        """The features of each bucket of the index, in order, and how many records were
+        computed."""
+        keys = [
+            features_key(self.card.identity, index.columns[i].digests)
+            for i in range(len(index.buckets))
+        ]
         found = {i: self.listing.get(("features", key)) for i, key in enumerate(keys)}
-        missing = {i: self._carry_over(index, i, keys[i]) for i, item in found.items() if item is None}
+        missing = {
+            i: self._carry_over(index, i, keys[i]) for i, item in found.items() if item is None
+        }
         for i in [i for i, full in missing.items() if full.known.all()]:
             found[i] = self._put(missing.pop(i))
         computed = sum(int((~full.known).sum()) for full in missing.values())
@@ -70,9 +79,15 @@ class FeatureStage:
     def _carry_over(self, index: RecordIndex, i: int, key: str) -> Bucketful:
         """The rows that the bucket's previous state already has."""
         digests = index.columns[i].digests
-        full = Bucketful(index.buckets[i], key, self.card.dimension, digests, np.zeros(len(digests), np.bool_))
+        full = Bucketful(
+            index.buckets[i], key, self.card.dimension, digests, np.zeros(len(digests), np.bool_)
+        )
         before = self.previous.get(full.bucket.number)
-        if before is None or not self.store.sound(before.features) or not self.store.sound(before.bucket.records):
+        if (
+            before is None
+            or not self.store.sound(before.features)
+            or not self.store.sound(before.bucket.records)
+        ):
             return full
         old = RecordIndex.read(self.store, [before.bucket]).digests
         if before.features.key != features_key(self.card.identity, old):
@@ -84,8 +99,11 @@ class FeatureStage:
                 full.rows[row], full.known[row] = features[source], True
         return full
 
-    def _compute(self, missing: dict[int, Bucketful], advance: Callable[[int], object]) -> dict[int, StoredObject]:
-        """Compute what is not known; each bucket is stored as soon as its last row has come, so memory holds those under way."""
+    def _compute(
+        self, missing: dict[int, Bucketful], advance: Callable[[int], object]
+    ) -> dict[int, StoredObject]:
+        """Compute what is not known; each bucket is stored as soon as its last row has come, so
+        memory holds those under way."""
         stored: dict[int, StoredObject] = {}
         if not missing:
             return stored

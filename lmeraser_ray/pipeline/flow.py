@@ -1,9 +1,11 @@
-"""The one flow: from the live records to a published manifest. Training, unlearning and rebuilding are this function on different records.
+"""The one flow: from the live records to a published manifest. Training, unlearning and rebuilding
+are this function on different records.
 
     buckets → features → partition → shards → plan → (train what is missing) → manifest
 
-Invariant: what is returned is a function of the buckets, the identity half of the configuration, the backbone and, where prototypes are
-public, these. What is already in the store is only a shortcut.
+Invariant: what is returned is a function of the buckets, the identity half of the configuration,
+the backbone and, where prototypes are public, these. What is already in the store is only a
+shortcut.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +27,22 @@ from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.features import FeatureStage
 from lmeraser_ray.pipeline.jobs import Part, TrainConstituent, Trained
 from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest, ShardState
-from lmeraser_ray.pipeline.plan import Build, ConstituentRecipe, ConstituentSpec, Plan, constituent_specs, plan_constituents
+from lmeraser_ray.pipeline.plan import (
+    Build,
+    ConstituentRecipe,
+    ConstituentSpec,
+    Plan,
+    constituent_specs,
+    plan_constituents,
+)
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A manifest, ready to be published, and the work that it took. `reused` counts constituents of which no stage was trained."""
+    """A manifest, ready to be published, and the work that it took. `reused` counts constituents of
+    which no stage was trained."""
 
     manifest: Manifest
     trained: tuple[Trained, ...]
@@ -54,15 +64,18 @@ class Planned:
     @property
     def states(self) -> tuple[BucketState, ...]:
         """What the manifest says of each bucket."""
-        return tuple(BucketState(*state) for state in zip(self.index.buckets, self.features, self.parts.assignments, strict=True))
+        return tuple(
+            BucketState(*state)
+            for state in zip(self.index.buckets, self.features, self.parts.assignments, strict=True)
+        )
 
 
 @dataclass(frozen=True)
 class Flow:
     """Evaluates the function from records to manifest in one store.
 
-    card: the backbone that `engine` will load; public: the stored public prototypes, where the partition has them; choice: the choice that
-    a sweep made, where it made one.
+    card: the backbone that `engine` will load; public: the stored public prototypes, where the
+    partition has them; choice: the choice that a sweep made, where it made one.
     """
 
     store: Store
@@ -73,31 +86,57 @@ class Flow:
     public: StoredObject | None = None
     choice: Choice | None = None
 
-    def evaluate(self, buckets: Sequence[Bucket], previous: Manifest | None, known: RecordIndex | None = None) -> Evaluated:
-        """Build whatever these buckets need. `previous` is the published state, whose feature rows are carried over; `known` its index."""
+    def evaluate(
+        self, buckets: Sequence[Bucket], previous: Manifest | None, known: RecordIndex | None = None
+    ) -> Evaluated:
+        """Build whatever these buckets need. `previous` is the published state, whose feature rows
+        are carried over; `known` its index."""
         planned = self.plan(buckets, previous, known)
         with self.progress.stage("training"):
             trained = self._train(planned)
-        manifest = self.manifest(planned, {item.key: item for work in trained for item in work.stages})
+        manifest = self.manifest(
+            planned, {item.key: item for work in trained for item in work.stages}
+        )
         reused = len(planned.plan.specs) - len(planned.plan.build)
-        return Evaluated(manifest, trained, reused, planned.features_computed, planned.parts.reclustered)
+        return Evaluated(
+            manifest, trained, reused, planned.features_computed, planned.parts.reclustered
+        )
 
     def manifest(self, planned: Planned, built: Mapping[str, StoredObject]) -> Manifest:
         """The manifest of what was planned, once all that was missing is `built`, by key."""
         shards = shard_states(planned.plan.specs, {**planned.plan.reuse, **built})
         choice = self.choice.state(planned.index) if self.choice else None
-        return Manifest(identity_of(self.config), self.card, planned.states, planned.parts.partition, shards, choice)
+        return Manifest(
+            identity_of(self.config),
+            self.card,
+            planned.states,
+            planned.parts.partition,
+            shards,
+            choice,
+        )
 
-    def plan(self, buckets: Sequence[Bucket], previous: Manifest | None, known: RecordIndex | None = None) -> Planned:
-        """Everything but the training: features and partition are computed, constituents only planned."""
+    def plan(
+        self, buckets: Sequence[Bucket], previous: Manifest | None, known: RecordIndex | None = None
+    ) -> Planned:
+        """Everything but the training: features and partition are computed, constituents only
+        planned."""
         listing = self.store.listing()
         with self.progress.stage("plan"):
             index = RecordIndex.read(self.store, buckets, known)
         before = {state.bucket.number: state for state in previous.buckets} if previous else {}
         with self.progress.stage("features"):
-            features, computed = FeatureStage(self.store, listing, self.card, self.engine, before, self.progress).run(index)
+            features, computed = FeatureStage(
+                self.store, listing, self.card, self.engine, before, self.progress
+            ).run(index)
         with self.progress.stage("partition"):
-            stage = PartitionStage(self.store, listing, self.config.partition, self.config.seed, self.card.identity, self.public)
+            stage = PartitionStage(
+                self.store,
+                listing,
+                self.config.partition,
+                self.config.seed,
+                self.card.identity,
+                self.public,
+            )
             parts = stage.run(index, features)
         with self.progress.stage("plan"):
             plan = self._plan(index, parts, listing)
@@ -106,7 +145,9 @@ class Flow:
     def _plan(self, index: RecordIndex, parts: Partitioned, listing: Listing) -> Plan:
         slices = self.config.learner.slices
         found = index.hashed(self.config.seed, "slice", slices) if slices > 1 else None
-        specs = constituent_specs(index.digests_at, parts.shard_of, making=making_of(self.config, self.card), slices=found)
+        specs = constituent_specs(
+            index.digests_at, parts.shard_of, making=making_of(self.config, self.card), slices=found
+        )
         return plan_constituents(specs, listing)
 
     def _train(self, planned: Planned) -> tuple[Trained, ...]:
@@ -128,12 +169,19 @@ class Flow:
         """The job that trains a constituent from its first missing stage on."""
         spec = build.spec
         slices = tuple(self.parts(planned.index, planned.features, part) for part in spec.slices)
-        groups = None if spec.groups is None else spec.groups[spec.slices[0].argsort()]  # rows are told in ascending order
+        groups = (
+            None if spec.groups is None else spec.groups[spec.slices[0].argsort()]
+        )  # rows are told in ascending order
         before = planned.plan.reuse[spec.keys[build.first - 1]] if build.first else None
-        return TrainConstituent(spec.keys, slices, epoch_share(self.config.learner.slices), build.first, before, groups)
+        return TrainConstituent(
+            spec.keys, slices, epoch_share(self.config.learner.slices), build.first, before, groups
+        )
 
-    def parts(self, index: RecordIndex, features: Sequence[StoredObject], positions: Positions) -> tuple[Part, ...]:
-        """Positions as a job's parts, ascending; with the buckets' features where the learner needs these."""
+    def parts(
+        self, index: RecordIndex, features: Sequence[StoredObject], positions: Positions
+    ) -> tuple[Part, ...]:
+        """Positions as a job's parts, ascending; with the buckets' features where the learner needs
+        these."""
         return parts_of(index, features if self._learner.needs == "features" else None, positions)
 
     @cached_property
@@ -142,17 +190,23 @@ class Flow:
 
 
 def epoch_share(slices: int) -> float:
-    """The share of the epochs that each of R stages has, 2 / (R + 1): together they see as many records as training without slices."""
+    """The share of the epochs that each of R stages has, 2 / (R + 1): together they see as many
+    records as training without slices."""
     return 2 / (slices + 1)
 
 
-def parts_of(index: RecordIndex, features: Sequence[StoredObject] | None, positions: Positions) -> tuple[Part, ...]:
-    """Positions as a job's parts, ascending; with the buckets' features for learners that need these."""
+def parts_of(
+    index: RecordIndex, features: Sequence[StoredObject] | None, positions: Positions
+) -> tuple[Part, ...]:
+    """Positions as a job's parts, ascending; with the buckets' features for learners that need
+    these."""
     where = {} if features is None else dict(zip(index.buckets, features, strict=True))
     return tuple(Part(rows, where.get(rows.bucket)) for rows in index.rows(positions, told=True))
 
 
-def shard_states(specs: Sequence[ConstituentSpec], found: Mapping[str, StoredObject]) -> tuple[ShardState, ...]:
+def shard_states(
+    specs: Sequence[ConstituentSpec], found: Mapping[str, StoredObject]
+) -> tuple[ShardState, ...]:
     """What the manifest says of each shard, by number."""
     return tuple(
         ShardState(number, size, tuple(found[key] for key in spec.keys))
@@ -171,13 +225,15 @@ def making_of(config: Config, card: BackboneCard) -> ConstituentRecipe:
 
 
 def identity_of(config: Config) -> dict[str, object]:
-    """The identity half of a configuration as the manifest keeps it. The backbone's is its digest, which stands beside it."""
+    """The identity half of a configuration as the manifest keeps it. The backbone's is its digest,
+    which stands beside it."""
     return {name: value for name, value in config.identity().items() if name != "backbone"}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What comes in besides the records: the backbone, loaded to know what it is, and public prototypes, where the partition has any."""
+    """What comes in besides the records: the backbone, loaded to know what it is, and public
+    prototypes, where the partition has any."""
 
     config: Config
     backbone: Backbone
@@ -186,18 +242,31 @@ class Inputs:
     def card(self) -> BackboneCard:
         """What is planned with."""
         loaded = self.backbone
-        return BackboneCard(loaded.identity, loaded.dimension, loaded.batch, loaded.spec, loaded.classifier_identity)
+        return BackboneCard(
+            loaded.identity, loaded.dimension, loaded.batch, loaded.spec, loaded.classifier_identity
+        )
 
-    def prototypes(self, store: Store, *, expected: StoredObject | None = None) -> StoredObject | None:
-        """The public prototypes in the store, made there if need be; None where the partition has none.
+    def prototypes(
+        self, store: Store, *, expected: StoredObject | None = None
+    ) -> StoredObject | None:
+        """The public prototypes in the store, made there if need be; None where the partition has
+        none.
 
-        Errors: `ConfigError` where the public pictures are not those that `expected`, the published prototypes, were made from.
+        Errors: `ConfigError` where the public pictures are not those that `expected`, the published
+        prototypes, were made from.
         """
         if not isinstance(self.config.partition, PublicConfig):
             return None
-        return public_prototypes(self.config, self.config.partition, self.backbone, store, expected=expected)
+        return public_prototypes(
+            self.config, self.config.partition, self.backbone, store, expected=expected
+        )
 
 
 def load_inputs(config: Config) -> Inputs:
     """Load the configured backbone, with its classifier if the learner needs that."""
-    return Inputs(config, load_backbone(config.backbone, choose_device("cpu"), classifier=make_learner(config).needs_classifier))
+    return Inputs(
+        config,
+        load_backbone(
+            config.backbone, choose_device("cpu"), classifier=make_learner(config).needs_classifier
+        ),
+    )

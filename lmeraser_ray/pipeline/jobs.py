@@ -1,7 +1,8 @@
 """The work that a cluster, or this process, carries out: key in, key out.
 
-A job says which rows of which buckets it needs; a worker reads just these from the store, computes, and writes its result atomically. So a
-job may run twice, anywhere, and do no harm. Nothing here knows Ray.
+A job says which rows of which buckets it needs; a worker reads just these from the store, computes,
+and writes its result atomically. So a job may run twice, anywhere, and do no harm. Nothing here
+knows Ray.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,8 @@ Inputs = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of one bucket, as a learner needs them: with the bucket's features, or without for one that sees pictures."""
+    """Some rows of one bucket, as a learner needs them: with the bucket's features, or without for
+    one that sees pictures."""
 
     rows: Rows
     features: StoredObject | None = None
@@ -39,7 +41,8 @@ class Part:
 
 @dataclass
 class Worker:
-    """What a process that does jobs holds: the store, the configuration and, once needed, the backbone."""
+    """What a process that does jobs holds: the store, the configuration and, once needed, the
+    backbone."""
 
     store: Store
     config: Config
@@ -53,15 +56,22 @@ class Worker:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """The frozen backbone, loaded at first use. Errors: `ConfigError` where its weights are not those that were planned with."""
+        """The frozen backbone, loaded at first use. Errors: `ConfigError` where its weights are not
+        those that were planned with."""
         device = numerics.choose_device(self.config.execution.device, self.gpus)
         numerics.make_deterministic()
-        backbone = load_backbone(self.config.backbone, device, classifier=self.learner.needs_classifier)
-        if (self.card.identity, self.card.classifier) != (backbone.identity, backbone.classifier_identity):
+        backbone = load_backbone(
+            self.config.backbone, device, classifier=self.learner.needs_classifier
+        )
+        if (self.card.identity, self.card.classifier) != (
+            backbone.identity,
+            backbone.classifier_identity,
+        ):
             raise ConfigError(
-                f"The backbone {self.config.backbone.name} with weights {self.config.backbone.weights} has the identity "
-                f"{backbone.identity[:12]}…, but this workspace was trained with {self.card.identity[:12]}…: use the same weights, "
-                "timm model and preprocessing, or a new workspace."
+                f"The backbone {self.config.backbone.name} with weights "
+                f"{self.config.backbone.weights} has the identity {backbone.identity[:12]}…, but "
+                f"this workspace was trained with {self.card.identity[:12]}…: use the same "
+                "weights, timm model and preprocessing, or a new workspace."
             )
         return backbone
 
@@ -75,24 +85,32 @@ class Worker:
         found = [self.reader.read(part.rows, part.features) for part in parts]
         inputs: list[Any] = [read.inputs for read in found]
         labels = tuple(label for read in found for label in read.labels)
-        return Read(np.concatenate(inputs), np.concatenate([read.digests for read in found]), labels)
+        return Read(
+            np.concatenate(inputs), np.concatenate([read.digests for read in found]), labels
+        )
 
     def train(self, shard: ShardData, stage: Stage, watch: Watch) -> Constituent:
-        """Train one stage on one thread: on the CPU training bits depend on their number, and shards run side by side."""
+        """Train one stage on one thread: on the CPU training bits depend on their number, and
+        shards run side by side."""
         with numerics.one_thread():
             if self.learner.needs == "features":
                 return self.learner.train(shard, stage=stage, watch=watch)
             return self.learner.train(shard, self.backbone, stage=stage, watch=watch)
 
     def answer(self, constituent: Constituent, inputs: Inputs, group: int) -> "Answers":
-        """A constituent's answers to queries, seen as the learner needs them. One that knows a single class is certain of it."""
+        """A constituent's answers to queries, seen as the learner needs them. One that knows a
+        single class is certain of it."""
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((len(inputs), 1), np.float32))
         with numerics.one_thread():
             if self.learner.needs == "features":
-                found = self.learner.answer(constituent, np.asarray(inputs, np.float32), group=group)
+                found = self.learner.answer(
+                    constituent, np.asarray(inputs, np.float32), group=group
+                )
             else:
-                found = self.learner.answer(constituent, self.backbone, np.asarray(inputs, np.uint8), group=group)
+                found = self.learner.answer(
+                    constituent, self.backbone, np.asarray(inputs, np.uint8), group=group
+                )
         return Answers(constituent.classes, found)
 
     def numerics(self) -> dict[str, Any]:
@@ -123,7 +141,8 @@ class Job(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class Trained:
-    """A constituent that was trained: its key, the objects of the stages that were trained, in order, and the record passes that took."""
+    """A constituent that was trained: its key, the objects of the stages that were trained, in
+    order, and the record passes that took."""
 
     key: str
     stages: tuple[StoredObject, ...]
@@ -134,8 +153,9 @@ class Trained:
 class TrainConstituent:
     """Train one constituent from stage `first` on and store each stage.
 
-    keys: of all stages; slices: for each stage the rows that come new to it; before: the constituent of the stage before `first`;
-    shares: of the configured epochs for each stage; groups: for a joint learner the shard of each row, in the order of the rows.
+    keys: of all stages; slices: for each stage the rows that come new to it; before: the
+    constituent of the stage before `first`; shares: of the configured epochs for each stage;
+    groups: for a joint learner the shard of each row, in the order of the rows.
     """
 
     keys: tuple[str, ...]
@@ -161,15 +181,19 @@ class TrainConstituent:
         return list(accumulate(sum(len(part.rows.rows) for part in parts) for parts in self.slices))
 
     def stages(self, worker: Worker, watch: Watch) -> Iterator[tuple[str, Constituent]]:
-        """Train the stages from `first` on, each from the one before: key and constituent of each. Nothing is stored."""
+        """Train the stages from `first` on, each from the one before: key and constituent of each.
+        Nothing is stored."""
         seen = worker.see([part for parts in self.slices for part in parts])
         start = Constituent.from_bytes(worker.store.read(self.before)) if self.before else None
         for key, size in list(zip(self.keys, self._sizes(), strict=True))[self.first :]:
-            start = worker.train(shard_of(key, seen, size, self.groups), Stage(start, self.share), watch)
+            start = worker.train(
+                shard_of(key, seen, size, self.groups), Stage(start, self.share), watch
+            )
             yield key, start
 
     def run(self, worker: Worker) -> Trained:
-        """Train the stages in order, each from the constituent of the one before, as if there had been no pause between them."""
+        """Train the stages in order, each from the constituent of the one before, as if there had
+        been no pause between them."""
         passes = 0
 
         def count(records: int) -> None:
@@ -188,12 +212,15 @@ def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) 
     """The first `size` rows in canonical order, whatever buckets they lie in."""
     order = canonical_order(seen.digests[:size])
     labels = tuple(seen.labels[i] for i in order)
-    return ShardData(key, seen.inputs[:size][order], labels, None if groups is None else groups[:size][order])
+    return ShardData(
+        key, seen.inputs[:size][order], labels, None if groups is None else groups[:size][order]
+    )
 
 
 @dataclass(frozen=True)
 class AnswerRows:
-    """Ask one constituent about stored records (in the order of `members`). group: the shard, where the constituent serves several."""
+    """Ask one constituent about stored records (in the order of `members`). group: the shard, where
+    the constituent serves several."""
 
     constituent: StoredObject
     members: tuple[Part, ...]
@@ -220,7 +247,8 @@ class AnswerRows:
 
 @dataclass(frozen=True)
 class HashPixels:
-    """The SHA-256 of each picture's pixels, as the backbone sees them: what a query is routed by where there are no prototypes."""
+    """The SHA-256 of each picture's pixels, as the backbone sees them: what a query is routed by
+    where there are no prototypes."""
 
     members: tuple[Rows, ...]
     name = "hash"
@@ -233,4 +261,6 @@ class HashPixels:
 
     def run(self, worker: Worker) -> list[bytes]:
         """Read and hash, in the order of `members`."""
-        return [found for part in self.members for found in pixel_hashes(worker.reader.pixels(part))]
+        return [
+            found for part in self.members for found in pixel_hashes(worker.reader.pixels(part))
+        ]

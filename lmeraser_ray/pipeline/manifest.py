@@ -1,7 +1,8 @@
-"""The manifest: the published state in one canonical JSON file, which names every object by key and digest.
+"""The manifest: the published state in one canonical JSON file, which names every object by key and
+digest.
 
-Invariants: a function of the live records, the identity half of the configuration and the backbone; no time, path, worker or erased id is
-in it. So its SHA-256 is the workspace's fingerprint.
+Invariants: a function of the live records, the identity half of the configuration and the backbone;
+no time, path, worker or erased id is in it. So its SHA-256 is the workspace's fingerprint.
 """
 
 import json
@@ -29,7 +30,8 @@ class BucketState:
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """A shard: its number in the partition, how many records it has, and its constituents, one a stage, the last one the finished one."""
+    """A shard: its number in the partition, how many records it has, and its constituents, one a
+    stage, the last one the finished one."""
 
     number: int
     size: int
@@ -55,9 +57,10 @@ class BackboneCard:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that a workspace holds. `shards` are in the order of their numbers, which are those of the partition's prototypes where it has
-    any; `identity` is the configuration's. A joint learner's constituent stands with every shard. choice: which live records the sweep saw
-    that chose the configuration (`lmeraser_ray.pipeline.choice`), where there was one."""
+    """All that a workspace holds. `shards` are in the order of their numbers, which are those of
+    the partition's prototypes where it has any; `identity` is the configuration's. A joint
+    learner's constituent stands with every shard. choice: which live records the sweep saw that
+    chose the configuration (`lmeraser_ray.pipeline.choice`), where there was one."""
 
     identity: dict[str, Any]
     backbone: BackboneCard
@@ -89,29 +92,46 @@ class Manifest:
                 ],
                 "partition": pair(self.partition),
                 "shards": [
-                    {"number": shard.number, "size": shard.size, "stages": [pair(stage) for stage in shard.stages]} for shard in self.shards
+                    {
+                        "number": shard.number,
+                        "size": shard.size,
+                        "stages": [pair(stage) for stage in shard.stages],
+                    }
+                    for shard in self.shards
                 ],
             }
         )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
-        """Read what `to_bytes` wrote. Errors: `ConfigError` on another version's format, `VerificationError` on anything else."""
+        """Read what `to_bytes` wrote. Errors: `ConfigError` on another version's format,
+        `VerificationError` on anything else."""
         try:
             read = json.loads(data)
             if read["format"] != FORMAT:
-                raise ConfigError(f"the manifest has format {read['format']}, this version reads {FORMAT}: use the version that wrote it.")
+                raise ConfigError(
+                    f"the manifest has format {read['format']}, this version reads {FORMAT}: use "
+                    "the version that wrote it."
+                )
             card = read["backbone"]
             return cls(
                 read["identity"],
-                BackboneCard(card["identity"], card["dimension"], card["batch"], PictureSpec(**card["spec"]), card["classifier"]),
+                BackboneCard(
+                    card["identity"],
+                    card["dimension"],
+                    card["batch"],
+                    PictureSpec(**card["spec"]),
+                    card["classifier"],
+                ),
                 tuple(read_bucket(entry) for entry in read["buckets"]),
                 from_pair("partitions", read["partition"]),
                 tuple(read_shard(entry) for entry in read["shards"]),
                 read.get("choice"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise VerificationError(f"the manifest cannot be read ({error}): run `lmeraser verify`.") from error
+            raise VerificationError(
+                f"the manifest cannot be read ({error}): run `lmeraser verify`."
+            ) from error
 
     def objects(self) -> Iterator[StoredObject]:
         """Every object that is reachable from here, the manifest itself apart."""
@@ -156,11 +176,21 @@ def from_pair(kind: Kind, read: list[str] | None) -> StoredObject | None:
 
 def read_bucket(entry: dict[str, Any]) -> BucketState:
     """One bucket's entry of the JSON."""
-    records, pictures = (StoredObject(kind, entry["key"], entry[kind]) for kind in ("records", "pictures"))
+    records, pictures = (
+        StoredObject(kind, entry["key"], entry[kind]) for kind in ("records", "pictures")
+    )
     bucket = Bucket(entry["number"], entry["size"], records, pictures)
-    return BucketState(bucket, StoredObject("features", *entry["features"]), from_pair("assignments", entry["assignments"]))
+    return BucketState(
+        bucket,
+        StoredObject("features", *entry["features"]),
+        from_pair("assignments", entry["assignments"]),
+    )
 
 
 def read_shard(entry: dict[str, Any]) -> ShardState:
     """One shard's entry of the JSON."""
-    return ShardState(entry["number"], entry["size"], tuple(StoredObject("constituents", *stage) for stage in entry["stages"]))
+    return ShardState(
+        entry["number"],
+        entry["size"],
+        tuple(StoredObject("constituents", *stage) for stage in entry["stages"]),
+    )

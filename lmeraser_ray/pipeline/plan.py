@@ -1,11 +1,14 @@
-"""The planner: which constituents there must be, which of them exist and what must be trained. Pure: no files, no Ray.
+"""The planner: which constituents there must be, which of them exist and what must be trained.
+Pure: no files, no Ray.
 
-There is no unlearning algorithm. Training and unlearning both ask this module what the live records need, and do what is missing.
+There is no unlearning algorithm. Training and unlearning both ask this module what the live records
+need, and do what is missing.
 
     shard's members → slices, in order → a chain of keys, one a stage:   key₁ = H(learner, backbone, slice 1),   keyᵣ = H(keyᵣ₋₁, slice r)
 
-Without slices the chain has one link. A deletion changes the keys from its record's slice on, and the longest prefix of the chain that is
-in the store is where training goes on. A joint learner has one constituent for all shards, whose key covers who is in which.
+Without slices the chain has one link. A deletion changes the keys from its record's slice on, and
+the longest prefix of the chain that is in the store is where training goes on. A joint learner has
+one constituent for all shards, whose key covers who is in which.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,16 +25,19 @@ from lmeraser_ray.storage.store import Listing, StoredObject
 DigestsAt = Callable[[Positions], Digests]
 """The digests [m, 32] of the records at some positions, in the given order."""
 TOGETHER = 1 << 16
-"""Records that are sorted by their shard at a time, and members of shards whose digests are in memory, unless one shard has more."""
+"""Records that are sorted by their shard at a time, and members of shards whose digests are in
+memory, unless one shard has more."""
 
 
 @dataclass(frozen=True)
 class ConstituentSpec:
     """A constituent that must exist.
 
-    shards: the numbers of the shards that it serves, ascending (one, unless the learner is joint), and their sizes; slices: the members of
-    each stage that come new to it, as positions among all live records, in canonical order (by digest); keys: of the stages, the last one
-    the finished constituent's; groups [n] int32: for a joint learner the place in `shards` of each member, else None.
+    shards: the numbers of the shards that it serves, ascending (one, unless the learner is joint),
+    and their sizes; slices: the members of each stage that come new to it, as positions among all
+    live records, in canonical order (by digest); keys: of the stages, the last one the finished
+    constituent's; groups [n] int32: for a joint learner the place in `shards` of each member, else
+    None.
     """
 
     shards: tuple[int, ...]
@@ -60,7 +66,8 @@ class Build:
 
 @dataclass(frozen=True)
 class Plan:
-    """What must be, in the order of the shards; what of it is there, by key; what is missing, the most work first."""
+    """What must be, in the order of the shards; what of it is there, by key; what is missing, the
+    most work first."""
 
     specs: tuple[ConstituentSpec, ...]
     reuse: Mapping[str, StoredObject]
@@ -69,7 +76,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class ConstituentRecipe:
-    """How constituents are made. learner: its identity; backbone: that of what the learner sees; joint: one for all shards."""
+    """How constituents are made. learner: its identity; backbone: that of what the learner sees;
+    joint: one for all shards."""
 
     learner: Mapping[str, object]
     backbone: str
@@ -77,40 +85,68 @@ class ConstituentRecipe:
 
 
 def shard_key(making: ConstituentRecipe, digests: Digests) -> str:
-    """SHA-256 over all that a constituent is a function of: the learner's identity, the backbone's, the members' digests in order."""
-    return key_of("shard/1", canonical_json(dict(making.learner)), bytes.fromhex(making.backbone), digests.tobytes())
+    """SHA-256 over all that a constituent is a function of: the learner's identity, the backbone's,
+    the members' digests in order."""
+    return key_of(
+        "shard/1",
+        canonical_json(dict(making.learner)),
+        bytes.fromhex(making.backbone),
+        digests.tobytes(),
+    )
 
 
 def stage_key(before: str, digests: Digests) -> str:
-    """SHA-256 over the key of the stage before and the digests of the slice that comes new, in order."""
+    """SHA-256 over the key of the stage before and the digests of the slice that comes new, in
+    order."""
     return key_of("slice/1", bytes.fromhex(before), digests.tobytes())
 
 
 def joint_key(making: ConstituentRecipe, digests: Digests, groups: NDArray[np.int32]) -> str:
-    """SHA-256 over the learner's and the backbone's identity, all members' digests in order and the shard of each."""
-    return key_of("joint/1", canonical_json(dict(making.learner)), bytes.fromhex(making.backbone), digests.tobytes(), groups.tobytes())
+    """SHA-256 over the learner's and the backbone's identity, all members' digests in order and the
+    shard of each."""
+    return key_of(
+        "joint/1",
+        canonical_json(dict(making.learner)),
+        bytes.fromhex(making.backbone),
+        digests.tobytes(),
+        groups.tobytes(),
+    )
 
 
 def constituent_specs(
-    digests: DigestsAt, assignment: NDArray[np.int32], *, making: ConstituentRecipe, slices: NDArray[np.int32] | None = None
+    digests: DigestsAt,
+    assignment: NDArray[np.int32],
+    *,
+    making: ConstituentRecipe,
+    slices: NDArray[np.int32] | None = None,
 ) -> tuple[ConstituentSpec, ...]:
-    """The constituents of an assignment, by shard. A shard without members has none, a slice without members is no stage.
+    """The constituents of an assignment, by shard. A shard without members has none, a slice
+    without members is no stage.
 
-    assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record, None for one slice.
+    assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record,
+    None for one slice.
     """
     grouped, bounds = members_by_shard(assignment)
     if making.joint:
-        return joint_spec(digests, np.sort(grouped), assignment, np.diff(bounds), making) if len(grouped) else ()
+        return (
+            joint_spec(digests, np.sort(grouped), assignment, np.diff(bounds), making)
+            if len(grouped)
+            else ()
+        )
     return tuple(separate_specs(digests, grouped, bounds, making, slices))
 
 
 def members_by_shard(assignment: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The members of all k shards, one shard behind the other and ascending within each, and where each shard begins [k + 1].
+    """The members of all k shards, one shard behind the other and ascending within each, and where
+    each shard begins [k + 1].
 
-    A counting sort in parts: an argsort of all would take three times the memory of its result. A driver has less than 2^31 records.
+    A counting sort in parts: an argsort of all would take three times the memory of its result. A
+    driver has less than 2^31 records.
     """
     parts = [slice(at, at + TOGETHER) for at in range(0, len(assignment), TOGETHER)]
-    sizes = np.zeros(int(assignment.max(initial=-1)) + 2, np.int64)  # of what is in no shard, then of each shard
+    sizes = np.zeros(
+        int(assignment.max(initial=-1)) + 2, np.int64
+    )  # of what is in no shard, then of each shard
     for part in parts:
         sizes += np.bincount(assignment[part] + 1, minlength=len(sizes))
     bounds = np.cumsum([0, *sizes[1:]])
@@ -119,17 +155,23 @@ def members_by_shard(assignment: NDArray[np.int32]) -> tuple[NDArray[np.int32], 
         order = np.argsort(assignment[part], kind="stable")
         order = order[np.count_nonzero(assignment[part] < 0) :]
         shards = assignment[part][order]
-        before = np.arange(len(shards)) - np.searchsorted(shards, shards)  # how many of its shard are before each
+        before = np.arange(len(shards)) - np.searchsorted(
+            shards, shards
+        )  # how many of its shard are before each
         grouped[free[shards] + before] = order + part.start
         free += np.bincount(shards, minlength=len(free))
     return grouped, bounds
 
 
 def separate_specs(
-    digests: DigestsAt, grouped: Positions, bounds: NDArray[np.int64], making: ConstituentRecipe, slices: NDArray[np.int32] | None
+    digests: DigestsAt,
+    grouped: Positions,
+    bounds: NDArray[np.int64],
+    making: ConstituentRecipe,
+    slices: NDArray[np.int32] | None,
 ) -> Iterator[ConstituentSpec]:
-    """A constituent for each shard. grouped: the members of all shards, one shard behind the other, put into canonical order here; bounds:
-    [k + 1], where each shard begins."""
+    """A constituent for each shard. grouped: the members of all shards, one shard behind the other,
+    put into canonical order here; bounds: [k + 1], where each shard begins."""
     first = 0
     while first < len(bounds) - 1:
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + TOGETHER, "right")) - 1)
@@ -145,21 +187,33 @@ def separate_specs(
 
 
 def one_shard(
-    number: int, members: Positions, digests: Digests, making: ConstituentRecipe, slices: NDArray[np.int32] | None
+    number: int,
+    members: Positions,
+    digests: Digests,
+    making: ConstituentRecipe,
+    slices: NDArray[np.int32] | None,
 ) -> ConstituentSpec:
     """The constituent of one shard, `members` and their digests in canonical order."""
     if slices is None:
-        return ConstituentSpec((number,), (len(members),), (members,), (shard_key(making, digests),))
+        return ConstituentSpec(
+            (number,), (len(members),), (members,), (shard_key(making, digests),)
+        )
     found = slices[members]
     parts = [found == r for r in np.unique(found)]
     keys = [shard_key(making, digests[parts[0]])]
     for part in parts[1:]:
         keys.append(stage_key(keys[-1], digests[part]))
-    return ConstituentSpec((number,), (len(members),), tuple(members[part] for part in parts), tuple(keys))
+    return ConstituentSpec(
+        (number,), (len(members),), tuple(members[part] for part in parts), tuple(keys)
+    )
 
 
 def joint_spec(
-    digests: DigestsAt, members: Positions, assignment: NDArray[np.int32], sizes: Positions, making: ConstituentRecipe
+    digests: DigestsAt,
+    members: Positions,
+    assignment: NDArray[np.int32],
+    sizes: Positions,
+    making: ConstituentRecipe,
 ) -> tuple[ConstituentSpec, ...]:
     """The one constituent of all shards, which sees the digests of all `members` at once."""
     known = digests(members)
@@ -167,11 +221,16 @@ def joint_spec(
     members, numbers = members[order], np.flatnonzero(sizes)
     groups = np.searchsorted(numbers, assignment[members]).astype(np.int32)
     key = joint_key(making, known[order], groups)
-    return (ConstituentSpec(tuple(numbers.tolist()), tuple(sizes[numbers].tolist()), (members,), (key,), groups),)
+    return (
+        ConstituentSpec(
+            tuple(numbers.tolist()), tuple(sizes[numbers].tolist()), (members,), (key,), groups
+        ),
+    )
 
 
 def plan_constituents(specs: tuple[ConstituentSpec, ...], listing: Listing) -> Plan:
-    """Reuse the longest prefix of each chain that is in the store; build what follows, the most work first."""
+    """Reuse the longest prefix of each chain that is in the store; build what follows, the most
+    work first."""
     reuse: dict[str, StoredObject] = {}
     build: list[Build] = []
     for spec in specs:

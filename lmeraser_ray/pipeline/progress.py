@@ -1,4 +1,5 @@
-"""What a person sees while work goes on: bars on stderr with a rate and a remaining time, and the seconds of each stage.
+"""What a person sees while work goes on: bars on stderr with a rate and a remaining time, and the
+seconds of each stage.
 
 Quiet where stderr is not a terminal. Never shows a record id.
 """
@@ -27,7 +28,8 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; one that runs twice is summed, one within another is not counted in the outer."""
+        """Time a stage; one that runs twice is summed, one within another is not counted in the
+        outer."""
         self._count()
         self._within.append(name)
         try:
@@ -47,7 +49,14 @@ class Progress:
     @contextmanager
     def bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
         """A bar that is moved by calling what this yields."""
-        with tqdm(desc=what, total=total, unit=unit, disable=self.quiet or total == 0, file=sys.stderr, leave=False) as bar:
+        with tqdm(
+            desc=what,
+            total=total,
+            unit=unit,
+            disable=self.quiet or total == 0,
+            file=sys.stderr,
+            leave=False,
+        ) as bar:
             yield bar.update
 
     def rounded(self) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""What every command shares: a workspace, its configuration, the engine, the progress, opened and closed in one place."""
+"""What every command shares: a workspace, its configuration, the engine, the progress, opened and
+closed in one place."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -34,7 +35,8 @@ def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
 
 @dataclass(frozen=True)
 class Session:
-    """One command's means. `make_engine` is how tests put a recorder, or a leaky learner, in the place of the real engine."""
+    """One command's means. `make_engine` is how tests put a recorder, or a leaky learner, in the
+    place of the real engine."""
 
     root: Location
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
@@ -54,11 +56,16 @@ class Session:
         """
         kept = self.folder.load_config()
         config = override(kept, self.overrides)
-        foreign = [name for name, _ in self.overrides if not name.startswith(("execution.", "queue.")) and name != "backbone.weights"]
+        foreign = [
+            name
+            for name, _ in self.overrides
+            if not name.startswith(("execution.", "queue.")) and name != "backbone.weights"
+        ]
         if foreign or config.identity() != kept.identity():
             names = ", ".join(f"--{name}" for name, _ in self.overrides)
             raise ConfigError(
-                f"{names} would change what this workspace is: only execution and queue fields can differ here. Train another workspace."
+                f"{names} would change what this workspace is: only execution and queue fields "
+                "can differ here. Train another workspace."
             )
         return config
 
@@ -74,7 +81,8 @@ class Session:
             yield database
 
     def consistently(self, read: Callable[[Published], T]) -> T:
-        """What `read` makes of what answers; of the next state, where that was published and this one purged meanwhile."""
+        """What `read` makes of what answers; of the next state, where that was published and this
+        one purged meanwhile."""
         while True:
             current = self.folder.current()
             try:
@@ -85,10 +93,15 @@ class Session:
 
     @contextmanager
     def flow(
-        self, store: Store, config: Config, card: BackboneCard, public: StoredObject | None = None, choice: "Choice | None" = None
+        self,
+        store: Store,
+        config: Config,
+        card: BackboneCard,
+        public: StoredObject | None = None,
+        choice: "Choice | None" = None,
     ) -> "Iterator[Flow]":
-        """The flow on a store, with an engine that is closed at the end, whatever happens. public: the stored public prototypes; choice: of
-        the sweep that the configuration comes from."""
+        """The flow on a store, with an engine that is closed at the end, whatever happens. public:
+        the stored public prototypes; choice: of the sweep that the configuration comes from."""
         from lmeraser_ray.pipeline.flow import Flow
 
         with closing(self.make_engine(store, config, card)) as engine:

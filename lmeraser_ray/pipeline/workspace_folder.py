@@ -8,7 +8,8 @@
       lock                held by the one command that writes
       objects/            the store
 
-Invariants: readers see the old state or the new one; a writer that dies leaves the old state published and all finished work reusable.
+Invariants: readers see the old state or the new one; a writer that dies leaves the old state
+published and all finished work reusable.
 """
 
 import os
@@ -39,7 +40,8 @@ OWN_FILES = (
 
 @dataclass(frozen=True)
 class Published:
-    """What answers: the published manifest, and the keys of the constituents that are in quarantine."""
+    """What answers: the published manifest, and the keys of the constituents that are in
+    quarantine."""
 
     manifest: Manifest
     quarantined: frozenset[str] = frozenset()
@@ -49,7 +51,9 @@ class Published:
         """The manifest with only the shards that may answer."""
         if not self.quarantined:
             return self.manifest
-        left = tuple(shard for shard in self.manifest.shards if shard.constituent.key not in self.quarantined)
+        left = tuple(
+            shard for shard in self.manifest.shards if shard.constituent.key not in self.quarantined
+        )
         return replace(self.manifest, shards=left)
 
 
@@ -57,13 +61,15 @@ class WorkspaceFolder:
     """The files of one workspace."""
 
     def __init__(self, root: Location, database: str | None = None) -> None:
-        """database: the URL of the server that has the requests, where that is not as the environment or the configuration says."""
+        """database: the URL of the server that has the requests, where that is not as the
+        environment or the configuration says."""
         self.root, self._database = root, database
         self.store = Store(root / "objects")
         self._current, self._configuration = root / "CURRENT", root / "configuration.json"
 
     def create(self) -> None:
-        """Make the folder, or accept one that is a workspace. A folder with anything else in it is refused."""
+        """Make the folder, or accept one that is a workspace. A folder with anything else in it is
+        refused."""
         with disk_errors(self.root):
             self._refuse_foreign()
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,14 +77,29 @@ class WorkspaceFolder:
 
     def _refuse_foreign(self) -> None:
         """Errors: `ConfigError` where there is something that is no part of a workspace."""
-        if self.root.is_file() if isinstance(self.root, ObjectPath) else self.root.exists() and not self.root.is_dir():
-            raise ConfigError(f"--workspace {self.root} is a file, expected a folder or a new name.")
-        foreign = sorted(p.name for p in self.root.iterdir() if p.name not in (*OWN_FILES, "objects")) if self.root.exists() else []
-        if not foreign and not any(path.exists() for path in (self.root / LOCK, self._configuration, self._current)):
-            foreign = [name_below(path, self.root) for path in self.store.files()]  # someone's own `objects`: it would be purged
+        if (
+            self.root.is_file()
+            if isinstance(self.root, ObjectPath)
+            else self.root.exists() and not self.root.is_dir()
+        ):
+            raise ConfigError(
+                f"--workspace {self.root} is a file, expected a folder or a new name."
+            )
+        foreign = (
+            sorted(p.name for p in self.root.iterdir() if p.name not in (*OWN_FILES, "objects"))
+            if self.root.exists()
+            else []
+        )
+        if not foreign and not any(
+            path.exists() for path in (self.root / LOCK, self._configuration, self._current)
+        ):
+            foreign = [
+                name_below(path, self.root) for path in self.store.files()
+            ]  # someone's own `objects`: it would be purged
         if foreign:
             raise ConfigError(
-                f"--workspace {self.root} holds {foreign[0]!r}, which is no part of a workspace: choose an empty or a new folder."
+                f"--workspace {self.root} holds {foreign[0]!r}, which is no part of a workspace: "
+                "choose an empty or a new folder."
             )
 
     def require(self) -> None:
@@ -86,14 +107,19 @@ class WorkspaceFolder:
         with disk_errors(self.root):
             there = self.store.root.is_dir()
         if not there:
-            raise ConfigError(f"--workspace {self.root} is no workspace: run `lmeraser train --workspace {self.root}` first.")
+            raise ConfigError(
+                f"--workspace {self.root} is no workspace: run `lmeraser train --workspace "
+                f"{self.root}` first."
+            )
 
     @contextmanager
     def locked(self, database: str | None = None) -> Iterator[None]:
-        """Be the only writer. database: the URL of the requests' PostgreSQL server, which has the lock of a workspace in object storage;
-        None: as the workspace's configuration says, else the environment.
+        """Be the only writer. database: the URL of the requests' PostgreSQL server, which has the
+        lock of a workspace in object storage; None: as the workspace's configuration says, else the
+        environment.
 
-        Errors: `ExecutionError` at once where another command is; `ConfigError` where object storage has no server.
+        Errors: `ExecutionError` at once where another command is; `ConfigError` where object
+        storage has no server.
         """
         with self._lock(database) as guard:
             try:
@@ -121,7 +147,8 @@ class WorkspaceFolder:
         return Pseudonymizer(self.root, self.store.scratch)
 
     def save_config(self, config: Config) -> None:
-        """Keep the configuration for the commands that follow, wherever they are typed: the path of a checkpoint is made absolute.
+        """Keep the configuration for the commands that follow, wherever they are typed: the path of
+        a checkpoint is made absolute.
 
         A password of the request database, which an older version's backup may hold, is left out.
         """
@@ -129,9 +156,15 @@ class WorkspaceFolder:
         if weights.is_file():
             backbone = config.backbone.model_copy(update={"weights": str(weights.resolve())})
             config = config.model_copy(update={"backbone": backbone})
-        queue = config.queue.model_copy(update={"database": without_password(config.queue.database)})
+        queue = config.queue.model_copy(
+            update={"database": without_password(config.queue.database)}
+        )
         config = config.model_copy(update={"queue": queue})
-        write_atomic(self._configuration, config.model_dump_json(indent=1).encode(), scratch=self.store.scratch)
+        write_atomic(
+            self._configuration,
+            config.model_dump_json(indent=1).encode(),
+            scratch=self.store.scratch,
+        )
 
     def load_config(self) -> Config:
         """The configuration of the last training."""
@@ -140,13 +173,16 @@ class WorkspaceFolder:
             try:
                 text = self._configuration.read_bytes()
             except FileNotFoundError as error:
-                raise DataError(f"{self.root} holds no training yet: run `lmeraser train --workspace {self.root}` first.") from error
+                raise DataError(
+                    f"{self.root} holds no training yet: run `lmeraser train --workspace "
+                    f"{self.root}` first."
+                ) from error
         try:
             return Config.model_validate_json(text)
         except ValueError as error:
             raise VerificationError(
-                f"{self._configuration} is damaged or of another version: run `lmeraser train` with the same "
-                "configuration to write it again."
+                f"{self._configuration} is damaged or of another version: run `lmeraser train` "
+                "with the same configuration to write it again."
             ) from error
 
     def current(self) -> StoredObject | None:
@@ -172,7 +208,9 @@ class WorkspaceFolder:
         item, quarantined = pointer
         manifest = Manifest.from_bytes(self.store.read(item))
         if manifest.fingerprint != item.key:
-            raise VerificationError(f"{item.name} does not have the fingerprint in its name. {REPAIR}")
+            raise VerificationError(
+                f"{item.name} does not have the fingerprint in its name. {REPAIR}"
+            )
         return Published(manifest, quarantined)
 
     def published(self) -> Manifest | None:
@@ -181,11 +219,15 @@ class WorkspaceFolder:
         return state.manifest if state else None
 
     def require_state(self) -> Published:
-        """What answers. Errors: `ConfigError` without a workspace, `DataError` before the first publication."""
+        """What answers. Errors: `ConfigError` without a workspace, `DataError` before the first
+        publication."""
         self.require()
         state = self.state()
         if state is None:
-            raise DataError(f"{self.root} has nothing published yet: run `lmeraser train --workspace {self.root}` to the end first.")
+            raise DataError(
+                f"{self.root} has nothing published yet: run `lmeraser train --workspace "
+                f"{self.root}` to the end first."
+            )
         return state
 
     def require_published(self) -> Manifest:
@@ -197,9 +239,11 @@ class WorkspaceFolder:
         return self.store.put("manifests", manifest.fingerprint, [manifest.to_bytes()])
 
     def swap(self, item: StoredObject, quarantined: Iterable[str] = ()) -> None:
-        """Make a stored manifest the published one, some of its constituents in quarantine, atomically and durably.
+        """Make a stored manifest the published one, some of its constituents in quarantine,
+        atomically and durably.
 
-        Only within a write transaction of the request database: it is what keeps two writers of the pointer apart.
+        Only within a write transaction of the request database: it is what keeps two writers of the
+        pointer apart.
         """
         text = "\n".join([f"{item.key}-{item.sha256}", *sorted(quarantined), ""])
         self.store.guard()
@@ -211,7 +255,9 @@ class WorkspaceFolder:
         temporary = self.root / SWAP
         with disk_errors(temporary):
             temporary.unlink(missing_ok=True)  # of a writer that died
-            with os.fdopen(os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(
+                os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+            ) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -228,4 +274,7 @@ class WorkspaceFolder:
             except FileExistsError as error:
                 if current.read_text(errors="replace") == text:
                     return  # it was this command: the answer to its first try was lost
-                raise ExecutionError(f"Another command has published in {self.root} meanwhile: run the same command again.") from error
+                raise ExecutionError(
+                    f"Another command has published in {self.root} meanwhile: run the same "
+                    "command again."
+                ) from error

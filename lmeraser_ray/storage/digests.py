@@ -1,7 +1,8 @@
 """Digests, keyed hashes and seeds: the names by which everything in a workspace is known.
 
-Invariants: every digest is a full SHA-256 over a domain tag and length-prefixed parts, so that no two different inputs have
-one encoding; JSON that is hashed is canonical (RFC 8785); a seed is a function of a key and of nothing else.
+Invariants: every digest is a full SHA-256 over a domain tag and length-prefixed parts, so that no
+two different inputs have one encoding; JSON that is hashed is canonical (RFC 8785); a seed is a
+function of a key and of nothing else.
 """
 
 import hashlib
@@ -34,12 +35,14 @@ def key_of(domain: str, *parts: bytes) -> str:
 
 
 def seeded_key(seed: int, domain: str) -> bytes:
-    """The 32-byte key of the keyed hashes that a configuration's seed stands for. Not a secret: part of the identity."""
+    """The 32-byte key of the keyed hashes that a configuration's seed stands for. Not a secret:
+    part of the identity."""
     return digest(f"seed/{domain}", str(seed).encode())
 
 
 def keyed_hash(key: bytes, text: str) -> bytes:
-    """HMAC-SHA-256 of the text, which may hold what a shell passes on undecoded (surrogates). Returns 32 bytes."""
+    """HMAC-SHA-256 of the text, which may hold what a shell passes on undecoded (surrogates).
+    Returns 32 bytes."""
     return hmac.digest(key, text.encode(errors="surrogatepass"), "sha256")
 
 
@@ -49,7 +52,8 @@ def keyed_digest(key: bytes, data: bytes) -> bytes:
 
 
 def keyed_hashes(key: bytes, texts: Iterable[str]) -> list[bytes]:
-    """HMAC-SHA-256 of each text, in order. A million take less than a second, since the key is taken in once (RFC 2104)."""
+    """HMAC-SHA-256 of each text, in order. A million take less than a second, since the key is
+    taken in once (RFC 2104)."""
     padded = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
     begun, ended = (hashlib.sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
     found: list[bytes] = []

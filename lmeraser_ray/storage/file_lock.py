@@ -1,7 +1,8 @@
 """Whose turn it is: a lock of a file that is waited for in the order of arrival, and not for ever.
 
-The kernel serves those who wait for `flock` first come, first served, but lets them wait without end where the holder was stopped. So a
-thread of its own waits, and is left behind when the time is over; it gives the lock back when it gets it at last.
+The kernel serves those who wait for `flock` first come, first served, but lets them wait without
+end where the holder was stopped. So a thread of its own waits, and is left behind when the time is
+over; it gives the lock back when it gets it at last.
 """
 
 import fcntl
@@ -15,12 +16,14 @@ from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.storage.files import disk_errors
 
 LONGEST = 120.0
-"""Seconds that one waits for a turn. Transactions take milliseconds; reading all for an audit or a backup, seconds."""
+"""Seconds that one waits for a turn. Transactions take milliseconds; reading all for an audit or a
+backup, seconds."""
 
 
 @contextmanager
 def locked(lock: Path, *, alone: bool, seconds: float = LONGEST) -> Iterator[int]:
-    """Hold the lock of the file `lock`, alone or with others who do not need it alone. Yields the file's descriptor.
+    """Hold the lock of the file `lock`, alone or with others who do not need it alone. Yields the
+    file's descriptor.
 
     Errors: `ExecutionError` where the turn does not come within so many seconds.
     """
@@ -39,7 +42,8 @@ def locked(lock: Path, *, alone: bool, seconds: float = LONGEST) -> Iterator[int
 
 @contextmanager
 def try_locked(lock: Path) -> Iterator[tuple[int, bool]]:
-    """Hold the lock of the file `lock` alone, if nobody has it. Yields the file's descriptor, and whether it is held."""
+    """Hold the lock of the file `lock` alone, if nobody has it. Yields the file's descriptor, and
+    whether it is held."""
     with disk_errors(lock):
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -54,7 +58,8 @@ def try_locked(lock: Path) -> Iterator[tuple[int, bool]]:
 
 
 class Waiter:
-    """A thread that waits for a lock. The descriptor is the thread's to close once nobody waits for it any more."""
+    """A thread that waits for a lock. The descriptor is the thread's to close once nobody waits for
+    it any more."""
 
     def __init__(self, handle: int, mode: int) -> None:
         self._handle, self._mode = handle, mode
@@ -73,8 +78,8 @@ class Waiter:
                 self._leave()
         if not came:
             raise ExecutionError(
-                f"Another process held {lock} for {seconds:g} s: it may be stopped, or read all of a large database. End it, or wait for "
-                "it, and run the same command again."
+                f"Another process held {lock} for {seconds:g} s: it may be stopped, or read all "
+                "of a large database. End it, or wait for it, and run the same command again."
             )
         with disk_errors(lock):
             if self._error:

@@ -1,7 +1,8 @@
 """Durable files: a reader sees the old bytes or the new ones, also after a crash.
 
-On a disk: write to a temporary file, flush and fsync, rename, fsync the folder. In object storage: write a temporary object, copy it to its
-name. What goes wrong on the way leaves no file; where the temporary's folder was removed meanwhile, nothing gets its name.
+On a disk: write to a temporary file, flush and fsync, rename, fsync the folder. In object storage:
+write a temporary object, copy it to its name. What goes wrong on the way leaves no file; where the
+temporary's folder was removed meanwhile, nothing gets its name.
 """
 
 import errno
@@ -20,16 +21,19 @@ from lmeraser_ray.storage.paths import Location
 
 @contextmanager
 def disk_errors(path: Location) -> Iterator[None]:
-    """Turn the operating system's errors into `ExecutionError`s that name the file and the way out."""
+    """Turn the operating system's errors into `ExecutionError`s that name the file and the way
+    out."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
-                f"The disk is full: {path} could not be written. Free some space and run the same command again."
+                f"The disk is full: {path} could not be written. Free some space and run the same "
+                "command again."
             ) from error
         raise ExecutionError(
-            f"{path} could not be read or written ({error.strerror or error}). Check it and run the same command again."
+            f"{path} could not be read or written ({error.strerror or error}). Check it and run "
+            "the same command again."
         ) from error
 
 
@@ -44,8 +48,11 @@ def sync_folder(folder: Location) -> None:
         os.close(handle)
 
 
-def write_temporary(folder: Location, chunks: Iterable[bytes], *, mode: int = 0o600) -> tuple[Location, str]:
-    """Write `chunks` to a new durable file in `folder`. Returns its path and the SHA-256 of its bytes in hexadecimal.
+def write_temporary(
+    folder: Location, chunks: Iterable[bytes], *, mode: int = 0o600
+) -> tuple[Location, str]:
+    """Write `chunks` to a new durable file in `folder`. Returns its path and the SHA-256 of its
+    bytes in hexadecimal.
 
     In object storage memory holds all of it; `mode` says nothing there.
     """
@@ -97,9 +104,11 @@ def share(source: Location, target: Location) -> None:
 
 
 def create_once(path: Location, data: bytes, *, scratch: Location) -> bool:
-    """Durably make the file `path` with `data` (mode 0600), unless there is one. Returns whether it was made here.
+    """Durably make the file `path` with `data` (mode 0600), unless there is one. Returns whether it
+    was made here.
 
-    scratch: a folder on the same disk; another command may clear it at any moment, after which this tries again.
+    scratch: a folder on the same disk; another command may clear it at any moment, after which this
+    tries again.
     """
     with disk_errors(path):
         if isinstance(path, ObjectPath):
@@ -131,7 +140,8 @@ def files_below(root: Location) -> list[Location]:
 
 
 def remove_files(paths: Sequence[Location]) -> None:
-    """Remove files of one workspace. Errors: `ExecutionError` for the first that cannot be removed, once all others are."""
+    """Remove files of one workspace. Errors: `ExecutionError` for the first that cannot be removed,
+    once all others are."""
     if any(isinstance(path, ObjectPath) for path in paths):
         with disk_errors(paths[0]):
             remove_all(cast(Sequence[ObjectPath], paths))
@@ -156,7 +166,8 @@ def remove_tree(folder: Location) -> None:
 
 
 def discard_tree(folder: Location) -> None:
-    """Remove a folder with all that is below, as far as it can be removed: a late writer may move something out of it meanwhile."""
+    """Remove a folder with all that is below, as far as it can be removed: a late writer may move
+    something out of it meanwhile."""
     if isinstance(folder, ObjectPath):
         with suppress(OSError):
             remove_tree(folder)

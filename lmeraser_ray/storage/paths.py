@@ -1,4 +1,5 @@
-"""Where a workspace is: a folder of this machine or of a shared file system, or a prefix in object storage."""
+"""Where a workspace is: a folder of this machine or of a shared file system, or a prefix in object
+storage."""
 
 from pathlib import Path, PurePosixPath
 
@@ -14,20 +15,27 @@ UNPACKED = "/runtime_resources/working_dir_files/"
 def location(text: str) -> Location:
     """A path, or a URL `s3://bucket/prefix` (or gs, az).
 
-    Errors: `ConfigError` on any other URL, on one that names no place in a bucket, and on a folder that goes with a job of Ray's.
+    Errors: `ConfigError` on any other URL, on one that names no place in a bucket, and on a folder
+    that goes with a job of Ray's.
     """
     scheme, colon, rest = text.partition("://")
     if not colon:
         if goes_with_job(Path(text)):
             raise ConfigError(
-                f"{text!r} is where Ray has unpacked this job, a folder of one node that goes with the job: name a folder that all nodes "
-                "see by its whole path, or a URL such as s3://bucket/prefix."
+                f"{text!r} is where Ray has unpacked this job, a folder of one node that goes "
+                "with the job: name a folder that all nodes see by its whole path, or a URL such "
+                "as s3://bucket/prefix."
             )
         return Path(text)
     bucket, _, key = rest.partition("/")
-    if scheme not in SCHEMES or not bucket or any(part in ("", ".", "..") for part in key.rstrip("/").split("/")):
+    if (
+        scheme not in SCHEMES
+        or not bucket
+        or any(part in ("", ".", "..") for part in key.rstrip("/").split("/"))
+    ):
         raise ConfigError(
-            f"{text!r} is no place for a workspace: give a folder, or a URL such as s3://bucket/prefix (of {', '.join(SCHEMES)})."
+            f"{text!r} is no place for a workspace: give a folder, or a URL such as "
+            f"s3://bucket/prefix (of {', '.join(SCHEMES)})."
         )
     return ObjectPath(f"{scheme}://{bucket}", key.rstrip("/"))
 
@@ -50,7 +58,10 @@ def on_disk(text: str) -> Path:
 def require_disk(root: Location) -> Path:
     """A folder of this machine. Errors: `ConfigError` where it is in object storage."""
     if not isinstance(root, Path):
-        raise ConfigError(f"{root} is in object storage, expected a folder of this machine: only a workspace can be there.")
+        raise ConfigError(
+            f"{root} is in object storage, expected a folder of this machine: only a workspace "
+            "can be there."
+        )
     return root
 
 

@@ -11,7 +11,8 @@ from lmeraser_ray.storage.object_storage.path import ObjectPath
 from lmeraser_ray.storage.paths import Location
 
 Fill = Callable[[memoryview, int], int]
-"""Reads from an offset on until the view is full or the file ends; returns how many bytes there are."""
+"""Reads from an offset on until the view is full or the file ends; returns how many bytes there
+are."""
 WINDOW = 16 << 20
 """Bytes of an object that are asked for at a time."""
 
@@ -21,13 +22,17 @@ def ranges_of(path: Location, offsets: Sequence[int], lengths: Sequence[int]) ->
     if isinstance(path, ObjectPath):
         return path.ranges(offsets, lengths)
     with open(path, "rb", buffering=0) as file:
-        return [os.pread(file.fileno(), length, offset) for offset, length in zip(offsets, lengths, strict=True)]
+        return [
+            os.pread(file.fileno(), length, offset)
+            for offset, length in zip(offsets, lengths, strict=True)
+        ]
 
 
 def digest_of(path: Location) -> str | None:
     """The SHA-256 of a file in hexadecimal; None where it is not there, or a disk cannot read it.
 
-    Errors: `ExecutionError` where object storage does not answer: that says nothing of the bytes, and what is damaged is removed.
+    Errors: `ExecutionError` where object storage does not answer: that says nothing of the bytes,
+    and what is damaged is removed.
     """
     try:
         with path.open("rb") as file:
@@ -55,7 +60,8 @@ def read_errors(path: Location) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Location) -> Iterator[Fill]:
-    """Read a file bit by bit, front to back. Errors: `FileNotFoundError` where it is gone, `ExecutionError` where it cannot be read."""
+    """Read a file bit by bit, front to back. Errors: `FileNotFoundError` where it is gone,
+    `ExecutionError` where it cannot be read."""
     if isinstance(path, ObjectPath):
         yield Window(path).fill
         return
@@ -75,7 +81,8 @@ def opened(path: Location) -> Iterator[Fill]:
 
 
 def descriptor(path: Path) -> int:
-    """A descriptor for reading; not through a link, and not waiting for whoever writes to a pipe. Errors: as `opened`."""
+    """A descriptor for reading; not through a link, and not waiting for whoever writes to a pipe.
+    Errors: as `opened`."""
     with read_errors(path):
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
 
@@ -88,7 +95,8 @@ class Window:
         self._from, self._data = 0, b""
 
     def fill(self, view: memoryview, at: int) -> int:
-        """As `Fill`. Errors: `FileNotFoundError` where the object is gone meanwhile, `ExecutionError`."""
+        """As `Fill`. Errors: `FileNotFoundError` where the object is gone meanwhile,
+        `ExecutionError`."""
         size = min(len(view), self._size - at)
         if size <= 0:
             return 0

@@ -1,8 +1,10 @@
-"""The store: immutable objects, each known by what it is made from (its key) and by its bytes (its SHA-256).
+"""The store: immutable objects, each known by what it is made from (its key) and by its bytes (its
+SHA-256).
 
-An object's file is `KIND/KEY-SHA256.ext`, so a listing alone says what can be reused and what the bytes must be. Invariants: a
-file appears whole or not at all; writing an object twice does no harm; nothing is ever changed in place. Where two writers
-disagree on the bytes of one key (a mixed fleet), the smaller digest counts and the other is purged as unreachable.
+An object's file is `KIND/KEY-SHA256.ext`, so a listing alone says what can be reused and what the
+bytes must be. Invariants: a file appears whole or not at all; writing an object twice does no harm;
+nothing is ever changed in place. Where two writers disagree on the bytes of one key (a mixed
+fleet), the smaller digest counts and the other is purged as unreachable.
 """
 
 import hashlib
@@ -12,12 +14,22 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.storage.files import disk_errors, empty_folder, files_below, move_into_place, remove_files, sync_folder, write_temporary
+from lmeraser_ray.storage.files import (
+    disk_errors,
+    empty_folder,
+    files_below,
+    move_into_place,
+    remove_files,
+    sync_folder,
+    write_temporary,
+)
 from lmeraser_ray.storage.object_storage.path import ObjectPath
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.reading import digest_of, ranges_of
 
-Kind = Literal["records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"]
+Kind = Literal[
+    "records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 EXTENSION: dict[Kind, str] = {
     "records": ".parquet",
@@ -28,7 +40,10 @@ EXTENSION: dict[Kind, str] = {
     "constituents": ".safetensors",
     "manifests": ".json",
 }
-REPAIR = "Run `lmeraser verify` to see all damage, then `lmeraser train` with the same configuration to rebuild it."
+REPAIR = (
+    "Run `lmeraser verify` to see all damage, then `lmeraser train` with the same configuration "
+    "to rebuild it."
+)
 Listing = dict[tuple[Kind, str], "StoredObject"]
 Guard = Callable[[], None]
 """Fails where the workspace's lock was lost."""
@@ -36,7 +51,8 @@ Guard = Callable[[], None]
 
 @dataclass(frozen=True, slots=True, order=True)
 class StoredObject:
-    """One immutable file: its kind, its key and the SHA-256 of its bytes, both 64 hexadecimal digits."""
+    """One immutable file: its kind, its key and the SHA-256 of its bytes, both 64 hexadecimal
+    digits."""
 
     kind: Kind
     key: str
@@ -65,11 +81,13 @@ class Store:
     """A folder of immutable objects on one disk, or in one bucket."""
 
     def __init__(self, root: Location, run: str = "", *, guard: Guard = unguarded) -> None:
-        """guard: called before anything is removed; it fails where the workspace's lock was lost."""
+        """guard: called before anything is removed; it fails where the workspace's lock was
+        lost."""
         self.root, self.run, self.guard = root, run, guard
         self.scratch = root / "tmp" / run
-        """Where files are before they have their names. Each writing command has its own folder, which the next one removes: a worker
-        that outlives its command (an orphan on a cluster) finds no folder and cannot write into a later, purged state."""
+        """Where files are before they have their names. Each writing command has its own folder,
+        which the next one removes: a worker that outlives its command (an orphan on a cluster)
+        finds no folder and cannot write into a later, purged state."""
 
     def create(self) -> None:
         """Make the folders that are missing."""
@@ -101,11 +119,21 @@ class Store:
             if isinstance(self.root, ObjectPath):  # one listing instead of seven
                 found: list[Location] = list(self.root.below())
             else:
-                found = [path for folder in self._folders() if folder.is_dir() for path in folder.iterdir()]
+                found = [
+                    path
+                    for folder in self._folders()
+                    if folder.is_dir()
+                    for path in folder.iterdir()
+                ]
         for folder, name in ((path.parent, path.name) for path in found):
             kind: Kind = folder.name  # type: ignore[assignment]
             stem, dot, extension = name.partition(".")
-            if folder.parent == self.root and EXTENSION.get(kind) == dot + extension and len(stem) == 129 and stem[64] == "-":
+            if (
+                folder.parent == self.root
+                and EXTENSION.get(kind) == dot + extension
+                and len(stem) == 129
+                and stem[64] == "-"
+            ):
                 yield StoredObject(kind, stem[:64], stem[65:])
 
     def put(self, kind: Kind, key: str, chunks: Iterable[bytes]) -> StoredObject:
@@ -116,31 +144,43 @@ class Store:
         return item
 
     def read(self, item: StoredObject) -> bytes:
-        """An object's bytes, checked against its digest. Errors: `VerificationError` where it is gone or damaged."""
+        """An object's bytes, checked against its digest. Errors: `VerificationError` where it is
+        gone or damaged."""
         with disk_errors(self.path(item)), present(item):
             data = self.path(item).read_bytes()
         if hashlib.sha256(data).hexdigest() != item.sha256:
-            raise VerificationError(f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}")
+            raise VerificationError(
+                f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}"
+            )
         return data
 
-    def read_ranges(self, item: StoredObject, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """Byte ranges of an object, in order. Only these bytes are read, so the caller checks them (a record has a digest)."""
+    def read_ranges(
+        self, item: StoredObject, offsets: Sequence[int], lengths: Sequence[int]
+    ) -> list[bytes]:
+        """Byte ranges of an object, in order. Only these bytes are read, so the caller checks them
+        (a record has a digest)."""
         with disk_errors(self.path(item)), present(item):
             return ranges_of(self.path(item), offsets, lengths)
 
     def sound(self, item: StoredObject) -> bool:
-        """Whether an object is there with the bytes that its name promises; reads in pieces. Errors: as `digest_of`."""
+        """Whether an object is there with the bytes that its name promises; reads in pieces.
+        Errors: as `digest_of`."""
         return digest_of(self.path(item)) == item.sha256
 
     def purge(self, keep: Iterable[StoredObject]) -> int:
-        """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns how many were removed.
+        """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns
+        how many were removed.
 
-        Not those of jobs under way, each of which has a folder of its own below `scratch`. Errors: `ExecutionError` for the first that
-        cannot be removed, once all others are.
+        Not those of jobs under way, each of which has a folder of its own below `scratch`. Errors:
+        `ExecutionError` for the first that cannot be removed, once all others are.
         """
         self.guard()
         kept = {self.path(item) for item in keep}
-        gone = [path for path in self.files() if path not in kept and self.scratch not in path.parent.parents]
+        gone = [
+            path
+            for path in self.files()
+            if path not in kept and self.scratch not in path.parent.parents
+        ]
         remove_files(gone)
         for folder in (self.scratch, *self._folders()):
             with disk_errors(folder):
@@ -153,6 +193,7 @@ class Store:
             return files_below(self.root)
 
     def clear_scratch(self) -> None:
-        """Remove what interrupted writers left behind. Only for the holder of the workspace's lock."""
+        """Remove what interrupted writers left behind. Only for the holder of the workspace's
+        lock."""
         with disk_errors(self.scratch):
             empty_folder(self.scratch)

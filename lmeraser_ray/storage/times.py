@@ -1,4 +1,5 @@
-"""Moments as the request database and certificates keep them: UTC, ISO 8601 with microseconds and Z, so that text sorts as time does."""
+"""Moments as the request database and certificates keep them: UTC, ISO 8601 with microseconds and
+Z, so that text sorts as time does."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +10,8 @@ def utcnow() -> datetime:
 
 
 def to_text(moment: datetime) -> str:
-    """A moment as text, such as `2026-01-31T12:00:00.000000Z`. One without a time zone is taken as local time."""
+    """A moment as text, such as `2026-01-31T12:00:00.000000Z`. One without a time zone is taken as
+    local time."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 

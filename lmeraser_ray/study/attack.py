@@ -1,13 +1,19 @@
-"""`attack`: does unlearning remove what it says? The law first, byte for byte; then evidence that needs no trust in the law.
+"""`attack`: does unlearning remove what it says? The law first, byte for byte; then evidence that
+needs no trust in the law.
 
-    1. unlearn(train(D), U) = train(D \\ U), the second in an empty store            → true or false, with both fingerprints
-    2. shadow models on random halves → forget sets: the most memorised records (RUM, arXiv 2406.01257), and random ones
-    3. per-example U-LiRA and KLoM of: exact unlearning, no unlearning at all (the positive control), fine-tuning on the rest
+    1. unlearn(train(D), U) = train(D \\ U), the second in an empty store → true or false, with both
+      fingerprints
+    2. shadow models on random halves → forget sets: the most memorised records (RUM, arXiv
+      2406.01257), and random ones
+    3. per-example U-LiRA and KLoM of: exact unlearning, no unlearning at all (the positive
+      control), fine-tuning on the rest
 
-What makes the comparison fair. A record's two sides are disjoint models: those whose half had it and had it unlearned, against those whose
-half never had it, all of them without the other records to forget. The law says that unlearned and retrained are the same bytes, so any
-test on one half would say nothing; on two independent halves the exact AUC is an honest estimate of one half, noise included. The
-memorised records are chosen by other models than those that are attacked: chosen by the same ones, chance would look like memory.
+What makes the comparison fair. A record's two sides are disjoint models: those whose half had it
+and had it unlearned, against those whose half never had it, all of them without the other records
+to forget. The law says that unlearned and retrained are the same bytes, so any test on one half
+would say nothing; on two independent halves the exact AUC is an honest estimate of one half, noise
+included. The memorised records are chosen by other models than those that are attacked: chosen by
+the same ones, chance would look like memory.
 """
 
 import json
@@ -30,7 +36,15 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.tombstones import NoTombstones
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store
-from lmeraser_ray.study.attacks import Divergence, Floats, Power, divergence, likelihood_ratios, memorisation, power
+from lmeraser_ray.study.attacks import (
+    Divergence,
+    Floats,
+    Power,
+    divergence,
+    likelihood_ratios,
+    memorisation,
+    power,
+)
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Members, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
@@ -39,8 +53,9 @@ from lmeraser_ray.study.unlearners import can_fine_tune
 
 @dataclass(frozen=True)
 class AttackRequest:
-    """What is attacked. name: the system's; shadows: models that are attacked, half as many more choose the memorised records; forget:
-    records in a forget set; share: of the epochs, for fine-tuning; keep: leave the store when all is done."""
+    """What is attacked. name: the system's; shadows: models that are attacked, half as many more
+    choose the memorised records; forget: records in a forget set; share: of the epochs, for
+    fine-tuning; keep: leave the store when all is done."""
 
     name: str
     config: Config
@@ -52,16 +67,22 @@ class AttackRequest:
     def check(self) -> None:
         """Errors: `ConfigError` where nothing could be said."""
         if self.shadows < 8:
-            raise ConfigError(f"--shadows is {self.shadows}, expected 8 or more: half of them have a record, and each side needs 3.")
+            raise ConfigError(
+                f"--shadows is {self.shadows}, expected 8 or more: half of them have a record, "
+                "and each side needs 3."
+            )
         if self.forget < 1:
             raise ConfigError(f"--forget is {self.forget}, expected 1 record or more.")
         if not 0 < self.share <= 1:
-            raise ConfigError(f"--share is {self.share}, expected a share of the epochs above 0, at most 1.")
+            raise ConfigError(
+                f"--share is {self.share}, expected a share of the epochs above 0, at most 1."
+            )
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to unlearn: what the attack sees of it, its KLoM on records to forget, retained and of test, and its test accuracy."""
+    """One way to unlearn: what the attack sees of it, its KLoM on records to forget, retained and
+    of test, and its test accuracy."""
 
     power: Power
     klom: dict[str, Divergence]
@@ -79,7 +100,8 @@ class Attack:
 
 
 def attack(session: Session, question: AttackRequest) -> Attack:
-    """Attack a system in the study `session.root`; what an interrupted run has trained and asked is used again."""
+    """Attack a system in the study `session.root`; what an interrupted run has trained and asked is
+    used again."""
     question.check()
     config, progress = question.config, session.progress
     study = StudyFolder(require_disk(session.root))
@@ -91,10 +113,19 @@ def attack(session: Session, question: AttackRequest) -> Attack:
             progress.say("all records")
             shadows = Shadows(study, flow, buckets, flow.evaluate(buckets, None).manifest)
             refuse_too_few(shadows, question)
-            trained = [ask_trained(shadows, number, question) for number in range(question.shadows + question.shadows // 2)]
-            forget = (memorised_set(shadows, trained[question.shadows :], question), shadows.random_set(question.forget))
+            trained = [
+                ask_trained(shadows, number, question)
+                for number in range(question.shadows + question.shadows // 2)
+            ]
+            forget = (
+                memorised_set(shadows, trained[question.shadows :], question),
+                shadows.random_set(question.forget),
+            )
             equality = {one.name: state_equality(session, shadows, one) for one in forget}
-            sets = {one.name: attacked(shadows, trained[: question.shadows], one, question) for one in forget}
+            sets = {
+                one.name: attacked(shadows, trained[: question.shadows], one, question)
+                for one in forget
+            }
     return written(study, question, equality, sets)
 
 
@@ -102,34 +133,51 @@ def refuse_too_few(shadows: Shadows, question: AttackRequest) -> None:
     """Errors: `ConfigError` where the forget set would be most of the records."""
     training = len(shadows.index.training)
     if 2 * question.forget > training:
-        raise ConfigError(f"--forget is {question.forget}, but there are {training} training records: forget at most half of them.")
+        raise ConfigError(
+            f"--forget is {question.forget}, but there are {training} training records: forget at "
+            "most half of them."
+        )
 
 
 def ask_trained(shadows: Shadows, number: int, question: AttackRequest) -> Answer:
     """One shadow model's answers."""
-    shadows.flow.progress.say(f"shadow model {number + 1} of {question.shadows + question.shadows // 2}")
+    shadows.flow.progress.say(
+        f"shadow model {number + 1} of {question.shadows + question.shadows // 2}"
+    )
     return shadows.trained(number)
 
 
-def memorised_set(shadows: Shadows, trained: Sequence[Answer], question: AttackRequest) -> ForgetSet:
-    """The most memorised training records, ties in the hashed order; by models that are not attacked."""
+def memorised_set(
+    shadows: Shadows, trained: Sequence[Answer], question: AttackRequest
+) -> ForgetSet:
+    """The most memorised training records, ties in the hashed order; by models that are not
+    attacked."""
     members = np.array([shadows.member(question.shadows + at) for at in range(len(trained))])
     found = memorisation(np.array([answer.confidences for answer in trained]), members)
-    ordered = sorted((at for at in shadows.order.tolist() if not shadows.index.test[at]), key=lambda at: -found[at])
+    ordered = sorted(
+        (at for at in shadows.order.tolist() if not shadows.index.test[at]),
+        key=lambda at: -found[at],
+    )
     return ForgetSet("memorised", shadows.chosen(ordered[: question.forget]))
 
 
 def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dict[str, Any]:
-    """Whether all records less a forget set are the same bytes unlearned, and trained in an empty store that never saw them."""
+    """Whether all records less a forget set are the same bytes unlearned, and trained in an empty
+    store that never saw them."""
     flow = shadows.flow
     shadows.flow.progress.say(f"the law, {forget.name} records")
     after = flow.evaluate(remaining(flow.store, shadows.index, forget.gone), shadows.base).manifest
     unlearned = fingerprint_of(flow.store, after)
-    names = {*shadows.index.names("record_id", np.flatnonzero(forget.gone)), *read_ids(flow.config.data.exclude, "data.exclude")}
+    names = {
+        *shadows.index.names("record_id", np.flatnonzero(forget.gone)),
+        *read_ids(flow.config.data.exclude, "data.exclude"),
+    }
     with TemporaryDirectory(dir=require_disk(flow.store.scratch)) as folder:
         listed = Path(folder, "exclude.txt")
         listed.write_text("".join(f"{name}\n" for name in sorted(names)), encoding="utf-8")
-        config = flow.config.model_copy(update={"data": flow.config.data.model_copy(update={"exclude": listed})})
+        config = flow.config.model_copy(
+            update={"data": flow.config.data.model_copy(update={"exclude": listed})}
+        )
         empty = Store(Path(folder, "objects"))
         empty.create()
         buckets = ingest(config, empty, NoTombstones()).buckets
@@ -137,28 +185,43 @@ def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dic
         with session.flow(empty, config, inputs.card, inputs.prototypes(empty)) as never:
             retrained = fingerprint_of(empty, never.evaluate(buckets, None).manifest)
     shadows.tidy()
-    return {"equal": unlearned == retrained, "unlearned": unlearned, "retrained": retrained, "before": shadows.base.fingerprint}
+    return {
+        "equal": unlearned == retrained,
+        "unlearned": unlearned,
+        "retrained": retrained,
+        "before": shadows.base.fingerprint,
+    }
 
 
-def attacked(shadows: Shadows, trained: Sequence[Answer], forget: ForgetSet, question: AttackRequest) -> dict[str, Method]:
+def attacked(
+    shadows: Shadows, trained: Sequence[Answer], forget: ForgetSet, question: AttackRequest
+) -> dict[str, Method]:
     """Every method on one forget set."""
     share = question.share if can_fine_tune(question.config) else None
     answers: dict[str, list[Answer]] = {"exact": [], "no-op": list(trained)}
     for number in range(question.shadows):
-        shadows.flow.progress.say(f"{forget.name} records, shadow model {number + 1} of {question.shadows}")
+        shadows.flow.progress.say(
+            f"{forget.name} records, shadow model {number + 1} of {question.shadows}"
+        )
         for name, answer in shadows.unlearned(number, forget, share).items():
             answers.setdefault(name, []).append(answer)
     members = np.array([shadows.member(number) for number in range(question.shadows)])
     never = np.array([answer.confidences for answer in answers["exact"]])
     return {
-        name: judged(Sides(np.array([answer.confidences for answer in found]), never, members), shadows, forget, found)
+        name: judged(
+            Sides(np.array([answer.confidences for answer in found]), never, members),
+            shadows,
+            forget,
+            found,
+        )
         for name, found in answers.items()
     }
 
 
 @dataclass(frozen=True)
 class Sides:
-    """φ [m, n] of m models on n records: after a method, and of the same models without the forget set; members [m, n]: who had what."""
+    """φ [m, n] of m models on n records: after a method, and of the same models without the forget
+    set; members [m, n]: who had what."""
 
     method: Floats
     never: Floats
@@ -169,8 +232,13 @@ class Sides:
         return np.flatnonzero(self.members[:, at]), np.flatnonzero(~self.members[:, at])
 
     def halves(self, at: int) -> tuple[np.ndarray, np.ndarray]:
-        """Two disjoint sets of models that agree on whether they have a record that stays (a test record: none has it)."""
-        same = np.flatnonzero(self.members[:, at]) if self.members[:, at].any() else np.arange(len(self.members))
+        """Two disjoint sets of models that agree on whether they have a record that stays (a test
+        record: none has it)."""
+        same = (
+            np.flatnonzero(self.members[:, at])
+            if self.members[:, at].any()
+            else np.arange(len(self.members))
+        )
         return same[::2], same[1::2]
 
     def margins(self, at: int, models: tuple[np.ndarray, np.ndarray]) -> tuple[Floats, Floats]:
@@ -189,15 +257,36 @@ def judged(sides: Sides, shadows: Shadows, forget: ForgetSet, answers: Sequence[
     found = {"forget": divergence(margins)}
     for name, part in (("retain", retained), ("test", test)):
         found[name] = divergence([sides.margins(at, sides.halves(at)) for at in part.tolist()])
-    return Method(power(scores, seed=shadows.flow.config.seed), found, float(np.mean(known)) if known else None)
+    return Method(
+        power(scores, seed=shadows.flow.config.seed),
+        found,
+        float(np.mean(known)) if known else None,
+    )
 
 
-def written(study: StudyFolder, question: AttackRequest, equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, Method]]) -> Attack:
+def written(
+    study: StudyFolder,
+    question: AttackRequest,
+    equality: dict[str, dict[str, Any]],
+    sets: dict[str, dict[str, Method]],
+) -> Attack:
     """The results as JSON and as a table."""
     config = question.config
-    setting = {"system": question.name, "backbone": config.backbone.name, "identity": config.identity(), "shadows": question.shadows}
-    setting |= {"chosen_by": question.shadows // 2, "forget": question.forget, "share": question.share}
-    found = {name: {method: asdict(result) for method, result in methods.items()} for name, methods in sets.items()}
+    setting = {
+        "system": question.name,
+        "backbone": config.backbone.name,
+        "identity": config.identity(),
+        "shadows": question.shadows,
+    }
+    setting |= {
+        "chosen_by": question.shadows // 2,
+        "forget": question.forget,
+        "share": question.share,
+    }
+    found = {
+        name: {method: asdict(result) for method, result in methods.items()}
+        for name, methods in sets.items()
+    }
     data = {"machine": describe(), "setting": setting, "state_equality": equality, "sets": found}
     text = f"{about(question)}\n\n{to_markdown(equality, sets)}\n\n{READING}"
     files = (
@@ -211,31 +300,63 @@ def about(question: AttackRequest) -> str:
     """What was attacked, in a sentence."""
     config, many = question.config, question.shadows
     return (
-        f"{question.name} ({config.partition.kind}, {config.learner.kind}, {config.aggregation.kind}) on {config.backbone.name}, "
-        f"data {config.data.source}, seed {config.seed}: {many} shadow models on random halves and {many // 2} more that chose the "
-        f"memorised records, {question.forget} records in a forget set, fine-tuning for {question.share:g} of the epochs."
+        f"{question.name} ({config.partition.kind}, {config.learner.kind}, "
+        f"{config.aggregation.kind}) on {config.backbone.name}, data {config.data.source}, seed "
+        f"{config.seed}: {many} shadow models on random halves and {many // 2} more that chose "
+        f"the memorised records, {question.forget} records in a forget set, fine-tuning for "
+        f"{question.share:g} of the epochs."
     )
 
 
 READING = """AUC: of telling a model that had the record, and then unlearned it by the method, from one that never saw it: 0.5 is a coin.
 KLoM: KL divergence in nats of the record's margins from those of retrained models, mean and 95th percentile over records. Two finite
 samples of one distribution diverge too: the row `exact` shows how far."""
-HEAD = ("records to forget", "method", "AUC", "95%", "TPR at 1% FPR", "KLoM forget", "p95", "retain", "p95", "test", "p95", "test accuracy")
+HEAD = (
+    "records to forget",
+    "method",
+    "AUC",
+    "95%",
+    "TPR at 1% FPR",
+    "KLoM forget",
+    "p95",
+    "retain",
+    "p95",
+    "test",
+    "p95",
+    "test accuracy",
+)
 
 
 def to_markdown(equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, Method]]) -> str:
     """The law, then a row a method and forget set."""
     lines = [
-        f"unlearn(train(D), U) = train(D \\ U), {name} records: {found['equal']} ({found['unlearned'][:16]}, {found['retrained'][:16]})\n"
+        f"unlearn(train(D), U) = train(D \\ U), {name} records: {found['equal']} "
+        f"({found['unlearned'][:16]}, {found['retrained'][:16]})\n"
         for name, found in equality.items()
     ]
-    rows = [[name, method, *cells(result)] for name, methods in sets.items() for method, result in methods.items()]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows))])
+    rows = [
+        [name, method, *cells(result)]
+        for name, methods in sets.items()
+        for method, result in methods.items()
+    ]
+    return "\n".join(
+        [*lines, *(f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows))]
+    )
 
 
 def cells(result: Method) -> list[str]:
     """A method's figures."""
     found = result.power
-    divergences = [f"{value:.2f}" for part in ("forget", "retain", "test") for value in (result.klom[part].mean, result.klom[part].p95)]
+    divergences = [
+        f"{value:.2f}"
+        for part in ("forget", "retain", "test")
+        for value in (result.klom[part].mean, result.klom[part].p95)
+    ]
     accuracy = "n/a" if result.accuracy is None else f"{result.accuracy:.3f}"
-    return [f"{found.auc:.3f}", f"{found.interval[0]:.3f} to {found.interval[1]:.3f}", f"{found.tpr:.3f}", *divergences, accuracy]
+    return [
+        f"{found.auc:.3f}",
+        f"{found.interval[0]:.3f} to {found.interval[1]:.3f}",
+        f"{found.tpr:.3f}",
+        *divergences,
+        accuracy,
+    ]

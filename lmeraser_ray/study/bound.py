@@ -1,8 +1,10 @@
-"""How accurate a state can still become while some of its constituents are not trained: an upper bound that is exact at the end.
+"""How accurate a state can still become while some of its constituents are not trained: an upper
+bound that is exact at the end.
 
-A query is lost when its right label cannot win any more, whatever the shards answer that are still to come: another label leads by more
-than all of their weight. A shard can only say what it has seen, so some queries are lost, and shards of one class have answered, before
-anything is trained. Invariants: the bound never rises, and is never below the accuracy that the finished state has.
+A query is lost when its right label cannot win any more, whatever the shards answer that are still
+to come: another label leads by more than all of their weight. A shard can only say what it has
+seen, so some queries are lost, and shards of one class have answered, before anything is trained.
+Invariants: the bound never rises, and is never below the accuracy that the finished state has.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,12 +19,19 @@ MARGIN = 1e-6
 
 
 class Bound:
-    """The bound over q queries. routes: who answers each; labels: the right ones; possible: the labels that each shard can say, by the
-    shard's place."""
+    """The bound over q queries. routes: who answers each; labels: the right ones; possible: the
+    labels that each shard can say, by the shard's place."""
 
-    def __init__(self, routes: Routes, labels: Sequence[str], possible: Mapping[int, Collection[str]]) -> None:
+    def __init__(
+        self, routes: Routes, labels: Sequence[str], possible: Mapping[int, Collection[str]]
+    ) -> None:
         self._routes, self.asked = routes, routes.queries()
-        self._column = {name: i for i, name in enumerate(sorted({*labels, *(name for found in possible.values() for name in found)}))}
+        self._column = {
+            name: i
+            for i, name in enumerate(
+                sorted({*labels, *(name for found in possible.values() for name in found)})
+            )
+        }
         self._right = np.array([self._column[label] for label in labels])
         self._known = np.zeros((len(labels), len(self._column)))
         self._hope = np.zeros(len(labels))
@@ -36,12 +45,16 @@ class Bound:
             self._hope[queries] += self._weight(place) * can
             self._helpers[queries] += can
             if len(possible[place]) == 1:
-                self.hear(place, Answers(tuple(possible[place]), np.ones((len(queries), 1), np.float32)))
+                self.hear(
+                    place, Answers(tuple(possible[place]), np.ones((len(queries), 1), np.float32))
+                )
 
     def _weight(self, place: int) -> np.ndarray:
         """The weight of a shard's answers to its queries [m]."""
         queries = self.asked[place]
-        found: np.ndarray = np.where(self._routes.shards[queries] == place, self._routes.weights[queries], 0).sum(1)
+        found: np.ndarray = np.where(
+            self._routes.shards[queries] == place, self._routes.weights[queries], 0
+        ).sum(1)
         return found
 
     @property
@@ -50,7 +63,8 @@ class Bound:
         return set(self._can)
 
     def hear(self, place: int, answers: Answers) -> None:
-        """A shard's answers to all of its queries, in their order. Nothing changes where it has answered before."""
+        """A shard's answers to all of its queries, in their order. Nothing changes where it has
+        answered before."""
         can = self._can.pop(place, None)
         if can is None:
             return
@@ -63,7 +77,8 @@ class Bound:
 
     @property
     def accuracy(self) -> float:
-        """The share of queries that are not lost. Where all shards have answered: the accuracy, ties counted as right."""
+        """The share of queries that are not lost. Where all shards have answered: the accuracy,
+        ties counted as right."""
         rows = np.arange(len(self._right))
         best = self._known[rows, self._right] + np.where(self._helpers > 0, self._hope, 0.0)
         others = self._known.copy()

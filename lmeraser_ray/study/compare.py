@@ -1,6 +1,8 @@
-"""`compare`: systems side by side on one data set and backbone: accuracy against the price of forgetting.
+"""`compare`: systems side by side on one data set and backbone: accuracy against the price of
+forgetting.
 
-systems × varied values × seeds → the real flow in one store → a row each → compare.json, compare.csv, compare.md
+systems × varied values × seeds → the real flow in one store → a row each → compare.json,
+compare.csv, compare.md
 """
 
 import json
@@ -46,7 +48,8 @@ class CompareRequest:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of each system by seed, each system's summary (see `study.table`), and what could not be measured, with the reason."""
+    """The runs of each system by seed, each system's summary (see `study.table`), and what could
+    not be measured, with the reason."""
 
     runs: dict[str, dict[int, dict[str, Any]]]
     systems: dict[str, dict[str, dict[str, float | None]]]
@@ -55,16 +58,29 @@ class Comparison:
 
 
 def compare(session: Session, question: CompareRequest) -> Comparison:
-    """Measure whatever was not measured yet in the study `session.root`, then write the tables of all that it holds.
+    """Measure whatever was not measured yet in the study `session.root`, then write the tables of
+    all that it holds.
 
     A study grows: what earlier commands measured on the same data and backbone stays in the tables.
     """
     study = StudyFolder(require_disk(session.root))
     study.create()
-    configs = {(v.name, seed): v.config(seed) for seed in question.seeds for v in question.variants}  # all errors come first
-    abouts = {v.name: {"name": v.name, "system": v.system, "changes": dict(v.changes)} for v in question.variants}
-    made = {(name, seed): [settings(config, question.extent), question.traces(seed)] for (name, seed), config in configs.items()}
-    waiting = [(name, seed) for name, seed in configs if study.recall(f"{name}.{seed}", made[name, seed]) is None]
+    configs = {
+        (v.name, seed): v.config(seed) for seed in question.seeds for v in question.variants
+    }  # all errors come first
+    abouts = {
+        v.name: {"name": v.name, "system": v.system, "changes": dict(v.changes)}
+        for v in question.variants
+    }
+    made = {
+        (name, seed): [settings(config, question.extent), question.traces(seed)]
+        for (name, seed), config in configs.items()
+    }
+    waiting = [
+        (name, seed)
+        for name, seed in configs
+        if study.recall(f"{name}.{seed}", made[name, seed]) is None
+    ]
     failed: dict[str, str] = {}
     if waiting:
         with study.store(keep=question.keep) as store, one_cluster(configs[waiting[0]]):
@@ -73,17 +89,26 @@ def compare(session: Session, question: CompareRequest) -> Comparison:
                 config = configs[name, seed]
                 try:
                     result = run(session, store, name, config, question)
-                except ConfigError as error:  # this system does not suit the data or the backbone: the others go on
+                except (
+                    ConfigError
+                ) as error:  # this system does not suit the data or the backbone: the others go on
                     failed[name] = str(error)
                     continue
-                about = {**abouts[name], "seed": seed, "on": digest_of(subject_of(config)), "made": made_of(config)}
+                about = {
+                    **abouts[name],
+                    "seed": seed,
+                    "on": digest_of(subject_of(config)),
+                    "made": made_of(config),
+                }
                 study.note(f"{name}.{seed}", made[name, seed], result, about)
     elif not question.keep:
         study.discard()
     return written(study, {name: config for (name, _), config in configs.items()}, failed)
 
 
-def run(session: Session, store: Store, name: str, config: Config, question: CompareRequest) -> dict[str, Any]:
+def run(
+    session: Session, store: Store, name: str, config: Config, question: CompareRequest
+) -> dict[str, Any]:
     """Measure one system under one seed."""
     buckets = ingest(config, store, NoTombstones()).buckets
     inputs = load_inputs(config)
@@ -112,29 +137,43 @@ def one_cluster(config: Config) -> Iterator[None]:
 
 
 def subject_of(config: Config) -> dict[str, Any]:
-    """What a study is about, as a JSON value: the data and the backbone. How features are read off it may differ between systems."""
+    """What a study is about, as a JSON value: the data and the backbone. How features are read off
+    it may differ between systems."""
     backbone = config.backbone
-    return {"data": config.data.model_dump(mode="json"), "backbone": [backbone.name, backbone.weights, backbone.seed, backbone.input_size]}
+    return {
+        "data": config.data.model_dump(mode="json"),
+        "backbone": [backbone.name, backbone.weights, backbone.seed, backbone.input_size],
+    }
 
 
 def made_of(config: Config) -> str:
-    """SHA-256 over what a configuration is, its seed apart: only runs of one configuration are averaged."""
+    """SHA-256 over what a configuration is, its seed apart: only runs of one configuration are
+    averaged."""
     return digest_of({name: value for name, value in config.identity().items() if name != "seed"})
 
 
 def written(study: StudyFolder, configs: dict[str, Config], failed: dict[str, str]) -> Comparison:
-    """The tables of all runs on the data and backbone of `configs`, which are the systems that were asked for, by name."""
+    """The tables of all runs on the data and backbone of `configs`, which are the systems that were
+    asked for, by name."""
     runs: dict[str, dict[int, dict[str, Any]]] = {}
     abouts: dict[str, dict[str, Any]] = {}
     made = {name: made_of(config) for name, config in configs.items()}
     config = next(iter(configs.values()))
     for about, result in study.noted():
-        if about["on"] == digest_of(subject_of(config)) and about["made"] == made.setdefault(about["name"], about["made"]):
+        if about["on"] == digest_of(subject_of(config)) and about["made"] == made.setdefault(
+            about["name"], about["made"]
+        ):
             abouts[about["name"]] = {"system": about["system"], "changes": about["changes"]}
             runs.setdefault(about["name"], {})[about["seed"]] = result
     found = {name: summary(list(by_seed.values())) for name, by_seed in runs.items()}
     subject = {"data": config.data.source, "backbone": config.backbone.name}
-    data = {"machine": describe(), "subject": subject, "variants": abouts, "systems": found, "runs": runs}
+    data = {
+        "machine": describe(),
+        "subject": subject,
+        "variants": abouts,
+        "systems": found,
+        "runs": runs,
+    }
     files = (
         study.write("compare.json", json.dumps(data, indent=1).encode()),
         study.write("compare.csv", to_csv(found).encode()),

@@ -1,6 +1,8 @@
-"""Accuracy over epochs (Fig. 3 and 4 of the paper): every constituent is trained once more, and answers its test queries after each epoch.
+"""Accuracy over epochs (Fig. 3 and 4 of the paper): every constituent is trained once more, and
+answers its test queries after each epoch.
 
-Nothing is selected by it and nothing of it is kept but the accuracies: the published constituents are those of the last epoch.
+Nothing is selected by it and nothing of it is kept but the accuracies: the published constituents
+are those of the last epoch.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,8 @@ from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
 
 @dataclass(frozen=True)
 class Trace:
-    """Train a constituent and ask it after each epoch. asked: for each shard that it serves, by place, the queries of that shard."""
+    """Train a constituent and ask it after each epoch. asked: for each shard that it serves, by
+    place, the queries of that shard."""
 
     training: TrainConstituent
     asked: tuple[tuple[int, tuple[Part, ...]], ...]
@@ -40,12 +43,18 @@ class Trace:
         return self.training.weight
 
     def run(self, worker: Worker) -> list[dict[int, Answers]]:
-        """The answers after each epoch (of each stage), by shard; those of the result where there are no epochs."""
+        """The answers after each epoch (of each stage), by shard; those of the result where there
+        are no epochs."""
         queries = {place: worker.see(parts).inputs for place, parts in self.asked}
         found: list[dict[int, Answers]] = []
 
         def ask(constituent: Constituent) -> None:
-            found.append({place: worker.answer(constituent, inputs, place) for place, inputs in queries.items()})
+            found.append(
+                {
+                    place: worker.answer(constituent, inputs, place)
+                    for place, inputs in queries.items()
+                }
+            )
 
         *_, (_, last) = self.training.stages(worker, Watch(epoch=lambda snapshot: ask(snapshot())))
         if not found:
@@ -54,9 +63,11 @@ class Trace:
 
 
 def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest) -> list[float]:
-    """Test accuracy after each epoch; of slices, after each of the epochs that all stages have together.
+    """Test accuracy after each epoch; of slices, after each of the epochs that all stages have
+    together.
 
-    Without test records there is none. A constituent with fewer epochs than another (a shard of one class has none) stands still meanwhile.
+    Without test records there is none. A constituent with fewer epochs than another (a shard of one
+    class has none) stands still meanwhile.
     """
     planned = flow.plan(buckets, None)
     index, test = planned.index, np.flatnonzero(planned.index.test)
@@ -65,15 +76,22 @@ def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest)
     stored = Stored(index, planned.features, test)
     routes = route_stored(flow, manifest, stored)
     asked = routes.queries()
-    places = {number: place for place, number in enumerate(shard.number for shard in manifest.shards)}
+    places = {
+        number: place for place, number in enumerate(shard.number for shard in manifest.shards)
+    }
 
     def trace(spec: ConstituentSpec) -> Trace:
         served = [places[number] for number in spec.shards if places[number] in asked]
         return Trace(
-            flow.job(planned, Build(spec, 0)), tuple((place, flow.parts(index, planned.features, test[asked[place]])) for place in served)
+            flow.job(planned, Build(spec, 0)),
+            tuple(
+                (place, flow.parts(index, planned.features, test[asked[place]])) for place in served
+            ),
         )
 
-    jobs = sorted((job for job in map(trace, planned.plan.specs) if job.asked), key=lambda job: -job.weight)
+    jobs = sorted(
+        (job for job in map(trace, planned.plan.specs) if job.asked), key=lambda job: -job.weight
+    )
     flow.engine.start()
     with flow.progress.bar("curves", sum(job.weight for job in jobs), "rec") as advance:
         found: dict[int, list[dict[int, Answers]]] = {}
@@ -84,11 +102,17 @@ def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest)
     labels = index.names("label", test)
     curve = []
     for epoch in range(epochs):
-        now = {place: answer for answers in found.values() for place, answer in at_epoch(answers, epoch, epochs).items()}
+        now = {
+            place: answer
+            for answers in found.values()
+            for place, answer in at_epoch(answers, epoch, epochs).items()
+        }
         curve.append(score_of(combine(routes, asked, now), labels).accuracy or 0.0)
     return curve
 
 
 def at_epoch(answers: list[dict[int, Answers]], epoch: int, epochs: int) -> dict[int, Answers]:
     """A constituent's answers at an epoch of the longest one's."""
-    return answers[min(len(answers) - 1, (epoch + 1) * len(answers) // epochs - 1 if len(answers) > 1 else 0)]
+    return answers[
+        min(len(answers) - 1, (epoch + 1) * len(answers) // epochs - 1 if len(answers) > 1 else 0)
+    ]

@@ -1,9 +1,11 @@
 """`diversity`: how different a data set's pictures are, and how much less so within a shard.
 
-The paper reports LPIPS (Zhang et al., CVPR 2018) and chooses its clustering threshold by it. Here the mean distance over pairs of training
-records that are drawn by keyed hash: between the stored features, or LPIPS with AlexNet, whose weights need a network once.
+The paper reports LPIPS (Zhang et al., CVPR 2018) and chooses its clustering threshold by it. Here
+the mean distance over pairs of training records that are drawn by keyed hash: between the stored
+features, or LPIPS with AlexNet, whose weights need a network once.
 
-Invariant: a function of the set of training records, the seed and the number of pairs. Sums are exactly rounded, so no order enters.
+Invariant: a function of the set of training records, the seed and the number of pairs. Sums are
+exactly rounded, so no order enters.
 """
 
 import math
@@ -33,14 +35,16 @@ if TYPE_CHECKING:
 
 Metric = Literal["features", "lpips"]
 BATCH = 32
-"""Pairs that LPIPS sees at once, the last batch padded, so that a pair's distance does not depend on the others."""
+"""Pairs that LPIPS sees at once, the last batch padded, so that a pair's distance does not depend
+on the others."""
 SMALLEST = 31
 """Pixels that AlexNet's five stages need at least."""
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of `pairs` distances, and the half width of its 95% interval: what other draws of pairs from the same records would give."""
+    """The mean of `pairs` distances, and the half width of its 95% interval: what other draws of
+    pairs from the same records would give."""
 
     mean: float
     interval: float
@@ -49,8 +53,9 @@ class Mean:
 
 @dataclass(frozen=True)
 class Diversity:
-    """Mean distance between training records, any two and (None where no shard has two) two of one shard. norm: the features' mean
-    Euclidean norm, which the distances can be divided by; None for LPIPS, which is normalised already."""
+    """Mean distance between training records, any two and (None where no shard has two) two of one
+    shard. norm: the features' mean Euclidean norm, which the distances can be divided by; None for
+    LPIPS, which is normalised already."""
 
     metric: Metric
     records: int
@@ -63,28 +68,41 @@ class Diversity:
 def diversity(session: Session, *, metric: Metric = "features", pairs: int = 2000) -> Diversity:
     """The diversity of the published training records, over `pairs` ≥ 2 pairs.
 
-    Errors: `ConfigError` where LPIPS cannot be had, `DataError` with fewer than two training records.
+    Errors: `ConfigError` where LPIPS cannot be had, `DataError` with fewer than two training
+    records.
     """
     if pairs < 2:
         raise ConfigError(f"--pairs is {pairs}: give at least 2, so that there is an interval.")
     config = session.config()
-    return session.consistently(lambda state: diversity_of(session, config, state.manifest, metric=metric, pairs=pairs))
+    return session.consistently(
+        lambda state: diversity_of(session, config, state.manifest, metric=metric, pairs=pairs)
+    )
 
 
-def diversity_of(session: Session, config: Config, manifest: Manifest, *, metric: Metric, pairs: int) -> Diversity:
+def diversity_of(
+    session: Session, config: Config, manifest: Manifest, *, metric: Metric, pairs: int
+) -> Diversity:
     """The diversity of one published state."""
     store = session.folder.store
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     n = len(index.training)
     if n < 2:
-        raise DataError(f"{session.root} holds {n} training records, but a distance needs two: train it on more first.")
+        raise DataError(
+            f"{session.root} holds {n} training records, but a distance needs two: train it on "
+            "more first."
+        )
     shard_of = shards_in(store, config, manifest, index)
     drawn, mates = draw_pairs(n, pairs, config.seed), draw_mates(shard_of, pairs, config.seed)
     if metric == "features":
-        features = gather(store, index, [state.features for state in manifest.buckets], index.training)
+        features = gather(
+            store, index, [state.features for state in manifest.buckets], index.training
+        )
         measure, norm = euclidean(features), exact_mean(norms(features))
     else:
-        measure, norm = perceptual(Reader(store, manifest.backbone.spec, config.data.max_pixels), index), None
+        measure, norm = (
+            perceptual(Reader(store, manifest.backbone.spec, config.data.max_pixels), index),
+            None,
+        )
     with session.progress.stage(metric):
         between = mean_of(measure(drawn))
         within = mean_of(measure(mates)) if len(mates) else None
@@ -92,13 +110,15 @@ def diversity_of(session: Session, config: Config, manifest: Manifest, *, metric
 
 
 def draw_pairs(n: int, pairs: int, seed: int) -> Positions:
-    """Pairs of two different ones of n ≥ 2 records in their canonical order, uniform, with replacement. Returns [pairs, 2] int64."""
+    """Pairs of two different ones of n ≥ 2 records in their canonical order, uniform, with
+    replacement. Returns [pairs, 2] int64."""
     first, second = drawn(seed, "first", [n] * pairs), drawn(seed, "second", [n - 1] * pairs)
     return np.stack([first, second + (second >= first)], axis=1)
 
 
 def draw_mates(shard_of: Labels, pairs: int, seed: int) -> Positions:
-    """Pairs of one shard: any record that has a mate, then any of its mates. shard_of: [n] int32. Returns [pairs, 2] int64, or [0, 2]."""
+    """Pairs of one shard: any record that has a mate, then any of its mates. shard_of: [n] int32.
+    Returns [pairs, 2] int64, or [0, 2]."""
     order = np.argsort(shard_of, kind="stable")
     _, starts, sizes = np.unique(shard_of[order], return_index=True, return_counts=True)
     start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
@@ -111,9 +131,14 @@ def draw_mates(shard_of: Labels, pairs: int, seed: int) -> Positions:
 
 
 def drawn(seed: int, domain: str, below: list[int]) -> Positions:
-    """A number from 0 to below each bound, by keyed hash of its place in the list. Returns [len(below)] int64."""
-    hashes = keyed_hashes(seeded_key(seed, f"diversity/{domain}"), [str(at) for at in range(len(below))])
-    return np.array([bucket_of(found, bound) for found, bound in zip(hashes, below, strict=True)], np.int64)
+    """A number from 0 to below each bound, by keyed hash of its place in the list. Returns
+    [len(below)] int64."""
+    hashes = keyed_hashes(
+        seeded_key(seed, f"diversity/{domain}"), [str(at) for at in range(len(below))]
+    )
+    return np.array(
+        [bucket_of(found, bound) for found, bound in zip(hashes, below, strict=True)], np.int64
+    )
 
 
 def euclidean(features: Floats) -> Callable[[Positions], Floats]:
@@ -140,12 +165,16 @@ def exact_mean(values: Floats) -> float:
 
 
 def perceptual(reader: Reader, index: RecordIndex) -> Callable[[Positions], Floats]:
-    """LPIPS of pairs [p, 2] of training records, on their pictures as the backbone sees them. Errors: `ConfigError`."""
+    """LPIPS of pairs [p, 2] of training records, on their pictures as the backbone sees them.
+    Errors: `ConfigError`."""
     import torch
 
     size = reader.spec.input_size
     if size < SMALLEST:
-        raise ConfigError(f"LPIPS needs pictures of at least {SMALLEST} pixels, but the backbone's have {size}: use --metric features.")
+        raise ConfigError(
+            f"LPIPS needs pictures of at least {SMALLEST} pixels, but the backbone's have {size}: "
+            "use --metric features."
+        )
     network = alexnet()
 
     def pixels(positions: NDArray[np.int64]) -> Pixels:
@@ -159,7 +188,9 @@ def perceptual(reader: Reader, index: RecordIndex) -> Callable[[Positions], Floa
         for at in range(0, len(pairs), BATCH):
             part = pairs[at : at + BATCH]
             full = part[np.minimum(np.arange(BATCH), len(part) - 1)]
-            left, right = (torch.from_numpy(pixels(full[:, side])).float() / 127.5 - 1 for side in (0, 1))
+            left, right = (
+                torch.from_numpy(pixels(full[:, side])).float() / 127.5 - 1 for side in (0, 1)
+            )
             with one_thread():
                 found.append(network(left, right).flatten()[: len(part)].double().numpy())
         return np.concatenate(found)
@@ -168,19 +199,24 @@ def perceptual(reader: Reader, index: RecordIndex) -> Callable[[Positions], Floa
 
 
 def alexnet() -> "Callable[[Tensor, Tensor], Tensor]":
-    """LPIPS 0.1 on AlexNet: two times [b, 3, s, s] float32 in [-1, 1] → [b, 1, 1, 1]. Errors: `ConfigError` where it cannot be had."""
+    """LPIPS 0.1 on AlexNet: two times [b, 3, s, s] float32 in [-1, 1] → [b, 1, 1, 1]. Errors:
+    `ConfigError` where it cannot be had."""
     instead = "or use --metric features"
     try:
         import lpips
     except ImportError as error:
-        raise ConfigError(f"--metric lpips needs the package lpips: `pip install 'lmeraser_ray[lpips]'`, {instead}.") from error
+        raise ConfigError(
+            "--metric lpips needs the package lpips: `pip install 'lmeraser_ray[lpips]'`, "
+            f"{instead}."
+        ) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torchvision, about how lpips asks for the weights
             network: Any = lpips.LPIPS(net="alex", verbose=False)
     except OSError as error:  # URLError is one
         raise ConfigError(
-            f"The AlexNet weights of LPIPS cannot be had ({getattr(error, 'reason', error)}): torchvision downloads them once, so connect "
-            f"to a network or put alexnet-owt-7be5be79.pth into $TORCH_HOME/hub/checkpoints, {instead}."
+            f"The AlexNet weights of LPIPS cannot be had ({getattr(error, 'reason', error)}): "
+            "torchvision downloads them once, so connect to a network or put "
+            f"alexnet-owt-7be5be79.pth into $TORCH_HOME/hub/checkpoints, {instead}."
         ) from error
     return network  # type: ignore[no-any-return]

@@ -1,6 +1,8 @@
-"""`figures`: pictures of what other commands found: the paper's figures from a study, and sheets and prompts from a workspace.
+"""`figures`: pictures of what other commands found: the paper's figures from a study, and sheets
+and prompts from a workspace.
 
-STUDY/compare.json → one figure a question, PNG and SVG        WORKSPACE → sheets of members, prompts as pictures
+STUDY/compare.json → one figure a question, PNG and SVG WORKSPACE → sheets of members, prompts as
+pictures
 """
 
 from collections.abc import Callable, Sequence
@@ -68,10 +70,13 @@ Drawing = Callable[[], "Figure | Missing"]
 
 
 def study_figures(study: Path, out: Path, progress: Progress | None = None) -> Figures:
-    """Draw everything that the study's results allow. Errors: `DataError` where there are none, or where they are not of this version."""
+    """Draw everything that the study's results allow. Errors: `DataError` where there are none, or
+    where they are not of this version."""
     data = StudyFolder(study).read("compare.json")
     found = study_of(data, where=str(study / "compare.json"))
-    return draw_all([(name, lambda draw=draw: draw(found)) for name, draw in OF_A_STUDY], out, progress)  # type: ignore[misc]
+    return draw_all(
+        [(name, lambda draw=draw: draw(found)) for name, draw in OF_A_STUDY], out, progress
+    )  # type: ignore[misc]
 
 
 def sweep_figure(study: Path, progress: Progress | None = None) -> tuple[Path, ...]:
@@ -81,18 +86,26 @@ def sweep_figure(study: Path, progress: Progress | None = None) -> tuple[Path, .
 
 
 def workspace_figures(session: Session, out: Path) -> Figures:
-    """Draw a published workspace's shards and prompts. They show private records, and no erasure reaches them.
+    """Draw a published workspace's shards and prompts. They show private records, and no erasure
+    reaches them.
 
-    Errors: `ConfigError` where `out` lies within the workspace, `DataError` without training records.
+    Errors: `ConfigError` where `out` lies within the workspace, `DataError` without training
+    records.
     """
     if inside(out, session.root):
-        raise ConfigError(f"--out {out} lies within the workspace, which holds nothing but its own files: choose a folder outside of it.")
+        raise ConfigError(
+            f"--out {out} lies within the workspace, which holds nothing but its own files: "
+            "choose a folder outside of it."
+        )
     config = session.config()
 
     def draw(state: Published) -> Figures:
         manifest = state.manifest
         if not manifest.shards:
-            raise DataError(f"{session.root} holds no training records, so there is nothing to draw: train it on some first.")
+            raise DataError(
+                f"{session.root} holds no training records, so there is nothing to draw: train it "
+                "on some first."
+            )
         store = session.folder.store
         each: list[tuple[str, Drawing]] = [
             ("shard_members", lambda: shard_members(store, config, manifest)),
@@ -126,30 +139,45 @@ def draw_all(each: Sequence[tuple[str, Drawing]], out: Path, progress: Progress 
 
 def largest(manifest: Manifest, count: int) -> list[int]:
     """The places of the largest shards, the largest first, ties to the lowest."""
-    return sorted(range(len(manifest.shards)), key=lambda place: (-manifest.shards[place].size, place))[:count]
+    return sorted(
+        range(len(manifest.shards)), key=lambda place: (-manifest.shards[place].size, place)
+    )[:count]
 
 
 def shard_members(store: Store, config: Config, manifest: Manifest) -> "Figure":
-    """The largest shards with some of their members, by keyed hash, and as many random records for each."""
+    """The largest shards with some of their members, by keyed hash, and as many random records for
+    each."""
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     shard_of = shards_in(store, config, manifest, index)
     chosen = [manifest.shards[place] for place in largest(manifest, SHARDS)]
-    members = [index.training[found] for found in members_of(shard_of, by_hash(index, config.seed, "members"), chosen)]
-    strangers = np.split(index.training[by_hash(index, config.seed, "groups")], np.cumsum([len(found) for found in members]))[
-        : len(members)
+    members = [
+        index.training[found]
+        for found in members_of(shard_of, by_hash(index, config.seed, "members"), chosen)
     ]
+    strangers = np.split(
+        index.training[by_hash(index, config.seed, "groups")],
+        np.cumsum([len(found) for found in members]),
+    )[: len(members)]
     reader = Reader(store, manifest.backbone.spec, config.data.max_pixels)
     source = (
-        f"The {len(chosen)} largest of {len(manifest.shards)} shards, {len(shard_of):,} training records; members and groups by keyed hash "
-        f"(seed {config.seed}); pictures as the backbone sees them. State {manifest.fingerprint[:12]}. Private records."
+        f"The {len(chosen)} largest of {len(manifest.shards)} shards, {len(shard_of):,} training "
+        f"records; members and groups by keyed hash (seed {config.seed}); pictures as the "
+        f"backbone sees them. State {manifest.fingerprint[:12]}. Private records."
     )
     labels = [name_of(shard) for shard in chosen]
-    return sheets(rows_of(reader, index, members, labels), rows_of(reader, index, strangers, ["" for _ in labels]), source)
+    return sheets(
+        rows_of(reader, index, members, labels),
+        rows_of(reader, index, strangers, ["" for _ in labels]),
+        source,
+    )
 
 
 def by_hash(index: RecordIndex, seed: int, domain: str) -> Positions:
-    """The training records in the order of a keyed hash of their ids: [n] int64, places among the training records."""
-    hashes = keyed_hashes(seeded_key(seed, f"figures/{domain}"), index.names("record_id", index.training))
+    """The training records in the order of a keyed hash of their ids: [n] int64, places among the
+    training records."""
+    hashes = keyed_hashes(
+        seeded_key(seed, f"figures/{domain}"), index.names("record_id", index.training)
+    )
     return np.array(sorted(range(len(hashes)), key=lambda at: hashes[at]), np.int64)
 
 
@@ -158,9 +186,14 @@ def members_of(shard_of: Labels, order: Positions, shards: Sequence[ShardState])
     return [order[shard_of[order] == shard.number][:MEMBERS] for shard in shards]
 
 
-def rows_of(reader: Reader, index: RecordIndex, groups: Sequence[Positions], labels: Sequence[str]) -> list[SheetRow]:
+def rows_of(
+    reader: Reader, index: RecordIndex, groups: Sequence[Positions], labels: Sequence[str]
+) -> list[SheetRow]:
     """Groups of records, by position, with their pictures in the order of the positions."""
-    return [SheetRow(label, pixels_of(reader, index, group)) for label, group in zip(labels, groups, strict=True)]
+    return [
+        SheetRow(label, pixels_of(reader, index, group))
+        for label, group in zip(labels, groups, strict=True)
+    ]
 
 
 def pixels_of(reader: Reader, index: RecordIndex, positions: Positions) -> Pixels:
@@ -170,7 +203,8 @@ def pixels_of(reader: Reader, index: RecordIndex, positions: Positions) -> Pixel
 
 
 def learned_prompts(store: Store, config: Config, manifest: Manifest) -> "Figure | Missing":
-    """The prompts of the largest shards that have several classes: one of a single class has nothing to learn."""
+    """The prompts of the largest shards that have several classes: one of a single class has
+    nothing to learn."""
     joint, std = make_learner(config).joint, manifest.backbone.spec.std
     found: list[Prompt] = []
     for place in largest(manifest, len(manifest.shards)):
@@ -179,14 +213,18 @@ def learned_prompts(store: Store, config: Config, manifest: Manifest) -> "Figure
         if tensor is None or tensor.size == 0:
             return Missing(f"a {config.learner.kind} constituent has no prompt")
         if len(constituent.classes) > 1:
-            found.append(Prompt(name_of(manifest.shards[place]), in_pixels(tensor[place if joint else 0], std)))
+            found.append(
+                Prompt(
+                    name_of(manifest.shards[place]), in_pixels(tensor[place if joint else 0], std)
+                )
+            )
         if len(found) == PROMPTS:
             break
     if not found:
         return Missing("every shard has a single class, so that no prompt was learned")
     source = (
-        f"The {len(found)} largest of {len(manifest.shards)} shards that have several classes, and their number of records. "
-        f"State {manifest.fingerprint[:12]}."
+        f"The {len(found)} largest of {len(manifest.shards)} shards that have several classes, "
+        f"and their number of records. State {manifest.fingerprint[:12]}."
     )
     return prompt_pictures(found, source)
 

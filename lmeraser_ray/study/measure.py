@@ -1,7 +1,8 @@
 """One system under one seed: how good it is, what forgetting costs it, how long it takes.
 
-Everything is the real flow in one store: features, partitions and constituents that two systems share are computed once. A deletion here
-is the flow on buckets without the record; nothing is published or purged.
+Everything is the real flow in one store: features, partitions and constituents that two systems
+share are computed once. A deletion here is the flow on buckets without the record; nothing is
+published or purged.
 """
 
 import time
@@ -29,8 +30,9 @@ from lmeraser_ray.storage.store import Store
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured. deletions: single ones that are timed; together: records of one joint request; forget: shares of the training
-    records that are erased at once, for accuracy against the unlearning ratio."""
+    """How much is measured. deletions: single ones that are timed; together: records of one joint
+    request; forget: shares of the training records that are erased at once, for accuracy against
+    the unlearning ratio."""
 
     deletions: int = 3
     together: int = 10
@@ -48,30 +50,46 @@ class MeasuredTrial:
     index: RecordIndex
 
     def predict(self, positions: NDArray[np.int64]) -> float:
-        """Answer these records; returns how many times the backbone sees each of them at most (not where a shard knows one class)."""
+        """Answer these records; returns how many times the backbone sees each of them at most (not
+        where a shard knows one class)."""
         stored = Stored(self.index, [state.features for state in self.manifest.buckets], positions)
         found = predict_stored(self.flow, self.manifest, stored)
         return passes_of(self.flow.config, found.routes)
 
 
 def passes_of(config: Config, routes: Routes) -> float:
-    """How many times the backbone sees a query at most: to find who answers, and for each shard that asks its prompt."""
+    """How many times the backbone sees a query at most: to find who answers, and for each shard
+    that asks its prompt."""
     learner = make_learner(config)
     routed = isinstance(config.aggregation, NearestConfig) or learner.needs == "features"
-    return (1.0 if routed else 0.0) + (routes.shards.shape[1] if learner.needs == "pictures" else 0.0)
+    return (1.0 if routed else 0.0) + (
+        routes.shards.shape[1] if learner.needs == "pictures" else 0.0
+    )
 
 
-def measure(name: str, flow: Flow, buckets: Sequence[Bucket], extent: Extent, *, known: DeletionCosts | None = None) -> dict[str, Any]:
-    """Train, score, cost, delete. Returns a JSON value. known: the costs of all single deletions, where the caller has them."""
+def measure(
+    name: str,
+    flow: Flow,
+    buckets: Sequence[Bucket],
+    extent: Extent,
+    *,
+    known: DeletionCosts | None = None,
+) -> dict[str, Any]:
+    """Train, score, cost, delete. Returns a JSON value. known: the costs of all single deletions,
+    where the caller has them."""
     flow.plan(buckets, None)  # whoever comes first would pay for the features of all
     start = time.perf_counter()
     evaluated = flow.evaluate(buckets, None)
     seconds = time.perf_counter() - start
-    trial = MeasuredTrial(name, flow, buckets, evaluated.manifest, RecordIndex.read(flow.store, buckets))
+    trial = MeasuredTrial(
+        name, flow, buckets, evaluated.manifest, RecordIndex.read(flow.store, buckets)
+    )
     test = np.flatnonzero(trial.index.test)
     training = trial.index.training
     accuracy = score(flow, trial.manifest, trial.index, test).accuracy
-    costs = costs_in(flow.store, flow.config, trial.manifest, (), progress=flow.progress, known=known)
+    costs = costs_in(
+        flow.store, flow.config, trial.manifest, (), progress=flow.progress, known=known
+    )
     asked = time.perf_counter()
     passes = trial.predict(test) if len(test) else 0.0
     asked = time.perf_counter() - asked
@@ -94,7 +112,8 @@ def measure(name: str, flow: Flow, buckets: Sequence[Bucket], extent: Extent, *,
 
 
 def storage(store: Store, manifest: Manifest) -> dict[str, int]:
-    """Bytes of what a system adds to records and features: constituents with all their stages, and the partition."""
+    """Bytes of what a system adds to records and features: constituents with all their stages, and
+    the partition."""
     stages = {stage for shard in manifest.shards for stage in shard.stages}
     kept = [manifest.partition, *(state.assignments for state in manifest.buckets)]
     return {
@@ -104,15 +123,20 @@ def storage(store: Store, manifest: Manifest) -> dict[str, int]:
 
 
 def deletions(trial: MeasuredTrial, extent: Extent) -> dict[str, Any]:
-    """Seconds and retrained constituents of single deletions, and of several at once; what is retained after those."""
+    """Seconds and retrained constituents of single deletions, and of several at once; what is
+    retained after those."""
     order = by_hash(trial, "deletion")[:-1]  # somebody stays
     single = [erase(trial, order[[at]])[0] for at in range(min(extent.deletions, len(order)))]
-    others = order[extent.deletions :][: extent.together]  # else a shard of one of them would be there already
+    others = order[extent.deletions :][
+        : extent.together
+    ]  # else a shard of one of them would be there already
     together = scored_erasure(trial, others) if len(others) else None
     return {"single": single, "together": together}
 
 
-def erase(trial: MeasuredTrial, gone: NDArray[np.int64]) -> tuple[dict[str, Any], list[Bucket], Manifest]:
+def erase(
+    trial: MeasuredTrial, gone: NDArray[np.int64]
+) -> tuple[dict[str, Any], list[Bucket], Manifest]:
     """Evaluate the flow without some records: the work it took, and the state that it leaves."""
     start = time.perf_counter()
     lost = np.zeros(len(trial.index), np.bool_)
@@ -130,7 +154,8 @@ def erase(trial: MeasuredTrial, gone: NDArray[np.int64]) -> tuple[dict[str, Any]
 
 
 def found_done(before: Manifest, after: Evaluated) -> bool:
-    """Whether the store already had what the erasure needs, from a run that was interrupted: then the clock says nothing."""
+    """Whether the store already had what the erasure needs, from a run that was interrupted: then
+    the clock says nothing."""
     old = {stage for shard in before.shards for stage in shard.stages}
     new = {stage for shard in after.manifest.shards for stage in shard.stages}
     return bool(new - old - {stage for work in after.trained for stage in work.stages})
@@ -154,11 +179,14 @@ def forget(trial: MeasuredTrial, share: float) -> dict[str, Any]:
 
 
 def by_hash(trial: MeasuredTrial, domain: str) -> NDArray[np.int64]:
-    """The training records in the order of a keyed hash of their ids: a random order that anyone can draw again. Positions [n] int64."""
+    """The training records in the order of a keyed hash of their ids: a random order that anyone
+    can draw again. Positions [n] int64."""
     ids = trial.index.names("record_id", trial.index.training)
     # By system too: two systems that share constituents would find each other's deletions done.
     hashes = keyed_hashes(seeded_key(trial.flow.config.seed, f"{domain}/{trial.name}"), ids)
-    order: NDArray[np.int64] = trial.index.training[sorted(range(len(ids)), key=lambda i: hashes[i])]
+    order: NDArray[np.int64] = trial.index.training[
+        sorted(range(len(ids)), key=lambda i: hashes[i])
+    ]
     return order
 
 

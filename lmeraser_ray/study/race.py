@@ -1,6 +1,8 @@
-"""The trials of a sweep against each other: who may go on, who is hopeless, what was trained. It decides; `sweep` and Ray Tune carry out.
+"""The trials of a sweep against each other: who may go on, who is hopeless, what was trained. It
+decides; `sweep` and Ray Tune carry out.
 
-Invariant: a trial is stopped only by what a finished one has been measured to be (`choosing`), or because records that it saw were erased.
+Invariant: a trial is stopped only by what a finished one has been measured to be (`choosing`), or
+because records that it saw were erased.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,8 @@ from lmeraser_ray.study.trial import Step
 
 @dataclass(frozen=True)
 class Stopped:
-    """A trial that was stopped: what it could have been at most, and the measured one that beats this."""
+    """A trial that was stopped: what it could have been at most, and the measured one that beats
+    this."""
 
     at_most: TrialPoint
     by: str
@@ -30,12 +33,18 @@ class Stopped:
 
 def point_of(name: str, result: dict[str, Any]) -> TrialPoint:
     """The figures of a measurement that decide."""
-    return TrialPoint(name, result["accuracy"]["test"], result["cost"]["expected_share"] or 0.0, result["inference"]["backbone_passes"])
+    return TrialPoint(
+        name,
+        result["accuracy"]["test"],
+        result["cost"]["expected_share"] or 0.0,
+        result["inference"]["backbone_passes"],
+    )
 
 
 @dataclass
 class Race:
-    """What is known while trials run. note: keeps what became of a value; erased: whether a record was erased since the trials began."""
+    """What is known while trials run. note: keeps what became of a value; erased: whether a record
+    was erased since the trials began."""
 
     note: Callable[[str, dict[str, Any]], None]
     erased: Callable[[], bool]

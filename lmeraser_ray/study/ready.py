@@ -13,7 +13,8 @@ from lmeraser_ray.storage.store import Store, StoredObject
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A value that is to be measured: its configuration, its backbone, its public prototypes where it has any, and what it needs."""
+    """A value that is to be measured: its configuration, its backbone, its public prototypes where
+    it has any, and what it needs."""
 
     name: str
     config: Config
@@ -24,7 +25,8 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Ready:
-    """Everything that a round of trials starts from: the records in a store, and the trials, once they are planned."""
+    """Everything that a round of trials starts from: the records in a store, and the trials, once
+    they are planned."""
 
     session: Session
     store: Store

@@ -1,9 +1,11 @@
-"""Which value of a sweep is worth having: what is beaten, what is hopeless, and which one to take, with the reason.
+"""Which value of a sweep is worth having: what is beaten, what is hopeless, and which one to take,
+with the reason.
 
-Three figures decide: accuracy on the records to judge by, the expected cost of a deletion (re-clustering included), and backbone passes a
-query. The last two are known before anything is trained. Invariants: a value is hopeless only if a measured one is at least as good in all
-three and better in one, even if every query that is still open came out right: so whoever is stopped is on no front, and the choice is the
-same as if nobody had been stopped.
+Three figures decide: accuracy on the records to judge by, the expected cost of a deletion
+(re-clustering included), and backbone passes a query. The last two are known before anything is
+trained. Invariants: a value is hopeless only if a measured one is at least as good in all three and
+better in one, even if every query that is still open came out right: so whoever is stopped is on no
+front, and the choice is the same as if nobody had been stopped.
 """
 
 import math
@@ -13,8 +15,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrialPoint:
-    """One value: its name, its accuracy (or the most that it can reach), the expected share of a training that a deletion costs, and how
-    many times the backbone sees a query at most."""
+    """One value: its name, its accuracy (or the most that it can reach), the expected share of a
+    training that a deletion costs, and how many times the backbone sees a query at most."""
 
     name: str
     accuracy: float
@@ -24,7 +26,10 @@ class TrialPoint:
 
 def beats(one: TrialPoint, other: TrialPoint) -> bool:
     """Whether one is at least as good in everything and better in something."""
-    ours, theirs = (-one.accuracy, one.cost, one.passes), (-other.accuracy, other.cost, other.passes)
+    ours, theirs = (
+        (-one.accuracy, one.cost, one.passes),
+        (-other.accuracy, other.cost, other.passes),
+    )
     return all(a <= b for a, b in zip(ours, theirs, strict=True)) and ours != theirs
 
 
@@ -35,7 +40,10 @@ def beaten_by(at_most: TrialPoint, measured: Sequence[TrialPoint]) -> TrialPoint
 
 def front(points: Sequence[TrialPoint]) -> list[TrialPoint]:
     """The points that no other beats, from cheap to dear."""
-    return sorted((p for p in points if not beaten_by(p, points)), key=lambda p: (p.cost, p.passes, -p.accuracy, p.name))
+    return sorted(
+        (p for p in points if not beaten_by(p, points)),
+        key=lambda p: (p.cost, p.passes, -p.accuracy, p.name),
+    )
 
 
 def standard_error(accuracy: float, queries: int) -> float:
@@ -45,7 +53,8 @@ def standard_error(accuracy: float, queries: int) -> float:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The point to take, the most accurate one, the standard error of that one's accuracy, and a sentence that says why."""
+    """The point to take, the most accurate one, the standard error of that one's accuracy, and a
+    sentence that says why."""
 
     point: TrialPoint
     best: TrialPoint
@@ -54,22 +63,32 @@ class Recommendation:
 
 
 def recommended(points: Sequence[TrialPoint], queries: int) -> Recommendation:
-    """The cheapest to delete from whose accuracy is within one standard error (binomial, over the queries) of the best.
+    """The cheapest to delete from whose accuracy is within one standard error (binomial, over the
+    queries) of the best.
 
-    Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3: the one-standard-error rule.
+    Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3:
+    the one-standard-error rule.
     """
     best = min(points, key=lambda p: (-p.accuracy, p.cost, p.passes, p.name))
     error = standard_error(best.accuracy, queries)
     near = [p for p in points if p.accuracy >= best.accuracy - error]
     point = min(near, key=lambda p: (p.cost, p.passes, -p.accuracy, p.name))
-    figures = f"{point.accuracy:.2%} of {queries:,} records right, {point.cost:.2%} of a training for one deletion"
+    figures = (
+        f"{point.accuracy:.2%} of {queries:,} records right, {point.cost:.2%} of a training for "
+        "one deletion"
+    )
     if point == best:
         cheaper = sum(p.cost < point.cost for p in points)
-        why = f"no other is more accurate, and the {cheaper} with cheaper deletions fall short of it by more than one standard error"
+        why = (
+            f"no other is more accurate, and the {cheaper} with cheaper deletions fall short of "
+            "it by more than one standard error"
+        )
         why = why if cheaper else "no other is more accurate, and none has cheaper deletions"
-        return Recommendation(point, best, error, f"{point.name}: {figures}; {why} ({100 * error:.2f} points).")
+        return Recommendation(
+            point, best, error, f"{point.name}: {figures}; {why} ({100 * error:.2f} points)."
+        )
     why = (
-        f"the cheapest deletions among those within one standard error ({100 * error:.2f} points) of the most accurate, {best.name}, which "
-        f"has {best.accuracy:.2%} at {best.cost:.2%}"
+        f"the cheapest deletions among those within one standard error ({100 * error:.2f} points) "
+        f"of the most accurate, {best.name}, which has {best.accuracy:.2%} at {best.cost:.2%}"
     )
     return Recommendation(point, best, error, f"{point.name}: {figures}; {why}.")

@@ -1,10 +1,11 @@
-"""Shadow models: the system trained through its own flow on many random halves of the records, and what each answers to all of them.
+"""Shadow models: the system trained through its own flow on many random halves of the records, and
+what each answers to all of them.
 
     base (all records) → half i: the training records that a keyed hash of (seed, i, id) takes → trained → φ of every record
                                                                           └─ without a forget set: unlearned by the flow, fine-tuned
 
-Features are computed once, for the base; constituents are found by key. Of a model nothing is kept but its answers, by position in a
-hashed order of the records, so that a result names none.
+Features are computed once, for the base; constituents are found by key. Of a model nothing is kept
+but its answers, by position in a hashed order of the records, so that a result names none.
 """
 
 import base64
@@ -28,12 +29,14 @@ from lmeraser_ray.study.unlearners import fine_tune
 
 Members = NDArray[np.bool_]
 REMADE = ("records", "pictures", "features")
-"""Objects of a half that are made again in no time: they go when its answers are known, or the disk would hold the data set many times."""
+"""Objects of a half that are made again in no time: they go when its answers are known, or the disk
+would hold the data set many times."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a state answers: confidences [n] float64, the φ of the right label of every record by position; accuracy on test records."""
+    """What a state answers: confidences [n] float64, the φ of the right label of every record by
+    position; accuracy on test records."""
 
     confidences: Floats
     accuracy: float | None
@@ -49,7 +52,8 @@ class ForgetSet:
 
 @dataclass(frozen=True)
 class Shadows:
-    """Trains and asks shadow models. base: the state of all records, whose features all halves share."""
+    """Trains and asks shadow models. base: the state of all records, whose features all halves
+    share."""
 
     study: StudyFolder
     flow: Flow
@@ -64,12 +68,18 @@ class Shadows:
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """The positions [n] in the order of a keyed hash of the ids: how answers are kept."""
-        hashes = keyed_hashes(seeded_key(self.flow.config.seed, "attack/order"), self.index.names("record_id"))
+        hashes = keyed_hashes(
+            seeded_key(self.flow.config.seed, "attack/order"), self.index.names("record_id")
+        )
         return np.array(sorted(range(len(hashes)), key=lambda i: hashes[i]), np.int64)
 
     def member(self, number: int) -> Members:
-        """Which records [n] model `number` is trained on: each training record with probability one half, by its own hash."""
-        hashes = keyed_hashes(seeded_key(self.flow.config.seed, f"attack/half/{number}"), self.index.names("record_id"))
+        """Which records [n] model `number` is trained on: each training record with probability one
+        half, by its own hash."""
+        hashes = keyed_hashes(
+            seeded_key(self.flow.config.seed, f"attack/half/{number}"),
+            self.index.names("record_id"),
+        )
         return np.array([found[0] < 128 for found in hashes], np.bool_) & ~self.index.test
 
     def random_set(self, count: int) -> ForgetSet:
@@ -93,17 +103,22 @@ class Shadows:
         return self._recalled(f"attack.trained-{number}", [], make)["trained"]
 
     def unlearned(self, number: int, forget: ForgetSet, share: float | None) -> dict[str, Answer]:
-        """What a model answers after its records of a forget set were unlearned: exact, and by fine-tuning where `share` is given."""
+        """What a model answers after its records of a forget set were unlearned: exact, and by
+        fine-tuning where `share` is given."""
 
         def make() -> dict[str, Answer]:
             buckets = self._half(number)
             before = self.flow.evaluate(buckets, self.base).manifest
             planned = self.flow.plan(buckets, before)
             gone = forget.gone[self._kept(number)]
-            after = self.flow.evaluate(remaining(self.flow.store, planned.index, gone), before).manifest
+            after = self.flow.evaluate(
+                remaining(self.flow.store, planned.index, gone), before
+            ).manifest
             found = {"exact": self.ask(after)}
             if share is not None:
-                found["fine-tuning"] = self.ask(fine_tune(self.flow, planned, before, gone, share=share))
+                found["fine-tuning"] = self.ask(
+                    fine_tune(self.flow, planned, before, gone, share=share)
+                )
             return found
 
         made_from = [share, key_of("attack/set", np.packbits(forget.gone[self.order]).tobytes())]
@@ -112,16 +127,27 @@ class Shadows:
     def ask(self, manifest: Manifest) -> Answer:
         """A state's answers to all records. A class that it never saw has probability 0."""
         positions = np.arange(len(self.index))
-        found = predict_stored(self.flow, manifest, Stored(self.index, [state.features for state in self.base.buckets], positions))
+        found = predict_stored(
+            self.flow,
+            manifest,
+            Stored(self.index, [state.features for state in self.base.buckets], positions),
+        )
         column = {name: at for at, name in enumerate(found.classes)}
         labels = self.index.names("label")
-        right = np.array([p[column[y]] if y in column else 0.0 for p, y in zip(found.probabilities, labels, strict=True)], np.float64)
+        right = np.array(
+            [
+                p[column[y]] if y in column else 0.0
+                for p, y in zip(found.probabilities, labels, strict=True)
+            ],
+            np.float64,
+        )
         hit = np.array([a == b for a, b in zip(found.labels, labels, strict=True)], np.bool_)
         test = self.index.test
         return Answer(logit_scaled(right), float(hit[test].mean()) if test.any() else None)
 
     def _kept(self, number: int) -> Members:
-        """The records [n] that are in a half: its training records, and all test records, which stay where they are."""
+        """The records [n] that are in a half: its training records, and all test records, which
+        stay where they are."""
         return self.member(number) | self.index.test
 
     def _half(self, number: int) -> list[Bucket]:
@@ -138,7 +164,8 @@ class Shadows:
         return {what: self.unpack(kept) for what, kept in known.items()}
 
     def tidy(self) -> None:
-        """Remove what is made again at once: the halves' own copies of records, pictures and features."""
+        """Remove what is made again at once: the halves' own copies of records, pictures and
+        features."""
         keep = set(self.base.objects())
         for item in list(self.flow.store.objects()):
             if item.kind in REMADE and item not in keep:

@@ -30,19 +30,24 @@ class StudyFolder:
         self.root = root
 
     def create(self) -> None:
-        """Make the folder, or accept one that is a study. Errors: `ConfigError` where it holds anything else."""
+        """Make the folder, or accept one that is a study. Errors: `ConfigError` where it holds
+        anything else."""
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"--study {self.root} is a file, expected a folder or a new name.")
         there = sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
         foreign = [name for name in there if name not in KNOWN and not (self.root / name).is_file()]
         if foreign or (there and not (self.root / "runs").is_dir()):
-            raise ConfigError(f"--study {self.root} holds {(foreign or there)[0]!r}, which no study made: choose an empty or a new folder.")
+            raise ConfigError(
+                f"--study {self.root} holds {(foreign or there)[0]!r}, which no study made: "
+                "choose an empty or a new folder."
+            )
         with disk_errors(self.root):
             (self.root / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def store(self, *, keep: bool) -> Iterator[Store]:
-        """The store that the study works in, for one command at a time; removed after success unless it is to be kept."""
+        """The store that the study works in, for one command at a time; removed after success
+        unless it is to be kept."""
         folder = WorkspaceFolder(self.root / "work")
         folder.create()
         with folder.locked():
@@ -51,7 +56,8 @@ class StudyFolder:
                 self._remove()
 
     def discard(self) -> None:
-        """Remove the records that an earlier command kept, or left behind when it was interrupted."""
+        """Remove the records that an earlier command kept, or left behind when it was
+        interrupted."""
         if (self.root / "work").is_dir():
             with WorkspaceFolder(self.root / "work").locked():
                 self._remove()
@@ -63,12 +69,19 @@ class StudyFolder:
     def recall(self, name: str, made_from: Any) -> dict[str, Any] | None:
         """The result of this name, if it was made from the same settings (a JSON value)."""
         read = read_json(self.root / "runs" / f"{name}.json")
-        found: dict[str, Any] | None = read.get("result") if read.get("made_from") == digest_of(made_from) else None
+        found: dict[str, Any] | None = (
+            read.get("result") if read.get("made_from") == digest_of(made_from) else None
+        )
         return found
 
-    def note(self, name: str, made_from: Any, result: dict[str, Any], about: dict[str, Any] | None = None) -> None:
-        """Keep a result, so that it need not be measured again from the same settings; `about` says what it is of (JSON)."""
-        text = json.dumps({"made_from": digest_of(made_from), "about": about or {}, "result": result}, indent=1).encode()
+    def note(
+        self, name: str, made_from: Any, result: dict[str, Any], about: dict[str, Any] | None = None
+    ) -> None:
+        """Keep a result, so that it need not be measured again from the same settings; `about` says
+        what it is of (JSON)."""
+        text = json.dumps(
+            {"made_from": digest_of(made_from), "about": about or {}, "result": result}, indent=1
+        ).encode()
         write_atomic(self.root / "runs" / f"{name}.json", text, scratch=self.root)
 
     def forget(self, prefix: str) -> None:
@@ -95,7 +108,8 @@ class StudyFolder:
             return json.loads((self.root / name).read_bytes())
         except OSError as error:
             raise DataError(
-                f"The study {self.root} has no {name} yet: run `lmeraser {name.partition('.')[0]} --study {self.root}` first."
+                f"The study {self.root} has no {name} yet: run `lmeraser {name.partition('.')[0]} "
+                f"--study {self.root}` first."
             ) from error
 
 

@@ -1,10 +1,11 @@
-"""`sweep`: which threshold, or any other value, to train with: accuracy, expected deletion cost and inference cost of each, and a choice.
+"""`sweep`: which threshold, or any other value, to train with: accuracy, expected deletion cost and
+inference cost of each, and a choice.
 
     records (less the erased) → plan every value → trials, side by side, in one store → erased meanwhile? again without them → a choice
 
-Every trial is measured as `compare` measures. A constituent that several values need is trained once; a value that a finished one beats
-whatever happens is stopped; an interrupted sweep goes on. Truth is in the study: Ray Tune's own state is progress, and goes with the
-command.
+Every trial is measured as `compare` measures. A constituent that several values need is trained
+once; a value that a finished one beats whatever happens is stopped; an interrupted sweep goes on.
+Truth is in the study: Ray Tune's own state is progress, and goes with the command.
 """
 
 from collections.abc import Sequence
@@ -32,12 +33,14 @@ from lmeraser_ray.study.trial import Alone, course
 from lmeraser_ray.study.variants import Variant
 
 RECORDS, SHARING = "records-of-sweep", "sharing-of-sweep"
-"""Names of what a study keeps of a sweep: on which records it was, and how its trials shared constituents."""
+"""Names of what a study keeps of a sweep: on which records it was, and how its trials shared
+constituents."""
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What is swept: a variant a value. workspace: whose erasures count, None for no one's; keep: leave the store."""
+    """What is swept: a variant a value. workspace: whose erasures count, None for no one's; keep:
+    leave the store."""
 
     variants: Sequence[Variant]
     workspace: Location | None = None
@@ -45,8 +48,11 @@ class SweepRequest:
 
 
 def sweep(session: Session, question: SweepRequest) -> Written:
-    """Measure every value in the study `session.root` and choose. Errors: those of training; `DataError` without records to judge by."""
-    configs = {variant.name: variant.config() for variant in question.variants}  # all errors come first
+    """Measure every value in the study `session.root` and choose. Errors: those of training;
+    `DataError` without records to judge by."""
+    configs = {
+        variant.name: variant.config() for variant in question.variants
+    }  # all errors come first
     first = next(iter(configs.values()))
     refuse_password(first.queue.database)
     study, erasures = StudyFolder(require_disk(session.root)), ErasureWatch(question.workspace)
@@ -64,7 +70,9 @@ def sweep(session: Session, question: SweepRequest) -> Written:
             if not gone.any():
                 break
             again += int(gone.sum())
-            session.progress.say(f"{int(gone.sum()):,} records were erased meanwhile: measured again without them")
+            session.progress.say(
+                f"{int(gone.sum()):,} records were erased meanwhile: measured again without them"
+            )
             buckets = remaining(store, ready.index, gone)
             refuse_one_sided(first, RecordIndex.read(store, buckets))
         tested = int(ready.index.test.sum())
@@ -78,10 +86,15 @@ class Sweep:
     def __init__(self, ready: Ready, study: StudyFolder, configs: dict[str, Config]) -> None:
         self.ready, self.study, self.configs = ready, study, configs
         records = digest_of([bucket.key for bucket in ready.buckets])
-        if study.recall(RECORDS, records) is None:  # what was measured on other records goes, for some of them may have been erased
+        if (
+            study.recall(RECORDS, records) is None
+        ):  # what was measured on other records goes, for some of them may have been erased
             study.forget(kept(""))
             study.note(RECORDS, records, {})
-        self.made = {name: [settings(config, Extent(0, 0)), config.sweep.on, records] for name, config in configs.items()}
+        self.made = {
+            name: [settings(config, Extent(0, 0)), config.sweep.on, records]
+            for name, config in configs.items()
+        }
         self.results: dict[str, dict[str, Any]] = {}
         self.race = Race(self.note, lambda: False)
         self.found: frozenset[str] = frozenset()
@@ -89,12 +102,21 @@ class Sweep:
         self.known = len(self.results) + len(self.race.stopped)
 
     def _recall(self) -> None:
-        """What earlier commands measured on these records; who was stopped stays so where the one that beats it is measured."""
-        recalled = {name: found for name in self.configs if (found := self.study.recall(kept(name), self.made[name])) is not None}
+        """What earlier commands measured on these records; who was stopped stays so where the one
+        that beats it is measured."""
+        recalled = {
+            name: found
+            for name in self.configs
+            if (found := self.study.recall(kept(name), self.made[name])) is not None
+        }
         self.results = {name: found for name, found in recalled.items() if "stopped" not in found}
         self.race.measured = {name: point_of(name, found) for name, found in self.results.items()}
-        stopped = {name: Stopped.read(found) for name, found in recalled.items() if "stopped" in found}
-        self.race.stopped = {name: found for name, found in stopped.items() if found.by in self.results}
+        stopped = {
+            name: Stopped.read(found) for name, found in recalled.items() if "stopped" in found
+        }
+        self.race.stopped = {
+            name: found for name, found in stopped.items() if found.by in self.results
+        }
 
     def note(self, name: str, result: dict[str, Any]) -> None:
         """Keep what became of a value."""
@@ -102,12 +124,19 @@ class Sweep:
             self.results[name] = result
         point = self.race.stopped[name].at_most if "stopped" in result else point_of(name, result)
         most = " at most: stopped" if "stopped" in result else ""
-        self.ready.session.progress.say(f"{name}: {point.accuracy:.2%} right{most}, {point.cost:.2%} of a training for one deletion")
+        self.ready.session.progress.say(
+            f"{name}: {point.accuracy:.2%} right{most}, {point.cost:.2%} of a training for one "
+            "deletion"
+        )
         self.study.note(kept(name), self.made[name], result)
 
     def run(self, erasures: ErasureWatch) -> None:
         """Plan and measure what is not measured yet. Ends early where a record was erased."""
-        waiting = {n: config for n, config in self.configs.items() if n not in self.results and n not in self.race.stopped}
+        waiting = {
+            n: config
+            for n, config in self.configs.items()
+            if n not in self.results and n not in self.race.stopped
+        }
         if not waiting:
             return
         first, progress = next(iter(self.configs.values())), self.ready.session.progress
@@ -123,7 +152,8 @@ class Sweep:
                 run_inline(self.ready, self.race)
 
     def _plan(self, waiting: dict[str, Config]) -> None:
-        """Features, partition and plan of each value; whatever no plan reaches, what was made of the erased included, is removed."""
+        """Features, partition and plan of each value; whatever no plan reaches, what was made of
+        the erased included, is removed."""
         loaded: dict[str, Inputs] = {}
         wanted: set[StoredObject] = set()
         store, session = self.ready.store, self.ready.session
@@ -133,28 +163,39 @@ class Sweep:
                 public = inputs.prototypes(store)
                 with session.flow(store, config, inputs.card, public) as flow:
                     planned = flow.plan(self.ready.buckets, None)
-            except ConfigError as error:  # this value does not suit the data or the backbone: the others go on
+            except (
+                ConfigError
+            ) as error:  # this value does not suit the data or the backbone: the others go on
                 self.race.gave_up(name, str(error))
                 continue
             wanted |= reached(planned)
-            self.found |= {spec.key for spec in planned.plan.specs if spec.key in planned.plan.reuse}
-            self.ready.trials.append(PlannedTrial(name, config, inputs.card, public, planned.plan.specs))
+            self.found |= {
+                spec.key for spec in planned.plan.specs if spec.key in planned.plan.reuse
+            }
+            self.ready.trials.append(
+                PlannedTrial(name, config, inputs.card, public, planned.plan.specs)
+            )
         store.purge(wanted)
 
     @staticmethod
     def inputs(loaded: dict[str, Inputs], config: Config) -> Inputs:
         """The inputs of a configuration; one backbone is loaded for all values that have it."""
-        key = digest_of([config.backbone.model_dump(mode="json"), make_learner(config).needs_classifier])
+        key = digest_of(
+            [config.backbone.model_dump(mode="json"), make_learner(config).needs_classifier]
+        )
         if key not in loaded:
             loaded[key] = load_inputs(config)
         return Inputs(config, loaded[key].backbone)
 
     def sharing(self) -> Sharing:
-        """How the trials of this command shared constituents; of the last command that had any, where this one had none."""
+        """How the trials of this command shared constituents; of the last command that had any,
+        where this one had none."""
         made = [self.made, sorted(self.results)]
         if not self.ready.trials:
             recalled = self.study.recall(SHARING, made)
-            return Sharing(**recalled) if recalled else Sharing(0, self.known, 0, 0, 0, 0, 0, 0, 0, 0)
+            return (
+                Sharing(**recalled) if recalled else Sharing(0, self.known, 0, 0, 0, 0, 0, 0, 0, 0)
+            )
         specs = {spec.key: spec.passes() for trial in self.ready.trials for spec in trial.specs}
         needed = [(spec.key, spec.passes()) for trial in self.ready.trials for spec in trial.specs]
         there = self.ready.store.listing()
@@ -178,8 +219,17 @@ class Sweep:
         """All that is known at the end. Errors: `ConfigError` where no value could be measured."""
         order = {name: self.results[name] for name in self.configs if name in self.results}
         if not order:
-            raise ConfigError(f"No value could be measured: {next(iter(self.race.failed.values()))}")
-        return Swept(self.configs, order, dict(self.race.stopped), dict(self.race.failed), records, self.sharing())
+            raise ConfigError(
+                f"No value could be measured: {next(iter(self.race.failed.values()))}"
+            )
+        return Swept(
+            self.configs,
+            order,
+            dict(self.race.stopped),
+            dict(self.race.failed),
+            records,
+            self.sharing(),
+        )
 
 
 def kept(name: str) -> str:
@@ -189,9 +239,16 @@ def kept(name: str) -> str:
 
 def reached(planned: Planned) -> set[StoredObject]:
     """What a plan needs of the store."""
-    buckets = [item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)]
+    buckets = [
+        item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)
+    ]
     others = [*planned.parts.assignments, planned.parts.partition]
-    return {*buckets, *planned.features, *(item for item in others if item), *planned.plan.reuse.values()}
+    return {
+        *buckets,
+        *planned.features,
+        *(item for item in others if item),
+        *planned.plan.reuse.values(),
+    }
 
 
 def run_inline(ready: Ready, race: Race) -> None:

@@ -1,11 +1,13 @@
-"""The records of a sweep: what each value is trained on, what it is judged by, and who of them was erased since.
+"""The records of a sweep: what each value is trained on, what it is judged by, and who of them was
+erased since.
 
     validation   the training records; of some subjects, by keyed hash, all records are to judge by      (test records are not kept)
     test         the training records, and the test records to judge by
     public       public pictures that stand in for the records, some of them to judge by                 (no private record is read)
 
-Invariants: whom to judge by is a function of the seed and the subject alone, so that no deletion moves anybody; records to judge by are
-marked as test records, so that the flow trains on no one of them.
+Invariants: whom to judge by is a function of the seed and the subject alone, so that no deletion
+moves anybody; records to judge by are marked as test records, so that the flow trains on no one of
+them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config, DataConfig
-from lmeraser_ray.data.buckets import SCHEMA, Bucket, columns, put_bucket, read_pictures, read_rows, without
+from lmeraser_ray.data.buckets import (
+    SCHEMA,
+    Bucket,
+    columns,
+    put_bucket,
+    read_pictures,
+    read_rows,
+    without,
+)
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Erased, ingest, readmitted
 from lmeraser_ray.data.sources.parquet import files_within
@@ -29,7 +39,8 @@ from lmeraser_ray.storage.store import Store
 
 
 def sweep_records(config: Config, store: Store, erased: Erased) -> list[Bucket]:
-    """The records of a sweep, those to judge by marked as test records. Errors: `DataError` where there are none of one kind."""
+    """The records of a sweep, those to judge by marked as test records. Errors: `DataError` where
+    there are none of one kind."""
     if config.sweep.on == "public":
         found = ingest(public_config(config), store, NoTombstones()).buckets
     else:
@@ -43,21 +54,36 @@ def sweep_records(config: Config, store: Store, erased: Erased) -> list[Bucket]:
 def refuse_one_sided(config: Config, index: RecordIndex) -> None:
     """Errors: `DataError` where there is no record to train on, or none to judge by."""
     if not len(index.training):
-        raise DataError("A sweep has no record left to train on: look at data, sweep.fraction and what was erased.")
+        raise DataError(
+            "A sweep has no record left to train on: look at data, sweep.fraction and what was "
+            "erased."
+        )
     if not index.test.any():
         what = "data.test_fraction" if config.sweep.on == "test" else "sweep.fraction"
-        raise DataError(f"A sweep on {config.sweep.on} has no record to judge by: raise {what}, or bring more subjects.")
+        raise DataError(
+            f"A sweep on {config.sweep.on} has no record to judge by: raise {what}, or bring more "
+            "subjects."
+        )
 
 
 def public_config(config: Config) -> Config:
     """The configuration with the public pictures in the place of the records."""
     path = config.sweep.path
     if path is None:
-        raise ConfigError("sweep.path is missing: with sweep.on public, give a folder or Parquet file of labelled public pictures.")
+        raise ConfigError(
+            "sweep.path is missing: with sweep.on public, give a folder or Parquet file of "
+            "labelled public pictures."
+        )
     source = "parquet" if path.is_file() or (path.is_dir() and files_within(path)) else "folder"
     known = config.data
     data = DataConfig.model_validate(
-        {"source": source, "path": path, "test_fraction": config.sweep.fraction, "buckets": known.buckets, "max_pixels": known.max_pixels}
+        {
+            "source": source,
+            "path": path,
+            "test_fraction": config.sweep.fraction,
+            "buckets": known.buckets,
+            "max_pixels": known.max_pixels,
+        }
     )
     return config.model_copy(update={"data": data})
 
@@ -68,7 +94,11 @@ def held_out(config: Config, store: Store, buckets: Sequence[Bucket]) -> Iterato
     for bucket in buckets:
         rows = read_rows(store, bucket)
         people, test = columns(rows, "subject_id", "test")
-        left = without(store, listing, bucket, rows, ~np.array(test, np.bool_)) if any(test) else bucket
+        left = (
+            without(store, listing, bucket, rows, ~np.array(test, np.bool_))
+            if any(test)
+            else bucket
+        )
         if left is None:
             continue
         kept = [str(person) for person, tested in zip(people, test, strict=True) if not tested]
@@ -81,7 +111,8 @@ def held_out(config: Config, store: Store, buckets: Sequence[Bucket]) -> Iterato
 
 @dataclass
 class ErasureWatch:
-    """Who was erased in a workspace, as it is at the moment of asking. root: the workspace, None where a sweep has none."""
+    """Who was erased in a workspace, as it is at the moment of asking. root: the workspace, None
+    where a sweep has none."""
 
     root: Location | None
     _count: int = -1
@@ -95,7 +126,8 @@ class ErasureWatch:
             return Tombstones(session.names(), database)
 
     def gone(self, config: Config, index: RecordIndex, *, hurry: bool = False) -> NDArray[np.bool_]:
-        """Which records of a sweep were erased meanwhile and are not readmitted [n] bool. Of public pictures none.
+        """Which records of a sweep were erased meanwhile and are not readmitted [n] bool. Of public
+        pictures none.
 
         hurry: look no further where there are as many tombstones as at the last time.
         """
@@ -109,7 +141,8 @@ class ErasureWatch:
         self._count = count
         records, subjects = readmitted(config)
         found = (
-            (name not in records and erased.covers("record", name)) or (who not in subjects and erased.covers("subject", who))
+            (name not in records and erased.covers("record", name))
+            or (who not in subjects and erased.covers("subject", who))
             for name, who in index.people()
         )
         return np.fromiter(found, np.bool_, len(index))

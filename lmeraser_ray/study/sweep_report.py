@@ -1,10 +1,12 @@
-"""What a sweep leaves: a table of all values, a figure of the front, the choice with its reason, and a configuration to train with.
+"""What a sweep leaves: a table of all values, a figure of the front, the choice with its reason,
+and a configuration to train with.
 
     STUDY/sweep.json, sweep.csv, sweep.md     a row a value; figures/sweep.png, .svg
     STUDY/choice.json                         the record of the choice: what was chosen, and keyed digests of what it saw
     STUDY/best.yaml                           trains with the choice, and names its record
 
-Seconds are in no table, so that the engine and the number of workers change no byte of it (who was stopped when may differ).
+Seconds are in no table, so that the engine and the number of workers change no byte of it (who was
+stopped when may differ).
 """
 
 import csv
@@ -22,17 +24,33 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.pipeline.choice import Choice
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.race import Stopped, point_of
-from lmeraser_ray.study.recommendation import Recommendation, TrialPoint, front, recommended, standard_error
+from lmeraser_ray.study.recommendation import (
+    Recommendation,
+    TrialPoint,
+    front,
+    recommended,
+    standard_error,
+)
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.variants import Variant
 
-COLUMNS = ("value", "accuracy", "standard error", "one deletion, mean", "p99", "worst", "shards", "passes a query", "verdict")
+COLUMNS = (
+    "value",
+    "accuracy",
+    "standard error",
+    "one deletion, mean",
+    "p99",
+    "worst",
+    "shards",
+    "passes a query",
+    "verdict",
+)
 
 
 @dataclass(frozen=True)
 class Records:
-    """What a sweep looked at. on: `sweep.on`; training, queries: records that were trained on and judged by; erased: those that were erased
-    while it ran, and that no figure has seen."""
+    """What a sweep looked at. on: `sweep.on`; training, queries: records that were trained on and
+    judged by; erased: those that were erased while it ran, and that no figure has seen."""
 
     on: str
     training: int
@@ -42,9 +60,10 @@ class Records:
 
 @dataclass(frozen=True)
 class Sharing:
-    """How trials shared constituents. needed: over all trials, each time it is needed; distinct: of these, by key = found (in the store at
-    the beginning) + trained (as the trials told: what one trained that died is missing here) + spared (by stopping). records: what their
-    training sees, stages counted."""
+    """How trials shared constituents. needed: over all trials, each time it is needed; distinct: of
+    these, by key = found (in the store at the beginning) + trained (as the trials told: what one
+    trained that died is missing here) + spared (by stopping). records: what their training sees,
+    stages counted."""
 
     trials: int
     measured_before: int
@@ -60,15 +79,21 @@ class Sharing:
     def sentence(self) -> str:
         """In words."""
         text = (
-            f"{self.needed:,} constituents needed by {self.trials} values, {self.distinct:,} of them distinct: {self.trained:,} trained, "
-            f"{self.found:,} found in the store, {self.spared:,} spared by stopping ({self.records_spared:,} records of training)."
+            f"{self.needed:,} constituents needed by {self.trials} values, {self.distinct:,} of "
+            f"them distinct: {self.trained:,} trained, {self.found:,} found in the store, "
+            f"{self.spared:,} spared by stopping ({self.records_spared:,} records of training)."
         )
-        return f"{text} {self.measured_before} values were measured before." if self.measured_before else text
+        return (
+            f"{text} {self.measured_before} values were measured before."
+            if self.measured_before
+            else text
+        )
 
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that has ended. results: what `measure` said of each value that was measured, in their order."""
+    """A sweep that has ended. results: what `measure` said of each value that was measured, in
+    their order."""
 
     configs: Mapping[str, Config]
     results: Mapping[str, dict[str, Any]]
@@ -108,7 +133,15 @@ def rows_of(swept: Swept) -> list[dict[str, Any]]:
             error = standard_error(accuracy, swept.records.queries)
             shares = [cost[part] for part in ("expected_share", "p99_share", "worst_share")]
             verdict = "recommended" if name == chosen else "front" if name in best else "beaten"
-            values = [name, accuracy, error, *shares, found["shards"], found["inference"]["backbone_passes"], verdict]
+            values = [
+                name,
+                accuracy,
+                error,
+                *shares,
+                found["shards"],
+                found["inference"]["backbone_passes"],
+                verdict,
+            ]
         elif name in swept.stopped:
             most = swept.stopped[name].at_most
             verdict = f"stopped: at most {most.accuracy:.3f}, beaten by {swept.stopped[name].by}"
@@ -129,7 +162,12 @@ def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     forms = ("{}", "{:.3f}", "{:.3f}", "{:.2%}", "{:.2%}", "{:.2%}", "{:.0f}", "{:.0f}", "{}")
     lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
     for row in rows:
-        lines.append(["" if row[name] is None else form.format(row[name]) for name, form in zip(COLUMNS, forms, strict=True)])
+        lines.append(
+            [
+                "" if row[name] is None else form.format(row[name])
+                for name, form in zip(COLUMNS, forms, strict=True)
+            ]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -142,7 +180,9 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return sink.getvalue()
 
 
-def write(study: StudyFolder, variants: Sequence[Variant], swept: Swept, index: RecordIndex) -> Written:
+def write(
+    study: StudyFolder, variants: Sequence[Variant], swept: Swept, index: RecordIndex
+) -> Written:
     """Write all files but the figure. index: the records that were seen."""
     rows, choice = rows_of(swept), swept.choice
     name, changes = choice.point.name, {variant.name: dict(variant.changes) for variant in variants}
@@ -152,7 +192,10 @@ def write(study: StudyFolder, variants: Sequence[Variant], swept: Swept, index: 
         "machine": describe(),
         "subject": {"data": str(config.data.source), "backbone": config.backbone.name},
         "records": asdict(swept.records),
-        "values": [{**row, "fields": changes[row["value"]], "at_most": at_most(swept, row["value"])} for row in rows],
+        "values": [
+            {**row, "fields": changes[row["value"]], "at_most": at_most(swept, row["value"])}
+            for row in rows
+        ],
         "failed": dict(swept.failed),
         "sharing": asdict(swept.sharing),
         "recommended": {"value": name, "fields": changes[name], "reason": choice.reason},
@@ -174,4 +217,8 @@ def best_yaml(root: Path, config: Config, record: Path, choice: Recommendation) 
     section = config.sweep.model_copy(update={"record": record.resolve()})
     why = textwrap.wrap(f"Chosen by `lmeraser sweep` on {config.sweep.on}. {choice.reason}", 130)
     head = [f"lmeraser train --config {root / 'best.yaml'} --workspace WORKSPACE", "", *why]
-    return "\n".join(f"# {line}".rstrip() for line in head) + "\n" + to_yaml(config.model_copy(update={"sweep": section}))
+    return (
+        "\n".join(f"# {line}".rstrip() for line in head)
+        + "\n"
+        + to_yaml(config.model_copy(update={"sweep": section}))
+    )

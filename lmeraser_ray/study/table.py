@@ -14,7 +14,8 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of a run: its name, how it is read off a run's JSON (None where it does not apply) and how it is written."""
+    """One figure of a run: its name, how it is read off a run's JSON (None where it does not apply)
+    and how it is written."""
 
     name: str
     of: Callable[[Run], float | None]
@@ -25,7 +26,9 @@ def single(field: str) -> Callable[[Run], float | None]:
     """The mean of a field over the single deletions of a run."""
 
     def read(run: Run) -> float | None:
-        found = [deletion[field] for deletion in run["deletion"]["single"] if deletion[field] is not None]
+        found = [
+            deletion[field] for deletion in run["deletion"]["single"] if deletion[field] is not None
+        ]
         return float(np.mean(found)) if found else None
 
     return read
@@ -54,8 +57,16 @@ COLUMNS = (
     Column("seconds for one deletion", single("seconds"), "{:.2f}"),
     Column("seconds for several at once", together, "{:.2f}"),
     Column("storage, MB", lambda run: sum(run["storage"].values()) / 1e6, "{:.2f}"),
-    Column("backbone passes a query, at most", lambda run: run["inference"]["backbone_passes"], "{:.0f}"),
-    Column("ms a query, features known", lambda run: 1000 * run["inference"]["seconds_per_query"], "{:.1f}"),
+    Column(
+        "backbone passes a query, at most",
+        lambda run: run["inference"]["backbone_passes"],
+        "{:.0f}",
+    ),
+    Column(
+        "ms a query, features known",
+        lambda run: 1000 * run["inference"]["seconds_per_query"],
+        "{:.1f}",
+    ),
     Column("training, features known, s", lambda run: run["training"]["seconds"], "{:.1f}"),
 )
 
@@ -65,11 +76,14 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
     found = np.array(values, np.float64)
     if len(found) < 2:
         return float(found.mean()), None
-    return float(found.mean()), float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
+    return float(found.mean()), float(
+        student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found))
+    )
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
-    """Each column over the seeds of one system: mean and half width of the 95% interval, None where it does not apply."""
+    """Each column over the seeds of one system: mean and half width of the 95% interval, None where
+    it does not apply."""
     found: dict[str, dict[str, float | None]] = {}
     for column in COLUMNS:
         values = [value for run in runs if (value := column.of(run)) is not None]
@@ -90,7 +104,10 @@ def shown(column: Column, cell: dict[str, float | None]) -> str:
 def to_markdown(systems: dict[str, dict[str, dict[str, float | None]]]) -> str:
     """The table, a row a system."""
     head = ["system", *(column.name for column in COLUMNS)]
-    rows = [[name, *(shown(column, cells[column.name]) for column in COLUMNS)] for name, cells in systems.items()]
+    rows = [
+        [name, *(shown(column, cells[column.name]) for column in COLUMNS)]
+        for name, cells in systems.items()
+    ]
     return "\n".join([f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)])
 
 
@@ -98,7 +115,14 @@ def to_csv(systems: dict[str, dict[str, dict[str, float | None]]]) -> str:
     """The same figures, unrounded: two columns each, mean and half width of the 95% interval."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(["system", *(f"{column.name}{part}" for column in COLUMNS for part in ("", " ±95%"))])
+    writer.writerow(
+        ["system", *(f"{column.name}{part}" for column in COLUMNS for part in ("", " ±95%"))]
+    )
     for name, cells in systems.items():
-        writer.writerow([name, *(cells[column.name][part] for column in COLUMNS for part in ("mean", "interval"))])
+        writer.writerow(
+            [
+                name,
+                *(cells[column.name][part] for column in COLUMNS for part in ("mean", "interval")),
+            ]
+        )
     return sink.getvalue()

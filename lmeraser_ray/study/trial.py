@@ -2,8 +2,9 @@
 
     plan → expected cost, backbone passes, bound on the accuracy → (train a part, bound) … → `measure`, as `compare` measures
 
-Whoever runs a trial may stop it after any step: what it trained is in the store. A constituent that another trial is training is waited for
-and not trained twice (`TrainingClaims`). Nothing here knows Ray.
+Whoever runs a trial may stop it after any step: what it trained is in the store. A constituent that
+another trial is training is waited for and not trained twice (`TrainingClaims`). Nothing here knows
+Ray.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -35,7 +36,8 @@ class TrainingClaims(Protocol):
     """Who trains a constituent that several trials need."""
 
     def next(self, keys: Sequence[str]) -> tuple[str, bool]:
-        """One of the keys, and whether to train it (else it is in the store now). Waits where others are training all of them."""
+        """One of the keys, and whether to train it (else it is in the store now). Waits where
+        others are training all of them."""
 
     def made(self, key: str) -> None:
         """A key that was given is in the store."""
@@ -54,9 +56,10 @@ class Alone:
 
 @dataclass(frozen=True)
 class Step:
-    """How far a trial is. cost: the expected share of a training that a deletion costs; passes: of the backbone for a query; at_most: the
-    accuracy that it can still reach; trained: keys of the constituents that it trained since the last step; records: what their training
-    saw, stages counted; result: what `measure` says, at the end."""
+    """How far a trial is. cost: the expected share of a training that a deletion costs; passes: of
+    the backbone for a query; at_most: the accuracy that it can still reach; trained: keys of the
+    constituents that it trained since the last step; records: what their training saw, stages
+    counted; result: what `measure` says, at the end."""
 
     cost: float
     passes: float
@@ -87,7 +90,8 @@ class Course:
         self.bound = Bound(self.routes, planned.index.names("label", queries), self._possible())
 
     def _possible(self) -> dict[int, set[str]]:
-        """The labels that each shard can say, by place: those of its members; of a joint learner's, those of all."""
+        """The labels that each shard can say, by place: those of its members; of a joint learner's,
+        those of all."""
         index = self.planned.index
         everyone = index.training_labels if make_learner(self.flow.config).joint else None
         found: dict[int, set[str]] = {}
@@ -98,9 +102,16 @@ class Course:
 
     def hear(self, spec: ConstituentSpec, item: StoredObject) -> None:
         """Ask a constituent that is there its queries, where that can still change the bound."""
-        asked = [place for number in spec.shards if (place := self.places[number]) in self.bound.waiting]
+        asked = [
+            place for number in spec.shards if (place := self.places[number]) in self.bound.waiting
+        ]
         index, features, queries = self.stored.index, self.stored.features, self.stored.positions
-        jobs = [AnswerRows(item, self.flow.parts(index, features, queries[self.bound.asked[place]]), place) for place in asked]
+        jobs = [
+            AnswerRows(
+                item, self.flow.parts(index, features, queries[self.bound.asked[place]]), place
+            )
+            for place in asked
+        ]
         answers: dict[int, Answers] = dict(self.flow.engine.run(jobs))
         for at, place in enumerate(asked):
             self.bound.hear(place, answers[at])
@@ -127,7 +138,11 @@ class Course:
             if ours:
                 item = self._make(build).stages[-1]
                 self.claims.made(key)
-                step = replace(step, trained=(*step.trained, key), records=step.records + build.spec.passes(build.first))
+                step = replace(
+                    step,
+                    trained=(*step.trained, key),
+                    records=step.records + build.spec.passes(build.first),
+                )
             else:
                 item = self._find(key)
             self.hear(build.spec, item)
@@ -144,11 +159,16 @@ class Course:
     def _find(self, key: str) -> StoredObject:
         found = self.flow.store.listing().get(("constituents", key))
         if found is None:
-            raise ExecutionError("A constituent that another trial trained is not in the store: run the same command again.")
+            raise ExecutionError(
+                "A constituent that another trial trained is not in the store: run the same "
+                "command again."
+            )
         return found
 
 
-def course(name: str, flow: Flow, buckets: Sequence[Bucket], claims: TrainingClaims) -> Generator[Step, None, None]:
+def course(
+    name: str, flow: Flow, buckets: Sequence[Bucket], claims: TrainingClaims
+) -> Generator[Step, None, None]:
     """Run a trial, a step at a time. The last step has the result."""
     planned = flow.plan(buckets, None)
     flow.engine.start()
@@ -168,11 +188,16 @@ def course(name: str, flow: Flow, buckets: Sequence[Bucket], claims: TrainingCla
 
 
 def skeleton_of(flow: Flow, planned: Planned) -> Manifest:
-    """The state that is planned, its shards without constituents: enough to say who answers a query, and what a deletion costs."""
+    """The state that is planned, its shards without constituents: enough to say who answers a
+    query, and what a deletion costs."""
     shards = tuple(
-        ShardState(number, size, ()) for spec in planned.plan.specs for number, size in zip(spec.shards, spec.sizes, strict=True)
+        ShardState(number, size, ())
+        for spec in planned.plan.specs
+        for number, size in zip(spec.shards, spec.sizes, strict=True)
     )
-    return Manifest(identity_of(flow.config), flow.card, planned.states, planned.parts.partition, shards)
+    return Manifest(
+        identity_of(flow.config), flow.card, planned.states, planned.parts.partition, shards
+    )
 
 
 def planned_costs(flow: Flow, skeleton: Manifest, planned: Planned) -> DeletionCosts:

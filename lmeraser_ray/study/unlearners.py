@@ -1,7 +1,8 @@
 """A method that only approximates unlearning, as a negative example: fine-tuning on what remains.
 
-Every constituent that had a record to forget goes on from where it was, for a share of its epochs, on the rest of its shard. Prototypes
-and shards stay those that the forgotten records helped to make. It is what a system without keys might do, and the attack shows the rest.
+Every constituent that had a record to forget goes on from where it was, for a share of its epochs,
+on the rest of its shard. Prototypes and shards stay those that the forgotten records helped to
+make. It is what a system without keys might do, and the attack shows the rest.
 """
 
 from dataclasses import replace
@@ -26,8 +27,11 @@ def can_fine_tune(config: Config) -> bool:
     return isinstance(config.learner, SgdConfig) and not make_learner(config).joint
 
 
-def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.bool_], *, share: float) -> Manifest:
-    """The manifest `before` with every constituent that had a record of `gone` [n] bool trained on without it, for `share` of the epochs.
+def fine_tune(
+    flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.bool_], *, share: float
+) -> Manifest:
+    """The manifest `before` with every constituent that had a record of `gone` [n] bool trained on
+    without it, for `share` of the epochs.
 
     planned: the plan that `before` was made by. A shard of which nothing is left goes.
     """
@@ -41,7 +45,9 @@ def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.b
         if len(left) == len(members):
             after.append(old)
         elif len(left):
-            jobs[len(after)] = going_on(flow, planned, old.constituent, left, planned.index.digests_at(left), share)
+            jobs[len(after)] = going_on(
+                flow, planned, old.constituent, left, planned.index.digests_at(left), share
+            )
             after.append(replace(old, size=len(left)))
     places = sorted(jobs, key=lambda at: -jobs[at].weight)
     if jobs:
@@ -51,12 +57,17 @@ def fine_tune(flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.b
     return replace(before, shards=tuple(after))
 
 
-def going_on(flow: Flow, planned: Planned, old: StoredObject, left: Positions, digests: Digests, share: float) -> TrainConstituent:
-    """The job that trains a constituent on the records that are left, `left` ascending; digests: theirs."""
+def going_on(
+    flow: Flow, planned: Planned, old: StoredObject, left: Positions, digests: Digests, share: float
+) -> TrainConstituent:
+    """The job that trains a constituent on the records that are left, `left` ascending; digests:
+    theirs."""
     classes = tuple(sorted(set(planned.index.names("label", left))))
     start = with_classes(flow.store, old, classes)
     key = key_of("fine-tuned/1", bytes.fromhex(start.key), canonical_json(share), digests.tobytes())
-    return TrainConstituent((key,), (flow.parts(planned.index, planned.features, left),), share, 0, start)
+    return TrainConstituent(
+        (key,), (flow.parts(planned.index, planned.features, left),), share, 0, start
+    )
 
 
 def with_classes(store: Store, old: StoredObject, classes: tuple[str, ...]) -> StoredObject:
@@ -65,6 +76,11 @@ def with_classes(store: Store, old: StoredObject, classes: tuple[str, ...]) -> S
     if constituent.classes == classes:
         return old
     rows = [constituent.classes.index(name) for name in classes]
-    tensors = {name: t[rows] if name in ("weight", "bias") else t for name, t in constituent.tensors.items()}
+    tensors = {
+        name: t[rows] if name in ("weight", "bias") else t
+        for name, t in constituent.tensors.items()
+    }
     key = key_of("fewer-classes/1", bytes.fromhex(old.key), canonical_json(list(classes)))
-    return store.put("constituents", key, [Constituent(classes, tensors, constituent.about).to_bytes()])
+    return store.put(
+        "constituents", key, [Constituent(classes, tensors, constituent.about).to_bytes()]
+    )

@@ -27,15 +27,24 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """Every `lmeraser` command line in the README and in the configurations' first lines."""
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    lines += [path.read_text().splitlines()[0].lstrip("# ") for path in sorted((ROOT / "configs").rglob("*.yaml"))]
-    words = [shlex.split(re.split(r"\s\(", line)[0], comments=True) for line in lines if "lmeraser" in line]
+    lines += [
+        path.read_text().splitlines()[0].lstrip("# ")
+        for path in sorted((ROOT / "configs").rglob("*.yaml"))
+    ]
+    words = [
+        shlex.split(re.split(r"\s\(", line)[0], comments=True)
+        for line in lines
+        if "lmeraser" in line
+    ]
     return [line[1:] for line in words if line[0].endswith("lmeraser")]
 
 
 def jobs() -> list[str]:
     """Every `ray job submit` command of the README and of the jobs' first lines."""
     texts = [README, *(path.read_text() for path in sorted((ROOT / "jobs").glob("*.py")))]
-    return sorted({line for text in texts for line in re.findall(r"^ray job submit .*", text, re.MULTILINE)})
+    return sorted(
+        {line for text in texts for line in re.findall(r"^ray job submit .*", text, re.MULTILINE)}
+    )
 
 
 @pytest.mark.long
@@ -43,13 +52,17 @@ def test_the_example_runs(tmp_path: Path) -> None:
     """The Python example, as it stands, in a process of its own."""
     [example] = blocks("python")
     (tmp_path / "example.py").write_text(example)
-    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert sum(line.strip().startswith("assert") for line in example.splitlines()) >= 5
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_documented_command_is_understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_documented_command_is_understood(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Verbs, options and fields of each command line exist; named configurations load."""
     monkeypatch.chdir(ROOT)
     args = parse(VERBS[words[0]], words[1:])
@@ -60,8 +73,11 @@ def test_every_documented_command_is_understood(words: list[str], monkeypatch: p
 
 
 @pytest.mark.parametrize("line", jobs())
-def test_every_documented_job_is_understood(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripts, options and fields of each exist, from where Ray unpacks a job too: no folder in it goes with the job."""
+def test_every_documented_job_is_understood(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts, options and fields of each exist, from where Ray unpacks a job too: no folder in it
+    goes with the job."""
     unpacked = tmp_path / "runtime_resources/working_dir_files/job"
     unpacked.mkdir(parents=True)
     monkeypatch.chdir(unpacked)
@@ -78,7 +94,9 @@ def test_every_job_is_documented() -> None:
     scripts = sorted((ROOT / "jobs").glob("*.py"))
     assert scripts
     for path in scripts:
-        assert all(f" -- python jobs/{path.name} " in text for text in (README, path.read_text())), path.name
+        assert all(
+            f" -- python jobs/{path.name} " in text for text in (README, path.read_text())
+        ), path.name
 
 
 def test_every_verb_and_exit_code_is_documented() -> None:
@@ -102,12 +120,19 @@ def test_make_targets_exist() -> None:
 
 
 def test_the_quickstart_file_is_the_quickstart() -> None:
-    """`train` without arguments, with `configs/quickstart.yaml` and with the system `lmeraser` are the same."""
-    assert load_config(ROOT / "configs" / "quickstart.yaml", []) == load_config(None, []) == quickstart()
+    """`train` without arguments, with `configs/quickstart.yaml` and with the system `lmeraser` are
+    the same."""
+    assert (
+        load_config(ROOT / "configs" / "quickstart.yaml", [])
+        == load_config(None, [])
+        == quickstart()
+    )
     assert load_config(None, [], system="lmeraser") == quickstart()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.name
+)
 def test_every_configuration_opens_with_its_command(path: Path) -> None:
     """A reader sees first how to run it, and it loads."""
     assert path.read_text().startswith("# lmeraser ")

@@ -1,4 +1,5 @@
-"""The verbs that measure, from the command line: `train --system`, `compare`, `figures`, `diversity`."""
+"""The verbs that measure, from the command line: `train --system`, `compare`, `figures`,
+`diversity`."""
 
 import json
 from pathlib import Path
@@ -10,13 +11,26 @@ from tests.cli.test_cli import Lm, lm
 from tests.conftest import TINY, World
 
 __all__ = ["lm"]
-SMALL = ("--partition.shards", "3", "--partition.sample_size", "9", "--learner.epochs", "2", "--learner.prompt.width", "2")
+SMALL = (
+    "--partition.shards",
+    "3",
+    "--partition.sample_size",
+    "9",
+    "--learner.epochs",
+    "2",
+    "--learner.prompt.width",
+    "2",
+)
 
 
 @pytest.fixture
 def base(world: World) -> Path:
     """A configuration of data, backbone and execution alone."""
-    tree = {"data": {**TINY["data"], "path": str(world.path)}, "backbone": TINY["backbone"], "execution": TINY["execution"]}
+    tree = {
+        "data": {**TINY["data"], "path": str(world.path)},
+        "backbone": TINY["backbone"],
+        "execution": TINY["execution"],
+    }
     path = world.folder / "base.yaml"
     path.write_text(yaml.safe_dump(tree))
     return path
@@ -25,7 +39,18 @@ def base(world: World) -> Path:
 def test_train_takes_a_system_and_forgets_under_it(lm: Lm, world: World, base: Path) -> None:
     space = world.folder / "w"
     said = lm(
-        "train", "--config", base, "--system", "sisa", "--workspace", space, "--learner.epochs", "1", "--partition.shards", "2", "--json"
+        "train",
+        "--config",
+        base,
+        "--system",
+        "sisa",
+        "--workspace",
+        space,
+        "--learner.epochs",
+        "1",
+        "--partition.shards",
+        "2",
+        "--json",
     )
     assert said.code == 0, said.err
     assert said.json["shards"] == 2
@@ -33,7 +58,9 @@ def test_train_takes_a_system_and_forgets_under_it(lm: Lm, world: World, base: P
     assert done.code == 0
     assert lm("verify", "--workspace", space, "--rebuild").code == 0
     other = lm("train", "--config", base, "--system", "ridge", "--workspace", space)
-    assert (other.code, "use the same value" in other.err) == (2, True), "another system is another workspace"
+    assert (other.code, "use the same value" in other.err) == (2, True), (
+        "another system is another workspace"
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,13 +76,22 @@ def test_train_takes_a_system_and_forgets_under_it(lm: Lm, world: World, base: P
         (("sweep", "--thresholds", "5-40"), "first:last:count"),
         (("sweep", "--sweep", "learner.epochz=1"), "did you mean learner.epochs"),
         (("sweep", "--sweep", "seed=1,2"), "seed cannot be swept"),
-        (("sweep", "--sweep", "learner.epochs=one,2"), "learner.epochs is 'one' in learner.epochs=one"),
+        (
+            ("sweep", "--sweep", "learner.epochs=one,2"),
+            "learner.epochs is 'one' in learner.epochs=one",
+        ),
         (("sweep", "--thresholds", "5:40:8", "--sweep.on", "public"), "sweep.path is missing"),
         (("train", "--system", "ridge", "--learner.epochs", "3"), "learner.epochs"),
     ],
 )
-def test_mistakes_are_named_and_cost_nothing(lm: Lm, world: World, base: Path, words: tuple[str, ...], says: str) -> None:
-    where = ("--study", world.folder / "s") if words[0] in ("compare", "sweep") else ("--workspace", world.folder / "s")
+def test_mistakes_are_named_and_cost_nothing(
+    lm: Lm, world: World, base: Path, words: tuple[str, ...], says: str
+) -> None:
+    where = (
+        ("--study", world.folder / "s")
+        if words[0] in ("compare", "sweep")
+        else ("--workspace", world.folder / "s")
+    )
     said = lm(*words, "--config", base, *where)
     assert (said.code, says in said.err) == (2, True), said.err
     assert not (world.folder / "s").exists()
@@ -109,42 +145,92 @@ def test_diversity_and_sheets_of_a_workspace(lm: Lm, world: World, base: Path) -
 
 
 def test_sweep_then_train_then_forget(lm: Lm, world: World, base: Path) -> None:
-    """The commands of docs/sweep.md in their order: sweep, train on the choice, erase, and hear what the choice had seen."""
+    """The commands of docs/sweep.md in their order: sweep, train on the choice, erase, and hear
+    what the choice had seen."""
     study, space = world.folder / "study", world.folder / "w"
-    words = ("sweep", "--config", base, "--study", study, *SMALL, "--thresholds", "0.02:0.2:3", "--aggregation.shards", "1")
+    words = (
+        "sweep",
+        "--config",
+        base,
+        "--study",
+        study,
+        *SMALL,
+        "--thresholds",
+        "0.02:0.2:3",
+        "--aggregation.shards",
+        "1",
+    )
     said = lm(*words)
     assert said.code == 0, said.err
     assert "| partition.threshold=0.02 |" in said.out
     assert "constituents needed by 3 values" in said.out
     assert f"lmeraser train --config {study / 'best.yaml'}" in said.out
-    for name in ("sweep.csv", "sweep.json", "sweep.md", "choice.json", "best.yaml", "figures/sweep.png", "figures/sweep.svg"):
+    for name in (
+        "sweep.csv",
+        "sweep.json",
+        "sweep.md",
+        "choice.json",
+        "best.yaml",
+        "figures/sweep.png",
+        "figures/sweep.svg",
+    ):
         assert (study / name).stat().st_size > 100
     again = lm(*words, "--json")
     written = json.loads((study / "sweep.json").read_text())["recommended"]
     assert again.json["recommended"] == {name: written[name] for name in ("value", "reason")}
     trained = lm("train", "--config", study / "best.yaml", "--workspace", space, "--json")
     assert trained.code == 0, trained.err
-    assert trained.json["seen_by_sweep"] == again.json["records"]["training"] + again.json["records"]["queries"]
+    assert (
+        trained.json["seen_by_sweep"]
+        == again.json["records"]["training"] + again.json["records"]["queries"]
+    )
     done = lm("unlearn", "--workspace", space, "--records", ",".join(world.ids))
-    assert (done.code, f"data that included {trained.json['seen_by_sweep']} of the erased records" in done.err) == (0, True), done.err
+    assert (
+        done.code,
+        f"data that included {trained.json['seen_by_sweep']} of the erased records" in done.err,
+    ) == (0, True), done.err
     assert lm("verify", "--workspace", space, "--rebuild").code == 0
 
 
-def test_a_sweep_takes_the_workspaces_configuration_and_leaves_out_whom_it_erased(lm: Lm, world: World, base: Path) -> None:
+def test_a_sweep_takes_the_workspaces_configuration_and_leaves_out_whom_it_erased(
+    lm: Lm, world: World, base: Path
+) -> None:
     study, space = world.folder / "study", world.folder / "w"
     assert lm("train", "--config", base, "--workspace", space, *SMALL).code == 0
-    words = ("sweep", "--study", study, "--workspace", space, "--sweep", "aggregation.shards=1,2", "--json")
+    words = (
+        "sweep",
+        "--study",
+        study,
+        "--workspace",
+        space,
+        "--sweep",
+        "aggregation.shards=1,2",
+        "--json",
+    )
     before = lm(*words)
     assert before.code == 0, before.err
     for name in ("person-1", "person-2", "person-3", "person-4"):
         assert lm("unlearn", "--workspace", space, "--subjects", name).code == 0
     after = lm(*words)
-    counts = [said.json["records"]["training"] + said.json["records"]["queries"] for said in (before, after)]
+    counts = [
+        said.json["records"]["training"] + said.json["records"]["queries"]
+        for said in (before, after)
+    ]
     assert counts[1] < counts[0]
-    assert (after.json["sharing"]["measured_before"], after.json["records"]["erased"]) == (0, 0), "all is measured again"
-    narrow = lm("sweep", "--study", world.folder / "n", "--workspace", space, "--sweep", "learner.prompt.width=2,30")
-    assert (narrow.code, "learner.prompt.width=30 was not measured" in narrow.err, "| learner.prompt.width=2 |" in narrow.out) == (
-        2,
-        True,
-        True,
+    assert (after.json["sharing"]["measured_before"], after.json["records"]["erased"]) == (0, 0), (
+        "all is measured again"
     )
+    narrow = lm(
+        "sweep",
+        "--study",
+        world.folder / "n",
+        "--workspace",
+        space,
+        "--sweep",
+        "learner.prompt.width=2,30",
+    )
+    assert (
+        narrow.code,
+        "learner.prompt.width=30 was not measured" in narrow.err,
+        "| learner.prompt.width=2 |" in narrow.out,
+    ) == (2, True, True)

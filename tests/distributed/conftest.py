@@ -1,4 +1,5 @@
-"""A local Ray for all tests of this folder: two CPUs, one logical GPU, no dashboard. A head with a job server for those that send jobs."""
+"""A local Ray for all tests of this folder: two CPUs, one logical GPU, no dashboard. A head with a
+job server for those that send jobs."""
 
 import logging
 import os
@@ -11,12 +12,20 @@ from tests.distributed import head as heads
 
 @pytest.fixture(scope="session")
 def cluster(s3: str) -> Iterator[None]:
-    """Started once, with an environment in which its workers, too, may use the bucket. The driver's own `connect` finds it."""
+    """Started once, with an environment in which its workers, too, may use the bucket. The driver's
+    own `connect` finds it."""
     import ray
 
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=1,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
     yield
     ray.shutdown()
 

@@ -1,4 +1,5 @@
-"""A real head of Ray with its job server and token authentication, as tests of this folder start it: fixture `head` in conftest.py."""
+"""A real head of Ray with its job server and token authentication, as tests of this folder start
+it: fixture `head` in conftest.py."""
 
 import os
 import re
@@ -28,8 +29,9 @@ PATH = f"{RAY.parent}:{os.environ['PATH']}"
 
 @dataclass
 class Node:
-    """A node of Ray as a process of this machine. words: what `ray start` is given; settings: its variables, besides this process's own;
-    log: what it prints; alone: it sees no processes but its own, as in a pod (needs root)."""
+    """A node of Ray as a process of this machine. words: what `ray start` is given; settings: its
+    variables, besides this process's own; log: what it prints; alone: it sees no processes but its
+    own, as in a pod (needs root)."""
 
     words: Sequence[str]
     settings: Mapping[str, str]
@@ -39,11 +41,29 @@ class Node:
 
     def start(self) -> None:
         """`ray start --block`. Returns at once."""
-        command, environment = [str(RAY), "start", "--block", "--disable-usage-stats", *self.words], {**os.environ, **self.settings}
+        command, environment = (
+            [str(RAY), "start", "--block", "--disable-usage-stats", *self.words],
+            {**os.environ, **self.settings},
+        )
         if self.alone:
-            command = ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child", *command]
+            command = [
+                "unshare",
+                "--pid",
+                "--mount",
+                "--fork",
+                "--mount-proc",
+                "--kill-child",
+                *command,
+            ]
         with self.log.open("wb") as sink:
-            self.process = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink, cwd=self.log.parent, start_new_session=True)
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=sink,
+                stderr=sink,
+                cwd=self.log.parent,
+                start_new_session=True,
+            )
 
     def wait_for(self, sign: str) -> str:
         """Wait until it prints what this regular expression finds, which is returned."""
@@ -73,7 +93,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Head:
-    """A head with a job server. place: its folder; gcs: where nodes join it; settings: the environment of whoever may send jobs to it."""
+    """A head with a job server. place: its folder; gcs: where nodes join it; settings: the
+    environment of whoever may send jobs to it."""
 
     place: Path
     gcs: str
@@ -83,11 +104,23 @@ class Head:
     def ray(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """A command of Ray's, typed in the project's folder."""
         environment = {**os.environ, **self.settings, **settings}
-        return subprocess.run([RAY, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+        return subprocess.run(
+            [RAY, *words],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
 
-    def submit(self, *words: str, wait: bool = True, folder: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
+    def submit(
+        self, *words: str, wait: bool = True, folder: Path = ROOT, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
         """`ray job submit` of a script of `jobs/`, or of a module."""
-        options = ["--working-dir", str(folder)] if wait else ["--working-dir", str(folder), "--no-wait"]
+        options = (
+            ["--working-dir", str(folder)] if wait else ["--working-dir", str(folder), "--no-wait"]
+        )
         return self.ray("job", "submit", *options, "--", "python", *words, **settings)
 
 
@@ -109,8 +142,9 @@ WHERE = r"(http://127\.0\.0\.1:\d+)\D"
 
 @contextmanager
 def started(postgresql: str, cpus: int = 2, redis: Redis | None = None) -> Iterator[Head]:
-    """`ray start --head`, with token authentication; all that it started ends with it. redis: where it keeps what it knows of the cluster;
-    another head can come in its place then: Ray starts none where it sees processes of its cluster."""
+    """`ray start --head`, with token authentication; all that it started ends with it. redis: where
+    it keeps what it knows of the cluster; another head can come in its place then: Ray starts none
+    where it sees processes of its cluster."""
     place = Path(tempfile.mkdtemp(prefix="lr-", dir="/tmp"))
     KeyFolder(place / "keys").init()
     token = place / "token"
@@ -125,18 +159,37 @@ def started(postgresql: str, cpus: int = 2, redis: Redis | None = None) -> Itera
         "RAY_DISABLE_IMPORT_WARNING": "1",
     }
     port, own = free_port(), dict[str, str]()
-    words = ["--head", f"--num-cpus={cpus}", f"--temp-dir={place / 'ray'}", f"--port={port}", "--node-ip-address=127.0.0.1"]
-    words += [f"--{name}={free_port()}" for name in ("dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")]
+    words = [
+        "--head",
+        f"--num-cpus={cpus}",
+        f"--temp-dir={place / 'ray'}",
+        f"--port={port}",
+        "--node-ip-address=127.0.0.1",
+    ]
+    words += [
+        f"--{name}={free_port()}"
+        for name in ("dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")
+    ]
     if redis:  # as KubeRay gives it to heads
-        if subprocess.run(["unshare", "--pid", "--mount", "--fork", "true"], check=False).returncode:
+        if subprocess.run(
+            ["unshare", "--pid", "--mount", "--fork", "true"], check=False
+        ).returncode:
             pytest.skip("needs root that may make namespaces")
-        own = {"RAY_REDIS_ADDRESS": redis.address, "RAY_external_storage_namespace": secrets.token_hex(8)}
+        own = {
+            "RAY_REDIS_ADDRESS": redis.address,
+            "RAY_external_storage_namespace": secrets.token_hex(8),
+        }
         words += [f"--redis-password={redis.password}"]
     node = Node(words, {**settings, **own}, place / "head.log", alone=redis is not None)
     node.start()
     try:
         where = node.wait_for(WHERE)
-        yield Head(place, f"127.0.0.1:{port}", {**settings, "RAY_API_SERVER_ADDRESS": where, "RAY_ADDRESS": where}, node)
+        yield Head(
+            place,
+            f"127.0.0.1:{port}",
+            {**settings, "RAY_API_SERVER_ADDRESS": where, "RAY_ADDRESS": where},
+            node,
+        )
     finally:
         node.die()
         for left in psutil.process_iter(["cmdline"]):
@@ -148,9 +201,15 @@ def started(postgresql: str, cpus: int = 2, redis: Redis | None = None) -> Itera
 
 @contextmanager
 def joined(head: Head, log: Path, cpus: int) -> Iterator[Node]:
-    """Another node of a head's cluster, with the patience that KubeRay gives workers, and with files of its own: two nodes that unpack what
-    a job brings along take it away from each other in one place."""
-    words = [f"--address={head.gcs}", f"--num-cpus={cpus}", f"--dashboard-agent-listen-port={free_port()}", "--node-ip-address=127.0.0.1"]
+    """Another node of a head's cluster, with the patience that KubeRay gives workers, and with
+    files of its own: two nodes that unpack what a job brings along take it away from each other in
+    one place."""
+    words = [
+        f"--address={head.gcs}",
+        f"--num-cpus={cpus}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        "--node-ip-address=127.0.0.1",
+    ]
     words += [f"--temp-dir={head.place / 'worker'}"]
     node = Node(words, {**head.settings, "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}, log)
     node.start()

@@ -1,9 +1,11 @@
-"""A pod as processes of this machine: the command lines and variables of its manifest, in a process and a mount namespace of their own.
+"""A pod as processes of this machine: the command lines and variables of its manifest, in a process
+and a mount namespace of their own.
 
     manifest ── containers ──► nsenter ──► one `unshare`, which is what all of them share, as in a pod with `shareProcessNamespace`
 
-What a cluster would give (names of services, ports of its own, volumes, ConfigMaps, Secrets) is given by the test; whatever it gives in
-the place of something must be in the manifest. Users, images and networks are those of the test: this is no container.
+What a cluster would give (names of services, ports of its own, volumes, ConfigMaps, Secrets) is
+given by the test; whatever it gives in the place of something must be in the manifest. Users,
+images and networks are those of the test: this is no container.
 """
 
 import re
@@ -28,8 +30,8 @@ PAUSE = 'mount --bind "$1" "$2" && echo up && exec sleep infinity'
 
 @dataclass
 class Pod:
-    """A pod that runs. spec: of its manifest; given: what its ConfigMaps and Secrets hold, as `configMapRef/NAME`; place: where its files
-    are; pause: its first process."""
+    """A pod that runs. spec: of its manifest; given: what its ConfigMaps and Secrets hold, as
+    `configMapRef/NAME`; place: where its files are; pause: its first process."""
 
     spec: Mapping[str, Any]
     given: Mapping[str, Mapping[str, str]]
@@ -39,7 +41,11 @@ class Pod:
 
     def container(self, name: str) -> Mapping[str, Any]:
         """A container, or one that runs first."""
-        [found] = [one for one in [*self.spec["initContainers"], *self.spec["containers"]] if one["name"] == name]
+        [found] = [
+            one
+            for one in [*self.spec["initContainers"], *self.spec["containers"]]
+            if one["name"] == name
+        ]
         return dict(found)
 
     def environment(self, name: str) -> dict[str, str]:
@@ -50,7 +56,9 @@ class Pod:
             found.update(self.given[f"{kind}/{reference['name']}"])
         for variable in self.container(name).get("env", []):
             for kind, reference in variable.get("valueFrom", {}).items():
-                found[variable["name"]] = self.given[f"{kind}/{reference['name']}"][reference["key"]]
+                found[variable["name"]] = self.given[f"{kind}/{reference['name']}"][
+                    reference["key"]
+                ]
             if "value" in variable:
                 found[variable["name"]] = variable["value"]
         return found
@@ -59,7 +67,9 @@ class Pod:
         """Start a container. What it prints is in `printed`."""
         words = self.within(*self.container(name)["command"], *self.container(name)["args"])
         with (self.place / f"{name}.log").open("wb") as log:
-            self.started[name] = subprocess.Popen(words, env=self.environment(name), cwd=ROOT, stdout=log, stderr=log)
+            self.started[name] = subprocess.Popen(
+                words, env=self.environment(name), cwd=ROOT, stdout=log, stderr=log
+            )
         return self.started[name]
 
     def within(self, *words: str) -> list[str]:
@@ -69,10 +79,19 @@ class Pod:
     def run(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
         """`kubectl exec -c NAME -- WORDS`."""
         words, environment = tuple(self.within(*words)), self.environment(name)
-        return subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return subprocess.run(
+            words,
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
 
     def terminate(self, name: str) -> int:
-        """SIGTERM to the first process of a container, as Kubernetes sends it. Returns the exit code, when it has ended."""
+        """SIGTERM to the first process of a container, as Kubernetes sends it. Returns the exit
+        code, when it has ended."""
         [first] = psutil.Process(self.started[name].pid).children()
         first.send_signal(signal.SIGTERM)
         return self.started[name].wait(PATIENCE)
@@ -88,17 +107,22 @@ class Pod:
 
 
 def spec_of(manifest: Path, instead: Mapping[str, str]) -> Mapping[str, Any]:
-    """The pod of a Deployment. instead: what stands in the place of parts of the manifest, each of which must be there."""
+    """The pod of a Deployment. instead: what stands in the place of parts of the manifest, each of
+    which must be there."""
     text = manifest.read_text()
     assert all(part in text for part in instead)
-    replaced = re.sub("|".join(re.escape(part) for part in instead), lambda part: instead[part[0]], text)
+    replaced = re.sub(
+        "|".join(re.escape(part) for part in instead), lambda part: instead[part[0]], text
+    )
     return dict(yaml.safe_load(replaced)["spec"]["template"]["spec"])
 
 
 @contextmanager
-def running(spec: Mapping[str, Any], given: Mapping[str, Mapping[str, str]], place: Path, hidden: Path) -> Iterator[Pod]:
-    """A pod in which nothing runs yet. hidden: a folder that it does not see, but one of its own, `place/tmp/ray`. All its processes end
-    with it. Skips where that is not allowed."""
+def running(
+    spec: Mapping[str, Any], given: Mapping[str, Mapping[str, str]], place: Path, hidden: Path
+) -> Iterator[Pod]:
+    """A pod in which nothing runs yet. hidden: a folder that it does not see, but one of its own,
+    `place/tmp/ray`. All its processes end with it. Skips where that is not allowed."""
     (place / "tmp" / "ray").mkdir(parents=True)
     words = [
         "unshare",
@@ -114,7 +138,9 @@ def running(spec: Mapping[str, Any], given: Mapping[str, Mapping[str, str]], pla
         place / "tmp" / "ray",
         hidden,
     ]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as made:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as made:
         try:
             said = made.stdout.readline() if made.stdout else ""
             if said != "up\n":

@@ -1,4 +1,5 @@
-"""Law 3: workers, GPU fractions, block sizes, threads, retries, a crash and a resume change no byte."""
+"""Law 3: workers, GPU fractions, block sizes, threads, retries, a crash and a resume change no
+byte."""
 
 import os
 import signal
@@ -51,8 +52,12 @@ def truth(world: World) -> dict[str, bytes]:
     return held(root)
 
 
-@pytest.mark.parametrize("way", [way if way == "default" else pytest.param(way, marks=pytest.mark.long) for way in WAYS])
-def test_ray_gives_the_bytes_of_one_process(world: World, truth: dict[str, bytes], way: str) -> None:
+@pytest.mark.parametrize(
+    "way", [way if way == "default" else pytest.param(way, marks=pytest.mark.long) for way in WAYS]
+)
+def test_ray_gives_the_bytes_of_one_process(
+    world: World, truth: dict[str, bytes], way: str
+) -> None:
     """Train on the cluster in several ways; the workspace is the same to the byte."""
     root = world.space()
     done = train(Session(root), world.config(execution={"engine": "ray", **WAYS[way]}))
@@ -62,7 +67,8 @@ def test_ray_gives_the_bytes_of_one_process(world: World, truth: dict[str, bytes
 
 
 def test_slots_are_those_of_the_cluster_or_as_configured(world: World) -> None:
-    """Two CPUs and four quarters of a GPU are two slots; an autoscaler's cluster may have room for more than is there."""
+    """Two CPUs and four quarters of a GPU are two slots; an autoscaler's cluster may have room for
+    more than is there."""
     found = []
 
     def make(store: Store, config: Config, card: BackboneCard) -> Engine:
@@ -71,7 +77,10 @@ def test_slots_are_those_of_the_cluster_or_as_configured(world: World) -> None:
         return engine
 
     for slots in (None, 32):
-        train(Session(world.space(), make_engine=make), world.config(execution={"engine": "ray", "slots": slots}))
+        train(
+            Session(world.space(), make_engine=make),
+            world.config(execution={"engine": "ray", "slots": slots}),
+        )
     assert found == [2, 32]
 
 
@@ -102,13 +111,21 @@ def test_threads_of_the_process_change_nothing(world: World, truth: dict[str, by
 
 
 class Dies(PromptHead):
-    """Kills its own process in the middle of a training, as often as there are files to take away."""
+    """Kills its own process in the middle of a training, as often as there are files to take
+    away."""
 
     def __init__(self, config: Config, fuses: Path) -> None:
         super().__init__(config.learner)
         self.fuses = fuses
 
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self,
+        shard: ShardData,
+        backbone: Backbone,
+        *,
+        stage: Stage = WHOLE,
+        watch: Watch = UNWATCHED,
+    ) -> Constituent:
         for fuse in sorted(self.fuses.iterdir()):
             fuse.unlink(missing_ok=True)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -125,7 +142,9 @@ def dying(root: Path, fuses: Path) -> Session:
 
 
 @pytest.mark.long
-def test_a_killed_worker_is_tried_again(world: World, truth: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_killed_worker_is_tried_again(
+    world: World, truth: dict[str, bytes], tmp_path: Path
+) -> None:
     """kill -9 in a training: Ray runs the task again, and the bytes are the same."""
     root, fuses = world.space(), tmp_path / "fuses"
     fuses.mkdir()
@@ -136,8 +155,11 @@ def test_a_killed_worker_is_tried_again(world: World, truth: dict[str, bytes], t
 
 
 @pytest.mark.long
-def test_retries_are_bounded_and_nothing_is_lost(world: World, truth: dict[str, bytes], tmp_path: Path) -> None:
-    """A worker that dies each time ends in one clear error; the next run goes on with what is there."""
+def test_retries_are_bounded_and_nothing_is_lost(
+    world: World, truth: dict[str, bytes], tmp_path: Path
+) -> None:
+    """A worker that dies each time ends in one clear error; the next run goes on with what is
+    there."""
     root, fuses = world.space(), tmp_path / "fuses"
     fuses.mkdir()
     for n in range(100):
@@ -175,7 +197,8 @@ def test_an_interrupted_run_resumes(world: World, truth: dict[str, bytes]) -> No
 
 
 def test_an_error_in_a_worker_arrives_as_ours(world: World) -> None:
-    """A damaged picture that a task finds is a `VerificationError` with its sentence, not a stack of Ray's."""
+    """A damaged picture that a task finds is a `VerificationError` with its sentence, not a stack
+    of Ray's."""
     root = world.space()
     train(Session(root), world.config())
     folder = WorkspaceFolder(root)
@@ -209,14 +232,19 @@ def test_feature_actors_that_die_are_not_tried_for_ever(world: World) -> None:
 
     root = world.space()
     with pytest.raises(ExecutionError):
-        train(Session(root, make_engine=make), world.config(execution={"engine": "ray", "retries": 1}))
+        train(
+            Session(root, make_engine=make), world.config(execution={"engine": "ray", "retries": 1})
+        )
     assert WorkspaceFolder(root).published() is None
 
 
 def test_more_gpus_than_there_are_is_an_error(world: World) -> None:
     """Not a silent wait for ever."""
     with pytest.raises(ConfigError, match="the cluster has 1"):
-        train(Session(world.space()), world.config(execution={"engine": "ray", "task_gpus": 2, "feature_gpus": 2}))
+        train(
+            Session(world.space()),
+            world.config(execution={"engine": "ray", "task_gpus": 2, "feature_gpus": 2}),
+        )
 
 
 @pytest.mark.long
@@ -236,19 +264,53 @@ def test_a_worker_that_outlives_its_command_cannot_write(world: World) -> None:
 
 @pytest.mark.long
 def test_one_cpu_is_enough(world: World, truth: dict[str, bytes]) -> None:
-    """`lmeraser train --execution.cpus 1` in a process of its own: no deadlock between decoding and features, and the same bytes."""
+    """`lmeraser train --execution.cpus 1` in a process of its own: no deadlock between decoding and
+    features, and the same bytes."""
     root, config = world.space(), world.folder / "config.yaml"
     config.write_text(to_yaml(world.config(execution={"engine": "ray", "cpus": 1, "gpus": 0})))
-    words = [sys.executable, "-m", "lmeraser_ray.train", "--config", str(config), "--workspace", str(root), "--json"]
+    words = [
+        sys.executable,
+        "-m",
+        "lmeraser_ray.train",
+        "--config",
+        str(config),
+        "--workspace",
+        str(root),
+        "--json",
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=240, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert held(root) == truth
 
 
 EXECUTION_FIELDS = {
-    *("data." + name for name in ("source", "path", "test_path", "flatten", "id_column", "label_column", "image_column", "subject_column")),
-    *("data." + name for name in ("subjects_file", "subject_pattern", "exclude", "readmit", "readmit_subjects", "max_pixels")),
+    *(
+        "data." + name
+        for name in (
+            "source",
+            "path",
+            "test_path",
+            "flatten",
+            "id_column",
+            "label_column",
+            "image_column",
+            "subject_column",
+        )
+    ),
+    *(
+        "data." + name
+        for name in (
+            "subjects_file",
+            "subject_pattern",
+            "exclude",
+            "readmit",
+            "readmit_subjects",
+            "max_pixels",
+        )
+    ),
     *("data." + name for name in ("download", "allow_missing")),
     *("backbone." + name for name in ("name", "weights", "seed")),
     "partition.path",
@@ -256,8 +318,8 @@ EXECUTION_FIELDS = {
     "queue",
     "sweep",
 }
-"""Fields that are not identity. What they change is held by something else (the digests of records and weights, what the record of a sweep
-says) or is nothing."""
+"""Fields that are not identity. What they change is held by something else (the digests of records
+and weights, what the record of a sweep says) or is nothing."""
 
 
 def execution_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""A workspace in object storage whose work is done on Ray: workers read and write the bucket themselves."""
+"""A workspace in object storage whose work is done on Ray: workers read and write the bucket
+themselves."""
 
 import pytest
 
@@ -13,8 +14,11 @@ from tests.laws.test_law import held
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.long]
 
 
-def test_ray_on_a_bucket_gives_the_bytes_of_a_disk(world: World, object_storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train, erase, rebuild; at last everything is as in a folder where nobody but this process worked."""
+def test_ray_on_a_bucket_gives_the_bytes_of_a_disk(
+    world: World, object_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Train, erase, rebuild; at last everything is as in a folder where nobody but this process
+    worked."""
     there = location(f"{object_storage}/on-ray/workspace")
     train(Session(there), world.config(execution={"engine": "ray"}))
     done = unlearn(Session(there), Request((world.ids[5],)))

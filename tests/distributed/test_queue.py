@@ -1,4 +1,5 @@
-"""The queue on Ray: a real actor, real tasks, real kill -9. What is published in the end is always the law's state."""
+"""The queue on Ray: a real actor, real tasks, real kill -9. What is published in the end is always
+the law's state."""
 
 import os
 import shutil
@@ -64,7 +65,9 @@ class Place:
         """The live training records of each lane, the largest first."""
         current = self.current()
         found: dict[int, list[str]] = {}
-        for name, lane in zip(current.index.names("record_id"), current.lanes.tolist(), strict=True):
+        for name, lane in zip(
+            current.index.names("record_id"), current.lanes.tolist(), strict=True
+        ):
             if lane >= 0:
                 found.setdefault(lane, []).append(name)
         return sorted(found.values(), key=len, reverse=True)
@@ -79,7 +82,10 @@ class Place:
 
     def requests(self) -> dict[str, ErasureRequest]:
         with self.session.database() as database:
-            return {request.id: request for request in RequestRepository(database, self.session.names()).list()}
+            return {
+                request.id: request
+                for request in RequestRepository(database, self.session.names()).list()
+            }
 
     def states(self) -> dict[str, State]:
         return {name: request.state for name, request in self.requests().items()}
@@ -105,13 +111,16 @@ class Place:
             return [entry.request for entry in ledger.entries(connection) if entry.kind == kind]
 
     def expect(self, gone: Sequence[str]) -> None:
-        """The law: the state is that of a workspace that never saw these records; nothing is stray; one certificate each."""
+        """The law: the state is that of a workspace that never saw these records; nothing is stray;
+        one certificate each."""
         never = Session(self.world.space())
         train(never, self.world.without(gone, **RANDOM))
         assert fingerprint(self.session) == fingerprint(never)
         assert verify(self.session).differences == ()
         certificates = self.entries("CERTIFIED")
-        assert sorted(certificates) == sorted(name for name, state in self.states().items() if state is State.CERTIFIED)
+        assert sorted(certificates) == sorted(
+            name for name, state in self.states().items() if state is State.CERTIFIED
+        )
 
 
 @dataclass
@@ -140,7 +149,9 @@ def until(true: Callable[[], object], what: str) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
         for service in SERVICES:
-            assert not any(isinstance(ended, BaseException) for ended in service.ended), service.ended
+            assert not any(isinstance(ended, BaseException) for ended in service.ended), (
+                service.ended
+            )
         assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
         time.sleep(0.02)
 
@@ -155,8 +166,13 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def serving(place: Place, *, gated: bool = True, **overrides: object) -> Iterator[Service]:
-    """Serve a place until the end of the context; what is held back then goes on and is finished."""
-    fields = {"execution.engine": "ray", "queue.poll": "0.05", **{name.replace("__", "."): str(value) for name, value in overrides.items()}}
+    """Serve a place until the end of the context; what is held back then goes on and is
+    finished."""
+    fields = {
+        "execution.engine": "ray",
+        "queue.poll": "0.05",
+        **{name.replace("__", "."): str(value) for name, value in overrides.items()},
+    }
     session = Session(place.session.root, overrides=tuple(fields.items()))
     service = Service(Stop())
     SERVICES[:] = [service]
@@ -164,7 +180,15 @@ def serving(place: Place, *, gated: bool = True, **overrides: object) -> Iterato
     def work() -> None:
         learner = Gated(place.config, place.gate.folder) if gated else None
         try:
-            service.ended.append(serve(session, keys=key_folder(None), say=service.events.append, stop=service.stop, learner=learner))
+            service.ended.append(
+                serve(
+                    session,
+                    keys=key_folder(None),
+                    say=service.events.append,
+                    stop=service.stop,
+                    learner=learner,
+                )
+            )
         except BaseException as error:
             service.ended.append(error)
             raise
@@ -200,13 +224,19 @@ def place(trained: tuple[World, Path], tmp_path: Path) -> Place:
 
 
 def test_shards_are_retrained_at_once_and_requests_share_them(place: Place) -> None:
-    """Two shards in training at the same time, while status answers; three requests cost two retrains."""
+    """Two shards in training at the same time, while status answers; three requests cost two
+    retrains."""
     one, two, *_ = place.lanes()
     gone = [one[0], one[1], two[0]]
     ids = [place.submit(name) for name in gone]
     with serving(place) as service:
         until(lambda: len(place.gate.begun()) == 2, "two trainings")
-        until(lambda: [0 < (lane["share"] or 0) < 1 for lane in place.standing().training] == [True, True], "their progress in the status")
+        until(
+            lambda: (
+                [0 < (lane["share"] or 0) < 1 for lane in place.standing().training] == [True, True]
+            ),
+            "their progress in the status",
+        )
         seen = place.standing()
         assert seen.live and seen.snapshot["slots"] == 2 and seen.in_use == 2
         assert all(lane["remaining"] > 0 for lane in seen.training)
@@ -239,13 +269,16 @@ def test_a_request_in_the_middle_of_a_retrain_supersedes_it(place: Place) -> Non
         until(lambda: place.certified(*ids), "certificates")
     assert place.gate.begun() == {old, new}
     constituents = {path.name for path in place.session.folder.store.files()}
-    assert not any(old.key in name for name in constituents) and any(new.key in name for name in constituents)
+    assert not any(old.key in name for name in constituents) and any(
+        new.key in name for name in constituents
+    )
     place.expect([first, second])
 
 
 @pytest.mark.long
 def test_requests_on_a_shard_in_training_share_the_next_retrain(place: Place) -> None:
-    """Where nothing is superseded: one retrain that was under way, and one more for all who came meanwhile."""
+    """Where nothing is superseded: one retrain that was under way, and one more for all who came
+    meanwhile."""
     names = place.lanes()[0][:6]
     ids = [place.submit(names[0])]
     with serving(place, queue__supersedes=0) as service:
@@ -261,7 +294,8 @@ def test_requests_on_a_shard_in_training_share_the_next_retrain(place: Place) ->
 
 @pytest.mark.long
 def test_an_actor_that_is_killed_goes_on_in_the_next_epoch(place: Place) -> None:
-    """kill -9 while two shards are in training: epoch + 1, all certified, one certificate each, and no orphan of the old epoch."""
+    """kill -9 while two shards are in training: epoch + 1, all certified, one certificate each, and
+    no orphan of the old epoch."""
     one, two, *_ = place.lanes()
     gone = [one[0], two[0]]
     ids = [place.submit(name) for name in gone]
@@ -299,7 +333,8 @@ def test_a_worker_that_is_killed_is_tried_again(place: Place) -> None:
 
 @pytest.mark.long
 def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
-    """Its own retrain fails each time; FAILED after so many attempts, without a word of what the error named. The others are certified."""
+    """Its own retrain fails each time; FAILED after so many attempts, without a word of what the
+    error named. The others are certified."""
     one, two, *_ = place.lanes()
     poison, fellow, other = one[0], one[1], two[0]
     place.poison([poison])
@@ -307,21 +342,28 @@ def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     place.gate.open()
     bad, good, far = (place.submit(name) for name in (poison, fellow, other))
     with serving(place, queue__attempts=2) as service:
-        until(lambda: place.states()[bad] is State.FAILED and place.certified(good, far), "the ends")
+        until(
+            lambda: place.states()[bad] is State.FAILED and place.certified(good, far), "the ends"
+        )
         assert place.standing().counts[State.FAILED] == 1
         [failed] = service.told("failed")
     request = place.requests()[bad]
     assert (failed.request, failed.facts["attempts"], request.attempts) == (bad, 2, 2)
     assert "failed 2 times" in (request.reason or "")
     lines = [event.line() for event in service.events]
-    assert not any("person-" in text for text in [*lines, request.reason or ""]), "no id of a record"
+    assert not any("person-" in text for text in [*lines, request.reason or ""]), (
+        "no id of a record"
+    )
     assert len(service.told("retrain-failed")) >= 2
     place.expect([fellow, other])
 
 
 @pytest.mark.long
-def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of three shards have a slot: these are finished, published and signed; the third waits in the database for the next serve."""
+def test_draining_finishes_what_runs_and_keeps_the_rest(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three shards have a slot: these are finished, published and signed; the third waits in
+    the database for the next serve."""
     first, second, third, *_ = (lane[0] for lane in place.lanes())
     ids = [place.submit(name) for name in (first, second, third)]
     heard, look = threading.Event(), ActorHandle.look
@@ -340,7 +382,11 @@ def test_draining_finishes_what_runs_and_keeps_the_rest(place: Place, monkeypatc
         place.gate.open()
         until(lambda: service.ended, "the end")
     assert service.ended == [Done({State.CERTIFIED: 2}, 1)]
-    assert [place.states()[name] for name in ids] == [State.CERTIFIED, State.CERTIFIED, State.PLANNED]
+    assert [place.states()[name] for name in ids] == [
+        State.CERTIFIED,
+        State.CERTIFIED,
+        State.PLANNED,
+    ]
     assert len(place.gate.begun()) == 2
     assert not place.standing().live
     with serving(place):
@@ -367,18 +413,27 @@ def exported(port: int, address: str) -> dict[str, float]:
     """The values on a node's metrics port, by name and labels."""
     with urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line.startswith("ray_lmeraser_")}
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in lines
+        if line.startswith("ray_lmeraser_")
+    }
 
 
 def test_everyone_erases_through_the_server_and_it_is_measured(place: Place) -> None:
-    """Another process submits, `unlearn` waits for the same actor; what both cost is on Ray's metrics port."""
+    """Another process submits, `unlearn` waits for the same actor; what both cost is on Ray's
+    metrics port."""
     import ray
 
     one, two, *_ = place.lanes()
     with serving(place, gated=False) as service:
         service.actor()
         done = subprocess.run(
-            [sys.executable, "-c", SUBMIT, str(place.session.root), one[0]], capture_output=True, text=True, check=False, timeout=PATIENCE
+            [sys.executable, "-c", SUBMIT, str(place.session.root), one[0]],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         made = done.stdout.strip()
@@ -393,22 +448,36 @@ def test_everyone_erases_through_the_server_and_it_is_measured(place: Place) -> 
 
         def measured() -> bool:
             found.update(exported(node["MetricsExportPort"], node["NodeManagerAddress"]))
-            return value(found, "certification_seconds_count") == 2 and value(found, "requests", 'state="CERTIFIED"') == 2
+            return (
+                value(found, "certification_seconds_count") == 2
+                and value(found, "requests", 'state="CERTIFIED"') == 2
+            )
 
         until(measured, "the metrics")
     assert value(found, "publication_seconds_count") == 2
-    assert 0 < value(found, "publication_seconds_sum") <= value(found, "certification_seconds_sum") < 2 * PATIENCE
+    assert (
+        0
+        < value(found, "publication_seconds_sum")
+        <= value(found, "certification_seconds_sum")
+        < 2 * PATIENCE
+    )
     assert value(found, "oldest_open_seconds") == 0
     assert value(found, "deadline_alerts", 'percent="95"') == 0
     assert value(found, "retrain_seconds_total") > 0
-    assert value(found, "gpu_seconds_total") == pytest.approx(0.25 * value(found, "retrain_seconds_total"))
+    assert value(found, "gpu_seconds_total") == pytest.approx(
+        0.25 * value(found, "retrain_seconds_total")
+    )
     assert value(found, "retrains_saved") == 0 and value(found, "retrains_superseded") == 0
     place.expect([one[0], two[0]])
 
 
 def value(found: dict[str, float], name: str, label: str = "") -> float | None:
     """The one value of a metric in this test's workspace; None while there is none."""
-    values = [number for key, number in found.items() if key.startswith(f"ray_lmeraser_{name}{{") and label in key]
+    values = [
+        number
+        for key, number in found.items()
+        if key.startswith(f"ray_lmeraser_{name}{{") and label in key
+    ]
     return values[-1] if values else None
 
 
@@ -428,13 +497,22 @@ def test_a_second_serve_is_refused(place: Place) -> None:
 
 @pytest.mark.long
 def test_the_actor_outlives_its_serve(place: Place, tmp_path: Path) -> None:
-    """A real `lmeraser queue serve` on a cluster that is not its own is killed with -9: the actor goes on, only the signature waits for the
-    next one, which finds the same actor. SIGTERM ends both."""
+    """A real `lmeraser queue serve` on a cluster that is not its own is killed with -9: the actor
+    goes on, only the signature waits for the next one, which finds the same actor. SIGTERM ends
+    both."""
     import ray
 
     name = place.lanes()[0][0]
     address = ray.get_runtime_context().gcs_address
-    words = ["serve", "--workspace", str(place.session.root), "--execution.engine", "ray", "--execution.address", address]
+    words = [
+        "serve",
+        "--workspace",
+        str(place.session.root),
+        "--execution.engine",
+        "ray",
+        "--execution.address",
+        address,
+    ]
     line = [sys.executable, "-m", "lmeraser_ray", "queue", *words]
     files = [tmp_path / "first", tmp_path / "second"]
 
@@ -470,7 +548,8 @@ def test_the_actor_outlives_its_serve(place: Place, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_what_was_given_up_is_ended(place: Place) -> None:
-    """An engine that is closed with work under way, as when a round ends in an error, leaves no task behind that takes a slot."""
+    """An engine that is closed with work under way, as when a round ends in an error, leaves no
+    task behind that takes a slot."""
     name = place.lanes()[0][0]
     place.submit(name)
     with serving(place) as service:

@@ -1,7 +1,9 @@
-"""The queue as its pod runs it (k8s/base/queue.yaml), from a training to a certificate: workspace in a bucket, requests in PostgreSQL.
+"""The queue as its pod runs it (k8s/base/queue.yaml), from a training to a certificate: workspace
+in a bucket, requests in PostgreSQL.
 
-A head with two CPUs, its job server and a token; the pod's raylet, which has no CPU, and `serve` as a driver through it, both by the
-manifest's own command lines and variables. They are processes of one machine, and no containers.
+A head with two CPUs, its job server and a token; the pod's raylet, which has no CPU, and `serve` as
+a driver through it, both by the manifest's own command lines and variables. They are processes of
+one machine, and no containers.
 """
 
 import os
@@ -37,13 +39,15 @@ from tests.laws.test_law import held, never_seen
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 MANIFEST = ROOT / "k8s" / "base" / "queue.yaml"
 LOGS = "session_2*/logs"
-"""Below the folder of Ray's files: of a session's date, since `session_latest` is a link that leads out of a pod's folder."""
+"""Below the folder of Ray's files: of a session's date, since `session_latest` is a link that leads
+out of a pod's folder."""
 LONGER: dict[str, dict[str, object]] = {"learner": {"epochs": 60}}
 """So that a request can be seen in training."""
 
 
 def trained(folder: Path) -> Counter[str]:
-    """The constituents that the workers of a node have trained, by their logs. folder: where Ray's files of this node are."""
+    """The constituents that the workers of a node have trained, by their logs. folder: where Ray's
+    files of this node are."""
     text = "".join(path.read_text() for path in folder.glob(f"{LOGS}/worker-*.err"))
     return Counter(re.findall(r"event=train-ended shard=(\w+)", text))
 
@@ -52,7 +56,10 @@ def states(root: Location) -> dict[str, State]:
     """Where each request is, by its id."""
     session = Session(root)
     with session.database() as database:
-        return {request.id: request.state for request in RequestRepository(database, session.names()).list()}
+        return {
+            request.id: request.state
+            for request in RequestRepository(database, session.names()).list()
+        }
 
 
 @pytest.fixture
@@ -68,16 +75,34 @@ def pod_of(head: Head, workspace: str, keys: KeyFolder, place: Path) -> Iterator
     """The queue's pod, in which nothing runs yet, as a node of a head's cluster to be."""
     agent = free_port()
     (place / "secret").mkdir(parents=True)
-    for path in (keys.private_path, *keys.path.glob("public/*.pem")):  # as `kubectl create secret --from-file` lays them
+    for path in (
+        keys.private_path,
+        *keys.path.glob("public/*.pem"),
+    ):  # as `kubectl create secret --from-file` lays them
         (place / "secret" / path.name).write_bytes(path.read_bytes())
     given = {
-        "configMapRef/lmeraser": {"WORKSPACE": workspace, "OPTIONS": "", "RAY_USAGE_STATS_ENABLED": "0"},
-        "secretRef/lmeraser-storage": {name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+        "configMapRef/lmeraser": {
+            "WORKSPACE": workspace,
+            "OPTIONS": "",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
+        "secretRef/lmeraser-storage": {
+            name: value for name, value in os.environ.items() if name.startswith("AWS_")
+        },
         "secretRef/lmeraser-database": {"LMERASER_DATABASE": head.settings["LMERASER_DATABASE"]},
-        "secretKeyRef/lmeraser": {"auth_token": Path(head.settings["RAY_AUTH_TOKEN_PATH"]).read_text()},
+        "secretKeyRef/lmeraser": {
+            "auth_token": Path(head.settings["RAY_AUTH_TOKEN_PATH"]).read_text()
+        },
     }
-    own = f"--metrics-export-port={free_port()} --dashboard-agent-listen-port={agent} --node-ip-address=127.0.0.1"
-    instead = {"lmeraser-head-svc:6379": head.gcs, "--metrics-export-port=8080": own, "port: 52365": f"port: {agent}"}
+    own = (
+        f"--metrics-export-port={free_port()} --dashboard-agent-listen-port={agent} "
+        "--node-ip-address=127.0.0.1"
+    )
+    instead = {
+        "lmeraser-head-svc:6379": head.gcs,
+        "--metrics-export-port=8080": own,
+        "port: 52365": f"port: {agent}",
+    }
     instead |= {f"/{name}": str(place / name) for name in ("tmp", "keys", "secret")}
     with running(spec_of(MANIFEST, instead), given, place, hidden=head.place / "ray") as made:
         yield made
@@ -93,14 +118,22 @@ def pod(head: Head, s3: str, keys: KeyFolder, tmp_path: Path) -> Iterator[Pod]:
 def up(pod: Pod) -> bool:
     """What Kubernetes asks the raylet before it starts the next container."""
     probe = pod.container("raylet")["startupProbe"]["httpGet"]
-    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{probe['port']}{probe['path']}", timeout=5) as answer:
+    with (
+        suppress(OSError),
+        urllib.request.urlopen(
+            f"http://127.0.0.1:{probe['port']}{probe['path']}", timeout=5
+        ) as answer,
+    ):
         return bool(answer.status == 200)
     return False
 
 
 def ready(pod: Pod) -> bool:
     """What Kubernetes asks before it calls the queue's container ready."""
-    return pod.run("serve", *pod.container("serve")["readinessProbe"]["exec"]["command"]).returncode == 0
+    return (
+        pod.run("serve", *pod.container("serve")["readinessProbe"]["exec"]["command"]).returncode
+        == 0
+    )
 
 
 def train(head: Head, world: World, there: Location) -> None:
@@ -121,36 +154,66 @@ def start(pod: Pod) -> None:
 
 
 def lm(pod: Pod, verb: str, words: str = "") -> str:
-    """A command in the queue's container, as docs/kubernetes.md types them. Returns what it prints."""
+    """A command in the queue's container, as docs/kubernetes.md types them. Returns what it
+    prints."""
     done = pod.run("serve", "sh", "-c", f'lmeraser {verb} --workspace "$WORKSPACE" {words}')
     assert done.returncode == 0, told(done)
     return done.stdout
 
 
 def verified(certificate: Path, key: Path) -> int:
-    """The exit code of `lmeraser verify` on a machine without a network, a workspace, settings or Ray."""
-    words = ["unshare", "--net", sys.executable, "-m", "lmeraser_ray", "verify", "--certificate", certificate, "--public_key", key]
-    return subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, cwd=certificate.parent, capture_output=True, check=False).returncode
+    """The exit code of `lmeraser verify` on a machine without a network, a workspace, settings or
+    Ray."""
+    words = [
+        "unshare",
+        "--net",
+        sys.executable,
+        "-m",
+        "lmeraser_ray",
+        "verify",
+        "--certificate",
+        certificate,
+        "--public_key",
+        key,
+    ]
+    return subprocess.run(
+        words,
+        env={"PYTHONPATH": str(ROOT)},
+        cwd=certificate.parent,
+        capture_output=True,
+        check=False,
+    ).returncode
 
 
-def test_from_a_training_to_a_certificate(head: Head, pod: Pod, keys: KeyFolder, world: World, object_storage: str, tmp_path: Path) -> None:
-    """A job trains; one request comes to its certificate; a sampled record's is in work when the queue's container is told to end."""
+def test_from_a_training_to_a_certificate(
+    head: Head, pod: Pod, keys: KeyFolder, world: World, object_storage: str, tmp_path: Path
+) -> None:
+    """A job trains; one request comes to its certificate; a sampled record's is in work when the
+    queue's container is told to end."""
     there, certificate = location(f"{object_storage}/pod/workspace"), tmp_path / "erasure.json"
     one, sampled = world.ids[20], world.ids[9]
     train(head, world, there)
     before = trained(head.place / "ray")
     start(pod)
-    assert list(pod.place.glob(f"tmp/ray/{LOGS}/python-core-driver-*")), "serve is a driver through the pod's raylet"
+    assert list(pod.place.glob(f"tmp/ray/{LOGS}/python-core-driver-*")), (
+        "serve is a driver through the pod's raylet"
+    )
 
     first = lm(pod, "submit", f"--records {one} --key letter-118").split()[0]
     lm(pod, "wait", first)
     lm(pod, "certificate", f"{first} --output {certificate}")
     said = read_certificate(certificate.read_bytes(), keys.public_keys())
     assert verified(certificate, keys.public_path(said.keyid)) == 0
-    assert verified(certificate, *head.place.glob("keys/public/*.pem")) == 4, "what jobs sign with is another key"
+    assert verified(certificate, *head.place.glob("keys/public/*.pem")) == 4, (
+        "what jobs sign with is another key"
+    )
     statement = said.statement.whole["predicate"]
     assert statement["code"]["sha256"] == Code.running().sha256
-    assert trained(head.place / "ray") - before == Counter(statement["constituents"]["rebuilt"]) != Counter()
+    assert (
+        trained(head.place / "ray") - before
+        == Counter(statement["constituents"]["rebuilt"])
+        != Counter()
+    )
 
     second = lm(pod, "submit", f"--records {sampled}").split()[0]
     pod.until("serve", lambda: states(there)[second] is State.TRAINING)
@@ -177,10 +240,16 @@ def actors(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-def test_a_head_that_comes_back(world: World, keys: KeyFolder, postgresql: str, object_storage: str, tmp_path: Path) -> None:
-    """kill -9 of all of a head's processes in the middle of a retrain. With Redis the next head is the same cluster's: its nodes, the
-    queue's actor and `serve` live on, and what Redis was told names no record."""
-    there, (one, sampled) = location(f"{object_storage}/returns/workspace"), (world.ids[20], world.ids[9])
+def test_a_head_that_comes_back(
+    world: World, keys: KeyFolder, postgresql: str, object_storage: str, tmp_path: Path
+) -> None:
+    """kill -9 of all of a head's processes in the middle of a retrain. With Redis the next head is
+    the same cluster's: its nodes, the queue's actor and `serve` live on, and what Redis was told
+    names no record."""
+    there, (one, sampled) = (
+        location(f"{object_storage}/returns/workspace"),
+        (world.ids[20], world.ids[9]),
+    )
     (tmp_path / "redis").mkdir()
     with (
         conftest_redis.started(tmp_path / "redis", free_port()) as redis,
@@ -192,7 +261,9 @@ def test_a_head_that_comes_back(world: World, keys: KeyFolder, postgresql: str, 
         start(pod)
         raylet = psutil.Process(pod.started["raylet"].pid)
         while not (kept := actors([*worker.processes(), *raylet.children(recursive=True)])):
-            for actor in actors(head.node.processes()):  # Ray takes any node for an actor without resources, the head too
+            for actor in actors(
+                head.node.processes()
+            ):  # Ray takes any node for an actor without resources, the head too
                 actor.kill()
             time.sleep(0.1)
         first = lm(pod, "submit", f"--records {sampled}").split()[0]

@@ -1,4 +1,5 @@
-"""A sweep under Ray Tune: the results of one process, what trials share is trained once; kills and erasures in the middle."""
+"""A sweep under Ray Tune: the results of one process, what trials share is trained once; kills and
+erasures in the middle."""
 
 import json
 import os
@@ -36,13 +37,26 @@ Heard = Callable[[str, Step], None]
 
 
 def run(
-    world: World, engine: str, root: Path, *, without: str = "", workspace: Path | None = None, axis: Any = None, **execution: Any
+    world: World,
+    engine: str,
+    root: Path,
+    *,
+    without: str = "",
+    workspace: Path | None = None,
+    axis: Any = None,
+    **execution: Any,
 ) -> Written:
     """Sweep into the study `root`. without: a record that is left out from the start."""
     execution["engine"] = engine
-    sections: dict[str, Any] = {"partition": {"sample_size": 30}, "learner": {"optimizer": "sgd"}, "execution": execution}
+    sections: dict[str, Any] = {
+        "partition": {"sample_size": 30},
+        "learner": {"optimizer": "sgd"},
+        "execution": execution,
+    }
     config = world.without([without], **sections) if without else world.config(**sections)
-    found = sweep_variants(json.loads(config.model_dump_json()), [], [axis or ("partition.shards", VALUES)])
+    found = sweep_variants(
+        json.loads(config.model_dump_json()), [], [axis or ("partition.shards", VALUES)]
+    )
     return sweep(Session(root), SweepRequest(found, workspace, keep=True))
 
 
@@ -58,12 +72,16 @@ def listen(monkeypatch: pytest.MonkeyPatch, hear: Heard) -> None:
 
 
 def same(here: Path, there: Path) -> None:
-    """Table, record and configuration of two studies, but for where they are and which engine they name."""
+    """Table, record and configuration of two studies, but for where they are and which engine they
+    name."""
     for name in ("sweep.csv", "choice.json", "best.yaml"):
         one, other = ((root / name).read_text().replace(str(root), "") for root in (here, there))
         for setting in ("engine: ray", "task_gpus: 0.0", "task_gpus: 0.25", "retries: 0"):
             field, _, _ = setting.partition(":")
-            other = other.replace(setting, {"engine": "engine: inline", "retries": "retries: 2"}.get(field, f"{field}: null"))
+            other = other.replace(
+                setting,
+                {"engine": "engine: inline", "retries": "retries: 2"}.get(field, f"{field}: null"),
+            )
         assert one == other
 
 
@@ -84,19 +102,23 @@ def test_ray_gives_what_one_process_gives(
 
 
 def test_what_tune_writes_of_itself_knows_no_record(world: World) -> None:
-    """Its state is in Ray's session folder, where objects are pickled as hexadecimal digits: what is erased later must not be in there."""
+    """Its state is in Ray's session folder, where objects are pickled as hexadecimal digits: what
+    is erased later must not be in there."""
     session = session_folder()
     assert session
     before = set(session.glob("artifacts/**/*.json"))
     run(world, "ray", world.folder / "study")
-    written = b"".join(path.read_bytes() for path in set(session.glob("artifacts/**/*.json")) - before)
+    written = b"".join(
+        path.read_bytes() for path in set(session.glob("artifacts/**/*.json")) - before
+    )
     assert b"SweepTrial" in written
     ids = [name.encode() for name in world.ids]
     assert not any(form in written for name in ids for form in (name, name.hex().encode()))
 
 
 def test_a_hopeless_trial_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More shards to ask for the same deletions: who cannot be more accurate any more trains nothing more, and the choice is the same."""
+    """More shards to ask for the same deletions: who cannot be more accurate any more trains
+    nothing more, and the choice is the same."""
     axis = ("aggregation.shards", ["1", "2", "3", "4", "5", "6"])
     done = run(world, "ray", world.folder / "there", axis=axis)
     with monkeypatch.context() as patch:
@@ -104,12 +126,15 @@ def test_a_hopeless_trial_is_stopped(world: World, monkeypatch: pytest.MonkeyPat
         whole = run(world, "inline", world.folder / "here", axis=axis)
     assert done.swept.choice == whole.swept.choice
     truth = {point.name: point for point in whole.swept.points}
-    assert all(truth[name].accuracy <= found.at_most.accuracy for name, found in done.swept.stopped.items())
+    assert all(
+        truth[name].accuracy <= found.at_most.accuracy for name, found in done.swept.stopped.items()
+    )
     assert len(done.swept.results) + len(done.swept.stopped) == 6
 
 
 def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes when trials have trained on the record: they end, and everything is measured without it."""
+    """It comes when trials have trained on the record: they end, and everything is measured without
+    it."""
     never_stops(monkeypatch)
     space, gone, pending = world.space(), sorted(sides(world, world.config())[0])[0], [True]
     train(Session(space), world.config())
@@ -123,13 +148,20 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
     assert done.swept.records.erased == 1
     never = run(world, "inline", world.folder / "never", without=gone)
     assert done.rows == never.rows
-    assert choice_of(world.folder / "study" / "choice.json").seen == choice_of(world.folder / "never" / "choice.json").seen
-    kept = [{p.name for p in (world.folder / s / "work/objects/constituents").iterdir()} for s in ("study", "never")]
+    assert (
+        choice_of(world.folder / "study" / "choice.json").seen
+        == choice_of(world.folder / "never" / "choice.json").seen
+    )
+    kept = [
+        {p.name for p in (world.folder / s / "work/objects/constituents").iterdir()}
+        for s in ("study", "never")
+    ]
     assert kept[0] <= kept[1], "what was trained on the record is gone"
 
 
 def kills(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
-    """Kill the worker of a trial when it has trained something, so many times. Returns the processes, as they die."""
+    """Kill the worker of a trial when it has trained something, so many times. Returns the
+    processes, as they die."""
     dead: list[int] = []
     tell = Stopping.on_trial_result
 
@@ -154,14 +186,19 @@ def test_a_killed_worker_is_tried_again(world: World, monkeypatch: pytest.Monkey
 
 
 def test_who_trains_what_may_be_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The actor that knows it dies in the middle: a new one knows nothing, and the results are the same."""
+    """The actor that knows it dies in the middle: a new one knows nothing, and the results are the
+    same."""
     never_stops(monkeypatch)
     here, there, dead = world.folder / "here", world.folder / "there", list[int]()
     run(world, "inline", here)
 
     def kill(_: str, step: Step) -> None:
         if step.trained and not dead:
-            [claims] = [a for a in ray._private.state.actors(actor_state_name="ALIVE").values() if a["ActorClassName"] == "Claims"]
+            [claims] = [
+                a
+                for a in ray._private.state.actors(actor_state_name="ALIVE").values()
+                if a["ActorClassName"] == "Claims"
+            ]
             dead.append(claims["Pid"])
             os.kill(claims["Pid"], signal.SIGKILL)
 
@@ -171,13 +208,18 @@ def test_who_trains_what_may_be_forgotten(world: World, monkeypatch: pytest.Monk
     assert (here / "sweep.csv").read_text() == (there / "sweep.csv").read_text()
 
 
-def test_retries_are_bounded_and_nothing_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others end, nobody waits for what the dead one had claimed, and the next command goes on."""
+def test_retries_are_bounded_and_nothing_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others end, nobody waits for what the dead one had claimed, and the next command goes
+    on."""
     never_stops(monkeypatch)
     run(world, "inline", world.folder / "here")
     with monkeypatch.context() as patch:
         kills(patch, 1)
-        with pytest.raises(ExecutionError, match=r"worker of a trial died more often than execution\.retries"):
+        with pytest.raises(
+            ExecutionError, match=r"worker of a trial died more often than execution\.retries"
+        ):
             run(world, "ray", world.folder / "there", retries=0)
     done = run(world, "ray", world.folder / "there", retries=0)
     assert done.swept.sharing.measured_before == 3
@@ -195,18 +237,43 @@ def test_more_gpus_than_there_are_is_an_error(world: World) -> None:
         run(world, "ray", world.folder / "study", task_gpus=2, feature_gpus=0.5)
 
 
-def test_kill_9_of_the_command_loses_nothing(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same command again measures what was not measured, and trains nothing that is in the store."""
+def test_kill_9_of_the_command_loses_nothing(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command again measures what was not measured, and trains nothing that is in the
+    store."""
     base, study = tmp_path / "base.yaml", tmp_path / "study"
     execution = {"engine": "ray", "cpus": 2, "gpus": 0}
-    tree = {**TINY, "data": {**TINY["data"], "path": str(world.path)}, "execution": execution, "learner": {**TINY["learner"], "epochs": 20}}
+    tree = {
+        **TINY,
+        "data": {**TINY["data"], "path": str(world.path)},
+        "execution": execution,
+        "learner": {**TINY["learner"], "epochs": 20},
+    }
     base.write_text(yaml.safe_dump(tree))
-    words = ["--config", str(base), "--study", str(study), "--json", "--sweep", "partition.shards=2,3,4,5,6,7,8,9"]
+    words = [
+        "--config",
+        str(base),
+        "--study",
+        str(study),
+        "--json",
+        "--sweep",
+        "partition.shards=2,3,4,5,6,7,8,9",
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "lmeraser_ray.sweep", *words]  # on a Ray of its own, which dies with it
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as killed:
+    command = [
+        sys.executable,
+        "-m",
+        "lmeraser_ray.sweep",
+        *words,
+    ]  # on a Ray of its own, which dies with it
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as killed:
         until = time.monotonic() + 400
-        while not list((study / "runs").glob("sweep.*")):  # files that it writes are all that can be seen of it
+        while not list(
+            (study / "runs").glob("sweep.*")
+        ):  # files that it writes are all that can be seen of it
             assert killed.poll() is None, killed.stderr and killed.stderr.read()
             assert time.monotonic() < until
             time.sleep(0.02)

@@ -1,4 +1,5 @@
-"""Every kind of work on the cluster (slices, a shared head, features alone, routing by pixels): the bytes of one process."""
+"""Every kind of work on the cluster (slices, a shared head, features alone, routing by pixels): the
+bytes of one process."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ CASES = [
 
 def on(config: Config, engine: str) -> Config:
     """The same configuration on another engine."""
-    return config.model_copy(update={"execution": config.execution.model_copy(update={"engine": engine})})
+    return config.model_copy(
+        update={"execution": config.execution.model_copy(update={"engine": engine})}
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=["-".join(map(str, case)) for case in CASES])
@@ -53,7 +56,9 @@ def test_the_cluster_traces_a_curve(world: World) -> None:
     tree = {**asked.variants[0].tree, "execution": {"engine": "ray"}}
     [variant] = variants(tree, ["sisa"], SMALL, [])
     curves = [
-        compare(Session(Path(world.space())), CompareRequest([one], [0], Extent(0, 0), curves=True)).runs["sisa"][0]["curve"]
+        compare(
+            Session(Path(world.space())), CompareRequest([one], [0], Extent(0, 0), curves=True)
+        ).runs["sisa"][0]["curve"]
         for one in (asked.variants[0], variant)
     ]
     assert curves[0] == curves[1]

@@ -1,13 +1,20 @@
-"""The fault matrix: real processes, real kill -9, a real full disk, real nodes. `ROWS` says what each row is, and which tests show it."""
+"""The fault matrix: real processes, real kill -9, a real full disk, real nodes. `ROWS` says what
+each row is, and which tests show it."""
 
 ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     1: (
         "a client dies before its COMMIT",
-        ("unit/test_submitting.py::test_row_1_before_the_commit", "faults/test_submitting.py::test_a_client_that_dies_before_its_commit"),
+        (
+            "unit/test_submitting.py::test_row_1_before_the_commit",
+            "faults/test_submitting.py::test_a_client_that_dies_before_its_commit",
+        ),
     ),
     2: (
         "a client dies after its COMMIT",
-        ("unit/test_submitting.py::test_row_2_after_the_commit", "faults/test_submitting.py::test_a_client_that_dies_after_its_commit"),
+        (
+            "unit/test_submitting.py::test_row_2_after_the_commit",
+            "faults/test_submitting.py::test_a_client_that_dies_after_its_commit",
+        ),
     ),
     3: (
         "the driver is killed in the middle of a training",
@@ -16,7 +23,10 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
             "faults/test_killed.py::test_an_erasure_that_is_killed_is_taken_up_again",
         ),
     ),
-    4: ("the queue's actor is killed", ("distributed/test_queue.py::test_an_actor_that_is_killed_goes_on_in_the_next_epoch",)),
+    4: (
+        "the queue's actor is killed",
+        ("distributed/test_queue.py::test_an_actor_that_is_killed_goes_on_in_the_next_epoch",),
+    ),
     5: (
         "a worker is killed",
         (
@@ -33,7 +43,10 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
             "faults/test_nodes.py::test_a_node_that_is_lost_costs_a_sweep_only_its_trials",
         ),
     ),
-    7: ("a raylet is killed", ("faults/test_nodes.py::test_a_node_that_is_lost_costs_only_what_it_trained",)),
+    7: (
+        "a raylet is killed",
+        ("faults/test_nodes.py::test_a_node_that_is_lost_costs_only_what_it_trained",),
+    ),
     8: (
         "split brain",
         (
@@ -50,11 +63,17 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     10: (
         "the disk is full under the database",
-        ("faults/test_disk.py::test_full_under_the_database", "faults/test_disk.py::test_full_under_the_database_in_the_middle"),
+        (
+            "faults/test_disk.py::test_full_under_the_database",
+            "faults/test_disk.py::test_full_under_the_database_in_the_middle",
+        ),
     ),
     11: (
         "the disk is full under the artifacts",
-        ("faults/test_disk.py::test_full_under_the_artifacts", "faults/test_disk.py::test_full_in_the_middle_of_a_training"),
+        (
+            "faults/test_disk.py::test_full_under_the_artifacts",
+            "faults/test_disk.py::test_full_in_the_middle_of_a_training",
+        ),
     ),
     12: (
         "a torn or flipped artifact",
@@ -72,20 +91,38 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     14: (
         "a crash around publishing",
-        ("faults/test_killed.py::test_an_erasure_that_is_killed_anywhere_ends_once", "faults/test_killed.py::test_the_same_on_postgresql"),
+        (
+            "faults/test_killed.py::test_an_erasure_that_is_killed_anywhere_ends_once",
+            "faults/test_killed.py::test_the_same_on_postgresql",
+        ),
     ),
     15: (
         "a crash in the middle of the purge, a file that cannot be removed",
-        ("faults/test_purging.py::test_killed_in_the_middle_of_the_purge", "faults/test_purging.py::test_a_file_that_cannot_be_removed"),
+        (
+            "faults/test_purging.py::test_killed_in_the_middle_of_the_purge",
+            "faults/test_purging.py::test_a_file_that_cannot_be_removed",
+        ),
     ),
     16: (
         "a crash around signing",
-        ("unit/test_certify.py::test_a_crash_around_signing", "faults/test_killed.py::test_an_erasure_that_is_killed_anywhere_ends_once"),
+        (
+            "unit/test_certify.py::test_a_crash_around_signing",
+            "faults/test_killed.py::test_an_erasure_that_is_killed_anywhere_ends_once",
+        ),
     ),
     17: (
         "duplicates, 32 submitters at once, overlapping ids",
-        ("unit/test_submitting.py::test_row_17_32_processes", "unit/test_submitting.py::test_any_sending_by_32_threads_is_one_row_a_key"),
+        (
+            "unit/test_submitting.py::test_row_17_32_processes",
+            "unit/test_submitting.py::test_any_sending_by_32_threads_is_one_row_a_key",
+        ),
     ),
-    18: ("the clock moves by 40 days", ("unit/test_deadline.py::test_the_clock_moves_and_the_deadline_stands",)),
-    19: ("an old backup is restored", ("unit/test_backup.py::test_the_erased_are_not_restored_from_a_backup_of_before",)),
+    18: (
+        "the clock moves by 40 days",
+        ("unit/test_deadline.py::test_the_clock_moves_and_the_deadline_stands",),
+    ),
+    19: (
+        "an old backup is restored",
+        ("unit/test_backup.py::test_the_erased_are_not_restored_from_a_backup_of_before",),
+    ),
 }

@@ -1,4 +1,5 @@
-"""What children of the fault matrix do: the commands of the command line, and the queue's own calls where a test needs to be more exact."""
+"""What children of the fault matrix do: the commands of the command line, and the queue's own calls
+where a test needs to be more exact."""
 
 import json
 import os
@@ -41,26 +42,40 @@ def learn(root: Path, config: str) -> None:
 
 
 def scribble(root: Path) -> None:
-    """Die within a transaction that is so large that SQLite has written a part of it to the file."""
+    """Die within a transaction that is so large that SQLite has written a part of it to the
+    file."""
     session = Session(root)
     with session.database() as database, database.write() as conn:
         conn.exec_driver_sql("PRAGMA cache_size = 10")
         for number in range(4000):
-            conn.exec_driver_sql("INSERT INTO tombstones VALUES (?)", (f"{number * 7919 % 4001:064x}",))
+            conn.exec_driver_sql(
+                "INSERT INTO tombstones VALUES (?)", (f"{number * 7919 % 4001:064x}",)
+            )
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def serve_gated(root: Path, address: str, keys: Path, gate: Path) -> None:
-    """`queue serve` on a Ray cluster, with a learner whose trainings wait at a gate. What it tells goes to stderr."""
+    """`queue serve` on a Ray cluster, with a learner whose trainings wait at a gate. What it tells
+    goes to stderr."""
     from lmeraser_ray.cli.queue import log
     from tests.gated import Gated
 
-    session = Session(root, overrides=(("execution.engine", "ray"), ("execution.address", address), ("queue.lease", "10")))
-    queue.serve(session, keys=KeyFolder(keys), say=log, trusted=True, learner=Gated(session.config(), gate))
+    session = Session(
+        root,
+        overrides=(
+            ("execution.engine", "ray"),
+            ("execution.address", address),
+            ("queue.lease", "10"),
+        ),
+    )
+    queue.serve(
+        session, keys=KeyFolder(keys), say=log, trusted=True, learner=Gated(session.config(), gate)
+    )
 
 
 def train_held(root: Path, config: str, address: str, told: Path, gate: Path) -> None:
-    """`train` on a Ray cluster: waits, with the first features in its hand, for the file `go`; trainings wait at the gate."""
+    """`train` on a Ray cluster: waits, with the first features in its hand, for the file `go`;
+    trainings wait at the gate."""
     from lmeraser_ray.data.feature_file import Features
     from lmeraser_ray.data.reader import Rows
     from lmeraser_ray.distributed.engine import RayEngine
@@ -79,13 +94,19 @@ def train_held(root: Path, config: str, address: str, told: Path, gate: Path) ->
         return Holding(store, config, card, learner=Gated(config, gate))
 
     execution = {"engine": "ray", "address": address, "feature_block": 1}
-    train(Session(root, make_engine=make), Config.model_validate({**json.loads(config), "execution": execution}))
+    train(
+        Session(root, make_engine=make),
+        Config.model_validate({**json.loads(config), "execution": execution}),
+    )
 
 
-def sweep_held(world: World, study: Path, address: str, told: Path, gpus: float, at_once: int) -> None:
-    """`sweep` of `UNLIKE` on a Ray cluster. What a trial has trained is written to `TRAINED`: value, process, node, key. All waits, at the
-    first training, until so many trials live (what each node's have of GPUs is written to `GPUS` then), and when trials on two nodes have
-    trained, for the file `go`."""
+def sweep_held(
+    world: World, study: Path, address: str, told: Path, gpus: float, at_once: int
+) -> None:
+    """`sweep` of `UNLIKE` on a Ray cluster. What a trial has trained is written to `TRAINED`:
+    value, process, node, key. All waits, at the first training, until so many trials live (what
+    each node's have of GPUs is written to `GPUS` then), and when trials on two nodes have trained,
+    for the file `go`."""
     from lmeraser_ray.distributed.sweep import STEP, VALUE, Stopping
     from tests.distributed.test_sweep import run
     from tests.faults.children import wait_until
@@ -101,7 +122,9 @@ def sweep_held(world: World, study: Path, address: str, told: Path, gpus: float,
         if keys:
             node = node_of_actor(result["pid"])
             with (told / TRAINED).open("a") as lines:
-                lines.writelines(f"{trial.config[VALUE]} {result['pid']} {node} {key}\n" for key in keys)
+                lines.writelines(
+                    f"{trial.config[VALUE]} {result['pid']} {node} {key}\n" for key in keys
+                )
             if len(nodes) < 2 and len(nodes | {node}) == 2:
                 (told / "held").touch()
                 wait_until((told / "go").exists)
@@ -115,7 +138,8 @@ def sweep_held(world: World, study: Path, address: str, told: Path, gpus: float,
 
 
 def claims_started(address: str, times: int) -> set[str]:
-    """Starts the actor that knows who trains what, so many times. Returns the nodes that are not the driver's and have one."""
+    """Starts the actor that knows who trains what, so many times. Returns the nodes that are not
+    the driver's and have one."""
     import ray
 
     from lmeraser_ray.config import ExecutionConfig
@@ -125,14 +149,20 @@ def claims_started(address: str, times: int) -> set[str]:
     connect(ExecutionConfig(address=address))
     started = [start_claims() for _ in range(times)]
     ray.get([claims.made.remote("key") for claims in started])
-    return {actor["Address"]["NodeID"] for actor in ray._private.state.actors().values()} - {ray.get_runtime_context().get_node_id()}
+    return {actor["Address"]["NodeID"] for actor in ray._private.state.actors().values()} - {
+        ray.get_runtime_context().get_node_id()
+    }
 
 
 def node_of_actor(pid: int) -> str:
     """The node of the actor that is, or was, in a process."""
     import ray
 
-    return next(str(actor["Address"]["NodeID"]) for actor in ray._private.state.actors().values() if actor["Pid"] == pid)
+    return next(
+        str(actor["Address"]["NodeID"])
+        for actor in ray._private.state.actors().values()
+        if actor["Pid"] == pid
+    )
 
 
 def trials_alive() -> int:

@@ -1,8 +1,10 @@
-"""Real processes for the fault matrix: each is forked from a server that has imported everything, so that it starts in milliseconds.
+"""Real processes for the fault matrix: each is forked from a server that has imported everything,
+so that it starts in milliseconds.
 
     parent: child = start(acts.work, …) ── pipe ── child: says where it is, waits to be told to go on, is killed or stopped there
 
-What a child writes to stdout and stderr goes to files. A child that is killed is killed by the kernel: no handler, no clean-up.
+What a child writes to stdout and stderr goes to files. A child that is killed is killed by the
+kernel: no handler, no clean-up.
 """
 
 import fcntl
@@ -35,7 +37,8 @@ def context() -> ForkServerContext:
 
 @dataclass
 class Ended:
-    """How a child ended. code: its exit code, negative for a signal; value: what the act returned; out, err: what it printed."""
+    """How a child ended. code: its exit code, negative for a signal; value: what the act returned;
+    out, err: what it printed."""
 
     code: int
     value: Any
@@ -58,12 +61,17 @@ class Child:
         return self.process.pid
 
     def reached(self) -> str:
-        """Wait until the child waits at the failpoint where it was to pause. Returns the failpoint's name."""
-        assert self.pipe.poll(PATIENCE), f"the child did not come to its failpoint: {self.printed('err')}"
+        """Wait until the child waits at the failpoint where it was to pause. Returns the
+        failpoint's name."""
+        assert self.pipe.poll(PATIENCE), (
+            f"the child did not come to its failpoint: {self.printed('err')}"
+        )
         try:
             kind, name = self.pipe.recv()
         except EOFError:
-            raise AssertionError(f"the child ended before its failpoint: {self.printed('err')}") from None
+            raise AssertionError(
+                f"the child ended before its failpoint: {self.printed('err')}"
+            ) from None
         assert kind == "reached", (kind, name, self.printed("err"))
         return str(name)
 
@@ -115,13 +123,15 @@ def states_of(pid: int) -> list[str]:
 
 
 def stop(pid: int) -> None:
-    """SIGSTOP, and wait until the kernel has stopped every thread: one that is within a system call first finishes that (an flock)."""
+    """SIGSTOP, and wait until the kernel has stopped every thread: one that is within a system call
+    first finishes that (an flock)."""
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: set(states_of(pid)) == {"T"})
 
 
 def stop_between_transactions(pid: int, workspace: Path) -> None:
-    """The same, but not within a transaction of the workspace's SQLite (a heartbeat's), which would stop everybody."""
+    """The same, but not within a transaction of the workspace's SQLite (a heartbeat's), which would
+    stop everybody."""
     while True:
         stop(pid)
         with (workspace / "requests.lock").open("rb") as lock:
@@ -155,10 +165,13 @@ class Nursery:
         pause: Point | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Child:
-        """Run `act(*args)` in a process. die: the failpoint at which it gets a SIGKILL; pause: where it waits to be told to go on."""
+        """Run `act(*args)` in a process. die: the failpoint at which it gets a SIGKILL; pause:
+        where it waits to be told to go on."""
         ours, theirs = context().Pipe()
         log = self.folder / f"child-{len(self.children)}"
-        process = context().Process(target=run, args=(theirs, str(log), act, args, die, pause, dict(environment or {})))
+        process = context().Process(
+            target=run, args=(theirs, str(log), act, args, die, pause, dict(environment or {}))
+        )
         process.start()
         theirs.close()
         child = Child(process, ours, log)

@@ -1,4 +1,5 @@
-"""What the fault matrix shares: one trained workspace to copy, children, a real PostgreSQL, real small disks."""
+"""What the fault matrix shares: one trained workspace to copy, children, a real PostgreSQL, real
+small disks."""
 
 import os
 import shutil
@@ -50,9 +51,14 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
 
 @pytest.fixture
 def make(
-    truth: Truth, traces: dict[str, dict[str, bytes]], nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    truth: Truth,
+    traces: dict[str, dict[str, bytes]],
+    nursery: Nursery,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str | None], Case]:
-    """Makes a trained workspace with signing keys, on SQLite or on the PostgreSQL of a URL, and what it takes to work on it."""
+    """Makes a trained workspace with signing keys, on SQLite or on the PostgreSQL of a URL, and
+    what it takes to work on it."""
 
     numbers = count()
 
@@ -89,7 +95,8 @@ def run_quietly(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """Mounts a small disk (a tmpfs of so many KiB) over a folder, or one folder over another; skips where that is not allowed."""
+    """Mounts a small disk (a tmpfs of so many KiB) over a folder, or one folder over another; skips
+    where that is not allowed."""
     with ExitStack() as stack:
 
         def mounted(on: Path, *, kib: int | None = None, bind: Path | None = None) -> None:
@@ -108,7 +115,8 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def immutable(path: Path) -> Iterator[None]:
-    """`chattr +i`: a file that nobody can remove, root included; skips where that is not allowed."""
+    """`chattr +i`: a file that nobody can remove, root included; skips where that is not
+    allowed."""
     done = run_quietly("chattr", "+i", str(path))
     if done.returncode:
         pytest.skip(f"needs root on a file system with chattr: {done.stderr.strip()}")

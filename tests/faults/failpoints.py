@@ -1,4 +1,5 @@
-"""Places in the program at which a child of the fault matrix can be killed, or waits so that its parent can kill or stop it.
+"""Places in the program at which a child of the fault matrix can be killed, or waits so that its
+parent can kill or stop it.
 
     COMMIT (before, after) · COMMIT of the signer (before, after) · signature (before, after) · manifest (before it is written, after) ·
     pointer (before its rename, after it) · removal of an object (before, after) · a batch of training · a constituent (before it is
@@ -25,13 +26,16 @@ from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import database
 
 TRAINED = "TRAINED_LOG"
-"""The environment's variable with the file in which children note the constituents that they began and finished."""
+"""The environment's variable with the file in which children note the constituents that they began
+and finished."""
 
 
 class Points:
     """Counts how often each place was reached."""
 
-    def __init__(self, pipe: Connection, die: tuple[str, int] | None, pause: tuple[str, int] | None) -> None:
+    def __init__(
+        self, pipe: Connection, die: tuple[str, int] | None, pause: tuple[str, int] | None
+    ) -> None:
         self.counts = Counter[str]()
         self._pipe, self._die, self._pause = pipe, die, pause
 
@@ -49,8 +53,11 @@ class Points:
             self._pipe.send(("reached", name))
             self._pipe.recv()
 
-    def around(self, name: str, real: Callable[..., Any], concerns: Callable[..., bool] = lambda *_: True) -> Callable[..., Any]:
-        """The function with a failpoint before it and one after it, for arguments that it concerns."""
+    def around(
+        self, name: str, real: Callable[..., Any], concerns: Callable[..., bool] = lambda *_: True
+    ) -> Callable[..., Any]:
+        """The function with a failpoint before it and one after it, for arguments that it
+        concerns."""
 
         def wrapped(*args: Any, **options: Any) -> Any:
             if not concerns(*args):
@@ -64,7 +71,9 @@ class Points:
 
 
 @contextmanager
-def set_up(pipe: Connection, *, die: tuple[str, int] | None, pause: tuple[str, int] | None) -> Iterator[Points]:
+def set_up(
+    pipe: Connection, *, die: tuple[str, int] | None, pause: tuple[str, int] | None
+) -> Iterator[Points]:
     """Watch all places in this process."""
     points = Points(pipe, die, pause)
     with ExitStack() as stack:
@@ -74,10 +83,16 @@ def set_up(pipe: Connection, *, die: tuple[str, int] | None, pause: tuple[str, i
 
         patch(database, "committing", lambda: points("before COMMIT"))
         patch(database, "committed", lambda: points("after COMMIT"))
-        patch(os, "replace", points.around("pointer", os.replace, lambda _, to: Path(to).name == "CURRENT"))
+        patch(
+            os,
+            "replace",
+            points.around("pointer", os.replace, lambda _, to: Path(to).name == "CURRENT"),
+        )
         patch(os, "unlink", points.around("removal", os.unlink, lambda path: is_object(Path(path))))
         patch(certify, "sign", points.around("signature", certify.sign))
-        patch(WorkspaceFolder, "put_manifest", points.around("manifest", WorkspaceFolder.put_manifest))
+        patch(
+            WorkspaceFolder, "put_manifest", points.around("manifest", WorkspaceFolder.put_manifest)
+        )
         patch(TrainConstituent, "run", noting(points.around("constituent", TrainConstituent.run)))
         make = InlineEngine.__init__
 
@@ -95,7 +110,8 @@ def is_object(path: Path) -> bool:
 
 
 def noting(real: Callable[..., Any]) -> Callable[..., Any]:
-    """Note which constituents are trained, in the order in which all processes together begin and finish them."""
+    """Note which constituents are trained, in the order in which all processes together begin and
+    finish them."""
 
     def run(job: TrainConstituent, worker: Any) -> Any:
         note("begun", job.keys[-1])

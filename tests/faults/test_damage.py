@@ -1,7 +1,8 @@
-"""Rows 12 and 13: an artifact that is cut, changed or gone, and a torn journal of the request database.
+"""Rows 12 and 13: an artifact that is cut, changed or gone, and a torn journal of the request
+database.
 
-Damage is detected, rebuilt by `train`, named by `verify`, never served; a request that meets it is not certified: it says what to do, and
-ends well after that.
+Damage is detected, rebuilt by `train`, named by `verify`, never served; a request that meets it is
+not certified: it says what to do, and ends well after that.
 """
 
 import os
@@ -43,7 +44,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {"flipped": flip, "cut": cut, "gone
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_artifact_is_named_and_rebuilt_and_never_served(case: Case, damage: str) -> None:
-    """Of each kind: `verify` says which one, what answers does not use it, `train` puts it back byte for byte."""
+    """Of each kind: `verify` says which one, what answers does not use it, `train` puts it back
+    byte for byte."""
     wanted = held(case.root)
     seen = set()
     for kind in KINDS:
@@ -53,7 +55,12 @@ def test_a_damaged_artifact_is_named_and_rebuilt_and_never_served(case: Case, da
             assert said, path.name
             assert path.name in said[0], said
             assert "damaged" in said[0] or "missing" in said[0], said
-            if kind not in ("records", "pictures", "features", "assignments"):  # what an answer to a stranger is made from
+            if kind not in (
+                "records",
+                "pictures",
+                "features",
+                "assignments",
+            ):  # what an answer to a stranger is made from
                 with pytest.raises(VerificationError, match="lmeraser train"):
                     evaluate(case.session)
             train(case.session, case.truth.config())
@@ -66,21 +73,37 @@ def test_a_damaged_artifact_is_named_and_rebuilt_and_never_served(case: Case, da
 def part(case: Case, number: int, kind: str) -> Path:
     """The file of a kind of a bucket."""
     folder = case.session.folder
-    [state] = [state for state in folder.require_published().buckets if state.bucket.number == number]
-    return folder.store.path({"records": state.bucket.records, "pictures": state.bucket.pictures, "features": state.features}[kind])
+    [state] = [
+        state for state in folder.require_published().buckets if state.bucket.number == number
+    ]
+    return folder.store.path(
+        {
+            "records": state.bucket.records,
+            "pictures": state.bucket.pictures,
+            "features": state.features,
+        }[kind]
+    )
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", ["records", "pictures", "features"])
 @pytest.mark.parametrize("bucket", ["its own", "a neighbour's"])
-def test_a_request_that_meets_a_damaged_bucket(case: Case, bucket: str, kind: str, damage: str) -> None:
-    """Its own bucket is damaged, or that of a record in the same shard: it is not certified, and says what to do; then it ends well."""
-    request = case.ask(case.ids[14])  # in bucket 0, and in the shard of record 13, which is in bucket 1
+def test_a_request_that_meets_a_damaged_bucket(
+    case: Case, bucket: str, kind: str, damage: str
+) -> None:
+    """Its own bucket is damaged, or that of a record in the same shard: it is not certified, and
+    says what to do; then it ends well."""
+    request = case.ask(
+        case.ids[14]
+    )  # in bucket 0, and in the shard of record 13, which is in bucket 1
     path = part(case, 0 if bucket == "its own" else 1, kind)
     DAMAGES[damage](path)
     ended = case.work().end()
     found = case.request(request)
-    if (bucket, kind) == ("a neighbour's", "features") and damage != "cut":  # which nobody needs: made again, or left for `verify`
+    if (bucket, kind) == (
+        "a neighbour's",
+        "features",
+    ) and damage != "cut":  # which nobody needs: made again, or left for `verify`
         assert found.state is State.CERTIFIED
         assert verify(case.session).ok == (damage == "gone")
     elif ended.code == 0:
@@ -101,7 +124,8 @@ def test_a_request_that_meets_a_damaged_bucket(case: Case, bucket: str, kind: st
 
 @pytest.mark.parametrize("at", [0.02, 0.2, 0.4, 0.6, 0.8, 0.98])
 def test_any_bit_of_somebody_elses_picture(case: Case, at: float) -> None:
-    """A bucket is written again without a record: a changed bit of another record in it must not become the new bucket's."""
+    """A bucket is written again without a record: a changed bit of another record in it must not
+    become the new bucket's."""
     for path in sorted((case.root / "objects" / "pictures").iterdir()):
         flip(path, at)
     case.ask(*(case.ids[i] for i in LANES))
@@ -114,8 +138,11 @@ def test_any_bit_of_somebody_elses_picture(case: Case, at: float) -> None:
 
 
 def test_a_damaged_constituent_that_nobody_trains_again(case: Case) -> None:
-    """Of another shard than the record's: the erasure is not touched by it, and `verify` and whoever asks still find the damage."""
-    shards = {shard.number: shard.constituent for shard in case.session.folder.require_published().shards}
+    """Of another shard than the record's: the erasure is not touched by it, and `verify` and
+    whoever asks still find the damage."""
+    shards = {
+        shard.number: shard.constituent for shard in case.session.folder.require_published().shards
+    }
     flip(case.session.folder.store.path(shards[1]))
     case.ask(case.ids[ALONE])
     case.settle()
@@ -127,7 +154,8 @@ def test_a_damaged_constituent_that_nobody_trains_again(case: Case) -> None:
 
 
 def test_a_torn_journal(case: Case) -> None:
-    """Row 13: kill -9 in a transaction that had reached the file, then its journal is cut: what was committed, or a refusal to go on."""
+    """Row 13: kill -9 in a transaction that had reached the file, then its journal is cut: what was
+    committed, or a refusal to go on."""
     known = case.submit(case.ids[ALONE])
     assert case.start(acts.scribble, case.root).end().code == KILLED
     journal = case.root / "requests.db-journal"

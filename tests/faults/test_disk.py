@@ -1,7 +1,8 @@
-"""Rows 10 and 11: a real small disk (tmpfs) under the request database, or under the artifacts, is full.
+"""Rows 10 and 11: a real small disk (tmpfs) under the request database, or under the artifacts, is
+full.
 
-A clear error and exit code 5; nothing that is half there is visible; what was acknowledged is kept; the purge, which makes room, goes on;
-and with room again the same command ends well.
+A clear error and exit code 5; nothing that is half there is visible; what was acknowledged is kept;
+the purge, which makes room, goes on; and with room again the same command ends well.
 """
 
 import os
@@ -94,7 +95,8 @@ def expect_full(ended: object, case: Case) -> None:
 
 
 def test_full_under_the_artifacts(case: Case, mount: Mount) -> None:
-    """Row 11: with a little more room each time, so that each write in turn is the one that finds none, until the erasure gets through."""
+    """Row 11: with a little more room each time, so that each write in turn is the one that finds
+    none, until the erasure gets through."""
     disk = under_the_artifacts(case, mount)
     before = case.published()
     case.ask(*(case.ids[i] for i in LANES))
@@ -115,7 +117,8 @@ def test_full_under_the_artifacts(case: Case, mount: Mount) -> None:
 
 
 def test_full_in_the_middle_of_a_training(case: Case, mount: Mount) -> None:
-    """Row 11: the disk fills while constituents are trained. The request is not given up for that, and what is trained is kept."""
+    """Row 11: the disk fills while constituents are trained. The request is not given up for that,
+    and what is trained is kept."""
     disk = under_the_artifacts(case, mount)
     before = case.published()
     case.ask(*(case.ids[i] for i in LANES))
@@ -133,7 +136,8 @@ def test_full_in_the_middle_of_a_training(case: Case, mount: Mount) -> None:
 
 
 def test_the_purge_needs_no_room_under_the_artifacts(case: Case, mount: Mount) -> None:
-    """Row 11: published, then killed before the purge, then the disk is full to the last byte: the erasure is certified all the same."""
+    """Row 11: published, then killed before the purge, then the disk is full to the last byte: the
+    erasure is certified all the same."""
     disk = under_the_artifacts(case, mount)
     case.ask(case.ids[ALONE])
     assert case.work(die=("before removal", 1)).end().code == KILLED
@@ -144,7 +148,8 @@ def test_the_purge_needs_no_room_under_the_artifacts(case: Case, mount: Mount) -
 
 
 def test_the_purge_makes_room_for_what_cannot_be_trained(case: Case, mount: Mount) -> None:
-    """Row 11: as above, with a second request that needs room to be trained: it fails for now, the first one is purged all the same."""
+    """Row 11: as above, with a second request that needs room to be trained: it fails for now, the
+    first one is purged all the same."""
     disk = under_the_artifacts(case, mount)
     first, second = case.ask(case.ids[18]), case.ask(case.ids[1], case.ids[14])
     assert case.work(die=("before removal", 1)).end().code == KILLED
@@ -158,7 +163,8 @@ def test_the_purge_makes_room_for_what_cannot_be_trained(case: Case, mount: Moun
 
 
 def test_full_under_the_database(case: Case, mount: Mount) -> None:
-    """Row 10: nothing is acknowledged that is not committed; what was is kept; each command says so and ends well with room."""
+    """Row 10: nothing is acknowledged that is not committed; what was is kept; each command says so
+    and ends well with room."""
     disk = under_the_database(case, mount)
     case.submit(case.ids[ALONE])
     disk.fill()
@@ -173,11 +179,19 @@ def test_full_under_the_database(case: Case, mount: Mount) -> None:
     case.expect_whole()
 
 
-@pytest.mark.parametrize("point", [("before constituent", 1), ("after constituent", 1), ("before pointer", 1)])
-def test_full_under_the_database_in_the_middle(case: Case, mount: Mount, point: tuple[str, int]) -> None:
-    """Row 10: while something is trained, before it is published, in the transaction that publishes it: all old or all new."""
+@pytest.mark.parametrize(
+    "point", [("before constituent", 1), ("after constituent", 1), ("before pointer", 1)]
+)
+def test_full_under_the_database_in_the_middle(
+    case: Case, mount: Mount, point: tuple[str, int]
+) -> None:
+    """Row 10: while something is trained, before it is published, in the transaction that publishes
+    it: all old or all new."""
     disk = under_the_database(case, mount)
-    old, new = case.published(), fingerprint(Session(case.truth.without(frozenset([case.ids[ALONE]]))))
+    old, new = (
+        case.published(),
+        fingerprint(Session(case.truth.without(frozenset([case.ids[ALONE]])))),
+    )
     case.ask(case.ids[ALONE])
     child = case.work(pause=point)
     child.reached()
@@ -194,7 +208,8 @@ def test_full_under_the_database_in_the_middle(case: Case, mount: Mount, point: 
 
 
 def test_the_purge_goes_on_though_the_database_is_full(case: Case, mount: Mount) -> None:
-    """Row 10: everything is removed that must be; that it was cannot be noted, so nothing is certified; with room it is."""
+    """Row 10: everything is removed that must be; that it was cannot be noted, so nothing is
+    certified; with room it is."""
     disk = under_the_database(case, mount)
     case.ask(case.ids[ALONE])
     child = case.work(pause=("before removal", 1))

@@ -1,4 +1,5 @@
-"""Rows 3, 4, 14 and 16: kill -9 in a training, and at every point of an erasure from its submission to its certificate."""
+"""Rows 3, 4, 14 and 16: kill -9 in a training, and at every point of an erasure from its submission
+to its certificate."""
 
 from collections.abc import Callable
 from itertools import count
@@ -21,7 +22,8 @@ Make = Callable[[str | None], Case]
 
 
 def test_a_training_that_is_killed_is_taken_up_again(case: Case) -> None:
-    """Row 3: kill -9 in the middle of the second constituent. Nothing is published by it, and the first is not trained again."""
+    """Row 3: kill -9 in the middle of the second constituent. Nothing is published by it, and the
+    first is not trained again."""
     root = case.truth.world.space()
     child = case.start(acts.learn, root, case.truth.config().model_dump_json(), pause=("batch", 3))
     child.reached()
@@ -37,7 +39,8 @@ def test_a_training_that_is_killed_is_taken_up_again(case: Case) -> None:
 
 
 def test_an_erasure_that_is_killed_is_taken_up_again(either: Case) -> None:
-    """Rows 3 and 4: the queue dies in the middle of its third retrain. The next one, an epoch later, trains that one and no other."""
+    """Rows 3 and 4: the queue dies in the middle of its third retrain. The next one, an epoch
+    later, trains that one and no other."""
     case = either
     before = case.published()
     case.submit(*(case.ids[i] for i in LANES))
@@ -56,7 +59,8 @@ def test_an_erasure_that_is_killed_is_taken_up_again(either: Case) -> None:
 
 
 def test_what_a_dead_queue_had_trained_is_purged_where_it_may_not_stay(case: Case) -> None:
-    """As above, but meanwhile a record of a shard that is trained already is to go too: what the dead queue made was trained on it."""
+    """As above, but meanwhile a record of a shard that is trained already is to go too: what the
+    dead queue made was trained on it."""
     case.ask(*(case.ids[i] for i in LANES))
     child = case.work(pause=("batch", 3))
     child.reached()
@@ -67,7 +71,14 @@ def test_what_a_dead_queue_had_trained_is_purged_where_it_may_not_stay(case: Cas
     case.expect_whole()
 
 
-CHEAP = ("before COMMIT", "before pointer", "after pointer", "after signature", "after COMMIT of the signer", "after constituent")
+CHEAP = (
+    "before COMMIT",
+    "before pointer",
+    "after pointer",
+    "after signature",
+    "after COMMIT of the signer",
+    "after constituent",
+)
 THE_REST = (
     "after COMMIT",
     "before signature",
@@ -80,11 +91,15 @@ THE_REST = (
 
 
 def killed_at_every(make: Make, url: str | None, point: str) -> int:
-    """An erasure of two requests, killed at the first, the second, … time that it comes to a point. Returns how often it came there."""
+    """An erasure of two requests, killed at the first, the second, … time that it comes to a point.
+    Returns how often it came there."""
     for k in count(1):
         case = make(url)
         both = {case.ids[ALONE], case.ids[TESTED]}
-        states = [case.truth.published_without(frozenset(erased)) for erased in ([], *([name] for name in both), both)]
+        states = [
+            case.truth.published_without(frozenset(erased))
+            for erased in ([], *([name] for name in both), both)
+        ]
         for name in both:
             case.ask(name)
         ended = case.work(die=(point, k)).end()
@@ -101,30 +116,39 @@ def killed_at_every(make: Make, url: str | None, point: str) -> int:
         key = KeyFolder(case.keys).current()
         for name, statement in frozen.items():
             if statement:
-                assert case.request(name).envelope == sign(statement, key), "other bytes than were frozen"
+                assert case.request(name).envelope == sign(statement, key), (
+                    "other bytes than were frozen"
+                )
     raise AssertionError
 
 
 @pytest.mark.parametrize("point", CHEAP)
 def test_an_erasure_that_is_killed_anywhere_ends_once(make: Make, point: str) -> None:
-    """Rows 14 and 16: all old or all new at any moment; then `queue run` ends in one certificate each, of the bytes that were frozen."""
-    assert killed_at_every(make, None, point) >= {"before COMMIT": 6, "after signature": 2}.get(point, 1)
+    """Rows 14 and 16: all old or all new at any moment; then `queue run` ends in one certificate
+    each, of the bytes that were frozen."""
+    assert killed_at_every(make, None, point) >= {"before COMMIT": 6, "after signature": 2}.get(
+        point, 1
+    )
 
 
 @pytest.mark.parametrize("point", THE_REST)
 def test_an_erasure_that_is_killed_anywhere_else_ends_once(make: Make, point: str) -> None:
-    """The other points: after each COMMIT, before, in and after each retrain, before and after each removal of the purge."""
+    """The other points: after each COMMIT, before, in and after each retrain, before and after each
+    removal of the purge."""
     assert killed_at_every(make, None, point) >= 1
 
 
-@pytest.mark.parametrize("point", ["before COMMIT", "after COMMIT", "before pointer", "after pointer"])
+@pytest.mark.parametrize(
+    "point", ["before COMMIT", "after COMMIT", "before pointer", "after pointer"]
+)
 def test_the_same_on_postgresql(make: Make, postgresql: str, point: str) -> None:
     """Rows 14 and 16, the cluster's dialect."""
     assert killed_at_every(make, postgresql, point) >= 1
 
 
 def test_kills_at_any_moment(make: Make) -> None:
-    """Row 14 without failpoints: kill -9 from outside, some milliseconds into the command, again and again until it gets through."""
+    """Row 14 without failpoints: kill -9 from outside, some milliseconds into the command, again
+    and again until it gets through."""
     case = make(None)
     for name in (case.ids[i] for i in LANES):
         case.ask(name)

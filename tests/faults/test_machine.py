@@ -1,7 +1,9 @@
-"""Any interleaving of what people, the queue, training and crashes do, drawn by hypothesis; a failing one is printed so that it replays.
+"""Any interleaving of what people, the queue, training and crashes do, drawn by hypothesis; a
+failing one is printed so that it replays.
 
-Everything is in this process, so that it is fast and repeats: a crash is an exception that no handler may catch, raised at the k-th change
-of the disk or COMMIT, after which nothing more changes. Real kills are in the other files of this folder.
+Everything is in this process, so that it is fast and repeats: a crash is an exception that no
+handler may catch, raised at the k-th change of the disk or COMMIT, after which nothing more
+changes. Real kills are in the other files of this folder.
 """
 
 import os
@@ -45,7 +47,8 @@ from tests.faults.story import ALONE, LANES, SAMPLED, TESTED, Case, Truth, label
 
 CHANGES = ("replace", "link", "unlink", "mkdir", "rmdir", "fsync", "truncate")
 DRAWN = (ALONE, *LANES[:1], SAMPLED, TESTED, 8)
-"""Records that requests name: of two shards, one that was sampled, one that trains nothing, one whose subject is named too."""
+"""Records that requests name: of two shards, one that was sampled, one that trains nothing, one
+whose subject is named too."""
 PEOPLE = (4, 9)
 
 
@@ -75,7 +78,8 @@ class Fuse:
 
 @contextmanager
 def fuse(fatal: int | None) -> Iterator[Fuse]:
-    """Run something that dies at its `fatal`-th change. Nothing is changed any more then, clean-up included."""
+    """Run something that dies at its `fatal`-th change. Nothing is changed any more then, clean-up
+    included."""
     state = Fuse(fatal)
 
     def watched(real: Callable[..., object]) -> Callable[..., object]:
@@ -100,7 +104,14 @@ class Fails(PromptHead):
         super().__init__(config.learner)
         self.failures = failures
 
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self,
+        shard: ShardData,
+        backbone: Backbone,
+        *,
+        stage: Stage = WHOLE,
+        watch: Watch = UNWATCHED,
+    ) -> Constituent:
         if self.failures:
             self.failures.pop()
             raise ExecutionError("a worker died.")
@@ -142,11 +153,18 @@ class Machine(RuleBasedStateMachine):
 
     def all(self) -> dict[str, ErasureRequest]:
         with closing(self.case.database()) as database:
-            return {request.id: request for request in RequestRepository(database, self.case.session.names()).list()}
+            return {
+                request.id: request
+                for request in RequestRepository(database, self.case.session.names()).list()
+            }
 
     def live(self) -> frozenset[str]:
         folder = self.case.session.folder
-        return frozenset(RecordIndex.read(folder.store, [s.bucket for s in folder.require_published().buckets]).names("record_id"))
+        return frozenset(
+            RecordIndex.read(
+                folder.store, [s.bucket for s in folder.require_published().buckets]
+            ).names("record_id")
+        )
 
     # --- what people do
 
@@ -159,16 +177,32 @@ class Machine(RuleBasedStateMachine):
         quarantine=st.booleans(),
         k=st.one_of(st.none(), st.none(), st.integers(1, 8)),
     )
-    def submit(self, named: set[int], person: int | None, unknown: bool, key: str | None, quarantine: bool, k: int | None) -> object:
-        """Submit; perhaps die on the way: then it is there or not, and is only acknowledged if it is."""
-        names = tuple(sorted({self.case.ids[i] for i in named} | ({"nobody"} if unknown else set())))
+    def submit(
+        self,
+        named: set[int],
+        person: int | None,
+        unknown: bool,
+        key: str | None,
+        quarantine: bool,
+        k: int | None,
+    ) -> object:
+        """Submit; perhaps die on the way: then it is there or not, and is only acknowledged if it
+        is."""
+        names = tuple(
+            sorted({self.case.ids[i] for i in named} | ({"nobody"} if unknown else set()))
+        )
         subjects = () if person is None else (f"person-{person}",)
         if not names and not subjects:
             return multiple()
         content, before = (names, subjects), set(self.all())
         try:
             with fuse(k):
-                request = submit(self.case.session, ErasureTargets(names, subjects), key=key, quarantine=quarantine).id
+                request = submit(
+                    self.case.session,
+                    ErasureTargets(names, subjects),
+                    key=key,
+                    quarantine=quarantine,
+                ).id
         except ConfigError:
             assert key in self.keyed and self.keyed[key][0] != content, "refused without a reason"
             return multiple()
@@ -180,7 +214,9 @@ class Machine(RuleBasedStateMachine):
                 return multiple()
             [request] = new
         if key is not None:
-            assert self.keyed.setdefault(key, (content, request)) == (content, request), "one key, two requests"
+            assert self.keyed.setdefault(key, (content, request)) == (content, request), (
+                "one key, two requests"
+            )
         if request in before:
             return multiple()
         self.case.note(request, [name for name in names if name != "nobody"], subjects)
@@ -200,7 +236,9 @@ class Machine(RuleBasedStateMachine):
         state = self.case.request(request).state
         if state is State.FAILED and not self.case.erased([request]) <= self.live():
             return  # some of it has left by another's publication
-        self.give_up(request, State.REFUSED, allowed=state in (State.RECEIVED, State.PLANNED, State.FAILED))
+        self.give_up(
+            request, State.REFUSED, allowed=state in (State.RECEIVED, State.PLANNED, State.FAILED)
+        )
 
     def give_up(self, request: str, goal: State, *, allowed: bool) -> None:
         act = cancel if goal is State.CANCELLED else refuse
@@ -220,7 +258,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(k=fatal, failures=st.sampled_from([0, 0, 0, 1, 3]), sign=st.booleans())
     def work(self, k: int | None, failures: int, sign: bool) -> None:
-        """A round of the queue, which may die at any change, and some of whose trainings may fail."""
+        """A round of the queue, which may die at any change, and some of whose trainings may
+        fail."""
         fails = [None] * failures
 
         def make(store: Store, config: Config, card: BackboneCard) -> InlineEngine:
@@ -229,7 +268,10 @@ class Machine(RuleBasedStateMachine):
         session = Session(self.case.root, make_engine=make)
         self.wait()
         try:
-            with fuse(k), queue_of(session, keys=KeyFolder(self.case.keys) if sign else None) as queue:
+            with (
+                fuse(k),
+                queue_of(session, keys=KeyFolder(self.case.keys) if sign else None) as queue,
+            ):
                 queue.round(patient=True, stop=lambda: False)
         except Crash:
             pass
@@ -258,19 +300,34 @@ class Machine(RuleBasedStateMachine):
         certified = [name for name, request in found.items() if request.state is State.CERTIFIED]
         with closing(self.case.database()) as database, database.read() as conn:
             assert ledger.check(conn) == []
-            told = [entry.request for entry in ledger.entries(conn) if entry.kind == State.CERTIFIED]
+            told = [
+                entry.request for entry in ledger.entries(conn) if entry.kind == State.CERTIFIED
+            ]
         assert sorted(certified) == sorted(filter(None, told)), "one certificate, one entry"
         live = self.live()
-        assert self.case.published() == truth().published_without(frozenset(self.case.ids) - live), "not a state of the law"
+        assert self.case.published() == truth().published_without(
+            frozenset(self.case.ids) - live
+        ), "not a state of the law"
         gone = self.case.erased(certified)
         assert not gone & live
-        named = self.case.erased([name for name, request in found.items() if request.state not in CLOSED or request.state is State.FAILED])
+        named = self.case.erased(
+            [
+                name
+                for name, request in found.items()
+                if request.state not in CLOSED or request.state is State.FAILED
+            ]
+        )
         wanted = dict(chain.from_iterable(labelled(name, traces()[name]) for name in gone - named))
-        hits = {path: what for path, what in search([self.case.root], wanted).items() if not (self.torn and path.endswith(".waiting"))}
+        hits = {
+            path: what
+            for path, what in search([self.case.root], wanted).items()
+            if not (self.torn and path.endswith(".waiting"))
+        }
         assert hits == {}
 
     def teardown(self) -> None:
-        """Nobody dies any more: all comes to its end, and the state is the one that never saw the union of what was erased."""
+        """Nobody dies any more: all comes to its end, and the state is the one that never saw the
+        union of what was erased."""
         if not hasattr(self, "case"):
             return
         try:
@@ -290,10 +347,16 @@ PROFILE = settings(
     deadline=None,
     derandomize=False,
     print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+    ],
 )
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(PROFILE, max_examples=12, stateful_step_count=10, phases=[Phase.generate])
+TestMachine.settings = settings(
+    PROFILE, max_examples=12, stateful_step_count=10, phases=[Phase.generate]
+)
 
 
 @pytest.mark.long

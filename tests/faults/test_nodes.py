@@ -1,4 +1,5 @@
-"""Rows 6, 7 and 9: a node is lost, its raylet is killed or stopped, the head dies. Real nodes, as processes of this machine."""
+"""Rows 6, 7 and 9: a node is lost, its raylet is killed or stopped, the head dies. Real nodes, as
+processes of this machine."""
 
 import json
 import os
@@ -29,7 +30,8 @@ pytestmark = pytest.mark.long
 SETTINGS = {
     "RAY_AUTH_MODE": "disabled",
     PATIENCE_VARIABLE: "4",  # a minute otherwise, until a node gives its head up
-    "RAY_health_check_failure_threshold": "2",  # and a minute until the head gives a stopped node up
+    # and a minute until the head gives a stopped node up
+    "RAY_health_check_failure_threshold": "2",
 }
 """Of the cluster and of the commands on it."""
 
@@ -47,13 +49,19 @@ class Cluster:
 
     def alive(self, node: Any) -> bool:
         """Whether the head takes a node for alive."""
-        [seen] = [seen for seen in self.made.global_state.node_table() if seen["ObjectStoreSocketName"] == node.plasma_store_socket_name]
+        [seen] = [
+            seen
+            for seen in self.made.global_state.node_table()
+            if seen["ObjectStoreSocketName"] == node.plasma_store_socket_name
+        ]
         return bool(seen["Alive"])
 
     def actor(self, name: str) -> int:
         """The process of an actor with this in its class's name, 0 while none lives."""
         table = self.made.global_state.actor_table(None, None, "ALIVE")
-        return next((int(actor["Pid"]) for actor in table.values() if name in actor["ActorClassName"]), 0)
+        return next(
+            (int(actor["Pid"]) for actor in table.values() if name in actor["ActorClassName"]), 0
+        )
 
     def queue(self) -> int:
         """The process of the queue's actor, 0 while it does not live."""
@@ -90,7 +98,9 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Cluster]]
     started: list[Any] = []
 
     def make(nodes: int) -> Cluster:
-        made = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        made = RayCluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+        )
         started.append(made)
         cluster = Cluster(made)
         for _ in range(nodes):
@@ -111,7 +121,9 @@ def gate(tmp_path: Path) -> Gate:
 def serve(case: Case, cluster: Cluster, gate: Gate) -> Child:
     """`lmeraser queue serve` on a cluster, with trainings that wait at the gate."""
     words = (case.root, cluster.made.address, case.keys, gate.folder)
-    return case.nursery.start(acts.serve_gated, *words, environment={**case.environment(), **SETTINGS})
+    return case.nursery.start(
+        acts.serve_gated, *words, environment={**case.environment(), **SETTINGS}
+    )
 
 
 def drained(child: Child) -> None:
@@ -138,8 +150,11 @@ def kill(_: Cluster, node: Any) -> None:
 
 
 @pytest.mark.parametrize("lose", [remove, kill])
-def test_a_node_that_is_lost_costs_only_what_it_trained(case: Case, gate: Gate, start: Callable[[int], Cluster], lose: Any) -> None:
-    """Two of three shards are in training on a node each. One node is lost, another one joins: it takes up what the first had."""
+def test_a_node_that_is_lost_costs_only_what_it_trained(
+    case: Case, gate: Gate, start: Callable[[int], Cluster], lose: Any
+) -> None:
+    """Two of three shards are in training on a node each. One node is lost, another one joins: it
+    takes up what the first had."""
     cluster = start(2)
     case.submit(*(case.ids[i] for i in LANES))
     child = serve(case, cluster, gate)
@@ -164,12 +179,15 @@ def test_a_node_that_is_lost_costs_only_what_it_trained(case: Case, gate: Gate, 
 def test_a_node_with_the_queue_is_lost(
     make: Callable[[str | None], Case], postgresql: str, gate: Gate, start: Callable[[int], Cluster]
 ) -> None:
-    """With PostgreSQL the actor may be on any node. What it had in training goes with it; Ray starts it elsewhere, in the next epoch."""
+    """With PostgreSQL the actor may be on any node. What it had in training goes with it; Ray
+    starts it elsewhere, in the next epoch."""
     case, cluster = make(postgresql), start(2)
     child = serve(case, cluster, gate)
     wait_until(cluster.queue)
     queue = cluster.queue()
-    while parent_of(queue) == pid_of(cluster.made.head_node, "raylet"):  # Ray takes any node for an actor without resources
+    while parent_of(queue) == pid_of(
+        cluster.made.head_node, "raylet"
+    ):  # Ray takes any node for an actor without resources
         os.kill(queue, signal.SIGKILL)
         wait_until(lambda before=queue: cluster.queue() not in (0, before))
         queue = cluster.queue()
@@ -186,8 +204,11 @@ def test_a_node_with_the_queue_is_lost(
     case.expect_whole()
 
 
-def test_a_training_that_loses_nodes(tmp_path: Path, nursery: Nursery, start: Callable[[int], Cluster], gate: Gate) -> None:
-    """One in the middle of the features, with the actors and the features on it, and one in the middle of the trainings. Others join."""
+def test_a_training_that_loses_nodes(
+    tmp_path: Path, nursery: Nursery, start: Callable[[int], Cluster], gate: Gate
+) -> None:
+    """One in the middle of the features, with the actors and the features on it, and one in the
+    middle of the trainings. Others join."""
     world, cluster, told = World(tmp_path / "world", n=200), start(0), tmp_path / "told"
     told.mkdir()
     root, truth = world.space(), world.space()
@@ -210,14 +231,17 @@ def test_a_training_that_loses_nodes(tmp_path: Path, nursery: Nursery, start: Ca
     gate.open()
     ended = child.end()
     assert ended.code == 0, ended
-    assert {begun.key for begun in gate.begun() - first} == {begun.key for begun in gone}, "nothing else is trained again"
+    assert {begun.key for begun in gate.begun() - first} == {begun.key for begun in gone}, (
+        "nothing else is trained again"
+    )
     train(Session(truth), world.config())
     assert held(root) == held(truth)
 
 
 def test_retrains_share_one_gpu(case: Case, gate: Gate, start: Callable[[int], Cluster]) -> None:
-    """A quarter of a GPU each is the default where there is one. A sampled record's going trains all four shards; one is of one class and
-    needs no training, the others are held at once, on one GPU, in processes of their own."""
+    """A quarter of a GPU each is the default where there is one. A sampled record's going trains
+    all four shards; one is of one class and needs no training, the others are held at once, on one
+    GPU, in processes of their own."""
     cluster = start(0)
     cluster.add(num_cpus=4, num_gpus=1)
     case.submit(case.ids[SAMPLED])
@@ -231,20 +255,44 @@ def test_retrains_share_one_gpu(case: Case, gate: Gate, start: Callable[[int], C
 
 
 @pytest.mark.parametrize(
-    ("node", "gpus"), [({"num_cpus": 1}, 0.0), ({"num_cpus": 2, "num_gpus": 1}, 0.25)], ids=["CPUs", "quarters of GPUs"]
+    ("node", "gpus"),
+    [({"num_cpus": 1}, 0.0), ({"num_cpus": 2, "num_gpus": 1}, 0.25)],
+    ids=["CPUs", "quarters of GPUs"],
 )
 def test_a_node_that_is_lost_costs_a_sweep_only_its_trials(
-    tmp_path: Path, nursery: Nursery, start: Callable[[int], Cluster], monkeypatch: pytest.MonkeyPatch, node: dict[str, int], gpus: float
+    tmp_path: Path,
+    nursery: Nursery,
+    start: Callable[[int], Cluster],
+    monkeypatch: pytest.MonkeyPatch,
+    node: dict[str, int],
+    gpus: float,
 ) -> None:
-    """Trials on all CPUs of two nodes, each on a quarter of its node's GPU where it has one. When both nodes have trained, one is lost, and
-    another one joins. What had trained there is begun again elsewhere, and nothing else is; the study is that of one process."""
-    world, here, there, told = World(tmp_path / "world"), tmp_path / "here", tmp_path / "there", tmp_path / "told"
+    """Trials on all CPUs of two nodes, each on a quarter of its node's GPU where it has one. When
+    both nodes have trained, one is lost, and another one joins. What had trained there is begun
+    again elsewhere, and nothing else is; the study is that of one process."""
+    world, here, there, told = (
+        World(tmp_path / "world"),
+        tmp_path / "here",
+        tmp_path / "there",
+        tmp_path / "told",
+    )
     told.mkdir()
     cluster, trials = start(0), 2 * node["num_cpus"]
     nodes = [cluster.add(**node), cluster.add(**node)]
-    child = nursery.start(acts.sweep_held, world, there, cluster.made.address, told, gpus, trials, environment=SETTINGS)
+    child = nursery.start(
+        acts.sweep_held,
+        world,
+        there,
+        cluster.made.address,
+        told,
+        gpus,
+        trials,
+        environment=SETTINGS,
+    )
     wait_until((told / "held").exists)
-    assert json.loads((told / acts.GPUS).read_text()) == {one.node_id: gpus * node["num_cpus"] for one in nodes}
+    assert json.loads((told / acts.GPUS).read_text()) == {
+        one.node_id: gpus * node["num_cpus"] for one in nodes
+    }
     before = [line.split() for line in (told / acts.TRAINED).read_text().splitlines()]
     assert {where for _, _, where, _ in before} == {one.node_id for one in nodes}
     value, _, lost, _ = before[-1]
@@ -256,7 +304,9 @@ def test_a_node_that_is_lost_costs_a_sweep_only_its_trials(
     lines = [line.split() for line in (told / acts.TRAINED).read_text().splitlines()]
     assert len({key for *_, key in lines}) == len(lines), "nothing is trained twice"
     begun = {name: {pid for each, pid, *_ in lines if each == name} for name, *_ in lines}
-    elsewhere = {name for name in begun if lost not in {where for each, _, where, _ in lines if each == name}}
+    elsewhere = {
+        name for name in begun if lost not in {where for each, _, where, _ in lines if each == name}
+    }
     assert len(begun[value]) == 2
     assert all(len(begun[name]) == 1 for name in elsewhere), "nothing else is begun again"
     never_stops(monkeypatch)
@@ -265,14 +315,19 @@ def test_a_node_that_is_lost_costs_a_sweep_only_its_trials(
         assert (here / name).read_text() == (there / name).read_text()
 
 
-def test_who_trains_what_is_known_beside_the_driver(nursery: Nursery, start: Callable[[int], Cluster]) -> None:
+def test_who_trains_what_is_known_beside_the_driver(
+    nursery: Nursery, start: Callable[[int], Cluster]
+) -> None:
     """And so on no node that a sweep may lose."""
     ended = nursery.start(acts.claims_started, start(2).made.address, 8, environment=SETTINGS).end()
     assert (ended.code, ended.value) == (0, set()), ended
 
 
-def test_a_node_that_is_taken_for_dead_does_no_harm(case: Case, gate: Gate, start: Callable[[int], Cluster]) -> None:
-    """SIGSTOP of a raylet in the middle of a retrain, until the cluster takes the node for dead. The training on it goes on and ends."""
+def test_a_node_that_is_taken_for_dead_does_no_harm(
+    case: Case, gate: Gate, start: Callable[[int], Cluster]
+) -> None:
+    """SIGSTOP of a raylet in the middle of a retrain, until the cluster takes the node for dead.
+    The training on it goes on and ends."""
     cluster = start(2)
     case.submit(*(case.ids[i] for i in LANES))
     child = serve(case, cluster, gate)
@@ -289,8 +344,11 @@ def test_a_node_that_is_taken_for_dead_does_no_harm(case: Case, gate: Gate, star
     case.expect_whole()
 
 
-def test_a_head_that_dies_takes_nothing_with_it(case: Case, gate: Gate, start: Callable[[int], Cluster]) -> None:
-    """Row 9: kill -9 of gcs_server in the middle of two retrains. `serve` says so and ends; on a new cluster the next one goes on."""
+def test_a_head_that_dies_takes_nothing_with_it(
+    case: Case, gate: Gate, start: Callable[[int], Cluster]
+) -> None:
+    """Row 9: kill -9 of gcs_server in the middle of two retrains. `serve` says so and ends; on a
+    new cluster the next one goes on."""
     cluster = start(2)
     case.submit(*(case.ids[i] for i in LANES))
     before = case.published()

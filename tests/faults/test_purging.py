@@ -1,4 +1,5 @@
-"""Row 15: a crash in the middle of the purge, and a file that cannot be removed: no certificate until the absence scan finds nothing."""
+"""Row 15: a crash in the middle of the purge, and a file that cannot be removed: no certificate
+until the absence scan finds nothing."""
 
 import pytest
 
@@ -14,7 +15,8 @@ KILLED = -9
 
 
 def test_killed_in_the_middle_of_the_purge(case: Case) -> None:
-    """At the first, the third, the fifth removal, one command after the other: PUBLISHED all the time, then certified once."""
+    """At the first, the third, the fifth removal, one command after the other: PUBLISHED all the
+    time, then certified once."""
     case.submit(case.ids[ALONE])
     new = fingerprint(Session(case.truth.without(frozenset([case.ids[ALONE]]))))
     for k in (1, 3, 1, 2):
@@ -27,7 +29,8 @@ def test_killed_in_the_middle_of_the_purge(case: Case) -> None:
 
 @pytest.mark.parametrize("kind", ["pictures", "records", "features", "constituents"])
 def test_a_file_that_cannot_be_removed(case: Case, kind: str) -> None:
-    """`chattr +i`: the new state answers and all other files go; nothing is certified, however often it is tried, until this one can go."""
+    """`chattr +i`: the new state answers and all other files go; nothing is certified, however
+    often it is tried, until this one can go."""
     case.submit(case.ids[ALONE])
     folder = case.session.folder
     old = {folder.store.path(item) for item in folder.require_published().objects()}
@@ -50,7 +53,8 @@ def test_a_file_that_cannot_be_removed(case: Case, kind: str) -> None:
 
 
 def test_others_wait_for_a_file_that_cannot_be_removed_and_are_published(case: Case) -> None:
-    """Meanwhile other requests go on to PUBLISHED or stay where they are; nobody is certified past the purge, nobody is lost."""
+    """Meanwhile other requests go on to PUBLISHED or stay where they are; nobody is certified past
+    the purge, nobody is lost."""
     case.submit(case.ids[ALONE])
     stuck = sorted(case.root.glob("objects/pictures/*"))
     with immutable(stuck[0]), immutable(stuck[1]):
@@ -63,7 +67,8 @@ def test_others_wait_for_a_file_that_cannot_be_removed_and_are_published(case: C
 
 
 def test_a_copy_that_somebody_made(case: Case) -> None:
-    """Not a file of ours, so it is not removed: the scan finds it and says where, and nothing is certified until it is gone."""
+    """Not a file of ours, so it is not removed: the scan finds it and says where, and nothing is
+    certified until it is gone."""
     case.submit(case.ids[ALONE])
     copy = case.root / "notes.txt"
     copy.write_bytes(b"see " + case.traces[case.ids[ALONE]]["picture"])

@@ -1,4 +1,5 @@
-"""The Dockerfile, as far as it can be told without building it: what it copies is there, versions agree, nobody is root."""
+"""The Dockerfile, as far as it can be told without building it: what it copies is there, versions
+agree, nobody is root."""
 
 import fnmatch
 import re
@@ -7,7 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LINES = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text()).splitlines()
-IGNORED = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+IGNORED = [
+    line
+    for line in (ROOT / ".dockerignore").read_text().splitlines()
+    if line and not line.startswith("#")
+]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -24,7 +29,11 @@ def copied() -> list[str]:
 
 def sent(name: str) -> bool:
     """Whether .dockerignore lets a top-level name through: the last pattern that fits decides."""
-    verdicts = [pattern.startswith("!") for pattern in IGNORED if fnmatch.fnmatch(name, pattern.removeprefix("!"))]
+    verdicts = [
+        pattern.startswith("!")
+        for pattern in IGNORED
+        if fnmatch.fnmatch(name, pattern.removeprefix("!"))
+    ]
     return not verdicts or verdicts[-1]
 
 
@@ -38,11 +47,15 @@ def test_what_it_copies_is_there_and_is_sent() -> None:
 
 
 def test_its_versions_are_those_that_are_tested() -> None:
-    constraints = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    constraints = dict(
+        re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    )
     [image] = instruction("FROM")
     found = re.fullmatch(r"rayproject/ray:([\d.]+)-py(\d)(\d+)\$\{VARIANT\}", image)
     assert found and found[1] == constraints["ray"]
-    assert (int(found[2]), int(found[3])) >= tuple(map(int, re.findall(r"\d+", PROJECT["requires-python"])))
+    assert (int(found[2]), int(found[3])) >= tuple(
+        map(int, re.findall(r"\d+", PROJECT["requires-python"]))
+    )
     assert instruction("ARG") == ["VARIANT="]
     [install] = instruction("RUN")
     assert "--constraint constraints.txt" in install

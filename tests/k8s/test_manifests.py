@@ -1,4 +1,5 @@
-"""The overlays are sound, and mistakes that are planted in them are found, each by a sentence that names the document and the field."""
+"""The overlays are sound, and mistakes that are planted in them are found, each by a sentence that
+names the document and the field."""
 
 import copy
 import os
@@ -39,7 +40,9 @@ def found(documents: Sequence[Document], schemas: Schemas | None = None) -> list
     return [str(finding) for finding in examine(documents, schemas or {})]
 
 
-def planted(overlays: Overlays, overlay: str, document: str, field: str, value: object) -> list[Document]:
+def planted(
+    overlays: Overlays, overlay: str, document: str, field: str, value: object
+) -> list[Document]:
     """The documents of an overlay with one field of one document changed, or gone."""
     documents = copy.deepcopy(overlays[overlay])
     [at] = [at for at, one in enumerate(documents) if title(one) == document]
@@ -84,17 +87,45 @@ def replaced(old: str, new: str) -> Callable[[str], str]:
 
 SCHEMA = [
     ("local", "RayCluster/lmeraser", "spec.workerGroupSpec", [], "workerGroupSpec"),
-    ("local", "RayCluster/lmeraser", "spec.workerGroupSpecs.0.replicas", "two", "spec.workerGroupSpecs[0].replicas"),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        "spec.workerGroupSpecs.0.replicas",
+        "two",
+        "spec.workerGroupSpecs[0].replicas",
+    ),
     ("local", "RayCluster/lmeraser", "spec.authOptions.mode", "tokens", "spec.authOptions.mode"),
-    ("autoscaling", "RayCluster/lmeraser", "spec.autoscalerOptions.version", "v3", "spec.autoscalerOptions.version"),
-    ("gpu", "RayJob/train", f"{JOBS_WORKER}.resource", {}, "spec.rayClusterSpec.workerGroupSpecs[0].template.spec.containers[0]"),
+    (
+        "autoscaling",
+        "RayCluster/lmeraser",
+        "spec.autoscalerOptions.version",
+        "v3",
+        "spec.autoscalerOptions.version",
+    ),
+    (
+        "gpu",
+        "RayJob/train",
+        f"{JOBS_WORKER}.resource",
+        {},
+        "spec.rayClusterSpec.workerGroupSpecs[0].template.spec.containers[0]",
+    ),
     ("gpu", "RayJob/train", "spec.backOffLimit", 3, "backOffLimit"),
 ]
 
 
-@pytest.mark.parametrize(("overlay", "document", "field", "value", "named"), SCHEMA, ids=lambda part: part if isinstance(part, str) else "")
+@pytest.mark.parametrize(
+    ("overlay", "document", "field", "value", "named"),
+    SCHEMA,
+    ids=lambda part: part if isinstance(part, str) else "",
+)
 def test_kuberays_schemas_find(
-    overlays: Overlays, schemas: Schemas, overlay: str, document: str, field: str, value: object, named: str
+    overlays: Overlays,
+    schemas: Schemas,
+    overlay: str,
+    document: str,
+    field: str,
+    value: object,
+    named: str,
 ) -> None:
     [sentence] = found(planted(overlays, overlay, document, field, value), schemas)
     assert sentence.startswith(document) and named in sentence
@@ -104,68 +135,277 @@ MISTAKES = [
     # the schemas of Kubernetes
     ("local", "Deployment/queue", "spec.replica", 1, "replica"),
     ("local", "NetworkPolicy/nothing", "spec.policyTypes", "Ingress", "spec.policyTypes"),
-    ("local", "StatefulSet/postgres", "spec.template.spec.containers.0.ports.0.containerPort", "5432", "ports[0].containerPort"),
+    (
+        "local",
+        "StatefulSet/postgres",
+        "spec.template.spec.containers.0.ports.0.containerPort",
+        "5432",
+        "ports[0].containerPort",
+    ),
     ("local", "PodDisruptionBudget/head", "apiVersion", "policy/v2", "no schema"),
     # nobody is root, nothing is unbounded
-    ("local", "Deployment/queue", "spec.template.spec.securityContext.runAsNonRoot", GONE, "runAsNonRoot"),
+    (
+        "local",
+        "Deployment/queue",
+        "spec.template.spec.securityContext.runAsNonRoot",
+        GONE,
+        "runAsNonRoot",
+    ),
     ("local", "RayCluster/lmeraser", f"{HEAD}.securityContext.runAsUser", 0, "runAsUser"),
-    ("local", "StatefulSet/redis", "spec.template.spec.securityContext.seccompProfile", GONE, "seccompProfile"),
-    ("gpu", "RayJob/verify", f"{JOBS_WORKER}.securityContext.allowPrivilegeEscalation", True, "allowPrivilegeEscalation"),
-    ("gpu", "RayCluster/lmeraser", f"{WORKER}.containers.0.securityContext.capabilities", GONE, "capabilities"),
-    ("local", "Deployment/queue", "spec.template.spec.initContainers.1.resources.limits.memory", GONE, "initContainers[1].resources"),
-    ("local", "StatefulSet/postgres", "spec.template.spec.containers.0.readinessProbe", GONE, "readinessProbe"),
+    (
+        "local",
+        "StatefulSet/redis",
+        "spec.template.spec.securityContext.seccompProfile",
+        GONE,
+        "seccompProfile",
+    ),
+    (
+        "gpu",
+        "RayJob/verify",
+        f"{JOBS_WORKER}.securityContext.allowPrivilegeEscalation",
+        True,
+        "allowPrivilegeEscalation",
+    ),
+    (
+        "gpu",
+        "RayCluster/lmeraser",
+        f"{WORKER}.containers.0.securityContext.capabilities",
+        GONE,
+        "capabilities",
+    ),
+    (
+        "local",
+        "Deployment/queue",
+        "spec.template.spec.initContainers.1.resources.limits.memory",
+        GONE,
+        "initContainers[1].resources",
+    ),
+    (
+        "local",
+        "StatefulSet/postgres",
+        "spec.template.spec.containers.0.readinessProbe",
+        GONE,
+        "readinessProbe",
+    ),
     # images and versions
-    ("local", "StatefulSet/redis", "spec.template.spec.containers.0.image", "redis:latest", "image"),
-    ("local", "RayJob/train", "spec.submitterPodTemplate.spec.containers.0.image", "lmeraser-ray:0.1.0", "version"),
+    (
+        "local",
+        "StatefulSet/redis",
+        "spec.template.spec.containers.0.image",
+        "redis:latest",
+        "image",
+    ),
+    (
+        "local",
+        "RayJob/train",
+        "spec.submitterPodTemplate.spec.containers.0.image",
+        "lmeraser-ray:0.1.0",
+        "version",
+    ),
     ("local", "RayCluster/lmeraser", "spec.rayVersion", "2.40.0", "spec.rayVersion"),
     # what is referred to
-    ("local", "Deployment/queue", "spec.template.spec.volumes.3.secret.secretName", "lmeraser-key", "lmeraser-key"),
-    ("local", "StatefulSet/postgres", "spec.template.spec.containers.0.env.2.valueFrom.secretKeyRef.key", "PASSWORD", "PASSWORD"),
-    ("local", "RayCluster/lmeraser", f"{WORKER}.containers.0.envFrom.0.configMapRef.name", "settings", "settings"),
-    ("local", "RayCluster/lmeraser", f"{HEAD}.volumes.2.persistentVolumeClaim.claimName", "file", "claim file"),
-    ("local", "RayCluster/lmeraser", "spec.gcsFaultToleranceOptions.redisAddress", "ray-redis:6379", "ray-redis"),
-    ("local", "Deployment/queue", "spec.template.spec.initContainers.1.args.0", "--address=head:6379", "names head"),
+    (
+        "local",
+        "Deployment/queue",
+        "spec.template.spec.volumes.3.secret.secretName",
+        "lmeraser-key",
+        "lmeraser-key",
+    ),
+    (
+        "local",
+        "StatefulSet/postgres",
+        "spec.template.spec.containers.0.env.2.valueFrom.secretKeyRef.key",
+        "PASSWORD",
+        "PASSWORD",
+    ),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        f"{WORKER}.containers.0.envFrom.0.configMapRef.name",
+        "settings",
+        "settings",
+    ),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        f"{HEAD}.volumes.2.persistentVolumeClaim.claimName",
+        "file",
+        "claim file",
+    ),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        "spec.gcsFaultToleranceOptions.redisAddress",
+        "ray-redis:6379",
+        "ray-redis",
+    ),
+    (
+        "local",
+        "Deployment/queue",
+        "spec.template.spec.initContainers.1.args.0",
+        "--address=head:6379",
+        "names head",
+    ),
     ("local", "Service/postgres", "spec.selector", {"app": "postgres"}, "spec.selector"),
     # command lines and variables
-    ("local", "RayJob/verify", "spec.entrypoint", replaced("verify", "verfy"), "'verfy' is no verb"),
-    ("local", "RayJob/verify", "spec.entrypoint", replaced("--rebuild", "--rebuilt"), "spec.entrypoint"),
-    ("local", "RayJob/train", "spec.entrypoint", replaced("quickstart.yaml", "quickstarts.yaml"), "not in the image"),
-    ("gpu", "ConfigMap/lmeraser", "data.OPTIONS", "--execution.task_gpu 0.25", "no field of the configuration"),
-    ("local", "Deployment/queue", f"{SERVE}.readinessProbe.exec.command.2", replaced("status", "state"), "state"),
-    ("local", "Deployment/queue", f"{SERVE}.env.4.name", "LMERASER_KEY", "LMERASER_KEY is read by nobody"),
+    (
+        "local",
+        "RayJob/verify",
+        "spec.entrypoint",
+        replaced("verify", "verfy"),
+        "'verfy' is no verb",
+    ),
+    (
+        "local",
+        "RayJob/verify",
+        "spec.entrypoint",
+        replaced("--rebuild", "--rebuilt"),
+        "spec.entrypoint",
+    ),
+    (
+        "local",
+        "RayJob/train",
+        "spec.entrypoint",
+        replaced("quickstart.yaml", "quickstarts.yaml"),
+        "not in the image",
+    ),
+    (
+        "gpu",
+        "ConfigMap/lmeraser",
+        "data.OPTIONS",
+        "--execution.task_gpu 0.25",
+        "no field of the configuration",
+    ),
+    (
+        "local",
+        "Deployment/queue",
+        f"{SERVE}.readinessProbe.exec.command.2",
+        replaced("status", "state"),
+        "state",
+    ),
+    (
+        "local",
+        "Deployment/queue",
+        f"{SERVE}.env.4.name",
+        "LMERASER_KEY",
+        "LMERASER_KEY is read by nobody",
+    ),
     ("local", "ConfigMap/lmeraser", "data.WORKSPCE", "s3://lmeraser/w", "data.WORKSPCE"),
     # the signing keys
-    ("local", "Deployment/queue", "spec.template.spec.initContainers.1.volumeMounts.0.name", "keys", "signing keys"),
-    ("local", "RayCluster/lmeraser", f"{WORKER}.volumes.2", {"name": "files", "secret": {"secretName": "lmeraser-keys"}}, "signing keys"),
-    ("local", "Deployment/queue", f"{SERVE}.securityContext.runAsUser", 1000, "runAsUser of their own"),
+    (
+        "local",
+        "Deployment/queue",
+        "spec.template.spec.initContainers.1.volumeMounts.0.name",
+        "keys",
+        "signing keys",
+    ),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        f"{WORKER}.volumes.2",
+        {"name": "files", "secret": {"secretName": "lmeraser-keys"}},
+        "signing keys",
+    ),
+    (
+        "local",
+        "Deployment/queue",
+        f"{SERVE}.securityContext.runAsUser",
+        1000,
+        "runAsUser of their own",
+    ),
     # Ray's own
     ("local", "RayCluster/lmeraser", "spec.authOptions", {"mode": "disabled"}, "spec.authOptions"),
-    ("local", "RayCluster/lmeraser", "spec.gcsFaultToleranceOptions", GONE, "gcsFaultToleranceOptions"),
-    ("local", "RayCluster/lmeraser", "spec.workerGroupSpecs.0.maxReplicas", 4, "spec.workerGroupSpecs[0].replicas"),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        "spec.gcsFaultToleranceOptions",
+        GONE,
+        "gcsFaultToleranceOptions",
+    ),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        "spec.workerGroupSpecs.0.maxReplicas",
+        4,
+        "spec.workerGroupSpecs[0].replicas",
+    ),
     ("local", "RayCluster/lmeraser", f"{HEAD}.volumes.1.emptyDir.sizeLimit", "512Mi", "/dev/shm"),
-    ("local", "RayCluster/lmeraser", f"{WORKER}.containers.0.resources.limits.memory", "2Gi", "limits.memory"),
-    ("autoscaling", "RayCluster/lmeraser", "spec.autoscalerOptions.version", "v1", "spec.autoscalerOptions.version"),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        f"{WORKER}.containers.0.resources.limits.memory",
+        "2Gi",
+        "limits.memory",
+    ),
+    (
+        "autoscaling",
+        "RayCluster/lmeraser",
+        "spec.autoscalerOptions.version",
+        "v1",
+        "spec.autoscalerOptions.version",
+    ),
     ("autoscaling", "RayCluster/lmeraser", f"{WORKER}.restartPolicy", "Always", "restartPolicy"),
-    ("autoscaling", "RayCluster/lmeraser", f"{HEAD}.automountServiceAccountToken", False, "automountServiceAccountToken"),
-    ("autoscaling", "RayJob/train", "spec.rayClusterSpec.workerGroupSpecs.0.minReplicas", 0, "minReplicas"),
+    (
+        "autoscaling",
+        "RayCluster/lmeraser",
+        f"{HEAD}.automountServiceAccountToken",
+        False,
+        "automountServiceAccountToken",
+    ),
+    (
+        "autoscaling",
+        "RayJob/train",
+        "spec.rayClusterSpec.workerGroupSpecs.0.minReplicas",
+        0,
+        "minReplicas",
+    ),
     ("gpu", "ConfigMap/lmeraser", "data.OPTIONS", "--execution.task_gpus 0.3", "does not divide"),
     ("gpu", "ConfigMap/lmeraser", "data.OPTIONS", "--execution.task_gpus 0.125", "need a CPU each"),
-    ("local", "ConfigMap/lmeraser", "data.OPTIONS", "--execution.task_gpus 0.25", "has no nvidia.com/gpu"),
+    (
+        "local",
+        "ConfigMap/lmeraser",
+        "data.OPTIONS",
+        "--execution.task_gpus 0.25",
+        "has no nvidia.com/gpu",
+    ),
     ("local", "RayJob/train", "spec.suspend", False, "spec.suspend"),
-    ("local", "RayJob/train", "spec.clusterSelector", {"ray.io/cluster": "lmeraser"}, "spec.backoffLimit"),
+    (
+        "local",
+        "RayJob/train",
+        "spec.clusterSelector",
+        {"ray.io/cluster": "lmeraser"},
+        "spec.backoffLimit",
+    ),
     # budgets and the network
-    ("local", "PodDisruptionBudget/workers", "spec", lambda spec: {"selector": spec["selector"], "maxUnavailable": 1}, "spec.minAvailable"),
+    (
+        "local",
+        "PodDisruptionBudget/workers",
+        "spec",
+        lambda spec: {"selector": spec["selector"], "maxUnavailable": 1},
+        "spec.minAvailable",
+    ),
     ("local", "NetworkPolicy/nothing", "spec.policyTypes", ["Ingress"], "denies all by default"),
-    ("local", "RayCluster/lmeraser", "spec.workerGroupSpecs.0.template.metadata.labels", {"app": "x"}, "no network policy"),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        "spec.workerGroupSpecs.0.template.metadata.labels",
+        {"app": "x"},
+        "no network policy",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("overlay", "document", "field", "value", "named"),
     MISTAKES,
-    ids=[f"{overlay} {document} {field.rpartition('.')[2]} {at}" for at, (overlay, document, field, _, _) in enumerate(MISTAKES)],
+    ids=[
+        f"{overlay} {document} {field.rpartition('.')[2]} {at}"
+        for at, (overlay, document, field, _, _) in enumerate(MISTAKES)
+    ],
 )
-def test_a_planted_mistake_is_found(overlays: Overlays, overlay: str, document: str, field: str, value: object, named: str) -> None:
+def test_a_planted_mistake_is_found(
+    overlays: Overlays, overlay: str, document: str, field: str, value: object, named: str
+) -> None:
     sentences = found(planted(overlays, overlay, document, field, value))
     assert any(named in sentence for sentence in sentences), sentences
     if not document.startswith("ConfigMap"):  # what it sets is found where it is used
@@ -174,17 +414,25 @@ def test_a_planted_mistake_is_found(overlays: Overlays, overlay: str, document: 
 
 def test_a_document_of_no_known_kind_is_found(overlays: Overlays) -> None:
     stranger = {"apiVersion": "example.org/v1", "kind": "Stranger", "metadata": {"name": "x"}}
-    assert found([*overlays["local"], stranger]) == ["Stranger/x kind: Stranger of example.org/v1 has no schema."]
+    assert found([*overlays["local"], stranger]) == [
+        "Stranger/x kind: Stranger of example.org/v1 has no schema."
+    ]
 
 
-def test_the_command_says_what_it_left_out(overlays: Overlays, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_it_left_out(
+    overlays: Overlays, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit codes, and a visible word where KubeRay's schemas are not given."""
     assert main(["--overlay", str(ROOT / "k8s" / "overlays" / "local")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"local: {len(overlays['local'])} documents, 0 mistakes" and lines[1].startswith("NOT VALIDATED: RayCluster")
+    assert lines[0] == f"local: {len(overlays['local'])} documents, 0 mistakes" and lines[
+        1
+    ].startswith("NOT VALIDATED: RayCluster")
     (tmp_path / "kustomization.yaml").write_text("resources: [pod.yaml]\n")
     assert main(["--overlay", str(tmp_path)]) == 4
-    (tmp_path / "pod.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {container: []}\n")
+    (tmp_path / "pod.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {container: []}\n"
+    )
     assert main(["--overlay", str(tmp_path)]) == 4
     assert "Pod/x spec" in capsys.readouterr().out
     assert main(["--crds", str(tmp_path / "nothing")]) == 2
@@ -192,6 +440,11 @@ def test_the_command_says_what_it_left_out(overlays: Overlays, tmp_path: Path, c
 
 def test_without_kubectl_it_says_what_to_install() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "k8s.validate"], cwd=ROOT, env={**os.environ, "PATH": ""}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "k8s.validate"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 5 and "Install kubectl" in done.stderr

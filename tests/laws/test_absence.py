@@ -1,4 +1,5 @@
-"""Law 7: after unlearning, no file below the workspace holds the record's id, its picture's bytes, or its feature's bytes."""
+"""Law 7: after unlearning, no file below the workspace holds the record's id, its picture's bytes,
+or its feature's bytes."""
 
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def traces(root: Location, name: str, subject: str, image: bytes) -> dict[str, b
     manifest = folder.require_published()
     index, _ = index_of(root)
     at = index.names("record_id").index(name)
-    features = np.concatenate([read_features(folder.store, state.features) for state in manifest.buckets])
+    features = np.concatenate(
+        [read_features(folder.store, state.features) for state in manifest.buckets]
+    )
     return {
         "id": name.encode(),
         "subject": subject.encode(),
@@ -40,7 +43,9 @@ def found(root: Location, wanted: dict[str, bytes]) -> set[str]:
     hits = set()
     for path in root.rglob("*") if isinstance(root, Path) else root.below(markers=True):
         data = path.read_bytes() if path.is_file() else b""
-        hits |= {what for what, text in wanted.items() if text in data or text in str(path).encode()}
+        hits |= {
+            what for what, text in wanted.items() if text in data or text in str(path).encode()
+        }
     return hits
 
 
@@ -68,4 +73,6 @@ def test_a_hole_does_not_show_where_a_record_was(world: World) -> None:
         return [state.bucket for state in WorkspaceFolder(place).require_published().buckets]
 
     assert buckets(root) == buckets(other)
-    assert world.ids[4] not in RecordIndex.read(WorkspaceFolder(root).store, buckets(root)).names("record_id")
+    assert world.ids[4] not in RecordIndex.read(WorkspaceFolder(root).store, buckets(root)).names(
+        "record_id"
+    )

@@ -1,4 +1,5 @@
-"""Law 6: a record's feature is the same bits whatever shares its batch, wherever it stands, however many threads there are."""
+"""Law 6: a record's feature is the same bits whatever shares its batch, wherever it stands, however
+many threads there are."""
 
 import numpy as np
 import pytest
@@ -19,7 +20,14 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
     if request.param == "embedded":
         return load_backbone(quickstart().backbone.model_copy(update={"batch": 8}), CPU)
     return load_backbone(
-        BackboneConfig(name="tiny", weights="random", input_size=16, batch=8, readout=ReadoutConfig(layer=None, pool="mean")), CPU
+        BackboneConfig(
+            name="tiny",
+            weights="random",
+            input_size=16,
+            batch=8,
+            readout=ReadoutConfig(layer=None, pool="mean"),
+        ),
+        CPU,
     )
 
 
@@ -29,8 +37,15 @@ def pictures(n: int, size: int, seed: int) -> np.ndarray:
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 1000), mates=st.integers(0, 7), place=st.integers(0, 7), threads=st.sampled_from([1, 2]))
-def test_a_feature_does_not_depend_on_its_batch(backbone: Backbone, seed: int, mates: int, place: int, threads: int) -> None:
+@given(
+    seed=st.integers(0, 1000),
+    mates=st.integers(0, 7),
+    place=st.integers(0, 7),
+    threads=st.sampled_from([1, 2]),
+)
+def test_a_feature_does_not_depend_on_its_batch(
+    backbone: Backbone, seed: int, mates: int, place: int, threads: int
+) -> None:
     """Alone and padded, or at any place among any others, on one thread or two."""
     size = backbone.spec.input_size
     one = pictures(1, size, seed)
@@ -49,6 +64,8 @@ def test_a_feature_does_not_depend_on_its_batch(backbone: Backbone, seed: int, m
 
 def test_another_batch_shape_is_another_identity(backbone: Backbone) -> None:
     """Between batch shapes bits may differ, so the shape is part of the identity."""
-    other = Backbone(backbone.module, backbone.spec, backbone.readout, backbone.batch + 1, "name", CPU)
+    other = Backbone(
+        backbone.module, backbone.spec, backbone.readout, backbone.batch + 1, "name", CPU
+    )
     same = Backbone(backbone.module, backbone.spec, backbone.readout, backbone.batch, "name", CPU)
     assert other.identity != same.identity

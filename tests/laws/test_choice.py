@@ -1,4 +1,5 @@
-"""The law for a configuration that a sweep chose: the manifest says which live records the choice saw, and forgets with them."""
+"""The law for a configuration that a sweep chose: the manifest says which live records the choice
+saw, and forgets with them."""
 
 import json
 from pathlib import Path
@@ -25,11 +26,14 @@ VALUES = {"partition.shards": "4"}
 
 def read(root: Path) -> tuple[WorkspaceFolder, RecordIndex]:
     folder = WorkspaceFolder(root)
-    return folder, RecordIndex.read(folder.store, [state.bucket for state in folder.require_published().buckets])
+    return folder, RecordIndex.read(
+        folder.store, [state.bucket for state in folder.require_published().buckets]
+    )
 
 
 def recorded(world: World, *, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """The `sweep` section of a configuration that was chosen on the training records, some of which the sweep did not see."""
+    """The `sweep` section of a configuration that was chosen on the training records, some of which
+    the sweep did not see."""
     root = world.space()
     train(Session(root), world.without(without))
     _, index = read(root)
@@ -46,7 +50,8 @@ CASES = ["sampled", "unsampled", "test record", "class", "everything"]
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_record_of_a_choice_forgets_too(world: World, case: str) -> None:
-    """Law 1 where a sweep chose: the manifest lists what the choice saw of the live records, whoever was erased."""
+    """Law 1 where a sweep chose: the manifest lists what the choice saw of the live records,
+    whoever was erased."""
     gone = chosen(world, case)
     sections = {"sweep": recorded(world)}
     forgotten = trained_and_unlearned(world, [Request(tuple(gone))], **sections)
@@ -54,12 +59,15 @@ def test_the_record_of_a_choice_forgets_too(world: World, case: str) -> None:
     folder, index = read(forgotten)
     said = folder.require_published().choice
     assert said is not None
-    assert said["records"] == len(index.training) == sum(flags_in(folder.require_published(), index))
+    assert (
+        said["records"] == len(index.training) == sum(flags_in(folder.require_published(), index))
+    )
     assert verify(Session(forgotten), rebuild=True).ok
 
 
 def test_what_a_choice_did_not_see_is_not_listed(world: World) -> None:
-    """A bit is a record's own: those that the sweep never had stay 0, before and after others are erased."""
+    """A bit is a record's own: those that the sweep never had stay 0, before and after others are
+    erased."""
     apart = tuple(world.ids[2:4])
     sections = {"sweep": recorded(world, without=apart)}
     root = trained_and_unlearned(world, [Request((world.ids[5],))], **sections)
@@ -73,11 +81,16 @@ def test_what_a_choice_did_not_see_is_not_listed(world: World) -> None:
 
 
 def test_a_choice_changes_no_constituent(world: World) -> None:
-    """With and without the record every object is the same but the manifest; without it the manifest says nothing of a choice."""
+    """With and without the record every object is the same but the manifest; without it the
+    manifest says nothing of a choice."""
     plain = trained_and_unlearned(world, [])
     chosen_by_a_sweep = trained_and_unlearned(world, [], sweep=recorded(world))
     one, other = (
-        {name: data for name, data in held(root).items() if "manifests/" not in name and name != "CURRENT"}
+        {
+            name: data
+            for name, data in held(root).items()
+            if "manifests/" not in name and name != "CURRENT"
+        }
         for root in (plain, chosen_by_a_sweep)
     )
     assert one == other
@@ -94,8 +107,16 @@ def test_unlearning_says_what_the_choice_had_seen(world: World) -> None:
     done = unlearn(Session(root), Request(tuple(gone)))
     assert done.seen == 3
     assert done.statement.predicate["choice"] == {"seen": 3, "of": 4}, "and the certificate says so"
-    person = next(subject for name, subject in zip(world.ids, world.subjects, strict=True) if name in training - set(gone))
-    left = [name for name, subject in zip(world.ids, world.subjects, strict=True) if subject == person and name in training - set(gone)]
+    person = next(
+        subject
+        for name, subject in zip(world.ids, world.subjects, strict=True)
+        if name in training - set(gone)
+    )
+    left = [
+        name
+        for name, subject in zip(world.ids, world.subjects, strict=True)
+        if subject == person and name in training - set(gone)
+    ]
     assert unlearn(Session(root), Request(subjects=(person,))).seen == len(left)
     plain = trained_and_unlearned(world, [])
     never = unlearn(Session(plain), Request(tuple(gone)))
@@ -103,7 +124,8 @@ def test_unlearning_says_what_the_choice_had_seen(world: World) -> None:
 
 
 def test_a_restored_workspace_knows_what_its_choice_saw(world: World) -> None:
-    """A backup from before an erasure, restored with the erasure known, is the state that never saw the record, bits included."""
+    """A backup from before an erasure, restored with the erasure known, is the state that never saw
+    the record, bits included."""
     section = recorded(world)
     root, archive = trained_and_unlearned(world, [], sweep=section), world.folder / "backup.tar"
     backup(Session(root), to=archive, erasures=None)
@@ -114,10 +136,14 @@ def test_a_restored_workspace_knows_what_its_choice_saw(world: World) -> None:
 
 def test_mistakes_about_a_record_are_named(world: World) -> None:
     section = recorded(world)
-    with pytest.raises(ConfigError, match=r"partition\.shards 4 was chosen, this configuration has another value"):
+    with pytest.raises(
+        ConfigError, match=r"partition\.shards 4 was chosen, this configuration has another value"
+    ):
         train(Session(world.space()), world.config(sweep=section, partition={"shards": 3}))
     Path(section["record"]).write_text("{}")
     with pytest.raises(ConfigError, match=r"choice\.json"):
         train(Session(world.space()), world.config(sweep=section))
     with pytest.raises(ConfigError, match=r"gone\.json"):
-        train(Session(world.space()), world.config(sweep={"record": str(world.folder / "gone.json")}))
+        train(
+            Session(world.space()), world.config(sweep={"record": str(world.folder / "gone.json")})
+        )

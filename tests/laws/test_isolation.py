@@ -1,4 +1,5 @@
-"""Law 4: exactly the shards whose membership changed are trained, and a constituent knows nothing but its shard."""
+"""Law 4: exactly the shards whose membership changed are trained, and a constituent knows nothing
+but its shard."""
 
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def test_exactly_the_changed_shards_are_trained(world: World, at: int) -> None:
     assert sorted(first.trained) == sorted(before)
     done = unlearn(second.session(root), Request((world.ids[at],)))
     after = shards(root)
-    assert set(second.trained) == {key for key, group in after.items() if group not in before.values()}
+    assert set(second.trained) == {
+        key for key, group in after.items() if group not in before.values()
+    }
     assert len(second.trained) == len(set(second.trained))
     assert all(before[key] == after[key] for key in before.keys() & after.keys())
     assert sorted(second.trained) == list(done.rebuilt)
@@ -42,7 +45,8 @@ def test_exactly_the_changed_shards_are_trained(world: World, at: int) -> None:
 
 
 def test_an_unsampled_record_costs_its_shard_and_nothing_else(world: World) -> None:
-    """The training work is the shard's remaining records times the epochs, and nothing is clustered again."""
+    """The training work is the shard's remaining records times the epochs, and nothing is clustered
+    again."""
     root = world.space()
     train(Session(root), world.config())
     index, sampled = index_of(root)
@@ -64,13 +68,17 @@ def test_a_test_record_trains_nothing(world: World) -> None:
     train(Session(root), world.config())
     before = shards(root)
     index, _ = index_of(root)
-    unlearn(recorder.session(root), Request(tuple(index.names("record_id", np.flatnonzero(index.test)[:1]))))
+    unlearn(
+        recorder.session(root),
+        Request(tuple(index.names("record_id", np.flatnonzero(index.test)[:1]))),
+    )
     assert recorder.trained == []
     assert shards(root) == before
 
 
 def test_a_shard_trained_alone_is_the_same(world: World) -> None:
-    """A constituent that is trained in another workspace, from its members alone, has the same bytes."""
+    """A constituent that is trained in another workspace, from its members alone, has the same
+    bytes."""
     root = world.space()
     train(Session(root), world.config())
     folder = WorkspaceFolder(root)
@@ -92,7 +100,9 @@ def test_a_shard_trained_alone_is_the_same(world: World) -> None:
                 alone.store.put(item.kind, item.key, [folder.store.read(item)])
     own = RecordIndex.read(alone.store, [bucket for bucket in kept if bucket])
     engine = InlineEngine(alone.store, config, load_inputs(config).card)
-    [(_, trained)] = engine.run([TrainConstituent((shard.constituent.key,), (parts_of(own, None, np.arange(len(own))),))])
+    [(_, trained)] = engine.run(
+        [TrainConstituent((shard.constituent.key,), (parts_of(own, None, np.arange(len(own))),))]
+    )
     assert trained.stages == shard.stages == (shard.constituent,)
     assert alone.store.read(shard.constituent) == folder.store.read(shard.constituent)
 
@@ -104,7 +114,9 @@ def test_adding_a_record_trains_only_what_it_joins(world: World) -> None:
     before = shards(root)
     train(recorder.session(root), world.config())
     after = shards(root)
-    assert set(recorder.trained) == {key for key, group in after.items() if group not in before.values()}
+    assert set(recorder.trained) == {
+        key for key, group in after.items() if group not in before.values()
+    }
     assert recorder.features == 1
     train(Session(whole), world.config())
     assert shards(whole) == after

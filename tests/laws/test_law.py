@@ -1,4 +1,5 @@
-"""Laws 1, 2 and 5: unlearn(train(D), U) equals train(D \\ U) byte for byte, in any order; and a learner that leaks is caught."""
+"""Laws 1, 2 and 5: unlearn(train(D), U) equals train(D \\ U) byte for byte, in any order; and a
+learner that leaks is caught."""
 
 import tempfile
 from collections.abc import Sequence
@@ -27,12 +28,16 @@ from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.paths import name_below
 from tests.conftest import Recorder, World
 
-EXAMPLES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def held(root: Path) -> dict[str, bytes]:
     """Everything below a workspace that is state: the objects and the pointer, by name."""
-    objects = {name_below(path, root): path.read_bytes() for path in WorkspaceFolder(root).store.files()}
+    objects = {
+        name_below(path, root): path.read_bytes() for path in WorkspaceFolder(root).store.files()
+    }
     return {**objects, "CURRENT": (root / "CURRENT").read_bytes()}
 
 
@@ -42,7 +47,9 @@ def expect_equal(one: Path, other: Path) -> None:
     assert held(one) == held(other)
 
 
-def trained_and_unlearned(world: World, requests: Sequence[Request], **sections: dict[str, object]) -> Path:
+def trained_and_unlearned(
+    world: World, requests: Sequence[Request], **sections: dict[str, object]
+) -> Path:
     """A workspace trained on everything, then told to forget."""
     root = world.space()
     train(Session(root), world.config(**sections))
@@ -63,7 +70,11 @@ def index_of(root: Path) -> tuple[RecordIndex, set[str]]:
     folder = WorkspaceFolder(root)
     manifest, config = folder.require_published(), folder.load_config()
     index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
-    return index, set(index.names("record_id", np.sort(sample_positions(index, config.seed, config.partition.sample_size))))
+    return index, set(
+        index.names(
+            "record_id", np.sort(sample_positions(index, config.seed, config.partition.sample_size))
+        )
+    )
 
 
 def members(root: Path) -> list[list[str]]:
@@ -73,8 +84,12 @@ def members(root: Path) -> list[list[str]]:
     folder = WorkspaceFolder(root)
     manifest = folder.require_published()
     index, _ = index_of(root)
-    shard_of = np.concatenate([load(folder.store.read(state.assignments))["shard"] for state in manifest.buckets])
-    return [index.names("record_id", np.flatnonzero(shard_of == k)) for k in range(len(manifest.shards))]
+    shard_of = np.concatenate(
+        [load(folder.store.read(state.assignments))["shard"] for state in manifest.buckets]
+    )
+    return [
+        index.names("record_id", np.flatnonzero(shard_of == k)) for k in range(len(manifest.shards))
+    ]
 
 
 @EXAMPLES
@@ -82,19 +97,33 @@ def members(root: Path) -> list[list[str]]:
 def test_unlearning_equals_never_having_seen(data: st.DataObject) -> None:
     """Law 1 for random D, U, partition and learner."""
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), n=data.draw(st.integers(6, 40), "records"), classes=data.draw(st.integers(2, 4), "classes"))
+        world = World(
+            Path(folder),
+            n=data.draw(st.integers(6, 40), "records"),
+            classes=data.draw(st.integers(2, 4), "classes"),
+        )
         gone = data.draw(st.lists(st.sampled_from(world.ids), min_size=1, unique=True), "U")
         linkage = data.draw(st.sampled_from(["average", "ward", "complete", "single"]), "linkage")
-        cut = data.draw(st.sampled_from([{"shards": 4}, {"threshold": 0.05, "shards": None}]), "cut")
+        cut = data.draw(
+            st.sampled_from([{"shards": 4}, {"threshold": 0.05, "shards": None}]), "cut"
+        )
         prototype = data.draw(st.sampled_from(["mean", "medoid"]), "prototype")
         head = data.draw(st.sampled_from(["zero", "ridge"]), "head")
         optimizer = data.draw(st.sampled_from(["sgd", "adamw"]), "optimizer")
         sections = {
             "seed": data.draw(st.integers(0, 3), "seed"),
-            "partition": {**cut, "linkage": linkage, "prototype": prototype, "sample_size": data.draw(st.integers(1, 20), "sample")},
+            "partition": {
+                **cut,
+                "linkage": linkage,
+                "prototype": prototype,
+                "sample_size": data.draw(st.integers(1, 20), "sample"),
+            },
             "learner": {"head_init": head, "optimizer": optimizer},
         }
-        expect_equal(trained_and_unlearned(world, [Request(tuple(gone))], **sections), never_seen(world, gone, **sections))
+        expect_equal(
+            trained_and_unlearned(world, [Request(tuple(gone))], **sections),
+            never_seen(world, gone, **sections),
+        )
 
 
 def chosen(world: World, case: str) -> list[str]:
@@ -110,17 +139,30 @@ def chosen(world: World, case: str) -> list[str]:
     if case == "test record":
         return index.names("record_id", np.flatnonzero(index.test))[:1]
     if case == "class":
-        return [name for name, label in zip(world.ids, world.labels, strict=True) if label == "class-0"]
+        return [
+            name for name, label in zip(world.ids, world.labels, strict=True) if label == "class-0"
+        ]
     if case == "shard":
         return max(members(root), key=len)
     if case == "all but one class":
-        return [name for name, label in zip(world.ids, world.labels, strict=True) if label != "class-1"]
+        return [
+            name for name, label in zip(world.ids, world.labels, strict=True) if label != "class-1"
+        ]
     if case == "all training records":
         return training
     return list(world.ids)
 
 
-CASES = ["sampled", "unsampled", "test record", "class", "shard", "all but one class", "all training records", "everything"]
+CASES = [
+    "sampled",
+    "unsampled",
+    "test record",
+    "class",
+    "shard",
+    "all but one class",
+    "all training records",
+    "everything",
+]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -135,14 +177,24 @@ def test_law_for_every_kind_of_deletion(world: World, case: str) -> None:
 
 def test_law_for_a_subject(world: World) -> None:
     """Erasing a person erases each of their records."""
-    gone = [name for name, subject in zip(world.ids, world.subjects, strict=True) if subject == "person-3"]
+    gone = [
+        name
+        for name, subject in zip(world.ids, world.subjects, strict=True)
+        if subject == "person-3"
+    ]
     assert len(gone) == 2
-    expect_equal(trained_and_unlearned(world, [Request(subjects=("person-3",))]), never_seen(world, gone))
+    expect_equal(
+        trained_and_unlearned(world, [Request(subjects=("person-3",))]), never_seen(world, gone)
+    )
 
 
 def test_order_does_not_matter(world: World) -> None:
     """Law 2: A then B, B then A, both at once, and never seen are one state."""
-    requests = [Request((world.ids[1],)), Request((world.ids[8], world.ids[9])), Request(subjects=("person-7",))]
+    requests = [
+        Request((world.ids[1],)),
+        Request((world.ids[8], world.ids[9])),
+        Request(subjects=("person-7",)),
+    ]
     everything = Request(tuple(n for r in requests for n in r.records), ("person-7",))
     gone = [*everything.records, world.ids[14], world.ids[15]]
     truth = never_seen(world, gone)
@@ -161,7 +213,8 @@ def test_rebuilding_from_the_live_records_gives_the_same_bytes(world: World) -> 
 
 
 def test_training_again_brings_nobody_back(world: World) -> None:
-    """The source still has the erased record; the next training leaves it out and reuses everything."""
+    """The source still has the erased record; the next training leaves it out and reuses
+    everything."""
     root = trained_and_unlearned(world, [Request((world.ids[5],))])
     before, recorder = held(root), Recorder()
     done = train(recorder.session(root), world.config())
@@ -181,29 +234,51 @@ def test_readmitting_equals_never_having_erased(world: World) -> None:
 class GlobalGenerator(PromptHead):
     """Leaks: draws from the process's generator, which every other training moves on."""
 
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self,
+        shard: ShardData,
+        backbone: Backbone,
+        *,
+        stage: Stage = WHOLE,
+        watch: Watch = UNWATCHED,
+    ) -> Constituent:
         found = super().train(shard, backbone, stage=stage, watch=watch)
         noise = torch.randn(found.tensors["prompt"].shape).numpy()
-        return Constituent(found.classes, {**found.tensors, "prompt": found.tensors["prompt"] + noise}, found.about)
+        return Constituent(
+            found.classes, {**found.tensors, "prompt": found.tensors["prompt"] + noise}, found.about
+        )
 
 
 class SharedSchedule(PromptHead):
-    """Leaks: its rate depends on how much was trained before it in this process, as one schedule over all clusters does."""
+    """Leaks: its rate depends on how much was trained before it in this process, as one schedule
+    over all clusters does."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.learner)
         self.seen = 0
 
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self,
+        shard: ShardData,
+        backbone: Backbone,
+        *,
+        stage: Stage = WHOLE,
+        watch: Watch = UNWATCHED,
+    ) -> Constituent:
         self.seen += len(shard.labels)
         prompt = self.config.prompt.model_copy(update={"lr": 1.0 / self.seen})
         self.config = self.config.model_copy(update={"prompt": prompt})
         return super().train(shard, backbone, stage=stage, watch=watch)
 
 
-@pytest.mark.parametrize("learner", [lambda config: GlobalGenerator(config.learner), SharedSchedule], ids=["global RNG", "shared schedule"])
+@pytest.mark.parametrize(
+    "learner",
+    [lambda config: GlobalGenerator(config.learner), SharedSchedule],
+    ids=["global RNG", "shared schedule"],
+)
 def test_a_learner_that_leaks_is_caught(world: World, learner) -> None:
-    """Law 5, control: with such a learner the law breaks for one deletion or another, and this suite sees it."""
+    """Law 5, control: with such a learner the law breaks for one deletion or another, and this
+    suite sees it."""
     torch.manual_seed(0)
     broken = []
     for name in world.ids[:3]:
@@ -251,5 +326,8 @@ def test_a_training_that_diverges_is_an_error(world: World) -> None:
     """Numbers that are not finite are never published."""
     root = world.space()
     with pytest.raises(ConfigError, match="diverged"):
-        train(Session(root), world.config(learner={"prompt": {"lr": 1e38}, "head_lr": 1e38, "optimizer": "sgd"}))
+        train(
+            Session(root),
+            world.config(learner={"prompt": {"lr": 1e38}, "head_lr": 1e38, "optimizer": "sgd"}),
+        )
     assert WorkspaceFolder(root).published() is None

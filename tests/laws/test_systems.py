@@ -1,4 +1,5 @@
-"""The law for every system: whatever the partition, the learner and the aggregation, forgetting equals never having seen."""
+"""The law for every system: whatever the partition, the learner and the aggregation, forgetting
+equals never having seen."""
 
 import json
 from pathlib import Path
@@ -42,7 +43,13 @@ LEARNERS: dict[str, dict[str, Any]] = {
 ADAPTIVE = {"kind": "adaptive", "sample_size": 12, "shards": 4}
 PARTITIONS: dict[str, dict[str, Any]] = {
     "adaptive": ADAPTIVE,
-    "average": {"kind": "adaptive", "sample_size": 12, "linkage": "average", "shards": None, "threshold": 0.05},
+    "average": {
+        "kind": "adaptive",
+        "sample_size": 12,
+        "linkage": "average",
+        "shards": None,
+        "threshold": 0.05,
+    },
     "random": {"kind": "random", "shards": 5},
     "one": {"kind": "random", "shards": 1},
 }
@@ -54,7 +61,11 @@ AGGREGATIONS: dict[str, dict[str, Any]] = {
     "hash": {"kind": "hash"},
 }
 CASES = [
-    *((partition, learner, "mean", 1) for partition in ("adaptive", "random") for learner in LEARNERS),
+    *(
+        (partition, learner, "mean", 1)
+        for partition in ("adaptive", "random")
+        for learner in LEARNERS
+    ),
     *(("adaptive", learner, "nearest", 3) for learner in LEARNERS if learner != "shared_head"),
     *(("random", "padding", way, 1) for way in ("mean", "vote", "hash")),
     ("random", "whole_model", "vote", 4),
@@ -76,15 +87,26 @@ def public(folder: Path) -> Path:
     return folder
 
 
-def system(world: World, partition: str, learner: str, way: str, slices: int, **data: object) -> Config:
+def system(
+    world: World, partition: str, learner: str, way: str, slices: int, **data: object
+) -> Config:
     """One system over the tiny world."""
     chosen = (
-        {"kind": "public", "path": str(public(world.folder / "public")), "sample_size": 15, "shards": 6}
+        {
+            "kind": "public",
+            "path": str(public(world.folder / "public")),
+            "sample_size": 15,
+            "shards": 6,
+        }
         if partition == "public"
         else PARTITIONS[partition]
     )
     tree = json.loads(json.dumps(TINY))
-    tree |= {"partition": chosen, "learner": {**LEARNERS[learner], "slices": slices}, "aggregation": AGGREGATIONS[way]}
+    tree |= {
+        "partition": chosen,
+        "learner": {**LEARNERS[learner], "slices": slices},
+        "aggregation": AGGREGATIONS[way],
+    }
     tree["data"] |= {"path": str(world.path), **data}
     return Config.model_validate(tree)
 
@@ -106,11 +128,21 @@ def who(session: Session, config: Config) -> dict[str, str]:
 
     ids = index.names("record_id", index.training)
     order = sample_order(config.seed, ids, len(ids))
-    return {"first": ids[order[0]], "last": ids[order[-1]], "test": index.names("record_id", np.flatnonzero(index.test))[0]}
+    return {
+        "first": ids[order[0]],
+        "last": ids[order[-1]],
+        "test": index.names("record_id", np.flatnonzero(index.test))[0],
+    }
 
 
-@pytest.mark.parametrize(("partition", "learner", "way", "slices"), CASES, ids=["-".join(map(str, case)) for case in CASES])
-def test_forgetting_equals_never_having_seen(world: World, partition: str, learner: str, way: str, slices: int) -> None:
+@pytest.mark.parametrize(
+    ("partition", "learner", "way", "slices"),
+    CASES,
+    ids=["-".join(map(str, case)) for case in CASES],
+)
+def test_forgetting_equals_never_having_seen(
+    world: World, partition: str, learner: str, way: str, slices: int
+) -> None:
     case = (partition, learner, way, slices)
     config = system(world, *case)
     session = Session(world.space())
@@ -134,7 +166,13 @@ def test_forgetting_equals_never_having_seen(world: World, partition: str, learn
 
 
 @pytest.mark.parametrize(
-    "case", [("random", "padding", "mean", 1), ("public", "ridge", "nearest", 1), ("adaptive", "shared_head", "mean", 1)], ids=str
+    "case",
+    [
+        ("random", "padding", "mean", 1),
+        ("public", "ridge", "nearest", 1),
+        ("adaptive", "shared_head", "mean", 1),
+    ],
+    ids=str,
 )
 def test_verify_rebuilds_every_byte(world: World, case: tuple[Any, ...]) -> None:
     session = Session(world.space())
@@ -149,7 +187,8 @@ def test_verify_rebuilds_every_byte(world: World, case: tuple[Any, ...]) -> None
 
 @pytest.mark.parametrize("learner", ["padding", "whole_model", "linear_probe"])
 def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None:
-    """With one shard and R slices, the stages before the record's slice are reused and all others trained."""
+    """With one shard and R slices, the stages before the record's slice are reused and all others
+    trained."""
     slices = 4
     case = ("one", learner, "mean", slices)
     recorder = Recorder()
@@ -158,7 +197,9 @@ def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None
     trained = train(session, config)
     stages = trained.manifest.shards[0].stages
     assert len(stages) == slices
-    index = RecordIndex.read(session.folder.store, [state.bucket for state in trained.manifest.buckets])
+    index = RecordIndex.read(
+        session.folder.store, [state.bucket for state in trained.manifest.buckets]
+    )
     slice_of = index.hashed(config.seed, "slice", slices)
     for wanted in range(slices - 1, 0, -1):
         manifest = session.folder.require_published()
@@ -167,20 +208,31 @@ def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None
         at = int(index.training[slice_of[index.training] == wanted][0])
         recorder.work.clear()
         unlearn(session, Request((index.names("record_id")[at],)))
-        before, after = manifest.shards[0].stages, session.folder.require_published().shards[0].stages
-        assert [a == b for a, b in zip(before, after, strict=True)] == [stage < wanted for stage in range(slices)]
+        before, after = (
+            manifest.shards[0].stages,
+            session.folder.require_published().shards[0].stages,
+        )
+        assert [a == b for a, b in zip(before, after, strict=True)] == [
+            stage < wanted for stage in range(slices)
+        ]
         [work] = recorder.work
         assert len(work.stages) == slices - wanted
 
 
-@pytest.mark.parametrize("learner", ["padding", "whole_model", "shared_head", "linear_probe", "ridge"])
-def test_a_task_reads_its_members_and_nothing_else(world: World, learner: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The byte ranges of its members' pictures, or of their rows of features, with their checks and the heads of the files; no rows of a
-    bucket, and nothing whole."""
+@pytest.mark.parametrize(
+    "learner", ["padding", "whole_model", "shared_head", "linear_probe", "ridge"]
+)
+def test_a_task_reads_its_members_and_nothing_else(
+    world: World, learner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The byte ranges of its members' pictures, or of their rows of features, with their checks and
+    the heads of the files; no rows of a bucket, and nothing whole."""
     read: list[tuple[str, int]] = []
     ranges, run = Store.read_ranges, TrainConstituent.run
 
-    def counted(self: Store, item: StoredObject, offsets: list[int], lengths: list[int]) -> list[bytes]:
+    def counted(
+        self: Store, item: StoredObject, offsets: list[int], lengths: list[int]
+    ) -> list[bytes]:
         read.append((item.kind, sum(lengths)))
         return ranges(self, item, offsets, lengths)
 
@@ -194,7 +246,10 @@ def test_a_task_reads_its_members_and_nothing_else(world: World, learner: str, m
         assert {kind for kind, _ in read} == ({"features"} if members[0].features else {"pictures"})
         about = [part.rows.about for part in members if part.rows.about]
         row = 4 * worker.card.dimension + CHECK
-        wanted = sum(HEAD + row * len(each) if members[0].features else int(each.lengths.sum()) for each in about)
+        wanted = sum(
+            HEAD + row * len(each) if members[0].features else int(each.lengths.sum())
+            for each in about
+        )
         assert sum(size for _, size in read) == wanted
         tasks.append(wanted)
         return done
@@ -250,7 +305,9 @@ def test_more_labels_than_the_backbone_has_classes_are_refused_at_once(tmp_path:
 
 def test_label_mapping_without_a_prompt_trains_nothing(world: World) -> None:
     config = system(world, "adaptive", "label_mapping", "nearest", 1)
-    prompt = config.learner.model_copy(update={"prompt": PromptConfig(kind="random_patch", width=0)})
+    prompt = config.learner.model_copy(
+        update={"prompt": PromptConfig(kind="random_patch", width=0)}
+    )
     assert train(Session(world.space()), config.model_copy(update={"learner": prompt})).passes == 0
 
 

@@ -26,12 +26,22 @@ def never() -> list[bytes]:
 
 def route(features: np.ndarray, prototypes: np.ndarray, config: NearestConfig) -> Routes:
     """By the nearest prototypes, for which no pixel is read."""
-    return route_by(config, Queries(len(features), lambda: features, never), Serving(tuple(range(len(prototypes))), prototypes), seed=0)
+    return route_by(
+        config,
+        Queries(len(features), lambda: features, never),
+        Serving(tuple(range(len(prototypes))), prototypes),
+        seed=0,
+    )
 
 
 def by_pixels(config: Aggregation, pixels: Sequence[bytes], shards: int, seed: int = 0) -> Routes:
     """Where there are no prototypes, for which no feature is computed."""
-    return route_by(config, Queries(len(pixels), never, lambda: list(pixels)), Serving(tuple(range(shards)), None), seed=seed)  # type: ignore[arg-type]
+    return route_by(
+        config,
+        Queries(len(pixels), never, lambda: list(pixels)),
+        Serving(tuple(range(shards)), None),
+        seed=seed,
+    )  # type: ignore[arg-type]
 
 
 def answers(classes: str, *rows: list[float]) -> Answers:
@@ -65,7 +75,8 @@ def test_weights_fall_with_the_distance_as_documented() -> None:
 
 @pytest.mark.parametrize("far", [4.0, 1e3, 1e18])
 def test_a_query_that_is_a_prototype(far: float) -> None:
-    """Singletons are prototypes of themselves: the distance is 0, the answer is that shard's alone, and no warning reaches the terminal."""
+    """Singletons are prototypes of themselves: the distance is 0, the answer is that shard's alone,
+    and no warning reaches the terminal."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         routes = route(queries(0), np.array([[0.0], [far]]), NearestConfig(shards=2))
@@ -75,7 +86,9 @@ def test_a_query_that_is_a_prototype(far: float) -> None:
 def test_two_prototypes_at_distance_zero_share() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert route(queries(3), np.array([[3.0], [3.0]]), NearestConfig(shards=2)).weights.tolist() == [[0.5, 0.5]]
+        assert route(
+            queries(3), np.array([[3.0], [3.0]]), NearestConfig(shards=2)
+        ).weights.tolist() == [[0.5, 0.5]]
 
 
 def test_more_shards_asked_for_than_there_are() -> None:
@@ -102,7 +115,11 @@ def test_a_query_is_routed_alone_as_among_many() -> None:
 
 def test_classes_that_a_shard_has_never_seen_have_probability_zero() -> None:
     routes = Routes(np.array([[0, 1], [1, 0]]), np.array([[0.5, 0.5], [0.75, 0.25]]))
-    found = combine(routes, routes.queries(), {0: answers("ac", [0.6, 0.4], [1, 0]), 1: answers("b", [1.0], [1.0])})
+    found = combine(
+        routes,
+        routes.queries(),
+        {0: answers("ac", [0.6, 0.4], [1, 0]), 1: answers("b", [1.0], [1.0])},
+    )
     assert found.classes == ("a", "b", "c")
     assert found.probabilities == pytest.approx(np.array([[0.3, 0.5, 0.2], [0.25, 0.75, 0]]))
     assert found.labels == ["b", "b"]
@@ -110,7 +127,9 @@ def test_classes_that_a_shard_has_never_seen_have_probability_zero() -> None:
 
 def test_ties_between_classes_go_to_the_first() -> None:
     routes = Routes(np.array([[0, 1]]), np.array([[0.5, 0.5]]))
-    assert combine(routes, routes.queries(), {0: answers("z", [1.0]), 1: answers("a", [1.0])}).labels == ["a"]
+    assert combine(
+        routes, routes.queries(), {0: answers("z", [1.0]), 1: answers("a", [1.0])}
+    ).labels == ["a"]
 
 
 def test_each_shard_is_asked_only_its_queries() -> None:
@@ -120,11 +139,23 @@ def test_each_shard_is_asked_only_its_queries() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 5), st.integers(1, 8), st.sampled_from([None, 0.01, 0.15, 100.0]))
-def test_what_comes_out_is_a_probability(seed: int, k: int, m: int, q: int, temperature: float | None) -> None:
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 6),
+    st.integers(1, 5),
+    st.integers(1, 8),
+    st.sampled_from([None, 0.01, 0.15, 100.0]),
+)
+def test_what_comes_out_is_a_probability(
+    seed: int, k: int, m: int, q: int, temperature: float | None
+) -> None:
     """Rows sum to 1, and equal the weighted sum written out."""
     rng = np.random.default_rng(seed)
-    routes = route(rng.normal(size=(q, 2)).astype(np.float32), rng.normal(size=(k, 2)), NearestConfig(shards=m, temperature=temperature))
+    routes = route(
+        rng.normal(size=(q, 2)).astype(np.float32),
+        rng.normal(size=(k, 2)),
+        NearestConfig(shards=m, temperature=temperature),
+    )
     assert routes.weights.sum(1) == pytest.approx(np.ones(q))
     assert (np.diff(routes.weights, axis=1) <= 1e-12).all(), "the nearest weighs most"
     asked, told = routes.queries(), {}
@@ -137,8 +168,13 @@ def test_what_comes_out_is_a_probability(seed: int, k: int, m: int, q: int, temp
     for i in range(q):
         for c, name in enumerate(found.classes):
             expected = sum(
-                weight * told[shard].probabilities[asked[shard].tolist().index(i), told[shard].classes.index(name)]
-                for shard, weight in zip(routes.shards[i].tolist(), routes.weights[i].tolist(), strict=True)
+                weight
+                * told[shard].probabilities[
+                    asked[shard].tolist().index(i), told[shard].classes.index(name)
+                ]
+                for shard, weight in zip(
+                    routes.shards[i].tolist(), routes.weights[i].tolist(), strict=True
+                )
                 if name in told[shard].classes
             )
             assert found.probabilities[i, c] == pytest.approx(expected, abs=1e-6)
@@ -147,7 +183,9 @@ def test_what_comes_out_is_a_probability(seed: int, k: int, m: int, q: int, temp
 def everyone(*rows: list[float], vote: bool) -> Predictions:
     """Every shard's answer to one query, over the classes a, b, c."""
     routes = by_pixels(AllConfig(combine="vote" if vote else "mean"), [b""], len(rows))
-    return combine(routes, routes.queries(), {shard: answers("abc", row) for shard, row in enumerate(rows)})
+    return combine(
+        routes, routes.queries(), {shard: answers("abc", row) for shard, row in enumerate(rows)}
+    )
 
 
 class TestAll:
@@ -157,12 +195,16 @@ class TestAll:
         config = AllConfig()
         queries = Queries(2, never, never)  # type: ignore[arg-type]
         routes = route_by(config, queries, Serving((4, 7, 9), None), seed=0)
-        assert routes.shards.tolist() == [[0, 1, 2], [0, 1, 2]], "places among the shards that have records, not their numbers"
+        assert routes.shards.tolist() == [[0, 1, 2], [0, 1, 2]], (
+            "places among the shards that have records, not their numbers"
+        )
         assert routes.weights == pytest.approx(np.full((2, 3), 1 / 3))
         assert not routes.vote
 
     def test_prototypes_change_nothing(self) -> None:
-        with_prototypes = route_by(AllConfig(), Queries(2, never, never), Serving((0, 1, 2), PROTOTYPES), seed=0)  # type: ignore[arg-type]
+        with_prototypes = route_by(
+            AllConfig(), Queries(2, never, never), Serving((0, 1, 2), PROTOTYPES), seed=0
+        )  # type: ignore[arg-type]
         assert with_prototypes.shards.tolist() == [[0, 1, 2]] * 2
 
     def test_the_mean_and_the_vote_may_differ(self) -> None:
@@ -184,7 +226,11 @@ class TestAll:
     def test_the_vote_of_a_shard_that_knows_fewer_classes(self) -> None:
         """Its first column is not the first class of all."""
         routes = by_pixels(AllConfig(combine="vote"), [b"x"], 3)
-        told = {0: answers("bc", [0.9, 0.1]), 1: answers("abc", [0.2, 0.3, 0.5]), 2: answers("c", [1.0])}
+        told = {
+            0: answers("bc", [0.9, 0.1]),
+            1: answers("abc", [0.2, 0.3, 0.5]),
+            2: answers("c", [1.0]),
+        }
         found = combine(routes, routes.queries(), told)
         assert found.classes == ("a", "b", "c")
         assert found.probabilities[0] == pytest.approx([0, 1 / 3, 2 / 3])
@@ -217,10 +263,16 @@ class TestHash:
         assert by_pixels(HashConfig(), self.PIXELS[::-1], 5).shards[:, 0].tolist() == whole[::-1]
         for at in (0, 17, 399):
             assert by_pixels(HashConfig(), [self.PIXELS[at]], 5).shards.tolist() == [[whole[at]]]
-            assert by_pixels(HashConfig(), [self.PIXELS[at]] * 2, 5).shards.tolist() == [[whole[at]]] * 2
+            assert (
+                by_pixels(HashConfig(), [self.PIXELS[at]] * 2, 5).shards.tolist()
+                == [[whole[at]]] * 2
+            )
 
     def test_a_function_of_the_seed(self) -> None:
-        first, again, other = (by_pixels(HashConfig(), self.PIXELS, 5, seed).shards[:, 0].tolist() for seed in (0, 0, 1))
+        first, again, other = (
+            by_pixels(HashConfig(), self.PIXELS, 5, seed).shards[:, 0].tolist()
+            for seed in (0, 0, 1)
+        )
         assert first == again
         assert first != other
 

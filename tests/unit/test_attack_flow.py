@@ -1,4 +1,5 @@
-"""`attack` on a tiny world, through the real flow: the law, the shadow models, what is kept and what is written."""
+"""`attack` on a tiny world, through the real flow: the law, the shadow models, what is kept and
+what is written."""
 
 import json
 from pathlib import Path
@@ -36,9 +37,14 @@ READ: dict[str, object] = {"readout": {"layer": None, "pool": "flatten"}}
 
 
 def remembering(world: World) -> Config:
-    """One shard and a head of more inputs than there are records: it can remember every one of them."""
+    """One shard and a head of more inputs than there are records: it can remember every one of
+    them."""
     return world.config(
-        backbone=READ, partition={"shards": 1}, learner=PROBE, aggregation={"shards": 1}, data={"test_fraction": 0.1, "buckets": 1}
+        backbone=READ,
+        partition={"shards": 1},
+        learner=PROBE,
+        aggregation={"shards": 1},
+        data={"test_fraction": 0.1, "buckets": 1},
     )
 
 
@@ -47,7 +53,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World, Attack]
     """One attack, which several tests look at."""
     world = World(tmp_path_factory.mktemp("attack") / "world")
     root = world.space()
-    return root, world, attack(Session(root), AttackRequest("tiny", remembering(world), shadows=12, forget=12))
+    return (
+        root,
+        world,
+        attack(Session(root), AttackRequest("tiny", remembering(world), shadows=12, forget=12)),
+    )
 
 
 def test_the_law_holds_and_names_other_states(done: tuple[Path, World, Attack]) -> None:
@@ -59,7 +69,8 @@ def test_the_law_holds_and_names_other_states(done: tuple[Path, World, Attack]) 
 
 
 def test_without_unlearning_the_attack_has_power(done: tuple[Path, World, Attack]) -> None:
-    """The positive control is clearly above one half on memorised records, and above what is left after exact unlearning."""
+    """The positive control is clearly above one half on memorised records, and above what is left
+    after exact unlearning."""
     _, _, found = done
     methods = found.sets["memorised"]
     assert set(methods) == {"exact", "no-op", "fine-tuning"}
@@ -74,7 +85,9 @@ def test_results_name_no_record_and_leave_nothing(done: tuple[Path, World, Attac
     written = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
     assert not any(name.encode() in written for name in [*world.ids, *world.subjects])
     read = json.loads((root / "attack.json").read_text())
-    assert read["sets"]["random"]["exact"]["power"]["auc"] == found.sets["random"]["exact"].power.auc
+    assert (
+        read["sets"]["random"]["exact"]["power"]["auc"] == found.sets["random"]["exact"].power.auc
+    )
     assert read["setting"]["system"] == "tiny"
     assert (root / "attack.md").read_text().count("| memorised |") == 3
 
@@ -84,7 +97,9 @@ def test_a_second_run_asks_no_model_again(done: tuple[Path, World, Attack]) -> N
     root, world, found = done
     before = (root / "attack.json").read_text()
     recorder = Recorder()
-    again = attack(recorder.session(root), AttackRequest("tiny", remembering(world), shadows=12, forget=12))
+    again = attack(
+        recorder.session(root), AttackRequest("tiny", remembering(world), shadows=12, forget=12)
+    )
     assert again.sets == found.sets
     assert len(recorder.trained) == 5  # the base, and each forget set unlearned and retrained
     assert json.loads(before)["sets"] == json.loads((root / "attack.json").read_text())["sets"]
@@ -93,10 +108,14 @@ def test_a_second_run_asks_no_model_again(done: tuple[Path, World, Attack]) -> N
 class Leaky(LinearProbe):
     """Leaks: draws from the process's generator, which every other training moves on."""
 
-    def train(self, shard: ShardData, *, stage: Stage = Stage(), watch: Watch = Watch()) -> Constituent:  # noqa: B008
+    def train(
+        self, shard: ShardData, *, stage: Stage = Stage(), watch: Watch = Watch()
+    ) -> Constituent:
         found = super().train(shard, stage=stage, watch=watch)
         noise = torch.randn(found.tensors["weight"].shape).numpy()
-        return Constituent(found.classes, {**found.tensors, "weight": found.tensors["weight"] + noise}, found.about)
+        return Constituent(
+            found.classes, {**found.tensors, "weight": found.tensors["weight"] + noise}, found.about
+        )
 
 
 def test_a_leaky_learner_breaks_the_law(world: World) -> None:
@@ -105,7 +124,10 @@ def test_a_leaky_learner_breaks_the_law(world: World) -> None:
         return InlineEngine(store, config, card, learner=learner)
 
     torch.manual_seed(0)
-    found = attack(Session(world.space(), make_engine=leaky), AttackRequest("tiny", remembering(world), shadows=8, forget=5))
+    found = attack(
+        Session(world.space(), make_engine=leaky),
+        AttackRequest("tiny", remembering(world), shadows=8, forget=5),
+    )
     assert not any(law["equal"] for law in found.equality.values())
 
 
@@ -144,12 +166,15 @@ def test_answers_are_kept_by_hashed_order(world: World) -> None:
 
 
 def test_fine_tuning_goes_on_from_the_old_constituents(world: World) -> None:
-    """Constituents with a forgotten record change, all others are those of before; the partition stays; a lost class is lost."""
+    """Constituents with a forgotten record change, all others are those of before; the partition
+    stays; a lost class is lost."""
     config = world.config(backbone=READ, learner=PROBE, partition={"shards": 4})
     shadows, context = shadows_of(world, config)
     flow, index = shadows.flow, shadows.index
     planned = flow.plan(shadows.buckets, shadows.base)
-    hit = next(spec for spec in planned.plan.specs if len(set(index.names("label", spec.slices[0]))) > 1)
+    hit = next(
+        spec for spec in planned.plan.specs if len(set(index.names("label", spec.slices[0]))) > 1
+    )
     labels = np.array(index.names("label"))
     lost = labels[hit.slices[0][0]]
     gone = np.zeros(len(index), np.bool_)
@@ -166,17 +191,26 @@ def test_fine_tuning_goes_on_from_the_old_constituents(world: World) -> None:
     assert changed.constituent not in [shard.constituent for shard in exact.shards]
     whole = np.zeros(len(index), np.bool_)
     whole[hit.slices[0]] = True
-    assert len(fine_tune(flow, planned, shadows.base, whole, share=0.2).shards) == len(shadows.base.shards) - 1
+    assert (
+        len(fine_tune(flow, planned, shadows.base, whole, share=0.2).shards)
+        == len(shadows.base.shards) - 1
+    )
     context.__exit__(None, None, None)  # type: ignore[attr-defined]
 
 
 def test_fine_tuning_begins_where_training_ended(world: World) -> None:
-    """One step at the first, small rate of the schedule moves the head a little; from zeros it would be nowhere near."""
+    """One step at the first, small rate of the schedule moves the head a little; from zeros it
+    would be nowhere near."""
     shadows, context = shadows_of(world, remembering(world))
     flow = shadows.flow
     gone = shadows.chosen(shadows.index.training[:1].tolist())
-    after = fine_tune(flow, flow.plan(shadows.buckets, shadows.base), shadows.base, gone, share=0.01)
-    old, new = (Constituent.from_bytes(flow.store.read(state.shards[0].constituent)).tensors["weight"] for state in (shadows.base, after))
+    after = fine_tune(
+        flow, flow.plan(shadows.buckets, shadows.base), shadows.base, gone, share=0.01
+    )
+    old, new = (
+        Constituent.from_bytes(flow.store.read(state.shards[0].constituent)).tensors["weight"]
+        for state in (shadows.base, after)
+    )
     assert 0 < np.linalg.norm(new - old) < 0.2 * np.linalg.norm(old)
     context.__exit__(None, None, None)  # type: ignore[attr-defined]
 
@@ -187,8 +221,22 @@ VERB = Verb("attack", "", attack_options, run_attack, folder="study")
 def test_the_verb(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """A configuration, a system and a seed from the command line."""
     path, root = world.folder / "tiny.yaml", world.space()
-    path.write_text(yaml.safe_dump({**world.config(data={"buckets": 1}).model_dump(mode="json"), "seed": 5}))
-    words = ["--study", str(root), "--quiet", "--config", str(path), "--system", "class-means", "--shadows", "8", "--forget", "3"]
+    path.write_text(
+        yaml.safe_dump({**world.config(data={"buckets": 1}).model_dump(mode="json"), "seed": 5})
+    )
+    words = [
+        "--study",
+        str(root),
+        "--quiet",
+        "--config",
+        str(path),
+        "--system",
+        "class-means",
+        "--shadows",
+        "8",
+        "--forget",
+        "3",
+    ]
     assert perform(VERB, [*words, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["state_equality"]["random"]["equal"]
@@ -201,7 +249,10 @@ def test_the_verb(world: World, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_light_setting_is_one_of_the_system() -> None:
     """Every field of it exists."""
     [ours] = variants(LIGHT, ["lmeraser"], LIGHTER, [])
-    assert (ours.config(0).learner.kind, ours.config(0).partition.kind) == ("linear_probe", "adaptive")
+    assert (ours.config(0).learner.kind, ours.config(0).partition.kind) == (
+        "linear_probe",
+        "adaptive",
+    )
 
 
 def test_a_closed_form_is_not_fine_tuned(world: World) -> None:
@@ -213,7 +264,12 @@ def test_a_closed_form_is_not_fine_tuned(world: World) -> None:
     assert set(found.sets["random"]) == {"exact", "no-op"}
 
 
-@pytest.mark.parametrize(("field", "value"), [("shadows", 7), ("forget", 0), ("forget", 30), ("share", 0.0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("shadows", 7), ("forget", 0), ("forget", 30), ("share", 0.0)]
+)
 def test_what_cannot_be_asked_is_refused(world: World, field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"--{field} is {value}, "):
-        attack(Session(world.space()), AttackRequest(**{"name": "tiny", "config": world.config(), field: value}))  # type: ignore[arg-type]
+        attack(
+            Session(world.space()),
+            AttackRequest(**{"name": "tiny", "config": world.config(), field: value}),
+        )  # type: ignore[arg-type]

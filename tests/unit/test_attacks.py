@@ -31,7 +31,9 @@ def drawn(shift: float, *, seed: int, records: int = 40, models: int = 64) -> Sc
 
 
 def area(inside: list[float], outside: list[float]) -> float:
-    return Roc.of(np.array(inside), np.array(outside)).areas(np.ones(len(inside)), np.ones(len(outside)))[0]
+    return Roc.of(np.array(inside), np.array(outside)).areas(
+        np.ones(len(inside)), np.ones(len(outside))
+    )[0]
 
 
 def test_phi_is_the_clipped_logit() -> None:
@@ -42,7 +44,8 @@ def test_phi_is_the_clipped_logit() -> None:
 
 
 def test_memorisation_is_the_difference_of_means() -> None:
-    """Two models with the record say 0.9, two without 0.6; a record that all models had says nothing."""
+    """Two models with the record say 0.9, two without 0.6; a record that all models had says
+    nothing."""
     confidences = logit_scaled(np.array([[0.9, 0.9], [0.9, 0.9], [0.6, 0.9], [0.6, 0.9]]))
     member = np.array([[True, True], [True, True], [False, True], [False, True]])
     found = memorisation(confidences, member)
@@ -52,7 +55,13 @@ def test_memorisation_is_the_difference_of_means() -> None:
 
 @pytest.mark.parametrize(
     ("inside", "outside", "expected"),
-    [([2, 3], [0, 1], 1.0), ([0, 1], [2, 3], 0.0), ([1, 1], [1, 1], 0.5), ([0, 2], [1], 0.5), ([1, 2], [1, 0], 0.875)],
+    [
+        ([2, 3], [0, 1], 1.0),
+        ([0, 1], [2, 3], 0.0),
+        ([1, 1], [1, 1], 0.5),
+        ([0, 2], [1], 0.5),
+        ([1, 2], [1, 0], 0.875),
+    ],
 )
 def test_area_by_hand(inside: list[float], outside: list[float], expected: float) -> None:
     assert area(inside, outside) == pytest.approx(expected)
@@ -60,11 +69,14 @@ def test_area_by_hand(inside: list[float], outside: list[float], expected: float
 
 def test_weights_count_as_copies() -> None:
     roc = Roc.of(np.array([1.0, 3.0]), np.array([0.0, 2.0]))
-    assert roc.areas(np.array([3.0, 1.0]), np.array([1.0, 2.0]))[0] == pytest.approx(area([1, 1, 1, 3], [0, 2, 2]))
+    assert roc.areas(np.array([3.0, 1.0]), np.array([1.0, 2.0]))[0] == pytest.approx(
+        area([1, 1, 1, 3], [0, 2, 2])
+    )
 
 
 def test_tpr_at_a_false_positive_rate() -> None:
-    """100 models without the record, one of which scores 50: above it are 2 of 4, and one alarm in 100 is allowed, so 3 of 4."""
+    """100 models without the record, one of which scores 50: above it are 2 of 4, and one alarm in
+    100 is allowed, so 3 of 4."""
     outside = np.array([50.0, *np.linspace(0, 1, 99)])
     roc = Roc.of(np.array([60.0, 55.0, 20.0, 0.5]), outside)
     assert roc.areas(np.ones(4), np.ones(100))[1] == pytest.approx(0.75)
@@ -82,8 +94,12 @@ def test_a_gaussian_shift_has_the_auc_of_its_d_prime(shift: float) -> None:
 
 
 def test_the_attack_is_worth_nothing_where_nothing_is_left() -> None:
-    """Under the null hypothesis the AUC is one half on average, and the interval covers that nearly always."""
-    found = [power(drawn(0.0, seed=seed, records=20, models=24), seed=0, resamples=200) for seed in range(40)]
+    """Under the null hypothesis the AUC is one half on average, and the interval covers that nearly
+    always."""
+    found = [
+        power(drawn(0.0, seed=seed, records=20, models=24), seed=0, resamples=200)
+        for seed in range(40)
+    ]
     areas = np.array([one.auc for one in found])
     assert areas.mean() == pytest.approx(0.5, abs=3 * areas.std() / np.sqrt(len(areas)) + 1e-9)
     assert abs(areas.mean() - 0.5) < 0.012
@@ -93,7 +109,9 @@ def test_the_attack_is_worth_nothing_where_nothing_is_left() -> None:
 def test_a_record_with_too_few_models_is_left_out() -> None:
     two, many = np.array([0.0, 1.0]), np.arange(5.0)
     numbers: Callable[[int], np.ndarray] = np.arange
-    found = likelihood_ratios([two, many], [many, many + 0.1], [(numbers(2), numbers(5)), (numbers(5), numbers(5) + 5)])
+    found = likelihood_ratios(
+        [two, many], [many, many + 0.1], [(numbers(2), numbers(5)), (numbers(5), numbers(5) + 5)]
+    )
     assert set(found.records.tolist()) == {1}
     assert found.models.max() == 9
     nothing = power(likelihood_ratios([two], [two], [(numbers(2), numbers(2))]), seed=0)
@@ -131,9 +149,14 @@ def entropy_of_bins(p: Floats, q: Floats) -> float:
 
 
 def test_klom_by_hand() -> None:
-    """Two bins are taken: KL((1/4, 3/4) ‖ (1/2, 1/2)); and a bin that no oracle is in counts as 10⁻⁵."""
-    assert klom(np.array([0.0, 1, 1, 1]), np.array([0.0, 0, 1, 1])) == pytest.approx(0.25 * np.log(0.5) + 0.75 * np.log(1.5))
-    assert klom(np.array([0.0, 1.0]), np.array([0.0, 0.0])) == pytest.approx(0.5 * np.log(0.5) + 0.5 * np.log(0.5e5))
+    """Two bins are taken: KL((1/4, 3/4) ‖ (1/2, 1/2)); and a bin that no oracle is in counts as
+    10⁻⁵."""
+    assert klom(np.array([0.0, 1, 1, 1]), np.array([0.0, 0, 1, 1])) == pytest.approx(
+        0.25 * np.log(0.5) + 0.75 * np.log(1.5)
+    )
+    assert klom(np.array([0.0, 1.0]), np.array([0.0, 0.0])) == pytest.approx(
+        0.5 * np.log(0.5) + 0.5 * np.log(0.5e5)
+    )
     assert klom(np.array([-1e9, 1e9]), np.array([-100.0, 100.0])) == 0.0
 
 

@@ -1,4 +1,5 @@
-"""The audit: a sound workspace passes, and everything that can be changed behind its back is found; on SQLite and PostgreSQL."""
+"""The audit: a sound workspace passes, and everything that can be changed behind its back is found;
+on SQLite and PostgreSQL."""
 
 import json
 import shutil
@@ -34,7 +35,8 @@ __all__ = ["desk"]
 
 @dataclass
 class Office:
-    """A desk with what an audit needs of a workspace: a configuration, and a pointer to what is published."""
+    """A desk with what an audit needs of a workspace: a configuration, and a pointer to what is
+    published."""
 
     desk: Desk
     keys: KeyFolder
@@ -50,7 +52,9 @@ class Office:
     def point(self, fingerprint: str | None = None) -> None:
         """Publish a state; the desk's last one, if none is named."""
         self.folder.save_config(Config())
-        self.folder.swap(StoredObject("manifests", fingerprint or state(self.desk.published), "0" * 64))
+        self.folder.swap(
+            StoredObject("manifests", fingerprint or state(self.desk.published), "0" * 64)
+        )
 
     def certify(self, *records: str, subject: str | None = None) -> str:
         name = self.desk.certify(*records, subject=subject)
@@ -68,7 +72,10 @@ class Office:
         found = self.audit()
         assert not found.ok
         for word in words:
-            assert any(word in sentence for sentence in found.differences), (word, found.differences)
+            assert any(word in sentence for sentence in found.differences), (
+                word,
+                found.differences,
+            )
         return found.differences
 
     def change(self, statement: object) -> None:
@@ -136,7 +143,11 @@ class TestRequests:
     def test_one_that_nobody_submitted(self, office: Office, name: str) -> None:
         with office.desk.database.read() as conn:
             row = dict(conn.execute(select(requests).where(requests.c.id == name)).mappings().one())
-        office.change(insert(requests).values(**{**row, "id": "er-20260101-0000000000000000", "state": "RECEIVED"}))
+        office.change(
+            insert(requests).values(
+                **{**row, "id": "er-20260101-0000000000000000", "state": "RECEIVED"}
+            )
+        )
         office.finds("er-20260101-0000000000000000 is among the requests and not in the ledger")
 
     def test_another_state(self, office: Office, name: str) -> None:
@@ -150,8 +161,14 @@ class TestRequests:
 
     @pytest.mark.parametrize("column", ["due_at", "extended_at", "received_at"])
     def test_other_times(self, office: Office, name: str, column: str) -> None:
-        office.change(update(requests).where(requests.c.id == name).values({column: "2030-01-01T00:00:00.000000Z"}))
-        office.finds(f"{name} has another deadline" if column != "received_at" else "other times of receipt")
+        office.change(
+            update(requests)
+            .where(requests.c.id == name)
+            .values({column: "2030-01-01T00:00:00.000000Z"})
+        )
+        office.finds(
+            f"{name} has another deadline" if column != "received_at" else "other times of receipt"
+        )
 
     def test_an_extension_that_is_taken_back(self, office: Office, name: str) -> None:
         late = office.desk.publish("late")
@@ -165,9 +182,13 @@ class TestRequests:
 
     def test_other_targets_and_records(self, office: Office, name: str) -> None:
         of = targets.c.request_id == name
-        office.change(update(targets).where(of, targets.c.what == "subject").values(outcome="already"))
+        office.change(
+            update(targets).where(of, targets.c.what == "subject").values(outcome="already")
+        )
         office.finds(f"certificate of {name} names other records or subjects, or another outcome")
-        office.change(update(targets).where(of, targets.c.what == "subject").values(outcome="removed"))
+        office.change(
+            update(targets).where(of, targets.c.what == "subject").values(outcome="removed")
+        )
         office.sound()
         office.change(delete(erased).where(erased.c.hash == office.desk.names.hash("record", "a")))
         office.finds(f"certificate of {name} has other removed records")
@@ -200,7 +221,11 @@ class TestCertificates:
     def test_another_requests_certificate(self, office: Office, name: str) -> None:
         other = office.certify("c")
         self.put(office, name, office.desk.envelope(other))
-        office.finds("is not the one that the ledger has", f"is about {other}", "is not over the statement that was frozen")
+        office.finds(
+            "is not the one that the ledger has",
+            f"is about {other}",
+            "is not over the statement that was frozen",
+        )
 
     def test_a_forged_one(self, office: Office, name: str, tmp_path: Path) -> None:
         """By a key that nobody trusts; and by the right key, after the fact."""
@@ -224,15 +249,26 @@ class TestCertificates:
 
 
 def rewrite(office: Office, edit: Callable[[list[dict[str, object]]], object]) -> None:
-    """Change the ledger as somebody would who can write to the database and knows how the chain is made: all hashes are right again."""
+    """Change the ledger as somebody would who can write to the database and knows how the chain is
+    made: all hashes are right again."""
     with office.desk.database.write() as conn:
-        rows = [dict(row) for row in conn.execute(select(ledger_table).order_by(ledger_table.c.seq)).mappings()]
+        rows = [
+            dict(row)
+            for row in conn.execute(select(ledger_table).order_by(ledger_table.c.seq)).mappings()
+        ]
         edit(rows)
         conn.execute(delete(ledger_table))
         previous = GENESIS
         for seq, row in enumerate(rows, 1):
-            text = json.dumps({**json.loads(str(row["entry"])), "seq": seq}, sort_keys=True, separators=(",", ":"))
-            fixed = {"seq": seq, "previous": previous, "entry": text, "hash": hash_of(previous, text)}
+            text = json.dumps(
+                {**json.loads(str(row["entry"])), "seq": seq}, sort_keys=True, separators=(",", ":")
+            )
+            fixed = {
+                "seq": seq,
+                "previous": previous,
+                "entry": text,
+                "hash": hash_of(previous, text),
+            }
             conn.execute(insert(ledger_table).values(**{**row, **fixed}))
             previous = hash_of(previous, text)
         assert ledger.check(conn) == []
@@ -252,7 +288,11 @@ class TestLedger:
     def test_an_entry_that_is_changed_or_taken_out(self, office: Office, last: int) -> None:
         with office.desk.database.read() as conn:
             text = str(conn.scalar(select(ledger_table.c.entry).where(ledger_table.c.seq == 3)))
-        office.change(update(ledger_table).where(ledger_table.c.seq == 3).values(entry=text.replace('"seq":3', '"seq":4')))
+        office.change(
+            update(ledger_table)
+            .where(ledger_table.c.seq == 3)
+            .values(entry=text.replace('"seq":3', '"seq":4'))
+        )
         office.finds("Ledger entry 3 was changed")
         office.change(update(ledger_table).where(ledger_table.c.seq == 3).values(entry=text))
         office.sound()
@@ -265,21 +305,37 @@ class TestLedger:
         office.change(delete(ledger_table).where(ledger_table.c.seq == last))
         found = office.finds("is CERTIFIED in the database, and PURGED by the ledger")
         assert not any("chain" in sentence for sentence in found)
-        assert any(f"ends at entry {last - 1}" in sentence for sentence in office.audit(against=kept).differences)
+        assert any(
+            f"ends at entry {last - 1}" in sentence
+            for sentence in office.audit(against=kept).differences
+        )
 
     def test_one_that_is_written_again_whole(self, office: Office, last: int) -> None:
-        """With all hashes right: the certificates, which are signed, name entries by the old ones."""
-        rewrite(office, lambda rows: rows[0].update(entry=str(rows[0]["entry"]).replace('"quarantine":false', '"quarantine":true')))
+        """With all hashes right: the certificates, which are signed, name entries by the old
+        ones."""
+        rewrite(
+            office,
+            lambda rows: rows[0].update(
+                entry=str(rows[0]["entry"]).replace('"quarantine":false', '"quarantine":true')
+            ),
+        )
         office.finds("by another hash than it has")
 
     def test_a_publication_that_is_taken_out(self, office: Office, last: int) -> None:
         def without(rows: list[dict[str, object]]) -> None:
-            [at, *_] = [i for i, row in enumerate(rows) if row["kind"] == "PUBLICATION" and row["request_id"] is None]
+            [at, *_] = [
+                i
+                for i, row in enumerate(rows)
+                if row["kind"] == "PUBLICATION" and row["request_id"] is None
+            ]
             del rows[at]
 
         office.certify("c")
         rewrite(office, without)
-        office.finds(f"became {state(1)[:12]}…, and the ledger has no such publication", "by another hash than it has")
+        office.finds(
+            f"became {state(1)[:12]}…, and the ledger has no such publication",
+            "by another hash than it has",
+        )
 
 
 class TestStates:
@@ -294,7 +350,9 @@ class TestStates:
         self.note(office, "TRAINED", state(1), state(7))
         office.point(state(7))
         office.sound()
-        self.note(office, "TRAINED", None, state(8))  # what was published was damaged: all was built from the source
+        self.note(
+            office, "TRAINED", None, state(8)
+        )  # what was published was damaged: all was built from the source
         office.point(state(8))
         office.sound()
 
@@ -316,7 +374,8 @@ class TestStates:
         office.finds("State none is published")
 
     def test_a_publication_that_a_crash_interrupted_is_no_difference(self, office: Office) -> None:
-        """Between the pointer and its entry: the next queue concludes it. Any other state is a difference still."""
+        """Between the pointer and its entry: the next queue concludes it. Any other state is a
+        difference still."""
         office.certify("a")
         row = {"epoch": 1, "before": state(1), "after": state(2), "facts": "{}", "done": False}
         office.change(insert(publications).values(**row))
@@ -358,7 +417,12 @@ class TestHead:
         office.desk.requests.submit(["a"], [])
         office.desk.requests.submit(["b"], [])
         kept = office.audit().signed_head(office.keys.current())
-        rewrite(office, lambda rows: rows[0].update(entry=str(rows[0]["entry"]).replace('"quarantine":false', '"quarantine":true')))
+        rewrite(
+            office,
+            lambda rows: rows[0].update(
+                entry=str(rows[0]["entry"]).replace('"quarantine":false', '"quarantine":true')
+            ),
+        )
         office.sound()
         [said] = office.audit(against=kept).differences
         assert "Entry 2 of the ledger is not the one" in said
@@ -373,7 +437,13 @@ class TestHead:
         name = office.certify("a")
         head = office.audit().signed_head(office.keys.current())
         stranger: SigningKey = KeyFolder(tmp_path / "stranger").init()
-        for bad in (office.desk.envelope(name), office.audit().signed_head(stranger), head[:-1], head.replace(b"sig", b"sog"), b""):
+        for bad in (
+            office.desk.envelope(name),
+            office.audit().signed_head(stranger),
+            head[:-1],
+            head.replace(b"sig", b"sog"),
+            b"",
+        ):
             with pytest.raises(VerificationError):
                 office.audit(against=bad)
 
@@ -392,7 +462,13 @@ class TestVerbs:
     """The command line."""
 
     @pytest.fixture
-    def lm(self, capfd: pytest.CaptureFixture[str], office: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Said]:
+    def lm(
+        self,
+        capfd: pytest.CaptureFixture[str],
+        office: Office,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> Callable[..., Said]:
         """Run a command in this process; the default key folder is a new one."""
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
         monkeypatch.delenv("LMERASER_KEYS", raising=False)
@@ -406,7 +482,11 @@ class TestVerbs:
 
     def test_keys(self, lm: Callable[..., Said], tmp_path: Path) -> None:
         none = json.loads(lm("keys", "list", "--json").out)
-        assert none == {"folder": str(tmp_path / "config" / "lmeraser_ray" / "keys"), "signs": None, "keys": []}
+        assert none == {
+            "folder": str(tmp_path / "config" / "lmeraser_ray" / "keys"),
+            "signs": None,
+            "keys": [],
+        }
         where = ("--keys", tmp_path / "own")
         assert lm("keys", "list", *where).code == 2
         first = json.loads(lm("keys", "init", *where, "--json").out)["signs"]
@@ -414,7 +494,10 @@ class TestVerbs:
         said = lm("keys", "rotate", *where, "--json")
         data = json.loads(said.out)
         assert data["signs"] != first
-        assert {entry["key"]: entry["signs"] for entry in data["keys"]} == {first: False, data["signs"]: True}
+        assert {entry["key"]: entry["signs"] for entry in data["keys"]} == {
+            first: False,
+            data["signs"]: True,
+        }
         assert all(Path(entry["file"]).is_file() for entry in data["keys"])
         text = lm("keys", "list", *where).out
         assert f"* {data['signs']}" in text
@@ -422,9 +505,14 @@ class TestVerbs:
         assert "PRIVATE" not in text + said.out
 
     def test_a_certificate_from_the_workspace_to_an_auditor_without_one(
-        self, lm: Callable[..., Said], office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        lm: Callable[..., Said],
+        office: Office,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Written to a file, and checked in an empty folder with the public key alone; any changed byte, another key: exit code 4."""
+        """Written to a file, and checked in an empty folder with the public key alone; any changed
+        byte, another key: exit code 4."""
         name = office.certify("a", subject="s")
         away = tmp_path / "away"
         away.mkdir()
@@ -457,7 +545,12 @@ class TestVerbs:
         ):
             assert word in text.out, word
         data = json.loads(lm(*words, "--json").out)
-        assert (data["ok"], data["key"], data["request"], data["deadline"]["met"]) == (True, key.keyid, name, True)
+        assert (data["ok"], data["key"], data["request"], data["deadline"]["met"]) == (
+            True,
+            key.keyid,
+            name,
+            True,
+        )
         assert data["statement"]["predicate"]["state"] == {"before": state(0), "after": state(1)}
         unknown = lm("verify", "--certificate", "c.json")
         assert (unknown.code, unknown.out) == (4, "")
@@ -471,10 +564,15 @@ class TestVerbs:
             assert "c.json does not verify. " in changed.err
         assert sorted(path.name for path in away.iterdir()) == ["c.json", "key.pem"]
 
-    def test_what_has_no_certificate(self, lm: Callable[..., Said], office: Office, tmp_path: Path) -> None:
+    def test_what_has_no_certificate(
+        self, lm: Callable[..., Said], office: Office, tmp_path: Path
+    ) -> None:
         waiting = office.desk.requests.submit(["x"], []).id
         where = ("--workspace", office.folder.root)
-        assert (lm("certificate", waiting, *where).code, "is RECEIVED" in lm("certificate", waiting, *where).err) == (3, True)
+        assert (
+            lm("certificate", waiting, *where).code,
+            "is RECEIVED" in lm("certificate", waiting, *where).err,
+        ) == (3, True)
         assert lm("certificate", "er-20260101-0000000000000000", *where).code == 3
         assert lm("certificate", waiting, "--workspace", tmp_path / "none").code == 2
         assert lm("verify", "--certificate", tmp_path / "none").code == 2
@@ -488,11 +586,15 @@ class TestVerbs:
         said = lm(*words, "--head", head)
         assert (said.code, said.out.splitlines()[0]) == (
             0,
-            f"ok: {office.audit().head.seq} ledger entries in one chain, 1 request, 1 certificate verified",
+            f"ok: {office.audit().head.seq} ledger entries in one chain, 1 request, 1 certificate "
+            "verified",
         )
         assert "keep it where" in said.err
         data = json.loads(lm(*words, "--against", head, "--json").out)
-        assert {field: data[field] for field in ("ok", "requests", "certificates", "differences", "against", "rebuilt")} == {
+        assert {
+            field: data[field]
+            for field in ("ok", "requests", "certificates", "differences", "against", "rebuilt")
+        } == {
             "ok": True,
             "requests": 1,
             "certificates": 1,
@@ -510,11 +612,16 @@ class TestVerbs:
         assert json.loads(lm(*words, "--json").out)["ok"] is False
         assert lm(*words, "--against", tmp_path / "none").code == 2
 
-    def test_the_first_head_makes_a_key_and_says_so(self, lm: Callable[..., Said], office: Office, tmp_path: Path) -> None:
+    def test_the_first_head_makes_a_key_and_says_so(
+        self, lm: Callable[..., Said], office: Office, tmp_path: Path
+    ) -> None:
         said = lm("audit", "--workspace", office.folder.root, "--head", tmp_path / "head.json")
         assert said.code == 0
         assert "a signing key was made in" in said.err
-        assert lm("audit", "--workspace", office.folder.root, "--against", tmp_path / "head.json").code == 0
+        assert (
+            lm("audit", "--workspace", office.folder.root, "--against", tmp_path / "head.json").code
+            == 0
+        )
 
 
 def test_rebuild_trains_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

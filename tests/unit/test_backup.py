@@ -1,4 +1,5 @@
-"""Backups and what is restored from them: the same state, less everyone who was erased since; row 19 of the fault matrix."""
+"""Backups and what is restored from them: the same state, less everyone who was erased since; row
+19 of the fault matrix."""
 
 import json
 import os
@@ -42,7 +43,8 @@ FIRST, SECOND, THIRD = "person-3", "person-7", "person-11"
 
 @dataclass(frozen=True)
 class History:
-    """A workspace at three moments: trained; FIRST erased; SECOND erased and a request for THIRD received. A tree and a backup of each."""
+    """A workspace at three moments: trained; FIRST erased; SECOND erased and a request for THIRD
+    received. A tree and a backup of each."""
 
     world: World
     trees: tuple[Path, Path, Path]
@@ -73,7 +75,14 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
                 waiting = RequestRepository(database, session.names()).submit([], [THIRD]).id
         made = backup(session, to=folder / f"{moment}.tar", erasures=folder / f"{moment}.json")
         shutil.copytree(root, folder / f"tree-{moment}")
-        kept.append((folder / f"tree-{moment}", folder / f"{moment}.tar", folder / f"{moment}.json", made.fingerprint or ""))
+        kept.append(
+            (
+                folder / f"tree-{moment}",
+                folder / f"{moment}.tar",
+                folder / f"{moment}.json",
+                made.fingerprint or "",
+            )
+        )
     trees, tars, erasures, fingerprints = zip(*kept, strict=True)
     return History(world, trees, tars, erasures, fingerprints, waiting)
 
@@ -109,7 +118,11 @@ def test_a_restored_workspace_is_the_one_that_was_kept(history: History, tmp_pat
     done = restored(tmp_path / "new", history, 2, no_later_erasures=True)
     assert (done.erased_again, done.evaluated.trained, done.reconciled.kept) == (0, (), False)
     session = Session(tmp_path / "new")
-    assert done.evaluated.manifest.fingerprint == session.folder.require_published().fingerprint == history.fingerprints[2]
+    assert (
+        done.evaluated.manifest.fingerprint
+        == session.folder.require_published().fingerprint
+        == history.fingerprints[2]
+    )
     assert verify(session).differences == ()
     assert (tmp_path / "new" / "secret").read_bytes() == (history.trees[2] / "secret").read_bytes()
     mine, theirs = (rows_of(tmp_path / "new"), rows_of(history.trees[2]))
@@ -118,8 +131,11 @@ def test_a_restored_workspace_is_the_one_that_was_kept(history: History, tmp_pat
     assert entries_of(tmp_path / "new") == [*entries_of(history.trees[2]), "RESTORED"]
 
 
-def test_the_erased_are_not_restored_from_a_backup_of_before(history: History, tmp_path: Path) -> None:
-    """Row 19: the oldest backup and the newest erasures give the newest state, which training without them would give."""
+def test_the_erased_are_not_restored_from_a_backup_of_before(
+    history: History, tmp_path: Path
+) -> None:
+    """Row 19: the oldest backup and the newest erasures give the newest state, which training
+    without them would give."""
     root = tmp_path / "new"
     assert left_of(history.trees[0], history.world, FIRST, SECOND) == {FIRST, SECOND}
     done = restored(root, history, 0, erasures=history.erasures[2])
@@ -154,12 +170,15 @@ def test_an_audit_holds_where_a_restore_changed_the_state(history: History, tmp_
 def test_erasures_from_before_the_backup_say_nothing(history: History, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="before the backup"):
         restored(tmp_path / "new", history, 1, erasures=history.erasures[0])
-    done = restored(tmp_path / "new", history, 1, erasures=history.erasures[0], no_later_erasures=True)
+    done = restored(
+        tmp_path / "new", history, 1, erasures=history.erasures[0], no_later_erasures=True
+    )
     assert done.evaluated.manifest.fingerprint == history.fingerprints[1]
 
 
 def test_over_a_damaged_workspace_its_own_requests_count(history: History, tmp_path: Path) -> None:
-    """Its database is newer than the backup, and knows whom the backup does not know to be erased."""
+    """Its database is newer than the backup, and knows whom the backup does not know to be
+    erased."""
     root = history.tree(2, tmp_path / "w")
     for path in (root / "objects").rglob("*.bin"):
         path.write_bytes(b"damaged")
@@ -174,19 +193,36 @@ def test_over_a_damaged_workspace_its_own_requests_count(history: History, tmp_p
     assert verify(Session(root)).differences == ()
 
 
-def test_over_a_workspace_that_was_rolled_back_the_newer_backup_counts(history: History, tmp_path: Path) -> None:
+def test_over_a_workspace_that_was_rolled_back_the_newer_backup_counts(
+    history: History, tmp_path: Path
+) -> None:
     root = history.tree(0, tmp_path / "w")
-    epochs = [row["epoch"] for tree in (root, history.trees[2]) for name, row in rows_of(tree) if name == "lease"]
+    epochs = [
+        row["epoch"]
+        for tree in (root, history.trees[2])
+        for name, row in rows_of(tree)
+        if name == "lease"
+    ]
     done = restored(root, history, 2)
-    assert (done.reconciled.kept, done.evaluated.manifest.fingerprint) == (False, history.fingerprints[2])
+    assert (done.reconciled.kept, done.evaluated.manifest.fingerprint) == (
+        False,
+        history.fingerprints[2],
+    )
     assert left_of(root, history.world, FIRST, SECOND) == set()
     with Session(root).database() as database:
-        assert RequestRepository(database, Session(root).names()).get(history.waiting).state is State.RECEIVED
+        assert (
+            RequestRepository(database, Session(root).names()).get(history.waiting).state
+            is State.RECEIVED
+        )
         with database.read() as conn:
-            assert conn.scalar(select(tables.lease.c.epoch)) > max(epochs)  # a queue that still runs is fenced off
+            assert conn.scalar(select(tables.lease.c.epoch)) > max(
+                epochs
+            )  # a queue that still runs is fenced off
 
 
-def test_over_a_workspace_that_was_rolled_back_a_file_of_erasures_counts(history: History, tmp_path: Path) -> None:
+def test_over_a_workspace_that_was_rolled_back_a_file_of_erasures_counts(
+    history: History, tmp_path: Path
+) -> None:
     """An old snapshot and a backup as old: only the file knows better."""
     root = history.tree(0, tmp_path / "w")
     done = restored(root, history, 0, erasures=history.erasures[2])
@@ -195,7 +231,9 @@ def test_over_a_workspace_that_was_rolled_back_a_file_of_erasures_counts(history
     assert left_of(root, history.world, FIRST, SECOND) == set()
 
 
-def test_what_could_not_be_removed_is_told(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_removed_is_told(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The absence scan looks after the purge, whatever that said."""
     root = history.tree(0, tmp_path / "w")
     monkeypatch.setattr(Store, "purge", lambda *_: 0)
@@ -206,13 +244,18 @@ def test_what_could_not_be_removed_is_told(history: History, tmp_path: Path, mon
     assert left_of(root, history.world, FIRST, SECOND) == set()
 
 
-def test_requests_that_were_open_are_worked_off_after_a_restore(history: History, tmp_path: Path) -> None:
+def test_requests_that_were_open_are_worked_off_after_a_restore(
+    history: History, tmp_path: Path
+) -> None:
     root = tmp_path / "new"
     restored(root, history, 2, no_later_erasures=True)
     session = Session(root)
     with queue_of(session, keys=key_folder(None)) as queue:
         queue.round(patient=False, stop=lambda: False)
-        assert RequestRepository(queue.database, session.names()).get(history.waiting).state is State.CERTIFIED
+        assert (
+            RequestRepository(queue.database, session.names()).get(history.waiting).state
+            is State.CERTIFIED
+        )
     assert left_of(root, history.world, FIRST, SECOND, THIRD) == set()
 
 
@@ -226,7 +269,13 @@ def test_requests_that_went_different_ways_are_not_mixed(history: History, tmp_p
     backup(Session(root), to=None, erasures=tmp_path / "mine.json")  # as the message says
     (root / "requests.db").rename(tmp_path / "requests.db")
     found = ErasureList.read(tmp_path / "mine.json")
-    done = restored(root, history, 2, erasures=tmp_path / "mine.json", no_later_erasures=found.seq < len(entries_of(history.trees[2])))
+    done = restored(
+        root,
+        history,
+        2,
+        erasures=tmp_path / "mine.json",
+        no_later_erasures=found.seq < len(entries_of(history.trees[2])),
+    )
     assert done.erased_again == 2
     assert left_of(root / "objects", history.world, FIRST, SECOND, THIRD) == set()
 
@@ -246,7 +295,9 @@ def test_a_damaged_database_is_not_taken_for_none(history: History, tmp_path: Pa
     assert done.evaluated.manifest.fingerprint == history.fingerprints[2]
 
 
-def test_another_workspaces_backup_or_erasures_are_refused(history: History, tmp_path: Path) -> None:
+def test_another_workspaces_backup_or_erasures_are_refused(
+    history: History, tmp_path: Path
+) -> None:
     world = World(tmp_path / "world", n=12)
     root = world.space()
     train(Session(root), world.config())
@@ -261,7 +312,8 @@ def test_another_workspaces_backup_or_erasures_are_refused(history: History, tmp
 
 
 def test_a_backup_has_no_names_of_who_was_erased(history: History) -> None:
-    """Neither the rows nor the bytes between them; those of an open request, which must go on, and of the living, it has."""
+    """Neither the rows nor the bytes between them; those of an open request, which must go on, and
+    of the living, it has."""
     for tar in history.tars[2:]:
         data = tar.read_bytes()
         assert f"{FIRST}/".encode() not in data
@@ -271,12 +323,19 @@ def test_a_backup_has_no_names_of_who_was_erased(history: History) -> None:
         assert b"person" not in erasures.read_bytes()
 
 
-def test_files_are_whole_and_their_owners_only(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_whole_and_their_owners_only(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for path in (*history.tars, *history.erasures):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with tarfile.open(history.tars[1]) as archive:
         members = archive.getmembers()
-    assert [member.name for member in members[:4]] == ["contents.json", "contents.sha256", "configuration.json", "secret"]
+    assert [member.name for member in members[:4]] == [
+        "contents.json",
+        "contents.sha256",
+        "configuration.json",
+        "secret",
+    ]
     assert all(member.isreg() and member.mode == 0o600 and member.mtime == 0 for member in members)
     root = history.tree(1, tmp_path / "w")
     (tmp_path / "x.tar").write_bytes(b"the one before")
@@ -293,7 +352,11 @@ def test_files_are_whole_and_their_owners_only(history: History, tmp_path: Path,
 
 def test_places_where_a_backup_cannot_be(history: History, tmp_path: Path) -> None:
     session = Session(history.trees[1])
-    for to, said in ((session.root / "b.tar", "within the workspace"), (tmp_path / "no" / "b.tar", "no place"), (tmp_path, "no place")):
+    for to, said in (
+        (session.root / "b.tar", "within the workspace"),
+        (tmp_path / "no" / "b.tar", "no place"),
+        (tmp_path, "no place"),
+    ):
         with pytest.raises(ConfigError, match=said):
             backup(session, to=to, erasures=None)
         with pytest.raises(ConfigError, match=said):
@@ -306,22 +369,33 @@ def test_places_where_a_backup_cannot_be(history: History, tmp_path: Path) -> No
 
 
 def test_every_damage_of_an_archive_is_found(tmp_path: Path) -> None:
-    """A byte anywhere, a cut anywhere: an error, or (in a header's padding) nothing that was read differs."""
+    """A byte anywhere, a cut anywhere: an error, or (in a header's padding) nothing that was read
+    differs."""
     for name, size in (("one", 700), ("two", 1300)):
         (tmp_path / name).write_bytes(os.urandom(size))
     sources = [tmp_path / "one", tmp_path / "two"]
     whole = tmp_path / "whole.tar"
-    write_archive(whole, Contents({"of": "a test"}, tuple(part_of(path.name, path) for path in sources)), sources)
+    write_archive(
+        whole,
+        Contents({"of": "a test"}, tuple(part_of(path.name, path) for path in sources)),
+        sources,
+    )
 
     def read(path: Path) -> list[object]:
         with open_archive(path) as archive:
-            return [archive.contents, archive.digest, *((part, b"".join(pieces)) for part, pieces in archive.parts())]
+            return [
+                archive.contents,
+                archive.digest,
+                *((part, b"".join(pieces)) for part, pieces in archive.parts()),
+            ]
 
     right, data = read(whole), whole.read_bytes()
     assert [found[1] for found in right[2:]] == [path.read_bytes() for path in sources]  # type: ignore[index]
     found = 0
     for at in range(0, len(data), 7):
-        (tmp_path / "damaged.tar").write_bytes(data[:at] + bytes([data[at] ^ 0x20]) + data[at + 1 :])
+        (tmp_path / "damaged.tar").write_bytes(
+            data[:at] + bytes([data[at] ^ 0x20]) + data[at + 1 :]
+        )
         try:
             assert read(tmp_path / "damaged.tar") == right
         except (VerificationError, ConfigError):
@@ -336,13 +410,28 @@ def test_every_damage_of_an_archive_is_found(tmp_path: Path) -> None:
 
 def test_an_archive_of_something_else_touches_nothing(history: History, tmp_path: Path) -> None:
     root = history.tree(1, tmp_path / "w")
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and path.name != "lock"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in root.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
     evil = tmp_path / "../evil"
     (tmp_path / "x").write_bytes(b"x")
     part = part_of("x", tmp_path / "x")
-    for name in ("../evil", "/etc/evil", "objects/../evil", f"objects/records/{'0' * 64}-{'1' * 64}.parquet", "CURRENT", "objects/x"):
+    for name in (
+        "../evil",
+        "/etc/evil",
+        "objects/../evil",
+        f"objects/records/{'0' * 64}-{'1' * 64}.parquet",
+        "CURRENT",
+        "objects/x",
+    ):
         about = {"workspace": Session(root).names().workspace_id}
-        write_archive(tmp_path / "evil.tar", Contents(about, (type(part)(name, part.size, part.sha256),)), [tmp_path / "x"])
+        write_archive(
+            tmp_path / "evil.tar",
+            Contents(about, (type(part)(name, part.size, part.sha256),)),
+            [tmp_path / "x"],
+        )
         with pytest.raises(VerificationError, match="no backup has"):
             restore(Session(root), tmp_path / "evil.tar")
     assert not evil.exists()
@@ -352,7 +441,11 @@ def test_an_archive_of_something_else_touches_nothing(history: History, tmp_path
             restore(Session(root), tmp_path / "wrong.tar")
     with pytest.raises(ConfigError, match="no file"):
         restore(Session(root), tmp_path / "nothing.tar")
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and path.name != "lock"} == before
+    assert {
+        path: path.stat().st_mtime_ns
+        for path in root.rglob("*")
+        if path.is_file() and path.name != "lock"
+    } == before
 
 
 def dying(work: Callable[[], object], patch: Callable[[pytest.MonkeyPatch], None]) -> int:
@@ -387,13 +480,20 @@ def at_call(target: object, name: str, number: int) -> Callable[[pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("over", ["new", "old"])
-def test_a_crash_anywhere_serves_nothing_or_the_old_state(history: History, tmp_path: Path, over: str) -> None:
-    """Killed before and after every COMMIT, and at moves of files; then the same command finishes."""
+def test_a_crash_anywhere_serves_nothing_or_the_old_state(
+    history: History, tmp_path: Path, over: str
+) -> None:
+    """Killed before and after every COMMIT, and at moves of files; then the same command
+    finishes."""
     import lmeraser_ray.operations.restore as module
     from lmeraser_ray.storage import files
 
     first = 2 if over == "new" else 1  # of a new workspace the first COMMIT makes the tables
-    points = [(databases, how, number) for how in ("committing", "committed") for number in (first, first + 1)]
+    points = [
+        (databases, how, number)
+        for how in ("committing", "committed")
+        for number in (first, first + 1)
+    ]
     points += [(files.os, "replace", 40), (module, "scan", 1)]
     died = 0
     for place, (target, name, number) in enumerate(points):
@@ -401,7 +501,10 @@ def test_a_crash_anywhere_serves_nothing_or_the_old_state(history: History, tmp_
         if over == "old":
             history.tree(0, root)
         old = (root / "CURRENT").read_bytes() if over == "old" else None
-        code = dying(lambda root=root: restored(root, history, 0, erasures=history.erasures[2]), at_call(target, name, number))
+        code = dying(
+            lambda root=root: restored(root, history, 0, erasures=history.erasures[2]),
+            at_call(target, name, number),
+        )
         assert code in (0, -9)
         died += code == -9
         now = (root / "CURRENT").read_bytes() if (root / "CURRENT").exists() else None
@@ -417,11 +520,26 @@ def test_a_crash_anywhere_serves_nothing_or_the_old_state(history: History, tmp_
 
 def test_rows_come_back_as_they_were(tmp_path: Path, postgresql: str) -> None:
     """From each dialect into the other, with what counts upwards going on where it was."""
-    ones = [Database.open(made(tmp_path / name), url) for name, url in (("a", None), ("b", postgresql), ("c", None))]
+    ones = [
+        Database.open(made(tmp_path / name), url)
+        for name, url in (("a", None), ("b", postgresql), ("c", None))
+    ]
     with ones[0].write() as conn:
-        conn.execute(insert(tables.requests).values(a_request("r1", statement=b"\x00\xff{}", reason='ä \u2028 "quoted"')))
-        conn.execute(insert(tables.targets).values(request_id="r1", what="record", hash="h", name="per\u00a0son", outcome="open"))
-        conn.execute(insert(tables.publications).values(epoch=1, before=None, after="x", facts="{}", done=True))
+        conn.execute(
+            insert(tables.requests).values(
+                a_request("r1", statement=b"\x00\xff{}", reason='ä \u2028 "quoted"')
+            )
+        )
+        conn.execute(
+            insert(tables.targets).values(
+                request_id="r1", what="record", hash="h", name="per\u00a0son", outcome="open"
+            )
+        )
+        conn.execute(
+            insert(tables.publications).values(
+                epoch=1, before=None, after="x", facts="{}", done=True
+            )
+        )
         ledger.append(conn, "RECEIVED", "r1", {"due": "then"})
     for source, target in pairwise(ones):
         with source.read() as conn:
@@ -429,11 +547,15 @@ def test_rows_come_back_as_they_were(tmp_path: Path, postgresql: str) -> None:
         with target.write() as conn:
             conn.execute(insert(tables.tombstones).values(hash="goes"))
             load(conn, rows_in(lines))
-            [number] = conn.execute(insert(tables.publications).values(epoch=1, done=False)).inserted_primary_key or (0,)
+            [number] = conn.execute(
+                insert(tables.publications).values(epoch=1, done=False)
+            ).inserted_primary_key or (0,)
             assert number == 2
             conn.execute(tables.publications.delete().where(tables.publications.c.id == 2))
         with target.read() as conn:
-            assert [line for line in dump(conn) if b'["workspace"' not in line] == [line for line in lines if b'["workspace"' not in line]
+            assert [line for line in dump(conn) if b'["workspace"' not in line] == [
+                line for line in lines if b'["workspace"' not in line
+            ]
             assert ledger.check(conn) == []
     with pytest.raises(VerificationError, match="unknown_column"), ones[0].write() as conn:
         load(conn, [("tombstones", {"unknown_column": 1})])
@@ -449,11 +571,25 @@ def made(root: Path) -> Path:
 
 
 def a_request(name: str, **values: object) -> dict[str, object]:
-    moments = {"received_at": "2026-01-01T00:00:00.000000Z", "due_at": "2026-02-01T00:00:00.000000Z"}
-    return {"id": name, "content": "c", "submitter": "s", "state": "RECEIVED", "quarantine": True, "attempts": 2, **moments, **values}
+    moments = {
+        "received_at": "2026-01-01T00:00:00.000000Z",
+        "due_at": "2026-02-01T00:00:00.000000Z",
+    }
+    return {
+        "id": name,
+        "content": "c",
+        "submitter": "s",
+        "state": "RECEIVED",
+        "quarantine": True,
+        "attempts": 2,
+        **moments,
+        **values,
+    }
 
 
-def test_a_workspace_on_postgresql(history: History, tmp_path: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_on_postgresql(
+    history: History, tmp_path: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The folder is lost, the server is not: its database knows who was erased after the backup."""
     monkeypatch.setenv("LMERASER_DATABASE", postgresql)
     root, session = tmp_path / "w", Session(tmp_path / "w")
@@ -478,17 +614,47 @@ def test_a_workspace_on_postgresql(history: History, tmp_path: Path, postgresql:
 def test_the_verbs(history: History, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = history.tree(1, tmp_path / "w")
     words = ["--workspace", str(root), "--json", "--quiet"]
-    assert cli.run("backup", ["--to", str(tmp_path / "b.tar"), "--erasures", str(tmp_path / "e.json"), *words]) == 0
+    assert (
+        cli.run(
+            "backup",
+            ["--to", str(tmp_path / "b.tar"), "--erasures", str(tmp_path / "e.json"), *words],
+        )
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
-    assert (said["fingerprint"], said["bytes"]) == (history.fingerprints[1], (tmp_path / "b.tar").stat().st_size)
+    assert (said["fingerprint"], said["bytes"]) == (
+        history.fingerprints[1],
+        (tmp_path / "b.tar").stat().st_size,
+    )
     assert said["tombstones"] == 3  # two records and their subject
     new = ["--workspace", str(tmp_path / "new"), "--json", "--quiet"]
     assert cli.run("restore", ["--from", str(tmp_path / "b.tar"), *new]) == ConfigError.exit_code
     assert "--no_later_erasures" in capsys.readouterr().err
-    assert cli.run("restore", ["--from", str(tmp_path / "b.tar"), "--erasures", str(tmp_path / "e.json"), *new]) == 0
+    assert (
+        cli.run(
+            "restore",
+            ["--from", str(tmp_path / "b.tar"), "--erasures", str(tmp_path / "e.json"), *new],
+        )
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
-    assert (said["fingerprint"], said["erased_again"], said["retrained"]) == (history.fingerprints[1], 0, 0)
-    assert cli.run("restore", ["--from", str(tmp_path / "b.tar"), "--workspace", str(tmp_path / "new"), "--quiet"]) == 0
+    assert (said["fingerprint"], said["erased_again"], said["retrained"]) == (
+        history.fingerprints[1],
+        0,
+        0,
+    )
+    assert (
+        cli.run(
+            "restore",
+            ["--from", str(tmp_path / "b.tar"), "--workspace", str(tmp_path / "new"), "--quiet"],
+        )
+        == 0
+    )
     assert "was kept" in capsys.readouterr().err
-    assert cli.run("backup", ["--erasures", str(tmp_path / "e2.json"), "--workspace", str(root), "--quiet"]) == 0
+    assert (
+        cli.run(
+            "backup", ["--erasures", str(tmp_path / "e2.json"), "--workspace", str(root), "--quiet"]
+        )
+        == 0
+    )
     assert "3 keyed hashes" in capsys.readouterr().out

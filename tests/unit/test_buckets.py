@@ -1,4 +1,5 @@
-"""Buckets: the layout is a function of the set of records, however they came and whoever was taken out."""
+"""Buckets: the layout is a function of the set of records, however they came and whoever was taken
+out."""
 
 import random
 import tempfile
@@ -31,8 +32,21 @@ from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.store import Store
 
 
-def record(i: int, *, subject: str | None = None, label: str | None = None, test: bool = False, image: bytes | None = None) -> Record:
-    return Record(f"r{i}", subject or f"s{i // 2}", label or f"l{i % 3}", test, bytes([i]) * (i % 5 + 1) if image is None else image)
+def record(
+    i: int,
+    *,
+    subject: str | None = None,
+    label: str | None = None,
+    test: bool = False,
+    image: bytes | None = None,
+) -> Record:
+    return Record(
+        f"r{i}",
+        subject or f"s{i // 2}",
+        label or f"l{i % 3}",
+        test,
+        bytes([i]) * (i % 5 + 1) if image is None else image,
+    )
 
 
 def store_in(folder: str | Path) -> Store:
@@ -56,7 +70,8 @@ subsets = st.sets(st.integers(0, 30), min_size=1, max_size=12)
 @settings(deadline=None, max_examples=30)
 @given(subsets, st.data())
 def test_without_equals_written_anew(everyone: set[int], data: st.DataObject) -> None:
-    """The same objects, byte for byte, as if the removed records had never been there; None where nobody is left."""
+    """The same objects, byte for byte, as if the removed records had never been there; None where
+    nobody is left."""
     gone = data.draw(st.sets(st.sampled_from(sorted(everyone))))
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         store, fresh = store_in(one), store_in(other)
@@ -97,7 +112,11 @@ def test_ids_are_sorted_by_their_bytes(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     names = ["z", "é", "𝒜", "Z", "￿"]
     bucket = put(store, [Record(name, "s", "l", False, b"i") for name in names])
-    assert read_rows(store, bucket)["record_id"].to_pylist() == sorted(names, key=str.encode) == ["Z", "z", "é", "￿", "𝒜"]
+    assert (
+        read_rows(store, bucket)["record_id"].to_pylist()
+        == sorted(names, key=str.encode)
+        == ["Z", "z", "é", "￿", "𝒜"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,14 +147,18 @@ def test_nothing_is_written_that_is_there(tmp_path: Path) -> None:
     assert put_bucket(store, listing, 3, rows_of(records), (r.image for r in records)) == bucket
 
 
-def test_pictures_come_back_in_order_and_only_those_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_come_back_in_order_and_only_those_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = store_in(tmp_path)
     records = sorted((record(i) for i in range(9)), key=lambda r: r.record_id)
     bucket = put(store, records)
     rows = read_rows(store, bucket)
     asked: list[int] = []
     ranges = store.read_ranges
-    monkeypatch.setattr(store, "read_ranges", lambda item, o, n: (asked.append(sum(n)), ranges(item, o, n))[1])
+    monkeypatch.setattr(
+        store, "read_ranges", lambda item, o, n: (asked.append(sum(n)), ranges(item, o, n))[1]
+    )
     some = rows.take([7, 2, 5])
     assert list(read_pictures(store, bucket, some)) == [records[i].image for i in (7, 2, 5)]
     assert asked == [sum(len(records[i].image) for i in (7, 2, 5))]
@@ -143,7 +166,8 @@ def test_pictures_come_back_in_order_and_only_those_asked_for(tmp_path: Path, mo
 
 @pytest.mark.parametrize("damage", ["changed", "swapped", "truncated", "missing"])
 def test_tampered_pictures_are_detected(tmp_path: Path, damage: str) -> None:
-    """Ranges are not covered by the file's digest when they are read, so each picture is checked against its record's."""
+    """Ranges are not covered by the file's digest when they are read, so each picture is checked
+    against its record's."""
     store = store_in(tmp_path)
     bucket = put(store, [record(1, image=b"aaaa"), record(2, image=b"bbbb")])
     path = store.path(bucket.pictures)
@@ -154,7 +178,8 @@ def test_tampered_pictures_are_detected(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_label_that_was_changed_in_the_rows_is_detected(tmp_path: Path) -> None:
-    """The digest binds the label to the picture: a relabelled row with its old digest does not pass."""
+    """The digest binds the label to the picture: a relabelled row with its old digest does not
+    pass."""
     store = store_in(tmp_path)
     rows = rows_of([record(1)])
     at = rows.schema.get_field_index("label")
@@ -165,11 +190,17 @@ def test_a_label_that_was_changed_in_the_rows_is_detected(tmp_path: Path) -> Non
 
 
 def test_empty_pictures_and_many_records(tmp_path: Path) -> None:
-    """More records than one read takes, among them pictures of zero bytes (a source would refuse them)."""
+    """More records than one read takes, among them pictures of zero bytes (a source would refuse
+    them)."""
     store = store_in(tmp_path)
-    records = sorted((Record(f"r{i:04}", "s", "l", False, b"x" * (i % 3)) for i in range(600)), key=lambda r: r.record_id)
+    records = sorted(
+        (Record(f"r{i:04}", "s", "l", False, b"x" * (i % 3)) for i in range(600)),
+        key=lambda r: r.record_id,
+    )
     bucket = put(store, records)
-    assert list(read_pictures(store, bucket, read_rows(store, bucket))) == [r.image for r in records]
+    assert list(read_pictures(store, bucket, read_rows(store, bucket))) == [
+        r.image for r in records
+    ]
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 64))
@@ -185,7 +216,8 @@ def test_buckets_are_about_equally_full() -> None:
 
 
 def test_twins_are_counted(tmp_path: Path) -> None:
-    """Records with a picture that one before them has too; the example is of the first such record, and of the first with its picture."""
+    """Records with a picture that one before them has too; the example is of the first such record,
+    and of the first with its picture."""
     store, twins, told = store_in(tmp_path), Twins(), Ingested()
     for number, images in enumerate(([b"a", b"b"], [b"b", b"c", b"a"], [b"b", b"d"])):
         records = [record(10 * number + at, image=image) for at, image in enumerate(images)]
@@ -199,7 +231,8 @@ def test_twins_are_counted(tmp_path: Path) -> None:
 
 
 def test_whoever_is_told_of_rows_reads_no_row(tmp_path: Path) -> None:
-    """The bucket's file of rows may be gone: ids, labels, digests and places of the pictures came with the job."""
+    """The bucket's file of rows may be gone: ids, labels, digests and places of the pictures came
+    with the job."""
     store = store_in(tmp_path)
     records = [record(i) for i in range(9)]
     bucket = put(store, records)
@@ -211,7 +244,13 @@ def test_whoever_is_told_of_rows_reads_no_row(tmp_path: Path) -> None:
     reader = Reader(store, PictureSpec(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 10**6)
     with pytest.raises(VerificationError, match="is missing"):
         reader.read(untold)
-    features = store.put("features", "0" * 64, [pack_features(np.arange(18, dtype=np.float32).reshape(9, 2), index.digests)])
+    features = store.put(
+        "features",
+        "0" * 64,
+        [pack_features(np.arange(18, dtype=np.float32).reshape(9, 2), index.digests)],
+    )
     read = reader.read(told, features)
-    assert read.labels == ("l2", "l2", "l1") and np.array_equal(read.inputs, [[4, 5], [10, 11], [14, 15]])
+    assert read.labels == ("l2", "l2", "l1") and np.array_equal(
+        read.inputs, [[4, 5], [10, 11], [14, 15]]
+    )
     assert np.array_equal(read.digests, index.digests[[2, 5, 7]])

@@ -1,4 +1,5 @@
-"""The signer: one certificate and one entry a request, whatever crashes and however many sign at once; on SQLite and PostgreSQL.
+"""The signer: one certificate and one entry a request, whatever crashes and however many sign at
+once; on SQLite and PostgreSQL.
 
 Row 16 of the fault matrix is here: a crash around signing, in a process that ends there and then.
 """
@@ -41,7 +42,8 @@ def state(number: int) -> str:
 
 @dataclass
 class Desk:
-    """A request database whose requests are brought through their states by hand: what the queue does, without training."""
+    """A request database whose requests are brought through their states by hand: what the queue
+    does, without training."""
 
     root: Path
     database: Database
@@ -62,10 +64,20 @@ class Desk:
         before, after = state(self.published), state(self.published + 1)
         self.published += 1
         with self.database.write() as conn:
-            transitions.plan(conn, name, [ErasedRecord(self.names.hash("record", record), record, b"pixels") for record in records], {})
+            transitions.plan(
+                conn,
+                name,
+                [
+                    ErasedRecord(self.names.hash("record", record), record, b"pixels")
+                    for record in records
+                ],
+                {},
+            )
             transitions.begin_training(conn, [name])
             row = {"epoch": 1, "before": before, "after": after, "facts": "{}", "done": True}
-            number = conn.execute(insert(tables.publications).values(**row).returning(tables.publications.c.id)).scalar_one()
+            number = conn.execute(
+                insert(tables.publications).values(**row).returning(tables.publications.c.id)
+            ).scalar_one()
             transitions.set_published(conn, number, [name])
             facts = {"publication": number, "before": before, "after": after, "requests": [name]}
             ledger.append(conn, "PUBLICATION", None, facts)
@@ -76,20 +88,29 @@ class Desk:
         request = self.get(name)
         with self.database.write() as conn:
             transitions.wipe_names(conn, [name])
-            row = conn.execute(select(tables.publications).where(tables.publications.c.id == request.publication)).one()
-            records = conn.scalars(select(tables.erased.c.hash).where(tables.erased.c.request_id == name)).all()
+            row = conn.execute(
+                select(tables.publications).where(tables.publications.c.id == request.publication)
+            ).one()
+            records = conn.scalars(
+                select(tables.erased.c.hash).where(tables.erased.c.request_id == name)
+            ).all()
             head = ledger.head(conn)
             facts = replace(
                 FACTS,
                 request=name,
                 due=to_text(request.due_at),
                 extended=to_text(request.extended_at) if request.extended_at else None,
-                targets=tuple(ErasedTarget(target.what, target.hash, target.outcome) for target in request.targets),
+                targets=tuple(
+                    ErasedTarget(target.what, target.hash, target.outcome)
+                    for target in request.targets
+                ),
                 records=tuple(records),
                 before=row.before,
                 after=row.after,
                 dialect=self.database.dialect,
-                times=Times(to_text(request.received_at), None, None, to_text(utcnow()), to_text(utcnow())),
+                times=Times(
+                    to_text(request.received_at), None, None, to_text(utcnow()), to_text(utcnow())
+                ),
                 ledger_seq=head.seq,
                 ledger_hash=head.hash,
             )
@@ -121,7 +142,9 @@ class Desk:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def desk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def desk(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
     """A new one, in each kind of database, with a signing key."""
     monkeypatch.delenv("LMERASER_DATABASE", raising=False)
     if request.param == "postgresql":
@@ -141,7 +164,10 @@ def expect_certified(desk: Desk, name: str, wanted: bytes) -> None:
     assert (found.state, desk.envelope(name)) == (State.CERTIFIED, wanted)
     assert found.closed_at
     [entry] = desk.told()
-    assert (entry.request, entry.facts) == (name, {"certificate": sha256_of(wanted), "key": desk.keys.current().keyid})
+    assert (entry.request, entry.facts) == (
+        name,
+        {"certificate": sha256_of(wanted), "key": desk.keys.current().keyid},
+    )
     assert check_certificate(wanted, desk.keys.public_keys()).statement.request == name
     assert found.certificate_sha256 == sha256_of(wanted)
 
@@ -168,7 +194,11 @@ def test_in_the_order_in_which_they_were_purged(desk: Desk) -> None:
 def test_many_signers_at_once_make_one_certificate_each(desk: Desk) -> None:
     names = [desk.purge(text) for text in "abcdef"]
     with ThreadPoolExecutor(8) as pool:
-        done = [name for found in pool.map(lambda _: certify_pending(desk.database, desk.keys), range(8)) for name in found]
+        done = [
+            name
+            for found in pool.map(lambda _: certify_pending(desk.database, desk.keys), range(8))
+            for name in found
+        ]
     assert sorted(done) == sorted(names)
     assert sorted(entry.request or "" for entry in desk.told()) == sorted(names)
 
@@ -177,12 +207,23 @@ def test_a_damaged_statement_is_not_signed_and_holds_up_nobody(desk: Desk) -> No
     """Cut, and another request's: both are said, the third is certified."""
     cut, other, good = (desk.purge(text) for text in "abc")
     with desk.database.write() as conn:
-        rows = {row.id: bytes(row.statement) for row in conn.execute(select(tables.requests.c.id, tables.requests.c.statement))}
+        rows = {
+            row.id: bytes(row.statement)
+            for row in conn.execute(select(tables.requests.c.id, tables.requests.c.statement))
+        }
         for name, changed in ((cut, rows[cut][:-1]), (other, rows[good])):
-            conn.execute(update(tables.requests).where(tables.requests.c.id == name).values(statement=changed))
+            conn.execute(
+                update(tables.requests)
+                .where(tables.requests.c.id == name)
+                .values(statement=changed)
+            )
     with pytest.raises(VerificationError, match=f"statement of {cut} and 1 more is damaged"):
         certify_pending(desk.database, desk.keys)
-    assert [desk.get(name).state for name in (cut, other, good)] == [State.PURGED, State.PURGED, State.CERTIFIED]
+    assert [desk.get(name).state for name in (cut, other, good)] == [
+        State.PURGED,
+        State.PURGED,
+        State.CERTIFIED,
+    ]
     assert [entry.request for entry in desk.told()] == [good]
 
 
@@ -228,13 +269,21 @@ with closing(database.Database.open(Path(sys.argv[1]), None)) as opened:
 """
 
 
-@pytest.mark.parametrize("point", ["before signing", "after signing", "before COMMIT", "after COMMIT"])
+@pytest.mark.parametrize(
+    "point", ["before signing", "after signing", "before COMMIT", "after COMMIT"]
+)
 def test_a_crash_around_signing(desk: Desk, point: str) -> None:
-    """The process is gone at once, twice in a row; the next signer ends with the very bytes that nobody's crash would have changed."""
+    """The process is gone at once, twice in a row; the next signer ends with the very bytes that
+    nobody's crash would have changed."""
     name = desk.publish("a")
     wanted = sign(desk.freeze(name), desk.keys.current())
     for at in range(2):
-        done = subprocess.run([sys.executable, "-c", DIES, desk.root, desk.keys.path, point], check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", DIES, desk.root, desk.keys.path, point],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         committed = point == "after COMMIT"
         assert done.returncode == (0 if committed and at else 9), done.stderr
         assert desk.get(name).state == (State.CERTIFIED if committed else State.PURGED)

@@ -1,4 +1,5 @@
-"""Checkpoints: any state dict that loads safely, and the paper's repository's four files by name and by content."""
+"""Checkpoints: any state dict that loads safely, and the paper's repository's four files by name
+and by content."""
 
 import hashlib
 import pickle
@@ -20,7 +21,13 @@ from lmeraser_ray.models.checkpoints import RELEASED, Released
 
 CPU = torch.device("cpu")
 VIT, SWIN = "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"
-TINY = {"name": "tiny", "weights": "random", "input_size": 16, "batch": 2, "readout": {"layer": None, "pool": "mean"}}
+TINY = {
+    "name": "tiny",
+    "weights": "random",
+    "input_size": 16,
+    "batch": 2,
+    "readout": {"layer": None, "pool": "mean"},
+}
 Tree = dict[str, torch.Tensor]
 
 
@@ -63,7 +70,10 @@ class TestCheckpoints:
 
     def test_one_weight_too_few_or_too_many(self, tmp_path: Path) -> None:
         state = tiny().module.state_dict()
-        torch.save({name: value for name, value in state.items() if name != "body.bias"}, tmp_path / "w.pth")
+        torch.save(
+            {name: value for name, value in state.items() if name != "body.bias"},
+            tmp_path / "w.pth",
+        )
         self.refused(tmp_path / "w.pth", r"missing \['body.bias'\], unexpected \[\]")
         torch.save({**state, "neck.bias": torch.zeros(1)}, tmp_path / "w.pth")
         self.refused(tmp_path / "w.pth", r"missing \[\], unexpected \['neck.bias'\]")
@@ -90,7 +100,9 @@ class TestCheckpoints:
         self.refused(tmp_path / "w2.pth", "loads safely")
         assert not sign.exists()
 
-    def test_a_trap_under_a_released_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_trap_under_a_released_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         sign = tmp_path / "sign"
 
         class Trap:
@@ -105,7 +117,10 @@ class TestCheckpoints:
 
     def test_a_state_that_timms_conversion_cannot_read(self, tmp_path: Path) -> None:
         """Weights under names that the conversion of a Swin looks up."""
-        torch.save({"layers.9.blocks.0.attn.relative_position_bias_table": torch.zeros(3)}, tmp_path / "w.pth")
+        torch.save(
+            {"layers.9.blocks.0.attn.relative_position_bias_table": torch.zeros(3)},
+            tmp_path / "w.pth",
+        )
         with pytest.raises(ConfigError, match="does not fit the architecture swin_tiny"):
             load(name=SWIN, weights=str(tmp_path / "w.pth"), batch=1)
 
@@ -125,18 +140,25 @@ def plain(name: str, classes: int, size: int = 224) -> nn.Module:
 def microsoft(model: nn.Module) -> dict[str, Tree]:
     """A Swin's weights as Microsoft's files have them.
 
-    Merging at the end of a stage, `head` for `head.fc`, and index buffers besides (keys: Swin-Transformer-Object-Detection issue 22).
+    Merging at the end of a stage, `head` for `head.fc`, and index buffers besides (keys:
+    Swin-Transformer-Object-Detection issue 22).
     """
     state = {
-        re.sub(r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", k): v for k, v in model.state_dict().items()
+        re.sub(r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", k): v
+        for k, v in model.state_dict().items()
     }
     state = {name.replace("head.fc.", "head."): value for name, value in state.items()}
-    buffers = {name: value for name, value in model.named_buffers() if name.endswith(("relative_position_index", "attn_mask"))}
+    buffers = {
+        name: value
+        for name, value in model.named_buffers()
+        if name.endswith(("relative_position_index", "attn_mask"))
+    }
     return {"model": {**state, **buffers}}
 
 
 def jax_vit(model: nn.Module, *, pre_logits: bool) -> Tree:
-    """A ViT's weights as timm converted Google's: bare, of ImageNet-22k with a tanh layer before the classifier."""
+    """A ViT's weights as timm converted Google's: bare, of ImageNet-22k with a tanh layer before
+    the classifier."""
     state = dict(model.state_dict())
     if pre_logits:
         width = state["head.weight"].shape[1]
@@ -157,13 +179,23 @@ class TestThePapersFiles:
             pytest.param("swin_base_patch4_window7_224", 21841, marks=pytest.mark.slow),
         ],
     )
-    def test_swin(self, name: str, classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_swin(
+        self, name: str, classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         model = plain(name, classes)
         tree = microsoft(model)
-        keys = {"layers.0.downsample.reduction.weight", "layers.0.blocks.1.attn_mask", "layers.0.blocks.0.attn.relative_position_index"}
+        keys = {
+            "layers.0.downsample.reduction.weight",
+            "layers.0.blocks.1.attn_mask",
+            "layers.0.blocks.0.attn.relative_position_index",
+        }
         assert keys | {"head.weight"} <= tree["model"].keys()
         assert not any("layers.3.downsample" in key or "head.fc" in key for key in tree["model"])
-        path = tmp_path / ("swin_base_patch4_window7_224.pth" if classes == 1000 else "swin_base_patch4_window7_224_22k.pth")
+        path = tmp_path / (
+            "swin_base_patch4_window7_224.pth"
+            if classes == 1000
+            else "swin_base_patch4_window7_224_22k.pth"
+        )
         torch.save(tree, path)
         release(path, name, monkeypatch)
         self.same(model, load(name=name, weights=str(path), batch=1, classifier=True), classes)
@@ -177,17 +209,27 @@ class TestThePapersFiles:
             pytest.param("vit_base_patch16_224", 21843, marks=pytest.mark.slow),
         ],
     )
-    def test_vit(self, name: str, classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_vit(
+        self, name: str, classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         model = plain(name, classes)
-        path = tmp_path / ("vit_base_p16_224_in1k.pth" if classes == 1000 else "vit_base_p16_224_in22k.pth")
+        path = tmp_path / (
+            "vit_base_p16_224_in1k.pth" if classes == 1000 else "vit_base_p16_224_in22k.pth"
+        )
         state = jax_vit(model, pre_logits=classes != 1000)
         torch.save(state, path)
         release(path, name, monkeypatch)
         if classes != 1000:
             before = nn.Linear(model.num_features, model.num_features)  # type: ignore[arg-type]
-            before.load_state_dict({"weight": state["pre_logits.fc.weight"], "bias": state["pre_logits.fc.bias"]})
+            before.load_state_dict(
+                {"weight": state["pre_logits.fc.weight"], "bias": state["pre_logits.fc.bias"]}
+            )
             model.head = nn.Sequential(before, nn.Tanh(), model.head)  # type: ignore[arg-type]
-        self.same(model, load(name=name, weights=str(path), batch=1, readout={"pool": "token"}, classifier=True), classes)
+        self.same(
+            model,
+            load(name=name, weights=str(path), batch=1, readout={"pool": "token"}, classifier=True),
+            classes,
+        )
 
     def same(self, model: nn.Module, backbone: Backbone, classes: int) -> None:
         """The whole model's features and classes."""
@@ -203,10 +245,16 @@ class TestThePapersFiles:
 
     @pytest.mark.parametrize(("name", "size"), [(VIT, 96), (SWIN, 64)])
     def test_at_another_size(self, name: str, size: int, tmp_path: Path) -> None:
-        """Position embeddings and biases are resampled by timm; what has no place in the picture is as it was."""
+        """Position embeddings and biases are resampled by timm; what has no place in the picture is
+        as it was."""
         model = plain(name, 5)
-        torch.save(microsoft(model) if name == SWIN else jax_vit(model, pre_logits=True), tmp_path / "w.pth")
-        backbone = load(name=name, weights=str(tmp_path / "w.pth"), batch=1, input_size=size, classifier=True)
+        torch.save(
+            microsoft(model) if name == SWIN else jax_vit(model, pre_logits=True),
+            tmp_path / "w.pth",
+        )
+        backbone = load(
+            name=name, weights=str(tmp_path / "w.pth"), batch=1, input_size=size, classifier=True
+        )
         assert np.isfinite(backbone.features(pixels(1, size))).all()
         last = "blocks.11.mlp.fc2.weight" if name == VIT else "layers.3.downsample.reduction.weight"
         assert torch.equal(backbone.module.state_dict()[last], model.state_dict()[last])
@@ -218,7 +266,8 @@ class TestThePapersFiles:
     def test_its_own_features_weights_are_taken_as_they_are(
         self, name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Without a classifier, in today's layout: no conversion (timm 1.0.15's takes such a Swin for an older one)."""
+        """Without a classifier, in today's layout: no conversion (timm 1.0.15's takes such a Swin
+        for an older one)."""
         monkeypatch.setattr(checkpoints, "convert", None)
         backbone = load(name=name, weights="random", batch=1)
         path = tmp_path / f"w.{kind}"
@@ -246,25 +295,37 @@ class TestReleased:
         path = tmp_path / name
         path.write_bytes(b"half a download")
         found = hashlib.md5(b"half a download").hexdigest()
-        with pytest.raises(ConfigError, match=f"{found} where {RELEASED[name].md5} was expected: download it again") as caught:
+        with pytest.raises(
+            ConfigError, match=f"{found} where {RELEASED[name].md5} was expected: download it again"
+        ) as caught:
             tiny(weights=str(path))
         assert str(path) in str(caught.value)
 
     @pytest.mark.parametrize("renamed", [False, True])
-    def test_for_another_architecture(self, renamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_for_another_architecture(
+        self, renamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Known by its content, whatever its name."""
         path = tmp_path / "vit_base_p16_224_in22k.pth"
         torch.save(tiny().module.state_dict(), path)
         release(path, "vit_base_patch16_224", monkeypatch)
         if renamed:
             path = path.rename(tmp_path / "mine.pth")
-        words = "vit_base_p16_224_in22k.pth, weights of vit_base_patch16_224, but backbone.name is tiny: set backbone.name"
+        words = (
+            "vit_base_p16_224_in22k.pth, weights of vit_base_patch16_224, but backbone.name is "
+            "tiny: set backbone.name"
+        )
         with pytest.raises(ConfigError, match=words):
             tiny(weights=str(path))
 
-    def test_for_its_architecture_under_any_tag(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_for_its_architecture_under_any_tag(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         path = tmp_path / "vit_base_p16_224_in22k.pth"
         torch.save(plain(VIT, 0).state_dict(), path)
         release(path, VIT, monkeypatch)
-        one, two = (load(name=name, weights=str(path), batch=1).identity for name in (VIT, f"{VIT}.augreg_in21k"))
+        one, two = (
+            load(name=name, weights=str(path), batch=1).identity
+            for name in (VIT, f"{VIT}.augreg_in21k")
+        )
         assert one == two

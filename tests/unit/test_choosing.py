@@ -1,4 +1,5 @@
-"""Which value is worth having, and when one may be stopped: Pareto front, one-standard-error rule, the bound on the accuracy."""
+"""Which value is worth having, and when one may be stopped: Pareto front, one-standard-error rule,
+the bound on the accuracy."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +38,8 @@ def test_the_front_is_what_nobody_beats(points: list[TrialPoint]) -> None:
 
 @given(st.lists(POINTS, min_size=1, max_size=8).map(named), st.integers(1, 400), st.randoms())
 def test_who_is_stopped_changes_no_choice(points: list[TrialPoint], queries: int, random) -> None:  # type: ignore[no-untyped-def]
-    """Whatever subset of the beaten is missing, and in whatever order the others come: front and choice are the same."""
+    """Whatever subset of the beaten is missing, and in whatever order the others come: front and
+    choice are the same."""
     kept = [point for point in points if not beaten_by(point, points) or random.random() < 0.5]
     random.shuffle(kept)
     assert front(kept) == front(points)
@@ -54,18 +56,30 @@ def test_equals_do_not_beat_each_other() -> None:
     assert not beats(one, other)
     assert front([one, other]) == [one, other]
     assert beaten_by(TrialPoint("c", 0.9, 0.1, 2), [one]) == one
-    assert beaten_by(TrialPoint("c", 0.91, 0.1, 2), [one]) is None, "it could still be more accurate"
+    assert beaten_by(TrialPoint("c", 0.91, 0.1, 2), [one]) is None, (
+        "it could still be more accurate"
+    )
 
 
 def test_the_cheapest_within_one_standard_error_of_the_best() -> None:
-    best, near, far = TrialPoint("best", 0.97, 0.10, 6), TrialPoint("near", 0.955, 0.04, 6), TrialPoint("far", 0.90, 0.01, 6)
+    best, near, far = (
+        TrialPoint("best", 0.97, 0.10, 6),
+        TrialPoint("near", 0.955, 0.04, 6),
+        TrialPoint("far", 0.90, 0.01, 6),
+    )
     found = recommended([best, near, far], 100)
     assert found.error == pytest.approx(math.sqrt(0.97 * 0.03 / 100))
     assert (found.point, found.best) == (near, best)
     assert "near: 95.50% of 100 records right, 4.00% of a training for one deletion" in found.reason
-    assert "within one standard error (1.71 points) of the most accurate, best, which has 97.00% at 10.00%" in found.reason
+    assert (
+        "within one standard error (1.71 points) of the most accurate, best, which has 97.00% at "
+        "10.00%" in found.reason
+    )
     assert recommended([best, near, far], 10_000).point == best, "more records tell them apart"
-    assert "the 2 with cheaper deletions fall short of it by more than one standard error" in recommended([best, near, far], 10_000).reason
+    assert (
+        "the 2 with cheaper deletions fall short of it by more than one standard error"
+        in recommended([best, near, far], 10_000).reason
+    )
     assert "none has cheaper deletions" in recommended([best], 100).reason
 
 
@@ -81,7 +95,10 @@ def test_the_bound_never_rises_and_ends_at_the_accuracy(seed: int, vote: bool) -
     weights = rng.dirichlet(np.ones(m) * 0.5, q)
     routes = Routes(shards, weights, vote)
     labels = [str(rng.choice(classes)) for _ in range(q)]
-    possible = {place: sorted(rng.choice(classes, int(rng.integers(1, 4)), replace=False).tolist()) for place in range(k)}
+    possible = {
+        place: sorted(rng.choice(classes, int(rng.integers(1, 4)), replace=False).tolist())
+        for place in range(k)
+    }
     asked = routes.queries()
     answers = {}
     for place, queries in asked.items():
@@ -105,7 +122,9 @@ def test_what_no_shard_can_say_is_lost_before_any_training() -> None:
     bound = Bound(routes, ["a", "b", "c", "c"], {0: {"a", "b"}, 1: {"a", "b"}, 2: {"c"}})
     assert bound.accuracy == 0.75, "of the third query no shard knows the label"
     assert bound.waiting == {0, 1}, "a shard of one class has answered"
-    bound.hear(0, Answers(("a", "b"), np.array([[0.1, 0.9], [0.4, 0.6], [1, 0], [0.5, 0.5]], np.float32)))
+    bound.hear(
+        0, Answers(("a", "b"), np.array([[0.1, 0.9], [0.4, 0.6], [1, 0], [0.5, 0.5]], np.float32))
+    )
     assert bound.accuracy == 0.75
     bound.hear(1, Answers(("a", "b"), np.array([[0.8, 0.2], [0.7, 0.3], [1, 0]], np.float32)))
     assert bound.accuracy == 0.25

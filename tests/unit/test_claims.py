@@ -12,7 +12,9 @@ def test_a_key_is_given_once_and_the_other_waits_for_it() -> None:
     async def story() -> None:
         claims = ClaimsActor()
         assert await claims.next("a", ["k1", "k2"]) == ("k1", True)
-        assert await claims.next("b", ["k1", "k2"]) == ("k2", True), "what nobody trains comes first"
+        assert await claims.next("b", ["k1", "k2"]) == ("k2", True), (
+            "what nobody trains comes first"
+        )
         waiting = asyncio.ensure_future(claims.next("b", ["k1"]))
         await asyncio.sleep(0)
         assert not waiting.done()
@@ -27,7 +29,9 @@ def test_what_a_dead_trial_had_claimed_is_for_others() -> None:
     async def story() -> None:
         claims = ClaimsActor()
         assert await claims.next("a", ["k1"]) == ("k1", True)
-        assert await claims.next("a", ["k1"]) == ("k1", True), "a trial that begins again has its own claims"
+        assert await claims.next("a", ["k1"]) == ("k1", True), (
+            "a trial that begins again has its own claims"
+        )
         waiting = asyncio.ensure_future(claims.next("b", ["k1"]))
         await asyncio.sleep(0)
         await claims.release("a")

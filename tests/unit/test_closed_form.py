@@ -1,4 +1,5 @@
-"""The closed-form learners: what they compute, that their answers are probabilities, and that a downdate leaves the bytes of a training."""
+"""The closed-form learners: what they compute, that their answers are probabilities, and that a
+downdate leaves the bytes of a training."""
 
 from collections.abc import Iterator
 
@@ -45,7 +46,10 @@ def some(data: ShardData, rows: list[int]) -> ShardData:
 
 
 def learners() -> list[FeatureLearner]:
-    means, near = ClassMeans(ClassMeansConfig(), quantum=QUANTUM), Neighbors(NeighborsConfig(neighbors=3), quantum=QUANTUM)
+    means, near = (
+        ClassMeans(ClassMeansConfig(), quantum=QUANTUM),
+        Neighbors(NeighborsConfig(neighbors=3), quantum=QUANTUM),
+    )
     plain, projected = (Ridge(RidgeConfig(projection=width), quantum=QUANTUM) for width in (0, 40))
     return [means, near, plain, projected]
 
@@ -57,7 +61,9 @@ each = pytest.mark.parametrize("at", range(4), ids=IDS)
 def statistics(learner: ClassMeans | Ridge, data: ShardData) -> Statistics:
     x = quantize(data.inputs, quantum=QUANTUM)
     is_ridge = isinstance(learner, Ridge)
-    return Statistics.of(learner.project(x) if isinstance(learner, Ridge) else x, data.labels, gram=is_ridge)
+    return Statistics.of(
+        learner.project(x) if isinstance(learner, Ridge) else x, data.labels, gram=is_ridge
+    )
 
 
 class TestEach:
@@ -70,8 +76,20 @@ class TestEach:
         assert (answer.shape, answer.dtype) == ((30, 3), np.float32)
         assert answer.sum(1) == pytest.approx(np.ones(30), abs=1e-6)
         assert (answer >= 0).all()
-        assert np.mean([found.classes[i] == label for i, label in zip(answer.argmax(1), fresh.labels, strict=True)]) >= 0.9
-        assert (learner.needs, learner.joint, learner.needs_classifier) == ("features", False, False)
+        assert (
+            np.mean(
+                [
+                    found.classes[i] == label
+                    for i, label in zip(answer.argmax(1), fresh.labels, strict=True)
+                ]
+            )
+            >= 0.9
+        )
+        assert (learner.needs, learner.joint, learner.needs_classifier) == (
+            "features",
+            False,
+            False,
+        )
         assert found.about == {"learner": learner.identity()["kind"]}
 
     @each
@@ -92,7 +110,9 @@ class TestEach:
         """A stage sees all records up to its slice, so a closed form starts afresh."""
         learner, data = learners()[at], shard()
         early = learner.train(some(data, [0, 1, 2, 3]))
-        late = learner.train(ShardData("00" * 32, data.inputs, data.labels), stage=Stage(early, 0.5))
+        late = learner.train(
+            ShardData("00" * 32, data.inputs, data.labels), stage=Stage(early, 0.5)
+        )
         assert late.to_bytes() == learner.train(data).to_bytes()
 
     @each
@@ -122,8 +142,13 @@ class TestEach:
 
     @each
     def test_records_that_are_all_alike(self, at: int) -> None:
-        learner, data = learners()[at], ShardData(KEY, np.ones((4, D), np.float32), ("a", "a", "b", "a"))
-        answer = learner.answer(learner.train(data), np.full((1, D), 2, np.float32))  # a wrong answer is no reason for a NaN
+        learner, data = (
+            learners()[at],
+            ShardData(KEY, np.ones((4, D), np.float32), ("a", "a", "b", "a")),
+        )
+        answer = learner.answer(
+            learner.train(data), np.full((1, D), 2, np.float32)
+        )  # a wrong answer is no reason for a NaN
         assert answer.sum() == pytest.approx(1)
         if at == 1:
             assert answer.tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3)]]
@@ -143,7 +168,9 @@ class TestEach:
     def test_who_watches_sees_each_record_once(self, at: int) -> None:
         records: list[int] = []
         epochs: list[Constituent] = []
-        found = learners()[at].train(shard(), watch=Watch(records.append, lambda now: epochs.append(now())))
+        found = learners()[at].train(
+            shard(), watch=Watch(records.append, lambda now: epochs.append(now()))
+        )
         assert records == [30]
         assert [one.to_bytes() for one in epochs] == [found.to_bytes()]
 
@@ -166,15 +193,21 @@ class TestDowndate:
         assert isinstance(learner, ClassMeans | Ridge)
         data, left = shard(), [i for i in range(30) if i not in gone]
         downdated = statistics(learner, data) - statistics(learner, some(data, sorted(gone)))
-        assert learner.constituent(downdated).to_bytes() == learner.train(some(data, left)).to_bytes()
+        assert (
+            learner.constituent(downdated).to_bytes() == learner.train(some(data, left)).to_bytes()
+        )
 
     @pytest.mark.parametrize("at", [0, 2])
     def test_of_all_records_of_a_class(self, at: int) -> None:
         learner, data = learners()[at], shard()
         assert isinstance(learner, ClassMeans | Ridge)
         for kept in ({0, 2}, {1}):
-            gone, left = ([i for i in range(30) if (i % 3 in kept) == keep] for keep in (False, True))
-            found = learner.constituent(statistics(learner, data) - statistics(learner, some(data, gone)))
+            gone, left = (
+                [i for i in range(30) if (i % 3 in kept) == keep] for keep in (False, True)
+            )
+            found = learner.constituent(
+                statistics(learner, data) - statistics(learner, some(data, gone))
+            )
             assert found.classes == tuple(f"c{k}" for k in sorted(kept))
             assert found.to_bytes() == learner.train(some(data, left)).to_bytes()
 
@@ -186,14 +219,18 @@ class TestDowndate:
 
 class TestClassMeans:
     def test_the_nearest_mean_and_its_temperature(self) -> None:
-        data = ShardData(KEY, np.array([[0, 0], [2, 0], [10, 0], [12, 0]], np.float32), ("a", "a", "b", "b"))
+        data = ShardData(
+            KEY, np.array([[0, 0], [2, 0], [10, 0], [12, 0]], np.float32), ("a", "a", "b", "b")
+        )
         learner = ClassMeans(ClassMeansConfig(), quantum=0.5)
         found = learner.train(data)
         assert found.tensors["sums"].tolist() == [[4, 0], [44, 0]]
         means, spread = means_and_spread(found)
         assert (means.tolist(), spread) == ([[2, 0], [22, 0]], (4 * 2**2) / 2)
         answer = learner.answer(found, np.array([[6, 0], [5.5, 0]], np.float32))
-        odds = np.exp((11**2 - 9**2) / (0.15 * 8))  # 5.5 is 9 quanta from one mean and 11 from the other
+        odds = np.exp(
+            (11**2 - 9**2) / (0.15 * 8)
+        )  # 5.5 is 9 quanta from one mean and 11 from the other
         assert answer[0].tolist() == [0.5, 0.5]
         assert answer[1] == pytest.approx([odds / (1 + odds), 1 / (1 + odds)], rel=1e-5)
 
@@ -216,18 +253,28 @@ class TestNeighbors:
         monkeypatch.setattr(neighbors, "QUERIES", 1)
         data = ShardData(KEY, np.array([[0], [1], [5]], np.float32), ("a", "b", "b"))
         queries = np.array([[0], [4]], np.float32)
-        for k, expected in ((1, [[1, 0], [0, 1]]), (2, [[0.5, 0.5], [0, 1]]), (9, [[1 / 3, 2 / 3]] * 2)):
+        for k, expected in (
+            (1, [[1, 0], [0, 1]]),
+            (2, [[0.5, 0.5], [0, 1]]),
+            (9, [[1 / 3, 2 / 3]] * 2),
+        ):
             learner = Neighbors(NeighborsConfig(neighbors=k), quantum=QUANTUM)
-            assert learner.answer(learner.train(data), queries) == pytest.approx(np.array(expected), abs=1e-6)
+            assert learner.answer(learner.train(data), queries) == pytest.approx(
+                np.array(expected), abs=1e-6
+            )
         assert learner.train(data).tensors["features"].dtype == np.int16
 
 
-def reference(x: NDArray[np.int16], labels: tuple[str, ...], penalty: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def reference(
+    x: NDArray[np.int16], labels: tuple[str, ...], penalty: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ridge by NumPy, from the centred features."""
     centred = x - x.mean(0)
     y = (np.array(labels)[:, None] == np.unique(labels)).astype(float)
     strength = penalty * np.square(centred).sum(1).mean()
-    weight = np.linalg.solve(centred.T @ centred + strength * np.eye(x.shape[1]), centred.T @ (y - y.mean(0))).T
+    weight = np.linalg.solve(
+        centred.T @ centred + strength * np.eye(x.shape[1]), centred.T @ (y - y.mean(0))
+    ).T
     return weight, y.mean(0) - weight @ x.mean(0)
 
 
@@ -238,7 +285,10 @@ class TestRidge:
         data = shard(n)
         x = quantize(data.inputs, quantum=QUANTUM)
         weight, bias = reference(x, data.labels, penalty)
-        for found in (solve_primal(Statistics.of(x, data.labels, gram=True), penalty), solve_dual(x, data.labels, penalty)):
+        for found in (
+            solve_primal(Statistics.of(x, data.labels, gram=True), penalty),
+            solve_dual(x, data.labels, penalty),
+        ):
             assert found[0].numpy() == pytest.approx(weight, rel=1e-7, abs=1e-12)
             assert found[1].numpy() == pytest.approx(bias, abs=1e-9)
         trained = Ridge(RidgeConfig(penalty=penalty), quantum=QUANTUM).train(data).tensors
@@ -250,18 +300,25 @@ class TestRidge:
         x = quantize(data.inputs, quantum=QUANTUM)
         weight, bias = reference(x, data.labels, 0.01)
         odds = np.exp(8 * (x @ weight.T + bias))
-        assert learner.answer(learner.train(data), data.inputs) == pytest.approx(odds / odds.sum(1, keepdims=True), abs=1e-5)
+        assert learner.answer(learner.train(data), data.inputs) == pytest.approx(
+            odds / odds.sum(1, keepdims=True), abs=1e-5
+        )
 
     def test_the_side_is_chosen_by_the_shard(self, monkeypatch: pytest.MonkeyPatch) -> None:
         sides: list[str] = []
         for name, solve in (("solve_primal", solve_primal), ("solve_dual", solve_dual)):
-            monkeypatch.setattr(ridge, name, lambda *args, name=name, solve=solve: (sides.append(name), solve(*args))[1])
+            monkeypatch.setattr(
+                ridge,
+                name,
+                lambda *args, name=name, solve=solve: (sides.append(name), solve(*args))[1],
+            )
         for n in (D - 1, D, D + 1):
             Ridge(RidgeConfig(), quantum=QUANTUM).train(shard(n))
         assert sides == ["solve_dual", "solve_primal", "solve_primal"]
 
     def test_the_projection(self) -> None:
-        """relu(x W), W normal / sqrt(d): from float arithmetic up to rounding; the same whoever the batch-mates are."""
+        """relu(x W), W normal / sqrt(d): from float arithmetic up to rounding; the same whoever the
+        batch-mates are."""
         learner = Ridge(RidgeConfig(projection=50), quantum=QUANTUM)
         x = quantize(shard(40, d=30).inputs, quantum=QUANTUM)
         matrix = projection(30, 50, 0).T / 2**12
@@ -273,14 +330,22 @@ class TestRidge:
         assert not np.array_equal(matrix.T, projection(30, 50, 1) / 2**12)
 
     def test_a_projection_solves_what_is_not_linear(self) -> None:
-        """Two classes around two others: no line through the origin's neighbourhood tells them apart, random ReLUs do."""
+        """Two classes around two others: no line through the origin's neighbourhood tells them
+        apart, random ReLUs do."""
         x = np.random.default_rng(0).normal(0, 1, (400, 4)).astype(np.float32)
         data = ShardData(KEY, x, tuple("ab"[int(a * b > 0)] for a, b in x[:, :2]))
         right = []
         for width in (0, 300):
             learner = Ridge(RidgeConfig(projection=width), quantum=QUANTUM)
             answer = learner.answer(learner.train(some(data, list(range(300)))), x[300:])
-            right.append(np.mean([("a", "b")[i] == label for i, label in zip(answer.argmax(1), data.labels[300:], strict=True)]))
+            right.append(
+                np.mean(
+                    [
+                        ("a", "b")[i] == label
+                        for i, label in zip(answer.argmax(1), data.labels[300:], strict=True)
+                    ]
+                )
+            )
         assert right[0] < 0.65
         assert right[1] > 0.8
 

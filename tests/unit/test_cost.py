@@ -1,4 +1,5 @@
-"""`cost` in a workspace of every kind of system: what it says is what `unlearn` then does; and parameters, counted without reading them."""
+"""`cost` in a workspace of every kind of system: what it says is what `unlearn` then does; and
+parameters, counted without reading them."""
 
 import json
 from typing import Any
@@ -22,14 +23,26 @@ SGD: dict[str, Any] = {"epochs": 1, "batch": 8}
 ADAPTIVE = {"kind": "adaptive", "sample_size": 12, "shards": 4}
 RANDOM = {"kind": "random", "shards": 5}
 ALL = {"kind": "all"}
-# Closed-form learners see each record once a stage, so that their passes are what a deletion costs, to the record.
+# Closed-form learners see each record once a stage, so that their passes are what a deletion costs,
+# to the record.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "adaptive": {"partition": ADAPTIVE, "learner": {"kind": "class_means"}},
     "adaptive in slices": {"partition": ADAPTIVE, "learner": {"kind": "class_means", "slices": 3}},
     "random": {"partition": RANDOM, "learner": {"kind": "neighbors"}, "aggregation": ALL},
-    "random in slices": {"partition": RANDOM, "learner": {"kind": "class_means", "slices": 4}, "aggregation": ALL},
-    "public": {"partition": {"kind": "public", "sample_size": 15, "shards": 6}, "learner": {"kind": "neighbors", "slices": 2}},
-    "joint": {"partition": ADAPTIVE, "learner": {"kind": "shared_head", **SGD, "prompt": {"width": 2}}, "aggregation": ALL},
+    "random in slices": {
+        "partition": RANDOM,
+        "learner": {"kind": "class_means", "slices": 4},
+        "aggregation": ALL,
+    },
+    "public": {
+        "partition": {"kind": "public", "sample_size": 15, "shards": 6},
+        "learner": {"kind": "neighbors", "slices": 2},
+    },
+    "joint": {
+        "partition": ADAPTIVE,
+        "learner": {"kind": "shared_head", **SGD, "prompt": {"width": 2}},
+        "aggregation": ALL,
+    },
 }
 
 
@@ -47,7 +60,9 @@ def config_of(world: World, name: str) -> Config:
 
 def training_ids(session: Session) -> list[str]:
     folder = session.folder
-    index = RecordIndex.read(folder.store, [state.bucket for state in folder.require_published().buckets])
+    index = RecordIndex.read(
+        folder.store, [state.bucket for state in folder.require_published().buckets]
+    )
     return index.names("record_id", index.training)
 
 
@@ -65,9 +80,13 @@ def test_cost_is_what_the_deletion_then_does(world: World, name: str) -> None:
         done = unlearn(session, Request((ids[worst],)))
         assert done.passes == costs.retrained[worst]
         joint = name == "joint"
-        assert (len(session.folder.require_published().shards) if joint else len(done.rebuilt)) == costs.touched[worst]
+        assert (
+            len(session.folder.require_published().shards) if joint else len(done.rebuilt)
+        ) == costs.touched[worst]
         assert costs.sampled[worst] == done.reclustered
-        assert costing.retrained[worst] == pytest.approx((1 if joint else costs.touched[worst]) * costing.parameters["constituent"])
+        assert costing.retrained[worst] == pytest.approx(
+            (1 if joint else costs.touched[worst]) * costing.parameters["constituent"]
+        )
         assert not joint or (costs.share == 1).all()
         if name in ("random", "random in slices", "public"):
             assert not costs.sampled.any() and (costs.touched <= 1).all()
@@ -85,8 +104,14 @@ def test_cost_is_what_the_deletion_then_does(world: World, name: str) -> None:
         ({"kind": "ridge"}, 0),
     ],
 )
-def test_parameters_are_counted_from_the_head_of_the_file(world: World, learner: dict[str, Any], prompt: int) -> None:
-    tree = json.loads(json.dumps(TINY)) | {"learner": learner, "aggregation": ALL, "partition": ADAPTIVE}
+def test_parameters_are_counted_from_the_head_of_the_file(
+    world: World, learner: dict[str, Any], prompt: int
+) -> None:
+    tree = json.loads(json.dumps(TINY)) | {
+        "learner": learner,
+        "aggregation": ALL,
+        "partition": ADAPTIVE,
+    }
     tree["data"]["path"] = str(world.path)
     session, config = Session(world.space()), Config.model_validate(tree)
     manifest = train(session, config).evaluated.manifest
@@ -94,7 +119,9 @@ def test_parameters_are_counted_from_the_head_of_the_file(world: World, learner:
     counts = []
     for item in {shard.constituent for shard in manifest.shards}:
         tensors = Constituent.from_bytes(store.read(item)).tensors
-        counts.append(prompt + sum(tensor.size for name, tensor in tensors.items() if name != "prompt"))
+        counts.append(
+            prompt + sum(tensor.size for name, tensor in tensors.items() if name != "prompt")
+        )
         assert count_parameters(store, item, config.learner, 16) == counts[-1]
     found = cost(session).parameters
     assert found["total"] == sum(counts)
@@ -103,7 +130,14 @@ def test_parameters_are_counted_from_the_head_of_the_file(world: World, learner:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\x05", b"\xff" * 40, (2).to_bytes(8, "little") + b"[]", (9).to_bytes(8, "little") + b'{"a": {}}']
+    "damage",
+    [
+        b"",
+        b"\x05",
+        b"\xff" * 40,
+        (2).to_bytes(8, "little") + b"[]",
+        (9).to_bytes(8, "little") + b'{"a": {}}',
+    ],
 )
 def test_a_damaged_constituent_is_named(world: World, damage: bytes) -> None:
     session, config = Session(world.space()), config_of(world, "random")
@@ -116,7 +150,9 @@ def test_a_damaged_constituent_is_named(world: World, damage: bytes) -> None:
 
 
 @pytest.mark.parametrize("asked", [",", "", " , "])
-def test_no_record_is_not_every_record(world: World, asked: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_record_is_not_every_record(
+    world: World, asked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = world.space()
     train(Session(root), config_of(world, "random"))
     assert cli.run(None, ["cost", "--workspace", str(root), "--records", asked]) == 2
@@ -130,9 +166,13 @@ def test_a_test_record_costs_nothing(world: World, capsys: pytest.CaptureFixture
     session = Session(world.space())
     train(session, config_of(world, "joint"))
     name = next(name for name in world.ids if name not in training_ids(session))
-    assert cli.run(None, ["cost", "--workspace", str(session.root), "--records", name, "--json"]) == 0
+    assert (
+        cli.run(None, ["cost", "--workspace", str(session.root), "--records", name, "--json"]) == 0
+    )
     data = last_json(capsys)
-    assert data["deletions"] == [{"record": name, "retrained": 0, "share": 0.0, "shards_touched": 0, "parameters": 0.0}]
+    assert data["deletions"] == [
+        {"record": name, "retrained": 0, "share": 0.0, "shards_touched": 0, "parameters": 0.0}
+    ]
     assert data["parameters"]["mean"] is None
 
 

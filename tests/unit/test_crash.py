@@ -1,9 +1,11 @@
-"""A crash at every change of the disk, during training and during an erasure, and what the next command makes of it.
+"""A crash at every change of the disk, during training and during an erasure, and what the next
+command makes of it.
 
-The process dies in the middle, by kill -9 (`tests/dying.py`): from the chosen point on, nothing more reaches the disk, and the file that
-was being synced is half there. What must hold: the published state is the old one or the new one, whole; what was noted to be erased will
-be, by any command; the next command ends where the uninterrupted one did, at once, with one certificate a request and a ledger that an
-audit finds in order.
+The process dies in the middle, by kill -9 (`tests/dying.py`): from the chosen point on, nothing
+more reaches the disk, and the file that was being synced is half there. What must hold: the
+published state is the old one or the new one, whole; what was noted to be erased will be, by any
+command; the next command ends where the uninterrupted one did, at once, with one certificate a
+request and a ledger that an audit finds in order.
 """
 
 import itertools
@@ -34,14 +36,27 @@ from lmeraser_ray.operations.verify import BEGUN, verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.tables import erased, lease, ledger, publications, quarantined, requests, targets, tombstones
+from lmeraser_ray.storage.database.tables import (
+    erased,
+    lease,
+    ledger,
+    publications,
+    quarantined,
+    requests,
+    targets,
+    tombstones,
+)
 from lmeraser_ray.storage.database.tombstones import Tombstones
 from tests import dying
 from tests.conftest import World
 from tests.laws.test_law import held
 
 pytestmark = pytest.mark.timeout(1200)
-SMALL = {"data": {"buckets": 2}, "partition": {"sample_size": 6, "shards": 3}, "learner": {"epochs": 1}}
+SMALL = {
+    "data": {"buckets": 2},
+    "partition": {"sample_size": 6, "shards": 3},
+    "learner": {"epochs": 1},
+}
 LOCKS = {"lock", "requests.lock"}
 """Files without content."""
 DATABASE = {"requests.db"}
@@ -99,8 +114,11 @@ def trained(story: Story) -> Path:
     return root
 
 
-def deaths(prepare: Callable[[], Path], command: Callable[..., None], *args: object) -> Iterator[tuple[Path, str]]:
-    """Run a command again and again, each time dying one change later; ends when it gets through."""
+def deaths(
+    prepare: Callable[[], Path], command: Callable[..., None], *args: object
+) -> Iterator[tuple[Path, str]]:
+    """Run a command again and again, each time dying one change later; ends when it gets
+    through."""
     at = 0
     while True:
         at += 1
@@ -125,7 +143,11 @@ def states(root: Path) -> dict[State, int]:
     """How many erasure requests are in each state, those in none left out."""
     session = Session(root)
     with session.database() as database:
-        return {state: count for state, count in RequestRepository(database, session.names()).counts().items() if count}
+        return {
+            state: count
+            for state, count in RequestRepository(database, session.names()).counts().items()
+            if count
+        }
 
 
 def erasing(root: Path) -> bool:
@@ -147,7 +169,8 @@ def work_off(root: Path, keys: KeyFolder) -> None:
 
 
 def expect(story: Story, root: Path, wanted: dict[str, bytes], where: str, **closed: int) -> None:
-    """The workspace is in this state, sound, with nothing stray, and with so many requests by state, all of them closed."""
+    """The workspace is in this state, sound, with nothing stray, and with so many requests by
+    state, all of them closed."""
     assert held(root) == wanted, where
     done = verify(Session(root))
     assert done.ok, (where, done.differences)
@@ -158,15 +181,22 @@ def expect(story: Story, root: Path, wanted: dict[str, bytes], where: str, **clo
 
 
 def expect_evidence(root: Path, where: str, keys: KeyFolder) -> None:
-    """The ledger, the certificates and the tables agree, no id is in them, and nobody claims to be the queue."""
+    """The ledger, the certificates and the tables agree, no id is in them, and nobody claims to be
+    the queue."""
     session = Session(root)
     with session.database() as database:
         assert Lease.look(database).holder is None, where
         with database.read() as conn:
-            for open_rows in (targets.c.name.is_not(None), erased.c.name.is_not(None), erased.c.needles.is_not(None)):
+            for open_rows in (
+                targets.c.name.is_not(None),
+                erased.c.name.is_not(None),
+                erased.c.needles.is_not(None),
+            ):
                 assert conn.scalar(select(func.count()).where(open_rows)) == 0, where
             assert conn.scalar(select(func.count()).select_from(quarantined)) == 0, where
-            assert conn.scalar(select(func.count()).where(publications.c.done.is_(False))) == 0, where
+            assert conn.scalar(select(func.count()).where(publications.c.done.is_(False))) == 0, (
+                where
+            )
     found = audit(session, keys.public_keys())
     assert found.ok, (where, found.differences)
 
@@ -181,7 +211,8 @@ def expect_gone(story: Story, root: Path, where: str, *at: int) -> None:
 
 
 def test_the_watch_sees_every_file_that_is_written(story: Story, trained: Path) -> None:
-    """A control: as many renames and links as there are files (and a manifest), so no write goes past the failpoints but SQLite's own."""
+    """A control: as many renames and links as there are files (and a manifest), so no write goes
+    past the failpoints but SQLite's own."""
     names: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for name in ("replace", "link"):
@@ -189,14 +220,17 @@ def test_the_watch_sees_every_file_that_is_written(story: Story, trained: Path) 
             patch.setattr(os, name, lambda a, b, real=real: (names.append(str(b)), real(a, b))[1])
         root = story.fresh()
         story.train(root)
-    files = {str(path) for path in root.rglob("*") if path.is_file()} - {str(root / name) for name in LOCKS | DATABASE}
+    files = {str(path) for path in root.rglob("*") if path.is_file()} - {
+        str(root / name) for name in LOCKS | DATABASE
+    }
     assert set(names) == files
     assert held(root) == held(trained)
 
 
 @pytest.mark.long
 def test_training_that_dies_anywhere_resumes(story: Story, trained: Path) -> None:
-    """A first training: nothing is published or all of it, and the same command ends as if nothing had happened."""
+    """A first training: nothing is published or all of it, and the same command ends as if nothing
+    had happened."""
     wanted, whole = held(trained), fingerprint(Session(trained))
     seen = set()
     count = 0
@@ -210,7 +244,9 @@ def test_training_that_dies_anywhere_resumes(story: Story, trained: Path) -> Non
 
 
 @pytest.mark.long
-def test_a_second_training_that_dies_anywhere_keeps_the_published_state(story: Story, trained: Path) -> None:
+def test_a_second_training_that_dies_anywhere_keeps_the_published_state(
+    story: Story, trained: Path
+) -> None:
     """Two records more than the workspace had: the old state answers until the new one does."""
     fewer = story.base / "fewer"
     train(Session(fewer), story.world.without([story.world.ids[2], story.world.ids[7]], **SMALL))
@@ -238,13 +274,21 @@ def forgotten(story: Story, trained: Path) -> dict[tuple[int, ...], dict[str, by
 
 @pytest.fixture(scope="module")
 def dead(story: Story, trained: Path) -> list[tuple[Path, str]]:
-    """What an erasure of record 3 leaves when it dies, at every place where it can: the workspaces, and where it was."""
+    """What an erasure of record 3 leaves when it dies, at every place where it can: the workspaces,
+    and where it was."""
     found = []
     for root, where in deaths(lambda: story.fresh(trained), story_forget, story, 3):
         found.append((story.base / f"dead-{len(found)}", where))
         shutil.move(root, found[-1][0])
     assert len(found) > 50
-    assert {where.split()[2] for _, where in found} >= {*dying.COMMITS, "replace", "unlink", "mkdir", "rmdir", "fsync"}
+    assert {where.split()[2] for _, where in found} >= {
+        *dying.COMMITS,
+        "replace",
+        "unlink",
+        "mkdir",
+        "rmdir",
+        "fsync",
+    }
     return found
 
 
@@ -257,16 +301,24 @@ def distinct(dead) -> list[tuple[Path, str]]:
 
 
 def durable(root: Path) -> list[object]:
-    """What the next command finds: the objects, the pointer, and of the database what is no moment, no random id and no hash."""
+    """What the next command finds: the objects, the pointer, and of the database what is no moment,
+    no random id and no hash."""
     names = sorted(name for name in held(root) if not name.startswith("objects/tmp"))
     with Session(root).database() as database, database.read() as conn:
         rows = [conn.execute(select(*columns).order_by(*columns)).all() for columns in COLUMNS]
     waiting = root / "requests.waiting"
-    return [names, (root / "CURRENT").read_bytes(), rows, waiting.exists() and waiting.stat().st_size > 0]
+    return [
+        names,
+        (root / "CURRENT").read_bytes(),
+        rows,
+        waiting.exists() and waiting.stat().st_size > 0,
+    ]
 
 
 @pytest.mark.long
-def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: Story, trained: Path, forgotten, dead) -> None:
+def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(
+    story: Story, trained: Path, forgotten, dead
+) -> None:
     """The record is erased once; a request that the dead one had made gets its own certificate."""
     seen, made = set(), Counter()
     for left, where in dead:
@@ -283,9 +335,11 @@ def test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command(story: St
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["queue run", "train", "another unlearn"])
-def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(story: Story, forgotten, distinct, how: str) -> None:
-    """From the tombstones on it will happen, whatever comes next; a request that was only received waits for the queue. Before, nothing
-    was promised and nothing is lost."""
+def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(
+    story: Story, forgotten, distinct, how: str
+) -> None:
+    """From the tombstones on it will happen, whatever comes next; a request that was only received
+    waits for the queue. Before, nothing was promised and nothing is lost."""
     noted = 0
     for left, where in distinct:
         root = story.fresh(left)
@@ -300,7 +354,13 @@ def test_an_erasure_that_dies_after_it_was_noted_is_finished_by_any_command(stor
         else:
             work_off(root, story.keys)
         gone = (*((3,) if submitted else ()), *((8,) if how == "another unlearn" else ()))
-        expect(story, root, forgotten.get(gone) or alone(story, forgotten, gone), where, **certified(len(gone)))
+        expect(
+            story,
+            root,
+            forgotten.get(gone) or alone(story, forgotten, gone),
+            where,
+            **certified(len(gone)),
+        )
         expect_gone(story, root, where, *gone)
     assert noted > 8
 
@@ -310,7 +370,9 @@ def certified(count: int) -> dict[str, int]:
     return {"CERTIFIED": count} if count else {}
 
 
-def alone(story: Story, forgotten: dict[tuple[int, ...], dict[str, bytes]], at: tuple[int, ...]) -> dict[str, bytes]:
+def alone(
+    story: Story, forgotten: dict[tuple[int, ...], dict[str, bytes]], at: tuple[int, ...]
+) -> dict[str, bytes]:
     """The state after one more uninterrupted erasure."""
     root = story.base / "alone"
     shutil.copytree(story.base / "trained", root)
@@ -322,7 +384,8 @@ def alone(story: Story, forgotten: dict[tuple[int, ...], dict[str, bytes]], at: 
 
 @pytest.mark.long
 def test_an_interrupted_erasure_is_said(story: Story, forgotten, distinct) -> None:
-    """Until it is finished, `verify` is not content; an id that nobody knows stops nothing and brings nothing back."""
+    """Until it is finished, `verify` is not content; an id that nobody knows stops nothing and
+    brings nothing back."""
     said = 0
     for left, where in distinct:
         root = story.fresh(left)
@@ -341,7 +404,8 @@ def test_an_interrupted_erasure_is_said(story: Story, forgotten, distinct) -> No
 
 @pytest.mark.long
 def test_who_was_killed_holds_nothing(story: Story, dead) -> None:
-    """The lease of a queue that was killed is free at once, though its time has not passed; what it had locked is free too."""
+    """The lease of a queue that was killed is free at once, though its time has not passed; what it
+    had locked is free too."""
     held_by_the_dead = 0
     for left, where in dead:
         session = Session(story.fresh(left))
@@ -366,12 +430,15 @@ def test_two_crashes_in_a_row(story: Story, trained: Path, forgotten) -> None:
             before = states(root)
             assert all(state in OPEN or state is State.CERTIFIED for state in before)
             story.forget(root, 3)
-            expect(story, root, forgotten[3,], f"{first}, {second}", CERTIFIED=sum(before.values()) + 1)
+            expect(
+                story, root, forgotten[3,], f"{first}, {second}", CERTIFIED=sum(before.values()) + 1
+            )
             expect_gone(story, root, f"{first}, {second}", 3)
 
 
 def test_a_first_database_that_dies_anywhere(tmp_path: Path) -> None:
-    """Whoever comes next finds this workspace's database, whole, or makes it; also after one who died while mending it."""
+    """Whoever comes next finds this workspace's database, whole, or makes it; also after one who
+    died while mending it."""
     points = []
     for once in itertools.count(1):
         for again in itertools.count(1):

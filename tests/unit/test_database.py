@@ -1,4 +1,5 @@
-"""The request database, on both dialects: whole transactions, one writer at a time, one database a workspace, errors without secrets."""
+"""The request database, on both dialects: whole transactions, one writer at a time, one database a
+workspace, errors without secrets."""
 
 import os
 import shutil
@@ -13,7 +14,13 @@ import pytest
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.engine import make_url
 
-from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError, VerificationError
+from lmeraser_ray.errors import (
+    ConfigError,
+    DataError,
+    ExecutionError,
+    LmeraserError,
+    VerificationError,
+)
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database import database, sqlite, tables
@@ -50,11 +57,19 @@ def test_a_transaction_is_whole_or_not_there(desk: Desk) -> None:
 
 def test_the_failpoints_are_around_the_commit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, seen = desk.open(), list[tuple[str, set[str]]]()
-    other = sqlite3.connect(f"file:{desk.root}/requests.db?mode=ro", uri=True) if desk.url is None else None
+    other = (
+        sqlite3.connect(f"file:{desk.root}/requests.db?mode=ro", uri=True)
+        if desk.url is None
+        else None
+    )
 
     def look(where: str) -> Callable[[], None]:
         def note() -> None:
-            found = {row[0] for row in other.execute("SELECT hash FROM tombstones")} if other else set[str]()
+            found = (
+                {row[0] for row in other.execute("SELECT hash FROM tombstones")}
+                if other
+                else set[str]()
+            )
             seen.append((where, found))
 
         return note
@@ -65,11 +80,14 @@ def test_the_failpoints_are_around_the_commit(desk: Desk, monkeypatch: pytest.Mo
         connection.execute(insert(STONE).values(hash="a"))
     with opened.read() as connection:
         connection.execute(select(STONE))
-    assert seen == ([("before", set()), ("after", {"a"})] if other else [("before", set()), ("after", set())])
+    assert seen == (
+        [("before", set()), ("after", {"a"})] if other else [("before", set()), ("after", set())]
+    )
 
 
 def test_a_read_is_one_view(desk: Desk) -> None:
-    """What is committed meanwhile is not in it. On SQLite nobody commits meanwhile: the writer waits for the reader."""
+    """What is committed meanwhile is not in it. On SQLite nobody commits meanwhile: the writer
+    waits for the reader."""
     add(desk, "a")
     reading, writer = desk.open(), threading.Thread(target=add, args=(desk, "b"))
     with reading.read() as connection:
@@ -82,10 +100,16 @@ def test_a_read_is_one_view(desk: Desk) -> None:
     assert held(desk) == {"a", "b"}
 
 
-@pytest.mark.parametrize(("outer", "inner"), [("write", "write"), ("write", "read"), ("read", "write"), ("read", "read")])
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("write", "write"), ("write", "read"), ("read", "write"), ("read", "read")]
+)
 def test_a_transaction_within_one_is_a_mistake(desk: Desk, outer: str, inner: str) -> None:
     opened = desk.open()
-    with getattr(opened, outer)(), pytest.raises(RuntimeError, match=f"to {inner} within one to {outer}"), getattr(opened, inner)():
+    with (
+        getattr(opened, outer)(),
+        pytest.raises(RuntimeError, match=f"to {inner} within one to {outer}"),
+        getattr(opened, inner)(),
+    ):
         pass
     add(desk, "a")
 
@@ -115,16 +139,26 @@ def test_files_are_their_owners_only_and_settings_hold(lite: Desk) -> None:
         with lite.open().write() as connection:
             connection.execute(insert(STONE).values(hash="a"))
             assert (lite.root / "requests.db-journal").stat().st_mode & 0o777 == 0o600
-            found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name, _, _ in sqlite.SETTINGS}
+            found = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name, _, _ in sqlite.SETTINGS
+            }
     finally:
         os.umask(before)
-    assert found == {"journal_mode": "delete", "synchronous": 3, "secure_delete": 1, "foreign_keys": 1}
-    assert {path.name: path.stat().st_mode & 0o777 for path in lite.root.iterdir() if path.is_file()} == dict.fromkeys(
-        ("database", "requests.db", "requests.lock", "secret"), 0o600
-    )
+    assert found == {
+        "journal_mode": "delete",
+        "synchronous": 3,
+        "secure_delete": 1,
+        "foreign_keys": 1,
+    }
+    assert {
+        path.name: path.stat().st_mode & 0o777 for path in lite.root.iterdir() if path.is_file()
+    } == dict.fromkeys(("database", "requests.db", "requests.lock", "secret"), 0o600)
 
 
-def test_a_sqlite_that_does_not_overwrite_is_refused(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sqlite_that_does_not_overwrite_is_refused(
+    lite: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite, "SETTINGS", (*sqlite.SETTINGS[:2], ("secure_delete", "OFF", 1)))
     with pytest.raises(ExecutionError, match="does not take secure_delete=OFF"):
         lite.open()
@@ -133,21 +167,29 @@ def test_a_sqlite_that_does_not_overwrite_is_refused(lite: Desk, monkeypatch: py
 # which database
 
 
-def test_another_choice_is_an_error_and_never_an_empty_database(lite: Desk, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_choice_is_an_error_and_never_an_empty_database(
+    lite: Desk, postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add(lite, "a")
     for other in (Desk(lite.root, postgresql), lite):
         if other is lite:
             monkeypatch.setenv(database.VARIABLE, postgresql)
-        with pytest.raises(ConfigError, match=r"are in the workspace \(SQLite\).*forget who was erased"):
+        with pytest.raises(
+            ConfigError, match=r"are in the workspace \(SQLite\).*forget who was erased"
+        ):
             other.open()
     monkeypatch.delenv(database.VARIABLE)
     assert held(lite) == {"a"}
 
 
-def test_a_workspace_on_postgresql_stays_there(tmp_path: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_on_postgresql_stays_there(
+    tmp_path: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk = Desk(tmp_path / "desk", postgresql)
     add(desk, "a")
-    with pytest.raises(ConfigError, match=r"are on PostgreSQL .*give queue.database or LMERASER_DATABASE"):
+    with pytest.raises(
+        ConfigError, match=r"are on PostgreSQL .*give queue.database or LMERASER_DATABASE"
+    ):
         Desk(desk.root).open()
     assert not (desk.root / "requests.db").exists()
     monkeypatch.setenv(database.VARIABLE, postgresql)
@@ -169,7 +211,9 @@ def test_workspaces_share_a_server_and_nothing_else(tmp_path: Path, postgresql: 
 def test_a_lost_database_is_not_made_anew(lite: Desk) -> None:
     add(lite, "a")
     (lite.root / "requests.db").unlink()
-    with pytest.raises(VerificationError, match=r"requests\.db is missing, and with it who was erased"):
+    with pytest.raises(
+        VerificationError, match=r"requests\.db is missing, and with it who was erased"
+    ):
         lite.open()
 
 
@@ -221,7 +265,10 @@ def test_who_only_looks_makes_nothing(lite: Desk) -> None:
 @pytest.mark.parametrize(
     ("url", "error"),
     [
-        (f"postgresql://me:{SECRET}@127.0.0.1:1/x?connect_timeout=1", "127.0.0.1:1/x cannot be reached"),
+        (
+            f"postgresql://me:{SECRET}@127.0.0.1:1/x?connect_timeout=1",
+            "127.0.0.1:1/x cannot be reached",
+        ),
         (f"mysql://me:{SECRET}@127.0.0.1/x", "is no URL of the form"),
         (f"postgresql://me:{SECRET}@[::1/x", "is no URL of the form"),
         (f"{SECRET}", "is no URL of the form"),
@@ -234,7 +281,9 @@ def test_no_error_tells_the_password(lite: Desk, url: str, error: str) -> None:
     assert not (lite.root / "database").exists()
 
 
-@pytest.mark.parametrize("url", [f"postgresql://me:{SECRET}@host/db", f"postgresql://me@host/db?password={SECRET}"])
+@pytest.mark.parametrize(
+    "url", [f"postgresql://me:{SECRET}@host/db", f"postgresql://me@host/db?password={SECRET}"]
+)
 def test_a_password_is_not_kept_in_the_workspace(tmp_path: Path, url: str) -> None:
     config = World(tmp_path / "world").config(queue={"database": url})
     with pytest.raises(ConfigError, match="holds a password") as caught:
@@ -254,13 +303,20 @@ def test_the_pin_holds_no_password(tmp_path: Path, postgresql: str) -> None:
 def test_a_statement_that_fails_tells_no_name(desk: Desk) -> None:
     """A mistake of ours keeps its traceback, without the values."""
     with pytest.raises(Exception) as found, desk.open().write() as connection:
-        connection.execute(insert(tables.targets).values(request_id="none", what="record", hash="h", name="person-7"))
+        connection.execute(
+            insert(tables.targets).values(
+                request_id="none", what="record", hash="h", name="person-7"
+            )
+        )
     assert "person-7" not in str(found.value) + repr(found.value)
 
 
 def test_a_full_disk(lite: Desk) -> None:
     add(lite, "a")
-    with pytest.raises(ExecutionError, match="The disk is full: the request database"), lite.open().write() as connection:
+    with (
+        pytest.raises(ExecutionError, match="The disk is full: the request database"),
+        lite.open().write() as connection,
+    ):
         connection.exec_driver_sql("PRAGMA max_page_count=1")
         connection.execute(insert(STONE), [{"hash": f"{i:064}"} for i in range(1000)])
     assert held(lite) == {"a"}
@@ -312,11 +368,16 @@ def test_a_stopped_client_does_not_hold_the_others_up(tmp_path: Path, postgresql
         child.kill()
 
 
-def test_the_client_that_was_stopped_is_told(tmp_path: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_that_was_stopped_is_told(
+    tmp_path: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "IDLE_SECONDS", 1)
     desk = Desk(tmp_path / "desk", postgresql)
     opened = desk.open()
-    with pytest.raises(ExecutionError, match=r"idle for too long|connection was lost"), opened.write() as connection:
+    with (
+        pytest.raises(ExecutionError, match=r"idle for too long|connection was lost"),
+        opened.write() as connection,
+    ):
         connection.execute(insert(STONE).values(hash="late"))
         threading.Event().wait(1.5)
         connection.execute(text("SELECT 1"))

@@ -1,4 +1,5 @@
-"""Deadlines as the GDPR counts them (art. 12(3)): calendar months, stored when they are set, whatever the clock does later."""
+"""Deadlines as the GDPR counts them (art. 12(3)): calendar months, stored when they are set,
+whatever the clock does later."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -38,7 +39,12 @@ def test_calendar_months(received: str, month: str, two_more: str) -> None:
 @given(MOMENTS)
 def test_a_month_is_28_to_31_days(received: datetime) -> None:
     assert timedelta(28) <= month_after(received) - received <= timedelta(31)
-    assert timedelta(28 + 28) <= extended(received, 1) - received <= extended(received, 2) - received <= timedelta(31 * 3)
+    assert (
+        timedelta(28 + 28)
+        <= extended(received, 1) - received
+        <= extended(received, 2) - received
+        <= timedelta(31 * 3)
+    )
 
 
 @given(MOMENTS, MOMENTS)
@@ -59,7 +65,18 @@ def submitted(desk: Desk, moment: datetime, due: datetime | None = None) -> Eras
 
 def test_alerts_at_50_80_95_and_100_percent(lite: Desk) -> None:
     request = submitted(lite, at("2026-04-01T00:00:00+00:00"))  # 30 days
-    days = {0: None, 14.9: None, 15: 50, 23.9: 50, 24: 80, 28.4: 80, 28.5: 95, 29.9: 95, 30: 100, 400: 100}
+    days = {
+        0: None,
+        14.9: None,
+        15: 50,
+        23.9: 50,
+        24: 80,
+        28.4: 80,
+        28.5: 95,
+        29.9: 95,
+        30: 100,
+        400: 100,
+    }
     assert {day: request.alert(request.received_at + timedelta(day)) for day in days} == days
     assert request.as_json(request.received_at + timedelta(25))["deadline"] == {
         "received": "2026-04-01T00:00:00.000000Z",
@@ -81,7 +98,9 @@ def test_an_answered_request_alerts_nobody(lite: Desk) -> None:
 
 def test_an_earlier_deadline_may_be_asked_for_and_no_later_one(desk: Desk) -> None:
     now = at("2026-01-31T12:00:00+00:00")
-    assert submitted(desk, now, at("2026-02-03T00:00:00+01:00")).due_at == at("2026-02-02T23:00:00+00:00")
+    assert submitted(desk, now, at("2026-02-03T00:00:00+01:00")).due_at == at(
+        "2026-02-02T23:00:00+00:00"
+    )
     assert submitted(desk, now, at("2026-02-28T12:00:00+00:00")).deadline == month_after(now)
     with pytest.raises(ConfigError, match="later than a month from now"):
         submitted(desk, now, at("2026-02-28T12:00:01+00:00"))
@@ -91,7 +110,9 @@ def test_an_earlier_deadline_may_be_asked_for_and_no_later_one(desk: Desk) -> No
     assert desk.count("requests") == 2
 
 
-def test_an_extension_is_for_one_or_two_months_once_with_a_reason_within_the_first(desk: Desk) -> None:
+def test_an_extension_is_for_one_or_two_months_once_with_a_reason_within_the_first(
+    desk: Desk,
+) -> None:
     now = at("2026-01-31T12:00:00+00:00")
     request = submitted(desk, now)
     for months in (0, 3, -1):
@@ -100,7 +121,9 @@ def test_an_extension_is_for_one_or_two_months_once_with_a_reason_within_the_fir
     with pytest.raises(ConfigError, match="--reason is empty"):
         desk.requests(lambda: now).extend(request.id, 1, " ")
     with pytest.raises(ConfigError, match="only within the first month"):
-        desk.requests(lambda: month_after(now) + timedelta(seconds=1)).extend(request.id, 1, "many requests")
+        desk.requests(lambda: month_after(now) + timedelta(seconds=1)).extend(
+            request.id, 1, "many requests"
+        )
     found = desk.requests(lambda: month_after(now)).extend(request.id, 2, " many requests ")
     assert (found.due_at, found.extended_at) == (month_after(now), at("2026-04-28T12:00:00+00:00"))
     assert found.deadline == found.extended_at
@@ -127,7 +150,10 @@ def test_the_clock_moves_and_the_deadline_stands(desk: Desk, days: int) -> None:
         clock.shift(timedelta(days))
         found = desk.requests().get(request.id)
         assert found == request
-        assert (found.received_at, found.deadline) == (datetime(2026, 3, 10, 9, tzinfo=UTC), datetime(2026, 4, 10, 9, tzinfo=UTC))
+        assert (found.received_at, found.deadline) == (
+            datetime(2026, 3, 10, 9, tzinfo=UTC),
+            datetime(2026, 4, 10, 9, tzinfo=UTC),
+        )
         assert desk.requests().submit(["a"], [], key="k").deadline == request.deadline
         assert found.alert(utcnow()) == (100 if days > 0 else None)
         assert found.state is State.RECEIVED

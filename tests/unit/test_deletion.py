@@ -1,4 +1,5 @@
-"""The cost of a deletion in every system equals that of doing it: the real planner, with all old constituents in the store."""
+"""The cost of a deletion in every system equals that of doing it: the real planner, with all old
+constituents in the store."""
 
 import json
 from dataclasses import dataclass
@@ -14,17 +15,31 @@ from lmeraser_ray.models.partition import recluster
 from lmeraser_ray.models.partition.adaptive import Labels
 from lmeraser_ray.models.partition.deletion import DeletionCosts, fixed_costs
 from lmeraser_ray.models.partition.expected import spread, summarize
-from lmeraser_ray.pipeline.plan import ConstituentRecipe, ConstituentSpec, constituent_specs, plan_constituents
+from lmeraser_ray.pipeline.plan import (
+    ConstituentRecipe,
+    ConstituentSpec,
+    constituent_specs,
+    plan_constituents,
+)
 from lmeraser_ray.storage.digests import digest
 from lmeraser_ray.storage.store import Listing, StoredObject
-from tests.unit.test_recluster import Features, Positions, assignment, cases, config_of, costs_of, mixture
+from tests.unit.test_recluster import (
+    Features,
+    Positions,
+    assignment,
+    cases,
+    config_of,
+    costs_of,
+    mixture,
+)
 
 SLICES = st.sampled_from([1, 2, 3, 5])
 
 
 @dataclass(frozen=True)
 class System:
-    """A partition (clusters, or the shard of each record once and for all), slices and a kind of learner."""
+    """A partition (clusters, or the shard of each record once and for all), slices and a kind of
+    learner."""
 
     features: Features
     order: Positions
@@ -33,39 +48,62 @@ class System:
     joint: bool
 
     def specs(self, live: NDArray[np.bool_]) -> tuple[ConstituentSpec, ...]:
-        """What must be trained on the records that live, which are all that is planned with, as in a workspace."""
+        """What must be trained on the records that live, which are all that is planned with, as in
+        a workspace."""
         if isinstance(self.partition, AdaptiveConfig):
             shards = assignment(self.features, self.order[live[self.order]], self.partition)
         else:
             shards = self.partition
-        digests = np.frombuffer(b"".join(digest("made up", str(i).encode()) for i in np.flatnonzero(live)), np.uint8).reshape(-1, 32)
+        digests = np.frombuffer(
+            b"".join(digest("made up", str(i).encode()) for i in np.flatnonzero(live)), np.uint8
+        ).reshape(-1, 32)
         making = ConstituentRecipe({"kind": "made up"}, "ab" * 32, self.joint)
         return constituent_specs(
-            digests.__getitem__, shards[live], making=making, slices=None if self.slices is None else self.slices[live]
+            digests.__getitem__,
+            shards[live],
+            making=making,
+            slices=None if self.slices is None else self.slices[live],
         )
 
     def costs(self, positions: Positions) -> DeletionCosts:
         """What is said."""
         if isinstance(self.partition, AdaptiveConfig):
-            return costs_of(self.features, self.order, self.partition, positions, slices=self.slices, joint=self.joint)
+            return costs_of(
+                self.features,
+                self.order,
+                self.partition,
+                positions,
+                slices=self.slices,
+                joint=self.joint,
+            )
         return fixed_costs(self.partition, positions, slices=self.slices, joint=self.joint)
 
     def done(self, positions: Positions) -> list[tuple[int, int, int]]:
         """What is done: retrained, touched and total."""
         everybody = np.ones(len(self.order), np.bool_)
         old = {key for spec in self.specs(everybody) for key in spec.keys}
-        listing: Listing = {("constituents", key): StoredObject("constituents", key, "00" * 32) for key in old}
+        listing: Listing = {
+            ("constituents", key): StoredObject("constituents", key, "00" * 32) for key in old
+        }
         found = []
         for position in positions.tolist():
             specs = self.specs(np.arange(len(self.order)) != position)
             builds = plan_constituents(specs, listing).build
             trained = sum(build.spec.passes(build.first) for build in builds)
-            found.append((trained, sum(len(build.spec.shards) for build in builds), sum(spec.passes() for spec in specs)))
+            found.append(
+                (
+                    trained,
+                    sum(len(build.spec.shards) for build in builds),
+                    sum(spec.passes() for spec in specs),
+                )
+            )
         return found
 
 
 def rows(costs: DeletionCosts) -> list[tuple[int, int, int]]:
-    return list(zip(costs.retrained.tolist(), costs.touched.tolist(), costs.total.tolist(), strict=True))
+    return list(
+        zip(costs.retrained.tolist(), costs.touched.tolist(), costs.total.tolist(), strict=True)
+    )
 
 
 @st.composite
@@ -74,9 +112,17 @@ def systems(draw: st.DrawFn) -> tuple[System, Positions]:
     features, order, config, positions = draw(cases())
     n, r = len(order), draw(SLICES)
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    slices = None if r == 1 and draw(st.booleans()) else generator.integers(r, size=n).astype(np.int32)
+    slices = (
+        None if r == 1 and draw(st.booleans()) else generator.integers(r, size=n).astype(np.int32)
+    )
     fixed = generator.integers(draw(st.integers(1, 9)), size=n).astype(np.int32)
-    return System(features, order, fixed if draw(st.booleans()) else config, slices, draw(st.integers(0, 3)) == 0), positions
+    return System(
+        features,
+        order,
+        fixed if draw(st.booleans()) else config,
+        slices,
+        draw(st.integers(0, 3)) == 0,
+    ), positions
 
 
 @settings(max_examples=300, deadline=None)
@@ -99,16 +145,24 @@ def test_a_mixture_in_slices(linkage: str, cut: float | int, slices: int) -> Non
     order = generator.permutation(300)
     config = config_of(60, linkage, cut)
     system = System(
-        mixture(300, 24, centres=12, spread=0.8, seed=3), order, config, generator.integers(slices, size=300).astype(np.int32), joint=False
+        mixture(300, 24, centres=12, spread=0.8, seed=3),
+        order,
+        config,
+        generator.integers(slices, size=300).astype(np.int32),
+        joint=False,
     )
     positions = order[:90:2]
     assert rows(system.costs(positions)) == system.done(positions)
 
 
-def fixed(shards: str, slices: str, positions: list[int], *, joint: bool = False) -> list[tuple[int, int, int]]:
+def fixed(
+    shards: str, slices: str, positions: list[int], *, joint: bool = False
+) -> list[tuple[int, int, int]]:
     """A partition as digits, a record each."""
     shard, part = (np.array([int(c) for c in text], np.int32) for text in (shards, slices))
-    system = System(np.zeros((len(shards), 1), np.float32), np.arange(len(shards)), shard, part, joint)
+    system = System(
+        np.zeros((len(shards), 1), np.float32), np.arange(len(shards)), shard, part, joint
+    )
     chosen = np.array(positions, np.int64)
     assert rows(system.costs(chosen)) == system.done(chosen)
     return rows(system.costs(chosen))
@@ -116,8 +170,14 @@ def fixed(shards: str, slices: str, positions: list[int], *, joint: bool = False
 
 def test_a_deletion_restarts_at_its_slice() -> None:
     # Slices of 1, 2 and 3 records: stages that see 1, 3 and 6. Another shard's stages see 1.
-    assert fixed("0000001", "0112220", [5, 1, 0, 6]) == [(5, 1, 10), (7, 1, 9), (7, 1, 8), (0, 0, 10)]
-    # The first slice goes: the second begins the chain, and nothing that was trained after the first is of use.
+    assert fixed("0000001", "0112220", [5, 1, 0, 6]) == [
+        (5, 1, 10),
+        (7, 1, 9),
+        (7, 1, 8),
+        (0, 0, 10),
+    ]
+    # The first slice goes: the second begins the chain, and nothing that was trained after the
+    # first is of use.
     assert fixed("0000", "0111", [0]) == [(3, 1, 3)]
     # The last one goes: its stage does, and the one before is what answers.
     assert fixed("0000", "0002", [3]) == [(0, 0, 3)]
@@ -131,9 +191,14 @@ def test_a_joint_learner_trains_everything_again() -> None:
 
 
 def test_a_stage_of_any_old_shard_is_reused() -> None:
-    """Records 3 and 1 are sampled, of old shards {3, 2} and {1, 0}. Without 1 they are {3, 0} and {2}: what was trained on 0 alone, in the
-    second old shard, is where the first new one goes on; what was trained on 2 alone is the whole of the second."""
-    features, order, slices = np.array([[7], [6], [2], [5]], np.float32), np.array([3, 1, 2, 0]), np.array([0, 1, 0, 1], np.int32)
+    """Records 3 and 1 are sampled, of old shards {3, 2} and {1, 0}. Without 1 they are {3, 0} and
+    {2}: what was trained on 0 alone, in the second old shard, is where the first new one goes on;
+    what was trained on 2 alone is the whole of the second."""
+    features, order, slices = (
+        np.array([[7], [6], [2], [5]], np.float32),
+        np.array([3, 1, 2, 0]),
+        np.array([0, 1, 0, 1], np.int32),
+    )
     system = System(features, order, config_of(2, "average", 3), slices, joint=False)
     assert rows(system.costs(np.array([1]))) == system.done(np.array([1])) == [(2, 1, 4)]
 
@@ -151,7 +216,14 @@ def test_nothing_is_asked() -> None:
 
 def test_summary() -> None:
     sampled = np.array([True, False, False, True])
-    costs = DeletionCosts(11, np.arange(4), sampled, np.array([20, 1, 2, 5]), np.array([3, 1, 1, 1], np.int32), np.array([20, 10, 10, 10]))
+    costs = DeletionCosts(
+        11,
+        np.arange(4),
+        sampled,
+        np.array([20, 1, 2, 5]),
+        np.array([3, 1, 1, 1], np.int32),
+        np.array([20, 10, 10, 10]),
+    )
     found = summarize(costs)
     assert json.loads(json.dumps(found)) == {
         "expected_share": 0.45,

@@ -32,7 +32,8 @@ GOLDEN = {
     "record": "8d08702849b23c0bd5bc0d1eff76b3f0cfa67dc52ca1fc9d95bcd037f98edd19",
 }
 
-# Small alphabets make near-collisions likely: the same bytes cut at other places, zeros that look like lengths.
+# Small alphabets make near-collisions likely: the same bytes cut at other places, zeros that look
+# like lengths.
 bits = st.binary(max_size=3).map(lambda b: bytes(x % 2 for x in b))
 parts = st.lists(bits | st.sampled_from([b"", b"\0" * 8, b"\0" * 7 + b"\1"]), max_size=4)
 
@@ -54,7 +55,9 @@ def test_domains_are_separate(one: str, other: str, same: list[bytes]) -> None:
 
 def test_a_digest_is_sha256_of_the_documented_encoding() -> None:
     """Written out again by hand, so that the encoding cannot drift."""
-    encoding = b"lmeraser_ray/shard/1\n" + (1).to_bytes(8, "big") + b"a" + (2).to_bytes(8, "big") + b"bc"
+    encoding = (
+        b"lmeraser_ray/shard/1\n" + (1).to_bytes(8, "big") + b"a" + (2).to_bytes(8, "big") + b"bc"
+    )
     assert digest("shard/1", b"a", b"bc") == hashlib.sha256(encoding).digest()
     assert len(digest("x")) == 32
 
@@ -65,7 +68,11 @@ def test_golden_values() -> None:
     assert digest("shard/1", b"a", b"bc").hex() == GOLDEN["digest"]
     assert key_of("d") == GOLDEN["key_of"]
     assert seeded_key(7, "sample").hex() == GOLDEN["seeded_key"]
-    assert keyed_hash(key, "é").hex() == GOLDEN["keyed_hash"] == hmac.new(key, "é".encode(), "sha256").hexdigest()
+    assert (
+        keyed_hash(key, "é").hex()
+        == GOLDEN["keyed_hash"]
+        == hmac.new(key, "é".encode(), "sha256").hexdigest()
+    )
     assert generator_seed("00" * 32) == GOLDEN["generator_seed"]
     assert bucket_number(0, "person-0/picture-0", 16) == GOLDEN["bucket"]
     assert Record("r", "s", "l", False, b"i").digest().hex() == GOLDEN["record"]
@@ -74,7 +81,11 @@ def test_golden_values() -> None:
 def test_a_keyed_hash_needs_its_key() -> None:
     one, other = seeded_key(0, "sample"), seeded_key(1, "sample")
     assert len({keyed_hash(k, "x") for k in (one, other, seeded_key(0, "split"))}) == 3
-    assert keyed_hashes(one, ["x", "y", "x"]) == [keyed_hash(one, "x"), keyed_hash(one, "y"), keyed_hash(one, "x")]
+    assert keyed_hashes(one, ["x", "y", "x"]) == [
+        keyed_hash(one, "x"),
+        keyed_hash(one, "y"),
+        keyed_hash(one, "x"),
+    ]
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(1, 65536))
@@ -91,7 +102,11 @@ def test_the_unit_interval_ends_below_one() -> None:
 
 
 def test_canonical_json_does_not_depend_on_the_order_of_keys() -> None:
-    assert canonical_json({"b": 1.0, "a": [1e21, "é"]}) == canonical_json({"a": [1e21, "é"], "b": 1}) == '{"a":[1e+21,"é"],"b":1}'.encode()
+    assert (
+        canonical_json({"b": 1.0, "a": [1e21, "é"]})
+        == canonical_json({"a": [1e21, "é"], "b": 1})
+        == '{"a":[1e+21,"é"],"b":1}'.encode()
+    )
     with pytest.raises(ValueError, match="representable"):
         canonical_json({"a": float("nan")})
     assert json.loads(canonical_json({"a": 0.1}))["a"] == 0.1
@@ -100,7 +115,11 @@ def test_canonical_json_does_not_depend_on_the_order_of_keys() -> None:
 def test_a_record_digest_covers_what_can_be_learnt_and_not_who_it_is_about() -> None:
     base = Record("r", "s", "l", False, b"i")
     assert Record("r", "other", "l", True, b"i").digest() == base.digest()
-    others = [Record("q", "s", "l", False, b"i"), Record("r", "s", "m", False, b"i"), Record("r", "s", "l", False, b"j")]
+    others = [
+        Record("q", "s", "l", False, b"i"),
+        Record("r", "s", "m", False, b"i"),
+        Record("r", "s", "l", False, b"j"),
+    ]
     others += [Record("rl", "s", "", False, b"i"), Record("", "s", "rl", False, b"i")]
     assert len({base.digest(), *(o.digest() for o in others)}) == 6
 

@@ -1,4 +1,5 @@
-"""Diversity: pairs are a function of the set, distances are what they say, LPIPS that cannot be had is said in one sentence."""
+"""Diversity: pairs are a function of the set, distances are what they say, LPIPS that cannot be had
+is said in one sentence."""
 
 import sys
 from argparse import Namespace
@@ -23,7 +24,14 @@ from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import Request, unlearn
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.study.diversity import Diversity, diversity, draw_mates, draw_pairs, euclidean, mean_of
+from lmeraser_ray.study.diversity import (
+    Diversity,
+    diversity,
+    draw_mates,
+    draw_pairs,
+    euclidean,
+    mean_of,
+)
 from tests.conftest import World
 
 CLOSED = {"learner": {"kind": "class_means"}}
@@ -47,7 +55,8 @@ def test_a_pair_is_two_different_records(n: int, seed: int) -> None:
 
 
 def test_pairs_are_uniform() -> None:
-    """20,000 draws over the 20 ordered pairs of 5 records: 1,000 each, with a standard deviation of 31."""
+    """20,000 draws over the 20 ordered pairs of 5 records: 1,000 each, with a standard deviation of
+    31."""
     pairs = draw_pairs(5, 20_000, seed=0)
     counts = np.bincount(pairs[:, 0] * 5 + pairs[:, 1], minlength=25).reshape(5, 5)
     assert np.diag(counts).tolist() == [0] * 5
@@ -55,7 +64,9 @@ def test_pairs_are_uniform() -> None:
 
 
 def test_mates_are_uniform_within_their_shard() -> None:
-    shard_of = np.array([3, 0, 3, 0, 3, 7, 0, 0], np.int32)  # shard 7 has a single member, who has no mate
+    shard_of = np.array(
+        [3, 0, 3, 0, 3, 7, 0, 0], np.int32
+    )  # shard 7 has a single member, who has no mate
     pairs = draw_mates(shard_of, 14_000, seed=0)
     assert (pairs[:, 0] != pairs[:, 1]).all()
     assert (shard_of[pairs[:, 0]] == shard_of[pairs[:, 1]]).all()
@@ -91,15 +102,23 @@ def test_distances_and_the_norm_are_those_of_the_stored_features(world: World) -
     assert done.norm == pytest.approx(np.linalg.norm(features, axis=1).mean())
     assert done.between.mean == pytest.approx(pdist(features).mean(), rel=0.03)
     mates = [
-        [np.linalg.norm(features[i] - features[j]) for j in np.flatnonzero(shard_of == shard_of[i]) if j != i] for i in range(len(shard_of))
+        [
+            np.linalg.norm(features[i] - features[j])
+            for j in np.flatnonzero(shard_of == shard_of[i])
+            if j != i
+        ]
+        for i in range(len(shard_of))
     ]
     assert done.within is not None
-    assert done.within.mean == pytest.approx(np.mean([np.mean(found) for found in mates if found]), rel=0.03)
+    assert done.within.mean == pytest.approx(
+        np.mean([np.mean(found) for found in mates if found]), rel=0.03
+    )
     assert done.within.mean < done.between.mean
 
 
 def test_a_function_of_the_set(world: World) -> None:
-    """Records in another order in the file, or erased instead of never seen: the same figures to the last bit."""
+    """Records in another order in the file, or erased instead of never seen: the same figures to
+    the last bit."""
     gone = world.ids[6:8]
     config = world.without(gone, **CLOSED)
     expected = diversity(trained(world, config), pairs=50)
@@ -152,7 +171,8 @@ def test_pictures_too_small_for_alexnet(world: World) -> None:
 
 
 def test_lpips(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its own linear weights on a random AlexNet: each distance is that of the pair by itself, on pictures in [-1, 1]."""
+    """With its own linear weights on a random AlexNet: each distance is that of the pair by itself,
+    on pictures in [-1, 1]."""
     lpips = pytest.importorskip("lpips")
     from torchvision.models import alexnet
 
@@ -183,7 +203,10 @@ def test_lpips(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_verb(world: World, tmp_path: Path) -> None:
     session = trained(world, world.config(**CLOSED))
-    report = run_diversity(Namespace(workspace=session.root, overrides=(), metric="features", pairs=300), Progress(quiet=True))
+    report = run_diversity(
+        Namespace(workspace=session.root, overrides=(), metric="features", pairs=300),
+        Progress(quiet=True),
+    )
     assert report.data is not None
     between = report.data["between"]
     assert between["normalised"] == pytest.approx(between["mean"] / report.data["norm"])

@@ -1,4 +1,5 @@
-"""What is particular to each learner: the shared head's groups, the mapping of labels, the whole model's reach, the probe's features."""
+"""What is particular to each learner: the shared head's groups, the mapping of labels, the whole
+model's reach, the probe's features."""
 
 import numpy as np
 import pytest
@@ -26,7 +27,17 @@ from lmeraser_ray.models.learners.linear_probe import LinearProbe
 from lmeraser_ray.models.learners.prompt import overlay, prompt_mask
 from lmeraser_ray.models.learners.shared_head import SharedHead, SharedHeadFitter
 from lmeraser_ray.models.learners.whole_model import WholeModel
-from tests.unit.test_learners import CPU, KEY, SIZE, answer, backbone, one_torch_thread, pixels, shard, train
+from tests.unit.test_learners import (
+    CPU,
+    KEY,
+    SIZE,
+    answer,
+    backbone,
+    one_torch_thread,
+    pixels,
+    shard,
+    train,
+)
 
 __all__ = ["backbone", "one_torch_thread"]
 
@@ -49,7 +60,9 @@ class TestSharedHead:
         data = shard(self.LEARNER, backbone)
         fit = SharedHeadFitter(self.LEARNER.config, data, backbone, WHOLE)
         with torch.no_grad():
-            fit.head.weight.normal_(generator=torch.Generator().manual_seed(0))  # under a head of zeros no prompt learns
+            fit.head.weight.normal_(
+                generator=torch.Generator().manual_seed(0)
+            )  # under a head of zeros no prompt learns
         assert data.groups is not None
         for group in (0, 1):
             fit.prompts.grad = None
@@ -58,7 +71,9 @@ class TestSharedHead:
             assert fit.prompts.grad[group].any()
             assert not fit.prompts.grad[1 - group].any()
 
-    def test_the_loss_is_that_of_each_picture_under_its_own_prompt(self, backbone: Backbone) -> None:
+    def test_the_loss_is_that_of_each_picture_under_its_own_prompt(
+        self, backbone: Backbone
+    ) -> None:
         data = shard(self.LEARNER, backbone)
         fit = SharedHeadFitter(self.LEARNER.config, data, backbone, WHOLE)
         with torch.no_grad():
@@ -68,9 +83,14 @@ class TestSharedHead:
             groups = [int(data.groups[i]) for i in rows]
             assert set(groups) == {0, 1}
             prompted = torch.cat(
-                [backbone.normalize(fit.pictures[[i]]) + fit.prompts[[g]] for i, g in zip(rows.tolist(), groups, strict=True)]
+                [
+                    backbone.normalize(fit.pictures[[i]]) + fit.prompts[[g]]
+                    for i, g in zip(rows.tolist(), groups, strict=True)
+                ]
             )
-            expected = functional.cross_entropy(fit.head(backbone.read(prompted)), fit.targets[rows])
+            expected = functional.cross_entropy(
+                fit.head(backbone.read(prompted)), fit.targets[rows]
+            )
             assert float(fit.loss(rows)) == pytest.approx(float(expected), rel=1e-5)
 
     def test_the_group_chooses_the_prompt_of_an_answer(self, backbone: Backbone) -> None:
@@ -81,14 +101,21 @@ class TestSharedHead:
         assert not np.allclose(rows[0], rows[1], atol=1e-4)
         weight, bias = (torch.from_numpy(found.tensors[name]) for name in ("weight", "bias"))
         for group in (0, 1):
-            x = backbone.normalize(torch.from_numpy(data.inputs[:4])) + torch.from_numpy(found.tensors["prompt"][[group]])
-            assert rows[group] == pytest.approx(functional.softmax(backbone.read(x) @ weight.T + bias, 1).numpy(), abs=1e-6)
+            x = backbone.normalize(torch.from_numpy(data.inputs[:4])) + torch.from_numpy(
+                found.tensors["prompt"][[group]]
+            )
+            assert rows[group] == pytest.approx(
+                functional.softmax(backbone.read(x) @ weight.T + bias, 1).numpy(), abs=1e-6
+            )
 
     def test_who_is_in_which_shard_is_in_the_result(self, backbone: Backbone) -> None:
         data = shard(self.LEARNER, backbone)
         assert data.groups is not None
         other = ShardData(KEY, data.inputs, data.labels, 1 - data.groups)
-        assert train(self.LEARNER, backbone, data).to_bytes() != train(self.LEARNER, backbone, other).to_bytes()
+        assert (
+            train(self.LEARNER, backbone, data).to_bytes()
+            != train(self.LEARNER, backbone, other).to_bytes()
+        )
 
     def test_without_groups_it_is_a_mistake(self, backbone: Backbone) -> None:
         data = shard(self.LEARNER, backbone)
@@ -111,7 +138,8 @@ class TestLabelMapping:
 
     @given(st.integers(1, 6), st.integers(0, 4), st.integers(0, 2**32))
     def test_one_to_one(self, labels: int, more: int, seed: int) -> None:
-        """No two labels share a class; and no label could have a better class that is not taken by a better pair."""
+        """No two labels share a class; and no label could have a better class that is not taken by
+        a better pair."""
         scores = np.random.default_rng(seed).integers(0, 5, (labels, labels + more)).astype(float)
         kept = scores.copy()
         found = one_to_one(scores)
@@ -130,7 +158,8 @@ class TestLabelMapping:
             return functional.softmax(backbone.logits(x), 1).double().numpy()
 
     def test_the_mapping_is_by_the_counts_of_winners(self, backbone: Backbone) -> None:
-        """Written out: how often each class is the most active on each label's records, equal counts told apart by the mean probability."""
+        """Written out: how often each class is the most active on each label's records, equal
+        counts told apart by the mean probability."""
         data = shard(self.LEARNER, backbone, n=30)
         fit = LabelMappingFitter(self.CONFIG, data, backbone, WHOLE)
         probabilities = self.prompted(backbone, fit)
@@ -146,15 +175,26 @@ class TestLabelMapping:
             free_labels.remove(label)
             free_sources.remove(source)
         assert fit.mapping.tolist() == expected
-        assert len({*counts.argmax(1).tolist()}) < 3, "labels compete for a class, or this shows nothing"
+        assert len({*counts.argmax(1).tolist()}) < 3, (
+            "labels compete for a class, or this shows nothing"
+        )
 
     def test_a_count_outweighs_any_probability(self, backbone: Backbone) -> None:
-        """A class that wins one record by a hair stands before one that is a close second on all."""
+        """A class that wins one record by a hair stands before one that is a close second on
+        all."""
         data = shard(self.LEARNER, backbone, n=4, classes=1)
         told = torch.full((4, 5), 1e-9)
         told[:, 2] = 0.49
         told[range(4), [0, 1, 3, 4]] = torch.tensor([0.52, 0.51, 0.51, 0.51])
-        spy = Backbone(backbone.module, backbone.spec, backbone.readout, backbone.batch, "tiny", CPU, Told(told.log()))
+        spy = Backbone(
+            backbone.module,
+            backbone.spec,
+            backbone.readout,
+            backbone.batch,
+            "tiny",
+            CPU,
+            Told(told.log()),
+        )
         assert LabelMappingFitter(self.CONFIG, data, spy, WHOLE).mapping.tolist() == [0]
 
     def test_an_answer_is_of_the_mapped_classes(self, backbone: Backbone) -> None:
@@ -163,9 +203,13 @@ class TestLabelMapping:
         mapping = found.tensors["mapping"]
         assert mapping.dtype == np.int64
         with torch.no_grad():
-            x = backbone.normalize(torch.from_numpy(data.inputs[:4])) + torch.from_numpy(found.tensors["prompt"])
+            x = backbone.normalize(torch.from_numpy(data.inputs[:4])) + torch.from_numpy(
+                found.tensors["prompt"]
+            )
             expected = functional.softmax(backbone.logits(x)[:, mapping.tolist()], 1)
-        assert answer(self.LEARNER, backbone, found, data.inputs[:4]) == pytest.approx(expected.numpy(), abs=1e-6)
+        assert answer(self.LEARNER, backbone, found, data.inputs[:4]) == pytest.approx(
+            expected.numpy(), abs=1e-6
+        )
 
     def test_only_the_prompt_is_trained(self, backbone: Backbone) -> None:
         data = shard(self.LEARNER, backbone)
@@ -177,7 +221,9 @@ class TestLabelMapping:
         assert not found["prompt"][~frame].any()
         assert (found["prompt"][frame] != start.prompt.detach().numpy()[frame]).mean() > 0.99
 
-    def test_a_later_stage_maps_under_the_prompt_that_it_begins_with(self, backbone: Backbone) -> None:
+    def test_a_later_stage_maps_under_the_prompt_that_it_begins_with(
+        self, backbone: Backbone
+    ) -> None:
         """And so for the labels that have come since."""
         first = train(self.LEARNER, backbone, shard(self.LEARNER, backbone, classes=2))
         data = shard(self.LEARNER, backbone, n=30)
@@ -190,12 +236,23 @@ class TestLabelMapping:
 
     def test_more_labels_than_classes(self, backbone: Backbone) -> None:
         """Ten go one to one; the eleventh has none."""
-        assert len(set(train(self.LEARNER, backbone, shard(self.LEARNER, backbone, n=10, classes=10)).tensors["mapping"].tolist())) == 10
+        assert (
+            len(
+                set(
+                    train(self.LEARNER, backbone, shard(self.LEARNER, backbone, n=10, classes=10))
+                    .tensors["mapping"]
+                    .tolist()
+                )
+            )
+            == 10
+        )
         with pytest.raises(ConfigError, match=r"has 10 classes, a shard has 11 labels"):
             train(self.LEARNER, backbone, shard(self.LEARNER, backbone, n=11, classes=11))
 
     def test_a_backbone_without_its_classifier(self, backbone: Backbone) -> None:
-        bare = Backbone(backbone.module, backbone.spec, backbone.readout, backbone.batch, "tiny", CPU)
+        bare = Backbone(
+            backbone.module, backbone.spec, backbone.readout, backbone.batch, "tiny", CPU
+        )
         with pytest.raises(ConfigError, match="without its classifier"):
             train(self.LEARNER, bare, shard(self.LEARNER, backbone))
 
@@ -233,7 +290,9 @@ class TestWholeModel:
         """They are neither trained nor kept, weight decay or not."""
         module = Early()
         module.load_state_dict(backbone.module.state_dict())
-        early = Backbone(module, backbone.spec, ReadoutConfig(layer=0, pool="mean"), 4, "early", CPU)
+        early = Backbone(
+            module, backbone.spec, ReadoutConfig(layer=0, pool="mean"), 4, "early", CPU
+        )
         learner = WholeModel(WholeModelConfig(epochs=4, batch=5, weight_decay=0.1))
         found = train(learner, early, shard(learner, early)).tensors
         assert set(found) == {"weight", "bias", "body.stem.weight", "body.stem.bias"}
@@ -242,7 +301,10 @@ class TestWholeModel:
     def test_training_begins_at_the_public_weights(self, backbone: Backbone) -> None:
         still = WholeModel(WholeModelConfig(epochs=1, lr=0, head_lr=0))
         found = train(still, backbone, shard(still, backbone)).tensors
-        assert all(np.array_equal(found[f"body.{name}"], public.numpy()) for name, public in backbone.module.named_parameters())
+        assert all(
+            np.array_equal(found[f"body.{name}"], public.numpy())
+            for name, public in backbone.module.named_parameters()
+        )
         assert not found["weight"].any()
 
     def test_an_answer_is_that_of_its_own_weights(self, backbone: Backbone) -> None:
@@ -250,12 +312,19 @@ class TestWholeModel:
         data = shard(self.LEARNER, backbone)
         found = train(self.LEARNER, backbone, data)
         module = TinyConvnet()
-        module.load_state_dict({name.removeprefix("body."): torch.from_numpy(t) for name, t in found.tensors.items() if "." in name})
+        module.load_state_dict(
+            {
+                name.removeprefix("body."): torch.from_numpy(t)
+                for name, t in found.tensors.items()
+                if "." in name
+            }
+        )
         own = Backbone(module, backbone.spec, backbone.readout, backbone.batch, "tiny", CPU)
         weight, bias = (torch.from_numpy(found.tensors[name]) for name in ("weight", "bias"))
         queries = torch.from_numpy(data.inputs[:4])
         expected, public = (
-            functional.softmax(model.read(model.normalize(queries)) @ weight.T + bias, 1).detach() for model in (own, backbone)
+            functional.softmax(model.read(model.normalize(queries)) @ weight.T + bias, 1).detach()
+            for model in (own, backbone)
         )
         rows = answer(self.LEARNER, backbone, found, data.inputs[:4])
         assert rows == pytest.approx(expected.numpy(), abs=1e-6)
@@ -263,10 +332,17 @@ class TestWholeModel:
 
     def test_other_public_weights_train_otherwise(self, backbone: Backbone) -> None:
         config = BackboneConfig(
-            name="tiny", weights="random", seed=1, input_size=SIZE, batch=4, readout=ReadoutConfig(layer=None, pool="mean")
+            name="tiny",
+            weights="random",
+            seed=1,
+            input_size=SIZE,
+            batch=4,
+            readout=ReadoutConfig(layer=None, pool="mean"),
         )
         other = load_backbone(config, CPU)
-        one, two = (train(self.LEARNER, model, shard(self.LEARNER, model)) for model in (backbone, other))
+        one, two = (
+            train(self.LEARNER, model, shard(self.LEARNER, model)) for model in (backbone, other)
+        )
         assert not np.array_equal(one.tensors["body.stem.weight"], two.tensors["body.stem.weight"])
 
 
@@ -289,8 +365,13 @@ class TestLinearProbe:
         found = learner.train(data)
         scores = np.asarray(data.inputs, float) @ found.tensors["weight"].T + found.tensors["bias"]
         expected = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-        assert learner.answer(found, np.asarray(data.inputs, np.float32)) == pytest.approx(expected, abs=1e-5)
+        assert learner.answer(found, np.asarray(data.inputs, np.float32)) == pytest.approx(
+            expected, abs=1e-5
+        )
 
     def test_pictures_are_what_others_need(self) -> None:
-        assert (LinearProbe(LinearProbeConfig()).needs, TestWholeModel.LEARNER.needs) == ("features", "pictures")
+        assert (LinearProbe(LinearProbeConfig()).needs, TestWholeModel.LEARNER.needs) == (
+            "features",
+            "pictures",
+        )
         assert pixels([0]).dtype == np.uint8

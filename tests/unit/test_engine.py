@@ -1,4 +1,5 @@
-"""An engine makes no more jobs than are soon begun, gives every result its place, and leaves nothing under way behind."""
+"""An engine makes no more jobs than are soon begun, gives every result its place, and leaves
+nothing under way behind."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +30,12 @@ class Backwards(Engine):
     slots = 3
 
     def __init__(self, unlucky: int | None = None) -> None:
-        self.under, self.most, self.cancelled, self.unlucky = dict[int, Square](), 0, list[int](), unlucky
+        self.under, self.most, self.cancelled, self.unlucky = (
+            dict[int, Square](),
+            0,
+            list[int](),
+            unlucky,
+        )
 
     def start(self) -> None: ...
 
@@ -43,7 +49,11 @@ class Backwards(Engine):
 
     def wait(self, seconds: float | None = None) -> list[Outcome]:
         ticket, job = self.under.popitem()
-        return [Outcome(ticket, error=ExecutionError("unlucky")) if ticket == self.unlucky else Outcome(ticket, job.run(None))]
+        return [
+            Outcome(ticket, error=ExecutionError("unlucky"))
+            if ticket == self.unlucky
+            else Outcome(ticket, job.run(None))
+        ]
 
     def cancel(self, ticket: int) -> None:
         self.cancelled.append(self.under.pop(ticket).n)
@@ -86,4 +96,6 @@ def test_what_nobody_waits_for_is_cancelled(unlucky: int | None) -> None:
     else:
         with pytest.raises(ExecutionError, match="unlucky"):
             list(results)
-    assert not engine.under and sorted(engine.cancelled) == list(range(47 if unlucky is None else 40))
+    assert not engine.under and sorted(engine.cancelled) == list(
+        range(47 if unlucky is None else 40)
+    )

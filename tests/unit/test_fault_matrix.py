@@ -12,7 +12,9 @@ TESTS = Path(__file__).parents[1]
 
 def names(path: Path) -> set[str]:
     """The test functions of a module."""
-    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+    return {
+        node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)
+    }
 
 
 def test_there_are_19_rows() -> None:
@@ -25,4 +27,6 @@ def test_each_row_is_shown(row: int) -> None:
     assert what and shown
     for each in shown:
         file, _, name = each.partition("::")
-        assert name in names(TESTS / file), f"row {row} ({what}) is to be shown by {each}, which is not there"
+        assert name in names(TESTS / file), (
+            f"row {row} ({what}) is to be shown by {each}, which is not there"
+        )

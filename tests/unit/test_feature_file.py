@@ -1,11 +1,19 @@
-"""Files of features: whole or by rows, what is read is what was stored for these records, and nothing else is read."""
+"""Files of features: whole or by rows, what is read is what was stored for these records, and
+nothing else is read."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lmeraser_ray.data.feature_file import CHECK, HEAD, Layout, pack_features, read_feature_rows, read_features
+from lmeraser_ray.data.feature_file import (
+    CHECK,
+    HEAD,
+    Layout,
+    pack_features,
+    read_feature_rows,
+    read_features,
+)
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.store import Store, StoredObject
 
@@ -42,7 +50,9 @@ def test_rows_are_those_of_the_whole(store: Store, item: StoredObject) -> None:
     assert read_feature_rows(store, item, SOME[:0], DIGESTS[:0]).shape == (0, DIMENSION)
 
 
-def test_no_other_row_is_read(store: Store, item: StoredObject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_row_is_read(
+    store: Store, item: StoredObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = 0
     ranges = store.read_ranges
 

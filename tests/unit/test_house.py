@@ -1,4 +1,5 @@
-"""The house rules that a machine can check: exit codes, docstrings, and the length of files and functions."""
+"""The house rules that a machine can check: exit codes, docstrings, and the length of files and
+functions."""
 
 import ast
 import inspect
@@ -16,9 +17,12 @@ from lmeraser_ray.pipeline.progress import Progress
 PACKAGE = Path(__file__).parents[2] / "lmeraser_ray"
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
-FAMILIES = {"ConfigError": 2, "DataError": 3, "PictureError": 3, "VerificationError": 4} | dict.fromkeys(
-    ("ExecutionError", "StaleEpochError", "DiskFullError"), 5
-)
+FAMILIES = {
+    "ConfigError": 2,
+    "DataError": 3,
+    "PictureError": 3,
+    "VerificationError": 4,
+} | dict.fromkeys(("ExecutionError", "StaleEpochError", "DiskFullError"), 5)
 
 
 def leaves(kind: type[LmeraserError]) -> set[type[LmeraserError]]:
@@ -36,12 +40,16 @@ def test_the_tree_of_errors_is_in_one_file_and_documented() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_has_its_code(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_family_has_its_code(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_raising(getattr(errors, name)("what was found"), monkeypatch) == FAMILIES[name]
     assert capsys.readouterr() == ("", "lmeraser: error: what was found\n")
 
 
-def test_ctrl_c_and_a_closed_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_and_a_closed_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_raising(KeyboardInterrupt(), monkeypatch) == 130
     assert "run the same command again" in capsys.readouterr().err
 
@@ -66,7 +74,9 @@ def public(path: Path) -> list[ast.FunctionDef | ast.ClassDef | ast.AsyncFunctio
     def within(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef]:
         found = []
         for node in body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            if isinstance(
+                node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef
+            ) and not node.name.startswith("_"):
                 found.append(node)
                 if isinstance(node, ast.ClassDef):
                     found += within(node.body)
@@ -85,7 +95,9 @@ def test_what_is_public_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_files_and_functions_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300, "one idea in a file"
-    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    functions = [
+        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)
+    ]
     long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno}
     assert {name: lines for name, lines in long.items() if lines > 45} == {}
 
@@ -96,12 +108,18 @@ def test_nothing_is_swallowed(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, node.lineno
-            wide = isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
-            assert not wide or any(isinstance(inner, ast.Raise) for inner in ast.walk(node)), node.lineno
+            wide = isinstance(node.type, ast.Name) and node.type.id in (
+                "Exception",
+                "BaseException",
+            )
+            assert not wide or any(isinstance(inner, ast.Raise) for inner in ast.walk(node)), (
+                node.lineno
+            )
 
 
 def test_what_clusters_run_is_an_entry_of_its_own() -> None:
-    """`python -m lmeraser_ray.train`, three lines that begin a verb; all others by `python -m lmeraser_ray VERB`."""
+    """`python -m lmeraser_ray.train`, three lines that begin a verb; all others by `python -m
+    lmeraser_ray VERB`."""
     for verb in ("train", "unlearn", "sweep"):
         assert verb in VERBS
         assert (PACKAGE / f"{verb}.py").read_text().rstrip().endswith(f'main("{verb}")')

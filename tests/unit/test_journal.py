@@ -1,7 +1,8 @@
-"""Row 13 of the fault matrix: a writer dies in its COMMIT, and its journal is cut or changed. What was committed comes back, or nothing.
+"""Row 13 of the fault matrix: a writer dies in its COMMIT, and its journal is cut or changed. What
+was committed comes back, or nothing.
 
-The journal is real: a child is killed when SQLite has written its pages and not yet removed the journal. SQLite alone would go on with
-whatever part of the journal it can read.
+The journal is real: a child is killed when SQLite has written its pages and not yet removed the
+journal. SQLite alone would go on with whatever part of the journal it can read.
 """
 
 import os
@@ -49,9 +50,18 @@ def journal(desk: Desk) -> Path:
 def sound(desk: Desk) -> bool:
     """Exactly what was committed is there."""
     with desk.open().read() as connection:
-        submitters = {row[0] for row in connection.exec_driver_sql("SELECT submitter FROM requests")}
-        stones = [row[0] for row in connection.exec_driver_sql("SELECT hash FROM tombstones ORDER BY hash")]
-        return (submitters, stones, ledger.check(connection)) == ({"me"}, [f"{i:064}" for i in range(3000)], [])
+        submitters = {
+            row[0] for row in connection.exec_driver_sql("SELECT submitter FROM requests")
+        }
+        stones = [
+            row[0]
+            for row in connection.exec_driver_sql("SELECT hash FROM tombstones ORDER BY hash")
+        ]
+        return (submitters, stones, ledger.check(connection)) == (
+            {"me"},
+            [f"{i:064}" for i in range(3000)],
+            [],
+        )
 
 
 def test_the_file_was_changed_before_the_commit(wreck: Desk) -> None:
@@ -79,7 +89,9 @@ def test_a_cut_journal_is_refused_by_everyone(copy: Desk, share: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_journal_that_is_cut_anywhere_gives_what_was_committed_or_a_refusal(copy: Desk, seed: int) -> None:
+def test_a_journal_that_is_cut_anywhere_gives_what_was_committed_or_a_refusal(
+    copy: Desk, seed: int
+) -> None:
     size = journal(copy).stat().st_size
     at = random.Random(seed).randrange(size)
     os.truncate(journal(copy), at)
@@ -119,7 +131,10 @@ def test_sqlite_alone_goes_on_with_half_of_it(copy: Desk) -> None:
     """Why the journal is looked at before SQLite opens the file."""
     os.truncate(journal(copy), journal(copy).stat().st_size // 2)
     plain = sqlite3.connect(copy.root / "requests.db")
-    rows = plain.execute("SELECT count(*) FROM tombstones").fetchone(), plain.execute("SELECT count(*) FROM requests").fetchone()
+    rows = (
+        plain.execute("SELECT count(*) FROM tombstones").fetchone(),
+        plain.execute("SELECT count(*) FROM requests").fetchone(),
+    )
     assert rows, "no error"
     plain.close()
     assert not journal(copy).exists()
@@ -141,7 +156,8 @@ def test_a_journal_that_has_lost_its_header_is_found_by_what_it_left(copy: Desk)
 
 @pytest.mark.parametrize("rest", [b"", b"\0", b"\0" * 700])
 def test_a_journal_that_was_only_begun_is_nothing(lite: Desk, rest: bytes) -> None:
-    """A writer that died before its first page, or lost its power before the first sync, has changed nothing."""
+    """A writer that died before its first page, or lost its power before the first sync, has
+    changed nothing."""
     request = lite.requests().submit(["a"], [])
     journal(lite).write_bytes(rest)
     assert lite.requests().get(request.id) == request

@@ -1,4 +1,5 @@
-"""Sections that come in several kinds: which there are, how one is chosen, and that one's fields are not another's."""
+"""Sections that come in several kinds: which there are, how one is chosen, and that one's fields
+are not another's."""
 
 import typing
 from itertools import permutations
@@ -6,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.config import Config, LinearProbeConfig, PromptConfig, PromptHeadConfig, SharedHeadConfig
+from lmeraser_ray.config import (
+    Config,
+    LinearProbeConfig,
+    PromptConfig,
+    PromptHeadConfig,
+    SharedHeadConfig,
+)
 from lmeraser_ray.config.options import FIELDS, help_text, kinds_of, load_config, override
 from lmeraser_ray.errors import ConfigError
 
@@ -19,7 +26,12 @@ def test_the_kinds_are_those_of_the_configuration() -> None:
     """Not a list of their own: each kind is a class of the union, in its order."""
     for section, first in KINDS.items():
         union = typing.get_args(Config.model_fields[section].annotation)
-        found = [member for part in union for member in (typing.get_args(part) or [part]) if isinstance(member, type)]
+        found = [
+            member
+            for part in union
+            for member in (typing.get_args(part) or [part])
+            if isinstance(member, type)
+        ]
         assert kinds_of(section) == [model.model_fields["kind"].default for model in found]
         assert kinds_of(section)[0] == first
     assert kinds_of("data") == []
@@ -46,7 +58,8 @@ class TestKinds:
     """A kind's fields are its own."""
 
     def test_another_kind_starts_the_section_anew(self) -> None:
-        """Fields of the old kind would be no fields of the new one, and those of the same name were chosen for the old one."""
+        """Fields of the old kind would be no fields of the new one, and those of the same name were
+        chosen for the old one."""
         config = load_config(None, [("learner.kind", "linear_probe")])
         assert config.learner == LinearProbeConfig()
         assert QUICKSTART.learner.head_lr == LinearProbeConfig().head_lr
@@ -65,7 +78,9 @@ class TestKinds:
         for order in permutations(pairs):
             assert load_config(None, order).learner == wanted
 
-    @pytest.mark.parametrize("written", ["learner: {epochs: 3}", "learner: {kind: prompt_head, epochs: 3}"])
+    @pytest.mark.parametrize(
+        "written", ["learner: {epochs: 3}", "learner: {kind: prompt_head, epochs: 3}"]
+    )
     def test_the_same_kind_keeps_the_fields(self, tmp_path: Path, written: str) -> None:
         """Also where the file leaves the kind to its default."""
         path = tmp_path / "c.yaml"
@@ -76,10 +91,17 @@ class TestKinds:
         """All prompts have the same fields."""
         assert isinstance(QUICKSTART.learner, PromptHeadConfig)
         config = load_config(None, [("learner.prompt.kind", "fixed_patch")])
-        assert config.learner == QUICKSTART.learner.model_copy(update={"prompt": PromptConfig(kind="fixed_patch", width=4, lr=0.05)})
+        assert config.learner == QUICKSTART.learner.model_copy(
+            update={"prompt": PromptConfig(kind="fixed_patch", width=4, lr=0.05)}
+        )
 
-    @pytest.mark.parametrize(("section", "wrong", "near"), [("learner", "rigde", "ridge"), ("partition", "adaptiv", "adaptive")])
-    def test_an_unknown_kind_names_the_choices(self, tmp_path: Path, section: str, wrong: str, near: str) -> None:
+    @pytest.mark.parametrize(
+        ("section", "wrong", "near"),
+        [("learner", "rigde", "ridge"), ("partition", "adaptiv", "adaptive")],
+    )
+    def test_an_unknown_kind_names_the_choices(
+        self, tmp_path: Path, section: str, wrong: str, near: str
+    ) -> None:
         path = tmp_path / "c.yaml"
         path.write_text(f"{section}: {{kind: {wrong}}}")
         for file, pairs in ((path, []), (None, [(f"{section}.kind", wrong)])):

@@ -1,4 +1,5 @@
-"""What all trained learners promise: a pure function of the shard, a loss that falls, stages that go on where the last one ended."""
+"""What all trained learners promise: a pure function of the shard, a loss that falls, stages that
+go on where the last one ended."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +42,13 @@ PATCH = {"kind": "random_patch", "width": 5, "init": "random"}
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     """The tests' convnet with its classifier of ten classes."""
-    config = BackboneConfig(name="tiny", weights="random", input_size=SIZE, batch=4, readout=ReadoutConfig(layer=None, pool="mean"))
+    config = BackboneConfig(
+        name="tiny",
+        weights="random",
+        input_size=SIZE,
+        batch=4,
+        readout=ReadoutConfig(layer=None, pool="mean"),
+    )
     return load_backbone(config, CPU, classifier=True)
 
 
@@ -53,7 +60,8 @@ def one_torch_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Case:
-    """A learner under test: how it is made, the fields in which everything random in it is used, and its learning rates."""
+    """A learner under test: how it is made, the fields in which everything random in it is used,
+    and its learning rates."""
 
     learner: Callable[[SgdConfig], Learner]
     config: type[SgdConfig]
@@ -61,7 +69,9 @@ class Case:
     rates: tuple[str, ...]
 
     def make(self, **changes: object) -> Learner:
-        return self.learner(self.config.model_validate({"epochs": 4, "batch": 5, **self.fields, **changes}))
+        return self.learner(
+            self.config.model_validate({"epochs": 4, "batch": 5, **self.fields, **changes})
+        )
 
     def still(self) -> dict[str, object]:
         """The changes under which nothing moves."""
@@ -73,11 +83,17 @@ AUGMENT = {"crop": 2, "flip": True}
 FRAME = {"width": 2, "init": "random"}
 CASES = {
     "prompt_head": Case(PromptHead, PromptHeadConfig, {**AUGMENT, "prompt": FRAME}, ("head_lr",)),  # type: ignore[arg-type]
-    "prompt_head, random patch": Case(PromptHead, PromptHeadConfig, {**AUGMENT, "prompt": PATCH}, ("head_lr",)),  # type: ignore[arg-type]
+    "prompt_head, random patch": Case(
+        PromptHead, PromptHeadConfig, {**AUGMENT, "prompt": PATCH}, ("head_lr",)
+    ),  # type: ignore[arg-type]
     "shared_head": Case(SharedHead, SharedHeadConfig, {**AUGMENT, "prompt": FRAME}, ("head_lr",)),  # type: ignore[arg-type]
-    "shared_head, random patch": Case(SharedHead, SharedHeadConfig, {**AUGMENT, "prompt": PATCH}, ("head_lr",)),  # type: ignore[arg-type]
+    "shared_head, random patch": Case(
+        SharedHead, SharedHeadConfig, {**AUGMENT, "prompt": PATCH}, ("head_lr",)
+    ),  # type: ignore[arg-type]
     "label_mapping": Case(LabelMapping, LabelMappingConfig, {**AUGMENT, "prompt": FRAME}, ()),  # type: ignore[arg-type]
-    "label_mapping, random patch": Case(LabelMapping, LabelMappingConfig, {**AUGMENT, "prompt": PATCH}, ()),  # type: ignore[arg-type]
+    "label_mapping, random patch": Case(
+        LabelMapping, LabelMappingConfig, {**AUGMENT, "prompt": PATCH}, ()
+    ),  # type: ignore[arg-type]
     "whole_model": Case(WholeModel, WholeModelConfig, AUGMENT, ("lr", "head_lr")),  # type: ignore[arg-type]
     "linear_probe": Case(LinearProbe, LinearProbeConfig, {}, ("head_lr",)),  # type: ignore[arg-type]
 }
@@ -91,31 +107,60 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def pixels(labels: list[int], seed: int = 0) -> NDArray[np.uint8]:
     """Noisy pictures, the brighter the higher their label [n, 3, s, s]."""
-    noise = np.random.default_rng(seed).normal([[[[60 + 60 * k]]] for k in labels], 30, (len(labels), 3, SIZE, SIZE))
+    noise = np.random.default_rng(seed).normal(
+        [[[[60 + 60 * k]]] for k in labels], 30, (len(labels), 3, SIZE, SIZE)
+    )
     return np.clip(noise, 0, 255).astype(np.uint8)
 
 
-def seen_by(learner: Learner, backbone: Backbone, pictures: NDArray[np.uint8]) -> NDArray[np.uint8] | NDArray[np.float32]:
+def seen_by(
+    learner: Learner, backbone: Backbone, pictures: NDArray[np.uint8]
+) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Pictures as the learner needs them."""
     if learner.needs == "pictures":
         return pictures
-    return np.concatenate([backbone.features(pictures[at : at + backbone.batch]) for at in range(0, len(pictures), backbone.batch)])
+    return np.concatenate(
+        [
+            backbone.features(pictures[at : at + backbone.batch])
+            for at in range(0, len(pictures), backbone.batch)
+        ]
+    )
 
 
-def shard(learner: Learner, backbone: Backbone, n: int = 12, classes: int = 3, key: str = KEY, seed: int = 0) -> ShardData:
+def shard(
+    learner: Learner,
+    backbone: Backbone,
+    n: int = 12,
+    classes: int = 3,
+    key: str = KEY,
+    seed: int = 0,
+) -> ShardData:
     """n records; two shards for a joint learner."""
     labels = [i % classes for i in range(n)]
     groups = np.arange(n, dtype=np.int32) // 2 % 2 if learner.joint else None
-    return ShardData(key, seen_by(learner, backbone, pixels(labels, seed)), tuple(f"c{k}" for k in labels), groups)
+    return ShardData(
+        key,
+        seen_by(learner, backbone, pixels(labels, seed)),
+        tuple(f"c{k}" for k in labels),
+        groups,
+    )
 
 
-def train(learner: Learner, backbone: Backbone, data: ShardData, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+def train(
+    learner: Learner,
+    backbone: Backbone,
+    data: ShardData,
+    stage: Stage = WHOLE,
+    watch: Watch = UNWATCHED,
+) -> Constituent:
     if learner.needs == "features":
         return learner.train(data, stage=stage, watch=watch)
     return learner.train(data, backbone, stage=stage, watch=watch)
 
 
-def answer(learner: Learner, backbone: Backbone, found: Constituent, inputs: NDArray, group: int = 0) -> NDArray[np.float32]:
+def answer(
+    learner: Learner, backbone: Backbone, found: Constituent, inputs: NDArray, group: int = 0
+) -> NDArray[np.float32]:
     if learner.needs == "features":
         return learner.answer(found, inputs, group=group)
     return learner.answer(found, backbone, inputs, group=group)
@@ -135,7 +180,8 @@ class TestAPureFunction:
     """Of the shard, the backbone and the configuration."""
 
     def test_two_trainings_are_equal_bit_for_bit(self, case: Case, backbone: Backbone) -> None:
-        """Whatever the global generators hold and whatever this learner trained in between; and they are left as they were."""
+        """Whatever the global generators hold and whatever this learner trained in between; and
+        they are left as they were."""
         learner = case.make()
         data = shard(learner, backbone)
         first = train(learner, backbone, data).to_bytes()
@@ -149,8 +195,11 @@ class TestAPureFunction:
             assert torch.equal(torch.get_rng_state(), before)
         assert train(case.make(), backbone, data).to_bytes() == first
 
-    def test_the_order_in_which_records_are_read_is_not_in_it(self, case: Case, backbone: Backbone) -> None:
-        """Whatever buckets they lie in: a shard is sorted by digest before anyone sees it, its groups with it."""
+    def test_the_order_in_which_records_are_read_is_not_in_it(
+        self, case: Case, backbone: Backbone
+    ) -> None:
+        """Whatever buckets they lie in: a shard is sorted by digest before anyone sees it, its
+        groups with it."""
         learner = case.make()
         data = shard(learner, backbone)
         digests = np.random.default_rng(5).integers(0, 256, (12, 32), dtype=np.uint8)
@@ -164,7 +213,9 @@ class TestAPureFunction:
 
     def test_the_key_seeds_everything_random(self, case: Case, backbone: Backbone) -> None:
         learner = case.make()
-        one, other = (train(learner, backbone, shard(learner, backbone, key=key)) for key in (KEY, "5b" * 32))
+        one, other = (
+            train(learner, backbone, shard(learner, backbone, key=key)) for key in (KEY, "5b" * 32)
+        )
         assert one.to_bytes() != other.to_bytes()
 
     def test_the_backbone_is_left_as_it_was(self, case: Case, backbone: Backbone) -> None:
@@ -172,8 +223,13 @@ class TestAPureFunction:
         learner = case.make()
         train(learner, backbone, shard(learner, backbone))
         assert not backbone.module.training
-        assert all(parameter.grad is None and not parameter.requires_grad for parameter in backbone.module.parameters())
-        assert all(torch.equal(value, before[name]) for name, value in backbone.module.state_dict().items())
+        assert all(
+            parameter.grad is None and not parameter.requires_grad
+            for parameter in backbone.module.parameters()
+        )
+        assert all(
+            torch.equal(value, before[name]) for name, value in backbone.module.state_dict().items()
+        )
 
     def test_whoever_watches_changes_no_bit(self, case: Case, backbone: Backbone) -> None:
         """They see every batch, and the constituent at the end of each epoch."""
@@ -202,8 +258,8 @@ class TestAPureFunction:
 
 class TestLearning:
     def test_the_loss_falls(self, case: Case, backbone: Backbone) -> None:
-        """Against the constituent in which nothing has moved yet. The convnet's own classes hardly tell pictures apart, so a mapping gains
-        little."""
+        """Against the constituent in which nothing has moved yet. The convnet's own classes hardly
+        tell pictures apart, so a mapping gains little."""
         changes: dict[str, object] = dict.fromkeys(case.rates, 0.05)
         if case.config is not LinearProbeConfig:
             changes |= {"crop": 0, "flip": False}
@@ -227,7 +283,8 @@ class TestLearning:
         assert (rows >= 0).all()
 
     def test_an_answer_is_a_function_of_the_picture(self, case: Case, backbone: Backbone) -> None:
-        """The same bits at any place of a batch with any neighbours; alone, in another batch shape, the same to 1e-5."""
+        """The same bits at any place of a batch with any neighbours; alone, in another batch shape,
+        the same to 1e-5."""
         learner = case.make(epochs=10)
         found = train(learner, backbone, shard(learner, backbone))
         queries = shard(learner, backbone, n=4, seed=9).inputs
@@ -247,13 +304,16 @@ class TestStages:
     """Training in slices: each stage begins with the constituent of the one before."""
 
     def test_a_stage_starts_where_the_last_one_ended(self, name: str, backbone: Backbone) -> None:
-        """With all rates at zero nothing moves from there; a class that comes new begins at zero, at its place in the order."""
+        """With all rates at zero nothing moves from there; a class that comes new begins at zero,
+        at its place in the order."""
         case = CASES[name]
         learner = case.make(epochs=20)
         labels = ("a", "c") * 6
         inputs = shard(learner, backbone, classes=2).inputs
         first = train(learner, backbone, ShardData(KEY, inputs, labels))
-        more = ShardData("6b" * 32, np.concatenate([inputs, inputs[:3] // 2]), (*labels, "b", "b", "b"))
+        more = ShardData(
+            "6b" * 32, np.concatenate([inputs, inputs[:3] // 2]), (*labels, "b", "b", "b")
+        )
         second = train(case.make(**case.still()), backbone, more, Stage(start=first))
         assert second.classes == ("a", "b", "c")
         for what, before in first.tensors.items():
@@ -268,8 +328,13 @@ class TestStages:
     def test_where_a_stage_started_is_in_its_result(self, name: str, backbone: Backbone) -> None:
         learner = CASES[name].make()
         data = shard(learner, backbone)
-        starts = [train(learner, backbone, shard(learner, backbone, key=key)) for key in (KEY, "5b" * 32)]
-        found = {train(learner, backbone, data, Stage(start=start)).to_bytes() for start in (None, *starts)}
+        starts = [
+            train(learner, backbone, shard(learner, backbone, key=key)) for key in (KEY, "5b" * 32)
+        ]
+        found = {
+            train(learner, backbone, data, Stage(start=start)).to_bytes()
+            for start in (None, *starts)
+        }
         assert len(found) == 3
         assert train(learner, backbone, data, Stage(start=starts[0])).to_bytes() in found
 
@@ -281,16 +346,30 @@ class TestStages:
         train(learner, backbone, data, Stage(start=start))
         assert start.to_bytes() == before
 
-    @pytest.mark.parametrize(("share", "batches"), [(0.5, [5, 5, 2] * 2), (2 / 3, [5, 5, 2] * 2 + [5, 5]), (0.01, [5])], ids=str)
-    def test_a_share_of_the_epochs(self, name: str, backbone: Backbone, share: float, batches: list[int]) -> None:
+    @pytest.mark.parametrize(
+        ("share", "batches"),
+        [(0.5, [5, 5, 2] * 2), (2 / 3, [5, 5, 2] * 2 + [5, 5]), (0.01, [5])],
+        ids=str,
+    )
+    def test_a_share_of_the_epochs(
+        self, name: str, backbone: Backbone, share: float, batches: list[int]
+    ) -> None:
         """Twelve steps in all; at least one is done."""
         found: list[int] = []
         learner = CASES[name].make()
-        train(learner, backbone, shard(learner, backbone), Stage(share=share), Watch(records=found.append))
+        train(
+            learner,
+            backbone,
+            shard(learner, backbone),
+            Stage(share=share),
+            Watch(records=found.append),
+        )
         assert found == batches
 
 
 @pytest.mark.parametrize("slices", [1, 2, 5, 20])
 def test_all_stages_together_see_each_record_as_often_as_without_slices(slices: int) -> None:
     """Stage r sees r of R slices: Σ r / R times the share of the epochs is 1 (SISA, section IV)."""
-    assert sum(stage / slices * epoch_share(slices) for stage in range(1, slices + 1)) == pytest.approx(1)
+    assert sum(
+        stage / slices * epoch_share(slices) for stage in range(1, slices + 1)
+    ) == pytest.approx(1)

@@ -1,4 +1,5 @@
-"""The lease: one queue, by its epoch. A queue whose epoch is over writes nothing, however late it wakes up."""
+"""The lease: one queue, by its epoch. A queue whose epoch is over writes nothing, however late it
+wakes up."""
 
 import os
 import signal
@@ -117,7 +118,9 @@ def test_a_heart_says_when_another_has_taken_over(lite: Desk) -> None:
     assert Lease.look(lite.open()).holder == "two"
 
 
-def test_a_heart_that_cannot_beat_gives_up_when_another_may_take_over(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heart_that_cannot_beat_gives_up_when_another_may_take_over(
+    lite: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The database is away: one failed beat is none, but not for longer than the others wait."""
     lease, beats = claim(lite, "one"), []
 
@@ -142,7 +145,9 @@ def test_a_heart_says_when_the_database_is_damaged(lite: Desk, content: bytes) -
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_heart_that_stops_by_a_defect_is_noticed(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heart_that_stops_by_a_defect_is_noticed(
+    lite: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Lease, "heartbeat", lambda *_: 1 / 0)
     with Heart(claim(lite, "one"), 3600) as heart:
         assert heart.stale.wait(30)

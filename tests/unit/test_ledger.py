@@ -1,4 +1,5 @@
-"""The ledger: one chain, in the transactions of what it tells of; whatever is changed in it is found and named."""
+"""The ledger: one chain, in the transactions of what it tells of; whatever is changed in it is
+found and named."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +17,10 @@ from tests.desk import Desk, ended, start
 
 def told(desk: Desk, count: int = 5) -> list[ledger.LedgerEntry]:
     with desk.open().write() as connection:
-        return [ledger.append(connection, "KIND", f"er-{i}", {"count": i, "hash": "ab"}) for i in range(count)]
+        return [
+            ledger.append(connection, "KIND", f"er-{i}", {"count": i, "hash": "ab"})
+            for i in range(count)
+        ]
 
 
 def problems(desk: Desk) -> list[str]:
@@ -43,7 +47,12 @@ def test_entries_are_chained_as_is_said(desk: Desk) -> None:
     made = told(desk)
     previous = "0" * 64
     for number, entry in enumerate(made, 1):
-        assert (entry.seq, entry.previous, entry.kind, entry.request) == (number, previous, "KIND", f"er-{number - 1}")
+        assert (entry.seq, entry.previous, entry.kind, entry.request) == (
+            number,
+            previous,
+            "KIND",
+            f"er-{number - 1}",
+        )
         assert json.loads(entry.text) == {
             "seq": number,
             "at": entry.at,
@@ -51,7 +60,9 @@ def test_entries_are_chained_as_is_said(desk: Desk) -> None:
             "request": f"er-{number - 1}",
             "facts": {"count": number - 1, "hash": "ab"},
         }
-        assert entry.text == json.dumps(json.loads(entry.text), sort_keys=True, separators=(",", ":"))
+        assert entry.text == json.dumps(
+            json.loads(entry.text), sort_keys=True, separators=(",", ":")
+        )
         assert entry.hash == key_of("ledger/1", bytes.fromhex(previous), entry.text.encode())
         previous = entry.hash
     with desk.open().read() as connection:
@@ -97,7 +108,9 @@ def test_a_changed_entry_is_named(desk: Desk, column: str) -> None:
     told(desk)
     change(desk, update(table).where(table.c.seq == 3).values({column: COLUMNS[column]}))
     found = problems(desk)
-    assert any("entry 3" in text and ("changed" in text or "does not follow" in text) for text in found), found
+    assert any(
+        "entry 3" in text and ("changed" in text or "does not follow" in text) for text in found
+    ), found
     assert not any("missing" in text for text in found)
 
 
@@ -121,8 +134,16 @@ def test_exchanged_entries_are_named(desk: Desk) -> None:
     with desk.open().read() as connection:
         rows = {row.seq: row._asdict() for row in connection.execute(select(table))}
     for at, other in ((2, 3), (3, 2)):
-        change(desk, update(table).where(table.c.seq == at).values({**rows[other], "seq": at, "previous": made[at - 1].previous}))
-    assert [text.split(" was")[0] for text in problems(desk) if "changed" in text] == ["ledger entry 2", "ledger entry 3"]
+        change(
+            desk,
+            update(table)
+            .where(table.c.seq == at)
+            .values({**rows[other], "seq": at, "previous": made[at - 1].previous}),
+        )
+    assert [text.split(" was")[0] for text in problems(desk) if "changed" in text] == [
+        "ledger entry 2",
+        "ledger entry 3",
+    ]
 
 
 def test_one_that_is_cut_off_is_found_by_an_older_head(desk: Desk) -> None:
@@ -135,7 +156,8 @@ def test_one_that_is_cut_off_is_found_by_an_older_head(desk: Desk) -> None:
 
 
 def test_a_chain_that_was_forged_anew_is_found_by_an_older_head(desk: Desk) -> None:
-    """Somebody who can write everything hashes it again: only a head that was kept elsewhere tells."""
+    """Somebody who can write everything hashes it again: only a head that was kept elsewhere
+    tells."""
     made = told(desk)
     change(desk, delete(table))
     told(desk, 6)

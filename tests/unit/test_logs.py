@@ -1,4 +1,5 @@
-"""What workers log: a line when a job begins and when it ends, with keys and numbers, and no id of anybody."""
+"""What workers log: a line when a job begins and when it ends, with keys and numbers, and no id of
+anybody."""
 
 from dataclasses import dataclass
 
@@ -32,21 +33,50 @@ class Poor:
 
 def told(text: str) -> list[dict[str, str]]:
     """Lines as they are read by machines."""
-    return [dict(word.split("=", 1) for word in found.split(" ")) for found in text.splitlines() if found.startswith("time=")]
+    return [
+        dict(word.split("=", 1) for word in found.split(" "))
+        for found in text.splitlines()
+        if found.startswith("time=")
+    ]
 
 
 def test_a_word_stays_a_word_and_anything_else_is_json() -> None:
-    facts = {"a": "word", "b": "two words", "c": 1.5, "d": None, "e": "", "f": ["x"], "g": 'quo"te', "h": "k=v", "i": True}
+    facts = {
+        "a": "word",
+        "b": "two words",
+        "c": 1.5,
+        "d": None,
+        "e": "",
+        "f": ["x"],
+        "g": 'quo"te',
+        "h": "k=v",
+        "i": True,
+    }
     assert line(facts) == 'a=word b="two words" c=1.5 e="" f=["x"] g="quo\\"te" h="k=v" i=true'
 
 
-def test_a_job_that_fails_is_told_by_its_kind(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], world: World) -> None:
+def test_a_job_that_fails_is_told_by_its_kind(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], world: World
+) -> None:
     monkeypatch.setattr(module, "worker_of", lambda *_: None)
     with pytest.raises(DataError):
-        run_job(WorkerSpec(world.space(), world.config().model_dump_json(), card_of(world), 0.25), "scratch", Poor(), None)
+        run_job(
+            WorkerSpec(world.space(), world.config().model_dump_json(), card_of(world), 0.25),
+            "scratch",
+            Poor(),
+            None,
+        )
     begun, failed = told(capfd.readouterr().err)
-    assert (begun["event"], failed["event"], failed["error"]) == ("train-started", "train-failed", "DataError")
-    assert begun["shard"] == failed["shard"] == Poor.key and begun["records"] == "7" and begun["gpus"] == "0.25"
+    assert (begun["event"], failed["event"], failed["error"]) == (
+        "train-started",
+        "train-failed",
+        "DataError",
+    )
+    assert (
+        begun["shard"] == failed["shard"] == Poor.key
+        and begun["records"] == "7"
+        and begun["gpus"] == "0.25"
+    )
     assert float(failed["seconds"]) >= 0 and not any("person" in value for value in failed.values())
 
 
@@ -69,7 +99,12 @@ def test_the_jobs_of_a_training_are_told(capfd: pytest.CaptureFixture[str], worl
         """Does what a task does, in this process."""
 
         def submit(self, job: Job[object]) -> int:
-            spec = WorkerSpec(self.worker.store.root, self.worker.config.model_dump_json(), self.worker.card, run=self.worker.store.run)
+            spec = WorkerSpec(
+                self.worker.store.root,
+                self.worker.config.model_dump_json(),
+                self.worker.card,
+                run=self.worker.store.run,
+            )
 
             class Through:
                 name, key, weight = job.name, job.key, job.weight

@@ -24,7 +24,12 @@ def item(kind: str, n: int) -> StoredObject:
 
 def bucket(n: int) -> Bucket:
     """Both objects of a bucket share their key."""
-    return Bucket(n, n + 1, item("records", n), StoredObject("pictures", item("records", n).key, f"{n + 900:064x}"))
+    return Bucket(
+        n,
+        n + 1,
+        item("records", n),
+        StoredObject("pictures", item("records", n).key, f"{n + 900:064x}"),
+    )
 
 
 def stages(*numbers: int) -> tuple[StoredObject, ...]:
@@ -34,7 +39,13 @@ def stages(*numbers: int) -> tuple[StoredObject, ...]:
 def manifest(**changes: object) -> Manifest:
     fields = {
         "identity": {"seed": 3, "learner": {"ridge": 4.0, "name": "é"}, "a": None},
-        "backbone": BackboneCard("ab" * 32, 16, 4, PictureSpec(16, 20, "bilinear", (0.1, 0.2, 1 / 3), (1.0, 1.0, 1.0)), "ef" * 32),
+        "backbone": BackboneCard(
+            "ab" * 32,
+            16,
+            4,
+            PictureSpec(16, 20, "bilinear", (0.1, 0.2, 1 / 3), (1.0, 1.0, 1.0)),
+            "ef" * 32,
+        ),
         "buckets": (
             BucketState(bucket(1), item("features", 11), item("assignments", 21)),
             BucketState(bucket(7), item("features", 17), None),
@@ -53,7 +64,13 @@ EMPTY = manifest(buckets=(), partition=None, shards=())
 
 @pytest.mark.parametrize(
     "made",
-    [manifest(), manifest(partition=None, shards=()), manifest(shards=SHARED), manifest(backbone=NO_CLASSIFIER), EMPTY],
+    [
+        manifest(),
+        manifest(partition=None, shards=()),
+        manifest(shards=SHARED),
+        manifest(backbone=NO_CLASSIFIER),
+        EMPTY,
+    ],
     ids=["stages", "no partition", "a joint constituent", "no classifier", "nothing"],
 )
 def test_round_trip(made: Manifest) -> None:
@@ -66,7 +83,9 @@ def test_round_trip(made: Manifest) -> None:
 def test_the_bytes_are_canonical() -> None:
     """The order in which a dictionary was filled, and 4 or 4.0, are not in them."""
     made = manifest()
-    turned = manifest(identity=dict(reversed({**made.identity, "learner": {"name": "é", "ridge": 4}}.items())))
+    turned = manifest(
+        identity=dict(reversed({**made.identity, "learner": {"name": "é", "ridge": 4}}.items()))
+    )
     assert turned.to_bytes() == made.to_bytes()
     assert b" " not in made.to_bytes()
     assert json.loads(made.to_bytes())["format"] == 2
@@ -79,8 +98,12 @@ def test_every_part_is_in_the_fingerprint() -> None:
         manifest(identity={**made.identity, "seed": 4}),
         manifest(backbone=replace(made.backbone, identity="cd" * 32)),
         manifest(buckets=(first,)),
-        manifest(buckets=(BucketState(first.bucket, item("features", 99), first.assignments), second)),
-        manifest(buckets=(BucketState(first.bucket, first.features, item("assignments", 99)), second)),
+        manifest(
+            buckets=(BucketState(first.bucket, item("features", 99), first.assignments), second)
+        ),
+        manifest(
+            buckets=(BucketState(first.bucket, first.features, item("assignments", 99)), second)
+        ),
         manifest(buckets=(BucketState(bucket(2), first.features, first.assignments), second)),
         manifest(partition=item("partitions", 31)),
         manifest(shards=made.shards[::-1]),
@@ -101,7 +124,8 @@ def test_counts() -> None:
 
 
 def test_the_last_stage_is_the_finished_constituent() -> None:
-    """It is what answers; the earlier ones are where a deletion goes on from, and are kept as well."""
+    """It is what answers; the earlier ones are where a deletion goes on from, and are kept as
+    well."""
     one, sliced = manifest().shards
     assert one.constituent == item("constituents", 41)
     assert sliced.constituent == item("constituents", 44)
@@ -115,12 +139,16 @@ def test_a_constituent_of_several_shards_is_one_object() -> None:
 
 
 def test_objects_are_all_that_the_bytes_name() -> None:
-    """Every digest that occurs in the JSON belongs to an object; what is left out here would be purged."""
+    """Every digest that occurs in the JSON belongs to an object; what is left out here would be
+    purged."""
     made = manifest()
     objects = list(made.objects())
     assert len(objects) == len(set(objects)) == 2 * 3 + 1 + 1 + 4
     text = made.to_bytes().decode()
-    named = {word for word in text.replace('"', " ").split() if len(word) == 64} - {made.backbone.identity, made.backbone.classifier}
+    named = {word for word in text.replace('"', " ").split() if len(word) == 64} - {
+        made.backbone.identity,
+        made.backbone.classifier,
+    }
     assert named == {part for thing in objects for part in (thing.key, thing.sha256)}
 
 
@@ -130,10 +158,14 @@ def test_objects_of_a_real_workspace_are_its_files(world: World) -> None:
     folder = WorkspaceFolder(root)
     current = folder.current()
     assert current
-    reached = {folder.store.path(thing) for thing in (*folder.require_published().objects(), current)}
+    reached = {
+        folder.store.path(thing) for thing in (*folder.require_published().objects(), current)
+    }
     assert reached == set(folder.store.files())
     assert {path.parent.name for path in reached} == set(KINDS)
-    assert Path(root / "CURRENT").read_text().split("-")[0] == folder.require_published().fingerprint
+    assert (
+        Path(root / "CURRENT").read_text().split("-")[0] == folder.require_published().fingerprint
+    )
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, "2", None])
@@ -146,7 +178,17 @@ def test_an_unknown_format_is_refused(version: object) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b"{}", b"null", b'"x"', b"\xff\xfe", b'{"format":2}', manifest().to_bytes()[:-20]],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"format":2}',
+        manifest().to_bytes()[:-20],
+    ],
 )
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(VerificationError, match="cannot be read"):

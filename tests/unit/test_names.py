@@ -1,4 +1,5 @@
-"""Pseudonymizer: keyed hashes under a secret that is made once, and never again where something needs it."""
+"""Pseudonymizer: keyed hashes under a secret that is made once, and never again where something
+needs it."""
 
 import hmac
 from pathlib import Path
@@ -18,7 +19,12 @@ def names_of(root: Path) -> Pseudonymizer:
 
 def test_a_hash_is_keyed_and_knows_its_kind(tmp_path: Path) -> None:
     found = names_of(tmp_path).hash("record", "é\n1")
-    assert found == hmac.new((tmp_path / "secret").read_bytes(), "record\né\n1".encode(), "sha256").hexdigest()
+    assert (
+        found
+        == hmac.new(
+            (tmp_path / "secret").read_bytes(), "record\né\n1".encode(), "sha256"
+        ).hexdigest()
+    )
     assert names_of(tmp_path).hash("record", "é\n1") == found
     assert names_of(tmp_path).hash("subject", "é\n1") != found
 
@@ -45,7 +51,9 @@ def test_a_missing_secret_that_is_needed_is_not_made_anew(tmp_path: Path, needed
     names_of(tmp_path).hash("record", "a")  # an empty file needs none
     (tmp_path / "secret").unlink()
     (tmp_path / needed).write_text("something hashed")
-    with pytest.raises(VerificationError, match="secret is missing, so nobody can tell who was erased"):
+    with pytest.raises(
+        VerificationError, match="secret is missing, so nobody can tell who was erased"
+    ):
         names_of(tmp_path).hash("record", "a")
     assert not (tmp_path / "secret").exists()
 
@@ -62,8 +70,11 @@ def test_many_that_need_the_first_secret_at_once_have_one(tmp_path: Path) -> Non
     assert len({path.read_text() for path in tmp_path.glob("*.hash")}) == 1
 
 
-def test_a_file_that_is_made_once_survives_a_cleared_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another command clears the scratch folder between the writing and the link: the file is made all the same."""
+def test_a_file_that_is_made_once_survives_a_cleared_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command clears the scratch folder between the writing and the link: the file is made
+    all the same."""
     import os
 
     link, seen = os.link, []

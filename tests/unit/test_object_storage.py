@@ -1,4 +1,5 @@
-"""Workspaces in object storage, on a real S3 server: what a disk promises, the pointer's compare-and-swap, the lock that can be lost."""
+"""Workspaces in object storage, on a real S3 server: what a disk promises, the pointer's
+compare-and-swap, the lock that can be lost."""
 
 import os
 import subprocess
@@ -56,13 +57,24 @@ def place(s3: str, request: pytest.FixtureRequest) -> ObjectPath:
 @pytest.fixture(params=["disk", "s3"])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """A new folder, on each kind of storage."""
-    found: Location = tmp_path / "folder" if request.param == "disk" else request.getfixturevalue("place")
+    found: Location = (
+        tmp_path / "folder" if request.param == "disk" else request.getfixturevalue("place")
+    )
     found.mkdir()
     return found
 
 
 @pytest.mark.parametrize(
-    "text", ["s3://", "s3:///key", "s3://bucket", "s3://bucket/a//b", "s3://bucket/../x", "http://host/x", "memory://x/y"]
+    "text",
+    [
+        "s3://",
+        "s3:///key",
+        "s3://bucket",
+        "s3://bucket/a//b",
+        "s3://bucket/../x",
+        "http://host/x",
+        "memory://x/y",
+    ],
 )
 def test_a_url_that_is_no_place(text: str) -> None:
     with pytest.raises(ConfigError, match="is no place for a workspace"):
@@ -72,8 +84,16 @@ def test_a_url_that_is_no_place(text: str) -> None:
 def test_places() -> None:
     found = location("s3://bucket/a/b/")
     assert str(found) == str(location("s3://bucket/a/b")) == "s3://bucket/a/b"
-    assert (found.name, str(found.parent), str(found.parent.parent)) == ("b", "s3://bucket/a", "s3://bucket")
-    assert [str(folder) for folder in (found / "c").parents] == ["s3://bucket/a/b", "s3://bucket/a", "s3://bucket"]
+    assert (found.name, str(found.parent), str(found.parent.parent)) == (
+        "b",
+        "s3://bucket/a",
+        "s3://bucket",
+    )
+    assert [str(folder) for folder in (found / "c").parents] == [
+        "s3://bucket/a/b",
+        "s3://bucket/a",
+        "s3://bucket",
+    ]
     assert name_below(found / "c" / "d", found) == "c/d"
     assert not inside(Path("s3:/bucket/a/b/c"), found)
     assert location("a/b") == Path("a/b")
@@ -91,7 +111,12 @@ def test_what_a_disk_promises(anywhere: Location) -> None:
     assert not temporary.exists()
     assert digest_of(anywhere / "file") == sha256
     assert (anywhere / "file").read_bytes() == b"pieces of it"
-    assert ranges_of(anywhere / "file", [0, 7, 10, 3], [6, 2, 99, 0]) == [b"pieces", b"of", b"it", b""]
+    assert ranges_of(anywhere / "file", [0, 7, 10, 3], [6, 2, 99, 0]) == [
+        b"pieces",
+        b"of",
+        b"it",
+        b"",
+    ]
     assert (anywhere / "file").stat().st_size == 12
     write_atomic(anywhere / "file", b"again", scratch=scratch)
     assert (anywhere / "file").read_text() == "again"
@@ -118,7 +143,9 @@ def test_what_a_disk_promises(anywhere: Location) -> None:
     assert not (anywhere / "tmp").exists()
 
 
-def test_a_large_object_is_read_in_windows(anywhere: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_object_is_read_in_windows(
+    anywhere: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lmeraser_ray.storage.reading.WINDOW", 1000)
     data = bytes(i % 251 for i in range(5_000))
     (anywhere / "tmp").mkdir()
@@ -131,7 +158,8 @@ def test_a_large_object_is_read_in_windows(anywhere: Location, monkeypatch: pyte
 
 
 def test_a_late_writer_finds_no_folder(anywhere: Location) -> None:
-    """What outlives its command can bring nothing back: neither what it had begun to write, nor what it writes then."""
+    """What outlives its command can bring nothing back: neither what it had begun to write, nor
+    what it writes then."""
     store = Store(anywhere / "objects", "run")
     store.create()
     begun, sha256 = write_temporary(store.scratch, [b"of an erased person"])
@@ -145,7 +173,8 @@ def test_a_late_writer_finds_no_folder(anywhere: Location) -> None:
 
 
 def test_scratch_goes_as_far_as_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A late writer gives one of its files its name while the folder is being removed: the others go all the same."""
+    """A late writer gives one of its files its name while the folder is being removed: the others
+    go all the same."""
     (tmp_path / "scratch").mkdir()
     for name in "abcdef":
         (tmp_path / "scratch" / name).write_bytes(b"of an erased person")
@@ -192,7 +221,9 @@ def test_one_of_many_swaps_wins(place: ObjectPath) -> None:
         (place / "CURRENT").swap(b"late", None)
 
 
-def test_somebody_published_meanwhile(object_storage: str, place: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_published_meanwhile(
+    object_storage: str, place: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The pointer changed after it was read: an error, and theirs stays."""
     folder = WorkspaceFolder(place)
     folder.create()
@@ -210,8 +241,11 @@ def test_somebody_published_meanwhile(object_storage: str, place: ObjectPath, mo
     assert (place / "CURRENT").read_bytes() == b"theirs"
 
 
-def test_an_answer_that_was_lost(object_storage: str, place: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client tries a swap again whose answer did not come: the second try finds the first one's bytes, and that is no conflict."""
+def test_an_answer_that_was_lost(
+    object_storage: str, place: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client tries a swap again whose answer did not come: the second try finds the first one's
+    bytes, and that is no conflict."""
     folder = WorkspaceFolder(place)
     folder.create()
     item, write = StoredObject("manifests", "1" * 64, "2" * 64), ObjectPath.write
@@ -229,8 +263,13 @@ def test_a_bucket_that_keeps_versions_is_refused(s3: str) -> None:
     import boto3
 
     boto3.client("s3").create_bucket(Bucket="versioned")
-    boto3.client("s3").put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
-    with pytest.raises(ExecutionError, match="keeps old versions of its objects, so that what is erased could be read on"):
+    boto3.client("s3").put_bucket_versioning(
+        Bucket="versioned", VersioningConfiguration={"Status": "Enabled"}
+    )
+    with pytest.raises(
+        ExecutionError,
+        match="keeps old versions of its objects, so that what is erased could be read on",
+    ):
         WorkspaceFolder(location("s3://versioned/workspace")).create()
 
 
@@ -240,10 +279,15 @@ def test_a_bucket_that_is_not_there(s3: str) -> None:
 
 
 def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence, and not the server's page; whoever asks for a digest is not told that the bytes are damaged."""
+    """One sentence, and not the server's page; whoever asks for a digest is not told that the bytes
+    are damaged."""
     from lmeraser_ray.storage.object_storage import client as object_client
 
-    for name, value in {"ENDPOINT_URL": "http://127.0.0.1:9", "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x"}.items():
+    for name, value in {
+        "ENDPOINT_URL": "http://127.0.0.1:9",
+        "ACCESS_KEY_ID": "x",
+        "SECRET_ACCESS_KEY": "x",
+    }.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setattr(object_client, "RETRIES", 1)
     path = ObjectPath("s3://nobody-answers", "workspace/file")
@@ -257,21 +301,32 @@ def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_commands_at_once(object_storage: str, place: ObjectPath) -> None:
     folder = WorkspaceFolder(place)
     folder.create()
-    with folder.locked(), pytest.raises(ExecutionError, match=r"Another command \(process \d+ on .*\) is writing to s3://"):
+    with (
+        folder.locked(),
+        pytest.raises(
+            ExecutionError, match=r"Another command \(process \d+ on .*\) is writing to s3://"
+        ),
+    ):
         ExitStack().enter_context(WorkspaceFolder(place).locked())
     with WorkspaceFolder(place).locked():
         pass
 
 
-def test_whoever_lost_the_lock_changes_nothing(object_storage: str, postgresql: str, place: ObjectPath) -> None:
-    """The connection goes, and with it the lock: neither the pointer nor a file changes after that."""
+def test_whoever_lost_the_lock_changes_nothing(
+    object_storage: str, postgresql: str, place: ObjectPath
+) -> None:
+    """The connection goes, and with it the lock: neither the pointer nor a file changes after
+    that."""
     folder = WorkspaceFolder(place)
     folder.create()
     with folder.locked():
         kept = folder.store.put("constituents", "0" * 64, [b"bytes"])
         engine = create_engine(parse(postgresql))
         with engine.connect() as conn:
-            ours = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'lmeraser process%'")
+            ours = text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name "
+                "LIKE 'lmeraser process%'"
+            )
             assert conn.execute(ours).scalars().all() == [True]
         engine.dispose()
         with WorkspaceFolder(place).locked():  # somebody else's now
@@ -295,7 +350,9 @@ with WorkspaceFolder(location(sys.argv[1])).locked():
 
 def test_the_lock_goes_with_its_process(object_storage: str, place: ObjectPath) -> None:
     WorkspaceFolder(place).create()
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         assert child.stdout and child.stdout.readline() == b"locked\n"
         with pytest.raises(ExecutionError, match=rf"process {child.pid} on"):
             ExitStack().enter_context(WorkspaceFolder(place).locked())
@@ -309,27 +366,41 @@ def test_the_lock_goes_with_its_process(object_storage: str, place: ObjectPath) 
             continue
 
 
-def test_without_a_server_for_the_requests(s3: str, place: ObjectPath, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_for_the_requests(
+    s3: str, place: ObjectPath, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("LMERASER_DATABASE", raising=False)
-    with pytest.raises(ConfigError, match="no SQLite file can be: its erasure requests need PostgreSQL"):
+    with pytest.raises(
+        ConfigError, match="no SQLite file can be: its erasure requests need PostgreSQL"
+    ):
         train(Session(place), world.config())
 
 
-def test_a_prefix_with_something_else_in_it(object_storage: str, place: ObjectPath, world: World) -> None:
+def test_a_prefix_with_something_else_in_it(
+    object_storage: str, place: ObjectPath, world: World
+) -> None:
     (place / "holiday.jpg").write(b"mine")
     with pytest.raises(ConfigError, match=r"holds 'holiday.jpg', which is no part of a workspace"):
         train(Session(place), world.config())
     assert (place / "holiday.jpg").read_bytes() == b"mine"
 
 
-def test_every_command(object_storage: str, place: ObjectPath, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command(
+    object_storage: str,
+    place: ObjectPath,
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A user's day: all by the command line."""
     train(Session(place), world.config())
     picture = tmp_path / "picture.png"
     picture.write_bytes(world.images[0])
 
     def lmeraser(verb: str, *words: str) -> str:
-        assert cli.run(verb, [*words, "--workspace", str(place), "--quiet"]) == 0, capsys.readouterr().err
+        assert cli.run(verb, [*words, "--workspace", str(place), "--quiet"]) == 0, (
+            capsys.readouterr().err
+        )
         return capsys.readouterr().out
 
     before = lmeraser("fingerprint")
@@ -346,11 +417,16 @@ def test_every_command(object_storage: str, place: ObjectPath, world: World, tmp
         lmeraser(*words)
     lmeraser("sweep", "--study", str(tmp_path / "study"), "--sweep", "partition.shards=3,4")
     seen = choice_of(tmp_path / "study" / "choice.json").seen
-    assert len(seen) == len(training) - training.count(training[0]), "who was erased in the bucket is left out"
+    assert len(seen) == len(training) - training.count(training[0]), (
+        "who was erased in the bucket is left out"
+    )
 
 
-def test_backup_and_restore(object_storage: str, place: ObjectPath, world: World, tmp_path: Path) -> None:
-    """Who was erased after the backup is erased again, and what is restored is what was there before."""
+def test_backup_and_restore(
+    object_storage: str, place: ObjectPath, world: World, tmp_path: Path
+) -> None:
+    """Who was erased after the backup is erased again, and what is restored is what was there
+    before."""
     train(Session(place), world.config())
     backup(Session(place), to=tmp_path / "backup.tar", erasures=None)
     unlearn(Session(place), Request((world.ids[5],)))
@@ -361,8 +437,11 @@ def test_backup_and_restore(object_storage: str, place: ObjectPath, world: World
 
 
 @pytest.mark.parametrize("where", ["disk", "s3"])
-def test_records_that_arrive_have_no_file(where: str, tmp_path: Path, place: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are on a disk while there are too many for memory, under no name that a crash could leave."""
+def test_records_that_arrive_have_no_file(
+    where: str, tmp_path: Path, place: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are on a disk while there are too many for memory, under no name that a crash could
+    leave."""
     monkeypatch.setattr("lmeraser_ray.data.ingest.SPILL_BYTES", 1)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     spill = Spill(tmp_path if where == "disk" else place)
@@ -372,17 +451,25 @@ def test_records_that_arrive_have_no_file(where: str, tmp_path: Path, place: Obj
     assert list(tmp_path.iterdir()) == []
     found = dict(spill.buckets())
     assert {number: len(some) for number, some in found.items()} == {0: 7, 1: 7, 2: 6}
-    assert sorted((record for some in found.values() for record in some), key=lambda r: r.image) == records
+    assert (
+        sorted((record for some in found.values() for record in some), key=lambda r: r.image)
+        == records
+    )
     spill.remove()
 
 
 @pytest.mark.parametrize("length", [100, 5_000])
-def test_no_more_than_twice_what_is_asked_for_is_read(place: ObjectPath, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
-    """Far ranges come one by one, near ones together: a task reads its pictures, and not the buckets that they lie in. Of small ones that
-    are nearer than the heads of a request are long, it reads what is between them too."""
+def test_no_more_than_twice_what_is_asked_for_is_read(
+    place: ObjectPath, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Far ranges come one by one, near ones together: a task reads its pictures, and not the
+    buckets that they lie in. Of small ones that are nearer than the heads of a request are long, it
+    reads what is between them too."""
     data, told = os.urandom(900_000), list[str]()
     (place / "object").write(data)
-    monkeypatch.setattr(WSGIRequestHandler, "log_request", lambda self, *_: told.append(self.headers["Range"]))
+    monkeypatch.setattr(
+        WSGIRequestHandler, "log_request", lambda self, *_: told.append(self.headers["Range"])
+    )
     close = [i * (length + OVERHEAD) for i in range(10)]
     near = [100_000 + i * (length + 50) for i in range(20)]
     far = [300_000 + i * (length + max(length, OVERHEAD) + 1) for i in range(40)]

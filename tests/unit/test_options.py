@@ -1,4 +1,5 @@
-"""Options: YAML below, options above, every mistake named with its exit code, and what is printed can be read again."""
+"""Options: YAML below, options above, every mistake named with its exit code, and what is printed
+can be read again."""
 
 import types
 import typing
@@ -8,7 +9,17 @@ import pytest
 from pydantic import BaseModel
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.config.options import FIELDS, help_text, kinds_of, load_config, nearest, override, read_yaml, split_overrides, to_yaml
+from lmeraser_ray.config.options import (
+    FIELDS,
+    help_text,
+    kinds_of,
+    load_config,
+    nearest,
+    override,
+    read_yaml,
+    split_overrides,
+    to_yaml,
+)
 from lmeraser_ray.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +61,11 @@ CASES = [
 def base_of(name: str, kind: str) -> Config:
     """The quickstart, with this kind of section where the field has several."""
     section = name.split(".", maxsplit=1)[0]
-    return load_config(None, [(f"{section}.kind", kind), *BESIDE.get(kind, [])]) if kind and kind != KINDS[section] else QUICKSTART
+    return (
+        load_config(None, [(f"{section}.kind", kind), *BESIDE.get(kind, [])])
+        if kind and kind != KINDS[section]
+        else QUICKSTART
+    )
 
 
 def field_of(base: Config, name: str) -> object:
@@ -64,12 +79,17 @@ def field_of(base: Config, name: str) -> object:
 
 
 def other(base: Config, name: str) -> str | None:
-    """A text that sets the field to something else than `base` has; None where there is nothing else."""
+    """A text that sets the field to something else than `base` has; None where there is nothing
+    else."""
     kind, default = field_of(base, name), value_at(base, name)
     section = name.removesuffix(".kind")
     if section in KINDS:
         return next(found for found in kinds_of(section) if found != default)
-    members = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else [kind]
+    members = (
+        typing.get_args(kind)
+        if typing.get_origin(kind) in (types.UnionType, typing.Union)
+        else [kind]
+    )
     kinds = [member for member in members if member is not type(None)]
     kind = kinds[0]
     while typing.get_origin(kind) is typing.Annotated:
@@ -122,7 +142,9 @@ def test_options_are_above_yaml_which_is_above_the_defaults(tmp_path: Path) -> N
     path.write_text("learner: {epochs: 3, batch: 8}\nseed: 5\n")
     config = load_config(path, [("learner.epochs", "4"), ("learner.epochs", "6")])
     assert (config.learner.epochs, config.learner.batch, config.seed) == (6, 8, 5)
-    assert config.learner.prompt.width == Config().learner.prompt.width, "a file does not stand on the quickstart"
+    assert config.learner.prompt.width == Config().learner.prompt.width, (
+        "a file does not stand on the quickstart"
+    )
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
@@ -149,7 +171,11 @@ def test_null(text: str) -> None:
 
 
 def test_lists() -> None:
-    assert load_config(None, [("backbone.mean", "[0.1, 0.2, 0.3]")]).backbone.mean == (0.1, 0.2, 0.3)
+    assert load_config(None, [("backbone.mean", "[0.1, 0.2, 0.3]")]).backbone.mean == (
+        0.1,
+        0.2,
+        0.3,
+    )
 
 
 MISTAKES = {
@@ -165,13 +191,19 @@ MISTAKES = {
     "a broken mapping": ([("seed", "{")], "seed"),
     "a short list": ([("backbone.mean", "[0.1, 0.2]")], "backbone.mean"),
     "infinite": ([("learner.prompt.lr", "inf")], "learner.prompt.lr"),
-    "an infinite threshold": ([("partition.threshold", "inf"), ("partition.shards", "null")], "partition.threshold"),
+    "an infinite threshold": (
+        [("partition.threshold", "inf"), ("partition.shards", "null")],
+        "partition.threshold",
+    ),
     "not a number at all": ([("learner.head_lr", "nan")], "learner.head_lr"),
     "a seed that JSON cannot hold": ([("seed", str(2**53))], "seed"),
     "a backbone seed that torch cannot take": ([("backbone.seed", str(2**70))], "backbone.seed"),
     "two cuts": ([("partition.threshold", "1")], "one of partition.threshold and partition.shards"),
     "a path without its source": ([("data.path", "/x")], "data.source"),
-    "two kinds of subjects": ([("data.subjects_file", "/x"), ("data.subject_pattern", ".")], "keep one"),
+    "two kinds of subjects": (
+        [("data.subjects_file", "/x"), ("data.subject_pattern", ".")],
+        "keep one",
+    ),
 }
 
 
@@ -231,14 +263,21 @@ def test_nearest_names() -> None:
 
 def test_splitting() -> None:
     assert split_overrides([]) == []
-    assert split_overrides(["--a.b", "1", "--c=2", "--d", "-3", "--e="]) == [("a.b", "1"), ("c", "2"), ("d", "-3"), ("e", "")]
+    assert split_overrides(["--a.b", "1", "--c=2", "--d", "-3", "--e="]) == [
+        ("a.b", "1"),
+        ("c", "2"),
+        ("d", "-3"),
+        ("e", ""),
+    ]
     assert split_overrides(["--a", "x=y"]) == [("a", "x=y")]
     for words in (["a"], ["--a"], ["--a", "--b", "1"], ["--"], ["--", "1"], ["-a", "1"], ["--=1"]):
         with pytest.raises(ConfigError):
             split_overrides(words)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("**/*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").glob("**/*.yaml")), ids=lambda path: path.name
+)
 def test_every_configuration_that_is_shipped(path: Path) -> None:
     """It loads, and opens with the command that runs it."""
     load_config(path, [])

@@ -1,4 +1,5 @@
-"""The partition against the paper's own algorithms, written out naively; and what exactness asks of it."""
+"""The partition against the paper's own algorithms, written out naively; and what exactness asks of
+it."""
 
 import math
 
@@ -9,7 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import AdaptiveConfig
-from lmeraser_ray.models.partition.adaptive import by_first_appearance, fit_clusters, nearest, prototype, sample_order
+from lmeraser_ray.models.partition.adaptive import (
+    by_first_appearance,
+    fit_clusters,
+    nearest,
+    prototype,
+    sample_order,
+)
 from lmeraser_ray.models.partition.stage import partition_key
 from lmeraser_ray.storage.digests import keyed_hash, seeded_key
 
@@ -53,12 +60,15 @@ def test_a_hand_made_example() -> None:
     found = fit_clusters(POINTS, config(threshold=3.0))
     assert found.sampled.tolist() == [0, 1, 0, 1, 0, 2]
     assert found.prototypes.tolist() == [[0, 1], [10, 1], [30, 0]]
-    assert nearest(np.array([[4, 1], [6, 1], [100, 0]], np.float32), found.prototypes).tolist() == [0, 1, 2]
+    assert nearest(np.array([[4, 1], [6, 1], [100, 0]], np.float32), found.prototypes).tolist() == [
+        0,
+        1,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(
-    ("threshold", "shards"),
-    [(0.9, 6), (1.0, 5), (1.6, 4), (2.5, 3), (12.0, 2), (50.0, 1)],
+    ("threshold", "shards"), [(0.9, 6), (1.0, 5), (1.6, 4), (2.5, 3), (12.0, 2), (50.0, 1)]
 )
 def test_the_threshold_cuts_where_the_paper_does(threshold: float, shards: int) -> None:
     """A distance that equals t is merged (line 12 breaks where minDist > t)."""
@@ -72,11 +82,18 @@ def test_the_threshold_cuts_where_the_paper_does(threshold: float, shards: int) 
 def test_average_linkage_is_algorithm_2(seed: int, n: int, d: int, threshold: float) -> None:
     """On points in general position, where no two distances are equal."""
     features = np.random.default_rng(seed).normal(size=(n, d))
-    assert groups(fit_clusters(features, config(threshold=threshold)).sampled) == hier_cluster(features, threshold)
+    assert groups(fit_clusters(features, config(threshold=threshold)).sampled) == hier_cluster(
+        features, threshold
+    )
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 40), st.sampled_from(["average", "ward", "complete", "single"]))
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 30),
+    st.integers(1, 40),
+    st.sampled_from(["average", "ward", "complete", "single"]),
+)
 def test_shards_are_at_most_as_many_as_asked(seed: int, n: int, shards: int, linkage: str) -> None:
     features = np.random.default_rng(seed).normal(size=(n, 3))
     found = fit_clusters(features, config(shards=shards, linkage=linkage))
@@ -88,7 +105,10 @@ def test_linkages_differ() -> None:
     """Each option reaches scipy: on a chain with a gap they cut differently."""
     features = np.array([[0], [1], [2.1], [3.3], [4.6], [8]], float)
     linkages = ("single", "complete", "average")
-    cuts = {linkage: tuple(fit_clusters(features, config(shards=3, linkage=linkage)).sampled) for linkage in linkages}
+    cuts = {
+        linkage: tuple(fit_clusters(features, config(shards=3, linkage=linkage)).sampled)
+        for linkage in linkages
+    }
     assert cuts["single"] == (0, 0, 0, 0, 1, 2)
     assert cuts["complete"] != cuts["single"]
 
@@ -127,12 +147,18 @@ def test_the_medoid_is_a_member() -> None:
 
 def test_ties_go_to_the_lowest_prototype() -> None:
     prototypes = np.array([[1.0, 0], [-1, 0], [1, 0]])
-    assert nearest(np.array([[0, 5], [1, 0], [-1, 0]], np.float32), prototypes).tolist() == [0, 0, 1]
+    assert nearest(np.array([[0, 5], [1, 0], [-1, 0]], np.float32), prototypes).tolist() == [
+        0,
+        0,
+        1,
+    ]
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 300), st.data())
-def test_a_records_shard_does_not_depend_on_who_is_assigned_with_it(seed: int, d: int, data: st.DataObject) -> None:
+def test_a_records_shard_does_not_depend_on_who_is_assigned_with_it(
+    seed: int, d: int, data: st.DataObject
+) -> None:
     """Close calls included: two prototypes that differ in the last bit."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(23, d)).astype(np.float32)
@@ -157,7 +183,9 @@ id_sets = st.sets(st.text("ab/é0", min_size=1, max_size=5), min_size=1, max_siz
 
 @settings(deadline=None, max_examples=50)
 @given(id_sets, st.integers(1, 40), st.integers(0, 3), st.data())
-def test_the_sample_is_a_function_of_the_set(ids: set[str], size: int, seed: int, data: st.DataObject) -> None:
+def test_the_sample_is_a_function_of_the_set(
+    ids: set[str], size: int, seed: int, data: st.DataObject
+) -> None:
     """Whatever the order of arrival; and it is the smallest keyed hashes, smallest first."""
     names = data.draw(st.permutations(sorted(ids)))
     sampled = [names[i] for i in sample_order(seed, names, size)]
@@ -167,7 +195,9 @@ def test_the_sample_is_a_function_of_the_set(ids: set[str], size: int, seed: int
 
 @settings(deadline=None, max_examples=50)
 @given(id_sets, st.integers(1, 10), st.data())
-def test_deleting_an_unsampled_record_leaves_the_sample(ids: set[str], size: int, data: st.DataObject) -> None:
+def test_deleting_an_unsampled_record_leaves_the_sample(
+    ids: set[str], size: int, data: st.DataObject
+) -> None:
     """And a sampled one is replaced by the next in line, the others staying in their order."""
     names = sorted(ids)
     order = [names[i] for i in sample_order(0, names, len(names))]
@@ -182,7 +212,9 @@ def test_deleting_an_unsampled_record_leaves_the_sample(ids: set[str], size: int
 def test_another_seed_samples_others() -> None:
     names = [f"r{i}" for i in range(100)]
     assert len({tuple(sample_order(seed, names, 10)) for seed in range(5)}) == 5
-    assert sample_order(0, [f"r{i}" for i in range(10)], 4).tolist() == [5, 6, 9, 8], "changes with a version only on purpose"
+    assert sample_order(0, [f"r{i}" for i in range(10)], 4).tolist() == [5, 6, 9, 8], (
+        "changes with a version only on purpose"
+    )
 
 
 def test_the_partitions_key_knows_its_configuration_backbone_and_sample() -> None:
@@ -195,7 +227,13 @@ def test_the_partitions_key_knows_its_configuration_backbone_and_sample() -> Non
         partition_key(base, "ab" * 32, sample[:1]),
         *(
             partition_key(config(**change), "ab" * 32, sample)
-            for change in ({"threshold": 2.0}, {"shards": 3}, {"linkage": "ward"}, {"prototype": "medoid"}, {"sample_size": 7})
+            for change in (
+                {"threshold": 2.0},
+                {"shards": 3},
+                {"linkage": "ward"},
+                {"prototype": "medoid"},
+                {"sample_size": 7},
+            )
         ),
     ]
     assert len(set(keys)) == len(keys)

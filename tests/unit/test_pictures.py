@@ -1,4 +1,5 @@
-"""Pictures: each accepted kind gives the right pixels, each refused kind says why, and no bytes do anything else."""
+"""Pictures: each accepted kind gives the right pixels, each refused kind says why, and no bytes do
+anything else."""
 
 import contextlib
 import io
@@ -22,7 +23,9 @@ LIMIT = 1_000_000
 
 
 def noise(width: int = 31, height: int = 23) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
 
 
 def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -35,10 +38,17 @@ def png(depth: int, colour: int, row: bytes, *, width: int = 2, height: int = 2)
     """A PNG file of `height` equal rows, for what Pillow does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress((b"\0" + row) * height)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress((b"\0" + row) * height))
+        + chunk(b"IEND", b"")
+    )
 
 
 def translucent(mode: str = "RGBA", alpha: int = 254) -> Image.Image:
@@ -73,15 +83,24 @@ def test_lossless_kinds_give_their_pixels(kind: str, mode: str) -> None:
     picture = noise().convert(mode)
     if (kind, mode) == ("PPM", "P"):
         pytest.skip("PPM has no palettes")
-    np.testing.assert_array_equal(pixels(encoded(picture, kind)), np.asarray(picture.convert("RGB")))
+    np.testing.assert_array_equal(
+        pixels(encoded(picture, kind)), np.asarray(picture.convert("RGB"))
+    )
 
 
 def test_opaque_alpha_is_dropped() -> None:
     picture = noise()
     for kind in ("PNG", "TIFF"):
-        np.testing.assert_array_equal(pixels(encoded(picture.convert("RGBA"), kind)), np.asarray(picture))
-    np.testing.assert_array_equal(pixels(encoded(picture.convert("LA"), "PNG")), np.asarray(picture.convert("L").convert("RGB")))
-    np.testing.assert_array_equal(pixels(encoded(picture.convert("RGBA"), "WEBP", lossless=True)), np.asarray(picture))
+        np.testing.assert_array_equal(
+            pixels(encoded(picture.convert("RGBA"), kind)), np.asarray(picture)
+        )
+    np.testing.assert_array_equal(
+        pixels(encoded(picture.convert("LA"), "PNG")),
+        np.asarray(picture.convert("L").convert("RGB")),
+    )
+    np.testing.assert_array_equal(
+        pixels(encoded(picture.convert("RGBA"), "WEBP", lossless=True)), np.asarray(picture)
+    )
     # A colour that is declared transparent and that no pixel has.
     black = Image.new("RGB", (4, 4))
     assert pixels(encoded(black, "PNG", transparency=(0, 0, 1))).max() == 0
@@ -144,7 +163,10 @@ def test_exif_orientation_is_applied_once(kind: str) -> None:
         (encoded(two_colours(), "PNG", transparency=bytes([255, 128])), "transparent pixels"),
         (encoded(Image.new("P", (4, 4), 1), "PNG"), "beyond its palette of 1 colours"),
         (encoded(Image.new("P", (4, 4), 0), "GIF", transparency=0), "transparent pixels"),
-        (encoded(Image.new("RGB", (4, 4), "red"), "PNG", transparency=(255, 0, 0)), "transparent pixels"),
+        (
+            encoded(Image.new("RGB", (4, 4), "red"), "PNG", transparency=(255, 0, 0)),
+            "transparent pixels",
+        ),
         (encoded(Image.new("L", (4, 4), 7), "PNG", transparency=7), "transparent pixels"),
         (encoded(Image.new("1", (4, 4), 1), "PNG", transparency=1), "transparent pixels"),
         (encoded(Image.new("L", (1000, 5)), "PNG"), "100 times"),
@@ -158,15 +180,27 @@ def test_a_16_bit_rgb_tiff_is_refused_though_pillow_would_reduce_it() -> None:
     values = {256: 1, 257: 1, 258: None, 259: 1, 262: 2, 273: None, 277: 3, 278: 1, 279: 6}
     bits_at = 8 + 2 + 12 * len(values) + 4
     values[258], values[273] = bits_at, bits_at + 6
-    entries = b"".join(struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, value) for tag, value in values.items())
-    image = b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + struct.pack("<HHH", 16, 16, 16) + b"\1\2" * 3
+    entries = b"".join(
+        struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, value)
+        for tag, value in values.items()
+    )
+    image = (
+        b"II*\0"
+        + struct.pack("<IH", 8, len(values))
+        + entries
+        + bytes(4)
+        + struct.pack("<HHH", 16, 16, 16)
+        + b"\1\2" * 3
+    )
     assert Image.open(io.BytesIO(image)).mode == "RGB"
     assert "(16, 16, 16) bits" in refusal(image)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
 def test_several_pictures_in_one_file_are_refused(kind: str) -> None:
-    image = encoded(noise(), kind, save_all=True, append_images=[noise().transpose(Image.Transpose.ROTATE_180)])
+    image = encoded(
+        noise(), kind, save_all=True, append_images=[noise().transpose(Image.Transpose.ROTATE_180)]
+    )
     assert "several pictures" in refusal(image)
 
 
@@ -250,7 +284,9 @@ def test_pillows_own_limit_neither_escapes_nor_warns(monkeypatch: pytest.MonkeyP
         assert "larger than Pillow accepts" in refusal(image)
 
 
-def test_a_process_that_accepts_truncated_pictures_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_accepts_truncated_pictures_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(ConfigError, match="LOAD_TRUNCATED_IMAGES"):
         check_picture(encoded(noise(), "PNG"), max_pixels=LIMIT)
@@ -273,7 +309,9 @@ VALID = [
     keep=st.one_of(st.just(1.0), st.floats(0, 1)),
     header=st.booleans(),
 )
-def test_hostile_bytes_are_refused_or_decoded(image: bytes, flips: list[tuple[float, int]], keep: float, header: bool) -> None:
+def test_hostile_bytes_are_refused_or_decoded(
+    image: bytes, flips: list[tuple[float, int]], keep: float, header: bool
+) -> None:
     hostile = bytearray(image)
     for share, value in flips:
         hostile[int(share * (min(64, len(hostile)) if header else len(hostile)))] = value
@@ -290,7 +328,18 @@ def test_hostile_bytes_are_refused_or_decoded(image: bytes, flips: list[tuple[fl
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x20\0\0\0WEBPVP8 ", b"BM", b"GIF89a", b"II*\0", b"P6 "]),
+    st.sampled_from(
+        [
+            b"",
+            b"\x89PNG\r\n\x1a\n",
+            b"\xff\xd8\xff",
+            b"RIFF\x20\0\0\0WEBPVP8 ",
+            b"BM",
+            b"GIF89a",
+            b"II*\0",
+            b"P6 ",
+        ]
+    ),
     st.binary(),
 )
 def test_random_bytes_are_refused(start: bytes, rest: bytes) -> None:
@@ -301,10 +350,24 @@ def test_random_bytes_are_refused(start: bytes, rest: bytes) -> None:
 @pytest.mark.parametrize("size", [(31, 23), (23, 31), (50, 50), (100, 7), (224, 224)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
 @pytest.mark.parametrize(("resize", "input_size"), [(32, 32), (40, 33), (17, 8)])
-def test_prepared_as_torchvision_does(size: tuple[int, int], interpolation: str, resize: int, input_size: int) -> None:
+def test_prepared_as_torchvision_does(
+    size: tuple[int, int], interpolation: str, resize: int, input_size: int
+) -> None:
     picture = noise(*size)
-    got = prepare_picture(encoded(picture, "PNG"), input_size=input_size, resize=resize, interpolation=interpolation, max_pixels=LIMIT)
-    theirs = v2.Compose([v2.Resize(resize, v2.InterpolationMode(interpolation)), v2.CenterCrop(input_size), v2.PILToTensor()])(picture)
+    got = prepare_picture(
+        encoded(picture, "PNG"),
+        input_size=input_size,
+        resize=resize,
+        interpolation=interpolation,
+        max_pixels=LIMIT,
+    )
+    theirs = v2.Compose(
+        [
+            v2.Resize(resize, v2.InterpolationMode(interpolation)),
+            v2.CenterCrop(input_size),
+            v2.PILToTensor(),
+        ]
+    )(picture)
     assert got.dtype == np.uint8
     assert got.shape == (3, input_size, input_size)
     assert got.flags.c_contiguous
@@ -313,4 +376,10 @@ def test_prepared_as_torchvision_does(size: tuple[int, int], interpolation: str,
 
 def test_a_crop_larger_than_the_picture_is_refused() -> None:
     with pytest.raises(ConfigError, match="resize is 31 and input_size 32"):
-        prepare_picture(encoded(noise(), "PNG"), input_size=32, resize=31, interpolation="bilinear", max_pixels=LIMIT)
+        prepare_picture(
+            encoded(noise(), "PNG"),
+            input_size=32,
+            resize=31,
+            interpolation="bilinear",
+            max_pixels=LIMIT,
+        )

@@ -1,4 +1,5 @@
-"""The registry of places is complete: what writes to a disk or a database is in it, and what is in it writes."""
+"""The registry of places is complete: what writes to a disk or a database is in it, and what is in
+it writes."""
 
 import ast
 import shutil
@@ -57,11 +58,16 @@ def dotted(node: ast.expr) -> str:
 
 
 def mode_of(call: ast.Call, at: int) -> str:
-    """The mode of an `open`: what stands there, `w` where that is not to be told, `r` where nothing stands there."""
+    """The mode of an `open`: what stands there, `w` where that is not to be told, `r` where nothing
+    stands there."""
     given = [k.value for k in call.keywords if k.arg == "mode"] + call.args[at : at + 1]
     if not given:
         return "r"
-    return given[0].value if isinstance(given[0], ast.Constant) and isinstance(given[0].value, str) else "w"
+    return (
+        given[0].value
+        if isinstance(given[0], ast.Constant) and isinstance(given[0].value, str)
+        else "w"
+    )
 
 
 def opens_to_write(call: ast.Call, name: str, last: str) -> bool:
@@ -70,7 +76,11 @@ def opens_to_write(call: ast.Call, name: str, last: str) -> bool:
         return not nowhere and any(flag in ast.dump(call) for flag in WRITING_FLAGS)
     if last not in ("open", "fdopen", "ZipFile", "BZ2File", "GzipFile", "LZMAFile"):
         return False
-    if last == "open" and isinstance(call.func, ast.Attribute) and dotted(call.func.value) not in OPENERS:
+    if (
+        last == "open"
+        and isinstance(call.func, ast.Attribute)
+        and dotted(call.func.value) not in OPENERS
+    ):
         constant = call.args and isinstance(call.args[0], ast.Constant)
         if dotted(call.func.value).rpartition(".")[2][:1].isupper() and not constant:
             return False  # a class's: `Image.open(file)`, `Database.open(root)`
@@ -79,8 +89,13 @@ def opens_to_write(call: ast.Call, name: str, last: str) -> bool:
 
 
 def writes_rows(call: ast.Call, name: str, last: str) -> bool:
-    """A statement of SQLAlchemy or one in SQL that changes something; `known.update(more)` is a dictionary's."""
-    texts = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    """A statement of SQLAlchemy or one in SQL that changes something; `known.update(more)` is a
+    dictionary's."""
+    texts = [
+        node.value
+        for node in ast.walk(call)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
     said = last in ("execute", "exec_driver_sql", "executemany", "executescript", "text")
     of_a_table = name in (last, f"sqlalchemy.{last}", f"sa.{last}") or not call.args
     return (last in STATEMENTS and (of_a_table or last == "create_all")) or (
@@ -89,14 +104,20 @@ def writes_rows(call: ast.Call, name: str, last: str) -> bool:
 
 
 def puts(call: ast.Call, last: str) -> bool:
-    """`Store.put(kind, key, chunks)`, `ray.put(x)`; the two arguments of another `put` are a scheduler's."""
+    """`Store.put(kind, key, chunks)`, `ray.put(x)`; the two arguments of another `put` are a
+    scheduler's."""
     return (last == "put" and len(call.args) != 2) or (last.startswith("put_") and last != "put_")
 
 
 def writing_calls(source: str) -> Iterator[ast.Call]:
     """The calls in a module that write to a disk, to a database, or to memory that others read."""
     tree = ast.parse(source)
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     rows = any(name.split(".")[0] in DATABASE_LIBRARIES for name in imported)
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
@@ -105,7 +126,12 @@ def writing_calls(source: str) -> Iterator[ast.Call]:
         method = isinstance(call.func, ast.Attribute)
         if (
             name in DOTTED
-            or (name in DUMPS and (len(call.args) > 1 or any(keyword.arg == "stream" for keyword in call.keywords)))
+            or (
+                name in DUMPS
+                and (
+                    len(call.args) > 1 or any(keyword.arg == "stream" for keyword in call.keywords)
+                )
+            )
             or last in (METHODS if method else FUNCTIONS)
             or puts(call, last)
             or opens_to_write(call, name, last)
@@ -123,7 +149,9 @@ def writes(source: str) -> bool:
 
 def writers(package: Path) -> set[str]:
     """The modules that write."""
-    return {str(path.relative_to(package)) for path in package.rglob("*.py") if writes(path.read_text())}
+    return {
+        str(path.relative_to(package)) for path in package.rglob("*.py") if writes(path.read_text())
+    }
 
 
 REGISTERED = {writer for place in DATA_INVENTORY for writer in place.writers}
@@ -131,8 +159,13 @@ REGISTERED = {writer for place in DATA_INVENTORY for writer in place.writers}
 
 def test_every_module_that_writes_is_registered_and_writes() -> None:
     found = writers(PACKAGE)
-    assert found - REGISTERED == set(), "writes where no place says so: name it in erasure/absence/inventory.py, with how its contents go"
-    assert REGISTERED - found == set(), "is named in erasure/absence/inventory.py and writes nothing"
+    assert found - REGISTERED == set(), (
+        "writes where no place says so: name it in erasure/absence/inventory.py, with how its "
+        "contents go"
+    )
+    assert REGISTERED - found == set(), (
+        "is named in erasure/absence/inventory.py and writes nothing"
+    )
 
 
 def test_an_unregistered_writer_is_found(tmp_path: Path) -> None:
@@ -140,7 +173,10 @@ def test_an_unregistered_writer_is_found(tmp_path: Path) -> None:
     package = tmp_path / "lmeraser_ray"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     before = writers(package)
-    (package / "cache.py").write_text("from pathlib import Path\n\ndef remember(x: bytes) -> None:\n    Path('/tmp/x').write_bytes(x)\n")
+    (package / "cache.py").write_text(
+        "from pathlib import Path\n\ndef remember(x: bytes) -> None:\n    "
+        "Path('/tmp/x').write_bytes(x)\n"
+    )
     assert writers(package) - before == {"cache.py"}
     (package / "pipeline/features.py").write_text("")
     assert before - writers(package) == {"pipeline/features.py"}
@@ -234,7 +270,9 @@ def test_every_file_of_a_workspace_has_one_place(world: World) -> None:
     assert isinstance(WorkspaceFolder(root).published(), Manifest)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "CURRENT.old", "objects/other/x", "object", "requests.db-wal", ".hidden"])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "CURRENT.old", "objects/other/x", "object", "requests.db-wal", ".hidden"]
+)
 def test_a_foreign_file_has_none(name: str) -> None:
     assert place_of(name) is None
 
@@ -242,6 +280,11 @@ def test_a_foreign_file_has_none(name: str) -> None:
 def test_each_place_says_all_that_a_certificate_needs() -> None:
     assert len({place.name for place in DATA_INVENTORY}) == len(DATA_INVENTORY)
     for place in DATA_INVENTORY:
-        assert place.holds and place.deletion.endswith(".") and place.because.endswith(".") and place.writers
+        assert (
+            place.holds
+            and place.deletion.endswith(".")
+            and place.because.endswith(".")
+            and place.writers
+        )
         assert bool(place.where) == (place.base == "workspace")
         assert place.base == "workspace" or place.how in ("raw", "no")

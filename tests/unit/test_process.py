@@ -46,7 +46,8 @@ def holder(tmp_path: Path) -> Iterator[tuple[Path, int, int, str]]:
 
 
 def kill(pid: int) -> None:
-    """End a process, and wait until the kernel says that it has ended; who started it has not asked for it yet."""
+    """End a process, and wait until the kernel says that it has ended; who started it has not asked
+    for it yet."""
     handle = os.pidfd_open(pid)
     try:
         os.kill(pid, signal.SIGKILL)
@@ -76,7 +77,9 @@ def test_of_another_machine_nothing_is_known(other: int) -> None:
     assert process_gone(" ".join(parts))
 
 
-def test_where_the_system_does_not_say_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_the_system_does_not_say_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     mine = process_mark()
     monkeypatch.setattr(leases, "BOOT", tmp_path / "none")
     assert process_mark() is None
@@ -101,7 +104,9 @@ def test_the_lease_of_who_was_killed_is_free_at_once(holder: tuple[Path, int, in
         assert Lease.live(database, utcnow(), LONG) == "the first"
         os.kill(pid, signal.SIGSTOP)
         assert not process_gone(mark)
-        with pytest.raises(ExecutionError, match=r"Another queue \(the first\) works on this workspace"):
+        with pytest.raises(
+            ExecutionError, match=r"Another queue \(the first\) works on this workspace"
+        ):
             Lease.claim(database, "the second", timeout_s=LONG)
         kill(pid)
         assert process_gone(mark)
@@ -114,7 +119,9 @@ def test_the_lease_of_who_was_killed_is_free_at_once(holder: tuple[Path, int, in
             pass
 
 
-def test_of_a_holder_without_a_mark_time_decides(holder: tuple[Path, int, int, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_holder_without_a_mark_time_decides(
+    holder: tuple[Path, int, int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a system that does not say, and as before there were marks."""
     root, pid, _, _ = holder
     kill(pid)

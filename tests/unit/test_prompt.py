@@ -1,4 +1,5 @@
-"""Prompts: where each kind lies, what it adds, and that a moving one's place is a function of the picture in prediction."""
+"""Prompts: where each kind lies, what it adds, and that a moving one's place is a function of the
+picture in prediction."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import PromptConfig
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.models.learners.prompt import check_width, drawn_places, hashed_places, initial_prompt, overlay, prompt_mask
+from lmeraser_ray.models.learners.prompt import (
+    check_width,
+    drawn_places,
+    hashed_places,
+    initial_prompt,
+    overlay,
+    prompt_mask,
+)
 
 SIZE = 16
 KINDS = ("padding", "fixed_patch", "random_patch")
@@ -40,24 +48,34 @@ class TestPlaces:
         assert corner.sum() == width * width
         assert torch.equal(moving, torch.ones(1, 1, width, width))
 
-    @pytest.mark.parametrize(("kind", "widest"), [("padding", 8), ("fixed_patch", 16), ("random_patch", 16)])
+    @pytest.mark.parametrize(
+        ("kind", "widest"), [("padding", 8), ("fixed_patch", 16), ("random_patch", 16)]
+    )
     def test_the_widest_prompt(self, kind: str, widest: int) -> None:
         """A frame meets itself at half of the input, a patch fills it."""
         check_width(config(kind, widest), SIZE)
         assert prompt_mask(config(kind, widest), SIZE).all()
-        with pytest.raises(ConfigError, match=rf"width is {widest + 1}, but a {kind} prompt has at most {widest} pixels in an input of 16"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"width is {widest + 1}, but a {kind} prompt has at most {widest} pixels in an input of 16",
+        ):
             check_width(config(kind, widest + 1), SIZE)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_initial_prompts(self, kind: str) -> None:
         mask = prompt_mask(config(kind), SIZE)
-        zero, drawn = (initial_prompt(config(kind, init=init), SIZE, generator()) for init in ("zero", "random"))
+        zero, drawn = (
+            initial_prompt(config(kind, init=init), SIZE, generator())
+            for init in ("zero", "random")
+        )
         assert zero.shape == drawn.shape == (1, 3, *mask.shape[2:])
         assert not zero.any()
         assert not drawn[mask.expand_as(drawn) == 0].any()
         assert (drawn[mask.expand_as(drawn) == 1] != 0).all()
         assert torch.equal(drawn, initial_prompt(config(kind, init="random"), SIZE, generator()))
-        assert not torch.equal(drawn, initial_prompt(config(kind, init="random"), SIZE, generator(1)))
+        assert not torch.equal(
+            drawn, initial_prompt(config(kind, init="random"), SIZE, generator(1))
+        )
 
     @pytest.mark.parametrize("kind", ["padding", "fixed_patch"])
     def test_what_does_not_move_has_no_places_and_draws_nothing(self, kind: str) -> None:
@@ -80,7 +98,8 @@ class TestPlaces:
         assert len(set(found)) > 150, "top and left are two numbers"
 
     def test_a_hashed_place_is_a_function_of_the_picture(self) -> None:
-        """Whatever stands beside it, wherever it lies in memory; one grey level more is another picture."""
+        """Whatever stands beside it, wherever it lies in memory; one grey level more is another
+        picture."""
         moving, some = config("random_patch"), pictures(9)
         found = hashed_places(moving, some)
         assert [hashed_places(moving, some[[i]])[0] for i in range(9)] == found
@@ -105,12 +124,18 @@ class TestOverlay:
     def test_no_width_is_no_prompt(self, kind: str) -> None:
         nothing, x = config(kind, 0, init="random"), torch.rand(2, 3, SIZE, SIZE)
         prompt = initial_prompt(nothing, SIZE, generator())
-        for places in (drawn_places(nothing, SIZE, 2, generator()), hashed_places(nothing, pictures(2))):
+        for places in (
+            drawn_places(nothing, SIZE, 2, generator()),
+            hashed_places(nothing, pictures(2)),
+        ):
             assert torch.equal(overlay(x, prompt, places), x)
 
     @pytest.mark.parametrize("kind", ["padding", "fixed_patch"])
     def test_one_that_lies_still_is_added(self, kind: str) -> None:
-        x, prompt = torch.rand(2, 3, SIZE, SIZE), initial_prompt(config(kind, init="random"), SIZE, generator())
+        x, prompt = (
+            torch.rand(2, 3, SIZE, SIZE),
+            initial_prompt(config(kind, init="random"), SIZE, generator()),
+        )
         found = overlay(x, prompt, [])
         inside = prompt_mask(config(kind), SIZE).expand_as(x) == 1
         assert torch.equal(found, x + prompt)

@@ -1,4 +1,5 @@
-"""Public pictures: any folder or Parquet, in the order of stable names, as strict as for private records."""
+"""Public pictures: any folder or Parquet, in the order of stable names, as strict as for private
+records."""
 
 import io
 import os
@@ -57,7 +58,9 @@ class TestFolder:
             ("z/1.png", picture(4)),
         ]
         assert next(found.where for found in public_pictures(root)) == f"{root}/0.png"
-        assert read(root) == read(folder(tmp_path / "other/place", "b/x/y/1.png a/2.png 0.png a.png z/1.png"))
+        assert read(root) == read(
+            folder(tmp_path / "other/place", "b/x/y/1.png a/2.png 0.png a.png z/1.png")
+        )
 
     def test_hidden_files_are_left_out(self, tmp_path: Path) -> None:
         root = folder(tmp_path, "a/1.png .git/1.png a/.1.png a/Thumbs.db desktop.ini .x.parquet")
@@ -67,7 +70,11 @@ class TestFolder:
         root = folder(tmp_path / "public", "a/1.png")
         (tmp_path / "outside.png").write_bytes(picture())
         link = root / "2.png"
-        for target, words in ((tmp_path / "outside.png", "leaves"), (tmp_path / "gone", "broken"), (root / "a", "a link to a folder")):
+        for target, words in (
+            (tmp_path / "outside.png", "leaves"),
+            (tmp_path / "gone", "broken"),
+            (root / "a", "a link to a folder"),
+        ):
             link.symlink_to(target)
             assert refusal(root).startswith(f"{link}: a")
             assert words in refusal(root)
@@ -88,10 +95,14 @@ class TestFolder:
 
     def test_nothing(self, tmp_path: Path) -> None:
         assert refusal(tmp_path / "nowhere") == (
-            f"{tmp_path}/nowhere: does not exist, expected a folder of pictures or Parquet: correct partition.path."
+            f"{tmp_path}/nowhere: does not exist, expected a folder of pictures or Parquet: "
+            "correct partition.path."
         )
         (tmp_path / "a/b").mkdir(parents=True)
-        assert refusal(tmp_path) == f"{tmp_path}: no pictures at all: correct partition.path, or fill it."
+        assert (
+            refusal(tmp_path)
+            == f"{tmp_path}: no pictures at all: correct partition.path, or fill it."
+        )
 
     def test_a_file_that_went_away(self, tmp_path: Path) -> None:
         [found] = public_pictures(folder(tmp_path, "a.png"))
@@ -107,7 +118,9 @@ class TestParquet:
         assert [found.where for found in public_pictures(path)][1] == f"{path}, row 1"
 
     def test_a_folder_of_files_in_the_order_of_names(self, tmp_path: Path) -> None:
-        for place, name in enumerate(("b.parquet", "a.parquet", "a.parquet.parquet", ".hidden.parquet")):
+        for place, name in enumerate(
+            ("b.parquet", "a.parquet", "a.parquet.parquet", ".hidden.parquet")
+        ):
             table(tmp_path / name, 100 * place, 150)
         (tmp_path / "README.md").write_text("not data")
         found = read(tmp_path)
@@ -118,14 +131,19 @@ class TestParquet:
         assert dict(found)["b.parquet:000000100"] == picture(100)
 
     def test_structs(self, tmp_path: Path) -> None:
-        path = table(tmp_path / "a.parquet", image=[{"bytes": picture(n), "path": None} for n in range(3)])
+        path = table(
+            tmp_path / "a.parquet", image=[{"bytes": picture(n), "path": None} for n in range(3)]
+        )
         assert [image for _, image in read(path)] == [picture(n) for n in range(3)]
 
     @pytest.mark.parametrize(
         ("values", "words"),
         [
             ([picture(), None, picture()], ", row 1: the picture in column 'image' is null"),
-            (pa.array([{"path": "/x.png"}] * 3, STRUCT), ", row 0: the picture in column 'image' is only a path, '/x.png', not followed"),
+            (
+                pa.array([{"path": "/x.png"}] * 3, STRUCT),
+                ", row 0: the picture in column 'image' is only a path, '/x.png', not followed",
+            ),
             (["a.png"] * 3, ": the column 'image' holds string, expected binary"),
         ],
     )
@@ -136,11 +154,16 @@ class TestParquet:
     def test_no_column(self, tmp_path: Path) -> None:
         pq.write_table(pa.table({"images": [picture()]}), tmp_path / "a.parquet")
         message = refusal(tmp_path)
-        assert "a.parquet: no column 'image' among images; the nearest name is 'images': rename the column" in message
+        assert (
+            "a.parquet: no column 'image' among images; the nearest name is 'images': rename the "
+            "column" in message
+        )
         assert "data." not in message
 
     def test_no_rows_and_no_parquet(self, tmp_path: Path) -> None:
-        assert "no pictures at all" in refusal(table(tmp_path / "a.parquet", image=pa.array([], pa.binary())))
+        assert "no pictures at all" in refusal(
+            table(tmp_path / "a.parquet", image=pa.array([], pa.binary()))
+        )
         (tmp_path / "b.png").write_bytes(picture())
         assert "b.png: the file is no readable Parquet file" in refusal(tmp_path / "b.png")
 

@@ -1,4 +1,5 @@
-"""Quarantine: what was trained on a record stops answering at once, the others answer, until the state without it is published."""
+"""Quarantine: what was trained on a record stops answering at once, the others answer, until the
+state without it is published."""
 
 from pathlib import Path
 
@@ -19,7 +20,11 @@ from lmeraser_ray.pipeline.session import Session
 from tests.conftest import Recorder, World, picture
 from tests.unit.test_queue import Held, Place, has
 
-RANDOM = {"partition": {"kind": "random", "shards": 4}, "aggregation": {"kind": "all"}, "learner": {"epochs": 1}}
+RANDOM = {
+    "partition": {"kind": "random", "shards": 4},
+    "aggregation": {"kind": "all"},
+    "learner": {"epochs": 1},
+}
 
 
 def training_record(session: Session, world: World) -> tuple[str, int]:
@@ -33,7 +38,9 @@ def training_record(session: Session, world: World) -> tuple[str, int]:
 def asked(session: Session) -> set[int]:
     """The numbers of the shards that a prediction asks."""
     done = predict(session, [picture(1), picture(2)])
-    return {done.manifest.shards[int(k)].number for row in done.predictions.routes.shards for k in row}
+    return {
+        done.manifest.shards[int(k)].number for row in done.predictions.routes.shards for k in row
+    }
 
 
 @pytest.mark.parametrize("kind", ["random", "adaptive"])
@@ -50,12 +57,17 @@ def test_its_shard_is_silent_until_the_new_state_is_published(world: World, kind
     assert recorder.trained == [], "nothing is trained for it"
     assert fingerprint(session) == before, "the state itself is the same"
     assert session.folder.require_state().quarantined == {
-        shard.constituent.key for shard in session.folder.require_published().shards if shard.number == lane
+        shard.constituent.key
+        for shard in session.folder.require_published().shards
+        if shard.number == lane
     }
     assert asked(session) and lane not in asked(session)
     scored = evaluate(session)
     assert scored.quarantined == (lane,)
-    assert lane not in {shard for shard, (_, queries) in scored.test.by_shard.items() if queries} or kind == "adaptive"
+    assert (
+        lane not in {shard for shard, (_, queries) in scored.test.by_shard.items() if queries}
+        or kind == "adaptive"
+    )
     with queue_of(session, keys=key_folder(None)) as queue:
         queue.round(patient=False, stop=lambda: False)
     assert session.folder.require_state().quarantined == frozenset()
@@ -77,7 +89,10 @@ def test_a_whole_subject_is_silenced(world: World) -> None:
 def test_where_one_constituent_answers_everything_nothing_answers(world: World) -> None:
     """And it is said, instead of an answer that knows the person."""
     session = Session(world.space())
-    train(session, world.config(partition={"kind": "random", "shards": 1}, aggregation={"kind": "all"}))
+    train(
+        session,
+        world.config(partition={"kind": "random", "shards": 1}, aggregation={"kind": "all"}),
+    )
     name, _ = training_record(session, world)
     submit(session, ErasureTargets((name,)), quarantine=True)
     for ask in (lambda: predict(session, [picture(1)]), lambda: evaluate(session)):
@@ -116,10 +131,13 @@ def test_a_request_that_is_withdrawn_or_refused_ends_its_quarantine(world: World
 
 
 def test_another_requests_publication_keeps_it_silent(world: World) -> None:
-    """A shard that is trained again for somebody else has a new constituent, which still knows the record in quarantine."""
+    """A shard that is trained again for somebody else has a new constituent, which still knows the
+    record in quarantine."""
     session = Session(world.space())
     train(session, world.config(**RANDOM))
-    current = PublishedState.read(session.folder.store, session.config(), session.folder.require_published())
+    current = PublishedState.read(
+        session.folder.store, session.config(), session.folder.require_published()
+    )
     names, lanes = current.index.names("record_id"), current.lanes
     kept, gone = [names[i] for i in range(len(names)) if lanes[i] == lanes.max()][:2]
     made = submit(session, ErasureTargets((kept,)), quarantine=True)

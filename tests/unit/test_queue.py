@@ -1,4 +1,5 @@
-"""The queue's core, in one process: what is trained for which requests, when it is published, and what a failing retrain does to others."""
+"""The queue's core, in one process: what is trained for which requests, when it is published, and
+what a failing retrain does to others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,13 +25,18 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.store import Store
 from tests.conftest import World
 
-RANDOM = {"partition": {"kind": "random", "shards": 4}, "aggregation": {"kind": "all"}, "learner": {"epochs": 1}}
+RANDOM = {
+    "partition": {"kind": "random", "shards": 4},
+    "aggregation": {"kind": "all"},
+    "learner": {"epochs": 1},
+}
 """Shards that no deletion changes: each record has its lane."""
 
 
 @dataclass
 class Held:
-    """Makes engines whose jobs end when the test says so. `slots` of them at once; what it sees is what a cluster would do."""
+    """Makes engines whose jobs end when the test says so. `slots` of them at once; what it sees is
+    what a cluster would do."""
 
     slots: int = 8
     jobs: dict[int, TrainConstituent] = field(default_factory=dict)
@@ -63,7 +69,9 @@ class Held:
                         found.append(Outcome(ticket, error=ExecutionError("the worker died")))
                     else:
                         found.append(Outcome(ticket, job.run(self.worker)))
-                held.trained += [each.result.key for each in found if isinstance(each.result, Trained)]
+                held.trained += [
+                    each.result.key for each in found if isinstance(each.result, Trained)
+                ]
                 return found
 
             def cancel(self, ticket: int) -> None:
@@ -89,9 +97,13 @@ class Place:
     def lanes(self) -> dict[int, list[str]]:
         """The live records of each lane."""
         folder = self.session.folder
-        current = PublishedState.read(folder.store, self.session.config(), folder.require_published())
+        current = PublishedState.read(
+            folder.store, self.session.config(), folder.require_published()
+        )
         found: dict[int, list[str]] = {}
-        for name, lane in zip(current.index.names("record_id"), current.lanes.tolist(), strict=True):
+        for name, lane in zip(
+            current.index.names("record_id"), current.lanes.tolist(), strict=True
+        ):
             found.setdefault(lane, []).append(name)
         return found
 
@@ -103,7 +115,10 @@ class Place:
     def states(self) -> dict[str, State]:
         """The state of every request."""
         with self.session.database() as database:
-            return {request.id: request.state for request in RequestRepository(database, self.session.names()).list()}
+            return {
+                request.id: request.state
+                for request in RequestRepository(database, self.session.names()).list()
+            }
 
     @contextmanager
     def queue(self) -> Iterator[Queue]:
@@ -117,7 +132,8 @@ class Place:
             queue.round(patient=patient, stop=lambda: False)
 
     def expect(self, gone: Sequence[str]) -> None:
-        """The law: the state is that of a workspace that never saw these records, and nothing is stray."""
+        """The law: the state is that of a workspace that never saw these records, and nothing is
+        stray."""
         never = Session(self.world.space())
         train(never, self.world.without(gone, **self.sections))
         assert fingerprint(self.session) == fingerprint(never)
@@ -149,7 +165,8 @@ def test_requests_on_one_shard_share_its_retrain(place: Place) -> None:
 
 
 def test_shards_are_retrained_at_once_and_published_as_they_are_done(place: Place) -> None:
-    """One request is certified while another's shard is still being trained; what is published then is the law's state for it alone."""
+    """One request is certified while another's shard is still being trained; what is published then
+    is the law's state for it alone."""
     lanes = {lane: group for lane, group in place.lanes().items() if lane >= 0}
     (one, *_), (two, *_) = list(lanes.values())[:2]
     first, second = place.submit(one), place.submit(two)
@@ -164,7 +181,9 @@ def test_shards_are_retrained_at_once_and_published_as_they_are_done(place: Plac
             place.expect_half(one if states[first] is State.CERTIFIED else two)
             held.release()
 
-    place.expect_half = lambda name: seen.append({"half": name}) or expect_fingerprint(place, [name])  # type: ignore[attr-defined]
+    place.expect_half = lambda name: (
+        seen.append({"half": name}) or expect_fingerprint(place, [name])
+    )  # type: ignore[attr-defined]
     place.held.waits = turn
     place.run()
     assert set(seen[0].values()) == {State.CERTIFIED, State.TRAINING}
@@ -181,7 +200,8 @@ def expect_fingerprint(place: Place, gone: Sequence[str]) -> None:
 
 
 def test_what_comes_while_its_shard_is_trained_supersedes_it(place: Place) -> None:
-    """Nothing of the first job is done, so it starts over for both: one training is cancelled, one is done."""
+    """Nothing of the first job is done, so it starts over for both: one training is cancelled, one
+    is done."""
     one, two, *_ = next(group for lane, group in place.lanes().items() if lane >= 0)
     place.submit(one)
     turns: list[int] = []
@@ -203,7 +223,8 @@ def test_what_comes_while_its_shard_is_trained_supersedes_it(place: Place) -> No
 
 
 def test_a_steady_stream_cannot_keep_a_shard_from_its_end(world: World) -> None:
-    """A request comes at every turn; after `supersedes` restarts the retrain is left to finish, and its requests are published."""
+    """A request comes at every turn; after `supersedes` restarts the retrain is left to finish, and
+    its requests are published."""
     place = place_of(world, queue={"poll": 0.001, "supersedes": 2})
     names = max((group for lane, group in place.lanes().items() if lane >= 0), key=len)
     stream = iter(names[1:])
@@ -230,7 +251,8 @@ def test_a_steady_stream_cannot_keep_a_shard_from_its_end(world: World) -> None:
 
 
 def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
-    """Its retrain fails whenever it is part of it: after three attempts it is FAILED, with the reason; the others are certified."""
+    """Its retrain fails whenever it is part of it: after three attempts it is FAILED, with the
+    reason; the others are certified."""
     lanes = [group for lane, group in place.lanes().items() if lane >= 0]
     poison, fellow, *_ = max(lanes, key=len)
     other = next(group[0] for group in lanes if poison not in group)
@@ -238,7 +260,9 @@ def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     folder = place.session.folder
     current = PublishedState.read(folder.store, place.session.config(), folder.require_published())
     digest = current.index.digests[current.places([poison])[poison]].tobytes()
-    place.held.fail = lambda job: not has(place, job, digest) and job_is_of(place, job, poison, lanes)
+    place.held.fail = lambda job: (
+        not has(place, job, digest) and job_is_of(place, job, poison, lanes)
+    )
     place.held.waits = Held.release
     place.run()
     states = place.states()
@@ -263,7 +287,9 @@ def has(place: Place, job: TrainConstituent, digest: bytes) -> bool:
     return False
 
 
-def job_is_of(place: Place, job: TrainConstituent, name: str, lanes: Sequence[Sequence[str]]) -> bool:
+def job_is_of(
+    place: Place, job: TrainConstituent, name: str, lanes: Sequence[Sequence[str]]
+) -> bool:
     """Whether a job trains the shard that a record was in."""
     from lmeraser_ray.data.buckets import columns, read_rows
 
@@ -275,7 +301,8 @@ def job_is_of(place: Place, job: TrainConstituent, name: str, lanes: Sequence[Se
 
 
 def test_a_round_that_is_stopped_finishes_what_runs_and_leaves_the_rest(place: Place) -> None:
-    """Draining: the lanes in training are published and certified, a request that comes later waits for the next queue."""
+    """Draining: the lanes in training are published and certified, a request that comes later waits
+    for the next queue."""
     lanes = [group for lane, group in place.lanes().items() if lane >= 0]
     first = place.submit(lanes[0][0])
     stopping: list[bool] = []
@@ -298,13 +325,20 @@ def test_a_round_that_is_stopped_finishes_what_runs_and_leaves_the_rest(place: P
 
 
 def test_sampled_records_are_erased_alone_and_together(world: World) -> None:
-    """They move prototypes: lanes in training end first, then one re-clustering takes everything that waits."""
-    place = place_of(world, partition={"sample_size": 12, "shards": 4}, aggregation={"shards": 2, "temperature": None})
+    """They move prototypes: lanes in training end first, then one re-clustering takes everything
+    that waits."""
+    place = place_of(
+        world,
+        partition={"sample_size": 12, "shards": 4},
+        aggregation={"shards": 2, "temperature": None},
+    )
     folder = place.session.folder
     current = PublishedState.read(folder.store, place.session.config(), folder.require_published())
     names = current.index.names("record_id")
     sampled = [names[i] for i in range(len(names)) if current.sampled[i]][:2]
-    plain = [names[i] for i in range(len(names)) if not current.sampled[i] and not current.index.test[i]][:2]
+    plain = [
+        names[i] for i in range(len(names)) if not current.sampled[i] and not current.index.test[i]
+    ][:2]
     ids = [place.submit(name) for name in (plain[0], *sampled, plain[1])]
     place.held.waits = Held.release
     place.run()
@@ -325,7 +359,9 @@ def test_requests_that_overlap_are_all_certified(place: Place, kind: str) -> Non
             requests.submit([name], [])
         elif kind == "record and its subject":
             requests.submit([], [subject])
-            gone = [one for one, who in zip(world.ids, world.subjects, strict=True) if who == subject]
+            gone = [
+                one for one, who in zip(world.ids, world.subjects, strict=True) if who == subject
+            ]
         else:
             place.run()
             requests.submit([name], [])
@@ -336,7 +372,11 @@ def test_requests_that_overlap_are_all_certified(place: Place, kind: str) -> Non
 
 def test_many_requests_over_few_shards_take_no_more_retrains_than_shards(place: Place) -> None:
     place.held.waits = Held.release
-    names = [name for lane, group in place.lanes().items() for name in (group[: len(group) // 2] if lane >= 0 else group)]
+    names = [
+        name
+        for lane, group in place.lanes().items()
+        for name in (group[: len(group) // 2] if lane >= 0 else group)
+    ]
     for name in names:
         place.submit(name)
     place.run()
@@ -346,7 +386,8 @@ def test_many_requests_over_few_shards_take_no_more_retrains_than_shards(place: 
 
 
 def test_a_wait_for_others_is_kept(world: World, tmp_path: Path) -> None:
-    """With a window a fresh request is left alone by a patient queue, and a hasty one (`unlearn`, `queue run`) takes it at once."""
+    """With a window a fresh request is left alone by a patient queue, and a hasty one (`unlearn`,
+    `queue run`) takes it at once."""
     place = place_of(world, queue={"poll": 0.001, "window": 3600})
     place.held.waits = Held.release
     made = place.submit(world.ids[0])

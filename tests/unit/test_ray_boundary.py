@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "lmeraser_ray"
-OUTSIDE = sorted(path for path in PACKAGE.rglob("*.py") if "distributed" not in path.relative_to(PACKAGE).parts)
+OUTSIDE = sorted(
+    path for path in PACKAGE.rglob("*.py") if "distributed" not in path.relative_to(PACKAGE).parts
+)
 
 
 def imported(path: Path) -> set[str]:
@@ -51,6 +53,11 @@ except ImportError:
 
 def test_everything_else_imports_without_ray() -> None:
     """In a process that has no Ray, one module after the other; and importing starts no work."""
-    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in OUTSIDE]
-    done = subprocess.run([sys.executable, "-c", WITHOUT_RAY, *names], capture_output=True, text=True, check=False)
+    names = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for path in OUTSIDE
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RAY, *names], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"imported {len(names)}\n", "")

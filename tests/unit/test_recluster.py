@@ -1,4 +1,5 @@
-"""The cost of a deletion equals that of doing it, the re-clustering most of all: by the functions of the real flow."""
+"""The cost of a deletion equals that of doing it, the re-clustering most of all: by the functions
+of the real flow."""
 
 from collections.abc import Callable
 
@@ -20,7 +21,8 @@ Positions = NDArray[np.int64]
 
 
 def assignment(features: Features, order: Positions, config: AdaptiveConfig) -> Labels:
-    """The shard of each record in `order`, as `stage.PartitionStage` finds it; -1 for the others."""
+    """The shard of each record in `order`, as `stage.PartitionStage` finds it; -1 for the
+    others."""
     found = np.full(len(features), -1, np.int32)
     if len(order):
         sample = order[: config.sample_size]
@@ -31,10 +33,15 @@ def assignment(features: Features, order: Positions, config: AdaptiveConfig) -> 
 
 
 def shards(found: Labels) -> set[frozenset[int]]:
-    return {frozenset(np.flatnonzero(found == k).tolist()) for k in range(int(found.max(initial=-1)) + 1)}
+    return {
+        frozenset(np.flatnonzero(found == k).tolist())
+        for k in range(int(found.max(initial=-1)) + 1)
+    }
 
 
-def naive(features: Features, order: Positions, config: AdaptiveConfig, positions: Positions) -> list[tuple[int, bool, int, int]]:
+def naive(
+    features: Features, order: Positions, config: AdaptiveConfig, positions: Positions
+) -> list[tuple[int, bool, int, int]]:
     before = shards(assignment(features, order, config))
     sample = set(order[: config.sample_size].tolist())
     costs = []
@@ -56,18 +63,35 @@ def costs_of(
 ) -> DeletionCosts:
     """`deletion_costs` from a state that the flow's own functions make of the features."""
     shard, first = assignment(features, order, config), order[: config.sample_size + 1]
-    return deletion_costs(Held(features), shard, first, config, positions, slices=slices, joint=joint, progress=progress)
+    return deletion_costs(
+        Held(features),
+        shard,
+        first,
+        config,
+        positions,
+        slices=slices,
+        joint=joint,
+        progress=progress,
+    )
 
 
 def rows(costs: DeletionCosts) -> list[tuple[int, bool, int, int]]:
     return list(
-        zip(costs.positions.tolist(), costs.sampled.tolist(), costs.retrained.tolist(), costs.touched.tolist(), strict=True),
+        zip(
+            costs.positions.tolist(),
+            costs.sampled.tolist(),
+            costs.retrained.tolist(),
+            costs.touched.tolist(),
+            strict=True,
+        )
     )
 
 
 def mixture(n: int, d: int, *, centres: int, spread: float, seed: int) -> Features:
     generator = np.random.default_rng(seed)
-    found = generator.normal(size=(centres, d))[generator.integers(centres, size=n)] + spread * generator.normal(size=(n, d))
+    found = generator.normal(size=(centres, d))[
+        generator.integers(centres, size=n)
+    ] + spread * generator.normal(size=(n, d))
     return found.astype(np.float32)
 
 
@@ -86,16 +110,23 @@ def config_of(size: int, linkage: str, cut: float | int, prototype: str = "mean"
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Features, Positions, AdaptiveConfig, Positions]:
-    """Features on a coarse grid (duplicates, ties in distances and in prototypes) or not; samples of one record up to all and more."""
+    """Features on a coarse grid (duplicates, ties in distances and in prototypes) or not; samples
+    of one record up to all and more."""
     n, d = draw(st.integers(1, 24)), draw(st.integers(1, 5))
     seed = draw(st.integers(0, 2**32 - 1))
     generator = np.random.default_rng(seed)
     width = draw(st.sampled_from([1, 2, 4, 9, None]))
     offset = draw(st.sampled_from([0, 1, 1000]))
-    features = generator.normal(size=(n, d)) if width is None else generator.integers(width, size=(n, d)) - offset
+    features = (
+        generator.normal(size=(n, d))
+        if width is None
+        else generator.integers(width, size=(n, d)) - offset
+    )
     linkage = draw(st.sampled_from(["average", "ward", "complete", "single"]))
     cut = draw(st.one_of(st.integers(1, 12), st.floats(0.05, 4)))
-    config = config_of(draw(st.integers(1, 26)), linkage, cut, draw(st.sampled_from(["mean", "medoid"])))
+    config = config_of(
+        draw(st.integers(1, 26)), linkage, cut, draw(st.sampled_from(["mean", "medoid"]))
+    )
     positions = np.arange(n) if draw(st.booleans()) else generator.integers(n, size=n)
     return features.astype(np.float32), generator.permutation(n), config, positions
 
@@ -103,9 +134,7 @@ def cases(draw: st.DrawFn) -> tuple[Features, Positions, AdaptiveConfig, Positio
 @settings(max_examples=200, deadline=None)
 @given(cases(), st.sampled_from([1, 2, 16]), st.sampled_from([1, 400, 2**28]))
 def test_costs_equal_doing_it(
-    case: tuple[Features, Positions, AdaptiveConfig, Positions],
-    ranked: int,
-    block_bytes: int,
+    case: tuple[Features, Positions, AdaptiveConfig, Positions], ranked: int, block_bytes: int
 ) -> None:
     features, order, config, positions = case
     done: list[int] = []
@@ -119,52 +148,66 @@ def test_costs_equal_doing_it(
 
 
 @pytest.mark.parametrize("prototype", ["mean", "medoid"])
-@pytest.mark.parametrize(("linkage", "cut"), [("average", 5.5), ("ward", 6), ("complete", 25), ("single", 4.3)])
+@pytest.mark.parametrize(
+    ("linkage", "cut"), [("average", 5.5), ("ward", 6), ("complete", 25), ("single", 4.3)]
+)
 def test_a_mixture(linkage: str, cut: float | int, prototype: str) -> None:
     features = mixture(400, 24, centres=12, spread=0.8, seed=3)
     order = np.random.default_rng(5).permutation(400)
     config = config_of(80, linkage, cut, prototype)
     positions = order[:130:2]
-    assert rows(costs_of(features, order, config, positions)) == naive(features, order, config, positions)
+    assert rows(costs_of(features, order, config, positions)) == naive(
+        features, order, config, positions
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("dimension", "width"), [(1, 40), (2, 9), (3, 5)])
 @pytest.mark.parametrize("prototype", ["mean", "medoid"])
 def test_ties(prototype: str, dimension: int, width: int, seed: int) -> None:
-    """On a small grid many records are as far from an old prototype as from a fresh one: the lowest of the new numbers must win."""
+    """On a small grid many records are as far from an old prototype as from a fresh one: the lowest
+    of the new numbers must win."""
     generator = np.random.default_rng(seed)
     features = generator.integers(width, size=(150, dimension)).astype(np.float32)
     order = generator.permutation(150)
     config = config_of(12, "average", 6, prototype)
-    assert rows(costs_of(features, order, config, order[:13])) == naive(features, order, config, order[:13])
+    assert rows(costs_of(features, order, config, order[:13])) == naive(
+        features, order, config, order[:13]
+    )
 
 
 @pytest.mark.parametrize("seed", [12, 13])
 @pytest.mark.parametrize("linkage", ["average", "ward"])
 def test_ties_of_two_fresh_prototypes(linkage: str, seed: int) -> None:
-    """Found by search: here two fresh prototypes are equally far, and rounding in the filter alone would prefer the higher number."""
+    """Found by search: here two fresh prototypes are equally far, and rounding in the filter alone
+    would prefer the higher number."""
     generator = np.random.default_rng(seed)
     features = (generator.integers(3, size=(150, 4)) - 1000).astype(np.float32)
     order = generator.permutation(150)
     config = config_of(24, linkage, 6)
-    assert rows(costs_of(features, order, config, order[:25])) == naive(features, order, config, order[:25])
+    assert rows(costs_of(features, order, config, order[:25])) == naive(
+        features, order, config, order[:25]
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("linkage", ["average", "ward"])
 def test_features_far_from_zero(linkage: str, seed: int) -> None:
-    """Products of vectors of norm 10,000 do not tell distances of 0.001 apart: what the filter does not decide is computed."""
+    """Products of vectors of norm 10,000 do not tell distances of 0.001 apart: what the filter does
+    not decide is computed."""
     generator = np.random.default_rng(seed)
     features = (4000 + generator.integers(6, size=(200, 6)) / 2**11).astype(np.float32)
     order = generator.permutation(200)
     config = config_of(40, linkage, 9)
-    assert rows(costs_of(features, order, config, order[:50])) == naive(features, order, config, order[:50])
+    assert rows(costs_of(features, order, config, order[:50])) == naive(
+        features, order, config, order[:50]
+    )
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3, 5, 8, 13, 64, 449])
 def test_each_distance_is_computed_by_itself(dimension: int) -> None:
-    """What the cache, the filter and the order of the flow rest on: chosen rows and columns give the same bits."""
+    """What the cache, the filter and the order of the flow rest on: chosen rows and columns give
+    the same bits."""
     generator = np.random.default_rng(dimension)
     x = generator.normal(size=(41, dimension)).astype(np.float32).astype(np.float64)
     y = generator.normal(size=(23, dimension))
@@ -174,13 +217,23 @@ def test_each_distance_is_computed_by_itself(dimension: int) -> None:
     for r in (1, 2, 3, 4, 5, 7, 8, 41):
         for c in (1, 2, 3, 5, 8, 23):
             chosen, columns = generator.permutation(41)[:r], generator.permutation(23)[:c]
-            assert cdist(x[chosen], y[columns], "sqeuclidean").tobytes() == full[np.ix_(chosen, columns)].tobytes()
+            assert (
+                cdist(x[chosen], y[columns], "sqeuclidean").tobytes()
+                == full[np.ix_(chosen, columns)].tobytes()
+            )
         if r > 1:
-            assert squareform(pdist(x[chosen])).tobytes() == between[np.ix_(chosen, chosen)].tobytes()
+            assert (
+                squareform(pdist(x[chosen])).tobytes() == between[np.ix_(chosen, chosen)].tobytes()
+            )
 
 
 def test_the_only_record() -> None:
-    costs = costs_of(np.ones((1, 3), np.float32), np.zeros(1, np.int64), config_of(5, "average", 1.0), np.zeros(1, np.int64))
+    costs = costs_of(
+        np.ones((1, 3), np.float32),
+        np.zeros(1, np.int64),
+        config_of(5, "average", 1.0),
+        np.zeros(1, np.int64),
+    )
     assert rows(costs) == [(0, True, 0, 0)]
     assert costs.share.tolist() == [0]
 

@@ -1,4 +1,5 @@
-"""A round of the queue, where requests arrive while shards are being trained: in the order in which that is hardest."""
+"""A round of the queue, where requests arrive while shards are being trained: in the order in which
+that is hardest."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,8 @@ def submit(root: Path, *names: str) -> None:
 
 
 def round_of(root: Path, meanwhile: Callable[[], None]) -> list[State]:
-    """Work until nothing is left; `meanwhile` happens while the first constituent is being trained. Returns the requests' states."""
+    """Work until nothing is left; `meanwhile` happens while the first constituent is being trained.
+    Returns the requests' states."""
     happens = iter([meanwhile])
 
     class Busy(InlineEngine):
@@ -57,12 +59,17 @@ def by_kind(root: Path) -> tuple[list[str], list[str]]:
     """The training records that are sampled, and those that are not."""
     index, sampled = index_of(root)
     training = index.names("record_id", index.training)
-    return [name for name in training if name in sampled], [name for name in training if name not in sampled]
+    return [name for name in training if name in sampled], [
+        name for name in training if name not in sampled
+    ]
 
 
 @pytest.mark.parametrize("at", [[3], [4], [6], [0, 1, 2, 3, 4, 5, -1]], ids=str)
-def test_requests_that_arrive_while_prototypes_are_made_anew(world: World, root: Path, at: list[int]) -> None:
-    """They wait until the shards with their new numbers are published, and are then trained by these. The last one is sampled too."""
+def test_requests_that_arrive_while_prototypes_are_made_anew(
+    world: World, root: Path, at: list[int]
+) -> None:
+    """They wait until the shards with their new numbers are published, and are then trained by
+    these. The last one is sampled too."""
     sampled, others = by_kind(root)
     submit(root, sampled[0])
     arriving = [[*others[:-1], sampled[1]][i] for i in at]
@@ -75,7 +82,9 @@ def test_requests_that_arrive_while_prototypes_are_made_anew(world: World, root:
     expect_equal(root, never_seen(world, [sampled[0], *arriving]))
 
 
-def test_a_record_that_leaves_with_another_request_while_prototypes_are_made_anew(world: World, root: Path) -> None:
+def test_a_record_that_leaves_with_another_request_while_prototypes_are_made_anew(
+    world: World, root: Path
+) -> None:
     """The second request finds nothing left to train once the first is published."""
     sampled, others = by_kind(root)
     submit(root, sampled[0], others[0])

@@ -1,4 +1,5 @@
-"""The absence scan: whatever is planted is found, whatever is somebody else's is explained, and nothing is said of whose it was."""
+"""The absence scan: whatever is planted is found, whatever is somebody else's is explained, and
+nothing is said of whose it was."""
 
 import json
 import sqlite3
@@ -36,11 +37,14 @@ from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.store import StoredObject
 from tests.conftest import World
 
-CARD = BackboneCard("ab" * 32, 24, 4, PictureSpec(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+CARD = BackboneCard(
+    "ab" * 32, 24, 4, PictureSpec(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+)
 
 
 class Space:
-    """A workspace of records, made without training: buckets and features, published. Erasing is publishing without."""
+    """A workspace of records, made without training: buckets and features, published. Erasing is
+    publishing without."""
 
     def __init__(self, root: Path, records: Sequence[Record], *, buckets: int = 2) -> None:
         self.root, self.buckets = root, buckets
@@ -56,10 +60,14 @@ class Space:
             mine = [r for i, r in enumerate(self.records) if hash_of(r) % self.buckets == number]
             if not mine:
                 continue
-            bucket = put_bucket(store, store.listing(), number, rows_of(mine), [r.image for r in mine])
+            bucket = put_bucket(
+                store, store.listing(), number, rows_of(mine), [r.image for r in mine]
+            )
             digests = np.frombuffer(b"".join(r.digest() for r in mine), np.uint8).reshape(-1, 32)
             features = np.stack([feature_of(r.image) for r in mine])
-            item = store.put("features", features_key(CARD.identity, digests), [pack_features(features, digests)])
+            item = store.put(
+                "features", features_key(CARD.identity, digests), [pack_features(features, digests)]
+            )
             states.append(BucketState(bucket, item, None))
         self.manifest = Manifest({}, CARD, tuple(states), None, ())
         item = self.folder.put_manifest(self.manifest)
@@ -73,14 +81,17 @@ class Space:
         return [needles_of(r) for r in gone]
 
     def forge(self, number: int, **data: bytes) -> None:
-        """Have a bucket's objects hold other bytes, under the names that these have: what a wrong implementation would publish."""
+        """Have a bucket's objects hold other bytes, under the names that these have: what a wrong
+        implementation would publish."""
         states, store = list(self.manifest.buckets), self.folder.store
         for kind, content in data.items():
             state = states[number]
             old = state.features if kind == "features" else state.bucket.pictures
             new = store.put(old.kind, old.key, [content])
             bucket = replace(state.bucket, pictures=new) if kind == "pictures" else state.bucket
-            states[number] = replace(state, bucket=bucket, features=new if kind == "features" else state.features)
+            states[number] = replace(
+                state, bucket=bucket, features=new if kind == "features" else state.features
+            )
         self.manifest = replace(self.manifest, buckets=tuple(states))
         item = self.folder.put_manifest(self.manifest)
         self.folder.swap(item)
@@ -106,11 +117,17 @@ def pixels_of(image: bytes) -> bytes:
 
 
 def needles_of(record: Record, subject: str | None = None) -> Traces:
-    about = {"picture": record.image, "feature": feature_of(record.image).tobytes(), "pixels": pixels_of(record.image)}
+    about = {
+        "picture": record.image,
+        "feature": feature_of(record.image).tobytes(),
+        "pixels": pixels_of(record.image),
+    }
     return Traces.of(record.record_id, record.digest(), subject_id=subject, **about)
 
 
-def record_of(name: str, *, subject: str | None = None, label: str = "a label", image: bytes | None = None) -> Record:
+def record_of(
+    name: str, *, subject: str | None = None, label: str = "a label", image: bytes | None = None
+) -> Record:
     picture = np.random.default_rng(list(name.encode())).bytes(300) if image is None else image
     return Record(name, subject or name.partition("/")[0], label, False, picture)
 
@@ -129,15 +146,27 @@ def space(tmp_path: Path) -> Space:
 
 
 def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
-    """The tiny world, its whole flow: everything is found before, nothing after, and every place says how it was searched."""
+    """The tiny world, its whole flow: everything is found before, nothing after, and every place
+    says how it was searched."""
     root = world.space()
     train(Session(root), world.config())
     folder, at, subject = WorkspaceFolder(root), 6, world.subjects[6]
     current = PublishedState.read(folder.store, Session(root).config(), folder.require_published())
-    needles = list(gather_traces(current, sorted(current.places(world.ids[i] for i in (at, at + 1)).values()), {subject}))
+    needles = list(
+        gather_traces(
+            current, sorted(current.places(world.ids[i] for i in (at, at + 1)).values()), {subject}
+        )
+    )
     with folder.locked():
         before = scan(folder, folder.require_published(), needles, subjects=[subject])
-    rows = {"row of an erased record", "row of an erased subject", "row with an erased digest", "id", "subject", "digest"}
+    rows = {
+        "row of an erased record",
+        "row of an erased subject",
+        "row with an erased digest",
+        "id",
+        "subject",
+        "digest",
+    }
     assert traces_of(before) == {("records", trace) for trace in rows}
     unlearn(Session(root), Request(subjects=(subject,)))
     with folder.locked():
@@ -146,10 +175,14 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
     assert after.explained == 0
     searched = {one.place: one for one in after.searched}
     assert set(searched) == {p.name for p in DATA_INVENTORY if p.base == "workspace"} - {"scratch"}
-    assert all(one.files and (one.bytes or one.place == "lock and pin files") for one in after.searched)
+    assert all(
+        one.files and (one.bytes or one.place == "lock and pin files") for one in after.searched
+    )
     said = json.dumps(after.as_json())
     assert not any(name in said for name in (*world.ids, *world.subjects, str(root)))
-    assert {one["place"] for one in after.as_json()["not_searched"]} == {p.name for p in DATA_INVENTORY} - set(searched)
+    assert {one["place"] for one in after.as_json()["not_searched"]} == {
+        p.name for p in DATA_INVENTORY
+    } - set(searched)
 
 
 TRACES: dict[str, bytes] = {
@@ -205,7 +238,9 @@ def test_a_name_of_a_file_is_searched_and_not_repeated(space: Space) -> None:
     assert (FOREIGN, "subject in a file's name") in traces_of(report)
     assert "person-3" not in repr(report.hits)
     assert "person-3" not in json.dumps(report.as_json())
-    assert report.as_json()["found"] == len(report.hits) == 4  # the folder's name, the file's twice, its being there
+    assert (
+        report.as_json()["found"] == len(report.hits) == 4
+    )  # the folder's name, the file's twice, its being there
 
 
 def test_rays_folder_is_searched_where_it_is_told(space: Space, tmp_path: Path) -> None:
@@ -217,12 +252,18 @@ def test_rays_folder_is_searched_where_it_is_told(space: Space, tmp_path: Path) 
     (tmp_path / "session" / "latest").symlink_to(spill)
     assert space.scan(needles).hits == ()
     report = space.scan(needles, extra_roots=[tmp_path / "session"])
-    assert traces_of(report) == {("Ray's session folder", trace) for trace in ("pixels", "feature", "id")}
-    assert {hit.path for hit in report.hits} == {"ray_spilled_objects/1-multi-2", "ray_spilled_objects/driver.log"}
+    assert traces_of(report) == {
+        ("Ray's session folder", trace) for trace in ("pixels", "feature", "id")
+    }
+    assert {hit.path for hit in report.hits} == {
+        "ray_spilled_objects/1-multi-2",
+        "ray_spilled_objects/driver.log",
+    }
 
 
 def test_a_link_and_what_is_not_reached_are_strays(space: Space) -> None:
-    """An object that nobody wants is one too; one of work under way is not, nor one that a job may write at any moment."""
+    """An object that nobody wants is one too; one of work under way is not, nor one that a job may
+    write at any moment."""
     old = list(space.manifest.objects())
     kept = {item: space.folder.store.path(item).read_bytes() for item in old}
     needles = space.erase(IDS[7])
@@ -230,21 +271,40 @@ def test_a_link_and_what_is_not_reached_are_strays(space: Space) -> None:
     extra = StoredObject("constituents", "1" * 64, "2" * 64)
     space.folder.store.path(extra).write_bytes(b"weights")
     (space.root / "link").symlink_to(space.root / "CURRENT")
-    assert traces_of(space.scan(needles)) == {("constituents", "stray file"), (FOREIGN, "stray file")}
+    assert traces_of(space.scan(needles)) == {
+        ("constituents", "stray file"),
+        (FOREIGN, "stray file"),
+    }
     (space.root / "link").unlink()
     assert traces_of(space.scan(needles, keep=[extra])) == set()
     assert traces_of(space.scan(needles, expected=[("constituents", "1" * 64)])) == set()
     for item in set(old) - new:
         space.folder.store.path(item).write_bytes(kept[item])
     found = traces_of(space.scan(needles, keep=[extra]))
-    assert {("records", "id"), ("records", "digest"), ("pictures", "picture"), ("features", "feature"), ("pictures", "stray file")} <= found
-    assert ("pictures", "picture") in traces_of(space.scan(needles, keep=[extra, *old]))  # wanted or not: it is an erased record's
+    assert {
+        ("records", "id"),
+        ("records", "digest"),
+        ("pictures", "picture"),
+        ("features", "feature"),
+        ("pictures", "stray file"),
+    } <= found
+    assert ("pictures", "picture") in traces_of(
+        space.scan(needles, keep=[extra, *old])
+    )  # wanted or not: it is an erased record's
 
 
 def test_a_twin_explains_what_it_owns_and_nothing_else(tmp_path: Path) -> None:
-    """Equal pictures under two ids: one goes, the other's bytes are its own. In scratch, they are nobody's."""
+    """Equal pictures under two ids: one goes, the other's bytes are its own. In scratch, they are
+    nobody's."""
     image = np.random.default_rng(3).bytes(500)
-    space = Space(tmp_path / "w", [*(record_of(name) for name in IDS), record_of("a-twin", image=image), record_of("b-twin", image=image)])
+    space = Space(
+        tmp_path / "w",
+        [
+            *(record_of(name) for name in IDS),
+            record_of("a-twin", image=image),
+            record_of("b-twin", image=image),
+        ],
+    )
     needles = space.erase("a-twin")
     report = space.scan(needles)
     assert report.hits == ()
@@ -268,17 +328,24 @@ def test_bytes_and_rows_that_nobody_owns_are_found(space: Space) -> None:
     needles = space.erase(IDS[7])
     one, other = space.manifest.buckets
     store = space.folder.store
-    longer = pack_features(np.zeros((one.bucket.size + 1, CARD.dimension), np.float32), np.zeros((one.bucket.size + 1, 32), np.uint8))
+    longer = pack_features(
+        np.zeros((one.bucket.size + 1, CARD.dimension), np.float32),
+        np.zeros((one.bucket.size + 1, 32), np.uint8),
+    )
     space.forge(0, pictures=store.read(one.bucket.pictures) + b"a rest", features=longer)
     space.forge(1, features=store.read(other.features) + bytes(4))
     report = space.scan(needles)
-    assert traces_of(report) == {("pictures", "bytes of no live record"), ("features", "rows of no live record")}
+    assert traces_of(report) == {
+        ("pictures", "bytes of no live record"),
+        ("features", "rows of no live record"),
+    }
     assert len(report.hits) == 3
 
 
 @pytest.mark.parametrize("kind", ["pictures", "features"])
 def test_a_damaged_object_is_no_finding(space: Space, kind: str) -> None:
-    """Its bytes are nobody's, but not those of the one that went either: that it is damaged is what must be said."""
+    """Its bytes are nobody's, but not those of the one that went either: that it is damaged is what
+    must be said."""
     needles = space.erase(IDS[7])
     state = space.manifest.buckets[0]
     path = space.folder.store.path(state.features if kind == "features" else state.bucket.pictures)
@@ -290,21 +357,43 @@ def test_a_damaged_object_is_no_finding(space: Space, kind: str) -> None:
 
 def short_ids() -> Iterator[tuple[str, list[Record]]]:
     """An id to erase, and records whose ids, labels and subjects it is a part of."""
-    yield "1", [record_of(name, label=label) for name, label in (("1", "1"), ("2", "1"), ("11", "21"), ("21", "2"))]
-    yield "digit-0042", [record_of(name) for name in ("digit-0042", "digit-00421", "digit-0043", "z/digit-0042")]
-    yield "person-1/x", [record_of(name, label="person-1/x") for name in ("person-1/x", "person-1/y", "person-12/x")]
-    yield "123456789012", [record_of(name) for name in ("123456789012", "51234567890123", "1234567890121")]
+    yield (
+        "1",
+        [
+            record_of(name, label=label)
+            for name, label in (("1", "1"), ("2", "1"), ("11", "21"), ("21", "2"))
+        ],
+    )
+    yield (
+        "digit-0042",
+        [record_of(name) for name in ("digit-0042", "digit-00421", "digit-0043", "z/digit-0042")],
+    )
+    yield (
+        "person-1/x",
+        [
+            record_of(name, label="person-1/x")
+            for name in ("person-1/x", "person-1/y", "person-12/x")
+        ],
+    )
+    yield (
+        "123456789012",
+        [record_of(name) for name in ("123456789012", "51234567890123", "1234567890121")],
+    )
     yield 'quo"te-ä', [record_of(name, label='a quo"te-äther') for name in ('quo"te-ä', "other")]
     yield "cat", [record_of(name, label="cat") for name in ("cat", "cat-1", "dog")]
 
 
 @pytest.mark.parametrize("case", list(short_ids()), ids=lambda case: case[0])
-def test_an_id_that_is_a_part_of_another_blocks_nothing(case: tuple[str, list[Record]], tmp_path: Path) -> None:
+def test_an_id_that_is_a_part_of_another_blocks_nothing(
+    case: tuple[str, list[Record]], tmp_path: Path
+) -> None:
     """And the rows still say whether it is there."""
     name, records = case
     space = Space(tmp_path / "w", records)
     needles = [needles_of(records[0])]
-    (space.root / "configuration.json").write_text(json.dumps({"label": records[-1].label, "shards": 1, "cat": 42}))
+    (space.root / "configuration.json").write_text(
+        json.dumps({"label": records[-1].label, "shards": 1, "cat": 42})
+    )
     assert ("records", "row of an erased record") in traces_of(space.scan(needles))
     needles = [replace(needle, subject_id=None) for needle in space.erase(name)]
     assert space.scan(needles).hits == ()
@@ -314,11 +403,19 @@ def test_an_id_that_is_a_part_of_another_blocks_nothing(case: tuple[str, list[Re
     assert told == (name in ("digit-0042", "123456789012", 'quo"te-ä'))
 
 
-@pytest.mark.parametrize(("name", "part"), [("1234567890", "91234567890"), ("1234567890", "1234567890a"), ("margaret", "margarets")])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("1234567890", "91234567890"), ("1234567890", "1234567890a"), ("margaret", "margarets")],
+)
 def test_a_part_of_a_number_or_a_word_is_no_id(name: str, part: str, tmp_path: Path) -> None:
     space = Space(tmp_path / "w", [record_of(name), record_of("other")])
     needles = space.erase(name)
-    for text, found in ((f"a {part} b", False), (f"a {name} b", True), (f"/{name}.png", True), (name, True)):
+    for text, found in (
+        (f"a {part} b", False),
+        (f"a {name} b", True),
+        (f"/{name}.png", True),
+        (name, True),
+    ):
         (space.root / "configuration.json").write_text(text)
         assert (space.scan(needles).hits != ()) == found
 
@@ -341,14 +438,21 @@ class Kept:
         self.request = self.requests.submit([IDS[7]], [])
         with self.database.write() as conn:
             hashed = space.folder.names().hash("record", IDS[7])
-            plan(conn, self.request.id, [ErasedRecord(hashed, IDS[7], self.needles[0].to_bytes())], {})
+            plan(
+                conn,
+                self.request.id,
+                [ErasedRecord(hashed, IDS[7], self.needles[0].to_bytes())],
+                {},
+            )
             conn.execute(update(requests).values(state="PUBLISHED"))
 
     def hits(self) -> set[tuple[str, str]]:
         return traces_of(self.space.scan(self.needles, database=self.database))
 
     def left(self) -> set[str]:
-        return {hit.trace for hit in left_in_database(self.space.folder, self.database, self.needles)}
+        return {
+            hit.trace for hit in left_in_database(self.space.folder, self.database, self.needles)
+        }
 
 
 @pytest.fixture
@@ -359,7 +463,8 @@ def kept(space: Space) -> Iterator[Kept]:
 
 
 def test_what_an_open_request_names_is_at_home(kept: Kept) -> None:
-    """Its own names and needles, and those of a later one, until they are wiped; then nothing may be left."""
+    """Its own names and needles, and those of a later one, until they are wiped; then nothing may
+    be left."""
     report = kept.space.scan(kept.needles, database=kept.database)
     assert report.hits == ()
     assert report.explained == 6  # the id twice, the digest and three windows
@@ -380,17 +485,25 @@ def test_what_a_finished_request_still_names_is_found(kept: Kept) -> None:
     """Whatever the id: also one that no search of bytes could tell."""
     with kept.database.write() as conn:
         conn.execute(update(requests).values(state="CERTIFIED"))
-    found = {f"{column} of a request that is worked off" for column in ("targets.name", "erased.name", "erased.needles")}
+    found = {
+        f"{column} of a request that is worked off"
+        for column in ("targets.name", "erased.name", "erased.needles")
+    }
     assert kept.hits() == {(DATABASE, trace) for trace in found}
     assert kept.left() == found
 
 
 @pytest.mark.parametrize("trace", ["id", "digest", "hexadecimal digest", "picture", "feature"])
 def test_a_row_that_should_not_have_it_is_found(kept: Kept, trace: str) -> None:
-    """In the reason of a failure, in a frozen statement: anywhere but where open requests have it."""
+    """In the reason of a failure, in a frozen statement: anywhere but where open requests have
+    it."""
     value = TRACES[trace]
     with kept.database.write() as conn:
-        where = {"statement": b"{" + value + b"}"} if trace not in ("id", "hexadecimal digest") else {"reason": f"it was {value.decode()}."}
+        where = (
+            {"statement": b"{" + value + b"}"}
+            if trace not in ("id", "hexadecimal digest")
+            else {"reason": f"it was {value.decode()}."}
+        )
         conn.execute(update(requests).values(**where))
     assert kept.hits() == {(DATABASE, trace)}
 
@@ -414,7 +527,9 @@ def test_what_a_deleted_row_left_in_a_page_is_found(kept: Kept, space: Space) ->
 
 
 @pytest.mark.parametrize("name", ["requests.db-journal", "requests.waiting"])
-def test_files_beside_the_database_may_have_what_it_has(kept: Kept, tmp_path: Path, name: str) -> None:
+def test_files_beside_the_database_may_have_what_it_has(
+    kept: Kept, tmp_path: Path, name: str
+) -> None:
     wanted = PatternSet(kept.needles, [])
     for text, at_home, expected in (
         (IDS[7].encode(), {}, {"id"}),
@@ -443,8 +558,13 @@ def test_the_rows_of_postgresql_are_searched(space: Space, postgresql: str) -> N
         plan(conn, made.id, [ErasedRecord(hashed, IDS[7], needles[0].to_bytes())], {})
     assert space.scan(needles, database=database).hits == ()
     with database.write() as conn:
-        conn.execute(update(requests).values(statement=b"12345" + TRACES["picture"], reason=f"{IDS[7]} went"))
-    assert traces_of(space.scan(needles, database=database)) == {(DATABASE, "picture"), (DATABASE, "id")}
+        conn.execute(
+            update(requests).values(statement=b"12345" + TRACES["picture"], reason=f"{IDS[7]} went")
+        )
+    assert traces_of(space.scan(needles, database=database)) == {
+        (DATABASE, "picture"),
+        (DATABASE, "id"),
+    }
     with database.write() as conn:
         conn.execute(update(requests).values(statement=None, reason=None, state="CERTIFIED"))
     assert len(space.scan(needles, database=database).hits) == 3
@@ -453,7 +573,10 @@ def test_the_rows_of_postgresql_are_searched(space: Space, postgresql: str) -> N
 
 def test_the_pass_is_one_however_many_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand of ten thousand: every file is read once."""
-    records = [record_of(f"person-{i}/picture", image=np.random.default_rng(i).bytes(64)) for i in range(3000)]
+    records = [
+        record_of(f"person-{i}/picture", image=np.random.default_rng(i).bytes(64))
+        for i in range(3000)
+    ]
     space = Space(tmp_path / "w", records, buckets=4)
     needles = space.erase(*(record.record_id for record in records[::3]))
     opened: list[Path] = []
@@ -463,4 +586,8 @@ def test_the_pass_is_one_however_many_go(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(search, "opened", lambda path: opened.append(path) or read(path))
     report = space.scan(needles)
     assert (report.hits, report.records) == ((), 1000)
-    assert len(opened) == len(set(opened)) == sum(1 for path in space.root.rglob("*") if path.is_file())
+    assert (
+        len(opened)
+        == len(set(opened))
+        == sum(1 for path in space.root.rglob("*") if path.is_file())
+    )

@@ -1,4 +1,5 @@
-"""The scheduler against a slow model of its rules, under random interleavings; then each bound that it promises, by itself."""
+"""The scheduler against a slow model of its rules, under random interleavings; then each bound that
+it promises, by itself."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,7 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from lmeraser_ray.erasure.queue import priority_queue as line_module
 from lmeraser_ray.erasure.queue.priority_queue import PriorityQueue
-from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Progress, Scheduler, Start, Ticket, worth_superseding
+from lmeraser_ray.erasure.queue.scheduler import (
+    Lane,
+    Policy,
+    Progress,
+    Scheduler,
+    Start,
+    Ticket,
+    worth_superseding,
+)
 
 MONTH = 30 * 86400.0
 LANES = st.integers(0, 4)
@@ -35,7 +44,14 @@ def near_end(_: Lane) -> Progress:
     return Progress(1e6, 1e-6)
 
 
-def ticket(request: str, *lanes: int, at: float = 0.0, due: float = MONTH, exclusive: bool = False, tainted: bool = False) -> Ticket:
+def ticket(
+    request: str,
+    *lanes: int,
+    at: float = 0.0,
+    due: float = MONTH,
+    exclusive: bool = False,
+    tainted: bool = False,
+) -> Ticket:
     return Ticket(request, at, due, frozenset(lanes), exclusive, tainted)
 
 
@@ -43,13 +59,24 @@ class Run:
     """What the model knows of a run. whole: its seconds; known: whether progress tells."""
 
     def __init__(self, requests: Iterable[str], since: int, whole: int, known: str) -> None:
-        self.requests, self.since, self.whole, self.known, self.restarts = set(requests), since, whole, known, 0
+        self.requests, self.since, self.whole, self.known, self.restarts = (
+            set(requests),
+            since,
+            whole,
+            known,
+            0,
+        )
 
 
 class Machine(RuleBasedStateMachine):
-    """The scheduler, and beside it the rules written down as sets that are searched from end to end."""
+    """The scheduler, and beside it the rules written down as sets that are searched from end to
+    end."""
 
-    @initialize(coalesce=st.sampled_from([True, True, True, False]), supersedes=st.integers(0, 2), slots=st.integers(1, 4))
+    @initialize(
+        coalesce=st.sampled_from([True, True, True, False]),
+        supersedes=st.integers(0, 2),
+        slots=st.integers(1, 4),
+    )
     def begin(self, coalesce: bool, supersedes: int, slots: int) -> None:
         self.policy, self.slots = Policy(coalesce=coalesce, supersedes=supersedes), slots
         self.scheduler = Scheduler(self.policy, slots)
@@ -73,12 +100,19 @@ class Machine(RuleBasedStateMachine):
     def waiting_lanes(self, request: str) -> set[Lane]:
         if None in (on := self.running_for(request)):
             return set()
-        return {None} if self.tickets[request].exclusive else set(self.tickets[request].lanes) - self.done[request] - on
+        return (
+            {None}
+            if self.tickets[request].exclusive
+            else set(self.tickets[request].lanes) - self.done[request] - on
+        )
 
     def waiting(self, lane: Lane) -> list[str]:
         """Who waits for this lane, in order; for None, who waits at all."""
         where = {name: self.waiting_lanes(name) for name in self.tickets}
-        return sorted((name for name, lanes in where.items() if (lanes if lane is None else lane in lanes)), key=self.key)
+        return sorted(
+            (name for name, lanes in where.items() if (lanes if lane is None else lane in lanes)),
+            key=self.key,
+        )
 
     def group(self, lane: Lane) -> set[str]:
         first, *rest = self.waiting(lane)
@@ -92,7 +126,12 @@ class Machine(RuleBasedStateMachine):
 
     def startable(self) -> list[int]:
         """Lanes that could start, in the order of their first tickets."""
-        lanes = {lane for name in self.tickets for lane in self.waiting_lanes(name) if lane is not None and lane not in self.runs}
+        lanes = {
+            lane
+            for name in self.tickets
+            for lane in self.waiting_lanes(name)
+            if lane is not None and lane not in self.runs
+        }
         return sorted(lanes, key=lambda lane: (self.key(self.waiting(lane)[0]), lane))
 
     def progress(self, lane: Lane) -> Progress | None:
@@ -104,17 +143,28 @@ class Machine(RuleBasedStateMachine):
 
     def should_supersede(self, lane: Lane) -> bool:
         run, waiting = self.runs[lane], self.waiting(lane)
-        if not self.policy.coalesce or not waiting or waiting[0] in self.tainted or run.requests & self.tainted:
+        if (
+            not self.policy.coalesce
+            or not waiting
+            or waiting[0] in self.tainted
+            or run.requests & self.tainted
+        ):
             return False
-        if run.restarts >= self.policy.supersedes or (None not in self.runs and self.exclusive_first()):
+        if run.restarts >= self.policy.supersedes or (
+            None not in self.runs and self.exclusive_first()
+        ):
             return False
         joining = len(self.group(lane))
         elapsed = self.now - run.since
         if run.known != "all":
             return run.known == "elapsed" and elapsed == 0
         whole = max(run.whole, elapsed)
-        slack = min((self.tickets[name].due for name in run.requests), default=float("inf")) - self.now
-        return slack >= 2 * whole and (whole - elapsed) * (1 + joining) > elapsed * len(run.requests)
+        slack = (
+            min((self.tickets[name].due for name in run.requests), default=float("inf")) - self.now
+        )
+        return slack >= 2 * whole and (whole - elapsed) * (1 + joining) > elapsed * len(
+            run.requests
+        )
 
     # what may happen
 
@@ -133,14 +183,20 @@ class Machine(RuleBasedStateMachine):
         self.added.add(name)
 
     def hold(self, found: Ticket, order: int) -> None:
-        self.tickets[found.request], self.order[found.request], self.done[found.request] = found, order, set()
+        self.tickets[found.request], self.order[found.request], self.done[found.request] = (
+            found,
+            order,
+            set(),
+        )
         (self.tainted.add if found.tainted else self.tainted.discard)(found.request)
 
     @rule(seconds=st.integers(0, 6))
     def wait(self, seconds: int) -> None:
         self.now += seconds
 
-    @rule(whole=st.integers(0, 12), known=st.sampled_from(["all", "all", "all", "elapsed", "nothing"]))
+    @rule(
+        whole=st.integers(0, 12), known=st.sampled_from(["all", "all", "all", "elapsed", "nothing"])
+    )
     def start(self, whole: int, known: str) -> None:
         expected = {lane for lane in self.runs if self.should_supersede(lane)}
         starts = self.scheduler.next(self.now, self.progress)
@@ -148,7 +204,11 @@ class Machine(RuleBasedStateMachine):
         for start in starts:
             self.check_and_do(start, whole, known)
         if None not in self.runs and len(self.runs) < self.slots:
-            assert (self.runs and self.exclusive_first()) or not self.waiting(None) or not self.startable(), "idle, with something to do"
+            assert (
+                (self.runs and self.exclusive_first())
+                or not self.waiting(None)
+                or not self.startable()
+            ), "idle, with something to do"
 
     def check_and_do(self, start: Start, whole: int, known: str) -> None:
         """Whether this start is the one that the rules ask for; then do it in the model."""
@@ -157,7 +217,12 @@ class Machine(RuleBasedStateMachine):
         if start.superseding:
             run = self.runs[start.lane]
             assert set(start.requests) == run.requests | group
-            run.requests, run.since, run.whole, run.known = set(start.requests), self.now, whole, known
+            run.requests, run.since, run.whole, run.known = (
+                set(start.requests),
+                self.now,
+                whole,
+                known,
+            )
             run.restarts += 1
             self.superseded += 1
             return
@@ -218,13 +283,23 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.runs)
     @rule(by=st.integers(1, 4), exclusive=st.booleans())
     def renumber(self, by: int, exclusive: bool) -> None:
-        """A re-clustering was published; what was exclusive may need a lane now, and the other way round."""
+        """A re-clustering was published; what was exclusive may need a lane now, and the other way
+        round."""
         names = sorted(self.tickets, key=self.key, reverse=True)
         anew = []
         for name in names:
             old = self.tickets[name]
             lanes = frozenset((lane + by) % 5 for lane in old.lanes)
-            anew.append(Ticket(name, old.received, old.due, lanes, old.exclusive != exclusive, name in self.tainted))
+            anew.append(
+                Ticket(
+                    name,
+                    old.received,
+                    old.due,
+                    lanes,
+                    old.exclusive != exclusive,
+                    name in self.tainted,
+                )
+            )
         self.scheduler.relabel(anew)
         for found in anew:
             self.hold(found, self.order[found.request])
@@ -247,7 +322,10 @@ class Machine(RuleBasedStateMachine):
             assert len(self.scheduler) == len(self.tickets)
             assert self.scheduler.waiting == len(self.waiting(None))
             assert len(self.runs) <= self.slots and (None not in self.runs or len(self.runs) == 1)
-            assert self.scheduler.superseded == self.superseded and self.scheduler.saved == self.saved - self.superseded
+            assert (
+                self.scheduler.superseded == self.superseded
+                and self.scheduler.saved == self.saved - self.superseded
+            )
             assert all(run.restarts <= self.policy.supersedes for run in self.runs.values())
 
     def teardown(self) -> None:
@@ -259,14 +337,21 @@ class Machine(RuleBasedStateMachine):
             turns -= 1
             self.start(1, "all")
             self.settle()
-        assert not self.tickets and set(self.ended) == self.added and set(self.ended.values()) <= {1}
+        assert (
+            not self.tickets and set(self.ended) == self.added and set(self.ended.values()) <= {1}
+        )
 
 
 Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestMachine = Machine.TestCase
 
 
-def finish_all(scheduler: Scheduler, progress: Callable[[Lane], Progress | None] = near_end, *, now: float = 0.0) -> list[Start]:
+def finish_all(
+    scheduler: Scheduler,
+    progress: Callable[[Lane], Progress | None] = near_end,
+    *,
+    now: float = 0.0,
+) -> list[Start]:
     """Start and finish until nothing is left. Returns the starts."""
     starts = []
     while len(scheduler):
@@ -279,8 +364,15 @@ def finish_all(scheduler: Scheduler, progress: Callable[[Lane], Progress | None]
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.randoms(use_true_random=False), st.integers(0, 20), st.integers(1, 64), st.sampled_from([begun, half, near_end, unknown]))
-def test_a_thousand_requests_on_twenty_lanes_need_twenty_runs_and_those_in_flight(rng, flying: int, slots: int, progress) -> None:
+@given(
+    st.randoms(use_true_random=False),
+    st.integers(0, 20),
+    st.integers(1, 64),
+    st.sampled_from([begun, half, near_end, unknown]),
+)
+def test_a_thousand_requests_on_twenty_lanes_need_twenty_runs_and_those_in_flight(
+    rng, flying: int, slots: int, progress
+) -> None:
     scheduler = Scheduler(Policy(), slots)
     for lane in range(flying):
         scheduler.add(ticket(f"flying-{lane}", lane))
@@ -294,8 +386,11 @@ def test_a_thousand_requests_on_twenty_lanes_need_twenty_runs_and_those_in_fligh
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 4), st.lists(st.integers(0, 3), min_size=12, max_size=12), st.booleans())
-def test_a_steady_stream_restarts_a_run_a_bounded_number_of_times(supersedes: int, stream: list[int], everything: bool) -> None:
-    """The worst stream: at each moment somebody comes, and the run has always just begun, so that starting over is always worth it."""
+def test_a_steady_stream_restarts_a_run_a_bounded_number_of_times(
+    supersedes: int, stream: list[int], everything: bool
+) -> None:
+    """The worst stream: at each moment somebody comes, and the run has always just begun, so that
+    starting over is always worth it."""
     scheduler, restarts = Scheduler(Policy(supersedes=supersedes), 1), 0
     scheduler.add(ticket("first", 0, exclusive=everything))
     scheduler.next(0.0, begun)
@@ -309,8 +404,16 @@ def test_a_steady_stream_restarts_a_run_a_bounded_number_of_times(supersedes: in
     assert "first" in scheduler.finished(None if everything else 0)
 
 
-def until_started(scheduler: Scheduler, name: str, arrivals: Callable[[int], list[Ticket]], *, whole: int, limit: int) -> int:
-    """Step the clock by a second, with arrivals at each, every run taking `whole` seconds, until `name` runs. Returns the seconds."""
+def until_started(
+    scheduler: Scheduler,
+    name: str,
+    arrivals: Callable[[int], list[Ticket]],
+    *,
+    whole: int,
+    limit: int,
+) -> int:
+    """Step the clock by a second, with arrivals at each, every run taking `whole` seconds, until
+    `name` runs. Returns the seconds."""
     since: dict[Lane, int] = {}
 
     def progress(lane: Lane) -> Progress:
@@ -330,51 +433,97 @@ def until_started(scheduler: Scheduler, name: str, arrivals: Callable[[int], lis
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 12), st.integers(0, 3), st.randoms(use_true_random=False))
-def test_a_stream_of_lanes_does_not_starve_an_exclusive_ticket(slots: int, whole: int, before: int, supersedes: int, rng) -> None:
+@given(
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(0, 12),
+    st.integers(0, 3),
+    st.randoms(use_true_random=False),
+)
+def test_a_stream_of_lanes_does_not_starve_an_exclusive_ticket(
+    slots: int, whole: int, before: int, supersedes: int, rng
+) -> None:
     scheduler = Scheduler(Policy(supersedes=supersedes), slots)
     for i in range(before):
         scheduler.add(ticket(f"before-{i}", rng.randrange(6), tainted=rng.random() < 0.3))
     scheduler.add(ticket("everything", exclusive=True, at=0.5, due=MONTH + 0.5))
 
     def arrivals(now: int) -> list[Ticket]:
-        return [ticket(f"{now}-{i}", rng.randrange(6), at=now + 1, due=MONTH + now + 1) for i in range(3)]
+        return [
+            ticket(f"{now}-{i}", rng.randrange(6), at=now + 1, due=MONTH + now + 1)
+            for i in range(3)
+        ]
 
-    until_started(scheduler, "everything", arrivals, whole=whole, limit=(2 * before + 2) * (supersedes + 1) * whole + 1)
+    until_started(
+        scheduler,
+        "everything",
+        arrivals,
+        whole=whole,
+        limit=(2 * before + 2) * (supersedes + 1) * whole + 1,
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 5), st.booleans(), st.integers(0, 3), st.integers(0, 3))
-def test_a_stream_of_exclusive_tickets_does_not_starve_a_lane(slots: int, whole: int, tainted: bool, before: int, supersedes: int) -> None:
+def test_a_stream_of_exclusive_tickets_does_not_starve_a_lane(
+    slots: int, whole: int, tainted: bool, before: int, supersedes: int
+) -> None:
     scheduler = Scheduler(Policy(supersedes=supersedes), slots)
     for i in range(before):
         scheduler.add(ticket(f"before-{i}", exclusive=True, tainted=i % 2 == 1))
     scheduler.add(ticket("lane", 3, at=0.5, due=MONTH + 0.5, tainted=tainted))
 
     def arrivals(now: int) -> list[Ticket]:
-        return [ticket(f"{now}-{i}", exclusive=True, at=now + 1, due=MONTH + now + 1) for i in range(2)]
+        return [
+            ticket(f"{now}-{i}", exclusive=True, at=now + 1, due=MONTH + now + 1) for i in range(2)
+        ]
 
-    until_started(scheduler, "lane", arrivals, whole=whole, limit=(2 * before + 2) * (supersedes + 1) * whole + 1)
+    until_started(
+        scheduler,
+        "lane",
+        arrivals,
+        whole=whole,
+        limit=(2 * before + 2) * (supersedes + 1) * whole + 1,
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(0, 3), st.randoms(use_true_random=False))
-def test_a_stream_on_its_lane_does_not_starve_a_tainted_ticket(slots: int, whole: int, supersedes: int, rng) -> None:
+def test_a_stream_on_its_lane_does_not_starve_a_tainted_ticket(
+    slots: int, whole: int, supersedes: int, rng
+) -> None:
     scheduler = Scheduler(Policy(supersedes=supersedes), slots)
     scheduler.add(ticket("before", 0))
     scheduler.add(ticket("poisoned", 0, at=0.5, due=MONTH + 0.5, tainted=True))
 
     def arrivals(now: int) -> list[Ticket]:
-        return [ticket(f"{now}-{i}", rng.randrange(2), at=now + 1, due=MONTH + now + 1) for i in range(2)]
+        return [
+            ticket(f"{now}-{i}", rng.randrange(2), at=now + 1, due=MONTH + now + 1)
+            for i in range(2)
+        ]
 
-    until_started(scheduler, "poisoned", arrivals, whole=whole, limit=4 * (supersedes + 1) * whole + 1)
+    until_started(
+        scheduler, "poisoned", arrivals, whole=whole, limit=4 * (supersedes + 1) * whole + 1
+    )
 
 
 def test_deadline_first_then_oldest_then_as_they_came() -> None:
     scheduler = Scheduler(Policy(), 1)
-    for name, lane, at, due in [("late", 0, 0, 9), ("old", 1, 1, 5), ("young", 2, 2, 5), ("same", 3, 2, 5), ("urgent", 4, 3, 4)]:
+    for name, lane, at, due in [
+        ("late", 0, 0, 9),
+        ("old", 1, 1, 5),
+        ("young", 2, 2, 5),
+        ("same", 3, 2, 5),
+        ("urgent", 4, 3, 4),
+    ]:
         scheduler.add(ticket(name, lane, at=at, due=due))
-    assert [start.requests for start in finish_all(scheduler)] == [("urgent",), ("old",), ("young",), ("same",), ("late",)]
+    assert [start.requests for start in finish_all(scheduler)] == [
+        ("urgent",),
+        ("old",),
+        ("young",),
+        ("same",),
+        ("late",),
+    ]
 
 
 def test_an_urgent_ticket_takes_its_lane_along() -> None:
@@ -412,7 +561,9 @@ def test_a_request_is_done_when_all_its_lanes_are() -> None:
         (None, 5, 1, MONTH, None),
     ],
 )
-def test_when_starting_over_is_worth_it(progress: Progress | None, running: int, joining: int, slack: float, expected: bool | None) -> None:
+def test_when_starting_over_is_worth_it(
+    progress: Progress | None, running: int, joining: int, slack: float, expected: bool | None
+) -> None:
     assert worth_superseding(progress, running=running, joining=joining, slack=slack) is expected
 
 
@@ -480,7 +631,12 @@ def test_a_failed_run_is_taken_apart() -> None:
         scheduler.retaint(name)
     scheduler.add(ticket("d", 0, due=0))
     scheduler.add(ticket("e", 0))
-    assert [start.requests for start in finish_all(scheduler, begun)] == [("d", "e"), ("a",), ("b",), ("c",)]
+    assert [start.requests for start in finish_all(scheduler, begun)] == [
+        ("d", "e"),
+        ("a",),
+        ("b",),
+        ("c",),
+    ]
 
 
 def test_nobody_joins_a_tainted_ticket_in_its_run() -> None:
@@ -514,7 +670,9 @@ def test_one_exclusive_run_takes_everything_alone() -> None:
     scheduler.add(ticket("all", exclusive=True, at=1))
     scheduler.add(ticket("poisoned", 1, at=2, tainted=True))
     scheduler.add(ticket("lane", 0, 2, at=3))
-    assert scheduler.next(1, begun) == [], "nothing starts, and the run that is waited for is not superseded"
+    assert scheduler.next(1, begun) == [], (
+        "nothing starts, and the run that is waited for is not superseded"
+    )
     scheduler.finished(0)
     assert scheduler.next(1, begun) == [Start(None, ("all", "lane"), False)]
     scheduler.add(ticket("new", 3, at=4))
@@ -586,7 +744,9 @@ def test_misuse_is_told() -> None:
     assert scheduler.finished(0) == ("a",), "nothing was changed by any of it"
 
 
-def test_the_work_of_a_request_does_not_grow_with_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_of_a_request_does_not_grow_with_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Heap operations and swept entries a request, at two sizes of the queue."""
 
     def cost(lanes: int, requests: int) -> float:
@@ -601,7 +761,9 @@ def test_the_work_of_a_request_does_not_grow_with_the_queue(monkeypatch: pytest.
             monkeypatch.setattr(line_module, name, counting)
         scheduler = Scheduler(Policy(), 8)
         for i in range(requests):
-            scheduler.add(ticket(f"r{i}", i * 7919 % lanes, at=i, due=MONTH + i, exclusive=i % 1000 == 999))
+            scheduler.add(
+                ticket(f"r{i}", i * 7919 % lanes, at=i, due=MONTH + i, exclusive=i % 1000 == 999)
+            )
             for lane in list(scheduler.running)[:1] if i % 4 == 0 else []:
                 scheduler.finished(lane)
             scheduler.next(float(i), half)
@@ -627,7 +789,9 @@ def test_a_line_is_a_sorted_dictionary(steps: list[tuple[int, int | None]]) -> N
         ordered = sorted((key, name) for name, key in model.items())
         assert line.first() == (ordered[0] if ordered else None)
         assert len(line) == len(model) and (member in line) == (member in model)
-        assert sorted(line.members()) == sorted(model) and [model[name] for name in line.members()] == [key for key, _ in ordered]
+        assert sorted(line.members()) == sorted(model) and [
+            model[name] for name in line.members()
+        ] == [key for key, _ in ordered]
 
 
 def test_a_line_keeps_no_more_than_it_needs() -> None:

@@ -15,7 +15,9 @@ from lmeraser_ray.errors import ExecutionError, VerificationError
 
 def everywhere(data: bytes, patterns: list[bytes]) -> set[tuple[int, int]]:
     """Every occurrence, the slow way."""
-    return {(i, at) for i, p in enumerate(patterns) for at in range(len(data)) if data.startswith(p, at)}
+    return {
+        (i, at) for i, p in enumerate(patterns) for at in range(len(data)) if data.startswith(p, at)
+    }
 
 
 def found(matches: object) -> set[tuple[int, int]]:
@@ -28,10 +30,18 @@ def test_every_occurrence_is_found(data: st.DataObject) -> None:
     """Of an alphabet so small that patterns overlap, repeat and contain each other."""
     alphabet = st.lists(st.sampled_from([b"a", b"b", b"\0"]), max_size=40).map(b"".join)
     patterns = data.draw(
-        st.lists(alphabet.map(lambda p: (p * SHORTEST or b"a" * SHORTEST)[: max(SHORTEST, len(p))]), max_size=5, unique=True)
+        st.lists(
+            alphabet.map(lambda p: (p * SHORTEST or b"a" * SHORTEST)[: max(SHORTEST, len(p))]),
+            max_size=5,
+            unique=True,
+        )
     )
-    texts = data.draw(st.lists(st.sampled_from([b"ab", b"aba", b"b", b"bb"]), max_size=3, unique=True))
-    parts = data.draw(st.lists(st.one_of(alphabet, st.sampled_from([*patterns, b"a"])), max_size=12))
+    texts = data.draw(
+        st.lists(st.sampled_from([b"ab", b"aba", b"b", b"bb"]), max_size=3, unique=True)
+    )
+    parts = data.draw(
+        st.lists(st.one_of(alphabet, st.sampled_from([*patterns, b"a"])), max_size=12)
+    )
     whole = b"".join(parts)
     assert found(Search(patterns, texts).in_bytes(whole)) == everywhere(whole, [*patterns, *texts])
 
@@ -52,7 +62,8 @@ def test_a_short_binary_pattern_is_refused() -> None:
 
 
 def test_a_file_is_searched_across_its_pieces(tmp_path: Path) -> None:
-    """Also where an occurrence lies on the border of two pieces; none is counted twice; texts come with what is around them."""
+    """Also where an occurrence lies on the border of two pieces; none is counted twice; texts come
+    with what is around them."""
     rng = np.random.default_rng(0)
     window, text = rng.bytes(WINDOW), b"person-1/picture-7"
     data = bytearray(rng.bytes(2 * PIECE + 12345))
@@ -65,7 +76,9 @@ def test_a_file_is_searched_across_its_pieces(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
     matches = list(Search([window], [text]).in_file(path))
-    assert sorted((match.pattern, match.at) for match in matches) == sorted([*((0, at) for at in places), *((1, at) for at in names)])
+    assert sorted((match.pattern, match.at) for match in matches) == sorted(
+        [*((0, at) for at in places), *((1, at) for at in names)]
+    )
     for match in matches:
         if match.pattern == 1:
             assert match.before == data[match.at - 4096 : match.at]
@@ -94,7 +107,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_nothing_wanted_is_found_nowhere() -> None:
     assert list(Search([], []).in_bytes(b"anything at all")) == []
     assert list(Search([b"y" * 20], []).in_bytes(b"")) == []
-    assert list(Search([], [b"all"]).in_bytes(b"anything at all")) == [Match(0, 12, b"anything at ", b"")]
+    assert list(Search([], [b"all"]).in_bytes(b"anything at all")) == [
+        Match(0, 12, b"anything at ", b"")
+    ]
 
 
 @given(st.binary(max_size=400))
@@ -118,8 +133,15 @@ def test_a_window_is_not_of_a_header_that_others_share_nor_of_a_margin() -> None
     assert window_of(np.ones(1000, np.float32).tobytes()) is None
 
 
-@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.binary(max_size=200), st.binary(max_size=200))
-def test_the_compact_form_is_small_and_whole(digest: bytes, picture: bytes, pixels: bytes, feature: bytes) -> None:
+@given(
+    st.binary(min_size=32, max_size=32),
+    st.binary(max_size=200),
+    st.binary(max_size=200),
+    st.binary(max_size=200),
+)
+def test_the_compact_form_is_small_and_whole(
+    digest: bytes, picture: bytes, pixels: bytes, feature: bytes
+) -> None:
     needles = Traces.of("a record", digest, picture=picture, pixels=pixels, feature=feature)
     data = needles.to_bytes()
     assert len(data) <= 180
@@ -129,7 +151,9 @@ def test_the_compact_form_is_small_and_whole(digest: bytes, picture: bytes, pixe
 
 
 def test_a_damaged_compact_form_is_refused() -> None:
-    data = Traces.of("r", bytes(range(32)), picture=os.urandom(100), feature=os.urandom(100)).to_bytes()
+    data = Traces.of(
+        "r", bytes(range(32)), picture=os.urandom(100), feature=os.urandom(100)
+    ).to_bytes()
     for wrong in (b"", data[:-1], data + b"x", b"\x09" + data[1:], data[:33], data[:34]):
         with pytest.raises(VerificationError, match="restore it from a backup"):
             Traces.from_bytes(wrong, "r")
@@ -138,9 +162,21 @@ def test_a_damaged_compact_form_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        *((name, "no") for name in ("1", "cat", "000042", "digit", "20260501", "a1b2c3", "2026", "Ä")),
+        *(
+            (name, "no")
+            for name in ("1", "cat", "000042", "digit", "20260501", "a1b2c3", "2026", "Ä")
+        ),
         *((name, "apart") for name in ("margaret", "1234567890", "123-45-6789", "deadbeefcafe")),
-        *((name, "anywhere") for name in ("anna-1", "digit-0042", "person-3/picture-7", "f47ac10b58cc4372a5670e02", "李雷-1")),
+        *(
+            (name, "anywhere")
+            for name in (
+                "anna-1",
+                "digit-0042",
+                "person-3/picture-7",
+                "f47ac10b58cc4372a5670e02",
+                "李雷-1",
+            )
+        ),
     ],
 )
 def test_what_an_id_tells(name: str, how: str) -> None:

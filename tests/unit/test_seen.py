@@ -16,11 +16,21 @@ from lmeraser_ray.data.duplicates import DuplicateFinder, common
 def test_as_a_set_would(names: list[int], together: int) -> None:
     """Told at the latest at the end, and with where it was found again."""
     found = DuplicateFinder(together)
-    told = next((hit for at, name in enumerate(names) if (hit := found.add(str(name), f"row {at}"))), None) or found.settle()
+    told = (
+        next(
+            (hit for at, name in enumerate(names) if (hit := found.add(str(name), f"row {at}"))),
+            None,
+        )
+        or found.settle()
+    )
     twice = {str(name) for name, count in Counter(names).items() if count > 1}
     assert (told is not None) == bool(twice)
     if told:
-        assert told[0] in twice and names[int(told[1][4:])] == int(told[0]) and int(told[0]) in names[: int(told[1][4:])]
+        assert (
+            told[0] in twice
+            and names[int(told[1][4:])] == int(told[0])
+            and int(told[0]) in names[: int(told[1][4:])]
+        )
 
 
 def test_half_a_match_is_none() -> None:
@@ -42,4 +52,8 @@ def test_what_is_told_depends_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the comparison with what is settled, a name that comes again is lost."""
     monkeypatch.setattr(seen, "common", lambda old, fresh: iter(()))
     found = DuplicateFinder(2)
-    assert [found.add(name, "") for name in ("a", "b", "a")] == [None, None, None] and found.settle() is None
+    assert [found.add(name, "") for name in ("a", "b", "a")] == [
+        None,
+        None,
+        None,
+    ] and found.settle() is None

@@ -1,4 +1,5 @@
-"""A queue that serves: it goes on after a crash, after losing its lease, and beside what cannot be proven. In this process."""
+"""A queue that serves: it goes on after a crash, after losing its lease, and beside what cannot be
+proven. In this process."""
 
 import threading
 import time
@@ -45,7 +46,8 @@ def names_of(place: Place) -> list[str]:
 
 @contextmanager
 def working(work: Callable[[Stop], object]) -> Iterator[list[BaseException]]:
-    """Let a service work in a thread, and end it. Yields what it ended with, if that was an error."""
+    """Let a service work in a thread, and end it. Yields what it ended with, if that was an
+    error."""
     stop, ended = Stop(), list[BaseException]()
 
     def run_it() -> None:
@@ -84,8 +86,11 @@ def test_what_was_in_training_when_a_queue_died_is_trained_by_the_next(place: Pl
     place.expect([one, two])
 
 
-def test_one_that_is_refused_before_it_begins_is_dropped(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where nothing must be trained for it, so that the scheduler never heard of it (a test record)."""
+def test_one_that_is_refused_before_it_begins_is_dropped(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing must be trained for it, so that the scheduler never heard of it (a test
+    record)."""
     name = place.lanes()[-1][0]
     made = place.submit(name)
     begin = rounds.Round._begin
@@ -102,7 +107,8 @@ def test_one_that_is_refused_before_it_begins_is_dropped(place: Place, monkeypat
 
 
 def test_no_more_lanes_begin_than_there_are_slots(place: Place) -> None:
-    """From the first one on: what has not begun can be left alone by a drain, and joined by what comes."""
+    """From the first one on: what has not begun can be left alone by a drain, and joined by what
+    comes."""
     place.held.slots = 1
     most: list[int] = []
 
@@ -120,31 +126,44 @@ def test_no_more_lanes_begin_than_there_are_slots(place: Place) -> None:
 
 
 def test_what_cannot_be_proven_keeps_nobody_from_being_published(place: Place) -> None:
-    """A foreign file in the workspace: nothing is certified while it is there, but retrains and publications go on."""
+    """A foreign file in the workspace: nothing is certified while it is there, but retrains and
+    publications go on."""
     one, two, *_ = names_of(place)
     stray = place.session.root / "notes.txt"
     stray.write_text("somebody's")
     told: list[Event] = []
-    with working(lambda stop: serve(place.session, keys=key_folder(None), say=told.append, stop=stop)) as ended:
+    with working(
+        lambda stop: serve(place.session, keys=key_folder(None), say=told.append, stop=stop)
+    ) as ended:
         first = place.submit(one)
         until(lambda: place.states()[first] is State.PUBLISHED, "the first publication")
-        until(lambda: "notes.txt" in str(overview_of(place.session).snapshot.get("alert")), "the alert in the status")
+        until(
+            lambda: "notes.txt" in str(overview_of(place.session).snapshot.get("alert")),
+            "the alert in the status",
+        )
         second = place.submit(two)
         until(lambda: place.states()[second] is State.PUBLISHED, "the second publication")
         stray.unlink()
         until(lambda: set(place.states().values()) == {State.CERTIFIED}, "the certificates")
         assert not ended
     errors = [event for event in told if event.what == "error"]
-    assert errors and errors[0].facts["pause"] == 1.0 and "notes.txt" in str(errors[0].facts["message"])
+    assert (
+        errors
+        and errors[0].facts["pause"] == 1.0
+        and "notes.txt" in str(errors[0].facts["message"])
+    )
     place.expect([one, two])
 
 
 def test_a_lease_that_was_lost_is_claimed_again(place: Place) -> None:
-    """Another queue took over and has ended: the service goes on in the next epoch; it writes nothing in the old one."""
+    """Another queue took over and has ended: the service goes on in the next epoch; it writes
+    nothing in the old one."""
     one, two, *_ = names_of(place)
     told: list[Event] = []
     session = place.session
-    with working(lambda stop: keep_serving(session, stop.wait, keys=key_folder(None), say=told.append)) as ended:
+    with working(
+        lambda stop: keep_serving(session, stop.wait, keys=key_folder(None), say=told.append)
+    ) as ended:
         first = place.submit(one)
         until(lambda: place.states()[first] is State.CERTIFIED, "a certificate")
         with session.database() as database:
@@ -171,7 +190,8 @@ def test_who_lives_is_not_replaced(place: Place) -> None:
 
 
 def test_who_died_elsewhere_is_waited_for_and_an_heir_is_not(place: Place) -> None:
-    """Nothing is known of the process on the other machine, so its lease must run out; its own successor need not wait for that."""
+    """Nothing is known of the process on the other machine, so its lease must run out; its own
+    successor need not wait for that."""
     with place.session.database() as database:
         lease = Lease.claim(database, "Ray actor 1 (process 7 on far)", timeout_s=2.0)
         with database.write() as connection:
@@ -180,12 +200,18 @@ def test_who_died_elsewhere_is_waited_for_and_an_heir_is_not(place: Place) -> No
             connection.execute(row.update().values(process=None))
         assert lease.epoch == 1
     started = time.monotonic()
-    with queue_of(place.session, keys=None, heir="Ray actor 1", name="Ray actor 1 (process 8 on near)") as queue:
+    with queue_of(
+        place.session, keys=None, heir="Ray actor 1", name="Ray actor 1 (process 8 on near)"
+    ) as queue:
         assert queue.lease.epoch == 2 and time.monotonic() - started < 1.5
     with place.session.database() as database, database.write() as connection:
         from lmeraser_ray.storage.times import to_text, utcnow
 
-        connection.execute(row.update().values(holder="process 7 on far", process=None, heartbeat_at=to_text(utcnow())))
+        connection.execute(
+            row.update().values(
+                holder="process 7 on far", process=None, heartbeat_at=to_text(utcnow())
+            )
+        )
     started = time.monotonic()
     wait_for_turn(place.session, lambda seconds: bool(time.sleep(seconds)))
     assert 1.5 < time.monotonic() - started < 10
@@ -194,7 +220,8 @@ def test_who_died_elsewhere_is_waited_for_and_an_heir_is_not(place: Place) -> No
 
 
 def test_a_service_that_is_told_to_stop_while_it_trains_finishes_that(place: Place) -> None:
-    """`serve` in this process: asked in the middle of the first training, it certifies what has begun and leaves the rest."""
+    """`serve` in this process: asked in the middle of the first training, it certifies what has
+    begun and leaves the rest."""
     place.held.slots = 1
     names = names_of(place)[:2]
     ids = [place.submit(name) for name in names]
@@ -222,14 +249,19 @@ def test_what_happens_is_told_while_this_process_trains(place: Place) -> None:
     seen: list[set[str]] = []
 
     def turn(held: Held) -> None:
-        until(lambda: any(event.what == "training" for event in told), "the line about the training that is under way")
+        until(
+            lambda: any(event.what == "training" for event in told),
+            "the line about the training that is under way",
+        )
         seen.append({event.what for event in told})
         held.release()
 
     place.held.waits = turn
     place.submit(names_of(place)[0])
     run(place.session, keys=key_folder(None), say=told.append, stop=Stop())
-    assert {"lease", "planned", "training", "shard-started"} <= seen[0] and "certified" not in seen[0]
+    assert {"lease", "planned", "training", "shard-started"} <= seen[0] and "certified" not in seen[
+        0
+    ]
     assert told[-1].what == "certified"
 
 
@@ -241,8 +273,11 @@ def test_a_collection_window_is_no_reason_for_run_to_leave_anything(world: World
     assert place.states() == {made: State.CERTIFIED} and done.open == 0
 
 
-def test_an_error_of_a_round_ends_run_and_not_serve(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine's own settings are impossible: `run` says so at once; `serve` says so, waits, and goes on once it is mended."""
+def test_an_error_of_a_round_ends_run_and_not_serve(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's own settings are impossible: `run` says so at once; `serve` says so, waits, and
+    goes on once it is mended."""
     made = place.submit(names_of(place)[0])
     broken = [True]
     start = Held.__call__
@@ -256,7 +291,9 @@ def test_an_error_of_a_round_ends_run_and_not_serve(place: Place, monkeypatch: p
     with pytest.raises(ConfigError, match="to have 2 GPUs"):
         run(place.session, keys=key_folder(None), say=lambda _: None, stop=Stop())
     told: list[Event] = []
-    with working(lambda stop: serve(place.session, keys=key_folder(None), say=told.append, stop=stop)) as ended:
+    with working(
+        lambda stop: serve(place.session, keys=key_folder(None), say=told.append, stop=stop)
+    ) as ended:
         until(lambda: [event for event in told if event.what == "error"], "the error")
         broken.clear()
         until(lambda: place.states()[made] is State.CERTIFIED, "the certificate")

@@ -1,4 +1,5 @@
-"""Signatures: an envelope verifies as it is and in no other form, and the folder of keys survives a crash at every write."""
+"""Signatures: an envelope verifies as it is and in no other form, and the folder of keys survives a
+crash at every write."""
 
 import base64
 import hashlib
@@ -13,7 +14,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
@@ -54,7 +61,8 @@ class TestEnvelope:
         assert read.payload == PAYLOAD
 
     def test_every_flipped_bit_and_every_changed_length_is_found(self) -> None:
-        """Each bit of each byte; each byte left out, and each doubled; a cut anywhere, anything at either end."""
+        """Each bit of each byte; each byte left out, and each doubled; a cut anywhere, anything at
+        either end."""
         envelope = sign(PAYLOAD, KEY)
         for at in range(len(envelope)):
             for bit in range(8):
@@ -80,7 +88,8 @@ class TestEnvelope:
             refused(changed)
 
     def test_the_same_json_in_other_bytes_is_refused(self) -> None:
-        """White space, the order of keys, escapes, fields that nobody signed, a key twice, a second signature."""
+        """White space, the order of keys, escapes, fields that nobody signed, a key twice, a second
+        signature."""
         envelope = sign(PAYLOAD, KEY)
         tree = json.loads(envelope)
         [signature] = tree["signatures"]
@@ -103,7 +112,8 @@ class TestEnvelope:
 
     @pytest.mark.parametrize("field", ["payload", "sig"])
     def test_base64_has_one_form(self, field: str) -> None:
-        """Padding bits that are not zero, a line break, the URL alphabet, no padding: the same bytes to a lenient reader."""
+        """Padding bits that are not zero, a line break, the URL alphabet, no padding: the same
+        bytes to a lenient reader."""
         payload = PAYLOAD + b"\xfb\xff" * (1 if len(PAYLOAD) % 3 == 2 else 2)
         assert len(payload) % 3
         envelope = sign(payload, KEY)
@@ -114,7 +124,15 @@ class TestEnvelope:
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
         sloppy = stem[:-1] + alphabet[alphabet.index(stem[-1]) + 1] + "=" * (len(text) - len(stem))
         assert base64.b64decode(sloppy) == base64.b64decode(text)
-        for other in (sloppy, f"{text[:8]}\n{text[8:]}", stem, text.replace("+", "-").replace("/", "_"), text + "=", 5, None):
+        for other in (
+            sloppy,
+            f"{text[:8]}\n{text[8:]}",
+            stem,
+            text.replace("+", "-").replace("/", "_"),
+            text + "=",
+            5,
+            None,
+        ):
             holder[field] = other
             if other != text:
                 refused(canonical_json(tree))
@@ -124,15 +142,28 @@ class TestEnvelope:
         tree = json.loads(sign(PAYLOAD, KEY))
         sig = base64.b64decode(tree["signatures"][0]["sig"])
         larger = int.from_bytes(sig[32:], "little") + ORDER
-        tree["signatures"][0]["sig"] = base64.b64encode(sig[:32] + larger.to_bytes(32, "little")).decode()
+        tree["signatures"][0]["sig"] = base64.b64encode(
+            sig[:32] + larger.to_bytes(32, "little")
+        ).decode()
         assert "not that of key" in refused(canonical_json(tree))
 
     def test_no_envelope_at_all(self) -> None:
-        for junk in (b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"payload":1}', PAYLOAD, os.urandom(300)):
+        for junk in (
+            b"",
+            b"{}",
+            b"[]",
+            b"null",
+            b"\xff",
+            b"[" * 100_000,
+            b'{"payload":1}',
+            PAYLOAD,
+            os.urandom(300),
+        ):
             assert "no signed envelope" in refused(junk)
 
     def test_another_kind_of_payload_is_no_certificate(self) -> None:
-        """A signed head of the ledger cannot stand for a statement, nor can its type be exchanged."""
+        """A signed head of the ledger cannot stand for a statement, nor can its type be
+        exchanged."""
         head = sign(PAYLOAD, KEY, payload_type=HEAD_TYPE)
         assert "ledger-head" in refused(head)
         assert verify(head, KEYS, payload_type=HEAD_TYPE).payload == PAYLOAD
@@ -149,7 +180,8 @@ class TestEnvelope:
             verify(sign(PAYLOAD, KEY), {})
 
     def test_a_key_cannot_pass_for_another(self) -> None:
-        """The id in the envelope is not signed by DSSE: with the id of a known key, or a key under another's id, nothing verifies."""
+        """The id in the envelope is not signed by DSSE: with the id of a known key, or a key under
+        another's id, nothing verifies."""
         stranger = SigningKey(Ed25519PrivateKey.generate())
         tree = json.loads(sign(PAYLOAD, stranger))
         tree["signatures"][0]["keyid"] = KEY.keyid
@@ -171,26 +203,41 @@ def mode(path: Path) -> int:
 class TestPlaces:
     def test_what_is_named_goes_before_the_default(self, tmp_path: Path) -> None:
         config = {"XDG_CONFIG_HOME": str(tmp_path)}
-        assert key_folder(environment=config) == KeyFolder(tmp_path / "lmeraser_ray" / "keys", default=True)
+        assert key_folder(environment=config) == KeyFolder(
+            tmp_path / "lmeraser_ray" / "keys", default=True
+        )
         named = {**config, "LMERASER_KEYS": str(tmp_path / "named")}
         assert key_folder(environment=named) == KeyFolder(tmp_path / "named")
         assert key_folder(tmp_path / "given", environment=named) == KeyFolder(tmp_path / "given")
 
-    def test_a_relative_or_missing_xdg_home_is_ignored(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_a_relative_or_missing_xdg_home_is_ignored(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
-        for config in ({}, {"XDG_CONFIG_HOME": "here"}, {"XDG_CONFIG_HOME": "", "LMERASER_KEYS": ""}):
-            assert key_folder(environment=config).path == tmp_path / ".config" / "lmeraser_ray" / "keys"
+        for config in (
+            {},
+            {"XDG_CONFIG_HOME": "here"},
+            {"XDG_CONFIG_HOME": "", "LMERASER_KEYS": ""},
+        ):
+            assert (
+                key_folder(environment=config).path
+                == tmp_path / ".config" / "lmeraser_ray" / "keys"
+            )
 
 
 class TestFolder:
-    def test_the_first_use_of_the_default_place_makes_a_key_and_says_so(self, folder: KeyFolder) -> None:
+    def test_the_first_use_of_the_default_place_makes_a_key_and_says_so(
+        self, folder: KeyFolder
+    ) -> None:
         assert folder.public_keys() == {}
         assert not folder.path.exists()
         first, second = folder.current(), folder.current()
         assert (first.made, second.made) == (True, False)
         assert first.keyid == second.keyid
         assert list(folder.public_keys()) == [first.keyid]
-        assert [mode(path) for path in (folder.path, folder.private_path, folder.path / "public")] == [0o700, 0o600, 0o700]
+        assert [
+            mode(path) for path in (folder.path, folder.private_path, folder.path / "public")
+        ] == [0o700, 0o600, 0o700]
         assert sorted(path.name for path in folder.path.iterdir()) == ["private.pem", "public"]
 
     def test_a_named_place_gets_a_key_from_init_only(self, tmp_path: Path) -> None:
@@ -212,21 +259,32 @@ class TestFolder:
         assert len(set(envelopes)) == 4
         keys = folder.public_keys()
         assert len(keys) == 4
-        assert [verify(envelope, keys).keyid for envelope in envelopes][-1] == folder.current().keyid
+        assert [verify(envelope, keys).keyid for envelope in envelopes][
+            -1
+        ] == folder.current().keyid
 
     def test_a_key_id_is_the_digest_of_the_der(self, folder: KeyFolder) -> None:
-        """As `openssl pkey -pubin -outform DER | sha256sum` has it: a PEM file is the DER in base64 between two lines."""
+        """As `openssl pkey -pubin -outform DER | sha256sum` has it: a PEM file is the DER in base64
+        between two lines."""
         made = folder.current()
         [_, *body, _] = folder.public_path(made.keyid).read_text().splitlines()
         assert hashlib.sha256(base64.b64decode("".join(body))).hexdigest() == made.keyid
 
-    @pytest.mark.parametrize(("name", "bad", "good"), [("", 0o755, 0o700), ("public", 0o770, 0o700), ("private.pem", 0o640, 0o600)])
-    def test_modes_that_let_others_in_are_refused_with_the_command(self, folder: KeyFolder, name: str, bad: int, good: int) -> None:
+    @pytest.mark.parametrize(
+        ("name", "bad", "good"),
+        [("", 0o755, 0o700), ("public", 0o770, 0o700), ("private.pem", 0o640, 0o600)],
+    )
+    def test_modes_that_let_others_in_are_refused_with_the_command(
+        self, folder: KeyFolder, name: str, bad: int, good: int
+    ) -> None:
         folder.current()
         path = folder.path / name if name else folder.path
         path.chmod(bad)
         for use in (folder.current, folder.rotate):
-            with pytest.raises(ConfigError, match=f"has mode {bad:04o}, expected {good:04o}.*`chmod {good:o} {path}`"):
+            with pytest.raises(
+                ConfigError,
+                match=f"has mode {bad:04o}, expected {good:04o}.*`chmod {good:o} {path}`",
+            ):
                 use()
         if name != "private.pem":
             with pytest.raises(ConfigError, match="chmod"):
@@ -243,8 +301,12 @@ class TestFolder:
 
     def test_a_damaged_key_is_refused_and_not_replaced(self, folder: KeyFolder) -> None:
         made = folder.current()
-        wrong = X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        sealed = made.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word"))
+        wrong = X25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        sealed = made.private.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word")
+        )
         whole = folder.private_path.read_bytes()
         for bad in (b"", whole[: len(whole) // 2], wrong, sealed, os.urandom(100)):
             folder.private_path.write_bytes(bad)
@@ -253,7 +315,9 @@ class TestFolder:
                     use()
             assert folder.private_path.read_bytes() == bad
 
-    def test_a_lost_private_key_is_said_and_no_other_made_in_silence(self, folder: KeyFolder) -> None:
+    def test_a_lost_private_key_is_said_and_no_other_made_in_silence(
+        self, folder: KeyFolder
+    ) -> None:
         made = folder.current()
         folder.private_path.unlink()
         with pytest.raises(ConfigError, match="was lost or removed"):
@@ -270,11 +334,19 @@ class TestFolder:
     def test_what_is_no_public_key(self, folder: KeyFolder, tmp_path: Path) -> None:
         """A private key handed out by mistake, another kind of key, no key."""
         made = folder.current()
-        assert read_public_key(folder.public_path(made.keyid))[0] == made.keyid == keyid_of(made.public)
+        assert (
+            read_public_key(folder.public_path(made.keyid))[0]
+            == made.keyid
+            == keyid_of(made.public)
+        )
         with pytest.raises(VerificationError, match="never handed out"):
             read_public_key(folder.private_path)
         other = tmp_path / "other.pem"
-        other.write_bytes(X25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        other.write_bytes(
+            X25519PrivateKey.generate()
+            .public_key()
+            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
         with pytest.raises(VerificationError, match="expected an Ed25519 key"):
             read_public_key(other)
         other.write_bytes(b"-----BEGIN PUBLIC KEY-----\n")
@@ -321,7 +393,8 @@ getattr(KeyFolder(Path(sys.argv[1]), default=True), sys.argv[2])()
 
 @pytest.mark.parametrize("what", ["current", "rotate"])
 def test_a_crash_at_every_write_leaves_a_usable_key(folder: KeyFolder, what: str) -> None:
-    """A process that dies before its n-th change of the disk, for every n; then the old key or a new one signs, and both verify."""
+    """A process that dies before its n-th change of the disk, for every n; then the old key or a
+    new one signs, and both verify."""
     before = None
     if what == "rotate":
         before = folder.current().keyid
@@ -331,7 +404,12 @@ def test_a_crash_at_every_write_leaves_a_usable_key(folder: KeyFolder, what: str
         if what == "current":
             subprocess.run(["rm", "-rf", folder.path], check=True)
         known = set(folder.public_keys())
-        done = subprocess.run([sys.executable, "-c", DIES, folder.path, what, str(fatal)], check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", DIES, folder.path, what, str(fatal)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode in (0, 9), done.stderr
         now = folder.current()
         keys = folder.public_keys()
@@ -349,4 +427,6 @@ def test_a_crash_at_every_write_leaves_a_usable_key(folder: KeyFolder, what: str
     if before:
         assert set(seen) == {True, False}
         folder.rotate()
-        assert sorted(path.name for path in folder.path.iterdir()) == ["private.pem", "public"], "no private key of a crash is left"
+        assert sorted(path.name for path in folder.path.iterdir()) == ["private.pem", "public"], (
+            "no private key of a crash is left"
+        )

@@ -1,4 +1,5 @@
-"""The statement of an erasure: its bytes are a function of the facts, it says all that it must, and no name gets in."""
+"""The statement of an erasure: its bytes are a function of the facts, it says all that it must, and
+no name gets in."""
 
 import json
 import re
@@ -10,7 +11,15 @@ import pytest
 
 from lmeraser_ray import __version__
 from lmeraser_ray.erasure.absence.report import ScanReport, Searched
-from lmeraser_ray.erasure.certificate.statement import Code, ErasedTarget, ErasureFacts, Times, code_digest, read_statement, statement_of
+from lmeraser_ray.erasure.certificate.statement import (
+    Code,
+    ErasedTarget,
+    ErasureFacts,
+    Times,
+    code_digest,
+    read_statement,
+    statement_of,
+)
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.digests import canonical_json
 
@@ -20,12 +29,22 @@ def digit(text: str) -> str:
     return text * 64
 
 
-SCAN = ScanReport(2, (Searched("records", "parsed", 40, 12345), Searched("the pointer", "raw", 1, 130)), (), 0, 0, {})
+SCAN = ScanReport(
+    2,
+    (Searched("records", "parsed", 40, 12345), Searched("the pointer", "raw", 1, 130)),
+    (),
+    0,
+    0,
+    {},
+)
 FACTS = ErasureFacts(
     request="er-20260131-0123456789abcdef",
     due="2026-02-28T12:00:00.000000Z",
     extended=None,
-    targets=(ErasedTarget("subject", digit("b"), "removed"), ErasedTarget("record", digit("a"), "already")),
+    targets=(
+        ErasedTarget("subject", digit("b"), "removed"),
+        ErasedTarget("record", digit("a"), "already"),
+    ),
     records=(digit("d"), digit("c")),
     before=digit("1"),
     after=digit("2"),
@@ -74,7 +93,12 @@ def test_it_says_everything() -> None:
     said = predicate(FACTS)
     del said["transient"], said["backups"]
     assert said == {
-        "request": {"id": FACTS.request, "received": FACTS.times.received, "due": FACTS.due, "extended": None},
+        "request": {
+            "id": FACTS.request,
+            "received": FACTS.times.received,
+            "due": FACTS.due,
+            "extended": None,
+        },
         "deadline": {"due": FACTS.due, "met": True},
         "erased": {
             "targets": [
@@ -110,7 +134,11 @@ def test_the_order_in_which_sets_come_is_not_in_it() -> None:
     two = ({"device": "cpu", "torch": "2.4"}, {"torch": "2.5"})
     facts = replace(FACTS, numerics=two)
     other = replace(
-        facts, targets=FACTS.targets[::-1], records=FACTS.records[::-1], rebuilt=FACTS.rebuilt[::-1], numerics=(*two[::-1], *two)
+        facts,
+        targets=FACTS.targets[::-1],
+        records=FACTS.records[::-1],
+        rebuilt=FACTS.rebuilt[::-1],
+        numerics=(*two[::-1], *two),
     )
     assert statement_of(other) == statement_of(facts)
 
@@ -143,12 +171,16 @@ def test_no_name_gets_in() -> None:
 
 
 def test_what_is_not_reached_depends_on_where_it_ran() -> None:
-    """Plasma and spill where Ray ran, the write-ahead log where PostgreSQL is, and always the rest."""
+    """Plasma and spill where Ray ran, the write-ahead log where PostgreSQL is, and always the
+    rest."""
     for engine in ("inline", "ray"):
         for dialect in ("sqlite", "postgresql"):
             said = predicate(replace(FACTS, engine=engine, dialect=dialect))
             transient, backups = "\n".join(said["transient"]), "\n".join(said["backups"])
-            assert "logically deleted: neither Clear nor Purge in the sense of NIST SP 800-88" in transient
+            assert (
+                "logically deleted: neither Clear nor Purge in the sense of NIST SP 800-88"
+                in transient
+            )
             for word in ("page cache", "Memory of the processes", "swap"):
                 assert word in transient
             for word in ("Backups", "versioned bucket", "Snapshots of the file system", "art. 19"):
@@ -156,7 +188,11 @@ def test_what_is_not_reached_depends_on_where_it_ran() -> None:
             for word in ("plasma", "spilled"):
                 assert (word in transient) == (engine == "ray")
             assert ("secure_delete" in transient) == (dialect == "sqlite")
-            assert ("write-ahead log (WAL)" in transient) == ("write-ahead logs" in backups) == (dialect == "postgresql")
+            assert (
+                ("write-ahead log (WAL)" in transient)
+                == ("write-ahead logs" in backups)
+                == (dialect == "postgresql")
+            )
             for sentence in said["transient"] + said["backups"]:
                 assert re.fullmatch(r"[A-Z].*\.", sentence)
 
@@ -166,13 +202,24 @@ def test_it_is_read_back() -> None:
     assert read.predicate == predicate(FACTS)
     assert set(read.targets) == set(FACTS.targets)
     assert set(read.records) == set(FACTS.records)
-    assert (read.request, read.received, read.due, read.extended) == (FACTS.request, FACTS.times.received, FACTS.due, None)
+    assert (read.request, read.received, read.due, read.extended) == (
+        FACTS.request,
+        FACTS.times.received,
+        FACTS.due,
+        None,
+    )
     assert (read.deadline, read.met, read.purged_at) == (FACTS.due, True, FACTS.times.purged)
-    assert (read.before, read.after, read.ledger_seq, read.ledger_hash) == (digit("1"), digit("2"), 9, digit("8"))
+    assert (read.before, read.after, read.ledger_seq, read.ledger_hash) == (
+        digit("1"),
+        digit("2"),
+        9,
+        digit("8"),
+    )
 
 
 def test_anything_else_is_refused() -> None:
-    """Other JSON, other encodings, another version's predicate, a subject that is not the state after."""
+    """Other JSON, other encodings, another version's predicate, a subject that is not the state
+    after."""
     whole = json.loads(statement_of(FACTS))
     other = {"name": "workspace", "digest": {"sha256": digit("3")}}
     for bad in (

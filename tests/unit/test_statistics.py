@@ -1,4 +1,5 @@
-"""Integer features and their statistics: exact, additive, and a downdate that is a recomputation."""
+"""Integer features and their statistics: exact, additive, and a downdate that is a
+recomputation."""
 
 from itertools import pairwise
 
@@ -29,7 +30,9 @@ WIDTH = 5
 
 def integers(n: int, d: int = WIDTH, seed: int = 0) -> NDArray[np.int16]:
     """Over the whole range, both limits included."""
-    found = np.random.default_rng(seed).integers(-LIMIT, LIMIT, (n, d), endpoint=True).astype(np.int16)
+    found = (
+        np.random.default_rng(seed).integers(-LIMIT, LIMIT, (n, d), endpoint=True).astype(np.int16)
+    )
     found[: n // 2] = np.where(found[: n // 2] > 0, LIMIT, -LIMIT)
     return found
 
@@ -38,13 +41,21 @@ def names(n: int, classes: int = 4, seed: int = 0) -> list[str]:
     return [f"c{k}" for k in np.random.default_rng(seed).integers(0, classes, n)]
 
 
-def part(x: NDArray[np.int16], labels: list[str], rows: NDArray[np.int64] | list[int], *, gram: bool = True) -> Statistics:
+def part(
+    x: NDArray[np.int16],
+    labels: list[str],
+    rows: NDArray[np.int64] | list[int],
+    *,
+    gram: bool = True,
+) -> Statistics:
     return Statistics.of(x[rows], [labels[i] for i in rows], gram=gram)
 
 
 def content(statistics: Statistics) -> tuple[object, ...]:
     """All that is in it, bit for bit."""
-    gram = None if statistics.gram is None else (statistics.gram.dtype.str, statistics.gram.tobytes())
+    gram = (
+        None if statistics.gram is None else (statistics.gram.dtype.str, statistics.gram.tobytes())
+    )
     arrays = [(a.dtype.str, a.shape, a.tobytes()) for a in (statistics.counts, statistics.sums)]
     return (statistics.classes, *arrays, statistics.squares, gram)
 
@@ -66,13 +77,15 @@ class TestQuantize:
         assert saturated(found).tolist() == [0.5, 0]
 
     def test_a_shard_may_saturate_a_little(self) -> None:
-        """One value of a hundred in each record is kept, two are refused, with a quantum that would do."""
+        """One value of a hundred in each record is kept, two are refused, with a quantum that would
+        do."""
         features = np.zeros((3, 100), np.float32)
         features[:, 0] = 300
         assert quantize_shard(features, quantum=2**-8)[:, 0].tolist() == [LIMIT] * 3
         features[1, 1] = -200
         with pytest.raises(
-            ConfigError, match=r"2.0% of a record's features are beyond ±127.996.* set learner.quantum to 0.015625"
+            ConfigError,
+            match=r"2.0% of a record's features are beyond ±127.996.* set learner.quantum to 0.015625",
         ) as caught:
             quantize_shard(features, quantum=2**-8)
         assert "the largest is 300" in str(caught.value)
@@ -98,7 +111,11 @@ class TestQuantize:
 
     def test_the_quantum_follows_the_readout(self) -> None:
         config = ClassMeansConfig()
-        assert [quantum_of(config, kind) for kind in ("none", "layer", "l2")] == [2**-8, 2**-10, 2**-15]
+        assert [quantum_of(config, kind) for kind in ("none", "layer", "l2")] == [
+            2**-8,
+            2**-10,
+            2**-15,
+        ]
         assert quantum_of(ClassMeansConfig(quantum=0.3), "none") == 0.3
         unit = np.array([[1.0, -1.0]], np.float32)
         assert quantize(unit, quantum=quantum_of(config, "l2")).tolist() == [[LIMIT, -LIMIT]]
@@ -110,7 +127,9 @@ class TestProducts:
     def test_products_are_exact(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "BLOCK", 3)  # several blocks either way, the last ones partial
         left, right = integers(7, 301, 1), integers(8, 301, 2)
-        exact = [[sum(int(a) * int(b) for a, b in zip(x, y, strict=True)) for y in right] for x in left]
+        exact = [
+            [sum(int(a) * int(b) for a, b in zip(x, y, strict=True)) for y in right] for x in left
+        ]
         assert [[int(v) for v in row] for row in products(left, right)] == exact
 
     def test_norms_and_gram_are_exact(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +137,14 @@ class TestProducts:
         x = integers(11)
         rows = [[int(v) for v in row] for row in x]
         assert squared_norms(x).tolist() == [sum(v * v for v in row) for row in rows]
-        assert gram_of(x).tolist() == [[sum(row[i] * row[j] for row in rows) for j in range(WIDTH)] for i in range(WIDTH)]
+        assert gram_of(x).tolist() == [
+            [sum(row[i] * row[j] for row in rows) for j in range(WIDTH)] for i in range(WIDTH)
+        ]
         assert gram_of(x).dtype == squared_norms(x).dtype == np.int64
 
     def test_the_bound_is_where_float64_ends(self) -> None:
-        """2^23 products of 2^30 are 2^53, and one more unit would be lost: float32 loses it long before."""
+        """2^23 products of 2^30 are 2^53, and one more unit would be lost: float32 loses it long
+        before."""
         assert module.EXACT_TERMS * 2**30 == 2**53
         assert float(2**53 - 1) != float(2**53) == float(2**53 + 1)
         assert module.BLOCK <= module.EXACT_TERMS
@@ -148,7 +170,11 @@ class TestStatistics:
     def test_what_they_are(self) -> None:
         x = np.array([[1, -2], [3, 4], [5, 6]], np.int16)
         found = Statistics.of(x, ["b", "a", "b"], gram=True)
-        assert (found.classes, found.counts.tolist(), found.sums.tolist()) == (("a", "b"), [1, 2], [[3, 4], [6, 4]])
+        assert (found.classes, found.counts.tolist(), found.sums.tolist()) == (
+            ("a", "b"),
+            [1, 2],
+            [[3, 4], [6, 4]],
+        )
         assert (found.squares, found.records) == (1 + 4 + 9 + 16 + 25 + 36, 3)
         assert found.gram is not None
         assert found.gram.tolist() == (x.T.astype(int) @ x).tolist()
@@ -156,7 +182,9 @@ class TestStatistics:
 
     @settings(deadline=None, max_examples=150)
     @given(st.data(), st.integers(1, 12), st.integers(1, 5), st.booleans())
-    def test_a_downdate_is_a_recomputation(self, data: st.DataObject, n: int, classes: int, gram: bool) -> None:
+    def test_a_downdate_is_a_recomputation(
+        self, data: st.DataObject, n: int, classes: int, gram: bool
+    ) -> None:
         """Bit for bit, for every subset: records, whole classes, everything."""
         seed = data.draw(st.integers(0, 2**32))
         x, labels = integers(n, seed=seed), names(n, classes, seed)
@@ -183,7 +211,12 @@ class TestStatistics:
         assert (without.classes, without.counts.tolist()) == (("b",), [2])
         assert content(without + part(x, labels, [3, 0])) == content(everything)
         nothing = without - part(x, labels, [1, 2])
-        assert (nothing.classes, nothing.records, nothing.squares, nothing.sums.shape) == ((), 0, 0, (0, WIDTH))
+        assert (nothing.classes, nothing.records, nothing.squares, nothing.sums.shape) == (
+            (),
+            0,
+            0,
+            (0, WIDTH),
+        )
 
     def test_what_was_never_there_cannot_go(self) -> None:
         x, labels = integers(4), ["a", "b", "b", "c"]
@@ -209,6 +242,10 @@ class TestStatistics:
 
     def test_statistics_of_different_features_do_not_mix(self) -> None:
         with pytest.raises(ValueError, match="different features"):
-            Statistics.of(integers(2), ["a", "b"], gram=True) + Statistics.of(integers(2, 3), ["a", "b"], gram=True)
+            Statistics.of(integers(2), ["a", "b"], gram=True) + Statistics.of(
+                integers(2, 3), ["a", "b"], gram=True
+            )
         with pytest.raises(ValueError, match="different features"):
-            Statistics.of(integers(2), ["a", "b"], gram=True) + Statistics.of(integers(2), ["a", "b"], gram=False)
+            Statistics.of(integers(2), ["a", "b"], gram=True) + Statistics.of(
+                integers(2), ["a", "b"], gram=False
+            )

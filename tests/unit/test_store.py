@@ -1,4 +1,5 @@
-"""The store: an object is there whole or not at all, listing is honest, and a full disk leaves nothing behind."""
+"""The store: an object is there whole or not at all, listing is honest, and a full disk leaves
+nothing behind."""
 
 import hashlib
 import os
@@ -46,7 +47,9 @@ def test_putting_twice_does_no_harm(store: Store) -> None:
 
 def test_many_writers_of_one_key_leave_one_sound_file(store: Store) -> None:
     data = os.urandom(1 << 16)
-    threads = [threading.Thread(target=store.put, args=("constituents", KEY, [data])) for _ in range(8)]
+    threads = [
+        threading.Thread(target=store.put, args=("constituents", KEY, [data])) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -56,7 +59,8 @@ def test_many_writers_of_one_key_leave_one_sound_file(store: Store) -> None:
 
 
 def test_a_reader_never_sees_half_an_object(store: Store) -> None:
-    """While the chunks still come, the object is not listed; nor is it after the source of chunks fails."""
+    """While the chunks still come, the object is not listed; nor is it after the source of chunks
+    fails."""
     seen = []
 
     def chunks() -> Iterator[bytes]:
@@ -148,8 +152,11 @@ def test_a_failing_rename_leaves_no_file(store: Store, monkeypatch: pytest.Monke
     assert store.files() == []
 
 
-def test_everything_is_synced_before_it_has_its_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """fsync of the file, rename, fsync of the folder, in this order: else a power cut leaves a name without bytes."""
+def test_everything_is_synced_before_it_has_its_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsync of the file, rename, fsync of the folder, in this order: else a power cut leaves a name
+    without bytes."""
     calls: list[str] = []
     fsync, replace = os.fsync, os.replace
 
@@ -158,7 +165,9 @@ def test_everything_is_synced_before_it_has_its_name(store: Store, monkeypatch: 
         fsync(handle)
 
     monkeypatch.setattr(files.os, "fsync", watched)
-    monkeypatch.setattr(files.os, "replace", lambda a, b: (calls.append("rename"), replace(a, b))[1])
+    monkeypatch.setattr(
+        files.os, "replace", lambda a, b: (calls.append("rename"), replace(a, b))[1]
+    )
     store.put("features", KEY, [b"x"])
     assert calls == ["file", "rename", "folder"]
 
@@ -194,7 +203,11 @@ assert store.files() == [store.path(item)], store.files()
 def small_disk() -> Iterator[Path]:
     """A real file system of 1 MiB. Needs the right to mount."""
     with tempfile.TemporaryDirectory() as folder:
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder],
+            capture_output=True,
+            check=False,
+        )
         if mounted.returncode:
             pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.decode().strip()}")
         try:
@@ -204,7 +217,9 @@ def small_disk() -> Iterator[Path]:
 
 
 def run_full(folder: Path, how: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", FULL, str(folder), how], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(folder), how], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -213,7 +228,9 @@ def test_a_full_disk(small_disk: Path) -> None:
     """A real one: the error says so, nothing half written is left, what was there is as it was."""
     lines = run_full(small_disk, "disk")
     assert len(lines) == 2
-    assert all("The disk is full" in line and "run the same command again" in line for line in lines)
+    assert all(
+        "The disk is full" in line and "run the same command again" in line for line in lines
+    )
 
 
 def test_a_file_size_limit(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
-"""Submitting, by many and by some that die: rows 1, 2 and 17 of the fault matrix, and kill -9 at random moments.
+"""Submitting, by many and by some that die: rows 1, 2 and 17 of the fault matrix, and kill -9 at
+random moments.
 
-What a client was told is committed stays committed; one key is one request; nobody's ids are left in the files when the names are wiped.
+What a client was told is committed stays committed; one key is one request; nobody's ids are left
+in the files when the names are wiped.
 """
 
 import json
@@ -22,7 +24,15 @@ from sqlalchemy import select
 from benchmarks import submit
 from lmeraser_ray.erasure.requests import group_commit as together
 from lmeraser_ray.erasure.requests import transitions
-from lmeraser_ray.erasure.requests.group_commit import LOOK, Mailbox, Standing, Submission, post, take, tell
+from lmeraser_ray.erasure.requests.group_commit import (
+    LOOK,
+    Mailbox,
+    Standing,
+    Submission,
+    post,
+    take,
+    tell,
+)
 from lmeraser_ray.erasure.requests.request import Target
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.storage.database import ledger, tables
@@ -40,7 +50,9 @@ def whole(desk: Desk) -> None:
     assert opened.check() == []
     with opened.read() as connection:
         assert ledger.check(connection) == []
-        told = Counter(entry.request for entry in ledger.entries(connection) if entry.kind == "RECEIVED")
+        told = Counter(
+            entry.request for entry in ledger.entries(connection) if entry.kind == "RECEIVED"
+        )
         assert told == Counter(connection.scalars(select(tables.requests.c.id)))
 
 
@@ -66,12 +78,26 @@ def test_row_2_after_the_commit(desk: Desk) -> None:
 # row 17
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.integers(0, 5), st.lists(st.integers(0, 9), min_size=1, max_size=4)), min_size=1, max_size=24), st.randoms())
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.lists(st.integers(0, 9), min_size=1, max_size=4)),
+        min_size=1,
+        max_size=24,
+    ),
+    st.randoms(),
+)
 def test_any_sending_by_32_threads_is_one_row_a_key(
-    tmp_path_factory: pytest.TempPathFactory, sent: list[tuple[int, list[int]]], shuffled: random.Random
+    tmp_path_factory: pytest.TempPathFactory,
+    sent: list[tuple[int, list[int]]],
+    shuffled: random.Random,
 ) -> None:
-    """Keys that come twice, with the same ids and with others; ids that overlap. Who is first is right, and the union is asked for."""
+    """Keys that come twice, with the same ids and with others; ids that overlap. Who is first is
+    right, and the union is asked for."""
     desk = Desk(tmp_path_factory.mktemp("desk") / "desk")
     requests = desk.requests()
     todo = sent * 2
@@ -86,14 +112,23 @@ def test_any_sending_by_32_threads_is_one_row_a_key(
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         answers = list(pool.map(send, todo))
-    stored = {request.id: frozenset(target.name for target in request.targets) for request in requests.list()}
+    stored = {
+        request.id: frozenset(target.name for target in request.targets)
+        for request in requests.list()
+    }
     assert len(stored) == len({key for key, _ in todo})
     for key in {key for key, _, _ in answers}:
         ids = {found for other, _, found in answers if other == key and found}
         assert len(ids) == 1
         [name] = ids
-        assert all((found is None) == (names != stored[name]) for other, names, found in answers if other == key)
-    assert frozenset[str]().union(*stored.values()) == frozenset[str]().union(*(names for _, names, found in answers if found))
+        assert all(
+            (found is None) == (names != stored[name])
+            for other, names, found in answers
+            if other == key
+        )
+    assert frozenset[str]().union(*stored.values()) == frozenset[str]().union(
+        *(names for _, names, found in answers if found)
+    )
     whole(desk)
 
 
@@ -101,7 +136,10 @@ def test_any_sending_by_32_threads_is_one_row_a_key(
 def test_row_17_32_processes(desk: Desk) -> None:
     desk.open()
     times = 4
-    assert ended([start(desk_acts.send_all, desk, number, times) for number in range(CLIENTS)], 200) == [0] * CLIENTS
+    assert (
+        ended([start(desk_acts.send_all, desk, number, times) for number in range(CLIENTS)], 200)
+        == [0] * CLIENTS
+    )
     assert desk.count("requests") == times + 2 * CLIENTS * times
     shared = [desk.names.hash("key", f"shared-{i}") for i in range(times)]
     with desk.open().read() as connection:
@@ -115,7 +153,8 @@ def test_row_17_32_processes(desk: Desk) -> None:
 
 @pytest.mark.long
 def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None:
-    """20 times; each killed one has a successor. Nothing that was acknowledged is lost, and wiped names are in no byte."""
+    """20 times; each killed one has a successor. Nothing that was acknowledged is lost, and wiped
+    names are in no byte."""
     before = desk.clients()
     log, rng, numbers = tmp_path / "log", random.Random(7), iter(range(10**9))
     writers = [start(desk_acts.send_for_ever, desk, log, next(numbers)) for _ in range(CLIENTS)]
@@ -130,13 +169,17 @@ def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None
     for writer in writers:
         writer.kill()
     assert set(ended(writers)) == {-signal.SIGKILL}
-    wait_until(lambda: desk.clients() <= before)  # PostgreSQL finishes what the killed had asked for, and then hears of their death
+    wait_until(
+        lambda: desk.clients() <= before
+    )  # PostgreSQL finishes what the killed had asked for, and then hears of their death
     acknowledged = dict(line.split() for line in log.read_text().splitlines())
     opened = desk.open()
     with opened.read() as connection:
         stored = {row.id: row.idempotency for row in connection.execute(select(tables.requests))}
     assert len(acknowledged) >= 20
-    assert {name: desk.names.hash("key", key) for name, key in acknowledged.items()}.items() <= stored.items()
+    assert {
+        name: desk.names.hash("key", key) for name, key in acknowledged.items()
+    }.items() <= stored.items()
     assert len(set(stored.values())) == len(stored)
     whole(desk)
     assert b"canary" in desk.bytes()
@@ -149,7 +192,9 @@ def test_kill_9_of_writers_at_random_moments(desk: Desk, tmp_path: Path) -> None
 # together
 
 
-def submission(desk: Desk, number: int, *, key: str | None = None, quota: int = 0, submitter: str = "me") -> Submission:
+def submission(
+    desk: Desk, number: int, *, key: str | None = None, quota: int = 0, submitter: str = "me"
+) -> Submission:
     return desk.requests()._submission([f"id-{number}"], [], key, submitter, False, None, quota)
 
 
@@ -165,7 +210,14 @@ def chosen(desk: Desk, own: Submission, *others: Submission) -> list[str]:
 def test_a_submission_survives_its_line(lite: Desk) -> None:
     made = submission(lite, 1, key="k", quota=3)
     assert Submission.from_line(made.to_line()) == made
-    for damaged in (b"", b"[]", made.to_line()[:-9], made.to_line() * 2, made.to_line().replace(b'"due_at"', b'"dueat"'), b"\xff\n"):
+    for damaged in (
+        b"",
+        b"[]",
+        made.to_line()[:-9],
+        made.to_line() * 2,
+        made.to_line().replace(b'"due_at"', b'"dueat"'),
+        b"\xff\n",
+    ):
         assert Submission.from_line(damaged) is None
     twice = Submission(made.row, made.targets * 2, made.facts, 0)
     assert Submission.from_line(twice.to_line()) is None
@@ -175,13 +227,18 @@ def test_what_waits_is_taken_along(lite: Desk) -> None:
     own, others = submission(lite, 0), [submission(lite, i) for i in range(1, 4)]
     assert chosen(lite, own, own, *others, others[1]) == [each.id for each in (own, *others)]
     assert chosen(lite, submission(lite, 9), *others)[1:] == [], "they are there"
-    assert [target.name for request in lite.requests().list() for target in request.targets].count("id-2") == 1
+    assert [target.name for request in lite.requests().list() for target in request.targets].count(
+        "id-2"
+    ) == 1
 
 
 def test_what_a_key_may_refuse_is_left_to_its_owner(lite: Desk) -> None:
     lite.requests().submit(["x"], [], key="used")
     own = submission(lite, 0, key="mine")
-    others = [submission(lite, i, key=key) for i, key in enumerate(["used", "mine", "new", "new", None], 1)]
+    others = [
+        submission(lite, i, key=key)
+        for i, key in enumerate(["used", "mine", "new", "new", None], 1)
+    ]
     assert chosen(lite, own, *others) == [own.id, others[2].id, others[4].id]
 
 
@@ -203,10 +260,14 @@ def send_one(desk: Desk, answers: list[str], name: str, **options: object) -> No
 
 
 def behind(desk: Desk, names: Sequence[str], **options: object) -> list[str]:
-    """What those are answered who submit while another is at the front, and gives it up without having looked at them."""
+    """What those are answered who submit while another is at the front, and gives it up without
+    having looked at them."""
     path, answers = desk.root / "requests.waiting", list[str]()
     desk.open()
-    threads = [threading.Thread(target=send_one, args=(desk, answers, name), kwargs=options) for name in names]
+    threads = [
+        threading.Thread(target=send_one, args=(desk, answers, name), kwargs=options)
+        for name in names
+    ]
     with try_locked(path) as (_, first):
         assert first
         for thread in threads:
@@ -218,10 +279,15 @@ def behind(desk: Desk, names: Sequence[str], **options: object) -> list[str]:
     return answers
 
 
-def test_those_who_wait_are_committed_in_one_transaction(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_who_wait_are_committed_in_one_transaction(
+    lite: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commits = list[int]()
     real = together.insert_all
-    monkeypatch.setattr("lmeraser_ray.erasure.requests.repository.insert_all", lambda c, many: (commits.append(len(many)), real(c, many)))
+    monkeypatch.setattr(
+        "lmeraser_ray.erasure.requests.repository.insert_all",
+        lambda c, many: (commits.append(len(many)), real(c, many)),
+    )
     answers = behind(lite, [f"{i}" for i in range(8)])
     assert sorted(answers) == sorted(request.id for request in lite.requests().list())
     assert len(commits) < 8
@@ -233,11 +299,18 @@ def test_those_who_wait_are_committed_in_one_transaction(lite: Desk, monkeypatch
 def test_a_refusal_reaches_its_owner(lite: Desk) -> None:
     lite.requests().submit(["x"], [], key="used")
     assert all("names other ids" in answer for answer in behind(lite, ["a", "b"], key="used"))
-    assert sum("the quota is 2" in answer for answer in behind(lite, ["a", "b", "c"], submitter="me", quota=2)) == 1
+    assert (
+        sum(
+            "the quota is 2" in answer
+            for answer in behind(lite, ["a", "b", "c"], submitter="me", quota=2)
+        )
+        == 1
+    )
 
 
 def test_a_refusal_does_not_hold_the_others_up(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is refused at the front has taken the others' submissions out of the file: they are told, and need not wait to find out."""
+    """Whoever is refused at the front has taken the others' submissions out of the file: they are
+    told, and need not wait to find out."""
     monkeypatch.setattr(together, "PAUSE", 3600.0)
     lite.requests().submit(["x"], [], key="used")
     path, answers = lite.root / "requests.waiting", list[str]()
@@ -253,10 +326,14 @@ def test_a_refusal_does_not_hold_the_others_up(lite: Desk, monkeypatch: pytest.M
 
 
 def test_one_who_waits_in_vain_is_told(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one at the front is stopped: an error after a while, and no request that nobody knows of when it goes on."""
+    """The one at the front is stopped: an error after a while, and no request that nobody knows of
+    when it goes on."""
     monkeypatch.setattr(together, "LONGEST", 0.2)
     lite.open()
-    with try_locked(lite.root / "requests.waiting"), pytest.raises(ExecutionError, match="it may be stopped"):
+    with (
+        try_locked(lite.root / "requests.waiting"),
+        pytest.raises(ExecutionError, match="it may be stopped"),
+    ):
         lite.requests().submit(["a"], [], key="k")
     assert lite.count("requests") == 0
     assert lite.requests().submit(["a"], [], key="k").id
@@ -298,14 +375,24 @@ def test_mailboxes(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "PAUSE", 5.0)
     with Mailbox() as one, Mailbox() as other:
         assert one.address != other.address
-        tell([(one.address, "er-1"), ("", "x"), ("00ff", "nobody"), ("no hexadecimal", "x"), (other.address, LOOK)])
+        tell(
+            [
+                (one.address, "er-1"),
+                ("", "x"),
+                ("00ff", "nobody"),
+                ("no hexadecimal", "x"),
+                (other.address, LOOK),
+            ]
+        )
         assert (one.wait(), other.wait()) == ("er-1", LOOK)
     monkeypatch.setattr(together, "PAUSE", 0.01)
     with Mailbox() as one:
         assert one.wait() is None
 
 
-def test_where_there_are_no_mailboxes_time_passes(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_are_no_mailboxes_time_passes(
+    lite: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Elsewhere than on Linux, or between two containers."""
     monkeypatch.setattr(together, "tell", lambda _: None)
     answers = behind(lite, [f"{i}" for i in range(4)])
@@ -328,6 +415,11 @@ def test_the_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     submit.main()
     [line] = capsys.readouterr().out.splitlines()
     found = json.loads(line)
-    assert (found["acknowledged"], found["stored"], found["lost"], found["ledger_wrong"]) == (30, 30, 0, [])
+    assert (found["acknowledged"], found["stored"], found["lost"], found["ledger_wrong"]) == (
+        30,
+        30,
+        0,
+        [],
+    )
     assert found["ms"]["p50"] <= found["ms"]["p99"] <= found["ms"]["max"]
     assert found["met"] == (found["ms"]["p99"] < 50)

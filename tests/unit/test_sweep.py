@@ -1,4 +1,5 @@
-"""The sweep in one process: shared constituents, hopeless values, a choice with its record, erasures in the middle, interruptions."""
+"""The sweep in one process: shared constituents, hopeless values, a choice with its record,
+erasures in the middle, interruptions."""
 
 import csv
 import io
@@ -36,13 +37,21 @@ def tree(world: World, **sections: Any) -> dict[str, Any]:
 
 
 def question(
-    world: World, *axes: tuple[str, Sequence[str]], workspace: Path | None = None, keep: bool = False, **sections: Any
+    world: World,
+    *axes: tuple[str, Sequence[str]],
+    workspace: Path | None = None,
+    keep: bool = False,
+    **sections: Any,
 ) -> SweepRequest:
-    found = sweep_variants(tree(world, **sections), [], [(name, list(values)) for name, values in axes or (SHARDS,)])
+    found = sweep_variants(
+        tree(world, **sections), [], [(name, list(values)) for name, values in axes or (SHARDS,)]
+    )
     return SweepRequest(found, workspace, keep)
 
 
-def run(world: World, asked: SweepRequest, recorder: Recorder | None = None, root: Path | None = None) -> Written:
+def run(
+    world: World, asked: SweepRequest, recorder: Recorder | None = None, root: Path | None = None
+) -> Written:
     return sweep((recorder or Recorder()).session(root or world.folder / "study"), asked)
 
 
@@ -50,19 +59,32 @@ def never_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmeraser_ray.study.race.beaten_by", lambda at_most, measured: None)
 
 
-def test_a_constituent_that_several_values_need_is_trained_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_constituent_that_several_values_need_is_trained_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     never_stops(monkeypatch)
     recorder = Recorder()
-    done = run(world, question(world, ("partition.shards", ["4", "5", "6"]), partition={"sample_size": 30}), recorder)
+    done = run(
+        world,
+        question(world, ("partition.shards", ["4", "5", "6"]), partition={"sample_size": 30}),
+        recorder,
+    )
     shared = done.swept.sharing
     assert shared.needed > shared.distinct, "these values share shards"
     assert shared.distinct == shared.trained == len(recorder.trained) == len(set(recorder.trained))
     assert (shared.found, shared.spared) == (0, 0)
-    assert recorder.features == sum((done.swept.records.training, done.swept.records.queries)), "and features"
-    assert f"{shared.needed} constituents needed by 3 values, {shared.distinct} of them distinct" in shared.sentence()
+    assert recorder.features == sum((done.swept.records.training, done.swept.records.queries)), (
+        "and features"
+    )
+    assert (
+        f"{shared.needed} constituents needed by 3 values, {shared.distinct} of them distinct"
+        in shared.sentence()
+    )
 
 
-def test_values_that_change_no_constituent_cost_no_training(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_change_no_constituent_cost_no_training(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     never_stops(monkeypatch)
     shared = run(world, question(world, ("aggregation.shards", ["1", "2", "3"]))).swept.sharing
     assert shared.needed == 3 * shared.distinct == 3 * shared.trained
@@ -80,7 +102,10 @@ def test_the_table_says_what_was_measured(world: World) -> None:
     assert done.swept.choice.reason in (root / "sweep.md").read_text()
     for name, result in done.swept.results.items():
         row = next(row for row in done.rows if row["value"] == name)
-        assert (row["accuracy"], row["one deletion, mean"]) == (result["accuracy"]["test"], result["cost"]["expected_share"])
+        assert (row["accuracy"], row["one deletion, mean"]) == (
+            result["accuracy"]["test"],
+            result["cost"]["expected_share"],
+        )
 
 
 def test_results_name_no_record_and_the_records_go(world: World) -> None:
@@ -115,7 +140,10 @@ class Dies(Recorder):
 
         def watched(seconds: float | None = None) -> list[Outcome]:
             found = wait(seconds)
-            if any(isinstance(outcome.result, Trained) for outcome in found) and len(recorder.trained) == recorder.after:
+            if (
+                any(isinstance(outcome.result, Trained) for outcome in found)
+                and len(recorder.trained) == recorder.after
+            ):
                 recorder.act()
             return found
 
@@ -141,10 +169,14 @@ def test_an_interrupted_sweep_goes_on(world: World, monkeypatch: pytest.MonkeyPa
     assert done.rows == whole.rows
     for name in ("best.yaml", "choice.json", "sweep.csv"):
         here, there = ((world.folder / study / name).read_text() for study in ("study", "whole"))
-        assert here.replace(f"{world.folder}/study", "") == there.replace(f"{world.folder}/whole", "")
+        assert here.replace(f"{world.folder}/study", "") == there.replace(
+            f"{world.folder}/whole", ""
+        )
 
 
-def test_a_hopeless_value_is_stopped_and_the_choice_is_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hopeless_value_is_stopped_and_the_choice_is_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More shards that answer cost more passes and, on one partition, change no deletion."""
     axes = (("aggregation.shards", ["1", "4"]), ("learner.epochs", ["2", "1"]))
     sections = {"partition": {"shards": 6, "sample_size": 30}}
@@ -174,33 +206,53 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
     never_stops(monkeypatch)
     space, gone = world.space(), sorted(sides(world, world.config())[0])[0]
     train(Session(space), world.config())
-    truth = run(world, question(world, data={"exclude": str(world.without([gone]).data.exclude)}, keep=True), root=world.folder / "never")
+    truth = run(
+        world,
+        question(world, data={"exclude": str(world.without([gone]).data.exclude)}, keep=True),
+        root=world.folder / "never",
+    )
     recorder = Dies(9, lambda: unlearn(Session(space), Request((gone,))))
     done = run(world, question(world, workspace=space, keep=True), recorder)
     assert done.swept.records.erased == 1
     assert done.rows == truth.rows
-    seen, never = (choice_of(world.folder / study / "choice.json").seen for study in ("study", "never"))
+    seen, never = (
+        choice_of(world.folder / study / "choice.json").seen for study in ("study", "never")
+    )
     assert seen == never
     here, there = (
-        {path.name for path in (world.folder / study / "work" / "objects").rglob("*-*") if "tmp" not in path.parts}
+        {
+            path.name
+            for path in (world.folder / study / "work" / "objects").rglob("*-*")
+            if "tmp" not in path.parts
+        }
         for study in ("study", "never")
     )
     assert here <= there, "what was made of the record is gone"
     kept = {name[:64] for name in here}
     assert set(recorder.trained) - kept, "something was trained on it"
-    runs = [json.loads(path.read_text()) for path in (world.folder / "study" / "runs").glob("sweep.*.json")]
-    assert {run["result"]["records"]["training"] + run["result"]["records"]["test"] for run in runs} == {len(seen)}
+    runs = [
+        json.loads(path.read_text())
+        for path in (world.folder / "study" / "runs").glob("sweep.*.json")
+    ]
+    assert {
+        run["result"]["records"]["training"] + run["result"]["records"]["test"] for run in runs
+    } == {len(seen)}
 
 
 def test_who_was_erased_before_is_left_out(world: World) -> None:
     space = world.space()
     train(Session(space), world.config())
-    person = dict(zip(world.ids, world.subjects, strict=True))[sorted(sides(world, world.config())[1])[0]]
+    person = dict(zip(world.ids, world.subjects, strict=True))[
+        sorted(sides(world, world.config())[1])[0]
+    ]
     unlearn(Session(space), Request(subjects=(person,)))
     done = run(world, question(world, workspace=space))
     assert done.swept.records.erased == 0, "not while it ran"
     run(world, question(world), root=world.folder / "other")
-    assert choice_of(world.folder / "study" / "choice.json").seen < choice_of(world.folder / "other" / "choice.json").seen
+    assert (
+        choice_of(world.folder / "study" / "choice.json").seen
+        < choice_of(world.folder / "other" / "choice.json").seen
+    )
 
 
 def sides(world: World, config: Config) -> tuple[set[str], set[str]]:
@@ -210,7 +262,9 @@ def sides(world: World, config: Config) -> tuple[set[str], set[str]]:
     folder = WorkspaceFolder(world.space())
     folder.create()
     with folder.locked():
-        index = RecordIndex.read(folder.store, sweep_records(config, folder.store, ErasureWatch(None).now()))
+        index = RecordIndex.read(
+            folder.store, sweep_records(config, folder.store, ErasureWatch(None).now())
+        )
     names = index.names("record_id")
     held = {name for name, test in zip(names, index.test, strict=True) if test}
     return set(names) - held, held
@@ -234,11 +288,18 @@ def test_validation_holds_out_people_and_never_looks_at_test_records(world: Worl
 @pytest.mark.parametrize("kind", ["parquet", "folder"])
 def test_a_public_sweep_reads_no_private_record(world: World, kind: str) -> None:
     public = World(world.folder / "public", 30)
-    for name, label, image in zip(public.ids, public.labels, public.images, strict=True) if kind == "folder" else ():
+    for name, label, image in (
+        zip(public.ids, public.labels, public.images, strict=True) if kind == "folder" else ()
+    ):
         path = public.folder / "pictures" / label / f"{name.replace('/', '-')}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image)
-    sections = {"sweep": {"on": "public", "path": str(public.folder / "pictures" if kind == "folder" else public.path)}}
+    sections = {
+        "sweep": {
+            "on": "public",
+            "path": str(public.folder / "pictures" if kind == "folder" else public.path),
+        }
+    }
     world.path.unlink()
     done = run(world, question(world, **sections))
     assert done.swept.records.training + done.swept.records.queries == 30
@@ -257,7 +318,11 @@ def test_the_choice_trains_and_is_recorded(world: World) -> None:
     space = world.space()
     manifest = train(Session(space), config).manifest
     assert manifest.choice is not None
-    assert manifest.choice["records"] == done.swept.records.training + done.swept.records.queries == manifest.training_records
+    assert (
+        manifest.choice["records"]
+        == done.swept.records.training + done.swept.records.queries
+        == manifest.training_records
+    )
     folder = WorkspaceFolder(space)
     from tests.laws.test_choice import read
 
@@ -306,13 +371,20 @@ def test_a_range_has_its_ends() -> None:
 def test_a_threshold_takes_the_place_of_a_number_of_shards(world: World) -> None:
     [one, _] = sweep_variants(tree(world), [], [("partition.threshold", ["0.05", "0.1"])])
     assert (one.config().partition.threshold, one.config().partition.shards) == (0.05, None)
-    [other, _] = sweep_variants(tree(world), [("partition.threshold", "3")], [("partition.shards", ["2", "3"])])
+    [other, _] = sweep_variants(
+        tree(world), [("partition.threshold", "3")], [("partition.shards", ["2", "3"])]
+    )
     assert (other.config().partition.threshold, other.config().partition.shards) == (None, 2)
 
 
-@pytest.mark.parametrize("system", ["one-head", "sisa", "ridge-shards", "dam-vp", "random-mean", "retrain"])
-def test_every_kind_of_system_can_be_swept(world: World, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound is no lower than what is measured, and equal to it where there is no tie, for joint learners, slices and votes too."""
+@pytest.mark.parametrize(
+    "system", ["one-head", "sisa", "ridge-shards", "dam-vp", "random-mean", "retrain"]
+)
+def test_every_kind_of_system_can_be_swept(
+    world: World, system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound is no lower than what is measured, and equal to it where there is no tie, for joint
+    learners, slices and votes too."""
     from lmeraser_ray.config import presets
 
     bounds: list[tuple[float, float]] = []
@@ -324,13 +396,24 @@ def test_every_kind_of_system_can_be_swept(world: World, system: str, monkeypatc
         return heard(self, name, step)
 
     monkeypatch.setattr(sweeping.Race, "heard", watched)
-    base = presets.with_system({"data": {**TINY["data"], "path": str(world.path)}, "execution": TINY["execution"]}, system)
+    base = presets.with_system(
+        {"data": {**TINY["data"], "path": str(world.path)}, "execution": TINY["execution"]}, system
+    )
     base["backbone"] = TINY["backbone"]
-    small = [("learner.epochs", "2"), ("learner.batch", "8"), ("partition.sample_size", "9"), ("learner.prompt.width", "2")]
+    small = [
+        ("learner.epochs", "2"),
+        ("learner.batch", "8"),
+        ("partition.sample_size", "9"),
+        ("learner.prompt.width", "2"),
+    ]
     from lmeraser_ray.study.variants import applies
 
     fixed = [pair for pair in small if applies(base, pair[0], small)]
-    axis = ("learner.epochs", ["1", "2"]) if system not in ("ridge-shards",) else ("learner.penalty", ["0.1", "1"])
+    axis = (
+        ("learner.epochs", ["1", "2"])
+        if system not in ("ridge-shards",)
+        else ("learner.penalty", ["0.1", "1"])
+    )
     found = sweep_variants(base, fixed, [axis])
     done = sweep(Recorder().session(world.folder / "study"), SweepRequest(found))
     assert done.swept.choice.point in done.swept.points

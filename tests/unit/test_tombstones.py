@@ -8,7 +8,12 @@ from sqlalchemy import select
 
 from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.storage.database import tables
-from lmeraser_ray.storage.database.tombstones import NoTombstones, Tombstones, cover_hashes, lift_hashes
+from lmeraser_ray.storage.database.tombstones import (
+    NoTombstones,
+    Tombstones,
+    cover_hashes,
+    lift_hashes,
+)
 from tests.desk import Desk
 
 NAMES = ["person-1/a.png", "é", "x" * 1024]
@@ -99,7 +104,11 @@ def test_only_keyed_hashes_are_kept(desk: Desk) -> None:
     """Not the id, nor its plain SHA-256, which anyone could look for."""
     add(desk, NAMES, NAMES)
     secret = (desk.root / "secret").read_bytes()
-    wanted = {hmac.new(secret, f"{what}\n{name}".encode(), "sha256").hexdigest() for what in ("record", "subject") for name in NAMES}
+    wanted = {
+        hmac.new(secret, f"{what}\n{name}".encode(), "sha256").hexdigest()
+        for what in ("record", "subject")
+        for name in NAMES
+    }
     assert set(kept(desk)) == wanted
     found = desk.bytes()
     assert next(iter(wanted)).encode() in found
@@ -117,7 +126,9 @@ def test_a_file_of_version_0_2_0_is_taken_over_once(desk: Desk) -> None:
     assert stones.covers("subject", "s")
     assert not (desk.root / "tombstones").exists()
     assert lift(desk, ["a"], []) == 1
-    (desk.root / "tombstones").write_text("".join(f"{found}\n" for found in hashes))  # a crash before it went
+    (desk.root / "tombstones").write_text(
+        "".join(f"{found}\n" for found in hashes)
+    )  # a crash before it went
     assert len(opened(desk)) == 2
 
 
@@ -125,7 +136,9 @@ def test_a_file_of_version_0_2_0_is_taken_over_once(desk: Desk) -> None:
 def test_without_its_secret_nothing_can_be_told(desk: Desk, secret: bytes | None) -> None:
     """An answer of no would let the erased in again. Errors instead, and makes no new secret."""
     add(desk, ["a"], [])
-    (desk.root / "secret").unlink() if secret is None else (desk.root / "secret").write_bytes(secret)
+    (desk.root / "secret").unlink() if secret is None else (desk.root / "secret").write_bytes(
+        secret
+    )
     with pytest.raises(LmeraserError, match="secret"):
         opened(Desk(desk.root, desk.url))
     assert (desk.root / "secret").exists() == (secret is not None)

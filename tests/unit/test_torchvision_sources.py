@@ -1,4 +1,5 @@
-"""CIFAR, SVHN and GTSRB: small archives in the genuine formats, so that torchvision's own reader runs; only its checksums are patched."""
+"""CIFAR, SVHN and GTSRB: small archives in the genuine formats, so that torchvision's own reader
+runs; only its checksums are patched."""
 
 import contextlib
 import functools
@@ -30,7 +31,10 @@ from lmeraser_ray.data.sources.png import stored_png
 from lmeraser_ray.errors import DataError
 
 Pixels = NDArray[np.uint8]
-CLASSES = {"cifar10": [f"class_{n}" for n in range(10)], "cifar100": [f"fine_{n}" for n in range(100)]}
+CLASSES = {
+    "cifar10": [f"class_{n}" for n in range(10)],
+    "cifar100": [f"fine_{n}" for n in range(100)],
+}
 PAPER = sorted((Path(__file__).parents[2] / "configs" / "paper").glob("*.yaml"))
 
 
@@ -47,8 +51,11 @@ def made_of(seed: int, n: int, *shape: int) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (n, *shape), np.uint8)
 
 
-def cifar(root: Path, name: str, patch: pytest.MonkeyPatch, *, rows: int = 3) -> dict[str, tuple[Pixels, list[str]]]:
-    """Pickled batches: rows of 1,024 reds, greens, blues. Returns pixels [n, 32, 32, 3] and labels of each split."""
+def cifar(
+    root: Path, name: str, patch: pytest.MonkeyPatch, *, rows: int = 3
+) -> dict[str, tuple[Pixels, list[str]]]:
+    """Pickled batches: rows of 1,024 reds, greens, blues. Returns pixels [n, 32, 32, 3] and labels
+    of each split."""
     kind = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
     folder, key = root / kind.base_folder, "labels" if name == "cifar10" else "fine_labels"
     names = CLASSES[name]
@@ -58,7 +65,14 @@ def cifar(root: Path, name: str, patch: pytest.MonkeyPatch, *, rows: int = 3) ->
         targets = [(7 * n) % len(names) for n in range(len(pixels))]
         for i, (file, _) in enumerate(files):
             some = slice(i * rows, (i + 1) * rows)
-            pickled(folder / file, {"data": pixels[some].transpose(0, 3, 1, 2).reshape(rows, -1), key: targets[some], "batch_label": file})
+            pickled(
+                folder / file,
+                {
+                    "data": pixels[some].transpose(0, 3, 1, 2).reshape(rows, -1),
+                    key: targets[some],
+                    "batch_label": file,
+                },
+            )
         patch.setattr(kind, f"{split}_list", [[file, md5(folder / file)] for file, _ in files])
         written[split] = (pixels, [names[target] for target in targets])
     meta = folder / kind.meta["filename"]
@@ -67,7 +81,9 @@ def cifar(root: Path, name: str, patch: pytest.MonkeyPatch, *, rows: int = 3) ->
     return written
 
 
-def svhn(root: Path, patch: pytest.MonkeyPatch, *, rows: int = 12) -> dict[str, tuple[Pixels, list[str]]]:
+def svhn(
+    root: Path, patch: pytest.MonkeyPatch, *, rows: int = 12
+) -> dict[str, tuple[Pixels, list[str]]]:
     """MATLAB files: X [32, 32, 3, n] uint8 and y [n, 1], where 10 stands for the digit 0."""
     written = {}
     root.mkdir(parents=True, exist_ok=True)
@@ -75,7 +91,9 @@ def svhn(root: Path, patch: pytest.MonkeyPatch, *, rows: int = 12) -> dict[str, 
         url, file, _ = datasets.SVHN.split_list[split]
         pixels, digits = made_of(len(split), rows, 32, 32, 3), [n % 10 for n in range(rows)]
         marks = np.array([[digit or 10] for digit in digits], np.uint8)
-        scipy.io.savemat(root / file, {"X": pixels.transpose(1, 2, 3, 0), "y": marks}, do_compression=True)
+        scipy.io.savemat(
+            root / file, {"X": pixels.transpose(1, 2, 3, 0), "y": marks}, do_compression=True
+        )
         patch.setitem(datasets.SVHN.split_list, split, [url, file, md5(root / file)])
         written[split] = (pixels, [str(digit) for digit in digits])
     return written
@@ -88,7 +106,8 @@ def ppm(path: Path, pixels: Pixels) -> Pixels:
 
 
 def gtsrb(root: Path, patch: pytest.MonkeyPatch) -> dict[str, tuple[list[Pixels], list[str]]]:
-    """43 folders of two .ppm files with a CSV each, and test pictures whose classes a CSV file holds; 15 x 15 to 250 x 250 pixels."""
+    """43 folders of two .ppm files with a CSV each, and test pictures whose classes a CSV file
+    holds; 15 x 15 to 250 x 250 pixels."""
     base = root / "gtsrb"
     header = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\n"
     pictures: dict[str, list[Pixels]] = {"train": [], "test": []}
@@ -103,7 +122,9 @@ def gtsrb(root: Path, patch: pytest.MonkeyPatch) -> dict[str, tuple[list[Pixels]
     rows = header
     for place in range(43):
         number = (16 + 5 * place) % 43
-        pictures["test"].append(ppm(base / f"GTSRB/Final_Test/Images/{place:05d}.ppm", made_of(50 + place, 53, 54, 3)))
+        pictures["test"].append(
+            ppm(base / f"GTSRB/Final_Test/Images/{place:05d}.ppm", made_of(50 + place, 53, 54, 3))
+        )
         labels["test"].append(f"{number:02d}")
         rows += f"{place:05d}.ppm;54;53;6;5;48;49;{number}\n"
     (base / "GT-final_test.csv").write_text(rows)
@@ -111,14 +132,24 @@ def gtsrb(root: Path, patch: pytest.MonkeyPatch) -> dict[str, tuple[list[Pixels]
     return {split: (pictures[split], labels[split]) for split in pictures}
 
 
-def write(source: str, root: Path, patch: pytest.MonkeyPatch) -> dict[str, tuple[Pixels | list[Pixels], list[str]]]:
+def write(
+    source: str, root: Path, patch: pytest.MonkeyPatch
+) -> dict[str, tuple[Pixels | list[Pixels], list[str]]]:
     if source.startswith("cifar"):
         return dict(cifar(root, source, patch))
     return dict(svhn(root, patch)) if source == "svhn" else dict(gtsrb(root, patch))
 
 
-def read(source: str, root: Path, *, download: bool = False, skip: Callable[[str], bool] = lambda record_id: False) -> list[Record]:
-    return list(read_source(DataConfig(source=source, path=root, download=download), seed=0, skip=skip))  # type: ignore[arg-type]
+def read(
+    source: str,
+    root: Path,
+    *,
+    download: bool = False,
+    skip: Callable[[str], bool] = lambda record_id: False,
+) -> list[Record]:
+    return list(
+        read_source(DataConfig(source=source, path=root, download=download), seed=0, skip=skip)
+    )  # type: ignore[arg-type]
 
 
 def refusal(source: str, root: Path, *, download: bool = False) -> str:
@@ -130,10 +161,16 @@ def refusal(source: str, root: Path, *, download: bool = False) -> str:
 
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar100", "svhn", "gtsrb"])
-def test_ids_labels_splits_and_pixels(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_labels_splits_and_pixels(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = write(source, tmp_path, monkeypatch)
     records = read(source, tmp_path)
-    expected = [(f"{split}/{n:06d}", label, split == "test") for split in ("train", "test") for n, label in enumerate(written[split][1])]
+    expected = [
+        (f"{split}/{n:06d}", label, split == "test")
+        for split in ("train", "test")
+        for n, label in enumerate(written[split][1])
+    ]
     assert [(r.record_id, r.label, r.test) for r in records] == expected
     assert all(r.subject_id == r.record_id for r in records)
     pixels = [*written["train"][0], *written["test"][0]]
@@ -154,22 +191,38 @@ def test_labels_are_those_of_the_data_sets(tmp_path: Path, monkeypatch: pytest.M
 def test_gtsrb_gives_its_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gtsrb(tmp_path, monkeypatch)
     records = {r.record_id: r for r in read("gtsrb", tmp_path)}
-    assert records["train/000003"].image == (tmp_path / "gtsrb/GTSRB/Training/00001/00000_00001.ppm").read_bytes()
-    assert records["test/000002"].image == (tmp_path / "gtsrb/GTSRB/Final_Test/Images/00002.ppm").read_bytes()
+    assert (
+        records["train/000003"].image
+        == (tmp_path / "gtsrb/GTSRB/Training/00001/00000_00001.ppm").read_bytes()
+    )
+    assert (
+        records["test/000002"].image
+        == (tmp_path / "gtsrb/GTSRB/Final_Test/Images/00002.ppm").read_bytes()
+    )
 
 
-def test_an_erased_record_moves_no_other_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_erased_record_moves_no_other_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cifar(tmp_path, "cifar10", monkeypatch)
     erased = {"train/000004", "test/000001"}
     kept = read("cifar10", tmp_path, skip=erased.__contains__)
-    assert kept == [record for record in read("cifar10", tmp_path) if record.record_id not in erased]
+    assert kept == [
+        record for record in read("cifar10", tmp_path) if record.record_id not in erased
+    ]
 
 
-def test_pictures_are_encoded_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_encoded_as_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cifar(tmp_path, "cifar10", monkeypatch, rows=40)
     encoded = []
-    monkeypatch.setattr(torchvision, "stored_png", lambda pixels: encoded.append(1) or stored_png(pixels))
-    for seen, _ in enumerate(read_source(DataConfig(source="cifar10", path=tmp_path), seed=0, skip=lambda i: False)):
+    monkeypatch.setattr(
+        torchvision, "stored_png", lambda pixels: encoded.append(1) or stored_png(pixels)
+    )
+    for seen, _ in enumerate(
+        read_source(DataConfig(source="cifar10", path=tmp_path), seed=0, skip=lambda i: False)
+    ):
         assert len(encoded) <= seen + WINDOW
     assert len(encoded) == 240
 
@@ -182,7 +235,9 @@ def test_a_missing_root_says_how_to_get_it(source: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar100", "svhn"])
-def test_a_damaged_archive_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_archive_is_refused(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(source, tmp_path, monkeypatch)
     for file in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
         whole = file.read_bytes()
@@ -192,7 +247,9 @@ def test_a_damaged_archive_is_refused(source: str, tmp_path: Path, monkeypatch: 
     assert read(source, tmp_path)
 
 
-def test_nothing_is_unpickled_before_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_unpickled_before_its_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pickle runs code."""
     cifar(tmp_path, "cifar10", monkeypatch)
     monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("unpickled"))
@@ -204,14 +261,25 @@ def test_nothing_is_unpickled_before_its_checksum(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
-        ("GTSRB/Training/00007", "train): 84 pictures of 42 classes, expected 86 of 43: remove the folder gtsrb"),
+        (
+            "GTSRB/Training/00007",
+            "train): 84 pictures of 42 classes, expected 86 of 43: remove the folder gtsrb",
+        ),
         ("GTSRB/Training/00007/00000_00001.ppm", "train): 85 pictures of 43 classes"),
         ("GTSRB/Final_Test", "test): torchvision could not read the files (Dataset not found)"),
-        ("GT-final_test.csv", "test): torchvision could not read the files ([Errno 2] No such file"),
-        ("GTSRB/Final_Test/Images/00001.ppm", "Images/00001.ppm: the file cannot be read (No such file or directory)"),
+        (
+            "GT-final_test.csv",
+            "test): torchvision could not read the files ([Errno 2] No such file",
+        ),
+        (
+            "GTSRB/Final_Test/Images/00001.ppm",
+            "Images/00001.ppm: the file cannot be read (No such file or directory)",
+        ),
     ],
 )
-def test_a_gtsrb_that_is_not_whole_is_refused(missing: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gtsrb_that_is_not_whole_is_refused(
+    missing: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else every later record would have another's name."""
     gtsrb(tmp_path, monkeypatch)
     (tmp_path / "gtsrb" / missing).rename(tmp_path / "taken")
@@ -219,7 +287,8 @@ def test_a_gtsrb_that_is_not_whole_is_refused(missing: str, words: str, tmp_path
 
 
 def test_gtsrb_classes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision numbers the folders that are there: one too many, and later classes are another's."""
+    """torchvision numbers the folders that are there: one too many, and later classes are
+    another's."""
     gtsrb(tmp_path, monkeypatch)
     training = tmp_path / "gtsrb/GTSRB/Training"
     (training / "00000a").mkdir()
@@ -228,7 +297,9 @@ def test_gtsrb_classes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("row", ["00003.ppm;54;53;6;5;48;49;x\n", "00003.ppm;54\n", "\xff;\n"])
-def test_a_damaged_csv_is_refused(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_csv_is_refused(
+    row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gtsrb(tmp_path, monkeypatch)
     table = tmp_path / "gtsrb/GT-final_test.csv"
     table.write_bytes(table.read_bytes() + row.encode("latin-1"))
@@ -242,7 +313,10 @@ def test_no_network(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     message = refusal(source, tmp_path / "data", download=True)
-    assert f"{tmp_path}/data ({source}, train): torchvision could not fetch or read the files" in message
+    assert (
+        f"{tmp_path}/data ({source}, train): torchvision could not fetch or read the files"
+        in message
+    )
     assert "Temporary failure in name resolution" in message
     assert "check the network" in message
 
@@ -260,7 +334,8 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision's own downloader, from a server on this machine; a download that is not what it should be is refused."""
+    """torchvision's own downloader, from a server on this machine; a download that is not what it
+    should be is refused."""
     cifar(tmp_path / "made", "cifar10", monkeypatch)
     archive = tmp_path / "served" / "cifar.tar.gz"
     archive.parent.mkdir()
@@ -268,14 +343,22 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tar.add(tmp_path / "made" / "cifar-10-batches-py", "cifar-10-batches-py")
     with serving(archive.parent) as address:
         monkeypatch.setattr(datasets.CIFAR10, "url", f"{address}/{archive.name}")
-        assert "(File not found or corrupted)" in refusal("cifar10", tmp_path / "root", download=True)
+        assert "(File not found or corrupted)" in refusal(
+            "cifar10", tmp_path / "root", download=True
+        )
         monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(archive))
-        assert read("cifar10", tmp_path / "root", download=True) == read("cifar10", tmp_path / "made")
-    assert len(read("cifar10", tmp_path / "root", download=True)) == 18, "what is there is not fetched again"
+        assert read("cifar10", tmp_path / "root", download=True) == read(
+            "cifar10", tmp_path / "made"
+        )
+    assert len(read("cifar10", tmp_path / "root", download=True)) == 18, (
+        "what is there is not fetched again"
+    )
 
 
 def test_the_configuration() -> None:
-    with pytest.raises(ValidationError, match=r"data\.path goes with every data\.source but digits"):
+    with pytest.raises(
+        ValidationError, match=r"data\.path goes with every data\.source but digits"
+    ):
         DataConfig(source="svhn")
     with pytest.raises(ValidationError, match="svhn has its own split"):
         DataConfig(source="svhn", path=Path("x"), test_path=Path("y"))
@@ -286,12 +369,18 @@ def test_the_configuration() -> None:
 def test_a_subject_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     svhn(tmp_path, monkeypatch)
     config = DataConfig(source="svhn", path=tmp_path, subject_pattern=r"\d+$")
-    with pytest.raises(DataError, match=r"\(svhn, test\), picture 0: the subject '000000' has records in the training and in the test"):
+    with pytest.raises(
+        DataError,
+        match=r"\(svhn, test\), picture 0: the subject '000000' has records in the training and in the test",
+    ):
         list(read_source(config, seed=0, skip=lambda i: False))
 
 
 class TestStoredPng:
-    @pytest.mark.parametrize("shape", [(8, 8), (32, 32, 3), (250, 250, 3), (147, 148, 3), (1, 65_534), (1, 65_535), (2, 65_535)])
+    @pytest.mark.parametrize(
+        "shape",
+        [(8, 8), (32, 32, 3), (250, 250, 3), (147, 148, 3), (1, 65_534), (1, 65_535), (2, 65_535)],
+    )
     def test_pixels_return(self, shape: tuple[int, ...]) -> None:
         pixels = made_of(1, shape[0], *shape[1:])
         picture = Image.open(io.BytesIO(stored_png(pixels)))
@@ -304,7 +393,9 @@ class TestStoredPng:
         pixels = "00000012494441547801010700f8ff00010203fafbfc060302f80c82c049"
         assert image.hex() == header + pixels + "0000000049454e44ae426082"
 
-    @pytest.mark.parametrize("pixels", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2)), np.zeros((0, 2), np.uint8)])
+    @pytest.mark.parametrize(
+        "pixels", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2)), np.zeros((0, 2), np.uint8)]
+    )
     def test_other_arrays_are_refused(self, pixels: Pixels) -> None:
         with pytest.raises(ValueError, match="expected uint8"):
             stored_png(pixels)
@@ -320,16 +411,36 @@ class TestPaperConfigurations:
         config = Config.model_validate(yaml.safe_load(text))
         assert text.startswith(f"# lmeraser train --config configs/paper/{path.name} ")
         clusters = {"cifar10": 194, "cifar100": 347, "svhn": 30, "gtsrb": 90}[path.stem]
-        assert f"finds {clusters} clusters at threshold 10. Not run here: no weights, no data" in text
+        assert (
+            f"finds {clusters} clusters at threshold 10. Not run here: no weights, no data" in text
+        )
         assert config.data.source == path.stem
-        assert (config.backbone.resize, config.backbone.input_size, config.backbone.readout.pool) == (256, 224, "token")
+        assert (
+            config.backbone.resize,
+            config.backbone.input_size,
+            config.backbone.readout.pool,
+        ) == (256, 224, "token")
         partition = config.partition.model_dump()
         assert partition["kind"] == "adaptive"
-        assert [partition[name] for name in ("linkage", "threshold", "shards", "sample_size")] == ["average", 10, None, 1000]
+        assert [partition[name] for name in ("linkage", "threshold", "shards", "sample_size")] == [
+            "average",
+            10,
+            None,
+            1000,
+        ]
         learner = config.learner.model_dump()
-        assert [learner[name] for name in ("optimizer", "momentum", "warmup", "epochs", "batch")] == ["sgd", 0.9, 0.2, 50, 128]
-        assert [learner["prompt"][name] for name in ("kind", "width", "init")] == ["padding", 30, "random"]
-        assert (config.aggregation.kind, getattr(config.aggregation, "shards", None)) == ("nearest", 1)
+        assert [
+            learner[name] for name in ("optimizer", "momentum", "warmup", "epochs", "batch")
+        ] == ["sgd", 0.9, 0.2, 50, 128]
+        assert [learner["prompt"][name] for name in ("kind", "width", "init")] == [
+            "padding",
+            30,
+            "random",
+        ]
+        assert (config.aggregation.kind, getattr(config.aggregation, "shards", None)) == (
+            "nearest",
+            1,
+        )
 
     def test_backbones_are_timms(self) -> None:
         import timm
@@ -337,6 +448,10 @@ class TestPaperConfigurations:
         pretrained = set(timm.list_pretrained())
         for path in PAPER:
             lines = path.read_text().splitlines()
-            options = [line.split("--backbone.name ")[1].split()[0] for line in lines if "--backbone.name " in line]
+            options = [
+                line.split("--backbone.name ")[1].split()[0]
+                for line in lines
+                if "--backbone.name " in line
+            ]
             assert len(options) == 5
             assert {yaml.safe_load("\n".join(lines))["backbone"]["name"], *options} <= pretrained

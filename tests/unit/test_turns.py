@@ -20,7 +20,9 @@ def descriptors() -> int:
 def waiting(lock: Path) -> int:
     """How many wait for the lock, as the kernel says."""
     inode = f":{lock.stat().st_ino} "
-    return sum("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+    return sum(
+        "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
+    )
 
 
 def until(count: int, lock: Path) -> None:
@@ -66,7 +68,10 @@ def test_a_turn_that_does_not_come_is_an_error_and_leaves_nothing(tmp_path: Path
     lock = tmp_path / "lock"
     with locked(lock, alone=True):
         before = descriptors()
-        with pytest.raises(ExecutionError, match=r"held .*lock for 0\.05 s: it may be stopped"), locked(lock, alone=True, seconds=0.05):
+        with (
+            pytest.raises(ExecutionError, match=r"held .*lock for 0\.05 s: it may be stopped"),
+            locked(lock, alone=True, seconds=0.05),
+        ):
             pass
         until(1, lock)  # the thread that was left behind
     while any(thread.name == "lmeraser-turn" for thread in threading.enumerate()):
@@ -81,7 +86,10 @@ def test_a_stopped_holder_is_an_error_and_a_dead_one_is_none(tmp_path: Path) -> 
     child = start(desk_acts.hold, lock, ready)
     while not ready.exists():
         time.sleep(0.001)
-    with pytest.raises(ExecutionError, match="it may be stopped"), locked(lock, alone=False, seconds=0.2):
+    with (
+        pytest.raises(ExecutionError, match="it may be stopped"),
+        locked(lock, alone=False, seconds=0.2),
+    ):
         pass
     child.kill()
     with locked(lock, alone=True, seconds=60):

@@ -1,4 +1,5 @@
-"""What a person sees of the queue: the table in a terminal and as text, the lines of the log, and how a service is told to stop."""
+"""What a person sees of the queue: the table in a terminal and as text, the lines of the log, and
+how a service is told to stop."""
 
 import json
 import os
@@ -33,9 +34,30 @@ from lmeraser_ray.storage.store import Store
 NOW = datetime.now(UTC)
 SNAPSHOT = {
     "training": [
-        {"shard": 3, "requests": 2, "constituents": 1, "share": 0.25, "seconds": 10.0, "remaining": 30.0},
-        {"shard": 11, "requests": 1, "constituents": 1, "share": None, "seconds": 1.5, "remaining": None},
-        {"shard": None, "requests": 4, "constituents": 7, "share": 0.5, "seconds": 60.0, "remaining": 60.0},
+        {
+            "shard": 3,
+            "requests": 2,
+            "constituents": 1,
+            "share": 0.25,
+            "seconds": 10.0,
+            "remaining": 30.0,
+        },
+        {
+            "shard": 11,
+            "requests": 1,
+            "constituents": 1,
+            "share": None,
+            "seconds": 1.5,
+            "remaining": None,
+        },
+        {
+            "shard": None,
+            "requests": 4,
+            "constituents": 7,
+            "share": 0.5,
+            "seconds": 60.0,
+            "remaining": 60.0,
+        },
     ],
     "slots": 4,
     "gpus": 0.25,
@@ -60,7 +82,8 @@ def requests_of(database: Database, tmp_path: Path, *, now: datetime = NOW) -> R
 
 
 def some_requests(database: Database, tmp_path: Path) -> list[str]:
-    """A fresh one, one in training that is late by half of its time, an overdue one that failed, and a certified one."""
+    """A fresh one, one in training that is late by half of its time, an overdue one that failed,
+    and a certified one."""
     late = requests_of(database, tmp_path, now=NOW - timedelta(days=16)).submit(["late"], [])
     overdue = requests_of(database, tmp_path, now=NOW - timedelta(days=40)).submit(["overdue"], [])
     fresh = requests_of(database, tmp_path).submit(["fresh"], [])
@@ -77,7 +100,11 @@ def test_an_overview_is_what_the_database_says(database: Database, tmp_path: Pat
     lease.heartbeat(SNAPSHOT)
     found = overview(database, lease_s=10.0, first=2, now=datetime.now(UTC))
     assert found.live and found.seen.epoch == 1 and 0 <= (found.heartbeat_age or -1) < 5
-    assert (found.counts[State.RECEIVED], found.counts[State.TRAINING], found.counts[State.FAILED]) == (1, 1, 1)
+    assert (
+        found.counts[State.RECEIVED],
+        found.counts[State.TRAINING],
+        found.counts[State.FAILED],
+    ) == (1, 1, 1)
     assert found.open == 2
     assert found.alerts == {50: 1, 100: 1}
     assert [waiting.id for waiting in found.first] == [overdue, late]
@@ -122,7 +149,8 @@ def test_the_picture_says_it_all(database: Database, tmp_path: Path) -> None:
 
 
 def test_the_picture_moves_by_the_clock(database: Database) -> None:
-    """Between two looks into the database: the training that had 30 s to go has 10 after 20, and never less than none."""
+    """Between two looks into the database: the training that had 30 s to go has 10 after 20, and
+    never less than none."""
     Lease.claim(database, "process 1 on here", timeout_s=1000.0).heartbeat(SNAPSHOT)
     found = overview(database, lease_s=1000.0)
 
@@ -137,13 +165,17 @@ def test_the_picture_moves_by_the_clock(database: Database) -> None:
 
 def test_the_picture_can_be_drawn(database: Database, tmp_path: Path) -> None:
     some_requests(database, tmp_path)
-    Lease.claim(database, "process 1 on here", timeout_s=10.0).heartbeat({**SNAPSHOT, "alert": "The disk is full."})
+    Lease.claim(database, "process 1 on here", timeout_s=10.0).heartbeat(
+        {**SNAPSHOT, "alert": "The disk is full."}
+    )
     console = Console(record=True, width=120, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
     console.print(picture(overview(database, lease_s=10.0, first=10), later=0.0, epochs=8))
     drawn = console.export_svg(title="lmeraser queue watch")
     (tmp_path / "watch.svg").write_text(drawn)
     assert (
-        "<svg" in drawn and "The&#160;last&#160;round&#160;ended&#160;in&#160;an&#160;error:&#160;The&#160;disk&#160;is&#160;full." in drawn
+        "<svg" in drawn
+        and "The&#160;last&#160;round&#160;ended&#160;in&#160;an&#160;error:&#160;The&#160;disk&#160;is&#160;full."
+        in drawn
     )
     if "WATCH_SVG" in os.environ:
         Path(os.environ["WATCH_SVG"]).write_text(drawn)
@@ -151,7 +183,15 @@ def test_the_picture_can_be_drawn(database: Database, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0, "0.0 s"), (9.94, "9.9 s"), (59.0, "59 s"), (119.0, "119 s"), (120.0, "2 min"), (7200.0, "2 h"), (172800.0, "2 d")],
+    [
+        (0.0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59.0, "59 s"),
+        (119.0, "119 s"),
+        (120.0, "2 min"),
+        (7200.0, "2 h"),
+        (172800.0, "2 d"),
+    ],
 )
 def test_spans_of_time_are_short(seconds: float, text: str) -> None:
     assert lasting(seconds) == text
@@ -164,14 +204,21 @@ def test_lines_have_no_names_and_one_line_each(database: Database, tmp_path: Pat
     made = requests_of(database, tmp_path).submit(['person "1" = 2'], ["person 1"])
     with database.write() as conn:
         transitions.plan(conn, made.id, [transitions.ErasedRecord("0" * 64, 'person "1"')], {})
-        transitions.fail(conn, made.id, 'Its retrain failed 3 times: a "reason" of two words. Mend that.')
+        transitions.fail(
+            conn, made.id, 'Its retrain failed 3 times: a "reason" of two words. Mend that.'
+        )
     narrator.look()
     narrator.look()
     assert [event.what for event in told] == ["received", "planned", "failed"]
     assert narrator.closed == {State.FAILED: 1}
     lines = [event.line() for event in told]
-    assert all(line.startswith("time=20") and f"request={made.id}" in line and "\n" not in line for line in lines)
-    assert "records=1" in lines[1] and r"reason=\"Its retrain failed 3 times: a \\\"reason" in json.dumps(lines[2])
+    assert all(
+        line.startswith("time=20") and f"request={made.id}" in line and "\n" not in line
+        for line in lines
+    )
+    assert "records=1" in lines[
+        1
+    ] and r"reason=\"Its retrain failed 3 times: a \\\"reason" in json.dumps(lines[2])
     assert not any("person" in line for line in lines)
 
 
@@ -181,7 +228,10 @@ def test_alerts_are_told_once_each_level(database: Database, tmp_path: Path) -> 
     days = (made.deadline - made.received_at).days
 
     def after(share: float) -> list[object]:
-        return [event.facts["percent"] for event in alerts.new(made.received_at + timedelta(days=days * share, seconds=1))]
+        return [
+            event.facts["percent"]
+            for event in alerts.new(made.received_at + timedelta(days=days * share, seconds=1))
+        ]
 
     assert after(0.49) == []
     assert after(0.5) == [50]
@@ -214,7 +264,13 @@ def test_errors_about_data_are_told_by_their_kind() -> None:
 def test_lanes_that_begin_end_and_start_over_are_told() -> None:
     told: list[Event] = []
     lanes = Lanes(told.append)
-    lanes.look([{"shard": 3, "requests": 1, "keys": ["ab"], "of": ["er-1", "er-2"]}, {"shard": None, "requests": 1}], [])
+    lanes.look(
+        [
+            {"shard": 3, "requests": 1, "keys": ["ab"], "of": ["er-1", "er-2"]},
+            {"shard": None, "requests": 1},
+        ],
+        [],
+    )
     lanes.look([{"shard": 3, "requests": 2}, {"shard": None, "requests": 1}], [], 1)
     lanes.look([{"shard": 3, "requests": 2}], [ExecutionError("the worker died")], 1)
     lanes.look([{"shard": 3, "requests": 5}], [ExecutionError("the worker died")], 1)
@@ -262,10 +318,15 @@ print("ended")
 
 
 def test_a_live_table_ends_with_ctrl_c(database: Database, tmp_path: Path) -> None:
-    """In a real terminal (a pseudo one): it draws, it takes note of what changes, and Ctrl-C is no error."""
+    """In a real terminal (a pseudo one): it draws, it takes note of what changes, and Ctrl-C is no
+    error."""
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-c", WATCH, str(tmp_path)], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        [sys.executable, "-c", WATCH, str(tmp_path)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
     )
     os.close(theirs)
     seen = b""

@@ -1,6 +1,8 @@
-"""The systems that can be compared, each a YAML file beside this one: a choice of partition, learner and aggregation.
+"""The systems that can be compared, each a YAML file beside this one: a choice of partition,
+learner and aggregation.
 
-`lmeraser train --system NAME` trains one, `lmeraser compare --systems a,b` several side by side. A path to a file of one's own does too.
+`lmeraser train --system NAME` trains one, `lmeraser compare --systems a,b` several side by side. A
+path to a file of one's own does too.
 """
 
 from copy import deepcopy
@@ -20,11 +22,16 @@ Tree = dict[str, Any]
 
 def names() -> list[str]:
     """The systems by name, in alphabetical order."""
-    return sorted(item.name.removesuffix(".yaml") for item in resources.files(__name__).iterdir() if item.name.endswith(".yaml"))
+    return sorted(
+        item.name.removesuffix(".yaml")
+        for item in resources.files(__name__).iterdir()
+        if item.name.endswith(".yaml")
+    )
 
 
 def read(system: str) -> Tree:
-    """A system's sections. `system` is a name, or the path of a YAML file. Errors: `ConfigError` with the nearest name."""
+    """A system's sections. `system` is a name, or the path of a YAML file. Errors: `ConfigError`
+    with the nearest name."""
     known = names()
     if system in known:
         text = resources.files(__name__).joinpath(f"{system}.yaml").read_text(encoding="utf-8")
@@ -32,11 +39,14 @@ def read(system: str) -> Tree:
         try:
             text = Path(system).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise ConfigError(f"The system {system} cannot be read ({error}): give the path of a YAML file.") from error
+            raise ConfigError(
+                f"The system {system} cannot be read ({error}): give the path of a YAML file."
+            ) from error
     else:
         near = get_close_matches(system, known, 1)
         raise ConfigError(
-            f"{system!r} is no system{f': did you mean {near[0]}?' if near else '.'} There are {', '.join(known)}, or give a YAML file."
+            f"{system!r} is no system{f': did you mean {near[0]}?' if near else '.'} There are "
+            f"{', '.join(known)}, or give a YAML file."
         )
     return checked(system, text)
 
@@ -46,21 +56,37 @@ def checked(system: str, text: str) -> Tree:
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"The system {system} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict) or not all(isinstance(tree.get(name, {}), dict) for name in (*SECTIONS, "backbone")):
-        raise ConfigError(f"The system {system} must consist of the sections {', '.join(SECTIONS)}, each with fields below.")
-    foreign = [name for name in tree if name not in (*SECTIONS, "data", "backbone", "execution", "seed")]
+        raise ConfigError(
+            f"The system {system} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(tree, dict) or not all(
+        isinstance(tree.get(name, {}), dict) for name in (*SECTIONS, "backbone")
+    ):
+        raise ConfigError(
+            f"The system {system} must consist of the sections {', '.join(SECTIONS)}, each with "
+            "fields below."
+        )
+    foreign = [
+        name for name in tree if name not in (*SECTIONS, "data", "backbone", "execution", "seed")
+    ]
     if foreign:
         near = get_close_matches(foreign[0], (*SECTIONS, "backbone"), 1)
-        raise ConfigError(f"The system {system} has the section {foreign[0]}, which is none{f': did you mean {near[0]}?' if near else '.'}")
+        raise ConfigError(
+            f"The system {system} has the section {foreign[0]}, which is "
+            f"none{f': did you mean {near[0]}?' if near else '.'}"
+        )
     missing = [name for name in SECTIONS if name not in tree]
     if missing:
-        raise ConfigError(f"The system {system} has no section {missing[0]}: a system is a choice of {', '.join(SECTIONS)}.")
+        raise ConfigError(
+            f"The system {system} has no section {missing[0]}: a system is a choice of "
+            f"{', '.join(SECTIONS)}."
+        )
     return tree
 
 
 def with_system(base: Tree, system: str) -> Tree:
-    """A configuration's tree with a system's sections in the place of its own; what a system says of the backbone goes on top.
+    """A configuration's tree with a system's sections in the place of its own; what a system says
+    of the backbone goes on top.
 
     A whole configuration serves as a system too: its data and execution are left aside.
     """

@@ -1,7 +1,9 @@
-"""The sources of records: where labelled pictures come from, streamed as checked `Record`s. First in the flow.
+"""The sources of records: where labelled pictures come from, streamed as checked `Record`s. First
+in the flow.
 
-Invariants: ids are unique; every yielded picture decodes; its bytes are as they came; the order is the source's own. Never more than
-`WINDOW` pictures are held. A record that `skip` names is not looked at beyond its id and its label, so that what is erased can be broken.
+Invariants: ids are unique; every yielded picture decodes; its bytes are as they came; the order is
+the source's own. Never more than `WINDOW` pictures are held. A record that `skip` names is not
+looked at beyond its id and its label, so that what is erased can be broken.
 """
 
 import itertools
@@ -26,7 +28,8 @@ from lmeraser_ray.data.subjects import SubjectResolver, is_test_subject, subject
 from lmeraser_ray.errors import ConfigError, DataError, PictureError
 
 TEST_PREFIX = "test/"
-"""Before the ids of the records of `data.test_path` and of torchvision's test splits, whose training records have `train/`."""
+"""Before the ids of the records of `data.test_path` and of torchvision's test splits, whose
+training records have `train/`."""
 WINDOW = 32
 """Pictures that are read ahead and checked at a time."""
 WORKERS = 4
@@ -34,13 +37,18 @@ WORKERS = 4
 
 
 def read_source(config: DataConfig, *, seed: int, skip: Callable[[str], bool]) -> Iterator[Record]:
-    """The records of the configured source: training and, by its own split, from `data.test_path` or by keyed hash, test records.
+    """The records of the configured source: training and, by its own split, from `data.test_path`
+    or by keyed hash, test records.
 
-    `skip(record_id)` true leaves a record out, its picture unread; its label still counts as a class. Raises `ConfigError` now,
-    and `DataError` or `PictureError` naming the file or row when the stream gets there; the number of classes is judged at the end.
+    `skip(record_id)` true leaves a record out, its picture unread; its label still counts as a
+    class. Raises `ConfigError` now, and `DataError` or `PictureError` naming the file or row when
+    the stream gets there; the number of classes is judged at the end.
     """
     _check_disjoint(config)
-    return _checked(_Plan(config=config, seed=seed, skip=skip, resolve=subject_resolver(config)).run(), config.max_pixels)
+    return _checked(
+        _Plan(config=config, seed=seed, skip=skip, resolve=subject_resolver(config)).run(),
+        config.max_pixels,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,8 @@ class _Planned:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Entries of one origin. `prefix` goes before their names; `test` is None where the split is by keyed hash."""
+    """Entries of one origin. `prefix` goes before their names; `test` is None where the split is by
+    keyed hash."""
 
     entries: Iterator[SourceEntry]
     prefix: str
@@ -93,30 +102,57 @@ class _Plan:
     def _planned(self, record_id: str, entry: SourceEntry, side: _Side) -> _Planned:
         subject = self.resolve(record_id, entry.where) if entry.subject is None else entry.subject
         if side.test is None:
-            return _Planned(record_id, subject, is_test_subject(self.seed, subject, self.config.test_fraction), entry)
+            return _Planned(
+                record_id,
+                subject,
+                is_test_subject(self.seed, subject, self.config.test_fraction),
+                entry,
+            )
         if self.sides.setdefault(subject, side.test) != side.test:
-            both = "data.path and in data.test_path" if self.config.test_path else "the training and in the test split"
-            raise DataError(f"{entry.where}: the subject {subject!r} has records in {both}: keep a person on one side.")
+            both = (
+                "data.path and in data.test_path"
+                if self.config.test_path
+                else "the training and in the test split"
+            )
+            raise DataError(
+                f"{entry.where}: the subject {subject!r} has records in {both}: keep a person on "
+                "one side."
+            )
         return _Planned(record_id, subject, side.test, entry)
 
 
 def refuse_twice(found: tuple[str, str] | None) -> None:
     """Errors: `DataError` where an id came twice."""
     if found:
-        raise DataError(f"{found[1]}: the record id {found[0]!r} is there twice: rename one, or drop it.")
+        raise DataError(
+            f"{found[1]}: the record id {found[0]!r} is there twice: rename one, or drop it."
+        )
 
 
 def _sides(config: DataConfig) -> Iterator[_Side]:
-    """What the source gives, the training side first. Nothing is read before its entries are asked for."""
+    """What the source gives, the training side first. Nothing is read before its entries are asked
+    for."""
     if config.path is None:
         yield _Side(digit_entries(), "", None, "digits")
     elif config.source in TORCHVISION:
         for split, test in (("train", False), ("test", True)):
-            yield _Side(torchvision_entries(config, test=test), f"{split}/", test, f"{place(config.path)} ({config.source}, {split})")
+            yield _Side(
+                torchvision_entries(config, test=test),
+                f"{split}/",
+                test,
+                f"{place(config.path)} ({config.source}, {split})",
+            )
     else:
-        yield _Side(_entries(config, config.path), "", None if config.test_path is None else False, place(config.path))
+        yield _Side(
+            _entries(config, config.path),
+            "",
+            None if config.test_path is None else False,
+            place(config.path),
+        )
         if config.test_path is not None:
-            yield _Side(_entries(config, config.test_path), TEST_PREFIX, True, place(config.test_path))
+            yield _Side(
+                _entries(config, config.test_path), TEST_PREFIX, True, place(config.test_path)
+            )
 
 
 def _entries(config: DataConfig, path: Path) -> Iterator[SourceEntry]:
@@ -129,7 +165,10 @@ def _check_classes(labels: set[str], where: str, *, training: bool) -> None:
     if not labels:
         raise DataError(f"{where}: no records at all: correct the path, or fill it.")
     if training and len(labels) == 1:
-        raise DataError(f"{where}: all records have the label {next(iter(labels))!r}, expected two classes at least: add another class.")
+        raise DataError(
+            f"{where}: all records have the label {next(iter(labels))!r}, expected two classes at "
+            "least: add another class."
+        )
 
 
 def _check_disjoint(config: DataConfig) -> None:
@@ -138,20 +177,34 @@ def _check_disjoint(config: DataConfig) -> None:
         return
     path, test_path = config.path.resolve(), config.test_path.resolve()
     shared = path.is_relative_to(test_path) or test_path.is_relative_to(path)
-    if shared and config.source == "parquet":  # one folder within the other is no overlap: files are not looked for in depth
-        shared = not {f.resolve() for f in parquet_files(path)}.isdisjoint(f.resolve() for f in parquet_files(test_path))
+    if (
+        shared and config.source == "parquet"
+    ):  # one folder within the other is no overlap: files are not looked for in depth
+        shared = not {f.resolve() for f in parquet_files(path)}.isdisjoint(
+            f.resolve() for f in parquet_files(test_path)
+        )
     if shared:
-        raise ConfigError(f"data.path {config.path} and data.test_path {config.test_path} overlap: give each its own files.")
+        raise ConfigError(
+            f"data.path {config.path} and data.test_path {config.test_path} overlap: give each "
+            "its own files."
+        )
 
 
 def _checked(planned: Iterator[_Planned], max_pixels: int) -> Iterator[Record]:
-    """The planned records with their pictures, read and checked some ahead on a few threads, in order."""
-    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1), thread_name_prefix="pictures") as pool:
-        ahead = deque(pool.submit(_record, one, max_pixels) for one in itertools.islice(planned, WINDOW))
+    """The planned records with their pictures, read and checked some ahead on a few threads, in
+    order."""
+    with ThreadPoolExecutor(
+        min(WORKERS, os.cpu_count() or 1), thread_name_prefix="pictures"
+    ) as pool:
+        ahead = deque(
+            pool.submit(_record, one, max_pixels) for one in itertools.islice(planned, WINDOW)
+        )
         try:
             while ahead:
                 yield ahead.popleft().result()
-                ahead.extend(pool.submit(_record, one, max_pixels) for one in itertools.islice(planned, 1))
+                ahead.extend(
+                    pool.submit(_record, one, max_pixels) for one in itertools.islice(planned, 1)
+                )
         finally:
             _cancel(ahead)
 

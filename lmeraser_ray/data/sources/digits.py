@@ -1,4 +1,5 @@
-"""The source `digits`: the 1,797 handwritten digits, 8 x 8 pixels in 17 greys, that come with scikit-learn. Needs no file."""
+"""The source `digits`: the 1,797 handwritten digits, 8 x 8 pixels in 17 greys, that come with
+scikit-learn. Needs no file."""
 
 import functools
 from collections.abc import Iterator
@@ -17,4 +18,10 @@ def digit_entries() -> Iterator[SourceEntry]:
     greys = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     for number, (pixels, target) in enumerate(zip(greys, digits.target, strict=True)):
         name = f"digit-{number:04d}"
-        yield SourceEntry(name=name, label=str(target), subject=None, where=name, read=functools.partial(stored_png, pixels))
+        yield SourceEntry(
+            name=name,
+            label=str(target),
+            subject=None,
+            where=name,
+            read=functools.partial(stored_png, pixels),
+        )

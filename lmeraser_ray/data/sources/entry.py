@@ -7,7 +7,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as it is found, of no class and of nobody. `name` is clean; `where` is for errors; `read` fetches the encoded picture."""
+    """A picture as it is found, of no class and of nobody. `name` is clean; `where` is for errors;
+    `read` fetches the encoded picture."""
 
     name: str
     where: str
@@ -16,7 +17,8 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """A record as a source finds it. `name` and `label` are clean; `read` fetches the encoded picture and is called at most once."""
+    """A record as a source finds it. `name` and `label` are clean; `read` fetches the encoded
+    picture and is called at most once."""
 
     name: str
     label: str

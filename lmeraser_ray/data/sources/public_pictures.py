@@ -1,7 +1,9 @@
-"""Public pictures, by which `partition.kind: public` divides the private records. They become no records: of nobody, without a class.
+"""Public pictures, by which `partition.kind: public` divides the private records. They become no
+records: of nobody, without a class.
 
-Invariants: names are unique and depend on what lies below the path and not on where it lies; pictures come in the order of their names,
-streamed; as for the private folder, nothing outside of the path is read and nothing is left out in silence but hidden files.
+Invariants: names are unique and depend on what lies below the path and not on where it lies;
+pictures come in the order of their names, streamed; as for the private folder, nothing outside of
+the path is read and nothing is left out in silence but hidden files.
 """
 
 from collections.abc import Iterator
@@ -13,18 +15,25 @@ from lmeraser_ray.data.sources.parquet import files_within, parquet_pictures
 from lmeraser_ray.errors import DataError
 
 COLUMN = "image"
-"""The Parquet column of encoded pictures, bytes or {bytes, path} structs; other columns are not read."""
+"""The Parquet column of encoded pictures, bytes or {bytes, path} structs; other columns are not
+read."""
 
 
 def public_pictures(path: Path) -> Iterator[Picture]:
-    """The pictures of a folder, at any depth, or of a Parquet file or a folder that holds some, in the order of their names.
+    """The pictures of a folder, at any depth, or of a Parquet file or a folder that holds some, in
+    the order of their names.
 
-    A name is the path below the folder, or the Parquet file's name and the row: `a.parquet:000000007`. Memory holds all paths of a
-    folder, and 64 rows of a Parquet file. `read` is called at most once; the picture is not decoded here. Raises `DataError` naming the
-    file or row, when the stream gets there: nothing at the path or in it, two equal names, links that lead out or to a folder, no `image`.
+    A name is the path below the folder, or the Parquet file's name and the row:
+    `a.parquet:000000007`. Memory holds all paths of a folder, and 64 rows of a Parquet file. `read`
+    is called at most once; the picture is not decoded here. Raises `DataError` naming the file or
+    row, when the stream gets there: nothing at the path or in it, two equal names, links that lead
+    out or to a folder, no `image`.
     """
     if not path.exists():
-        raise DataError(f"{place(path)}: does not exist, expected a folder of pictures or Parquet: correct partition.path.")
+        raise DataError(
+            f"{place(path)}: does not exist, expected a folder of pictures or Parquet: correct "
+            "partition.path."
+        )
     files = [path] if path.is_file() else files_within(path)
     found = None
     for found in _parquet(files) if files else _folder(path):
@@ -34,7 +43,8 @@ def public_pictures(path: Path) -> Iterator[Picture]:
 
 
 def _parquet(files: list[Path]) -> Iterator[Picture]:
-    # With the colon that follows: the pictures of `a.parquet` come behind those of `a.parquet.parquet`, as their names do.
+    # With the colon that follows: the pictures of `a.parquet` come behind those of
+    # `a.parquet.parquet`, as their names do.
     return parquet_pictures(sorted(files, key=lambda file: f"{file.name}:"), column=COLUMN)
 
 
@@ -42,6 +52,9 @@ def _folder(path: Path) -> Iterator[Picture]:
     before = None
     for picture in sorted(folder_pictures(path), key=lambda picture: picture.name):
         if before is not None and picture.name == before.name:
-            raise DataError(f"{picture.where}: the name {picture.name!r} is there twice in Unicode NFC: rename one of the two files.")
+            raise DataError(
+                f"{picture.where}: the name {picture.name!r} is there twice in Unicode NFC: "
+                "rename one of the two files."
+            )
         before = picture
         yield picture

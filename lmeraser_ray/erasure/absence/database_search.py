@@ -1,7 +1,9 @@
-"""The request database, searched: what open requests still have to name is at home there, and nothing else of what was erased is.
+"""The request database, searched: what open requests still have to name is at home there, and
+nothing else of what was erased is.
 
-Of SQLite every byte is searched, free pages included: an occurrence too many is one that no row explains. SQLite gives its bytes out itself
-(`serialize`): to open and close its file here would drop the locks that this process holds on it. Of PostgreSQL the rows are searched.
+Of SQLite every byte is searched, free pages included: an occurrence too many is one that no row
+explains. SQLite gives its bytes out itself (`serialize`): to open and close its file here would
+drop the locks that this process holds on it. Of PostgreSQL the rows are searched.
 """
 
 from collections import Counter
@@ -24,16 +26,29 @@ NAMED = ((targets, "name"), (erased, "name"), (erased, "needles"))
 """The columns that may hold what a request erases, until it is worked off."""
 FILE = "requests.db"
 BESIDE = ("requests.db-journal", "requests.waiting")
-"""The journal of a transaction under way has pages as they were before it, the other file submissions that wait for their turn."""
+"""The journal of a transaction under way has pages as they were before it, the other file
+submissions that wait for their turn."""
 
 
-def search_database(database: Database, root: Location, wanted: PatternSet, findings: Findings) -> None:
+def search_database(
+    database: Database, root: Location, wanted: PatternSet, findings: Findings
+) -> None:
     """Search the request database of the workspace in `root`."""
     with database.read() as conn:
         for table, column in NAMED:
-            if conn.execute(kept(table, column).where(requests.c.state.in_(FINISHED)).limit(1)).first() is not None:
-                findings.hit(DATABASE, FILE, f"{table.name}.{column} of a request that is worked off")
-        at_home = occurrences(wanted, (cell for table, column in NAMED for (cell,) in conn.execute(kept(table, column))))
+            if (
+                conn.execute(
+                    kept(table, column).where(requests.c.state.in_(FINISHED)).limit(1)
+                ).first()
+                is not None
+            ):
+                findings.hit(
+                    DATABASE, FILE, f"{table.name}.{column} of a request that is worked off"
+                )
+        at_home = occurrences(
+            wanted,
+            (cell for table, column in NAMED for (cell,) in conn.execute(kept(table, column))),
+        )
         if database.dialect == "sqlite":
             image = conn.connection.driver_connection.serialize()  # type: ignore[union-attr]
             there = occurrences(wanted, [image])
@@ -46,23 +61,34 @@ def search_database(database: Database, root: Location, wanted: PatternSet, find
         search_beside(root / name, at_home, wanted, findings)
 
 
-def search_beside(path: Location, at_home: Counter[int], wanted: PatternSet, findings: Findings) -> None:
-    """A file next to the database may have what the database has at home, and nothing else of what was erased."""
+def search_beside(
+    path: Location, at_home: Counter[int], wanted: PatternSet, findings: Findings
+) -> None:
+    """A file next to the database may have what the database has at home, and nothing else of what
+    was erased."""
     with suppress(FileNotFoundError):
         there = Counter(match.pattern for match in wanted.search.in_file(path))
         findings.count(DATABASE, path.stat().st_size)
-        report(Counter({pattern: count for pattern, count in there.items() if pattern not in at_home}), path.name, wanted, findings)
+        report(
+            Counter({pattern: count for pattern, count in there.items() if pattern not in at_home}),
+            path.name,
+            wanted,
+            findings,
+        )
         findings.explained += sum(count for pattern, count in there.items() if pattern in at_home)
 
 
 def kept(table: Table, column: str) -> Select[tuple[object]]:
     """The cells of a column that are not null, with the request that each is of."""
     found = table.c[column]
-    return select(found).join(requests, requests.c.id == table.c.request_id).where(found.is_not(None))
+    return (
+        select(found).join(requests, requests.c.id == table.c.request_id).where(found.is_not(None))
+    )
 
 
 def occurrences(wanted: PatternSet, cells: Iterable[object]) -> Counter[int]:
-    """How often each pattern occurs, whatever is next to it: in SQLite's pages nothing lies between two values."""
+    """How often each pattern occurs, whatever is next to it: in SQLite's pages nothing lies between
+    two values."""
     found: Counter[int] = Counter()
     for cell in cells:
         data = cell.encode() if isinstance(cell, str) else bytes(cell)  # type: ignore[call-overload]

@@ -1,24 +1,28 @@
-"""The one registry of every place where private data rests or passes: what is there, by which edge it goes, and how it is searched.
+"""The one registry of every place where private data rests or passes: what is there, by which edge
+it goes, and how it is searched.
 
-A place is found by the name of a file within the workspace, or lies outside. The absence scan goes through this list, the certificate says
-what of it was searched and what was not, and a test reads the program's own source: a module that writes to a disk or a database is in no
-place's `writers` only over that test's failure.
+A place is found by the name of a file within the workspace, or lies outside. The absence scan goes
+through this list, the certificate says what of it was searched and what was not, and a test reads
+the program's own source: a module that writes to a disk or a database is in no place's `writers`
+only over that test's failure.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 How = Literal["parsed", "raw", "rows", "no"]
-"""parsed: read as what it is, every row and byte accounted for, and searched as bytes besides; raw: searched as bytes; rows: the database's
-rows, and of SQLite every byte of the file; no: not searched, for the reason given."""
+"""parsed: read as what it is, every row and byte accounted for, and searched as bytes besides; raw:
+searched as bytes; rows: the database's rows, and of SQLite every byte of the file; no: not
+searched, for the reason given."""
 Base = Literal["workspace", "ray", "elsewhere"]
 
 
 @dataclass(frozen=True, slots=True)
 class DataPlace:
-    """A place. name: as certificates have it; holds: what of the private data; base: what `where` is relative to; where: names of files,
-    or of folders (with a slash at the end) with all that is below; deletion: the edge by which its contents go, and when; how: it is
-    searched; because: why so; writers: the modules that write there, relative to the package."""
+    """A place. name: as certificates have it; holds: what of the private data; base: what `where`
+    is relative to; where: names of files, or of folders (with a slash at the end) with all that is
+    below; deletion: the edge by which its contents go, and when; how: it is searched; because: why
+    so; writers: the modules that write there, relative to the package."""
 
     name: str
     holds: str
@@ -31,11 +35,21 @@ class DataPlace:
 
     def owns(self, path: str) -> bool:
         """Whether a file of the workspace, by its path below it with `/`, is of this place."""
-        return self.base == "workspace" and any(path == name or (name.endswith("/") and path.startswith(name)) for name in self.where)
+        return self.base == "workspace" and any(
+            path == name or (name.endswith("/") and path.startswith(name)) for name in self.where
+        )
 
 
-REACHABILITY = "A file that neither the published manifest nor work under way reaches is removed by the purge after each publication"
-THE_STORE = ("storage/store.py", "storage/files.py", "storage/object_storage/path.py", "operations/restore.py")
+REACHABILITY = (
+    "A file that neither the published manifest nor work under way reaches is removed by the "
+    "purge after each publication"
+)
+THE_STORE = (
+    "storage/store.py",
+    "storage/files.py",
+    "storage/object_storage/path.py",
+    "operations/restore.py",
+)
 """Every object gets its name by these, whoever makes it."""
 
 RECORDS = DataPlace(
@@ -43,7 +57,8 @@ RECORDS = DataPlace(
     "ids, subjects, labels, digests",
     f"{REACHABILITY}: a bucket without the record is another object.",
     "parsed",
-    "Every row is compared with the ids and digests; Parquet is written plain, so that the bytes show what is there.",
+    "Every row is compared with the ids and digests; Parquet is written plain, so that the bytes "
+    "show what is there.",
     ("data/buckets.py", "operations/verify.py", *THE_STORE),
     ("objects/records/",),
 )
@@ -52,7 +67,8 @@ PICTURES = DataPlace(
     "the encoded pictures",
     f"{REACHABILITY}: a bucket's pictures are written again without the record's.",
     "parsed",
-    "Every byte must belong to a live record's row; what is found lies in one whose digest is computed again.",
+    "Every byte must belong to a live record's row; what is found lies in one whose digest is "
+    "computed again.",
     ("data/buckets.py", "operations/verify.py", *THE_STORE),
     ("objects/pictures/",),
 )
@@ -67,7 +83,8 @@ FEATURES = DataPlace(
 )
 PARTITIONS = DataPlace(
     "partitions",
-    "prototypes, which are means of features or one record's, and the clusters of the sampled records",
+    "prototypes, which are means of features or one record's, and the clusters of the sampled "
+    "records",
     f"{REACHABILITY}: a sampled record's going makes another partition.",
     "raw",
     "Its key is computed from the sampled live records; its bytes are searched.",
@@ -88,8 +105,9 @@ CONSTITUENTS = DataPlace(
     "what was learned from records; of the nearest-neighbour learner their features, rounded",
     f"{REACHABILITY}: a shard without the record has another key, and is trained again.",
     "raw",
-    "Keys are computed from the digests of the members; bytes are searched. What training leaves in weights cannot be searched for: that "
-    "the published state equals training without the record is what `lmeraser verify --rebuild` shows.",
+    "Keys are computed from the digests of the members; bytes are searched. What training leaves "
+    "in weights cannot be searched for: that the published state equals training without the "
+    "record is what `lmeraser verify --rebuild` shows.",
     ("pipeline/jobs.py", "study/unlearners.py", *THE_STORE),
     ("objects/constituents/",),
 )
@@ -99,15 +117,22 @@ MANIFESTS = DataPlace(
     f"{REACHABILITY}: old manifests go with what only they reach.",
     "raw",
     "Canonical JSON, searched as bytes.",
-    ("pipeline/workspace_folder.py", "operations/train.py", "erasure/queue/publisher.py", *THE_STORE),
+    (
+        "pipeline/workspace_folder.py",
+        "operations/train.py",
+        "erasure/queue/publisher.py",
+        *THE_STORE,
+    ),
     ("objects/manifests/",),
 )
 SCRATCH = DataPlace(
     "scratch",
-    "anything, while it is being written: records that arrive, objects before they have their names, a rebuilt state, a backup unpacked",
-    "Removed when the command ends, and by the next command that takes the workspace's lock where it did not come to that. Records that "
-    "arrive are in a file without a name (of the system's folder for temporary files, where the workspace is in object storage), which "
-    "goes with the process.",
+    "anything, while it is being written: records that arrive, objects before they have their "
+    "names, a rebuilt state, a backup unpacked",
+    "Removed when the command ends, and by the next command that takes the workspace's lock "
+    "where it did not come to that. Records that arrive are in a file without a name (of the "
+    "system's folder for temporary files, where the workspace is in object storage), which goes "
+    "with the process.",
     "raw",
     "Only the command that holds the lock has a folder there; files of any other are findings.",
     (
@@ -150,13 +175,15 @@ SECRET = DataPlace(
 )
 DATABASE = DataPlace(
     "the request database",
-    "ids that open requests name, needles of the records that they remove; keyed hashes of all that was erased (tombstones, ledger, "
-    "certificates)",
-    "Ids and needles are set to null in the transaction that makes the request PURGED, REFUSED or CANCELLED, and overwritten (SQLite, "
-    "secure_delete) or vacuumed (PostgreSQL); keyed hashes stay, so that the erased are not let in again.",
+    "ids that open requests name, needles of the records that they remove; keyed hashes of all "
+    "that was erased (tombstones, ledger, certificates)",
+    "Ids and needles are set to null in the transaction that makes the request PURGED, REFUSED "
+    "or CANCELLED, and overwritten (SQLite, secure_delete) or vacuumed (PostgreSQL); keyed "
+    "hashes stay, so that the erased are not let in again.",
     "rows",
-    "Ids and needles of requests that are still open are at home there; any other occurrence in a row, or in any byte of SQLite's file, "
-    "its journal and the file of submissions that wait for their turn, is a finding.",
+    "Ids and needles of requests that are still open are at home there; any other occurrence in "
+    "a row, or in any byte of SQLite's file, its journal and the file of submissions that wait "
+    "for their turn, is a finding.",
     (
         "storage/database/database.py",
         "erasure/backup/database_dump.py",
@@ -191,9 +218,11 @@ LOCKS = DataPlace(
 RAY_SESSION = DataPlace(
     "Ray's session folder",
     "spilled objects (pixels, features), logs, and what a driver's command line said",
-    "Spilled objects go when they are released; the folder when somebody removes it after the cluster has stopped.",
+    "Spilled objects go when they are released; the folder when somebody removes it after the "
+    "cluster has stopped.",
     "raw",
-    "Searched where the scan is told of the folder; other machines' folders are not seen from here.",
+    "Searched where the scan is told of the folder; other machines' folders are not seen from "
+    "here.",
     ("distributed/engine.py", "distributed/features.py"),
     base="ray",
 )
@@ -215,13 +244,20 @@ RAY_MEMORY = DataPlace(
 )
 STUDIES = DataPlace(
     "studies",
-    "STUDY/work: records and models while a study runs, or for as long as `--keep` asks; results name no record; in choice.json, keyed "
-    "digests of the records that a sweep saw",
-    "STUDY/work is removed when a study has ended; with `--keep`, by the next run without it. No erasure in a workspace reaches it, but a "
-    "sweep that runs with this workspace begins again without the record.",
+    "STUDY/work: records and models while a study runs, or for as long as `--keep` asks; results "
+    "name no record; in choice.json, keyed digests of the records that a sweep saw",
+    "STUDY/work is removed when a study has ended; with `--keep`, by the next run without it. No "
+    "erasure in a workspace reaches it, but a sweep that runs with this workspace begins again "
+    "without the record.",
     "no",
     "A workspace does not know of studies: whoever keeps one ends it.",
-    ("study/study_folder.py", "study/sweep_records.py", "study/attack.py", "study/unlearners.py", "storage/files.py"),
+    (
+        "study/study_folder.py",
+        "study/sweep_records.py",
+        "study/attack.py",
+        "study/unlearners.py",
+        "storage/files.py",
+    ),
     base="elsewhere",
 )
 FIGURES = DataPlace(
@@ -229,7 +265,8 @@ FIGURES = DataPlace(
     "`lmeraser figures --workspace` draws sheets of people's pictures",
     "Removed by whoever drew them. No erasure reaches them.",
     "no",
-    "They were drawn, scaled and encoded anew, so that no bytes are left to search for, in a folder that the workspace does not know.",
+    "They were drawn, scaled and encoded anew, so that no bytes are left to search for, in a "
+    "folder that the workspace does not know.",
     ("study/figures.py", "study/figure/style.py", "storage/files.py"),
     base="elsewhere",
 )
@@ -244,8 +281,10 @@ DEMONSTRATION = DataPlace(
 )
 DOWNLOADS = DataPlace(
     "downloads",
-    "public data sets and weights, which torchvision and timm fetch and keep; of a data set that is trained on, the records",
-    "They are a source, as a folder of pictures is: erasing from a workspace does not change where its records came from.",
+    "public data sets and weights, which torchvision and timm fetch and keep; of a data set that "
+    "is trained on, the records",
+    "They are a source, as a folder of pictures is: erasing from a workspace does not change "
+    "where its records came from.",
     "no",
     "The source is its owner's to change.",
     ("data/sources/torchvision.py",),
@@ -253,7 +292,8 @@ DOWNLOADS = DataPlace(
 )
 PROOFS = DataPlace(
     "certificates, keys and heads",
-    "keyed hashes; a certificate that was written to a file, the signing key, an exported head of the ledger",
+    "keyed hashes; a certificate that was written to a file, the signing key, an exported head "
+    "of the ledger",
     "Kept: they are the evidence.",
     "no",
     "They are made from rows in which there are keyed hashes only, and those are searched.",
@@ -262,17 +302,25 @@ PROOFS = DataPlace(
 )
 BACKUPS = DataPlace(
     "backups",
-    "all that a workspace holds, as it was; files of erasures, in which there are keyed hashes only",
-    "They expire when whoever keeps them removes them; a restore leaves out whoever was erased since.",
+    "all that a workspace holds, as it was; files of erasures, in which there are keyed hashes "
+    "only",
+    "They expire when whoever keeps them removes them; a restore leaves out whoever was erased "
+    "since.",
     "no",
     "A workspace does not know where its backups are.",
-    ("operations/backup.py", "erasure/backup/archive.py", "erasure/backup/erasure_list.py", "storage/files.py"),
+    (
+        "operations/backup.py",
+        "erasure/backup/archive.py",
+        "erasure/backup/erasure_list.py",
+        "storage/files.py",
+    ),
     base="elsewhere",
 )
 BUCKETS = DataPlace(
     "what object storage keeps besides a workspace's objects",
     "replicas and backups of a bucket; old versions of its objects, if somebody makes it keep them",
-    "A bucket that answers a write with the version of an object is refused; the rest is its operator's.",
+    "A bucket that answers a write with the version of an object is refused; the rest is its "
+    "operator's.",
     "no",
     "The workspace sees its objects only.",
     ("storage/object_storage/path.py",),
@@ -290,11 +338,23 @@ TERMINAL = DataPlace(
 DATA_INVENTORY = (
     *(RECORDS, PICTURES, FEATURES, PARTITIONS, ASSIGNMENTS, CONSTITUENTS, MANIFESTS, SCRATCH),
     *(POINTER, CONFIGURATION, SECRET, DATABASE, LOCKS),
-    *(RAY_SESSION, RAY_MEMORY, STUDIES, FIGURES, DEMONSTRATION, DOWNLOADS, PROOFS, BACKUPS, BUCKETS, TERMINAL),
+    *(
+        RAY_SESSION,
+        RAY_MEMORY,
+        STUDIES,
+        FIGURES,
+        DEMONSTRATION,
+        DOWNLOADS,
+        PROOFS,
+        BACKUPS,
+        BUCKETS,
+        TERMINAL,
+    ),
 )
 FOREIGN = "files that are no part of the workspace"
 
 
 def place_of(path: str) -> DataPlace | None:
-    """The place of a file of the workspace, by its path below it with `/`; None for one that is no part of it."""
+    """The place of a file of the workspace, by its path below it with `/`; None for one that is no
+    part of it."""
     return next((place for place in DATA_INVENTORY if place.owns(path)), None)

@@ -1,7 +1,9 @@
-"""The published records, accounted for: every row is a live record's, every picture byte and every feature row is owned by one.
+"""The published records, accounted for: every row is a live record's, every picture byte and every
+feature row is owned by one.
 
-Then whatever a scan finds in them is a live record's own: a picture that another person's record has too, byte for byte. The rows in which
-something is found have their digests computed again, so that a row that owned the wrong bytes would be found out.
+Then whatever a scan finds in them is a live record's own: a picture that another person's record
+has too, byte for byte. The rows in which something is found have their digests computed again, so
+that a row that owned the wrong bytes would be found out.
 """
 
 from collections.abc import Collection
@@ -27,7 +29,8 @@ from lmeraser_ray.storage.store import REPAIR, Store, StoredObject, present
 
 @dataclass(frozen=True)
 class LiveRecordCheck:
-    """Goes through the buckets of a published state. `alive` collects the windows that live records own, by pattern."""
+    """Goes through the buckets of a published state. `alive` collects the windows that live records
+    own, by pattern."""
 
     store: Store
     manifest: Manifest
@@ -36,7 +39,8 @@ class LiveRecordCheck:
     alive: set[int]
 
     def check(self) -> set[StoredObject]:
-        """Account for all buckets. Returns the objects that need not be searched again: pictures and features.
+        """Account for all buckets. Returns the objects that need not be searched again: pictures
+        and features.
 
         Errors: `VerificationError` where an object is missing or damaged.
         """
@@ -45,7 +49,11 @@ class LiveRecordCheck:
             self._rows(state.bucket, rows)
             self._pictures(state.bucket, rows)
             self._features(state, rows)
-        return {item for state in self.manifest.buckets for item in (state.bucket.pictures, state.features)}
+        return {
+            item
+            for state in self.manifest.buckets
+            for item in (state.bucket.pictures, state.features)
+        }
 
     def _rows(self, bucket: Bucket, rows: pa.Table) -> None:
         """No row is an erased record's or subject's."""
@@ -59,7 +67,10 @@ class LiveRecordCheck:
                 self._hit(RECORDS, bucket.records, trace)
         ids, subjects, labels = (rows[name] for name in ("record_id", "subject_id", "label"))
         if any(self.wanted.occurs(text_of(column)) for column in (ids, subjects, labels)):
-            people, records = set(subjects.to_pylist()) - self.wanted.subjects, set(ids.to_pylist()) - self.wanted.ids
+            people, records = (
+                set(subjects.to_pylist()) - self.wanted.subjects,
+                set(ids.to_pylist()) - self.wanted.ids,
+            )
             self.wanted.learn([*records, *people, *labels.to_pylist()])
 
     def _pictures(self, bucket: Bucket, rows: pa.Table) -> None:
@@ -72,8 +83,14 @@ class LiveRecordCheck:
         self.findings.count(PICTURES, size)
         sound: dict[int, bool] = {}
         for match in self.wanted.search.in_file(path, texts=False):
-            first, last = (int(np.searchsorted(offsets, at, "right")) - 1 for at in (match.at, match.at + self.wanted.size(match) - 1))
-            own = all(sound.setdefault(row, self._sound(bucket, rows, row)) for row in range(first, last + 1))
+            first, last = (
+                int(np.searchsorted(offsets, at, "right")) - 1
+                for at in (match.at, match.at + self.wanted.size(match) - 1)
+            )
+            own = all(
+                sound.setdefault(row, self._sound(bucket, rows, row))
+                for row in range(first, last + 1)
+            )
             self._judge(match, own, bucket.pictures)
 
     def _sound(self, bucket: Bucket, rows: pa.Table, row: int) -> bool:
@@ -100,12 +117,17 @@ class LiveRecordCheck:
             self.alive.add(match.pattern)
             self.findings.explained += 1
         else:
-            self._hit(PICTURES if item.kind == "pictures" else FEATURES, item, self.wanted.trace(match))
+            self._hit(
+                PICTURES if item.kind == "pictures" else FEATURES, item, self.wanted.trace(match)
+            )
 
     def _hit(self, place: object, item: StoredObject, trace: str) -> None:
-        """Something that nobody alive owns. Errors: `VerificationError` where the object is damaged: then this says nothing."""
+        """Something that nobody alive owns. Errors: `VerificationError` where the object is
+        damaged: then this says nothing."""
         if not self.store.sound(item):
-            raise VerificationError(f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}")
+            raise VerificationError(
+                f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}"
+            )
         self.findings.hit(place, f"objects/{item.name}", trace)  # type: ignore[arg-type]
 
     def _path(self, item: StoredObject) -> Location:
@@ -120,7 +142,8 @@ def text_of(column: pa.ChunkedArray) -> bytes:
 
 
 def extent(path: Location, rows: int) -> tuple[int, bool]:
-    """Where a file of features has its first byte of them, and whether it is features and checks of `rows` rows, and nothing else."""
+    """Where a file of features has its first byte of them, and whether it is features and checks of
+    `rows` rows, and nothing else."""
     with disk_errors(path), path.open("rb") as file:
         layout = Layout.of(file.read(HEAD))
     if layout is None:

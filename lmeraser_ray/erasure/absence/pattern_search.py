@@ -1,9 +1,10 @@
 """Searching bytes for many patterns at once: what the absence scan is built on.
 
-Binary patterns (digests, windows) are found by their 8-byte words: of any place in a file, one word of the pattern lies at a multiple of
-8, and which words are wanted is a table that stays in the processor's cache: gigabytes a second, however many patterns. Text (ids) is found
-by Aho-Corasick. Invariants: nothing that is in a file is missed, wherever it lies; a file is read once, in pieces of 1 MiB; memory does
-not grow with it.
+Binary patterns (digests, windows) are found by their 8-byte words: of any place in a file, one word
+of the pattern lies at a multiple of 8, and which words are wanted is a table that stays in the
+processor's cache: gigabytes a second, however many patterns. Text (ids) is found by Aho-Corasick.
+Invariants: nothing that is in a file is missed, wherever it lies; a file is read once, in pieces of
+1 MiB; memory does not grow with it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,10 +20,12 @@ from lmeraser_ray.storage.reading import opened
 
 PIECE = 1 << 20
 REACH = 4096
-"""Bytes around a text that are shown with it: an id has at most 1,024 characters (`data.names`), so at most 4,096 bytes."""
+"""Bytes around a text that are shown with it: an id has at most 1,024 characters (`data.names`), so
+at most 4,096 bytes."""
 MARGIN = 2 * REACH
 SHORTEST = 15
-"""Bytes of a binary pattern at least: so that, wherever it lies, it has a whole word at a multiple of 8."""
+"""Bytes of a binary pattern at least: so that, wherever it lies, it has a whole word at a multiple
+of 8."""
 BLOCK = 1 << 14
 """Words that are looked up at a time."""
 MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -31,7 +34,8 @@ MIX = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Where a pattern was found: its position among the patterns, the first byte's offset, and, of texts, what is around it.
+    """Where a pattern was found: its position among the patterns, the first byte's offset, and, of
+    texts, what is around it.
 
     before and after: at most `REACH` bytes each, none for binary patterns.
     """
@@ -47,7 +51,11 @@ class Words:
 
     def __init__(self, patterns: Sequence[bytes]) -> None:
         self._patterns = patterns
-        found = [(pattern[at : at + 8], i, at) for i, pattern in enumerate(patterns) for at in best_offsets(pattern)]
+        found = [
+            (pattern[at : at + 8], i, at)
+            for i, pattern in enumerate(patterns)
+            for at in best_offsets(pattern)
+        ]
         words = np.frombuffer(b"".join(word for word, _, _ in found), np.uint64)
         order = np.argsort(words, kind="stable")
         self._words = words[order]
@@ -58,7 +66,9 @@ class Words:
         self._first[self._slots(words * MIX)] = True
         self._second[self._other_slots(words * MIX)] = True
 
-    def _slots(self, mixed: NDArray[np.uint64], out: NDArray[np.uint64] | None = None) -> NDArray[np.int64]:
+    def _slots(
+        self, mixed: NDArray[np.uint64], out: NDArray[np.uint64] | None = None
+    ) -> NDArray[np.int64]:
         """The upper bits of hashed words."""
         return np.right_shift(mixed, np.uint64(64 - self._bits), out=out).view(np.int64)
 
@@ -67,7 +77,8 @@ class Words:
         return self._slots(mixed << np.uint64(24))
 
     def _candidates(self, words: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The places of words that may be wanted. In blocks that stay in the cache, in memory that is taken once."""
+        """The places of words that may be wanted. In blocks that stay in the cache, in memory that
+        is taken once."""
         found: list[NDArray[np.int64]] = []
         for at in range(0, len(words), BLOCK):
             block = words[at : at + BLOCK]
@@ -82,24 +93,34 @@ class Words:
         """Every occurrence: the pattern's position and the offset."""
         words = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
         places = self._candidates(words) if self._patterns else np.empty(0, np.int64)
-        first, last = (np.searchsorted(self._words, words[places], side) for side in ("left", "right"))
+        first, last = (
+            np.searchsorted(self._words, words[places], side) for side in ("left", "right")
+        )
         for i in np.flatnonzero(last > first).tolist():
             for pattern, offset in self._owners[first[i] : last[i]]:
                 at = int(places[i]) * 8 - offset
-                if at >= 0 and data[at : at + len(self._patterns[pattern])] == self._patterns[pattern]:
+                if (
+                    at >= 0
+                    and data[at : at + len(self._patterns[pattern])] == self._patterns[pattern]
+                ):
                     yield pattern, at
 
 
 def best_offsets(pattern: bytes) -> list[int]:
-    """For each remainder by 8 the offset whose word has the most different bytes: words such as eight zeros are everywhere."""
+    """For each remainder by 8 the offset whose word has the most different bytes: words such as
+    eight zeros are everywhere."""
     if len(pattern) < SHORTEST:
         raise ValueError(f"a binary pattern has {SHORTEST} bytes at least, not {len(pattern)}")
     different = [len(set(pattern[at : at + 8])) for at in range(len(pattern) - 7)]
-    return [max(range(remainder, len(different), 8), key=different.__getitem__) for remainder in range(8)]
+    return [
+        max(range(remainder, len(different), 8), key=different.__getitem__)
+        for remainder in range(8)
+    ]
 
 
 class Search:
-    """Finds binary patterns and texts. Positions of matches count the binary patterns first, then the texts."""
+    """Finds binary patterns and texts. Positions of matches count the binary patterns first, then
+    the texts."""
 
     def __init__(self, binary: Sequence[bytes], texts: Sequence[bytes]) -> None:
         self._binary, self._texts = tuple(binary), tuple(texts)
@@ -112,8 +133,11 @@ class Search:
     def _automaton(self) -> BytesAhoCorasick:
         return BytesAhoCorasick(self._texts)
 
-    def in_bytes(self, data: bytes | memoryview, *, binary: bool = True, texts: bool = True) -> Iterator[Match]:
-        """Every occurrence in `data` of the binary patterns, if they are asked for, and of the texts, if these are."""
+    def in_bytes(
+        self, data: bytes | memoryview, *, binary: bool = True, texts: bool = True
+    ) -> Iterator[Match]:
+        """Every occurrence in `data` of the binary patterns, if they are asked for, and of the
+        texts, if these are."""
         view = memoryview(data)
         if binary:
             yield from (Match(pattern, at) for pattern, at in self._words.find(view))
@@ -123,7 +147,8 @@ class Search:
                 yield Match(len(self._binary) + i, start, *around)
 
     def in_file(self, path: Location, *, texts: bool = True) -> Iterator[Match]:
-        """Every occurrence in a file. Errors: `FileNotFoundError` where it is gone, `ExecutionError` where it cannot be read."""
+        """Every occurrence in a file. Errors: `FileNotFoundError` where it is gone,
+        `ExecutionError` where it cannot be read."""
         for base, piece, first, end in pieces(path):
             for match in self.in_bytes(piece, texts=texts):
                 if first <= match.at < end:
@@ -131,7 +156,8 @@ class Search:
 
 
 def pieces(path: Location) -> Iterator[tuple[int, memoryview, int, int]]:
-    """A file in overlapping pieces: where each lies, its bytes, and from where to where in them it has no other's share.
+    """A file in overlapping pieces: where each lies, its bytes, and from where to where in them it
+    has no other's share.
 
     By reads and not by a memory map: a file that shrinks meanwhile would kill the process.
     """

@@ -2,9 +2,9 @@
 
     needles + subjects → binary patterns and texts → (learn the live names) → judge a match: a trace, or explained
 
-An id may be a part of a longer live one, or a live label: `person-1` is in `person-12`. So the live names that contain one of the ids are
-learned first, and an occurrence within such a name is the name's. An id that says nothing by itself (`1`, `cat`) is looked for in rows
-only.
+An id may be a part of a longer live one, or a live label: `person-1` is in `person-12`. So the live
+names that contain one of the ids are learned first, and an occurrence within such a name is the
+name's. An id that says nothing by itself (`1`, `cat`) is looked for in rows only.
 """
 
 import json
@@ -28,7 +28,9 @@ class PatternSet:
 
     def __init__(self, needles: Sequence[Traces], subjects: Collection[str]) -> None:
         self.ids = frozenset(needle.record_id for needle in needles)
-        self.subjects = frozenset(subjects) | {needle.subject_id for needle in needles if needle.subject_id is not None}
+        self.subjects = frozenset(subjects) | {
+            needle.subject_id for needle in needles if needle.subject_id is not None
+        }
         self.digests = frozenset(needle.digest for needle in needles)
         binary = binary_patterns(needles)
         self._texts = texts_of(self.ids, self.subjects)
@@ -61,12 +63,16 @@ class PatternSet:
         return match.pattern >= len(self._binary)
 
     def is_window(self, match: Match) -> bool:
-        """Whether a stretch of a picture or of features was found, which several records may have."""
+        """Whether a stretch of a picture or of features was found, which several records may
+        have."""
         return self.trace(match) in ("picture", "pixels", "feature")
 
     def occurs(self, text: bytes) -> bool:
-        """Whether there may be something to learn from names that lie one behind the other in `text`; False is certain."""
-        return bool(self._texts) and (not plain(text) or any(self.search.in_bytes(text, binary=False)))
+        """Whether there may be something to learn from names that lie one behind the other in
+        `text`; False is certain."""
+        return bool(self._texts) and (
+            not plain(text) or any(self.search.in_bytes(text, binary=False))
+        )
 
     def learn(self, names: Iterable[str]) -> None:
         """Take note of live ids, subjects or labels in which an id occurs."""
@@ -82,25 +88,34 @@ class PatternSet:
             by_length.setdefault((len(before), len(after)), set()).add((before, after))
 
     def explained(self, match: Match) -> bool:
-        """Whether what was found is an id or a subject that is a part of something longer: of a live name, of a number, of a word."""
+        """Whether what was found is an id or a subject that is a part of something longer: of a
+        live name, of a number, of a word."""
         if not self.is_text(match):
             return False
         before, after = match.before, match.after
-        if self._kinds[match.pattern - len(self._binary)].apart and (alphanumeric(before[-1:]) or alphanumeric(after[:1])):
+        if self._kinds[match.pattern - len(self._binary)].apart and (
+            alphanumeric(before[-1:]) or alphanumeric(after[:1])
+        ):
             return True
         around = self._contexts.get(match.pattern, {})
-        return any((before[max(0, len(before) - a) :], after[:b]) in pairs for (a, b), pairs in around.items())
+        return any(
+            (before[max(0, len(before) - a) :], after[:b]) in pairs
+            for (a, b), pairs in around.items()
+        )
 
     def masked(self, text: str) -> str:
         """A file's name without what was looked for in it."""
         data = text.encode(errors="surrogateescape")
-        for match in sorted(self.search.in_bytes(data), key=lambda match: -len(self._shown[match.pattern])):
+        for match in sorted(
+            self.search.in_bytes(data), key=lambda match: -len(self._shown[match.pattern])
+        ):
             data = data.replace(self._shown[match.pattern], b"***")
         return data.decode(errors="replace")
 
 
 def binary_patterns(needles: Sequence[Traces]) -> dict[bytes, Trace]:
-    """Digests, also as hexadecimal digits, and windows; one that several records share is there once."""
+    """Digests, also as hexadecimal digits, and windows; one that several records share is there
+    once."""
     found: dict[bytes, Trace] = {}
     for needle in needles:
         found[needle.digest] = "digest"
@@ -130,7 +145,11 @@ def forms(name: str) -> set[bytes]:
     """A name in UTF-8, and as JSON writes it, with and without what is not ASCII."""
     if plain(name.encode()):
         return {name.encode()}
-    return {name.encode(), json.dumps(name)[1:-1].encode(), json.dumps(name, ensure_ascii=False)[1:-1].encode()}
+    return {
+        name.encode(),
+        json.dumps(name)[1:-1].encode(),
+        json.dumps(name, ensure_ascii=False)[1:-1].encode(),
+    }
 
 
 def plain(text: bytes) -> bool:

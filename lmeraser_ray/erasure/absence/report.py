@@ -9,7 +9,8 @@ from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, FOREIGN, Data
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A finding. place: a registered one, or `FOREIGN`; path: the file's, below what was searched, without the id; trace: what it is."""
+    """A finding. place: a registered one, or `FOREIGN`; path: the file's, below what was searched,
+    without the id; trace: what it is."""
 
     place: str
     path: str
@@ -28,8 +29,9 @@ class Searched:
 
 @dataclass(frozen=True)
 class ScanReport:
-    """What a scan did and found. records: those that were looked for; explained: occurrences that are somebody else's or an open request's;
-    in_rows_only: ids that say too little to be looked for in bytes; without: how many records have no window of a kind."""
+    """What a scan did and found. records: those that were looked for; explained: occurrences that
+    are somebody else's or an open request's; in_rows_only: ids that say too little to be looked for
+    in bytes; without: how many records have no window of a kind."""
 
     records: int
     searched: tuple[Searched, ...]
@@ -45,8 +47,15 @@ class ScanReport:
             "records": self.records,
             "found": len(self.hits),
             "explained": self.explained,
-            "searched": [{"place": one.place, "how": one.how, "files": one.files, "bytes": one.bytes} for one in self.searched],
-            "not_searched": [{"place": place.name, "because": place.because} for place in DATA_INVENTORY if place.name not in there],
+            "searched": [
+                {"place": one.place, "how": one.how, "files": one.files, "bytes": one.bytes}
+                for one in self.searched
+            ],
+            "not_searched": [
+                {"place": place.name, "because": place.because}
+                for place in DATA_INVENTORY
+                if place.name not in there
+            ],
             "ids_looked_for_in_rows_only": self.in_rows_only,
             "records_without_a_window": self.without,
         }
@@ -71,9 +80,17 @@ class Findings:
         self.hits[Hit(name_of(place), path, trace)] = None
 
     def searched(self) -> tuple[Searched, ...]:
-        """The places that were searched, in the order of the registry, then what is no part of it."""
-        hows: dict[str, How] = {**{place.name: place.how for place in DATA_INVENTORY}, FOREIGN: "raw"}
-        return tuple(Searched(name, how, self.files[name], self.bytes[name]) for name, how in hows.items() if name in self.files)
+        """The places that were searched, in the order of the registry, then what is no part of
+        it."""
+        hows: dict[str, How] = {
+            **{place.name: place.how for place in DATA_INVENTORY},
+            FOREIGN: "raw",
+        }
+        return tuple(
+            Searched(name, how, self.files[name], self.bytes[name])
+            for name, how in hows.items()
+            if name in self.files
+        )
 
 
 def name_of(place: DataPlace | None) -> str:

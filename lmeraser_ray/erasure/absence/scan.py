@@ -1,10 +1,12 @@
-"""The absence scan: after the purge and before the certificate, every registered place is looked through for what was erased.
+"""The absence scan: after the purge and before the certificate, every registered place is looked
+through for what was erased.
 
     needles → live rows read, every picture byte and feature row accounted for → every file searched → the request database → a report
 
-Invariants: a finding stops the certificate; what explains an occurrence is a live record that owns these very bytes, a live name that
-contains the id, or an open request that still has to name it, and each is counted; a report holds no id. The holder of the workspace's lock
-scans, so that no other command writes meanwhile; jobs under way may (`keep`, `expected`).
+Invariants: a finding stops the certificate; what explains an occurrence is a live record that owns
+these very bytes, a live name that contains the id, or an open request that still has to name it,
+and each is counted; a report holds no id. The holder of the workspace's lock scans, so that no
+other command writes meanwhile; jobs under way may (`keep`, `expected`).
 """
 
 import os
@@ -48,17 +50,25 @@ def scan(
 ) -> ScanReport:
     """Look for what was erased in every place that can be searched.
 
-    manifest: the published one; needles: of the records that went; database: the workspace's request database, opened here where it is not
-    given; subjects: those all of whose records went; open_names: ids that other open requests name (within a longer one of these, an id is
-    found when it is that one's turn); keep: objects of work under way; expected: kinds and keys of objects that jobs may write at any
-    moment; extra_roots: Ray's session folders on this machine. One pass over the files, about 1 GB/s a core.
-    Errors: `VerificationError` where the published state itself is damaged, `ExecutionError` where a file cannot be read.
+    manifest: the published one; needles: of the records that went; database: the workspace's
+    request database, opened here where it is not given; subjects: those all of whose records went;
+    open_names: ids that other open requests name (within a longer one of these, an id is found when
+    it is that one's turn); keep: objects of work under way; expected: kinds and keys of objects
+    that jobs may write at any moment; extra_roots: Ray's session folders on this machine. One pass
+    over the files, about 1 GB/s a core. Errors: `VerificationError` where the published state
+    itself is damaged, `ExecutionError` where a file cannot be read.
     """
     wanted, findings, alive = PatternSet(needles, subjects), Findings(), set[int]()
     wanted.learn(set(open_names) - wanted.ids - wanted.subjects)
     done = LiveRecordCheck(folder.store, manifest, wanted, findings, alive).check()
     reached = {*manifest.objects(), *keep, *filter(None, [folder.current()])}
-    walk = Walk(folder, wanted, findings, alive, Reach(folder.store, frozenset(reached), frozenset(expected), frozenset(done)))
+    walk = Walk(
+        folder,
+        wanted,
+        findings,
+        alive,
+        Reach(folder.store, frozenset(reached), frozenset(expected), frozenset(done)),
+    )
     walk.workspace()
     for root in extra_roots:
         walk.outside(root)
@@ -67,7 +77,11 @@ def scan(
     elif (folder.root / FILE).exists() or (folder.root / "database").exists():
         with closing(Database.open(folder.root, None, create=False)) as opened:
             search_database(opened, folder.root, wanted, findings)
-    windows = {"picture": [n.picture for n in needles], "pixels": [n.pixels for n in needles], "feature": [n.feature for n in needles]}
+    windows = {
+        "picture": [n.picture for n in needles],
+        "pixels": [n.pixels for n in needles],
+        "feature": [n.feature for n in needles],
+    }
     without = {kind: found.count(None) for kind, found in windows.items()}
     return ScanReport(
         len({needle.record_id for needle in needles}),
@@ -80,9 +94,13 @@ def scan(
 
 
 def left_in_database(
-    folder: WorkspaceFolder, database: Database, needles: Sequence[Traces], subjects: Collection[str] = ()
+    folder: WorkspaceFolder,
+    database: Database,
+    needles: Sequence[Traces],
+    subjects: Collection[str] = (),
 ) -> tuple[Hit, ...]:
-    """What the request database still has, where there should be nothing: for after the names were wiped, from needles in memory."""
+    """What the request database still has, where there should be nothing: for after the names were
+    wiped, from needles in memory."""
     findings = Findings()
     search_database(database, folder.root, PatternSet(needles, subjects), findings)
     return tuple(findings.hits)
@@ -90,7 +108,8 @@ def left_in_database(
 
 @dataclass(frozen=True)
 class Reach:
-    """What may be in the store. objects: reachable ones and those of work under way; expected: see `scan`; done: those searched before."""
+    """What may be in the store. objects: reachable ones and those of work under way; expected: see
+    `scan`; done: those searched before."""
 
     store: Store
     objects: frozenset[StoredObject]
@@ -107,7 +126,8 @@ class Reach:
 
 @dataclass(frozen=True)
 class Walk:
-    """Searches files. alive: windows that live records own too, by pattern: in an object that is reached they may be theirs."""
+    """Searches files. alive: windows that live records own too, by pattern: in an object that is
+    reached they may be theirs."""
 
     folder: WorkspaceFolder
     wanted: PatternSet
@@ -116,7 +136,8 @@ class Walk:
     reach: Reach
 
     def workspace(self) -> None:
-        """Every file of the workspace; one that is no part of it is a finding, whatever is in it."""
+        """Every file of the workspace; one that is no part of it is a finding, whatever is in
+        it."""
         names: dict[str, DataPlace | None] = {}
         for path, mode in below(self.folder.root):
             name = name_below(path, self.folder.root)
@@ -131,7 +152,8 @@ class Walk:
         self._names(names)
 
     def _belongs(self, name: str, place: DataPlace | None, item: StoredObject | None) -> bool:
-        """Whether a file may be there: a part of a workspace; in the store an object that is wanted, or written by who holds the lock."""
+        """Whether a file may be there: a part of a workspace; in the store an object that is
+        wanted, or written by who holds the lock."""
         if not name.startswith("objects/"):
             return place is not None
         run = self.folder.store.run
@@ -147,8 +169,11 @@ class Walk:
                 self._file(path, name, RAY_SESSION, None)
         self._names(names)
 
-    def _file(self, path: Location, name: str, place: DataPlace | None, item: StoredObject | None) -> None:
-        """Search a file. Of pictures and features only binary patterns: text in them is some camera's."""
+    def _file(
+        self, path: Location, name: str, place: DataPlace | None, item: StoredObject | None
+    ) -> None:
+        """Search a file. Of pictures and features only binary patterns: text in them is some
+        camera's."""
         texts = item is None or item.kind not in ("pictures", "features")
         with suppress(FileNotFoundError):  # gone meanwhile
             for match in self.wanted.search.in_file(path, texts=texts):
@@ -167,11 +192,16 @@ class Walk:
         for match in self.wanted.search.in_bytes(b"\n".join(texts)):
             if not self.wanted.explained(match):
                 name = listed[bisect_right(starts, match.at) - 1]
-                self.findings.hit(names[name], self.wanted.masked(name), f"{self.wanted.trace(match)} in a file's name")
+                self.findings.hit(
+                    names[name],
+                    self.wanted.masked(name),
+                    f"{self.wanted.trace(match)} in a file's name",
+                )
 
 
 def below(root: Location) -> Iterator[tuple[Location, int]]:
-    """Everything below a folder with its mode, in order; links are not followed. Errors: `ExecutionError` where a folder cannot be read."""
+    """Everything below a folder with its mode, in order; links are not followed. Errors:
+    `ExecutionError` where a folder cannot be read."""
     if isinstance(root, ObjectPath):
         with disk_errors(root):
             yield from ((path, stat.S_IFREG) for path in root.below())

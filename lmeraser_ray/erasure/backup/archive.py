@@ -1,10 +1,11 @@
-"""A backup's file: a tar of parts, each with its digest in a table of contents that comes first, itself with a digest.
+"""A backup's file: a tar of parts, each with its digest in a table of contents that comes first,
+itself with a digest.
 
     contents.json, contents.sha256, then the parts in the order of the table
 
-Invariants: the file appears whole or not at all, mode 0600; what is read was verified, its size and its SHA-256; no part is ever written to
-a path that the archive names. It guards against damage and against a file that was cut; against forgery only as far as its digest was kept
-elsewhere.
+Invariants: the file appears whole or not at all, mode 0600; what is read was verified, its size and
+its SHA-256; no part is ever written to a path that the archive names. It guards against damage and
+against a file that was cut; against forgery only as far as its digest was kept elsewhere.
 """
 
 import hashlib
@@ -26,7 +27,8 @@ from lmeraser_ray.storage.paths import Location
 
 ROWS = "requests.jsonl"
 KEPT = ("configuration.json", "secret", "database")
-"""Files of the workspace that are copied as they are; `database` says for people where the requests were."""
+"""Files of the workspace that are copied as they are; `database` says for people where the requests
+were."""
 
 FORMAT = 1
 CONTENTS, DIGEST = "contents.json", "contents.sha256"
@@ -51,18 +53,26 @@ class Contents:
 
     def to_bytes(self) -> bytes:
         """The canonical JSON."""
-        return canonical_json({"format": FORMAT, "about": self.about, "parts": [asdict(part) for part in self.parts]})
+        return canonical_json(
+            {"format": FORMAT, "about": self.about, "parts": [asdict(part) for part in self.parts]}
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Contents":
-        """Read what `to_bytes` wrote. Errors: `ConfigError` on another version's, `VerificationError` on anything else."""
+        """Read what `to_bytes` wrote. Errors: `ConfigError` on another version's,
+        `VerificationError` on anything else."""
         try:
             read = json.loads(data)
             if read["format"] != FORMAT:
-                raise ConfigError(f"The backup has format {read['format']}, this version reads {FORMAT}: use the version that wrote it.")
+                raise ConfigError(
+                    f"The backup has format {read['format']}, this version reads {FORMAT}: use "
+                    "the version that wrote it."
+                )
             return cls(read["about"], tuple(ArchivePart(**part) for part in read["parts"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise VerificationError("This is no backup of a workspace: give the file that `lmeraser backup` wrote.") from error
+            raise VerificationError(
+                "This is no backup of a workspace: give the file that `lmeraser backup` wrote."
+            ) from error
 
 
 class Checked(io.RawIOBase):
@@ -91,9 +101,11 @@ def part_of(name: str, path: Location) -> ArchivePart:
 
 
 def write_archive(path: Path, contents: Contents, sources: Sequence[Location]) -> str:
-    """Write an archive, replacing what is at `path`. sources: the parts' files, in order. Returns the SHA-256 of the table of contents.
+    """Write an archive, replacing what is at `path`. sources: the parts' files, in order. Returns
+    the SHA-256 of the table of contents.
 
-    Errors: `VerificationError` where a file is not what its part says; `ExecutionError` where the disk is full. Then nothing is written.
+    Errors: `VerificationError` where a file is not what its part says; `ExecutionError` where the
+    disk is full. Then nothing is written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     table = contents.to_bytes()
@@ -123,7 +135,10 @@ def add(archive: tarfile.TarFile, part: ArchivePart, source: Location) -> None:
         if source.stat().st_size == part.size:
             archive.addfile(header(part.name, part.size), checked)
     if checked.sha256 != part.sha256:
-        raise VerificationError(f"{part.name} is damaged: its bytes do not have the digest that they should. Run `lmeraser verify`.")
+        raise VerificationError(
+            f"{part.name} is damaged: its bytes do not have the digest that they should. Run "
+            "`lmeraser verify`."
+        )
 
 
 def header(name: str, size: int) -> tarfile.TarInfo:
@@ -141,12 +156,16 @@ class Archive:
         table = b"".join(self._read(CONTENTS, None))
         digest = b"".join(self._read(DIGEST, None))
         if digest != f"{hashlib.sha256(table).hexdigest()}\n".encode():
-            raise VerificationError(f"{path} is damaged: its table of contents does not have its digest. Give another backup.")
+            raise VerificationError(
+                f"{path} is damaged: its table of contents does not have its digest. Give another "
+                "backup."
+            )
         self.digest = digest.decode().strip()
         self.contents = Contents.from_bytes(table)
 
     def parts(self) -> Iterator[tuple[ArchivePart, Iterator[bytes]]]:
-        """Each part with its bytes in pieces, which the caller reads to the end before the next; the last piece comes verified."""
+        """Each part with its bytes in pieces, which the caller reads to the end before the next;
+        the last piece comes verified."""
         for part in self.contents.parts:
             yield part, self._read(part.name, part)
         if self._next() is not None:
@@ -160,7 +179,12 @@ class Archive:
 
     def _read(self, name: str, part: ArchivePart | None) -> Iterator[bytes]:
         info = self._next()
-        if info is None or info.name != name or not info.isreg() or (part and info.size != part.size):
+        if (
+            info is None
+            or info.name != name
+            or not info.isreg()
+            or (part and info.size != part.size)
+        ):
             raise self._damaged(f"{name} is missing, or is not what its table of contents says")
         file = self._tar.extractfile(info)
         checked = Checked(file) if file else Checked(io.BytesIO())
@@ -177,12 +201,15 @@ class Archive:
             yield data
 
     def _damaged(self, what: str) -> VerificationError:
-        return VerificationError(f"{self._path} is damaged: {what}. Nothing was restored from it: give another backup.")
+        return VerificationError(
+            f"{self._path} is damaged: {what}. Nothing was restored from it: give another backup."
+        )
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Read an archive. Errors: `ConfigError` where there is none, `VerificationError` where it is damaged."""
+    """Read an archive. Errors: `ConfigError` where there is none, `VerificationError` where it is
+    damaged."""
     if not path.is_file():
         raise ConfigError(f"--from {path} is no file: give the file that `lmeraser backup` wrote.")
     with ExitStack() as stack:
@@ -191,5 +218,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
         try:
             tar = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
         except tarfile.TarError as error:
-            raise VerificationError(f"{path} is no backup of a workspace, or it is damaged from its first bytes on.") from error
+            raise VerificationError(
+                f"{path} is no backup of a workspace, or it is damaged from its first bytes on."
+            ) from error
         yield Archive(path, tar)

@@ -1,6 +1,8 @@
-"""The rows of a request database as lines of JSON: what a backup holds of it, from either dialect and for either.
+"""The rows of a request database as lines of JSON: what a backup holds of it, from either dialect
+and for either.
 
-Rows and not the file: what a deleted row may have left in a page is not among them. Invariant: `load(dump)` gives the same rows.
+Rows and not the file: what a deleted row may have left in a page is not among them. Invariant:
+`load(dump)` gives the same rows.
 """
 
 import base64
@@ -20,13 +22,26 @@ BATCH = 1000
 def dump(conn: Connection) -> Iterator[bytes]:
     """Every row of every table, in the order of the tables and of their keys, a line each."""
     for table in metadata.sorted_tables:
-        for row in conn.execution_options(yield_per=BATCH).execute(select(table).order_by(*table.primary_key)).mappings():
-            yield json.dumps([table.name, {name: plain(value) for name, value in row.items()}]).encode() + b"\n"
+        for row in (
+            conn.execution_options(yield_per=BATCH)
+            .execute(select(table).order_by(*table.primary_key))
+            .mappings()
+        ):
+            yield (
+                json.dumps(
+                    [table.name, {name: plain(value) for name, value in row.items()}]
+                ).encode()
+                + b"\n"
+            )
 
 
 def plain(value: object) -> object:
     """A cell as JSON: blobs as {"base64": …}."""
-    return {"base64": base64.b64encode(bytes(value)).decode()} if isinstance(value, bytes | memoryview) else value
+    return (
+        {"base64": base64.b64encode(bytes(value)).decode()}
+        if isinstance(value, bytes | memoryview)
+        else value
+    )
 
 
 def cell(value: Any) -> object:
@@ -35,24 +50,32 @@ def cell(value: Any) -> object:
 
 
 def rows_in(lines: Iterable[bytes]) -> Iterator[tuple[str, dict[str, object]]]:
-    """The rows in lines: their table's name and their cells. Errors: `VerificationError` where a line is none."""
+    """The rows in lines: their table's name and their cells. Errors: `VerificationError` where a
+    line is none."""
     for line in lines:
         try:
             name, row = json.loads(line)
             yield name, {column: cell(value) for column, value in row.items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise VerificationError("The rows of the request database in the backup cannot be read: give another backup.") from error
+            raise VerificationError(
+                "The rows of the request database in the backup cannot be read: give another "
+                "backup."
+            ) from error
 
 
 def load(conn: Connection, rows: Iterable[tuple[str, dict[str, object]]]) -> None:
-    """Replace all rows but the workspace's own by these, in the order of `dump`. Errors: `VerificationError` on unknown columns."""
+    """Replace all rows but the workspace's own by these, in the order of `dump`. Errors:
+    `VerificationError` on unknown columns."""
     for table in reversed(metadata.sorted_tables):
         if table is not workspace:
             conn.execute(table.delete())
     for name, group in groupby(rows, key=lambda pair: pair[0]):
         table = metadata.tables.get(name)
         if table is None:
-            raise VerificationError(f"The backup has a table {name!r} that this version does not know: use the version that wrote it.")
+            raise VerificationError(
+                f"The backup has a table {name!r} that this version does not know: use the "
+                "version that wrote it."
+            )
         if table is not workspace:
             fill(conn, table, (row for _, row in group))
     if conn.dialect.name == "postgresql":
@@ -67,6 +90,7 @@ def fill(conn: Connection, table: Table, rows: Iterator[dict[str, object]]) -> N
         unknown = {column for row in batch for column in row} - set(table.c.keys())
         if unknown:
             raise VerificationError(
-                f"The backup has a column {table.name}.{min(unknown)} that this version does not know: use the version that wrote it."
+                f"The backup has a column {table.name}.{min(unknown)} that this version does not "
+                "know: use the version that wrote it."
             )
         conn.execute(insert(table), batch)

@@ -1,7 +1,8 @@
-"""The erasures of a workspace in one small file: the tombstones and the ledger's head, to be kept apart from backups, say daily.
+"""The erasures of a workspace in one small file: the tombstones and the ledger's head, to be kept
+apart from backups, say daily.
 
-An old backup does not know who was erased after it; this file does. It holds keyed hashes, which say nothing without the workspace's
-secret.
+An old backup does not know who was erased after it; this file does. It holds keyed hashes, which
+say nothing without the workspace's secret.
 """
 
 import hashlib
@@ -23,7 +24,8 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class ErasureList:
-    """Who was erased in a workspace (`Names.workspace_id`) until a moment, when its ledger had this head."""
+    """Who was erased in a workspace (`Names.workspace_id`) until a moment, when its ledger had this
+    head."""
 
     workspace: str
     at: str
@@ -41,26 +43,39 @@ class ErasureList:
     def write(self, path: Path) -> None:
         """Write the file, mode 0600, replacing what is there."""
         table = {"format": FORMAT, **asdict(self), "tombstones": list(self.tombstones)}
-        data = canonical_json({**table, "sha256": hashlib.sha256(canonical_json(table)).hexdigest()})
+        data = canonical_json(
+            {**table, "sha256": hashlib.sha256(canonical_json(table)).hexdigest()}
+        )
         with disk_errors(path):
             write_atomic(path, data + b"\n", scratch=path.parent)
 
     @classmethod
     def read(cls, path: Path) -> "ErasureList":
-        """Read a file that `write` wrote. Errors: `ConfigError` where there is none, `VerificationError` where it is damaged."""
+        """Read a file that `write` wrote. Errors: `ConfigError` where there is none,
+        `VerificationError` where it is damaged."""
         try:
             read = json.loads(path.read_bytes())
             found, version = read.pop("sha256"), read["format"]
             if hashlib.sha256(canonical_json(read)).hexdigest() != found:
-                raise VerificationError(f"--erasures {path} is damaged: its bytes do not have their digest. Give another copy.")
+                raise VerificationError(
+                    f"--erasures {path} is damaged: its bytes do not have their digest. Give "
+                    "another copy."
+                )
             if version != FORMAT:
-                raise ConfigError(f"--erasures {path} has format {version}, this version reads {FORMAT}: use the version that wrote it.")
-            return cls(read["workspace"], read["at"], read["seq"], read["hash"], tuple(read["tombstones"]))
+                raise ConfigError(
+                    f"--erasures {path} has format {version}, this version reads {FORMAT}: use "
+                    "the version that wrote it."
+                )
+            return cls(
+                read["workspace"], read["at"], read["seq"], read["hash"], tuple(read["tombstones"])
+            )
         except OSError as error:
             raise ConfigError(
-                f"--erasures {path} cannot be read ({error.strerror}): give the file of `lmeraser backup --erasures`."
+                f"--erasures {path} cannot be read ({error.strerror}): give the file of `lmeraser "
+                "backup --erasures`."
             ) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise VerificationError(
-                f"--erasures {path} is damaged, or is no file of `lmeraser backup --erasures`: give another copy."
+                f"--erasures {path} is damaged, or is no file of `lmeraser backup --erasures`: "
+                "give another copy."
             ) from error

@@ -1,9 +1,11 @@
-"""A backup's request database and the one that is there: the newer one is kept, and no erasure of either is lost.
+"""A backup's request database and the one that is there: the newer one is kept, and no erasure of
+either is lost.
 
     ledger there ⊇ ledger of the backup → keep what is there       ledger of the backup ⊋ ledger there → take the backup's rows
     neither continues the other → refuse                           nothing there → the backup's rows, if something says what came after it
 
-Invariant: tombstones only become more: those that were there, the backup's, and those of the file of erasures, in one transaction.
+Invariant: tombstones only become more: those that were there, the backup's, and those of the file
+of erasures, in one transaction.
 """
 
 from dataclasses import dataclass
@@ -19,19 +21,22 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tombstones import cover_hashes
 
 DAMAGED = (
-    "To restore nevertheless, move requests.db and requests.db-journal out of the workspace, keep them, and give --erasures FILE, or "
-    "--no_later_erasures if nobody was erased after the backup."
+    "To restore nevertheless, move requests.db and requests.db-journal out of the workspace, "
+    "keep them, and give --erasures FILE, or --no_later_erasures if nobody was erased after the "
+    "backup."
 )
 FORKED = (
-    "The request database that is there and the backup's have both gone on from a common beginning, so that neither knows all requests: "
-    "write the one's erasures with `lmeraser backup --erasures FILE`, move its requests.db out of the workspace, keep it, and restore with "
-    "that FILE; requests that only it has are to be submitted again."
+    "The request database that is there and the backup's have both gone on from a common "
+    "beginning, so that neither knows all requests: write the one's erasures with `lmeraser "
+    "backup --erasures FILE`, move its requests.db out of the workspace, keep it, and restore "
+    "with that FILE; requests that only it has are to be submitted again."
 )
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of later erasures besides the backup: the file of erasures, or somebody's word that there were none (`no_later`)."""
+    """What is known of later erasures besides the backup: the file of erasures, or somebody's word
+    that there were none (`no_later`)."""
 
     erasures: ErasureList | None
     no_later: bool
@@ -42,20 +47,24 @@ class Known:
             return
         if self.erasures is None:
             raise ConfigError(
-                "There is no request database here, so that nobody can tell who was erased after the backup: give --erasures FILE, which "
-                "`lmeraser backup --erasures` wrote after it, or --no_later_erasures if you know that nobody was."
+                "There is no request database here, so that nobody can tell who was erased after "
+                "the backup: give --erasures FILE, which `lmeraser backup --erasures` wrote "
+                "after it, or --no_later_erasures if you know that nobody was."
             )
         if self.erasures.seq < staged.head.seq:
             raise ConfigError(
-                f"--erasures is of {self.erasures.at}, before the backup (entry {self.erasures.seq} of the ledger, the backup has "
-                f"{staged.head.seq}), so that it does not say who was erased after it: give a newer one, or --no_later_erasures."
+                f"--erasures is of {self.erasures.at}, before the backup (entry "
+                f"{self.erasures.seq} of the ledger, the backup has {staged.head.seq}), so that "
+                "it does not say who was erased after it: give a newer one, or "
+                "--no_later_erasures."
             )
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What is known now. kept: whether the request database that was there was kept; lost: entries that the ledger had when the file of
-    erasures was written and has no more; tombstones: how many there are."""
+    """What is known now. kept: whether the request database that was there was kept; lost: entries
+    that the ledger had when the file of erasures was written and has no more; tombstones: how many
+    there are."""
 
     kept: bool
     lost: int
@@ -65,12 +74,15 @@ class Reconciled:
 def reconcile(database: Database, staged: Staged, known: Known) -> Reconciled:
     """Bring the database that is there, perhaps an empty one, and the backup's together.
 
-    Errors: `ConfigError` where neither continues the other, or where nobody can tell what came after the backup; `VerificationError` where
-    a ledger's chain is broken. Then nothing is changed.
+    Errors: `ConfigError` where neither continues the other, or where nobody can tell what came
+    after the backup; `VerificationError` where a ledger's chain is broken. Then nothing is changed.
     """
     with database.write() as conn:
         hashes = {str(row["hash"]) for name, row in staged.rows() if name == tables.tombstones.name}
-        hashes |= {*conn.scalars(select(tables.tombstones.c.hash)), *(known.erasures.tombstones if known.erasures else ())}
+        hashes |= {
+            *conn.scalars(select(tables.tombstones.c.hash)),
+            *(known.erasures.tombstones if known.erasures else ()),
+        }
         require_chain(conn, "that is there")
         there = ledger.head(conn)
         kept = there.seq > 0 and ledger.contains(conn, staged.head)
@@ -86,12 +98,16 @@ def reconcile(database: Database, staged: Staged, known: Known) -> Reconciled:
 
 
 def take(conn: Connection, staged: Staged) -> None:
-    """Take the backup's rows in the place of those that are there. A queue that still runs finds another epoch, and stops."""
+    """Take the backup's rows in the place of those that are there. A queue that still runs finds
+    another epoch, and stops."""
     before = conn.scalar(select(tables.lease.c.epoch)) or 0
     load(conn, staged.rows())
     require_chain(conn, "in the backup")
     if ledger.head(conn) != staged.head:
-        raise VerificationError("The ledger in the backup does not end where its table of contents says: give another backup.")
+        raise VerificationError(
+            "The ledger in the backup does not end where its table of contents says: give "
+            "another backup."
+        )
     epoch = max(before, conn.scalar(select(tables.lease.c.epoch)) or 0) + 1
     nobody = {"holder": None, "process": None, "heartbeat_at": None, "snapshot": None}
     conn.execute(update(tables.lease).values(epoch=epoch, **nobody))

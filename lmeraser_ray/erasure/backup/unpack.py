@@ -1,4 +1,5 @@
-"""A backup, unpacked where nobody sees it: in the scratch folder of whoever holds the workspace's lock, which goes with the lock.
+"""A backup, unpacked where nobody sees it: in the scratch folder of whoever holds the workspace's
+lock, which goes with the lock.
 
 Invariant: nothing of a backup is anywhere else before all of it was verified.
 """
@@ -23,7 +24,8 @@ OBJECT = re.compile(rf"objects/({'|'.join(KINDS)})/([0-9a-f]{{64}})-([0-9a-f]{{6
 
 @dataclass(frozen=True)
 class Staged:
-    """An unpacked backup. root: the folder that has it; workspace: whose it is; head: its ledger's; digest: of its table of contents."""
+    """An unpacked backup. root: the folder that has it; workspace: whose it is; head: its ledger's;
+    digest: of its table of contents."""
 
     root: Location
     workspace: str
@@ -49,11 +51,19 @@ class Staged:
 
     def hash_at(self, seq: int) -> str | None:
         """The hash of an entry of its ledger, None where there is none of this number."""
-        return next((str(row["hash"]) for name, row in self.rows() if name == "ledger" and row["seq"] == seq), None)
+        return next(
+            (
+                str(row["hash"])
+                for name, row in self.rows()
+                if name == "ledger" and row["seq"] == seq
+            ),
+            None,
+        )
 
 
 def unpack(archive: Archive, root: Location) -> Staged:
-    """Unpack a backup into a new folder. Errors: `VerificationError` where it is damaged or its parts do not belong together."""
+    """Unpack a backup into a new folder. Errors: `VerificationError` where it is damaged or its
+    parts do not belong together."""
     store = Store(root / "objects")
     store.create()
     for part, pieces in archive.parts():
@@ -65,10 +75,18 @@ def unpack(archive: Archive, root: Location) -> Staged:
         head, workspace = LedgerHead(about["seq"], about["hash"]), str(about["workspace"])
         config = Config.model_validate_json((root / "configuration.json").read_bytes())
     except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        raise VerificationError("The backup has no manifest or no configuration that this version reads: give another backup.") from error
+        raise VerificationError(
+            "The backup has no manifest or no configuration that this version reads: give "
+            "another backup."
+        ) from error
     manifest = Manifest.from_bytes(store.read(item))
-    if manifest.fingerprint != item.key or Pseudonymizer(root, store.scratch).workspace_id != workspace:
-        raise VerificationError("The backup's manifest or secret is not the one that it names: give another backup.")
+    if (
+        manifest.fingerprint != item.key
+        or Pseudonymizer(root, store.scratch).workspace_id != workspace
+    ):
+        raise VerificationError(
+            "The backup's manifest or secret is not the one that it names: give another backup."
+        )
     for stored in manifest.objects():
         if not store.path(stored).is_file():
             raise VerificationError(f"The backup lacks {stored.name}: give another backup.")
@@ -84,4 +102,6 @@ def place_of(name: str, sha256: str, root: Location, store: Store) -> Location:
             return store.path(item)
     elif name in (*KEPT, ROWS):
         return root / name
-    raise VerificationError(f"The backup has a part {name[:80]!r} that no backup has: give another one.")
+    raise VerificationError(
+        f"The backup has a part {name[:80]!r} that no backup has: give another one."
+    )

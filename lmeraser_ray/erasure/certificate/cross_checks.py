@@ -1,7 +1,9 @@
-"""What an audit compares, each part by itself: requests with the ledger, published states with one another, certificates with all of them.
+"""What an audit compares, each part by itself: requests with the ledger, published states with one
+another, certificates with all of them.
 
-Each function yields sentences, none where all agrees. The ledger's chain is checked first (`ledger.check`); so what agrees with it here was
-not changed since, as far as certificates and signed heads, which name its entries by their hashes, reach.
+Each function yields sentences, none where all agrees. The ledger's chain is checked first
+(`ledger.check`); so what agrees with it here was not changed since, as far as certificates and
+signed heads, which name its entries by their hashes, reach.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +34,8 @@ class RequestRow:
 
 @dataclass(frozen=True)
 class RecordedProof:
-    """What the database has of a certified request: the frozen statement and the envelope, what was named and what was removed."""
+    """What the database has of a certified request: the frozen statement and the envelope, what was
+    named and what was removed."""
 
     row: RequestRow
     statement: bytes
@@ -43,21 +46,39 @@ class RecordedProof:
 
 def rows_of(conn: Connection) -> dict[str, RequestRow]:
     """Every request by its id."""
-    columns = (requests.c.id, requests.c.state, requests.c.received_at, requests.c.due_at, requests.c.extended_at)
-    return {row.id: RequestRow(*row) for row in conn.execute(select(*columns).order_by(requests.c.id))}
+    columns = (
+        requests.c.id,
+        requests.c.state,
+        requests.c.received_at,
+        requests.c.due_at,
+        requests.c.extended_at,
+    )
+    return {
+        row.id: RequestRow(*row) for row in conn.execute(select(*columns).order_by(requests.c.id))
+    }
 
 
 def proofs_of(conn: Connection, rows: Sequence[RequestRow]) -> list[RecordedProof]:
-    """What the database has of some certified requests, as it is: a missing statement or envelope is empty."""
+    """What the database has of some certified requests, as it is: a missing statement or envelope
+    is empty."""
     ids = [row.id for row in rows]
     named: dict[str, set[ErasedTarget]] = {}
     for target in conn.execute(select(targets).where(targets.c.request_id.in_(ids))):
-        named.setdefault(target.request_id, set()).add(ErasedTarget(target.what, target.hash, target.outcome))
+        named.setdefault(target.request_id, set()).add(
+            ErasedTarget(target.what, target.hash, target.outcome)
+        )
     gone: dict[str, set[str]] = {}
-    for record in conn.execute(select(erased.c.request_id, erased.c.hash).where(erased.c.request_id.in_(ids))):
+    for record in conn.execute(
+        select(erased.c.request_id, erased.c.hash).where(erased.c.request_id.in_(ids))
+    ):
         gone.setdefault(record.request_id, set()).add(record.hash)
     kept = {
-        row.id: row for row in conn.execute(select(requests.c.id, requests.c.statement, requests.c.envelope).where(requests.c.id.in_(ids)))
+        row.id: row
+        for row in conn.execute(
+            select(requests.c.id, requests.c.statement, requests.c.envelope).where(
+                requests.c.id.in_(ids)
+            )
+        )
     }
     return [
         RecordedProof(
@@ -71,28 +92,43 @@ def proofs_of(conn: Connection, rows: Sequence[RequestRow]) -> list[RecordedProo
 
 def intended(conn: Connection) -> list[tuple[str | None, str | None]]:
     """The publications that were begun and not concluded: from which state to which."""
-    rows = conn.execute(select(publications.c.before, publications.c.after).where(publications.c.done.is_(False)))
+    rows = conn.execute(
+        select(publications.c.before, publications.c.after).where(publications.c.done.is_(False))
+    )
     return [(row.before, row.after) for row in rows]
 
 
-def request_differences(entries: Sequence[LedgerEntry], rows: Mapping[str, RequestRow]) -> Iterator[str]:
-    """Whether the ledger and the database have the same requests, in the same states, with the same deadlines."""
+def request_differences(
+    entries: Sequence[LedgerEntry], rows: Mapping[str, RequestRow]
+) -> Iterator[str]:
+    """Whether the ledger and the database have the same requests, in the same states, with the same
+    deadlines."""
     told: dict[str, list[LedgerEntry]] = {}
     for entry in entries:
         if entry.request:
             told.setdefault(entry.request, []).append(entry)
     for name in sorted(told.keys() - rows.keys()):
-        yield f"{name} is in the ledger (entry {told[name][0].seq}) and not among the requests: it was taken out of the database."
+        yield (
+            f"{name} is in the ledger (entry {told[name][0].seq}) and not among the requests: it "
+            "was taken out of the database."
+        )
     for name, row in rows.items():
         if name not in told:
             yield f"{name} is among the requests and not in the ledger: nobody submitted it."
             continue
         changes = [entry.kind for entry in told[name] if entry.kind in State.__members__]
         if changes[-1:] != [row.state]:
-            yield f"{name} is {row.state} in the database, and {changes[-1] if changes else 'in no state'} by the ledger."
+            yield (
+                f"{name} is {row.state} in the database, and "
+                f"{changes[-1] if changes else 'in no state'} by the ledger."
+            )
         if changes.count(State.CERTIFIED) > 1:
             yield f"{name} was certified {changes.count(State.CERTIFIED)} times by the ledger."
-        received = [entry.facts.get("due") for entry in told[name] if entry.kind == State.RECEIVED and "due" in entry.facts]
+        received = [
+            entry.facts.get("due")
+            for entry in told[name]
+            if entry.kind == State.RECEIVED and "due" in entry.facts
+        ]
         extended = [entry.facts.get("due") for entry in told[name] if entry.kind == "EXTENDED"]
         if [row.due_at] != received or ([row.extended_at] if row.extended_at else []) != extended:
             yield f"{name} has another deadline in the database than in the ledger."
@@ -104,25 +140,33 @@ def states_in(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
 
 
 def publication_differences(
-    entries: Sequence[LedgerEntry], current: str | None, begun: Sequence[tuple[str | None, str | None]]
+    entries: Sequence[LedgerEntry],
+    current: str | None,
+    begun: Sequence[tuple[str | None, str | None]],
 ) -> Iterator[str]:
-    """Whether each published state follows on the one before, and the last one is what is published now.
+    """Whether each published state follows on the one before, and the last one is what is published
+    now.
 
-    current: the fingerprint of what is published; begun: `intended`, one of which may be between the pointer and its entry.
+    current: the fingerprint of what is published; begun: `intended`, one of which may be between
+    the pointer and its entry.
     """
     chain = states_in(entries)
     for one, other in pairwise(chain):
         before, after = other.facts.get("before"), one.facts.get("after")
-        if before != after and (before is not None or other.kind != "TRAINED"):  # damaged before, so trained from the source
+        if before != after and (
+            before is not None or other.kind != "TRAINED"
+        ):  # damaged before, so trained from the source
             yield (
-                f"Entry {other.seq} of the ledger ({other.kind}) follows on state {short(before)}, and entry {one.seq} left state "
-                f"{short(after)}: one was published between them that is not in the ledger."
+                f"Entry {other.seq} of the ledger ({other.kind}) follows on state "
+                f"{short(before)}, and entry {one.seq} left state {short(after)}: one was "
+                "published between them that is not in the ledger."
             )
     last = chain[-1].facts.get("after") if chain else current
     if current != last and (last, current) not in begun:
         yield (
-            f"State {short(current)} is published, and the last one in the ledger (entry {chain[-1].seq}) is {short(last)}: it was "
-            "published past the ledger, or an older workspace or database was put in place of this one."
+            f"State {short(current)} is published, and the last one in the ledger (entry "
+            f"{chain[-1].seq}) is {short(last)}: it was published past the ledger, or an older "
+            "workspace or database was put in place of this one."
         )
 
 
@@ -134,12 +178,18 @@ def short(digest: object) -> str:
 class Certificates:
     """What certificates are compared with: the ledger's entries and the public keys."""
 
-    def __init__(self, entries: Sequence[LedgerEntry], keys: Mapping[str, Ed25519PublicKey]) -> None:
+    def __init__(
+        self, entries: Sequence[LedgerEntry], keys: Mapping[str, Ed25519PublicKey]
+    ) -> None:
         self._keys = keys
         self._hashes = {entry.seq: entry.hash for entry in entries}
-        self._certified = {entry.request: entry for entry in entries if entry.kind == State.CERTIFIED}
+        self._certified = {
+            entry.request: entry for entry in entries if entry.kind == State.CERTIFIED
+        }
         chain = states_in(entries)
-        self._left = {entry.facts.get("before"): entry.seq for entry in reversed(chain)}  # first left, last reached
+        self._left = {
+            entry.facts.get("before"): entry.seq for entry in reversed(chain)
+        }  # first left, last reached
         self._reached = {entry.facts.get("after"): entry.seq for entry in chain}
 
     def differences(self, proof: RecordedProof) -> list[str]:
@@ -149,26 +199,42 @@ class Certificates:
             found = check_certificate(proof.envelope, self._keys)
         except VerificationError as error:
             return [f"The certificate of {name}: {error}"]
-        return [f"The certificate of {name} {what}." for what in (*self._against_ledger(name, found), *against_database(proof, found))]
+        return [
+            f"The certificate of {name} {what}."
+            for what in (*self._against_ledger(name, found), *against_database(proof, found))
+        ]
 
     def _against_ledger(self, name: str, found: Certificate) -> Iterator[str]:
         """The certificate itself, and the head and the states that it names, in the ledger."""
         said, entry = found.statement, self._certified.get(name)
         if entry is not None and entry.facts != {"certificate": found.sha256, "key": found.keyid}:
-            yield f"is not the one that the ledger has (entry {entry.seq}): its SHA-256 is {short(found.sha256)}"
+            yield (
+                f"is not the one that the ledger has (entry {entry.seq}): its SHA-256 is "
+                f"{short(found.sha256)}"
+            )
         if self._hashes.get(said.ledger_seq) != said.ledger_hash:
-            yield f"names entry {said.ledger_seq} of the ledger by another hash than it has: the ledger was cut off or written again"
+            yield (
+                f"names entry {said.ledger_seq} of the ledger by another hash than it has: the "
+                "ledger was cut off or written again"
+            )
         left, reached = self._left.get(said.before, 0), self._reached.get(said.after, 0)
         if said.before != said.after and not 0 < left <= reached:
-            yield f"says that state {short(said.before)} became {short(said.after)}, and the ledger has no such publication"
+            yield (
+                f"says that state {short(said.before)} became {short(said.after)}, and the ledger "
+                "has no such publication"
+            )
 
 
 def against_database(proof: RecordedProof, found: Certificate) -> Iterator[str]:
-    """Where a certificate and the database disagree on the request, on what it named and on what was removed."""
+    """Where a certificate and the database disagree on the request, on what it named and on what
+    was removed."""
     said, row = found.statement, proof.row
     if said.request != row.id:
         yield f"is about {said.request}"
-    if (said.received, said.due) != (row.received_at, row.due_at) or said.extended not in (None, row.extended_at):
+    if (said.received, said.due) != (row.received_at, row.due_at) or said.extended not in (
+        None,
+        row.extended_at,
+    ):
         yield "has other times of receipt or deadline than the request"
     if set(said.targets) != proof.targets:
         yield "names other records or subjects, or another outcome, than the request"

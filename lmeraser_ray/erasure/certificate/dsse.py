@@ -2,10 +2,12 @@
 
     statement bytes (frozen in the database) → `sign` → envelope bytes → `verify` → the same bytes and who signed them
 
-Invariants: an Ed25519 signature is a function of the key and the bytes (RFC 8032), so signing again after a crash gives the same envelope;
-an envelope has one encoding (RFC 8785; standard base64 with zero padding bits), so that a change of any byte is found, also of those that
-DSSE does not sign; a key id is the SHA-256 of the public key's DER, so that a key cannot pass for another. The envelope is DSSE v1
-(https://github.com/secure-systems-lab/dsse) with one signature; `securesystemslib` verifies it too, but reads more than the one encoding.
+Invariants: an Ed25519 signature is a function of the key and the bytes (RFC 8032), so signing again
+after a crash gives the same envelope; an envelope has one encoding (RFC 8785; standard base64 with
+zero padding bits), so that a change of any byte is found, also of those that DSSE does not sign; a
+key id is the SHA-256 of the public key's DER, so that a key cannot pass for another. The envelope
+is DSSE v1 (https://github.com/secure-systems-lab/dsse) with one signature; `securesystemslib`
+verifies it too, but reads more than the one encoding.
 """
 
 import base64
@@ -45,7 +47,8 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class Signed:
-    """What an envelope holds: the signed bytes, what kind of bytes they say they are, and the key that they say signed them."""
+    """What an envelope holds: the signed bytes, what kind of bytes they say they are, and the key
+    that they say signed them."""
 
     payload: bytes
     payload_type: str
@@ -56,32 +59,46 @@ class Signed:
         """The one encoding: canonical JSON."""
         signature = {"keyid": self.keyid, "sig": base64.b64encode(self.signature).decode()}
         payload = base64.b64encode(self.payload).decode()
-        return canonical_json({"payload": payload, "payloadType": self.payload_type, "signatures": [signature]})
+        return canonical_json(
+            {"payload": payload, "payloadType": self.payload_type, "signatures": [signature]}
+        )
 
     @classmethod
     def from_bytes(cls, envelope: bytes) -> "Signed":
-        """Read an envelope without asking who signed it. Errors: `VerificationError` where its bytes are not the one encoding."""
+        """Read an envelope without asking who signed it. Errors: `VerificationError` where its
+        bytes are not the one encoding."""
         try:
             read = json.loads(envelope)
             [signature] = read["signatures"]
-            payload, sig = (base64.b64decode(text, validate=True) for text in (read["payload"], signature["sig"]))
+            payload, sig = (
+                base64.b64decode(text, validate=True)
+                for text in (read["payload"], signature["sig"])
+            )
             found = cls(payload, read["payloadType"], signature["keyid"], sig)
             same = found.to_bytes() == envelope
-        except (KeyError, TypeError, ValueError, RecursionError) as error:  # of JSON, of base64, of a shape that is none of an envelope
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:  # of JSON, of base64, of a shape that is none of an envelope
             raise VerificationError(
-                "This is no signed envelope: expected a file that `lmeraser certificate ID --output FILE` or "
-                "`lmeraser audit --head FILE` wrote, every byte as it was."
+                "This is no signed envelope: expected a file that `lmeraser certificate ID "
+                "--output FILE` or `lmeraser audit --head FILE` wrote, every byte as it was."
             ) from error
         if not same:
             raise VerificationError(
-                "The envelope was changed after it was signed: its bytes are not the one encoding of what they say. Ask for the file again."
+                "The envelope was changed after it was signed: its bytes are not the one "
+                "encoding of what they say. Ask for the file again."
             )
         return found
 
 
 def keyid_of(public: Ed25519PublicKey) -> str:
     """The SHA-256 of a public key's DER (SubjectPublicKeyInfo), 64 hexadecimal digits."""
-    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    return hashlib.sha256(
+        public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    ).hexdigest()
 
 
 def sha256_of(envelope: bytes) -> str:
@@ -101,28 +118,43 @@ def sign(payload: bytes, key: SigningKey, *, payload_type: str = STATEMENT_TYPE)
     return Signed(payload, payload_type, key.keyid, signature).to_bytes()
 
 
-def verify(envelope: bytes, keys: Mapping[str, Ed25519PublicKey], *, payload_type: str = STATEMENT_TYPE) -> Signed:
+def verify(
+    envelope: bytes, keys: Mapping[str, Ed25519PublicKey], *, payload_type: str = STATEMENT_TYPE
+) -> Signed:
     """What an envelope holds, its signature checked with one of `keys` (by key id).
 
-    Errors: `VerificationError` where its bytes are no canonical envelope, where it holds something else than a `payload_type`, where its
-    key is not among `keys`, and where the signature is not that key's.
+    Errors: `VerificationError` where its bytes are no canonical envelope, where it holds something
+    else than a `payload_type`, where its key is not among `keys`, and where the signature is not
+    that key's.
     """
     found = Signed.from_bytes(envelope)
     if found.payload_type != payload_type:
-        raise VerificationError(f"The envelope holds {found.payload_type!r}, expected {payload_type!r}: give the file of that kind.")
+        raise VerificationError(
+            f"The envelope holds {found.payload_type!r}, expected {payload_type!r}: give the file "
+            "of that kind."
+        )
     key = keys.get(found.keyid)
     if key is None:
-        known = f"the keys at hand are {', '.join(sorted(keys))}" if keys else "no public key is at hand"
+        known = (
+            f"the keys at hand are {', '.join(sorted(keys))}"
+            if keys
+            else "no public key is at hand"
+        )
         raise VerificationError(
-            f"The envelope says that key {found.keyid!r} signed it; {known}. Get the public key of that id from whoever signed it "
-            "(`lmeraser keys list` shows its file there), by a way that you trust, and give it with --public_key PEM."
+            f"The envelope says that key {found.keyid!r} signed it; {known}. Get the public key "
+            "of that id from whoever signed it (`lmeraser keys list` shows its file there), by a "
+            "way that you trust, and give it with --public_key PEM."
         )
     if keyid_of(key) != found.keyid:
-        raise VerificationError(f"The public key at hand under the id {found.keyid} is another key: get it again from whoever signed it.")
+        raise VerificationError(
+            f"The public key at hand under the id {found.keyid} is another key: get it again from "
+            "whoever signed it."
+        )
     try:
         key.verify(found.signature, pre_authentication(found.payload_type, found.payload))
     except InvalidSignature as error:
         raise VerificationError(
-            f"The signature is not that of key {found.keyid} over these bytes: they were changed, or it is forged. Do not rely on it."
+            f"The signature is not that of key {found.keyid} over these bytes: they were changed, "
+            "or it is forged. Do not rely on it."
         ) from error
     return found

@@ -1,12 +1,15 @@
-"""The folder of signing keys, outside Ray and its workers: made, rotated and read so that no key is readable by others or lost half-way.
+"""The folder of signing keys, outside Ray and its workers: made, rotated and read so that no key is
+readable by others or lost half-way.
 
     ~/.config/lmeraser_ray/keys/     0700, made at the first signature; or --keys DIR or LMERASER_KEYS, made by `lmeraser keys init` only
       private.pem                    0600, PKCS #8: the key that signs now; replacing this file is what rotates
       public/<keyid>.pem             every public key that ever signed, so that old certificates keep verifying
 
-Invariants: one process changes the folder at a time (a lock on the folder); one rename replaces the private key, so that a crash leaves
-the old one or the new one; a key's public half is in `public/` before the key is handed to anyone: whoever loads a key writes what is
-missing; nothing is mended that a person may have meant: modes that let others in are refused, with the command that changes them.
+Invariants: one process changes the folder at a time (a lock on the folder); one rename replaces the
+private key, so that a crash leaves the old one or the new one; a key's public half is in `public/`
+before the key is handed to anyone: whoever loads a key writes what is missing; nothing is mended
+that a person may have meant: modes that let others in are refused, with the command that changes
+them.
 """
 
 import fcntl
@@ -38,18 +41,27 @@ ENVIRONMENT = "LMERASER_KEYS"
 TEMPORARY = re.compile(r"\d+-[0-9a-f]{16}")
 
 
-def key_folder(explicit: Path | None = None, *, environment: Mapping[str, str] | None = None) -> "KeyFolder":
-    """The folder that is meant: `explicit`, else LMERASER_KEYS, else the default place below XDG_CONFIG_HOME or ~/.config."""
+def key_folder(
+    explicit: Path | None = None, *, environment: Mapping[str, str] | None = None
+) -> "KeyFolder":
+    """The folder that is meant: `explicit`, else LMERASER_KEYS, else the default place below
+    XDG_CONFIG_HOME or ~/.config."""
     named = os.environ if environment is None else environment
     if explicit or named.get(ENVIRONMENT):
         return KeyFolder((explicit or Path(named[ENVIRONMENT])).absolute())
-    base = Path(named.get("XDG_CONFIG_HOME", ""))  # to be ignored where it is not absolute (XDG base directory specification)
-    return KeyFolder((base if base.is_absolute() else Path.home() / ".config") / "lmeraser_ray" / "keys", default=True)
+    base = Path(
+        named.get("XDG_CONFIG_HOME", "")
+    )  # to be ignored where it is not absolute (XDG base directory specification)
+    return KeyFolder(
+        (base if base.is_absolute() else Path.home() / ".config") / "lmeraser_ray" / "keys",
+        default=True,
+    )
 
 
 @dataclass(frozen=True)
 class KeyFolder:
-    """A folder of signing keys. In the `default` place a key is made at first need; elsewhere only `init` makes one."""
+    """A folder of signing keys. In the `default` place a key is made at first need; elsewhere only
+    `init` makes one."""
 
     path: Path
     default: bool = False
@@ -67,19 +79,25 @@ class KeyFolder:
         """Make the folder and the first key. Errors: `ConfigError` where there is a key already."""
         with self._locked(create=True):
             if self.private_path.exists():
-                raise ConfigError(f"{self.path} has a signing key already: it is used as it is, or `lmeraser keys rotate` replaces it.")
+                raise ConfigError(
+                    f"{self.path} has a signing key already: it is used as it is, or `lmeraser "
+                    "keys rotate` replaces it."
+                )
             return self._replace()
 
     def rotate(self) -> SigningKey:
-        """Sign with a new key from now on. The old public key stays. Errors: `ConfigError` where there is no key to replace."""
+        """Sign with a new key from now on. The old public key stays. Errors: `ConfigError` where
+        there is no key to replace."""
         with self._locked(create=False):
             self._load()
             return self._replace()
 
     def current(self) -> SigningKey:
-        """The key that signs now. In the default place it is made where no key ever was, and says so in `made`.
+        """The key that signs now. In the default place it is made where no key ever was, and says
+        so in `made`.
 
-        Errors: `ConfigError` where there is none or others may read it, `VerificationError` where it is damaged.
+        Errors: `ConfigError` where there is none or others may read it, `VerificationError` where
+        it is damaged.
         """
         if not self.default or self._any():
             with self._locked(create=False):
@@ -90,8 +108,8 @@ class KeyFolder:
     def public_keys(self) -> dict[str, Ed25519PublicKey]:
         """Every public key by its id. Empty in a default place that does not exist.
 
-        Errors: `ConfigError` where the folder is not there or not its owner's alone, `VerificationError` where a file is not the key of its
-        name.
+        Errors: `ConfigError` where the folder is not there or not its owner's alone,
+        `VerificationError` where a file is not the key of its name.
         """
         if self.default and not self.path.exists():
             return {}
@@ -100,7 +118,10 @@ class KeyFolder:
         for path in sorted((self.path / "public").glob("*.pem")):
             keyid, key = read_public_key(path)
             if keyid != path.stem:
-                raise VerificationError(f"{path} holds key {keyid}, which is not its name: somebody changed it. Remove it, or name it so.")
+                raise VerificationError(
+                    f"{path} holds key {keyid}, which is not its name: somebody changed it. "
+                    "Remove it, or name it so."
+                )
             found[keyid] = key
         return found
 
@@ -109,11 +130,17 @@ class KeyFolder:
         return self.private_path.exists() or any((self.path / "public").glob("*.pem"))
 
     def _load(self) -> SigningKey:
-        """The key that signs, its public half written where a crash had left that out. The folder is locked."""
+        """The key that signs, its public half written where a crash had left that out. The folder
+        is locked."""
         if not self.private_path.exists():
-            lost = " (the public keys of earlier ones are there: its private.pem was lost or removed)" if self._any() else ""
+            lost = (
+                " (the public keys of earlier ones are there: its private.pem was lost or removed)"
+                if self._any()
+                else ""
+            )
             raise ConfigError(
-                f"{self.path} has no signing key{lost}: bring it back from a copy, or make one with `{command('init', self)}`."
+                f"{self.path} has no signing key{lost}: bring it back from a copy, or make one "
+                f"with `{command('init', self)}`."
             )
         key = read_private_key(self.private_path)
         if not self.public_path(key.keyid).exists():
@@ -160,7 +187,10 @@ class KeyFolder:
     def _require(self) -> None:
         """Errors: `ConfigError` where there is no such folder, or it is not its owner's alone."""
         if not self.path.is_dir():
-            raise ConfigError(f"{self.path} is no folder of signing keys: make it with `{command('init', self)}`, or name another.")
+            raise ConfigError(
+                f"{self.path} is no folder of signing keys: make it with "
+                f"`{command('init', self)}`, or name another."
+            )
         for path in (self.path, self.path / "public"):
             if path.exists():
                 refuse_others(path, path.stat(), 0o700)
@@ -168,25 +198,31 @@ class KeyFolder:
 
 def command(what: str, folder: KeyFolder) -> str:
     """The command line of `keys` for this folder."""
-    return f"lmeraser keys {what}" + ("" if folder.default else f" --keys {shlex.quote(str(folder.path))}")
+    return f"lmeraser keys {what}" + (
+        "" if folder.default else f" --keys {shlex.quote(str(folder.path))}"
+    )
 
 
 def refuse_others(path: Path, found: os.stat_result, wanted: int) -> None:
-    """Errors: `ConfigError` where anyone but the user who runs this may read or write a file or folder."""
+    """Errors: `ConfigError` where anyone but the user who runs this may read or write a file or
+    folder."""
     if found.st_uid != os.geteuid():
         raise ConfigError(
-            f"{path} belongs to user {found.st_uid}, and this runs as user {os.geteuid()}: run it as that user, or use other keys."
+            f"{path} belongs to user {found.st_uid}, and this runs as user {os.geteuid()}: run it "
+            "as that user, or use other keys."
         )
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         raise ConfigError(
-            f"{path} has mode {mode:04o}, expected {wanted:04o}: others could read or change signing keys. If nobody did, run "
-            f"`chmod {wanted:o} {shlex.quote(str(path))}`; if in doubt, `lmeraser keys rotate` too."
+            f"{path} has mode {mode:04o}, expected {wanted:04o}: others could read or change "
+            f"signing keys. If nobody did, run `chmod {wanted:o} {shlex.quote(str(path))}`; if in "
+            "doubt, `lmeraser keys rotate` too."
         )
 
 
 def read_private_key(path: Path) -> SigningKey:
-    """A private key, which nobody else may read. Errors: `ConfigError` on its mode, `VerificationError` on its bytes."""
+    """A private key, which nobody else may read. Errors: `ConfigError` on its mode,
+    `VerificationError` on its bytes."""
     with disk_errors(path), open(path, "rb") as file:
         refuse_others(path, os.fstat(file.fileno()), 0o600)
         pem = file.read()
@@ -194,28 +230,40 @@ def read_private_key(path: Path) -> SigningKey:
         key = load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise VerificationError(
-            f"{path} is damaged, or no private key in PEM without a passphrase: bring it back from a copy, or move it away and make "
-            "another with `lmeraser keys init`."
+            f"{path} is damaged, or no private key in PEM without a passphrase: bring it back "
+            "from a copy, or move it away and make another with `lmeraser keys init`."
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise VerificationError(f"{path} holds a {type(key).__name__}, expected an Ed25519 key: make one with `lmeraser keys init`.")
+        raise VerificationError(
+            f"{path} holds a {type(key).__name__}, expected an Ed25519 key: make one with "
+            "`lmeraser keys init`."
+        )
     return SigningKey(key)
 
 
 def read_public_key(path: Path) -> tuple[str, Ed25519PublicKey]:
-    """A public key and its id. Errors: `ConfigError` where the file is not to be read, `VerificationError` where it is no such key."""
+    """A public key and its id. Errors: `ConfigError` where the file is not to be read,
+    `VerificationError` where it is no such key."""
     try:
         pem = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}): give the PEM file of a public key.") from error
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror}): give the PEM file of a public key."
+        ) from error
     if b"PRIVATE KEY" in pem:
         raise VerificationError(
-            f"{path} holds a private key, expected a public one (public/<keyid>.pem). A private key is never handed out."
+            f"{path} holds a private key, expected a public one (public/<keyid>.pem). A private "
+            "key is never handed out."
         )
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise VerificationError(f"{path} is damaged or no public key in PEM: get it again from whoever signs.") from error
+        raise VerificationError(
+            f"{path} is damaged or no public key in PEM: get it again from whoever signs."
+        ) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise VerificationError(f"{path} holds a {type(key).__name__}, expected an Ed25519 key: get the right file from whoever signs.")
+        raise VerificationError(
+            f"{path} holds a {type(key).__name__}, expected an Ed25519 key: get the right file "
+            "from whoever signs."
+        )
     return keyid_of(key), key

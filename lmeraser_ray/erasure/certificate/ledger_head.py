@@ -1,6 +1,8 @@
-"""The signed head of the ledger: one small file, kept elsewhere, with which nobody can cut the ledger off or write it again unnoticed.
+"""The signed head of the ledger: one small file, kept elsewhere, with which nobody can cut the
+ledger off or write it again unnoticed.
 
-ledger's head → `export_head` → DSSE envelope, kept elsewhere … → `head_differences`: is that entry still in the ledger?
+ledger's head → `export_head` → DSSE envelope, kept elsewhere … → `head_differences`: is that entry
+still in the ledger?
 """
 
 import json
@@ -19,7 +21,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class SignedHead:
-    """Where a workspace's ledger was at some moment: the number of its last entry and that entry's hash (0 and 64 zeros: empty)."""
+    """Where a workspace's ledger was at some moment: the number of its last entry and that entry's
+    hash (0 and 64 zeros: empty)."""
 
     workspace: str
     seq: int
@@ -30,7 +33,13 @@ class SignedHead:
 
 def export_head(workspace: str, seq: int, entry_hash: str, key: SigningKey) -> bytes:
     """The envelope of a ledger's head, as of now. workspace: `Names.workspace_id`."""
-    head = {"format": FORMAT, "workspace": workspace, "seq": seq, "hash": entry_hash, "at": to_text(utcnow())}
+    head = {
+        "format": FORMAT,
+        "workspace": workspace,
+        "seq": seq,
+        "hash": entry_hash,
+        "at": to_text(utcnow()),
+    }
     return sign(canonical_json(head), key, payload_type=HEAD_TYPE)
 
 
@@ -40,24 +49,34 @@ def read_head(envelope: bytes, keys: Mapping[str, Ed25519PublicKey]) -> SignedHe
     try:
         read = json.loads(signed.payload)
         if read["format"] != FORMAT:
-            raise VerificationError(f"The head has format {read['format']}, this version reads {FORMAT}: use the version that wrote it.")
+            raise VerificationError(
+                f"The head has format {read['format']}, this version reads {FORMAT}: use the "
+                "version that wrote it."
+            )
         return SignedHead(read["workspace"], read["seq"], read["hash"], read["at"], signed.keyid)
     except (KeyError, TypeError, ValueError) as error:
-        raise VerificationError("This is no head of a ledger that this version reads: use the version that wrote it.") from error
+        raise VerificationError(
+            "This is no head of a ledger that this version reads: use the version that wrote it."
+        ) from error
 
 
 def head_differences(head: SignedHead, workspace: str, hashes: Mapping[int, str]) -> list[str]:
-    """Whether a ledger still holds what it held at that head. hashes: of its entries, by their numbers."""
+    """Whether a ledger still holds what it held at that head. hashes: of its entries, by their
+    numbers."""
     if head.workspace != workspace:
-        return [f"The signed head is of workspace {head.workspace}, and this is {workspace}: give the head of this one."]
+        return [
+            f"The signed head is of workspace {head.workspace}, and this is {workspace}: give the "
+            "head of this one."
+        ]
     last = max(hashes, default=0)
     if head.seq > last:
         return [
-            f"The ledger ends at entry {last}, and on {head.at} it had {head.seq}: entries were cut off, or an older database was put in "
-            "its place. Restore the newest backup."
+            f"The ledger ends at entry {last}, and on {head.at} it had {head.seq}: entries were "
+            "cut off, or an older database was put in its place. Restore the newest backup."
         ]
     if head.seq and hashes.get(head.seq) != head.hash:
         return [
-            f"Entry {head.seq} of the ledger is not the one that it had on {head.at}: the ledger was written again from there or before."
+            f"Entry {head.seq} of the ledger is not the one that it had on {head.at}: the ledger "
+            "was written again from there or before."
         ]
     return []

@@ -1,8 +1,10 @@
-"""What an erasure does not reach, in sentences that go into the certificate: memory, media, copies that nobody told it of.
+"""What an erasure does not reach, in sentences that go into the certificate: memory, media, copies
+that nobody told it of.
 
-Each sentence says under which engine and which request database it holds. None claims that something is gone: the absence scan looks at
-files and database rows, and these are the places that it cannot look at (GDPR art. 5(2); CNIL 2025: data removed, model replaced and backup
-expiry are three facts).
+Each sentence says under which engine and which request database it holds. None claims that
+something is gone: the absence scan looks at files and database rows, and these are the places that
+it cannot look at (GDPR art. 5(2); CNIL 2025: data removed, model replaced and backup expiry are
+three facts).
 """
 
 from dataclasses import dataclass
@@ -19,58 +21,75 @@ class Sentence:
 
 TRANSIENT = (
     Sentence(
-        "Files of the workspace were unlinked after the new state was published, that is, logically deleted: neither Clear nor Purge in "
-        "the sense of NIST SP 800-88, since the blocks of the medium were not overwritten."
+        "Files of the workspace were unlinked after the new state was published, that is, "
+        "logically deleted: neither Clear nor Purge in the sense of NIST SP 800-88, since the "
+        "blocks of the medium were not overwritten."
     ),
     Sentence(
-        "The operating system may keep contents of removed files in its page cache and in the file system's journal, and memory of the "
-        "processes in swap or in a core dump, until these are reused or removed."
+        "The operating system may keep contents of removed files in its page cache and in the "
+        "file system's journal, and memory of the processes in swap or in a core dump, until "
+        "these are reused or removed."
     ),
     Sentence(
-        "Memory of the processes, and of the accelerators, that read or trained on the records was released and not overwritten; it holds "
-        "their contents until it is reused or the process ends."
+        "Memory of the processes, and of the accelerators, that read or trained on the records "
+        "was released and not overwritten; it holds their contents until it is reused or the "
+        "process ends."
     ),
     Sentence(
-        "Ray's object store (plasma, in shared memory) may hold bytes of released objects until the memory is reused or the cluster stops.",
+        "Ray's object store (plasma, in shared memory) may hold bytes of released objects until "
+        "the memory is reused or the cluster stops.",
         engine="ray",
     ),
     Sentence(
-        "Files that Ray spilled objects to are unlinked when the objects are released or the cluster stops; their blocks are not "
-        "overwritten.",
+        "Files that Ray spilled objects to are unlinked when the objects are released or the "
+        "cluster stops; their blocks are not overwritten.",
         engine="ray",
     ),
     Sentence(
-        "In the request database (SQLite with secure_delete) removed names are overwritten with zeros; the rollback journal that held them "
-        "meanwhile is unlinked, and its blocks are not overwritten.",
+        "In the request database (SQLite with secure_delete) removed names are overwritten with "
+        "zeros; the rollback journal that held them meanwhile is unlinked, and its blocks are "
+        "not overwritten.",
         dialect="sqlite",
     ),
     Sentence(
-        "In the request database (PostgreSQL) removed names are in dead rows until VACUUM frees their space, which does not overwrite it, "
-        "and in the write-ahead log (WAL) until its segments are recycled.",
+        "In the request database (PostgreSQL) removed names are in dead rows until VACUUM frees "
+        "their space, which does not overwrite it, and in the write-ahead log (WAL) until its "
+        "segments are recycled.",
         dialect="postgresql",
     ),
 )
 
 BACKUPS = (
     Sentence(
-        "Backups of the workspace that were made before hold what they held: `lmeraser restore` erases it again before anything is served, "
-        "and any other way of restoring does not; when they expire is for whoever keeps them to decide and to prove."
-    ),
-    Sentence("Snapshots of the file system or of a virtual machine, and older versions in a versioned bucket, were not looked at."),
-    Sentence(
-        "The source that the records were read from, and copies of data or of trained states that left the workspace, were not changed: "
-        "their recipients are to be told (GDPR art. 19)."
+        "Backups of the workspace that were made before hold what they held: `lmeraser restore` "
+        "erases it again before anything is served, and any other way of restoring does not; "
+        "when they expire is for whoever keeps them to decide and to prove."
     ),
     Sentence(
-        "Replicas, base backups and archived write-ahead logs of the PostgreSQL server hold removed names until their own retention ends.",
+        "Snapshots of the file system or of a virtual machine, and older versions in a versioned "
+        "bucket, were not looked at."
+    ),
+    Sentence(
+        "The source that the records were read from, and copies of data or of trained states "
+        "that left the workspace, were not changed: their recipients are to be told (GDPR art. "
+        "19)."
+    ),
+    Sentence(
+        "Replicas, base backups and archived write-ahead logs of the PostgreSQL server hold "
+        "removed names until their own retention ends.",
         dialect="postgresql",
     ),
 )
 
 
 def transient_sentences(*, engine: str, dialect: str) -> list[str]:
-    """What may be left for a while in memory and on media, with this engine and request database."""
-    return [each.text for each in TRANSIENT if each.engine in (None, engine) and each.dialect in (None, dialect)]
+    """What may be left for a while in memory and on media, with this engine and request
+    database."""
+    return [
+        each.text
+        for each in TRANSIENT
+        if each.engine in (None, engine) and each.dialect in (None, dialect)
+    ]
 
 
 def backup_sentences(*, dialect: str) -> list[str]:

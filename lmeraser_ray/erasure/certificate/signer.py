@@ -1,9 +1,11 @@
-"""The signer: frozen statements of purged requests become certificates. It runs outside Ray, where the signing key is.
+"""The signer: frozen statements of purged requests become certificates. It runs outside Ray, where
+the signing key is.
 
     PURGED with a statement → sign → [CERTIFIED + envelope + ledger entry, one transaction]
 
-Invariants: only bytes that were frozen before are signed, so a crash anywhere and a second try give the same certificate; the state in the
-UPDATE itself decides who certifies, so that two signers at once make one certificate and one entry.
+Invariants: only bytes that were frozen before are signed, so a crash anywhere and a second try give
+the same certificate; the state in the UPDATE itself decides who certifies, so that two signers at
+once make one certificate and one entry.
 """
 
 from sqlalchemy import select
@@ -20,10 +22,12 @@ from lmeraser_ray.storage.times import to_text, utcnow
 
 
 def certify_pending(database: Database, keys: KeyFolder) -> list[str]:
-    """Sign what waits for it. Returns the ids of the requests that this call certified, in the order in which they were purged.
+    """Sign what waits for it. Returns the ids of the requests that this call certified, in the
+    order in which they were purged.
 
-    The key is loaded, and in the default place made, only where something waits. Errors: those of `KeyFolder.current`; `VerificationError`
-    where a frozen statement is not one of its request, after all others were signed.
+    The key is loaded, and in the default place made, only where something waits. Errors: those of
+    `KeyFolder.current`; `VerificationError` where a frozen statement is not one of its request,
+    after all others were signed.
     """
     waiting = pending(database)
     if not waiting:
@@ -37,8 +41,9 @@ def certify_pending(database: Database, keys: KeyFolder) -> list[str]:
             done.append(request_id)
     if wrong:
         raise VerificationError(
-            f"The frozen statement of {wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''} is damaged and was not signed: "
-            "restore the request database from a backup, and keep the damaged one."
+            "The frozen statement of "
+            f"{wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''} is damaged and was "
+            "not signed: restore the request database from a backup, and keep the damaged one."
         )
     return done
 
@@ -47,7 +52,11 @@ def pending(database: Database) -> list[tuple[str, bytes]]:
     """The requests that wait for a signature, each with its frozen statement."""
     which = (requests.c.state == State.PURGED) & requests.c.statement.is_not(None)
     with database.read() as conn:
-        rows = conn.execute(select(requests.c.id, requests.c.statement).where(which).order_by(requests.c.purged_at, requests.c.id)).all()
+        rows = conn.execute(
+            select(requests.c.id, requests.c.statement)
+            .where(which)
+            .order_by(requests.c.purged_at, requests.c.id)
+        ).all()
     return [(row.id, bytes(row.statement)) for row in rows]
 
 
@@ -60,7 +69,8 @@ def belongs(statement: bytes, request_id: str) -> bool:
 
 
 def certify(database: Database, request_id: str, statement: bytes, key: SigningKey) -> bool:
-    """Sign one statement and make its request CERTIFIED. Returns False where another signer was faster: then nothing changes.
+    """Sign one statement and make its request CERTIFIED. Returns False where another signer was
+    faster: then nothing changes.
 
     The ledger's entry is {"certificate": SHA-256 of the envelope, "key": id of the key}.
     """

@@ -1,10 +1,12 @@
-"""The statement of an erasure: what a certificate says, as the bytes that are frozen in the database and signed later.
+"""The statement of an erasure: what a certificate says, as the bytes that are frozen in the
+database and signed later.
 
     facts of a purged request (queue) → `statement_of` → canonical bytes → signed (certify) → `read_statement` (verify, audit)
 
-It is an in-toto Statement v1 (https://github.com/in-toto/attestation, spec/v1) about the workspace, whose digest is the fingerprint after
-the erasure. Invariants: the bytes are a function of the facts; of a person there are keyed hashes only, which say nothing without the
-workspace's secret; what an erasure cannot reach (memory, media, backups) is said, never claimed.
+It is an in-toto Statement v1 (https://github.com/in-toto/attestation, spec/v1) about the workspace,
+whose digest is the fingerprint after the erasure. Invariants: the bytes are a function of the
+facts; of a person there are keyed hashes only, which say nothing without the workspace's secret;
+what an erasure cannot reach (memory, media, backups) is said, never claimed.
 """
 
 import json
@@ -42,7 +44,8 @@ class Code:
 
 @dataclass(frozen=True)
 class ErasedTarget:
-    """What the request named, as its keyed hash, and what came of it: removed, already (erased before) or unknown."""
+    """What the request named, as its keyed hash, and what came of it: removed, already (erased
+    before) or unknown."""
 
     what: What
     hash: str
@@ -51,7 +54,8 @@ class ErasedTarget:
 
 @dataclass(frozen=True)
 class Times:
-    """When a request came to each state: UTC, ISO 8601. planned and training are None where there was nothing to plan or to train."""
+    """When a request came to each state: UTC, ISO 8601. planned and training are None where there
+    was nothing to plan or to train."""
 
     received: str
     planned: str | None
@@ -64,12 +68,15 @@ class Times:
 class ErasureFacts:
     """All that the statement of one request says.
 
-    due: a month from receipt; extended: the later moment in its place, None where the request was not extended.
-    before, after: fingerprints of the published states. rebuilt: keys of the constituents that were trained; reused: how many were not,
-    `reused_digest` over their keys. passes: records times epochs trained. purged: files removed. scan: the absence scan's report as JSON.
-    configuration: the identity in the manifest, backbone its weights' identity; numerics: each one that a constituent was trained under.
-    engine: `inline` or `ray`; dialect: of the request database. ledger_seq, ledger_hash: the ledger's head when the bytes were frozen.
-    seen: where a sweep chose the configuration, how many it saw of the records that left with these publications, and how many these are.
+    due: a month from receipt; extended: the later moment in its place, None where the request was
+    not extended. before, after: fingerprints of the published states. rebuilt: keys of the
+    constituents that were trained; reused: how many were not, `reused_digest` over their keys.
+    passes: records times epochs trained. purged: files removed. scan: the absence scan's report as
+    JSON. configuration: the identity in the manifest, backbone its weights' identity; numerics:
+    each one that a constituent was trained under. engine: `inline` or `ray`; dialect: of the
+    request database. ledger_seq, ledger_hash: the ledger's head when the bytes were frozen. seen:
+    where a sweep chose the configuration, how many it saw of the records that left with these
+    publications, and how many these are.
     """
 
     request: str
@@ -100,8 +107,12 @@ class ErasureFacts:
 
     def __post_init__(self) -> None:
         hashes = [*self.records, *(target.hash for target in self.targets)]
-        if not all(SHA256.fullmatch(text) for text in (*hashes, self.before, self.after)):  # a name must not get into a certificate
-            raise ValueError("Records, targets and states are 64 hexadecimal digits each in a statement.")
+        if not all(
+            SHA256.fullmatch(text) for text in (*hashes, self.before, self.after)
+        ):  # a name must not get into a certificate
+            raise ValueError(
+                "Records, targets and states are 64 hexadecimal digits each in a statement."
+            )
 
     @property
     def deadline(self) -> str:
@@ -115,20 +126,32 @@ class ErasureFacts:
 
 
 def statement_of(facts: ErasureFacts) -> bytes:
-    """The statement's bytes, canonical (RFC 8785); sets are sorted, so that only the facts decide them."""
+    """The statement's bytes, canonical (RFC 8785); sets are sorted, so that only the facts decide
+    them."""
     times = facts.times
     targets = sorted((target.what, target.hash, target.outcome) for target in facts.targets)
     choice = {"choice": dict(zip(("seen", "of"), facts.seen, strict=True))} if facts.seen else {}
     predicate = {
         **choice,
-        "request": {"id": facts.request, "received": times.received, "due": facts.due, "extended": facts.extended},
+        "request": {
+            "id": facts.request,
+            "received": times.received,
+            "due": facts.due,
+            "extended": facts.extended,
+        },
         "deadline": {"due": facts.deadline, "met": facts.met},
         "erased": {
-            "targets": [{"what": what, "hash": text, "outcome": outcome} for what, text, outcome in targets],
+            "targets": [
+                {"what": what, "hash": text, "outcome": outcome} for what, text, outcome in targets
+            ],
             "records": sorted(facts.records),
         },
         "state": {"before": facts.before, "after": facts.after},
-        "constituents": {"rebuilt": sorted(facts.rebuilt), "reused": facts.reused, "reused_digest": facts.reused_digest},
+        "constituents": {
+            "rebuilt": sorted(facts.rebuilt),
+            "reused": facts.reused,
+            "reused_digest": facts.reused_digest,
+        },
         "reclustered": facts.reclustered,
         "passes": facts.passes,
         "purged": {"files": facts.purged},
@@ -140,7 +163,9 @@ def statement_of(facts: ErasureFacts) -> bytes:
         "configuration": facts.configuration,
         "backbone": facts.backbone,
         "seed": facts.seed,
-        "numerics": [json.loads(text) for text in sorted({canonical_json(each) for each in facts.numerics})],
+        "numerics": [
+            json.loads(text) for text in sorted({canonical_json(each) for each in facts.numerics})
+        ],
         "times": {
             "received": times.received,
             "planned": times.planned,
@@ -151,19 +176,35 @@ def statement_of(facts: ErasureFacts) -> bytes:
         "ledger": {"seq": facts.ledger_seq, "hash": facts.ledger_hash},
     }
     subject = {"name": "workspace", "digest": {"sha256": facts.after}}
-    return canonical_json({"_type": STATEMENT, "subject": [subject], "predicateType": PREDICATE, "predicate": predicate})
+    return canonical_json(
+        {
+            "_type": STATEMENT,
+            "subject": [subject],
+            "predicateType": PREDICATE,
+            "predicate": predicate,
+        }
+    )
 
 
 def code_digest(root: Path | None = None) -> str:
-    """SHA-256 over the package's .py and .yaml files: their names in order, each with its bytes. root: the package's folder."""
+    """SHA-256 over the package's .py and .yaml files: their names in order, each with its bytes.
+    root: the package's folder."""
     folder = root or Path(lmeraser_ray.__file__).parent
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")}
-    return key_of("code", *(part for name in sorted(files) for part in (name.encode(), files[name].read_bytes())))
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.suffix in (".py", ".yaml")
+    }
+    return key_of(
+        "code",
+        *(part for name in sorted(files) for part in (name.encode(), files[name].read_bytes())),
+    )
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement that was read. `whole` is all of it as JSON; the other fields are what is compared and shown."""
+    """A statement that was read. `whole` is all of it as JSON; the other fields are what is
+    compared and shown."""
 
     whole: dict[str, Any]
     request: str
@@ -188,7 +229,8 @@ class Statement:
 
 
 def read_statement(payload: bytes) -> Statement:
-    """Read what `statement_of` wrote. Errors: `VerificationError` on anything else, another version's statement included."""
+    """Read what `statement_of` wrote. Errors: `VerificationError` on anything else, another
+    version's statement included."""
     try:
         whole = json.loads(payload)
         same = canonical_json(whole) == payload
@@ -203,7 +245,10 @@ def read_statement(payload: bytes) -> Statement:
             request["extended"],
             said["deadline"]["due"],
             said["deadline"]["met"],
-            tuple(ErasedTarget(entry["what"], entry["hash"], entry["outcome"]) for entry in said["erased"]["targets"]),
+            tuple(
+                ErasedTarget(entry["what"], entry["hash"], entry["outcome"])
+                for entry in said["erased"]["targets"]
+            ),
             tuple(said["erased"]["records"]),
             state["before"],
             state["after"],
@@ -213,7 +258,17 @@ def read_statement(payload: bytes) -> Statement:
         )
         named = (subject["name"], subject["digest"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise VerificationError("This is no statement of an erasure that this version reads: use the version that wrote it.") from error
-    if not same or kinds != (STATEMENT, PREDICATE) or named != ("workspace", {"sha256": found.after}):
-        raise VerificationError(f"The statement is of kind {kinds[1]!r} and not as {PREDICATE} has it: use the version that wrote it.")
+        raise VerificationError(
+            "This is no statement of an erasure that this version reads: use the version that "
+            "wrote it."
+        ) from error
+    if (
+        not same
+        or kinds != (STATEMENT, PREDICATE)
+        or named != ("workspace", {"sha256": found.after})
+    ):
+        raise VerificationError(
+            f"The statement is of kind {kinds[1]!r} and not as {PREDICATE} has it: use the "
+            "version that wrote it."
+        )
     return found

@@ -1,4 +1,5 @@
-"""A certificate, read and checked: envelope bytes → the signature, with public keys alone → the statement. Needs no workspace."""
+"""A certificate, read and checked: envelope bytes → the signature, with public keys alone → the
+statement. Needs no workspace."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from lmeraser_ray.erasure.certificate.statement import Statement, read_statement
 
 @dataclass(frozen=True)
 class Certificate:
-    """An envelope, byte for byte, and what it says. `checked`: whether the signature was verified, with a key that was at hand."""
+    """An envelope, byte for byte, and what it says. `checked`: whether the signature was verified,
+    with a key that was at hand."""
 
     envelope: bytes
     signed: Signed
@@ -30,13 +32,15 @@ class Certificate:
 
 
 def check_certificate(envelope: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Certificate:
-    """The certificate that these bytes are, signed by one of `keys`. Errors: `VerificationError` that says what does not hold."""
+    """The certificate that these bytes are, signed by one of `keys`. Errors: `VerificationError`
+    that says what does not hold."""
     signed = verify(envelope, keys)
     return Certificate(envelope, signed, read_statement(signed.payload), checked=True)
 
 
 def read_certificate(envelope: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Certificate:
-    """The certificate that these bytes are, its signature checked if its key is among `keys`. Errors: `VerificationError`."""
+    """The certificate that these bytes are, its signature checked if its key is among `keys`.
+    Errors: `VerificationError`."""
     signed = Signed.from_bytes(envelope)
     if signed.keyid in keys:
         return check_certificate(envelope, keys)

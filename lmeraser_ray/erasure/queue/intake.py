@@ -1,6 +1,8 @@
-"""Intake: requests that were received are resolved against the live records and planned, or refused.
+"""Intake: requests that were received are resolved against the live records and planned, or
+refused.
 
-RECEIVED → its targets → records, needles for the absence scan → PLANNED and tombstoned, in one transaction: from here on it will happen
+RECEIVED → its targets → records, needles for the absence scan → PLANNED and tombstoned, in one
+transaction: from here on it will happen
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -35,7 +37,8 @@ Planned = tuple[ErasureRequest, tuple[ErasedRecord, ...]]
 
 @dataclass(frozen=True)
 class Resolved:
-    """A request against the live records: the positions of those that go, ascending; what became of each target (as the targets)."""
+    """A request against the live records: the positions of those that go, ascending; what became of
+    each target (as the targets)."""
 
     positions: tuple[int, ...]
     outcomes: tuple[Outcome, ...]
@@ -47,21 +50,35 @@ class Resolved:
 
 
 def resolve(current: PublishedState, targets: Sequence[Target], covers: Covers) -> Resolved:
-    """Find the records of targets whose names are known. covers: whether a name was erased before."""
+    """Find the records of targets whose names are known. covers: whether a name was erased
+    before."""
     gone: set[int] = set()
     outcomes: list[Outcome] = []
-    places = current.places(target.name for target in targets if target.what == "record" and target.name)
+    places = current.places(
+        target.name for target in targets if target.what == "record" and target.name
+    )
     for target in targets:
         name = target.name or ""
-        found = current.index.of_subject(name) if target.what == "subject" else [places[name]] if name in places else []
+        found = (
+            current.index.of_subject(name)
+            if target.what == "subject"
+            else [places[name]]
+            if name in places
+            else []
+        )
         gone.update(found)
-        outcomes.append("removed" if found else "already" if covers(target.what, name) else "unknown")
+        outcomes.append(
+            "removed" if found else "already" if covers(target.what, name) else "unknown"
+        )
     return Resolved(tuple(sorted(gone)), tuple(outcomes))
 
 
 def unknown_reason(unknown: int, targets: int) -> str:
     """Why a request is refused; its ids are not said, because the sentence is kept."""
-    return f"{unknown} of {targets} ids are neither in the workspace nor erased before: nothing was changed. Correct the ids and try again."
+    return (
+        f"{unknown} of {targets} ids are neither in the workspace nor erased before: nothing was "
+        "changed. Correct the ids and try again."
+    )
 
 
 @dataclass(frozen=True)
@@ -74,17 +91,24 @@ class Intake:
     settings: QueueConfig
 
     def look(self, current: PublishedState, *, known: Container[str], hurry: bool) -> list[Planned]:
-        """Plan what was received, once it has waited for others as long as is configured (hurry: at once)."""
+        """Plan what was received, once it has waited for others as long as is configured (hurry: at
+        once)."""
         names = self.folder.names()
         received = RequestRepository(self.database, names).list({State.RECEIVED})
         before = utcnow() - timedelta(seconds=0.0 if hurry else self.settings.window)
-        ready = [request for request in received if request.id not in known and request.received_at <= before]
+        ready = [
+            request
+            for request in received
+            if request.id not in known and request.received_at <= before
+        ]
         if not ready:
             return []
         covers = Tombstones(names, self.database).covers
         found = [(request, resolve(current, request.targets, covers)) for request in ready]
         self._refuse([(request, resolved) for request, resolved in found if resolved.unknown])
-        return self._plan([(request, resolved) for request, resolved in found if not resolved.unknown], current)
+        return self._plan(
+            [(request, resolved) for request, resolved in found if not resolved.unknown], current
+        )
 
     def _refuse(self, found: Sequence[tuple[ErasureRequest, Resolved]]) -> None:
         """Refuse what names ids that nobody knows."""
@@ -93,38 +117,62 @@ class Intake:
         with self.lease.write() as conn:
             for request, resolved in found:
                 reason = unknown_reason(resolved.unknown, len(request.targets))
-                transitions.refuse_unknown(conn, request.id, reason, outcomes_of(request, resolved, {"already", "unknown"}))
+                transitions.refuse_unknown(
+                    conn, request.id, reason, outcomes_of(request, resolved, {"already", "unknown"})
+                )
         self.database.vacuum_names()
 
-    def _plan(self, found: Sequence[tuple[ErasureRequest, Resolved]], current: PublishedState) -> list[Planned]:
+    def _plan(
+        self, found: Sequence[tuple[ErasureRequest, Resolved]], current: PublishedState
+    ) -> list[Planned]:
         """Note which records go, and that they go."""
         if not found:
             return []
         names = self.folder.names()
-        subjects = {t.name for request, _ in found for t in request.targets if t.what == "subject" and t.name}
+        subjects = {
+            t.name
+            for request, _ in found
+            for t in request.targets
+            if t.what == "subject" and t.name
+        }
         everyone = sorted({position for _, resolved in found for position in resolved.positions})
         rows = {
-            position: ErasedRecord(names.hash("record", needles.record_id), needles.record_id, needles.to_bytes())
-            for position, needles in zip(everyone, gather_traces(current, everyone, subjects), strict=True)
+            position: ErasedRecord(
+                names.hash("record", needles.record_id), needles.record_id, needles.to_bytes()
+            )
+            for position, needles in zip(
+                everyone, gather_traces(current, everyone, subjects), strict=True
+            )
         }
         planned: list[Planned] = []
         for at in range(0, len(found), TOGETHER):
             with self.lease.write() as conn:
                 for request, resolved in found[at : at + TOGETHER]:
                     leaving = tuple(rows[position] for position in resolved.positions)
-                    settled = {} if request.planned_at else outcomes_of(request, resolved, {"already"})  # else by its own tombstones
+                    settled = (
+                        {} if request.planned_at else outcomes_of(request, resolved, {"already"})
+                    )  # else by its own tombstones
                     if transitions.plan(conn, request.id, leaving, settled).done:
-                        planned.append((request, leaving if request.planned_at is None else noted(conn, request.id)))
+                        planned.append(
+                            (
+                                request,
+                                leaving if request.planned_at is None else noted(conn, request.id),
+                            )
+                        )
         return planned
 
     def resume(self) -> list[Planned]:
         """What was planned before and has not left the published state yet."""
-        found = RequestRepository(self.database, self.folder.names()).list({State.PLANNED, State.TRAINING})
+        found = RequestRepository(self.database, self.folder.names()).list(
+            {State.PLANNED, State.TRAINING}
+        )
         with self.database.read() as conn:
             left = conn.execute(select(erased).where(LEFT)).all()
         rows: dict[str, list[ErasedRecord]] = {}
         for row in left:
-            rows.setdefault(row.request_id, []).append(ErasedRecord(row.hash, row.name, row.needles))
+            rows.setdefault(row.request_id, []).append(
+                ErasedRecord(row.hash, row.name, row.needles)
+            )
         return [(request, tuple(rows.get(request.id, ()))) for request in found]
 
 
@@ -134,7 +182,9 @@ def noted(conn: Connection, request: str) -> tuple[ErasedRecord, ...]:
     return tuple(ErasedRecord(row.hash, row.name, row.needles) for row in left)
 
 
-def outcomes_of(request: ErasureRequest, resolved: Resolved, which: Container[Outcome]) -> dict[tuple[What, str], Outcome]:
+def outcomes_of(
+    request: ErasureRequest, resolved: Resolved, which: Container[Outcome]
+) -> dict[tuple[What, str], Outcome]:
     """The outcomes of a request's targets that are among `which`."""
     pairs = zip(request.targets, resolved.outcomes, strict=True)
     return {(target.what, target.hash): outcome for target, outcome in pairs if outcome in which}

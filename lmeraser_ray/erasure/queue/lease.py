@@ -1,8 +1,9 @@
 """The lease: who the one queue of a workspace is, and the epoch that fences its writes.
 
-Claiming raises the epoch. Every write of a queue goes through `Lease.write`, which locks the lease's row and looks at the epoch before
-anything else: a queue that was stopped, cut off or given up for dead finds another epoch there and writes nothing. Clocks, and what this
-machine says of the holder's process, only decide how soon another may claim, never who may write.
+Claiming raises the epoch. Every write of a queue goes through `Lease.write`, which locks the
+lease's row and looks at the epoch before anything else: a queue that was stopped, cut off or given
+up for dead finds another epoch there and writes nothing. Clocks, and what this machine says of the
+holder's process, only decide how soon another may claim, never who may write.
 """
 
 import json
@@ -25,7 +26,8 @@ from lmeraser_ray.storage.times import from_text, to_text, utcnow
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 NAMESPACE = "/proc/self/ns/pid"
 ENDED = ("Z", "X")
-"""States of /proc/PID/stat in which a process runs no more: its parent has not asked for its end yet."""
+"""States of /proc/PID/stat in which a process runs no more: its parent has not asked for its end
+yet."""
 
 Snapshot = dict[str, object]
 """What a queue shows of itself: JSON values, no ids of records or subjects."""
@@ -46,7 +48,8 @@ class LeaseView:
     """The mark of the holder's process (`process_mark`), None where its system does not say."""
 
     def live(self, now: datetime, timeout_s: float) -> bool:
-        """Whether the holder gave a sign of life within the last `timeout_s` seconds (or a clock that is ahead says so).
+        """Whether the holder gave a sign of life within the last `timeout_s` seconds (or a clock
+        that is ahead says so).
 
         Not where its process is known to have ended.
         """
@@ -64,28 +67,38 @@ class Lease:
     epoch: int
 
     @classmethod
-    def claim(cls, database: Database, holder: str, *, timeout_s: float, force: bool = False) -> "Lease":
+    def claim(
+        cls, database: Database, holder: str, *, timeout_s: float, force: bool = False
+    ) -> "Lease":
         """Become the queue, by the next epoch. holder: who, for people and for `live`.
 
-        Errors: `ExecutionError` while another holder's last sign of life is younger than `timeout_s` seconds, unless `force`, or unless
-        its process was on this machine and is gone.
+        Errors: `ExecutionError` while another holder's last sign of life is younger than
+        `timeout_s` seconds, unless `force`, or unless its process was on this machine and is gone.
         """
         with database.write() as connection:
             seen = look(connection)
             now = utcnow()
             if not force and seen.live(now, timeout_s):
                 raise ExecutionError(
-                    f"Another queue ({seen.holder}) works on this workspace: stop it first, or wait {timeout_s:g} s after its end."
+                    f"Another queue ({seen.holder}) works on this workspace: stop it first, or "
+                    f"wait {timeout_s:g} s after its end."
                 )
             epoch = seen.epoch + 1
-            values = {"epoch": epoch, "holder": holder, "process": process_mark(), "heartbeat_at": to_text(now), "snapshot": None}
+            values = {
+                "epoch": epoch,
+                "holder": holder,
+                "process": process_mark(),
+                "heartbeat_at": to_text(now),
+                "snapshot": None,
+            }
             connection.execute(update(row).values(values))
             ledger.append(connection, "LEASE", None, {"epoch": epoch})
         return cls(database, holder, epoch)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction of this epoch. Errors: `StaleEpochError`, before anything is written, where another has taken over."""
+        """A transaction of this epoch. Errors: `StaleEpochError`, before anything is written, where
+        another has taken over."""
         with self.database.write() as connection:
             self.require(connection)
             yield connection
@@ -95,17 +108,20 @@ class Lease:
         epoch = connection.scalar(select(row.c.epoch).with_for_update())
         if epoch != self.epoch:
             raise StaleEpochError(
-                f"Another queue has taken over (epoch {epoch}, this one has {self.epoch}): this one stops and has written nothing since."
+                f"Another queue has taken over (epoch {epoch}, this one has {self.epoch}): this "
+                "one stops and has written nothing since."
             )
 
     def heartbeat(self, snapshot: Snapshot | None = None) -> None:
-        """A sign of life, with what the queue shows of itself. Errors: `StaleEpochError` where another has taken over."""
+        """A sign of life, with what the queue shows of itself. Errors: `StaleEpochError` where
+        another has taken over."""
         text = None if snapshot is None else json.dumps(snapshot)
         with self.write() as connection:
             connection.execute(update(row).values(heartbeat_at=to_text(utcnow()), snapshot=text))
 
     def release(self) -> None:
-        """Give it back, so that the next one need not wait. Nothing happens where another has taken over."""
+        """Give it back, so that the next one need not wait. Nothing happens where another has taken
+        over."""
         with self.database.write() as connection:
             nobody = {"holder": None, "process": None, "heartbeat_at": None, "snapshot": None}
             connection.execute(update(row).where(row.c.epoch == self.epoch).values(nobody))
@@ -118,7 +134,8 @@ class Lease:
 
     @staticmethod
     def live(database: Database, now: datetime, timeout_s: float) -> str | None:
-        """Who works on the workspace now, None where nobody gave a sign of life within the last `timeout_s` seconds."""
+        """Who works on the workspace now, None where nobody gave a sign of life within the last
+        `timeout_s` seconds."""
         seen = Lease.look(database)
         return seen.holder if seen.live(now, timeout_s) else None
 
@@ -127,14 +144,22 @@ def look(connection: Connection) -> LeaseView:
     """The lease, within a transaction."""
     found = connection.execute(select(row)).one()
     heartbeat = from_text(found.heartbeat_at) if found.heartbeat_at else None
-    return LeaseView(found.epoch, found.holder, heartbeat, json.loads(found.snapshot) if found.snapshot else None, found.process)
+    return LeaseView(
+        found.epoch,
+        found.holder,
+        heartbeat,
+        json.loads(found.snapshot) if found.snapshot else None,
+        found.process,
+    )
 
 
 class Heart:
-    """Beats for a lease from a thread of its own, four times in each `timeout_s` or more often, for as long as the context lasts.
+    """Beats for a lease from a thread of its own, four times in each `timeout_s` or more often, for
+    as long as the context lasts.
 
-    `stale` is set when another queue has taken over, when no beat came through for `timeout_s` seconds, so that another may, when the
-    database is damaged, and when the thread ends by a defect.
+    `stale` is set when another queue has taken over, when no beat came through for `timeout_s`
+    seconds, so that another may, when the database is damaged, and when the thread ends by a
+    defect.
     """
 
     def __init__(self, lease: Lease, timeout_s: float) -> None:
@@ -151,17 +176,26 @@ class Heart:
         self._snapshot = snapshot
 
     def require(self) -> None:
-        """Errors: once `stale` is set, `VerificationError` where the database is damaged, else `StaleEpochError`."""
+        """Errors: once `stale` is set, `VerificationError` where the database is damaged, else
+        `StaleEpochError`."""
         if self.stale.is_set():
             if isinstance(self.error, VerificationError):
                 raise self.error
-            raise StaleEpochError(f"This queue (epoch {self._lease.epoch}) gave no sign of life for too long: it stops.") from self.error
+            raise StaleEpochError(
+                f"This queue (epoch {self._lease.epoch}) gave no sign of life for too long: it "
+                "stops."
+            ) from self.error
 
     def __enter__(self) -> "Heart":
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop.set()
         self._thread.join()
 
@@ -180,7 +214,9 @@ class Heart:
                 last, self.error = utcnow(), None
             except LmeraserError as error:
                 self.error = error
-                passing = isinstance(error, ExecutionError) and not isinstance(error, StaleEpochError)
+                passing = isinstance(error, ExecutionError) and not isinstance(
+                    error, StaleEpochError
+                )
                 if not passing or (utcnow() - last).total_seconds() >= self._timeout_s:
                     self.stale.set()
             if self._stop.wait(min(self._timeout_s / 4, SHOWN)):
@@ -219,7 +255,8 @@ def _place() -> str | None:
 
 
 def _stat(pid: int) -> tuple[str, str] | None:
-    """A process's state and when it started, in clock ticks since the boot; None where nobody says."""
+    """A process's state and when it started, in clock ticks since the boot; None where nobody
+    says."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:

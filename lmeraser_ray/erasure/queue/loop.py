@@ -1,10 +1,12 @@
-"""The queue: one process at a time works off a workspace's erasure requests, until they are done or it is told to stop.
+"""The queue: one process at a time works off a workspace's erasure requests, until they are done or
+it is told to stop.
 
     claim an epoch → look for requests → lock the workspace → a round → (sign) → look again
 
-It holds the workspace's lock only while there is something to do, so that training and erasing take turns. It runs wherever it is started:
-in the process of `lmeraser unlearn`, or in the actor behind `lmeraser queue serve`. Invariant: nothing is in its memory that a new one,
-with a higher epoch, would not find in the database.
+It holds the workspace's lock only while there is something to do, so that training and erasing take
+turns. It runs wherever it is started: in the process of `lmeraser unlearn`, or in the actor behind
+`lmeraser queue serve`. Invariant: nothing is in its memory that a new one, with a higher epoch,
+would not find in the database.
 """
 
 import os
@@ -47,8 +49,8 @@ def nobody(_: Event) -> None:
 
 @dataclass
 class Queue:
-    """Works off the requests of one workspace under one lease. keys: signs too, where given; else someone else does. say: is told of lanes
-    and errors, which are in no ledger."""
+    """Works off the requests of one workspace under one lease. keys: signs too, where given; else
+    someone else does. say: is told of lanes and errors, which are in no ledger."""
 
     session: Session
     database: Database
@@ -63,7 +65,8 @@ class Queue:
     """Of all rounds."""
 
     def round(self, *, patient: bool, stop: Callable[[], bool]) -> None:
-        """Lock the workspace and work until nothing is left. Errors: those of `Round.run`; `ExecutionError` where another has the lock."""
+        """Lock the workspace and work until nothing is left. Errors: those of `Round.run`;
+        `ExecutionError` where another has the lock."""
         folder = self.session.folder
         with folder.locked():
             self.work(folder, patient=patient, stop=stop)
@@ -72,7 +75,9 @@ class Queue:
         """A round in a workspace that the caller has locked."""
         session, manifest = self.session, folder.require_published()
         choice = choice_in(folder.store, manifest)
-        with session.flow(folder.store, session.config(), manifest.backbone, manifest.partition, choice) as flow:
+        with session.flow(
+            folder.store, session.config(), manifest.backbone, manifest.partition, choice
+        ) as flow:
             work = Round(folder, self.database, self.lease, flow, manifest)
             lanes = Lanes(self.say)
             try:
@@ -87,11 +92,13 @@ class Queue:
         self.sign()
 
     def refuse_stale(self, error: LmeraserError) -> None:
-        """Errors: `StaleEpochError` where another queue has taken over, and perhaps purged what this one worked with."""
+        """Errors: `StaleEpochError` where another queue has taken over, and perhaps purged what
+        this one worked with."""
         epoch = Lease.look(self.database).epoch
         if epoch != self.lease.epoch:
             raise StaleEpochError(
-                f"Another queue has taken over (epoch {epoch}, this one has {self.lease.epoch}): this one stops."
+                f"Another queue has taken over (epoch {epoch}, this one has {self.lease.epoch}): "
+                "this one stops."
             ) from error
 
     def sign(self) -> list[str]:
@@ -108,16 +115,21 @@ class Queue:
         self.sign()
 
     def busy(self) -> bool:
-        """Whether there is something to work on: what waits for others to come together is not, yet."""
+        """Whether there is something to work on: what waits for others to come together is not,
+        yet."""
         before = to_text(utcnow() - timedelta(seconds=self.session.config().queue.window))
         ripe = (requests.c.state == State.RECEIVED) & (requests.c.received_at <= before)
         with self.database.read() as conn:
-            return conn.scalar(select(exists().where(requests.c.state.in_(map(str, BEGUN)) | ripe))) or False
+            return (
+                conn.scalar(select(exists().where(requests.c.state.in_(map(str, BEGUN)) | ripe)))
+                or False
+            )
 
     def serve(self, pause: Pause, *, say: Say | None = None) -> None:
         """Work, round after round, until `pause` says so.
 
-        Errors: `StaleEpochError`; nothing else that a user can cause: that is told, shown in `status`, and tried again after a pause.
+        Errors: `StaleEpochError`; nothing else that a user can cause: that is told, shown in
+        `status`, and tried again after a pause.
         """
         self.say = say or self.say
         wait, stopping = 0.0, False
@@ -133,8 +145,19 @@ class Queue:
                 raise
             except LmeraserError as error:
                 wait = min(LONGEST_PAUSE, max(1.0, 2 * wait))
-                self.heart.show({**self.sums.as_json(), "alert": redacted_message(error), "rounds": self.rounds})
-                self.say(Event("error", facts={"error": type(error).__name__, "message": redacted_message(error), "pause": wait}))
+                self.heart.show(
+                    {**self.sums.as_json(), "alert": redacted_message(error), "rounds": self.rounds}
+                )
+                self.say(
+                    Event(
+                        "error",
+                        facts={
+                            "error": type(error).__name__,
+                            "message": redacted_message(error),
+                            "pause": wait,
+                        },
+                    )
+                )
             stopping = pause(wait or self.session.config().queue.poll)
 
 
@@ -145,9 +168,15 @@ def holder() -> str:
 
 @contextmanager
 def queue_of(
-    session: Session, *, keys: KeyFolder | None, name: str | None = None, heir: str | None = None, say: Say = nobody
+    session: Session,
+    *,
+    keys: KeyFolder | None,
+    name: str | None = None,
+    heir: str | None = None,
+    say: Say = nobody,
 ) -> Iterator[Queue]:
-    """Be the queue of a session's workspace. heir: take over at once from a holder whose name begins so.
+    """Be the queue of a session's workspace. heir: take over at once from a holder whose name
+    begins so.
 
     Errors: `ExecutionError` while another one lives.
     """
@@ -164,22 +193,33 @@ def queue_of(
 
 
 def wait_for_turn(session: Session, pause: Pause, *, heir: str | None = None) -> None:
-    """Wait as long as the last holder gives no sign of life and might yet; no longer than the lease lasts. Who lives is not waited for."""
+    """Wait as long as the last holder gives no sign of life and might yet; no longer than the lease
+    lasts. Who lives is not waited for."""
     settings = session.config().queue
     with session.database() as database:
         first = seen = Lease.look(database)
         if heir is not None and (first.holder or "").startswith(heir):
             return
-        while seen.live(utcnow(), settings.lease) and (seen.epoch, seen.heartbeat_at) == (first.epoch, first.heartbeat_at):
+        while seen.live(utcnow(), settings.lease) and (seen.epoch, seen.heartbeat_at) == (
+            first.epoch,
+            first.heartbeat_at,
+        ):
             if pause(settings.poll):
                 return
             seen = Lease.look(database)
 
 
 def keep_serving(
-    session: Session, pause: Pause, *, keys: KeyFolder | None, say: Say, name: str | None = None, heir: str | None = None
+    session: Session,
+    pause: Pause,
+    *,
+    keys: KeyFolder | None,
+    say: Say,
+    name: str | None = None,
+    heir: str | None = None,
 ) -> None:
-    """Be the queue until `pause` says so: with a new epoch where the lease was lost, as when the database could not be reached for long.
+    """Be the queue until `pause` says so: with a new epoch where the lease was lost, as when the
+    database could not be reached for long.
 
     Errors: those of the first claim, `ExecutionError` while another queue lives among them.
     """
@@ -195,6 +235,15 @@ def keep_serving(
             if not served:
                 raise
             wait = min(LONGEST_PAUSE, max(1.0, 2 * wait))
-            say(Event("lost", facts={"error": type(error).__name__, "message": redacted_message(error), "pause": wait}))
+            say(
+                Event(
+                    "lost",
+                    facts={
+                        "error": type(error).__name__,
+                        "message": redacted_message(error),
+                        "pause": wait,
+                    },
+                )
+            )
         if pause(wait):
             return

@@ -1,4 +1,5 @@
-"""How the queue of a workspace stands, from its request database alone: who works, what waits, what is urgent. No Ray, no ids of records.
+"""How the queue of a workspace stands, from its request database alone: who works, what waits, what
+is urgent. No Ray, no ids of records.
 
 Invariant: one read transaction, so that what is shown together was so at one moment.
 """
@@ -24,7 +25,8 @@ deadline = func.coalesce(requests.c.extended_at, requests.c.due_at)
 
 @dataclass(frozen=True)
 class OpenRequest:
-    """An unanswered request as a list shows it. used: the share of the time to its deadline that has passed."""
+    """An unanswered request as a list shows it. used: the share of the time to its deadline that
+    has passed."""
 
     id: str
     state: State
@@ -40,8 +42,8 @@ class OpenRequest:
 
 @dataclass(frozen=True)
 class Overview:
-    """One moment. live: whether the lease's holder gives signs of life; alerts: unanswered requests by the highest level they reached;
-    first: those to be answered first."""
+    """One moment. live: whether the lease's holder gives signs of life; alerts: unanswered requests
+    by the highest level they reached; first: those to be answered first."""
 
     now: datetime
     seen: LeaseView
@@ -63,13 +65,16 @@ class Overview:
 
     @property
     def training(self) -> list[dict[str, Any]]:
-        """The lanes in training: shard (None: all), requests, constituents, share, seconds, remaining."""
+        """The lanes in training: shard (None: all), requests, constituents, share, seconds,
+        remaining."""
         return list(self.snapshot.get("training", ()))
 
     @property
     def heartbeat_age(self) -> float | None:
         """Seconds since the last sign of life."""
-        return (self.now - self.seen.heartbeat_at).total_seconds() if self.seen.heartbeat_at else None
+        return (
+            (self.now - self.seen.heartbeat_at).total_seconds() if self.seen.heartbeat_at else None
+        )
 
     @property
     def in_use(self) -> int:
@@ -93,23 +98,47 @@ class Overview:
             "oldest": to_text(self.oldest) if self.oldest else None,
             "alerts": {str(level): self.alerts.get(level, 0) for level in reversed(ALERTS)},
             "training": self.training,
-            "slots": {"in_use": self.in_use, "all": snapshot.get("slots"), "gpus_each": snapshot.get("gpus")},
+            "slots": {
+                "in_use": self.in_use,
+                "all": snapshot.get("slots"),
+                "gpus_each": snapshot.get("gpus"),
+            },
             **{name: snapshot.get(name) for name in ("retrains", "saved", "superseded")},
             "error": snapshot.get("alert"),
         }
 
 
-def overview(database: Database, *, lease_s: float, first: int = 0, now: datetime | None = None) -> Overview:
-    """How things stand. lease_s: `queue.lease`; first: how many of the requests that are to be answered first are wanted."""
+def overview(
+    database: Database, *, lease_s: float, first: int = 0, now: datetime | None = None
+) -> Overview:
+    """How things stand. lease_s: `queue.lease`; first: how many of the requests that are to be
+    answered first are wanted."""
     moment = now or utcnow()
     unanswered = requests.c.state.in_(sorted(map(str, UNANSWERED)))
     columns = (requests.c.id, requests.c.state, requests.c.received_at, deadline.label("due"))
-    by_urgency = (case((requests.c.state == str(State.FAILED), 0), else_=1), deadline, requests.c.received_at)
+    by_urgency = (
+        case((requests.c.state == str(State.FAILED), 0), else_=1),
+        deadline,
+        requests.c.received_at,
+    )
     with database.read() as conn:
         seen = look(conn)
-        found = {row[0]: row[1] for row in conn.execute(select(requests.c.state, func.count()).group_by(requests.c.state))}
-        dates = conn.execute(select(requests.c.received_at, deadline.label("due")).where(unanswered)).all()
-        listed = conn.execute(select(*columns).where(unanswered).order_by(*by_urgency).limit(first)).all() if first else ()
+        found = {
+            row[0]: row[1]
+            for row in conn.execute(
+                select(requests.c.state, func.count()).group_by(requests.c.state)
+            )
+        }
+        dates = conn.execute(
+            select(requests.c.received_at, deadline.label("due")).where(unanswered)
+        ).all()
+        listed = (
+            conn.execute(
+                select(*columns).where(unanswered).order_by(*by_urgency).limit(first)
+            ).all()
+            if first
+            else ()
+        )
     levels = Counter(level_of(used_of(row.received_at, row.due, moment)) for row in dates)
     return Overview(
         now=moment,
@@ -130,4 +159,6 @@ def overview_of(session: Session, *, first: int = 0) -> Overview:
 
 def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> OpenRequest:
     """A row as a list shows it."""
-    return OpenRequest(name, State(state), from_text(received), from_text(due), used_of(received, due, now))
+    return OpenRequest(
+        name, State(state), from_text(received), from_text(due), used_of(received, due, now)
+    )

@@ -1,14 +1,17 @@
-"""WaitingRequests lines in order, for the scheduler: what is first is found, and anything taken out, in O(log n). Pure.
+"""WaitingRequests lines in order, for the scheduler: what is first is found, and anything taken
+out, in O(log n). Pure.
 
-Invariant: a line's heap holds an entry for each member under its present key; entries of members that left, or that changed their key,
-are passed over when they come to the top, and are swept when they are the majority.
+Invariant: a line's heap holds an entry for each member under its present key; entries of members
+that left, or that changed their key, are passed over when they come to the top, and are swept when
+they are the majority.
 """
 
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 Key = tuple[float, float, int]
-"""What orders tickets: when they are due, when they were received, and the number that each is given when it is added."""
+"""What orders tickets: when they are due, when they were received, and the number that each is
+given when it is added."""
 M = TypeVar("M", int, str)
 
 
@@ -51,14 +54,16 @@ class PriorityQueue(Generic[M]):
         return sorted(self._keys, key=self._keys.__getitem__)
 
     def _sweep(self) -> None:
-        """Drop stale entries once they outnumber the members: a constant cost for each entry ever made."""
+        """Drop stale entries once they outnumber the members: a constant cost for each entry ever
+        made."""
         if len(self._heap) > 2 * len(self._keys) + 16:
             self._heap = [(key, member) for member, key in self._keys.items()]
             heapify(self._heap)
 
 
 class WaitingRequests:
-    """Requests that wait for the same thing (a lane, or anything at all): those that may share a run, and those that run alone."""
+    """Requests that wait for the same thing (a lane, or anything at all): those that may share a
+    run, and those that run alone."""
 
     def __init__(self) -> None:
         self._shared: PriorityQueue[str] = PriorityQueue()
@@ -87,13 +92,15 @@ class WaitingRequests:
         return min(shared, alone) if shared and alone else shared or alone
 
     def group(self, *, coalesce: bool) -> list[str]:
-        """The requests that the next run takes: the first one, and with it, unless it runs alone, all that may share."""
+        """The requests that the next run takes: the first one, and with it, unless it runs alone,
+        all that may share."""
         first = self.first()
         if first is None:
             return []
         return self._shared.members() if coalesce and first[1] in self._shared else [first[1]]
 
     def joining(self) -> int:
-        """How many would join a run that is under way: all that may share, unless one that runs alone comes first."""
+        """How many would join a run that is under way: all that may share, unless one that runs
+        alone comes first."""
         first = self.first()
         return len(self._shared) if first and first[1] in self._shared else 0

@@ -1,9 +1,11 @@
-"""From PUBLISHED to PURGED: what nothing reaches is removed, every place is looked through, and what was found is frozen.
+"""From PUBLISHED to PURGED: what nothing reaches is removed, every place is looked through, and
+what was found is frozen.
 
     purge → absence scan over every registered place → [names wiped, statement frozen: one transaction] → the database itself
 
-Invariant: a request gets here only by a scan that found nothing. What cannot be removed, or is found, leaves it PUBLISHED: the new state
-answers, nothing is called done, and the next round tries again.
+Invariant: a request gets here only by a scan that found nothing. What cannot be removed, or is
+found, leaves it PUBLISHED: the new state answers, nothing is called done, and the next round tries
+again.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,13 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.absence.report import Hit, ScanReport
 from lmeraser_ray.erasure.absence.scan import left_in_database, scan
 from lmeraser_ray.erasure.absence.traces import Traces
-from lmeraser_ray.erasure.certificate.statement import Code, ErasedTarget, ErasureFacts, Times, statement_of
+from lmeraser_ray.erasure.certificate.statement import (
+    Code,
+    ErasedTarget,
+    ErasureFacts,
+    Times,
+    statement_of,
+)
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.publisher import Facts, Publisher
 from lmeraser_ray.erasure.queue.retrains import Retrains
@@ -30,7 +38,10 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import erased, publications, targets
 from lmeraser_ray.storage.times import to_text, utcnow
 
-LEFT = "After its names were removed from the request database the absence scan still found some there: restore it from a backup."
+LEFT = (
+    "After its names were removed from the request database the absence scan still found some "
+    "there: restore it from a backup."
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,8 @@ class Proof:
     def prove(self, publisher: Publisher, manifest: Manifest, retrains: Retrains) -> list[str]:
         """Bring every PUBLISHED request to PURGED. Returns their ids.
 
-        Errors: `ExecutionError` where a file cannot be removed, `VerificationError` where something of a record was found.
+        Errors: `ExecutionError` where a file cannot be removed, `VerificationError` where something
+        of a record was found.
         """
         published = RequestRepository(self.database, self.folder.names()).list({State.PUBLISHED})
         purged = publisher.purge(manifest, retrains.wanted())
@@ -83,31 +95,56 @@ class Proof:
         left = left_in_database(self.folder, self.database, wanted.needles, wanted.subjects)
         if left:  # what to look for is known for the last time, so that a person has to
             with self.lease.write() as conn:
-                transitions.move(conn, ids, [State.PURGED], State.FAILED, {"statement": None, "reason": LEFT}, {})
+                transitions.move(
+                    conn, ids, [State.PURGED], State.FAILED, {"statement": None, "reason": LEFT}, {}
+                )
         refuse_traces(left)
         return ids
 
     def _wanted(self, ids: Sequence[str]) -> ScanTargets:
         """What to look for: what these requests removed, as they noted it before."""
         with self.database.read() as conn:
-            rows = conn.execute(select(erased).where(erased.c.request_id.in_(ids), erased.c.name.is_not(None))).all()
-            named = conn.execute(select(targets.c.what, targets.c.name, targets.c.request_id).where(targets.c.name.is_not(None))).all()
+            rows = conn.execute(
+                select(erased).where(erased.c.request_id.in_(ids), erased.c.name.is_not(None))
+            ).all()
+            named = conn.execute(
+                select(targets.c.what, targets.c.name, targets.c.request_id).where(
+                    targets.c.name.is_not(None)
+                )
+            ).all()
         noted = {(row.name, bytes(row.needles)) for row in rows if row.needles}
         needles = {needle for name, found in noted for needle in Traces.from_bytes(found, name)}
-        subjects = frozenset(row.name for row in named if row.what == "subject" and row.request_id in ids)
+        subjects = frozenset(
+            row.name for row in named if row.what == "subject" and row.request_id in ids
+        )
         return ScanTargets(
             sorted(needles, key=lambda needle: (needle.record_id, needle.digest)),
             subjects,
             frozenset(row.name for row in named if row.request_id not in ids),
         )
 
-    def _facts(self, conn: Connection, request: ErasureRequest, report: ScanReport, purged: int, manifest: Manifest) -> ErasureFacts:
+    def _facts(
+        self,
+        conn: Connection,
+        request: ErasureRequest,
+        report: ScanReport,
+        purged: int,
+        manifest: Manifest,
+    ) -> ErasureFacts:
         """What the statement of one request says."""
-        rows = conn.execute(select(erased.c.hash, erased.c.publication).where(erased.c.request_id == request.id)).all()
+        rows = conn.execute(
+            select(erased.c.hash, erased.c.publication).where(erased.c.request_id == request.id)
+        ).all()
         numbers = {row.publication for row in rows} | {request.publication}
-        steps = conn.execute(select(publications).where(publications.c.id.in_(numbers)).order_by(publications.c.id)).all()
+        steps = conn.execute(
+            select(publications).where(publications.c.id.in_(numbers)).order_by(publications.c.id)
+        ).all()
         done = [Facts.from_json(step.facts) for step in steps]
-        outcomes = conn.execute(select(targets.c.what, targets.c.hash, targets.c.outcome).where(targets.c.request_id == request.id)).all()
+        outcomes = conn.execute(
+            select(targets.c.what, targets.c.hash, targets.c.outcome).where(
+                targets.c.request_id == request.id
+            )
+        ).all()
         end = ledger.head(conn)
         last = done[-1]
         return ErasureFacts(
@@ -132,7 +169,9 @@ class Proof:
             backbone=manifest.backbone.identity,
             seed=self.config.seed,
             numerics=tuple(each for facts in done for each in facts.numerics),
-            seen=(sum(facts.seen for facts in done), sum(facts.removed for facts in done)) if manifest.choice else None,
+            seen=(sum(facts.seen for facts in done), sum(facts.removed for facts in done))
+            if manifest.choice
+            else None,
             times=times_of(request),
             ledger_seq=end.seq,
             ledger_hash=end.hash,
@@ -143,15 +182,23 @@ def refuse_traces(hits: Sequence[Hit]) -> None:
     """Errors: `VerificationError` where something of an erased record was found."""
     if hits:
         raise VerificationError(
-            f"The absence scan found the {hits[0].trace} of an erased record in {hits[0].place} ({hits[0].path}; {len(hits)} findings in "
-            "all): the new state answers, but the erasure is not certified while it is there. Remove what is no part of the workspace; "
-            "the queue looks again."
+            f"The absence scan found the {hits[0].trace} of an erased record in {hits[0].place} "
+            f"({hits[0].path}; {len(hits)} findings in all): the new state answers, but the "
+            "erasure is not certified while it is there. Remove what is no part of the "
+            "workspace; the queue looks again."
         )
 
 
 def times_of(request: ErasureRequest) -> Times:
     """When a published request came to each state; it is being purged now."""
     planned, training, published = (
-        to_text(moment) if moment else None for moment in (request.planned_at, request.training_at, request.published_at)
+        to_text(moment) if moment else None
+        for moment in (request.planned_at, request.training_at, request.published_at)
     )
-    return Times(to_text(request.received_at), planned, training, published or to_text(utcnow()), to_text(utcnow()))
+    return Times(
+        to_text(request.received_at),
+        planned,
+        training,
+        published or to_text(utcnow()),
+        to_text(utcnow()),
+    )

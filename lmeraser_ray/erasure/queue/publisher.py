@@ -1,9 +1,11 @@
-"""From what was trained to what is proven: publish, purge, scan, freeze. Each step can be repeated after a crash.
+"""From what was trained to what is proven: publish, purge, scan, freeze. Each step can be repeated
+after a crash.
 
     intent (row) → manifest → [pointer + PUBLISHED, one transaction] → purge → scan → [names wiped + statement frozen, one transaction]
 
-Invariants: every write is within the queue's lease, so a stale queue changes nothing; the pointer is old or new; a request is PURGED only
-after a scan that found nothing, and its statement's bytes never change from then on.
+Invariants: every write is within the queue's lease, so a stale queue changes nothing; the pointer
+is old or new; a request is PURGED only after a scan that found nothing, and its statement's bytes
+never change from then on.
 """
 
 import json
@@ -28,8 +30,9 @@ from lmeraser_ray.storage.store import StoredObject
 
 @dataclass(frozen=True)
 class Facts:
-    """What a publication did. rebuilt: keys of the constituents that were not in the state before; passes: record passes that took; seen:
-    how many of the removed records a sweep saw when it chose the configuration."""
+    """What a publication did. rebuilt: keys of the constituents that were not in the state before;
+    passes: record passes that took; seen: how many of the removed records a sweep saw when it chose
+    the configuration."""
 
     rebuilt: tuple[str, ...] = ()
     reused: int = 0
@@ -49,7 +52,9 @@ class Facts:
     def from_json(cls, text: str) -> "Facts":
         """Read what `to_json` wrote."""
         read = json.loads(text)
-        return cls(**{**read, "rebuilt": tuple(read["rebuilt"]), "numerics": tuple(read["numerics"])})
+        return cls(
+            **{**read, "rebuilt": tuple(read["rebuilt"]), "numerics": tuple(read["numerics"])}
+        )
 
 
 Silent = Mapping[str, Sequence[str]]
@@ -58,7 +63,8 @@ Silent = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Leaving:
-    """What leaves with a publication: for each request the hashes of its records, and which requests it completes."""
+    """What leaves with a publication: for each request the hashes of its records, and which
+    requests it completes."""
 
     records: Mapping[str, Sequence[str]]
     complete: Sequence[str]
@@ -72,9 +78,11 @@ class Publisher:
     database: Database
     lease: Lease
 
-    def publish(self, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts, silent: Silent) -> StoredObject:
-        """Make `after` the published state and its requests PUBLISHED. silent: the constituents that must not answer, by request. Returns
-        the manifest's object."""
+    def publish(
+        self, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts, silent: Silent
+    ) -> StoredObject:
+        """Make `after` the published state and its requests PUBLISHED. silent: the constituents
+        that must not answer, by request. Returns the manifest's object."""
         with self.lease.write() as conn:
             number = self._intend(conn, before, after, leaving, facts)
         item = self.folder.put_manifest(after)
@@ -86,8 +94,12 @@ class Publisher:
         return item
 
     def hush(self, manifest: Manifest, silent: Silent) -> None:
-        """Silence what must not answer now, and only that: for a request that came without its quarantine, or was refused since."""
-        state, wanted = self.folder.require_state(), {key for keys in silent.values() for key in keys}
+        """Silence what must not answer now, and only that: for a request that came without its
+        quarantine, or was refused since."""
+        state, wanted = (
+            self.folder.require_state(),
+            {key for keys in silent.values() for key in keys},
+        )
         item = self.folder.current()
         if item is None or wanted == state.quarantined:
             return
@@ -96,38 +108,60 @@ class Publisher:
                 silence(conn, request, constituents)
             write_pointer(conn, self.folder, item, manifest)
 
-    def _intend(self, conn: Connection, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts) -> int:
-        """Note what is about to be published, so that a crash between the pointer and the rows is told from one before."""
-        row = {"epoch": self.lease.epoch, "before": before.fingerprint, "after": after.fingerprint, "done": False}
+    def _intend(
+        self, conn: Connection, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts
+    ) -> int:
+        """Note what is about to be published, so that a crash between the pointer and the rows is
+        told from one before."""
+        row = {
+            "epoch": self.lease.epoch,
+            "before": before.fingerprint,
+            "after": after.fingerprint,
+            "done": False,
+        }
         result = conn.execute(insert(publications).values(**row, facts=facts.to_json()))
         [number] = result.inserted_primary_key or (0,)
         for request, hashes in leaving.records.items():
             for at in range(0, len(hashes), 500):
                 some = erased.c.hash.in_(hashes[at : at + 500])
-                conn.execute(update(erased).where(erased.c.request_id == request, some).values(publication=number))
+                conn.execute(
+                    update(erased)
+                    .where(erased.c.request_id == request, some)
+                    .values(publication=number)
+                )
         return int(number)
 
     def recover(self) -> None:
-        """Conclude or forget the publications that a crash left between the pointer and the rows."""
+        """Conclude or forget the publications that a crash left between the pointer and the
+        rows."""
         with self.lease.write() as conn:
             recover(conn, self.folder)
 
     def purge(self, manifest: Manifest, wanted: Iterable[StoredObject]) -> int:
-        """Remove every file of the store that neither the published state nor work under way (`wanted`) reaches. Returns how many."""
+        """Remove every file of the store that neither the published state nor work under way
+        (`wanted`) reaches. Returns how many."""
         current = self.folder.current()
         if current is None or current.key != manifest.fingerprint:
-            raise VerificationError(f"The state that is published in {self.folder.root} changed under a lock: run `lmeraser verify`.")
+            raise VerificationError(
+                f"The state that is published in {self.folder.root} changed under a lock: run "
+                "`lmeraser verify`."
+            )
         return self.folder.store.purge([current, *manifest.objects(), *wanted])
 
 
 def recover(conn: Connection, folder: WorkspaceFolder) -> None:
-    """Conclude or forget the publications that a crash left between the pointer and the rows. Before any other state is published."""
+    """Conclude or forget the publications that a crash left between the pointer and the rows.
+    Before any other state is published."""
     current = folder.current()
-    for row in conn.execute(select(publications).where(publications.c.done.is_(False)).order_by(publications.c.id)).all():
+    for row in conn.execute(
+        select(publications).where(publications.c.done.is_(False)).order_by(publications.c.id)
+    ).all():
         if current and row.after == current.key:
             conclude(conn, row.id, completed(conn, row.id))
         else:
-            conn.execute(update(erased).where(erased.c.publication == row.id).values(publication=None))
+            conn.execute(
+                update(erased).where(erased.c.publication == row.id).values(publication=None)
+            )
             conn.execute(publications.delete().where(publications.c.id == row.id))
 
 
@@ -138,15 +172,27 @@ def conclude(conn: Connection, number: int, complete: Sequence[str]) -> None:
     transitions.set_published(conn, number, complete)
     release(conn, complete)
     ledger.append(
-        conn, "PUBLICATION", None, {"publication": number, "before": row.before, "after": row.after, "requests": sorted(complete)}
+        conn,
+        "PUBLICATION",
+        None,
+        {
+            "publication": number,
+            "before": row.before,
+            "after": row.after,
+            "requests": sorted(complete),
+        },
     )
 
 
 def completed(conn: Connection, number: int) -> list[str]:
     """The requests all of whose records left with this publication or an earlier one."""
     done = select(publications.c.id).where(publications.c.done.is_(True))
-    ours = set(conn.execute(select(erased.c.request_id).where(erased.c.publication == number)).scalars())
-    left = erased.c.publication.is_(None) | (erased.c.publication.not_in(done) & (erased.c.publication != number))
+    ours = set(
+        conn.execute(select(erased.c.request_id).where(erased.c.publication == number)).scalars()
+    )
+    left = erased.c.publication.is_(None) | (
+        erased.c.publication.not_in(done) & (erased.c.publication != number)
+    )
     open_ones = set(conn.execute(select(erased.c.request_id).where(left)).scalars())
     working = select(requests.c.id).where(requests.c.state.in_([State.PLANNED, State.TRAINING]))
     return sorted((ours - open_ones) & set(conn.execute(working).scalars()))

@@ -1,8 +1,10 @@
-"""Quarantine: constituents that were trained on a record stop answering at once, before anything is trained again.
+"""Quarantine: constituents that were trained on a record stop answering at once, before anything is
+trained again.
 
     request → its records (only their buckets are read) → their constituents → noted, and named in the pointer: readers ask the next nearest
 
-It takes one swap of a small file. It holds until the state is published in which the record never was.
+It takes one swap of a small file. It holds until the state is published in which the record never
+was.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -31,7 +33,8 @@ TRIES = 20
 
 
 def quarantine_request(session: Session, request_id: str) -> tuple[str, ...]:
-    """Take the constituents of a request's records out of prediction. Returns their keys. Does not wait for whoever is training."""
+    """Take the constituents of a request's records out of prediction. Returns their keys. Does not
+    wait for whoever is training."""
     store, config = session.folder.store, session.config()
     with session.database() as database:
         request = RequestRepository(database, session.names()).get(request_id)
@@ -48,13 +51,15 @@ def quarantine_request(session: Session, request_id: str) -> tuple[str, ...]:
 
 
 def lift_quarantine(session: Session, request_id: str) -> None:
-    """Have the constituents answer again that only this request, which was refused or cancelled, kept silent."""
+    """Have the constituents answer again that only this request, which was refused or cancelled,
+    kept silent."""
     with session.database() as database:
         rewritten(session, database, lambda conn, _: release(conn, [request_id]))
 
 
 def rewritten(session: Session, database: Database, note: Callable[[Connection, Manifest], T]) -> T:
-    """What `note` returns, with the pointer written again after it, in one transaction and for the state that is published then."""
+    """What `note` returns, with the pointer written again after it, in one transaction and for the
+    state that is published then."""
     folder = session.folder
     for _ in range(TRIES):
         item, manifest = folder.current(), folder.require_published()
@@ -64,16 +69,30 @@ def rewritten(session: Session, database: Database, note: Callable[[Connection, 
             found = note(conn, manifest)
             write_pointer(conn, folder, item, manifest)
         return found
-    raise ExecutionError(f"New states of {session.root} are published faster than a quarantine can be noted: try again.")
+    raise ExecutionError(
+        f"New states of {session.root} are published faster than a quarantine can be noted: try "
+        "again."
+    )
 
 
 def still_silent(
-    database: Database, names: Pseudonymizer, store: Store, config: Config, manifest: Manifest, *, without: Container[str] = ()
+    database: Database,
+    names: Pseudonymizer,
+    store: Store,
+    config: Config,
+    manifest: Manifest,
+    *,
+    without: Container[str] = (),
 ) -> dict[str, tuple[str, ...]]:
-    """What must not answer in a state that is about to be published: the constituents, by request, of all that asked for quarantine and
-    whose records are in it. without: requests that the state completes."""
+    """What must not answer in a state that is about to be published: the constituents, by request,
+    of all that asked for quarantine and whose records are in it. without: requests that the state
+    completes."""
     waiting = RequestRepository(database, names).quarantined()
-    return {request.id: affected(store, config, manifest, request.targets) for request in waiting if request.id not in without}
+    return {
+        request.id: affected(store, config, manifest, request.targets)
+        for request in waiting
+        if request.id not in without
+    }
 
 
 def settled(request: ErasureRequest) -> bool:
@@ -81,14 +100,23 @@ def settled(request: ErasureRequest) -> bool:
     return request.state in CLOSED or request.state in (State.PUBLISHED, State.PURGED)
 
 
-def affected(store: Store, config: Config, manifest: Manifest, targets: Sequence[Target]) -> tuple[str, ...]:
-    """The keys of the constituents that were trained on records of these targets. Reads the rows of no more buckets than it must."""
+def affected(
+    store: Store, config: Config, manifest: Manifest, targets: Sequence[Target]
+) -> tuple[str, ...]:
+    """The keys of the constituents that were trained on records of these targets. Reads the rows of
+    no more buckets than it must."""
     records = {target.name for target in targets if target.what == "record" and target.name}
     subjects = {target.name for target in targets if target.what == "subject" and target.name}
     numbers = {bucket_number(config.seed, name, config.data.buckets) for name in records}
-    states = tuple(state for state in manifest.buckets if subjects or state.bucket.number in numbers)
+    states = tuple(
+        state for state in manifest.buckets if subjects or state.bucket.number in numbers
+    )
     index = RecordIndex.read(store, [state.bucket for state in states])
     hit = index.held("record_id", records) | index.held("subject_id", subjects)
     lanes = set(constituent_of_rows(store, config, states, index)[hit].tolist())
     joint = make_learner(config).joint and lanes - {-1}
-    return tuple(sorted({shard.constituent.key for shard in manifest.shards if joint or shard.number in lanes}))
+    return tuple(
+        sorted(
+            {shard.constituent.key for shard in manifest.shards if joint or shard.number in lanes}
+        )
+    )

@@ -1,4 +1,5 @@
-"""One request under way: which of its records wait for a lane, are being trained away, or are ready to leave the published state."""
+"""One request under way: which of its records wait for a lane, are being trained away, or are ready
+to leave the published state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 
 @dataclass
 class Work:
-    """A request's records by id. `hashes`: their keyed hashes; begun: whether the request is TRAINING; tainted: its retrain failed before.
+    """A request's records by id. `hashes`: their keyed hashes; begun: whether the request is
+    TRAINING; tainted: its retrain failed before.
 
-    A record that trains nothing (a test record, or one that is gone already) waits for no lane: it is ready as soon as the request begins.
+    A record that trains nothing (a test record, or one that is gone already) waits for no lane: it
+    is ready as soon as the request begins.
     """
 
     request: ErasureRequest
@@ -24,7 +27,9 @@ class Work:
     begun: bool = False
 
     @classmethod
-    def of(cls, request: ErasureRequest, rows: Sequence[ErasedRecord], current: PublishedState) -> "Work":
+    def of(
+        cls, request: ErasureRequest, rows: Sequence[ErasedRecord], current: PublishedState
+    ) -> "Work":
         """A planned request, with its records that are not published yet."""
         begun = request.state is State.TRAINING  # in a round that died
         work = cls(request, {row.name: row.hash for row in rows if row.name}, begun=begun)
@@ -50,7 +55,14 @@ class Work:
         """What the scheduler must know."""
         received, due = self.request.received_at.timestamp(), self.request.deadline.timestamp()
         lanes = frozenset(lane for lane in self.waiting if lane is not None)
-        return Ticket(self.id, received, due, lanes, exclusive=None in self.waiting, tainted=self.request.attempts > 0)
+        return Ticket(
+            self.id,
+            received,
+            due,
+            lanes,
+            exclusive=None in self.waiting,
+            tainted=self.request.attempts > 0,
+        )
 
     def _wait(self, names: set[str], current: PublishedState) -> None:
         """Sort records by their lanes in a published state."""

@@ -1,8 +1,10 @@
-"""What is being trained for erasures: jobs of the engine, by the key of the constituent, and the lanes that wait for them.
+"""What is being trained for erasures: jobs of the engine, by the key of the constituent, and the
+lanes that wait for them.
 
     records that leave → plan of the live records without them → keys that are missing → jobs; keys that nobody needs any more: cancelled
 
-Invariant: a job is under way exactly for the keys that the latest plan lacks and a running lane needs.
+Invariant: a job is under way exactly for the keys that the latest plan lacks and a running lane
+needs.
 """
 
 import time
@@ -30,7 +32,8 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Retrain:
-    """A job under way: the engine's ticket, the plan that it was made from, since when, and the record passes that it will take."""
+    """A job under way: the engine's ticket, the plan that it was made from, since when, and the
+    record passes that it will take."""
 
     ticket: int
     plan: int
@@ -60,10 +63,13 @@ class Retrains:
         return set(self.needs)
 
     def plan(self, current: PublishedState, leaving: set[str], lanes: set[Lane]) -> None:
-        """Train what `lanes` need once the records in `leaving` have left; stop what nobody needs any more."""
+        """Train what `lanes` need once the records in `leaving` have left; stop what nobody needs
+        any more."""
         self._plans += 1
         self.stale = False
-        self._planned = self.flow.plan(buckets_without(current, leaving), current.manifest, current.index)
+        self._planned = self.flow.plan(
+            buckets_without(current, leaving), current.manifest, current.index
+        )
         self._leaving = frozenset(leaving)
         missing = {build.spec.key: build for build in self._planned.plan.build}
         self.needs = {lane: keys for lane in lanes if (keys := self._keys(lane, missing))}
@@ -74,21 +80,31 @@ class Retrains:
         if todo:
             with self.flow.progress.stage("start"):
                 self.flow.engine.start()
-        for build in sorted(todo, key=lambda build: (-build.spec.passes(build.first), build.spec.key)):
+        for build in sorted(
+            todo, key=lambda build: (-build.spec.passes(build.first), build.spec.key)
+        ):
             job = self.flow.job(self._planned, build)
-            self.jobs[build.spec.key] = Retrain(self.flow.engine.submit(job), self._plans, time.monotonic(), self._expected(build))
+            self.jobs[build.spec.key] = Retrain(
+                self.flow.engine.submit(job), self._plans, time.monotonic(), self._expected(build)
+            )
 
     def _keys(self, lane: Lane, missing: Mapping[str, Build]) -> set[str]:
         """The missing constituents that a lane waits for."""
-        return {key for key, build in missing.items() if lane is None or build.spec.groups is not None or lane in build.spec.shards}
+        return {
+            key
+            for key, build in missing.items()
+            if lane is None or build.spec.groups is not None or lane in build.spec.shards
+        }
 
     def _expected(self, build: Build) -> int:
-        """Record passes that a job will take, as far as the configuration says; closed forms see each record once."""
+        """Record passes that a job will take, as far as the configuration says; closed forms see
+        each record once."""
         epochs = getattr(self.flow.config.learner, "epochs", 1)
         return max(1, build.spec.passes(build.first) * int(epochs))
 
     def collect(self, seconds: float) -> tuple[list[Lane], dict[Lane, LmeraserError]]:
-        """Wait for a job, so long at most. Returns the lanes that have all they need now, and those whose job failed, with its error."""
+        """Wait for a job, so long at most. Returns the lanes that have all they need now, and those
+        whose job failed, with its error."""
         failed: dict[Lane, LmeraserError] = {}
         with self.flow.progress.stage("training"):
             outcomes = self.flow.engine.wait(seconds)
@@ -99,10 +115,16 @@ class Retrains:
             if outcome.error is None:
                 self._keep(outcome.result)
             elif isinstance(outcome.error, VerificationError) and job.plan != self._plans:
-                self.stale = True  # its buckets went with a publication; the latest plan has them anew
+                self.stale = (
+                    True  # its buckets went with a publication; the latest plan has them anew
+                )
                 continue
             else:
-                error = outcome.error if isinstance(outcome.error, LmeraserError) else ExecutionError(str(outcome.error))
+                error = (
+                    outcome.error
+                    if isinstance(outcome.error, LmeraserError)
+                    else ExecutionError(str(outcome.error))
+                )
                 failed |= {lane: error for lane, keys in self.needs.items() if key in keys}
             for keys in self.needs.values():
                 keys.discard(key)
@@ -125,17 +147,23 @@ class Retrains:
         return job
 
     def progress(self, lane: Lane) -> TrainingProgress | None:
-        """How far a running lane is, by the record passes of its slowest job. One that has reported none has not begun: nothing is lost."""
+        """How far a running lane is, by the record passes of its slowest job. One that has reported
+        none has not begun: nothing is lost."""
         jobs = [self.jobs[key] for key in self.needs.get(lane, ()) if key in self.jobs]
         if not jobs:
             return None
         since = min(job.since for job in jobs)
         elapsed = time.monotonic() - since
         share = min(self.flow.engine.records(job.ticket) / job.passes for job in jobs)
-        return TrainingProgress(elapsed, elapsed * (1 - share) / share) if share > 0 else TrainingProgress(0.0, None)
+        return (
+            TrainingProgress(elapsed, elapsed * (1 - share) / share)
+            if share > 0
+            else TrainingProgress(0.0, None)
+        )
 
     def manifest(self, current: PublishedState, leaving: set[str]) -> Manifest | None:
-        """The state without these records, with all of its constituents. None where one is still to be trained for a running lane."""
+        """The state without these records, with all of its constituents. None where one is still to
+        be trained for a running lane."""
         if self._planned is not None and self._leaving == leaving and not self.needs:
             found = self._missing_made(self._planned)
             if found is not None:
@@ -149,7 +177,8 @@ class Retrains:
         return evaluated.manifest
 
     def published(self, names: set[str]) -> bool:
-        """Note that records have left the published state. Returns whether jobs under way are planned with some of them: plan again."""
+        """Note that records have left the published state. Returns whether jobs under way are
+        planned with some of them: plan again."""
         if self._leaving <= names and not self.needs:
             self._planned = None
         return bool(self.needs) and not names <= self._leaving
@@ -157,17 +186,30 @@ class Retrains:
     def _missing_made(self, planned: Planned) -> dict[str, StoredObject] | None:
         """What the plan lacked and was made since; None where something is not made."""
         keys = [key for build in planned.plan.build for key in build.spec.keys[build.first :]]
-        return {key: self.made[key] for key in keys} if all(key in self.made for key in keys) else None
+        return (
+            {key: self.made[key] for key in keys} if all(key in self.made for key in keys) else None
+        )
 
     def wanted(self) -> list[StoredObject]:
-        """What a purge must leave: the objects of the latest plan, until all that leaves by it has left."""
+        """What a purge must leave: the objects of the latest plan, until all that leaves by it has
+        left."""
         if self._planned is None:
             return []
         planned = self._planned
-        buckets = [item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)]
-        stages = [self.made[key] for spec in planned.plan.specs for key in spec.keys if key in self.made]
+        buckets = [
+            item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)
+        ]
+        stages = [
+            self.made[key] for spec in planned.plan.specs for key in spec.keys if key in self.made
+        ]
         others = [*planned.parts.assignments, planned.parts.partition]
-        return [*buckets, *planned.features, *(item for item in others if item), *planned.plan.reuse.values(), *stages]
+        return [
+            *buckets,
+            *planned.features,
+            *(item for item in others if item),
+            *planned.plan.reuse.values(),
+            *stages,
+        ]
 
     def expected(self) -> list[tuple[Kind, str]]:
         """What jobs under way may write at any moment."""
@@ -196,8 +238,8 @@ class Retrains:
         )
 
     def snapshot(self, lanes: Mapping[Lane, Sequence[str]]) -> list[dict[str, Any]]:
-        """The lanes in training: shard (None: all), requests, share done, seconds so far and to come; keys, of: the first few keys of what
-        is trained, and the first few requests, by id."""
+        """The lanes in training: shard (None: all), requests, share done, seconds so far and to
+        come; keys, of: the first few keys of what is trained, and the first few requests, by id."""
         found = []
         for lane in self.needs:
             progress = self.progress(lane)

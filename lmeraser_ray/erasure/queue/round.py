@@ -1,10 +1,11 @@
-"""One round of the queue: from the moment that the workspace is locked until nothing is left to do, or someone says stop.
+"""One round of the queue: from the moment that the workspace is locked until nothing is left to do,
+or someone says stop.
 
     RECEIVED ─ intake ─► PLANNED ─ begin ─► TRAINING ─ collect ─► trained ─ publish ─► PUBLISHED ─ prove ─► PURGED
 
-Invariants: what is published is always train(D \\ R') for a set R' of records; a job that nobody needs any more is cancelled and has no
-place left to write to; a failed retrain is counted against its own requests and blocks no others; nothing is known here that a crash would
-lose.
+Invariants: what is published is always train(D \\ R') for a set R' of records; a job that nobody
+needs any more is cancelled and has no place left to write to; a failed retrain is counted against
+its own requests and blocks no others; nothing is known here that a crash would lose.
 """
 
 import time
@@ -22,15 +23,21 @@ from lmeraser_ray.erasure.queue.request_work import Work
 from lmeraser_ray.erasure.queue.retrains import Retrains
 from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Scheduler
 from lmeraser_ray.erasure.requests import transitions
-from lmeraser_ray.errors import ConfigError, DataError, DiskFullError, LmeraserError, StaleEpochError
+from lmeraser_ray.errors import (
+    ConfigError,
+    DataError,
+    DiskFullError,
+    LmeraserError,
+    StaleEpochError,
+)
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
 
 PAUSE = 4.0
-"""While something is being trained, what was trained is published after so many times what the last publication took: a fifth of the time
-at most goes into publishing, purging and scanning."""
+"""While something is being trained, what was trained is published after so many times what the last
+publication took: a fifth of the time at most goes into publishing, purging and scanning."""
 UNBOUNDED = 1 << 20
 """Slots until the engine has been started, which is when a lane waits."""
 
@@ -38,7 +45,14 @@ UNBOUNDED = 1 << 20
 class Round:
     """Works off the requests of one workspace, whose lock the caller holds."""
 
-    def __init__(self, folder: WorkspaceFolder, database: Database, lease: Lease, flow: Flow, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        folder: WorkspaceFolder,
+        database: Database,
+        lease: Lease,
+        flow: Flow,
+        manifest: Manifest,
+    ) -> None:
         config = flow.config
         self.folder, self.database, self.lease, self.flow = folder, database, lease, flow
         self.settings = config.queue
@@ -54,12 +68,15 @@ class Round:
         self.errors: list[LmeraserError] = []
         self.unproven: LmeraserError | None = None
 
-    def run(self, *, patient: bool, stop: Callable[[], bool], look: Callable[[dict[str, Any]], object]) -> None:
+    def run(
+        self, *, patient: bool, stop: Callable[[], bool], look: Callable[[dict[str, Any]], object]
+    ) -> None:
         """Work until nothing is left, or until `stop` says so and nothing is being trained.
 
-        patient: wait for requests that are to come together, and try a failed retrain again; otherwise it is left for the next round, and
-        its error is in `errors`. look: shown how things are, often, and may raise to end the round.
-        Errors: `StaleEpochError` where another queue took over; what the disk or the store says. Whatever it is, the next round goes on.
+        patient: wait for requests that are to come together, and try a failed retrain again;
+        otherwise it is left for the next round, and its error is in `errors`. look: shown how
+        things are, often, and may raise to end the round. Errors: `StaleEpochError` where another
+        queue took over; what the disk or the store says. Whatever it is, the next round goes on.
         """
         self.patient = patient
         self.recover()
@@ -81,10 +98,11 @@ class Round:
             raise self.unproven
 
     def recover(self) -> None:
-        """Finish what the last round, wherever it died, had published, and take up what it had planned.
+        """Finish what the last round, wherever it died, had published, and take up what it had
+        planned.
 
-        What it had trained for that is found first, so that the purge leaves it. Where that cannot be (a full disk, a damaged bucket), what
-        is published is purged and proven all the same.
+        What it had trained for that is found first, so that the purge leaves it. Where that cannot
+        be (a full disk, a damaged bucket), what is published is purged and proven all the same.
         """
         self.publisher.recover()
         for request, rows in self.intake.resume():
@@ -103,15 +121,19 @@ class Round:
     def _silent(self, without: Container[str] = ()) -> dict[str, tuple[str, ...]]:
         """What must not answer in the current state, by request."""
         store, config, manifest = self.folder.store, self.flow.config, self.current.manifest
-        return still_silent(self.database, self.folder.names(), store, config, manifest, without=without)
+        return still_silent(
+            self.database, self.folder.names(), store, config, manifest, without=without
+        )
 
     def _begin(self) -> None:
-        """Start the lanes whose turn it is; the next ones at once, where a round that died had trained all that they need."""
+        """Start the lanes whose turn it is; the next ones at once, where a round that died had
+        trained all that they need."""
         while not self._moving() and self._begin_lanes():
             pass
 
     def _moving(self) -> bool:
-        """Whether what is trained and not published yet gives the shards new numbers: until it is published, no lane can start."""
+        """Whether what is trained and not published yet gives the shards new numbers: until it is
+        published, no lane can start."""
         names = {name for work in self.work.values() for name in work.trained}
         return bool(self.current.sampled[self.current.mask(names)].any())
 
@@ -151,7 +173,8 @@ class Round:
         del self.work[request]
 
     def _replan(self) -> bool:
-        """Plan the live records without all that leave, and train what that needs. Returns whether a lane needs nothing."""
+        """Plan the live records without all that leave, and train what that needs. Returns whether
+        a lane needs nothing."""
         leaving = {name for work in self.work.values() for name in work.leaving}
         running = set(self.scheduler.running)
         self.retrains.plan(self.current, leaving, running)
@@ -169,7 +192,8 @@ class Round:
             work.finish(lane)
 
     def _collect(self) -> None:
-        """Wait for a job, or until it is time to look for new requests. A full disk ends the round: no request is given up for it."""
+        """Wait for a job, or until it is time to look for new requests. A full disk ends the round:
+        no request is given up for it."""
         done, failed = self.retrains.collect(self.settings.poll)
         for error in failed.values():
             if isinstance(error, DiskFullError):
@@ -182,12 +206,17 @@ class Round:
             self._replan()
 
     def _fail(self, lane: Lane, error: LmeraserError) -> None:
-        """A lane's retrain failed: its requests wait again, each alone from now on; one that failed too often ends as FAILED."""
+        """A lane's retrain failed: its requests wait again, each alone from now on; one that failed
+        too often ends as FAILED."""
         self.errors.append(error)
         requests = self.scheduler.failed(lane)
         with self.lease.write() as conn:
             attempts = transitions.count_attempt(conn, list(requests))
-            worn = {request for request in requests if attempts.get(request, 0) >= self.settings.attempts}
+            worn = {
+                request
+                for request in requests
+                if attempts.get(request, 0) >= self.settings.attempts
+            }
             for request in sorted(worn):
                 transitions.fail(conn, request, failed_reason(attempts[request], error))
         for request in requests:
@@ -198,10 +227,17 @@ class Round:
                 self._drop(request)
 
     def _publish(self) -> None:
-        """Publish the state without the records whose lanes are trained, if that completes a request or nothing is being trained."""
-        trained = {work.id: work for work in self.work.values() if work.begun and (work.trained or work.complete)}
+        """Publish the state without the records whose lanes are trained, if that completes a
+        request or nothing is being trained."""
+        trained = {
+            work.id: work
+            for work in self.work.values()
+            if work.begun and (work.trained or work.complete)
+        }
         complete = sorted(work.id for work in trained.values() if work.complete)
-        if not trained or (self.retrains.running and (not complete or time.monotonic() < self.busy_until)):
+        if not trained or (
+            self.retrains.running and (not complete or time.monotonic() < self.busy_until)
+        ):
             return
         started = time.monotonic()
         names = {name for work in trained.values() for name in work.trained}
@@ -210,8 +246,16 @@ class Round:
             return  # what runs has to be there first
         before = self.current.manifest
         facts = self._facts(before, manifest, int(self.current.mask(names).sum()))
-        leaving = Leaving({work.id: [work.hashes[name] for name in sorted(work.trained)] for work in trained.values()}, complete)
-        self.current = PublishedState.read(self.folder.store, self.flow.config, manifest, self.current.index)
+        leaving = Leaving(
+            {
+                work.id: [work.hashes[name] for name in sorted(work.trained)]
+                for work in trained.values()
+            },
+            complete,
+        )
+        self.current = PublishedState.read(
+            self.folder.store, self.flow.config, manifest, self.current.index
+        )
         for request in complete:
             self.work.pop(request)
         silent = self._silent(complete)
@@ -224,8 +268,9 @@ class Round:
         self.busy_until = time.monotonic() + PAUSE * (time.monotonic() - started)
 
     def _prove(self) -> None:
-        """Purge and prove what is published. Where that cannot be (a file that stays, a trace that is found), it is told at the end of the
-        round: nobody else's retrain and publication wait for it."""
+        """Purge and prove what is published. Where that cannot be (a file that stays, a trace that
+        is found), it is told at the end of the round: nobody else's retrain and publication wait
+        for it."""
         self.unproven = None
         try:
             with self.flow.progress.stage("prove"):
@@ -236,7 +281,8 @@ class Round:
             self.unproven = error
 
     def _settle(self, published: Iterable[Work], *, moved: bool) -> None:
-        """What is published needs no more training; where shards have new numbers, what waits has new lanes."""
+        """What is published needs no more training; where shards have new numbers, what waits has
+        new lanes."""
         for work in published:
             work.trained.clear()
         if moved:
@@ -262,6 +308,14 @@ class Round:
 
 
 def failed_reason(attempts: int, error: LmeraserError) -> str:
-    """Why a request is FAILED. The sentence is kept, so that an error about data, which may name a record, is told by its kind only."""
-    told = "an input that cannot be used: run `lmeraser verify`" if isinstance(error, DataError | ConfigError) else str(error)
-    return f"Its retrain failed {attempts} times, at last by {type(error).__name__}: {told} Mend that, then `lmeraser retry`."
+    """Why a request is FAILED. The sentence is kept, so that an error about data, which may name a
+    record, is told by its kind only."""
+    told = (
+        "an input that cannot be used: run `lmeraser verify`"
+        if isinstance(error, DataError | ConfigError)
+        else str(error)
+    )
+    return (
+        f"Its retrain failed {attempts} times, at last by {type(error).__name__}: {told} Mend "
+        "that, then `lmeraser retry`."
+    )

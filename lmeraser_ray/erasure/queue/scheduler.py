@@ -1,21 +1,28 @@
-"""Which shard is trained again when, and for which erasure requests. Pure: no clock, no files, no Ray, no database.
+"""Which shard is trained again when, and for which erasure requests. Pure: no clock, no files, no
+Ray, no database.
 
     add(ticket) ──► waiting, by lane ──next(now)──► starts ──(the caller trains)──► finished(lane) ──► requests all of whose lanes are done
                           ▲                                                     └─► failed(lane) ──┐
                           └────────────────────────────────────────────────────────────────────────┘
 
-A *lane* is a constituent that a request needs trained again; an *exclusive* ticket needs everything (the shards change themselves). Rules:
+A *lane* is a constituent that a request needs trained again; an *exclusive* ticket needs everything
+(the shards change themselves). Rules:
 
-- Deadline first, then oldest. A lane has the place of its first waiting ticket; at most `slots` lanes run, and a lane runs once at a time.
-- WaitingRequests tickets of a lane share its next run, but for tainted ones, whose retrain has failed before: each runs alone when it is first.
-- What comes while its lane runs waits, or supersedes the run where `worth_superseding` says so and no tainted ticket is concerned. A run is
-  superseded `Policy.supersedes` times at most, so that no stream of arrivals keeps it from its end.
-- When the first of all waiting tickets is exclusive, nothing starts or is superseded until nothing runs. Then one run alone takes every
-  waiting ticket, lanes' too (a tainted exclusive one: itself). What comes meanwhile waits, or supersedes by the same rule.
-- So nobody starves: before a ticket start only runs of tickets that are due before it, and what fills slots that it cannot use itself.
+- Deadline first, then oldest. A lane has the place of its first waiting ticket; at most `slots`
+  lanes run, and a lane runs once at a time.
+- WaitingRequests tickets of a lane share its next run, but for tainted ones, whose retrain has
+  failed before: each runs alone when it is first.
+- What comes while its lane runs waits, or supersedes the run where `worth_superseding` says so and
+  no tainted ticket is concerned. A run is superseded `Policy.supersedes` times at most, so that no
+  stream of arrivals keeps it from its end.
+- When the first of all waiting tickets is exclusive, nothing starts or is superseded until nothing
+  runs. Then one run alone takes every waiting ticket, lanes' too (a tainted exclusive one: itself).
+  What comes meanwhile waits, or supersedes by the same rule.
+- So nobody starves: before a ticket start only runs of tickets that are due before it, and what
+  fills slots that it cannot use itself.
 
-Invariants: an added request is returned by `finished` once, or dropped; it waits, runs, or both (on different lanes), until then. Each call
-costs O(log n) for each request and lane that it moves.
+Invariants: an added request is returned by `finished` once, or dropped; it waits, runs, or both (on
+different lanes), until then. Each call costs O(log n) for each request and lane that it moves.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,14 +31,30 @@ from itertools import count
 from math import inf
 
 from lmeraser_ray.erasure.queue.priority_queue import Key, PriorityQueue, WaitingRequests
-from lmeraser_ray.erasure.queue.ticket import Lane, Policy, Start, Ticket, TrainingProgress, worth_superseding
+from lmeraser_ray.erasure.queue.ticket import (
+    Lane,
+    Policy,
+    Start,
+    Ticket,
+    TrainingProgress,
+    worth_superseding,
+)
 
-__all__ = ["Lane", "Policy", "Scheduler", "Start", "Ticket", "TrainingProgress", "worth_superseding"]
+__all__ = [
+    "Lane",
+    "Policy",
+    "Scheduler",
+    "Start",
+    "Ticket",
+    "TrainingProgress",
+    "worth_superseding",
+]
 
 
 @dataclass
 class _Held:
-    """A ticket in the scheduler. todo: its lanes that are not done; on: those of them that run, or None with all of them."""
+    """A ticket in the scheduler. todo: its lanes that are not done; on: those of them that run, or
+    None with all of them."""
 
     ticket: Ticket
     key: Key
@@ -42,7 +65,8 @@ class _Held:
 
 @dataclass
 class _Run:
-    """What runs on a lane. restarts: how often it was superseded; tainted: those of its requests that nobody may join."""
+    """What runs on a lane. restarts: how often it was superseded; tainted: those of its requests
+    that nobody may join."""
 
     requests: PriorityQueue[str] = field(default_factory=PriorityQueue)
     restarts: int = 0
@@ -56,12 +80,16 @@ class _Run:
 
 
 class Scheduler:
-    """Decides what starts. `slots`, how many lanes may run at once, can be changed at any time: what runs goes on."""
+    """Decides what starts. `slots`, how many lanes may run at once, can be changed at any time:
+    what runs goes on."""
 
     def __init__(self, policy: Policy, slots: int) -> None:
         """Errors: `ValueError` with no slot, or fewer than no supersedes."""
         if slots < 1 or policy.supersedes < 0:
-            raise ValueError(f"a scheduler needs a slot at least and supersedes >= 0, not {slots} and {policy.supersedes}")
+            raise ValueError(
+                f"a scheduler needs a slot at least and supersedes >= 0, not {slots} and "
+                f"{policy.supersedes}"
+            )
         self.policy, self.slots = policy, slots
         self._numbers = count()
         self._held: dict[str, _Held] = {}
@@ -69,7 +97,9 @@ class Scheduler:
         self._lanes: dict[int, WaitingRequests] = {}
         self._ready: PriorityQueue[int] = PriorityQueue()  # lanes that could start
         self._runs: dict[Lane, _Run] = {}
-        self._knocking: dict[Lane, None] = {}  # runs whose superseding is to be decided, since something about them changed
+        self._knocking: dict[
+            Lane, None
+        ] = {}  # runs whose superseding is to be decided, since something about them changed
         self._served = self._superseded = self._finished = 0
 
     def __len__(self) -> int:
@@ -98,7 +128,8 @@ class Scheduler:
 
     @property
     def saved(self) -> int:
-        """Retrains that sharing has saved: over all finished runs their requests less one, less the runs that were superseded."""
+        """Retrains that sharing has saved: over all finished runs their requests less one, less the
+        runs that were superseded."""
         return self._served - self.retrains
 
     def add(self, ticket: Ticket) -> None:
@@ -109,7 +140,8 @@ class Scheduler:
         self._add(ticket, next(self._numbers))
 
     def drop(self, request: str) -> tuple[Lane, ...]:
-        """Forget a request. Returns the lanes that run for it: their runs go on, without it. Errors: `ValueError` if it is not here."""
+        """Forget a request. Returns the lanes that run for it: their runs go on, without it.
+        Errors: `ValueError` if it is not here."""
         held = self._get(request)
         del self._held[request]
         self._all.discard(request)
@@ -124,7 +156,8 @@ class Scheduler:
         return tuple(sorted(held.on, key=lambda lane: -1 if lane is None else lane))
 
     def retaint(self, request: str) -> None:
-        """Let a request run alone from now on; runs that it shares go on. Errors: `ValueError` if it is not here."""
+        """Let a request run alone from now on; runs that it shares go on. Errors: `ValueError` if
+        it is not here."""
         held = self._get(request)
         held.alone = True
         for lane in held.on:
@@ -134,11 +167,16 @@ class Scheduler:
                 line.put(request, held.key, alone=True)
 
     def next(self, now: float, progress: Callable[[Lane], TrainingProgress | None]) -> list[Start]:
-        """What to start now, on the clock of the tickets. `progress` says how far a running lane is; None: nothing is known of it."""
+        """What to start now, on the clock of the tickets. `progress` says how far a running lane
+        is; None: nothing is known of it."""
         starts: list[Start] = []
         if None in self._runs or not self._exclusive_first():
             knocking = list(self._knocking)
-            starts += [self._start(lane, superseding=True) for lane in knocking if self._supersedes(lane, now, progress)]
+            starts += [
+                self._start(lane, superseding=True)
+                for lane in knocking
+                if self._supersedes(lane, now, progress)
+            ]
         while len(self._runs) < self.slots and None not in self._runs:
             if self._exclusive_first():
                 if not self._runs:
@@ -151,7 +189,8 @@ class Scheduler:
         return starts
 
     def finished(self, lane: Lane) -> tuple[str, ...]:
-        """The lane's run is done, for all its requests. Returns those that need nothing more. Errors: `ValueError` if it does not run."""
+        """The lane's run is done, for all its requests. Returns those that need nothing more.
+        Errors: `ValueError` if it does not run."""
         run = self._end(lane)
         self._finished += 1
         self._served += len(run.requests)
@@ -166,7 +205,8 @@ class Scheduler:
         return tuple(done)
 
     def failed(self, lane: Lane) -> tuple[str, ...]:
-        """The lane's run came to nothing. Returns its requests, which wait again. Errors: `ValueError` where it does not run."""
+        """The lane's run came to nothing. Returns its requests, which wait again. Errors:
+        `ValueError` where it does not run."""
         requests = tuple(self._end(lane).requests.members())
         for request in requests:
             held = self._held[request]
@@ -175,15 +215,20 @@ class Scheduler:
         return requests
 
     def relabel(self, tickets: Iterable[Ticket]) -> None:
-        """Lanes have new numbers: here are all waiting tickets anew. Equal ones keep their order, tainted ones must be told so again.
+        """Lanes have new numbers: here are all waiting tickets anew. Equal ones keep their order,
+        tainted ones must be told so again.
 
-        Errors: `ValueError` where something runs, or where the tickets are not those of exactly the waiting requests.
+        Errors: `ValueError` where something runs, or where the tickets are not those of exactly the
+        waiting requests.
         """
         found = {ticket.request: ticket for ticket in tickets}
         for ticket in found.values():
             _require_need(ticket)
         if self._runs or found.keys() != self._held.keys():
-            raise ValueError(f"relabel found {len(self._runs)} running lanes, and {len(found)} tickets for {len(self._held)} requests")
+            raise ValueError(
+                f"relabel found {len(self._runs)} running lanes, and {len(found)} tickets for "
+                f"{len(self._held)} requests"
+            )
         numbers = {request: held.key[2] for request, held in self._held.items()}
         self._held, self._lanes, self._all, self._ready = {}, {}, WaitingRequests(), PriorityQueue()
         for request, ticket in found.items():
@@ -206,13 +251,16 @@ class Scheduler:
         self._all.put(request, held.key, alone=held.alone)
         for lane in held.todo:
             if lane not in held.on:
-                self._lanes.setdefault(lane, WaitingRequests()).put(request, held.key, alone=held.alone)
+                self._lanes.setdefault(lane, WaitingRequests()).put(
+                    request, held.key, alone=held.alone
+                )
                 self._look(lane)
         if None in self._runs:
             self._knocking[None] = None
 
     def _look(self, lane: int) -> None:
-        """Something about this lane changed: give it its place among those that could start, or ask again whether to supersede its run."""
+        """Something about this lane changed: give it its place among those that could start, or ask
+        again whether to supersede its run."""
         first = self._lanes[lane].first()
         if lane in self._runs:
             self._knocking[lane] = None
@@ -225,19 +273,34 @@ class Scheduler:
         first = self._all.first()
         return first is not None and self._held[first[1]].ticket.exclusive
 
-    def _supersedes(self, lane: Lane, now: float, progress: Callable[[Lane], TrainingProgress | None]) -> bool:
-        """Whether the lane's run starts over now. It is asked again only after a change, or where progress is unknown."""
-        run, joining = self._runs[lane], (self._all if lane is None else self._lanes[lane]).joining()
+    def _supersedes(
+        self, lane: Lane, now: float, progress: Callable[[Lane], TrainingProgress | None]
+    ) -> bool:
+        """Whether the lane's run starts over now. It is asked again only after a change, or where
+        progress is unknown."""
+        run, joining = (
+            self._runs[lane],
+            (self._all if lane is None else self._lanes[lane]).joining(),
+        )
         found: bool | None = False
-        if self.policy.coalesce and joining and not run.tainted and run.restarts < self.policy.supersedes:
-            found = worth_superseding(progress(lane), running=len(run.requests), joining=joining, slack=run.due - now)
+        if (
+            self.policy.coalesce
+            and joining
+            and not run.tainted
+            and run.restarts < self.policy.supersedes
+        ):
+            found = worth_superseding(
+                progress(lane), running=len(run.requests), joining=joining, slack=run.due - now
+            )
         if found is not None:
             del self._knocking[lane]
         return bool(found)
 
     def _start(self, lane: Lane, *, superseding: bool) -> Start:
         """Move what waits for a lane into a run of it, a new one or the one that is superseded."""
-        taken = (self._all if lane is None else self._lanes[lane]).group(coalesce=self.policy.coalesce)
+        taken = (self._all if lane is None else self._lanes[lane]).group(
+            coalesce=self.policy.coalesce
+        )
         run = self._runs.setdefault(lane, _Run())
         run.restarts += superseding
         self._superseded += superseding

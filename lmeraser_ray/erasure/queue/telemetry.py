@@ -1,4 +1,5 @@
-"""What a queue shows of itself besides the requests: the lanes that begin and end, and sums over its rounds."""
+"""What a queue shows of itself besides the requests: the lanes that begin and end, and sums over
+its rounds."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ from lmeraser_ray.errors import LmeraserError
 
 @dataclass(frozen=True)
 class Sums:
-    """Over all rounds of a queue: retrains that ended or started over, those that sharing saved, those that started over."""
+    """Over all rounds of a queue: retrains that ended or started over, those that sharing saved,
+    those that started over."""
 
     retrains: int = 0
     saved: int = 0
@@ -24,16 +26,25 @@ class Sums:
         return cls(scheduler.retrains, scheduler.saved, scheduler.superseded)
 
     def __add__(self, other: "Sums") -> "Sums":
-        return Sums(self.retrains + other.retrains, self.saved + other.saved, self.superseded + other.superseded)
+        return Sums(
+            self.retrains + other.retrains,
+            self.saved + other.saved,
+            self.superseded + other.superseded,
+        )
 
     def as_json(self) -> dict[str, int]:
         """As a snapshot has them."""
-        return {"retrains": self.retrains, "saved": max(0, self.saved), "superseded": self.superseded}
+        return {
+            "retrains": self.retrains,
+            "saved": max(0, self.saved),
+            "superseded": self.superseded,
+        }
 
 
 @dataclass
 class Lanes:
-    """Tells of lanes whose training begins, ends or fails, by comparing what is seen with what was seen before."""
+    """Tells of lanes whose training begins, ends or fails, by comparing what is seen with what was
+    seen before."""
 
     say: Say
     _requests: dict[object, int] = field(default_factory=dict)
@@ -41,12 +52,25 @@ class Lanes:
     _errors: int = 0
     _superseded: int = 0
 
-    def look(self, training: Sequence[Mapping[str, Any]], errors: Sequence[LmeraserError], superseded: int = 0) -> None:
+    def look(
+        self,
+        training: Sequence[Mapping[str, Any]],
+        errors: Sequence[LmeraserError],
+        superseded: int = 0,
+    ) -> None:
         """training: the lanes of a round's snapshot; errors, superseded: of the round so far."""
         now = {lane["shard"]: int(lane["requests"]) for lane in training}
-        names = {lane["shard"]: {name: ",".join(lane[name]) for name in ("keys", "of") if lane.get(name)} for lane in training}
+        names = {
+            lane["shard"]: {name: ",".join(lane[name]) for name in ("keys", "of") if lane.get(name)}
+            for lane in training
+        }
         for error in errors[self._errors :]:
-            self.say(Event("retrain-failed", facts={"error": type(error).__name__, "message": redacted_message(error)}))
+            self.say(
+                Event(
+                    "retrain-failed",
+                    facts={"error": type(error).__name__, "message": redacted_message(error)},
+                )
+            )
         self._errors = len(errors)
         more = {shard for shard, before in self._requests.items() if now.get(shard, 0) > before}
         again = more if superseded > self._superseded else set()
@@ -56,10 +80,17 @@ class Lanes:
             self.say(Event("shard-ended", facts={"shard": named(shard), "seconds": seconds}))
         for shard, requests in now.items():
             if shard in again:
-                self.say(Event("shard-superseded", facts={"shard": named(shard), "requests": requests}))
+                self.say(
+                    Event("shard-superseded", facts={"shard": named(shard), "requests": requests})
+                )
             elif shard not in self._since:
                 self._since[shard] = time.monotonic()
-                self.say(Event("shard-started", facts={"shard": named(shard), "requests": requests, **names[shard]}))
+                self.say(
+                    Event(
+                        "shard-started",
+                        facts={"shard": named(shard), "requests": requests, **names[shard]},
+                    )
+                )
         self._requests = now
 
 

@@ -11,16 +11,30 @@ from lmeraser_ray.erasure.absence.traces import Traces
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 
 
-def gather_traces(current: PublishedState, positions: Sequence[int], subjects: Container[str]) -> Iterator[Traces]:
-    """The needles of live records. subjects: those of which all records go, so that their ids are looked for too."""
+def gather_traces(
+    current: PublishedState, positions: Sequence[int], subjects: Container[str]
+) -> Iterator[Traces]:
+    """The needles of live records. subjects: those of which all records go, so that their ids are
+    looked for too."""
     stored = {state.bucket.number: state.features for state in current.manifest.buckets}
     for rows in current.index.rows(np.array(positions, np.int64)):
         table = read_rows(current.store, rows.bucket).take(rows.rows)
         features = read_features(current.store, stored[rows.bucket.number])[rows.rows]
         ids, people, digests = columns(table, "record_id", "subject_id", "digest")
         pictures = read_pictures(current.store, rows.bucket, table)
-        for record, subject, digest, picture, feature in zip(ids, people, digests, pictures, features, strict=True):
+        for record, subject, digest, picture, feature in zip(
+            ids, people, digests, pictures, features, strict=True
+        ):
             person = str(subject) if subject in subjects else None
-            pixels = prepare(picture, current.manifest.backbone.spec, current.config.data.max_pixels).tobytes()
+            pixels = prepare(
+                picture, current.manifest.backbone.spec, current.config.data.max_pixels
+            ).tobytes()
             found: bytes = digest  # type: ignore[assignment]
-            yield Traces.of(str(record), found, picture=picture, feature=feature.tobytes(), pixels=pixels, subject_id=person)
+            yield Traces.of(
+                str(record),
+                found,
+                picture=picture,
+                feature=feature.tobytes(),
+                pixels=pixels,
+                subject_id=person,
+            )

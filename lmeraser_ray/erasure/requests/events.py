@@ -1,4 +1,5 @@
-"""What happens to erasure requests, as it happens: read behind the ledger's end, for logs and metrics. No ids of records or subjects.
+"""What happens to erasure requests, as it happens: read behind the ledger's end, for logs and
+metrics. No ids of records or subjects.
 
     ledger entries since the last look ──► Event ──► a line:  time=2026-01-31T12:00:00.000000Z event=certified request=er-20260131-… …
 
@@ -21,7 +22,18 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.times import from_text, to_text, utcnow
 
-PLAIN_FACTS = ("records", "targets", "quarantine", "publication", "certificate", "key", "epoch", "months", "due", "constituents")
+PLAIN_FACTS = (
+    "records",
+    "targets",
+    "quarantine",
+    "publication",
+    "certificate",
+    "key",
+    "epoch",
+    "months",
+    "due",
+    "constituents",
+)
 """Facts of the ledger's entries that a line repeats: counts, moments and digests."""
 ALERTS_EVERY = 5.0
 """Seconds between two looks at all deadlines."""
@@ -46,8 +58,13 @@ Say = Callable[[Event], object]
 
 
 def redacted_message(error: LmeraserError) -> str:
-    """What a log, or the database, may repeat of an error: one about data may name a record, so that only its kind is told."""
-    return "an input that cannot be used; run `lmeraser verify`" if isinstance(error, DataError) else str(error)
+    """What a log, or the database, may repeat of an error: one about data may name a record, so
+    that only its kind is told."""
+    return (
+        "an input that cannot be used; run `lmeraser verify`"
+        if isinstance(error, DataError)
+        else str(error)
+    )
 
 
 class Follower:
@@ -63,8 +80,17 @@ class Follower:
         with self._database.read() as connection:
             found = list(ledger.entries(connection, after=self._after))
             failed = [entry.request for entry in found if entry.kind == State.FAILED]
-            asked = select(requests.c.id, requests.c.reason, requests.c.attempts).where(requests.c.id.in_(failed))
-            why = {row.id: {"attempts": row.attempts, "reason": row.reason} for row in connection.execute(asked)} if failed else {}
+            asked = select(requests.c.id, requests.c.reason, requests.c.attempts).where(
+                requests.c.id.in_(failed)
+            )
+            why = (
+                {
+                    row.id: {"attempts": row.attempts, "reason": row.reason}
+                    for row in connection.execute(asked)
+                }
+                if failed
+                else {}
+            )
         if found:
             self._after = found[-1].seq
         return [event_of(entry, why.get(entry.request or "", {})) for entry in found]
@@ -80,14 +106,16 @@ def event_of(entry: ledger.LedgerEntry, more: Mapping[str, object]) -> Event:
 
 
 class Alerts:
-    """Tells of each unanswered request when 50, 80, 95 and 100 percent of its time are used up, each once."""
+    """Tells of each unanswered request when 50, 80, 95 and 100 percent of its time are used up,
+    each once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._told: dict[str, int] = {}
 
     def new(self, now: datetime) -> list[Event]:
-        """The alerts since the last look; of levels that were passed at once the highest. An extension makes room for new ones."""
+        """The alerts since the last look; of levels that were passed at once the highest. An
+        extension makes room for new ones."""
         levels = alert_levels(self._database, now)
         found = [
             Event("alert", request, {"percent": level})
@@ -99,11 +127,17 @@ class Alerts:
 
 
 def alert_levels(database: Database, now: datetime) -> dict[str, int | None]:
-    """How urgent each unanswered request is: the highest of 50, 80, 95 and 100 percent of its time that is used up, or None."""
+    """How urgent each unanswered request is: the highest of 50, 80, 95 and 100 percent of its time
+    that is used up, or None."""
     columns = (requests.c.id, requests.c.received_at, requests.c.due_at, requests.c.extended_at)
     with database.read() as connection:
-        rows = connection.execute(select(*columns).where(requests.c.state.in_(sorted(map(str, UNANSWERED))))).all()
-    return {row.id: level_of(used_of(row.received_at, row.extended_at or row.due_at, now)) for row in rows}
+        rows = connection.execute(
+            select(*columns).where(requests.c.state.in_(sorted(map(str, UNANSWERED))))
+        ).all()
+    return {
+        row.id: level_of(used_of(row.received_at, row.extended_at or row.due_at, now))
+        for row in rows
+    }
 
 
 def used_of(received: str, due: str, now: datetime) -> float:
@@ -118,7 +152,8 @@ def level_of(used: float) -> int | None:
 
 
 class Narrator:
-    """Tells what the ledger has new and which deadlines come near, and counts the requests that came to their end."""
+    """Tells what the ledger has new and which deadlines come near, and counts the requests that
+    came to their end."""
 
     def __init__(self, database: Database, say: Say) -> None:
         self._follower, self._alerts, self._say = Follower(database), Alerts(database), say

@@ -2,8 +2,9 @@
 
     RECEIVED → PLANNED → TRAINING → PUBLISHED → PURGED → CERTIFIED, or REFUSED, CANCELLED, FAILED
 
-Deadlines are those of GDPR art. 12(3): one calendar month from receipt, and once up to two further months, with a reason, if that is
-decided within the first. They are stored when they are set and never computed again from a clock.
+Deadlines are those of GDPR art. 12(3): one calendar month from receipt, and once up to two further
+months, with a reason, if that is decided within the first. They are stored when they are set and
+never computed again from a clock.
 """
 
 import hashlib
@@ -62,7 +63,8 @@ UNANSWERED = OPEN | {State.FAILED}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One id that a request names. name: None once it is worked off; hash: its keyed hash, which stays."""
+    """One id that a request names. name: None once it is worked off; hash: its keyed hash, which
+    stays."""
 
     what: What
     name: str | None
@@ -108,7 +110,8 @@ class ErasureRequest:
         return (now - self.received_at).total_seconds() / whole
 
     def alert(self, now: datetime) -> int | None:
-        """The highest of 50, 80, 95 and 100 percent of the time that is used up; None below that, and once it is answered."""
+        """The highest of 50, 80, 95 and 100 percent of the time that is used up; None below that,
+        and once it is answered."""
         if self.state not in UNANSWERED:
             return None
         return next((percent for percent in ALERTS if self.used(now) * 100 >= percent), None)
@@ -142,7 +145,8 @@ def month_after(received: datetime) -> datetime:
 
 
 def extended(received: datetime, months: int) -> datetime:
-    """The deadline after an extension by so many further months, counted from the end of the first."""
+    """The deadline after an extension by so many further months, counted from the end of the
+    first."""
     return month_after(received) + relativedelta(months=months)
 
 
@@ -158,14 +162,21 @@ def request_of(row: Mapping[str, Any], found: tuple[Target, ...]) -> ErasureRequ
 
 
 def read_requests(connection: Connection, asked: Select[Any]) -> list[ErasureRequest]:
-    """The requests that a selection of the table `requests` finds, in its order, with their targets: two queries, however many."""
+    """The requests that a selection of the table `requests` finds, in its order, with their
+    targets: two queries, however many."""
     rows = connection.execute(asked).mappings().all()
     if not rows:
         return []
     columns = tables.targets.c
     wanted = asked.with_only_columns(tables.requests.c.id).subquery()
-    named = select(tables.targets).where(columns.request_id.in_(select(wanted.c.id))).order_by(columns.what, columns.hash)
+    named = (
+        select(tables.targets)
+        .where(columns.request_id.in_(select(wanted.c.id)))
+        .order_by(columns.what, columns.hash)
+    )
     found: defaultdict[str, list[Target]] = defaultdict(list)
     for target in connection.execute(named):
-        found[target.request_id].append(Target(target.what, target.name, target.hash, target.outcome))
+        found[target.request_id].append(
+            Target(target.what, target.name, target.hash, target.outcome)
+        )
     return [request_of(dict(row), tuple(found[row["id"]])) for row in rows]

@@ -1,6 +1,8 @@
-"""The transitions of the queue, each within a transaction that the caller holds (`Lease.write`): state, moments and ledger in one.
+"""The transitions of the queue, each within a transaction that the caller holds (`Lease.write`):
+state, moments and ledger in one.
 
-Each guards the state in its UPDATE. A request that was refused or cancelled meanwhile is not touched and comes back in `Moved.meanwhile`.
+Each guards the state in its UPDATE. A request that was refused or cancelled meanwhile is not
+touched and comes back in `Moved.meanwhile`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +24,8 @@ requests, targets, erased = tables.requests, tables.targets, tables.erased
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a transition did. done: the requests that made it; meanwhile: those that others had moved before, which were not touched."""
+    """What a transition did. done: the requests that made it; meanwhile: those that others had
+    moved before, which were not touched."""
 
     done: tuple[str, ...]
     meanwhile: tuple[str, ...]
@@ -30,7 +33,8 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class ErasedRecord:
-    """A record that a request removes. needles: what the absence scan looks for, as bytes that only the scan understands."""
+    """A record that a request removes. needles: what the absence scan looks for, as bytes that only
+    the scan understands."""
 
     hash: str
     name: str | None
@@ -47,14 +51,24 @@ def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def move(
-    connection: Connection, ids: Iterable[str], sources: Iterable[State], goal: State, values: Mapping[str, object], facts: ledger.Facts
+    connection: Connection,
+    ids: Iterable[str],
+    sources: Iterable[State],
+    goal: State,
+    values: Mapping[str, object],
+    facts: ledger.Facts,
 ) -> Moved:
-    """Bring the requests that are in one of the states `sources` to `goal`, with a ledger entry of that name each."""
+    """Bring the requests that are in one of the states `sources` to `goal`, with a ledger entry of
+    that name each."""
     wanted = list(dict.fromkeys(ids))
     done: set[str] = set()
     for part in chunks(wanted):
-        guard = and_(requests.c.id.in_(part), requests.c.state.in_([str(state) for state in sources]))
-        moved = update(requests).where(guard).values(state=str(goal), **values).returning(requests.c.id)
+        guard = and_(
+            requests.c.id.in_(part), requests.c.state.in_([str(state) for state in sources])
+        )
+        moved = (
+            update(requests).where(guard).values(state=str(goal), **values).returning(requests.c.id)
+        )
         done.update(connection.scalars(moved))
     in_order = tuple(name for name in wanted if name in done)
     ledger.append_all(connection, str(goal), [(name, facts) for name in in_order])
@@ -67,26 +81,50 @@ def now_text() -> str:
 
 
 def set_outcomes(connection: Connection, name: str, outcomes: Outcomes) -> None:
-    """Note what became of a request's targets; those that `outcomes` does not name stay as they are."""
+    """Note what became of a request's targets; those that `outcomes` does not name stay as they
+    are."""
     if not outcomes:
         return
-    where = and_(targets.c.request_id == name, targets.c.what == bindparam("of"), targets.c.hash == bindparam("is"))
-    rows = [{"of": what, "is": found, "became": outcome} for (what, found), outcome in outcomes.items()]
+    where = and_(
+        targets.c.request_id == name,
+        targets.c.what == bindparam("of"),
+        targets.c.hash == bindparam("is"),
+    )
+    rows = [
+        {"of": what, "is": found, "became": outcome} for (what, found), outcome in outcomes.items()
+    ]
     connection.execute(update(targets).where(where).values(outcome=bindparam("became")), rows)
 
 
-def plan(connection: Connection, name: str, records: Sequence[ErasedRecord], outcomes: Outcomes) -> Moved:
-    """RECEIVED → PLANNED: the records that the request removes, and tombstones over them and over the subjects that it names.
+def plan(
+    connection: Connection, name: str, records: Sequence[ErasedRecord], outcomes: Outcomes
+) -> Moved:
+    """RECEIVED → PLANNED: the records that the request removes, and tombstones over them and over
+    the subjects that it names.
 
-    outcomes: of targets that are settled by that (`already`); the others stay open. Where it was planned before, failed and is tried again,
-    what it noted then stays: records that have left the live ones meanwhile are still to be looked for, and of one that came back with
-    another picture both.
+    outcomes: of targets that are settled by that (`already`); the others stay open. Where it was
+    planned before, failed and is tried again, what it noted then stays: records that have left the
+    live ones meanwhile are still to be looked for, and of one that came back with another picture
+    both.
     """
     facts = {"records": len(records)}
-    moved = move(connection, [name], [State.RECEIVED], State.PLANNED, {"planned_at": now_text(), "reason": None}, facts)
+    moved = move(
+        connection,
+        [name],
+        [State.RECEIVED],
+        State.PLANNED,
+        {"planned_at": now_text(), "reason": None},
+        facts,
+    )
     if moved.done:
         rows: list[dict[str, object]] = [
-            {"request_id": name, "hash": record.hash, "name": record.name, "needles": record.needles} for record in records
+            {
+                "request_id": name,
+                "hash": record.hash,
+                "name": record.name,
+                "needles": record.needles,
+            }
+            for record in records
         ]
         note_again(connection, name, records)
         insert_new(connection, erased, rows)
@@ -96,26 +134,42 @@ def plan(connection: Connection, name: str, records: Sequence[ErasedRecord], out
 
 
 def note_again(connection: Connection, name: str, records: Sequence[ErasedRecord]) -> None:
-    """Of live records that the request noted before, in a state that they may have left: they leave again, and have both needles."""
+    """Of live records that the request noted before, in a state that they may have left: they leave
+    again, and have both needles."""
     noted = select(erased.c.hash, erased.c.needles).where(erased.c.request_id == name)
     known = {row.hash: bytes(row.needles or b"") for row in connection.execute(noted)}
     for record in records:
         if record.hash in known:
             old, new = known[record.hash], record.needles or b""
             which = (erased.c.request_id == name) & (erased.c.hash == record.hash)
-            connection.execute(update(erased).where(which).values(needles=old if new in old else old + new, publication=None))
+            connection.execute(
+                update(erased)
+                .where(which)
+                .values(needles=old if new in old else old + new, publication=None)
+            )
 
 
 def held_by(connection: Connection, name: str) -> set[str]:
-    """The hashes that a planned request keeps tombstones over: of its records, and of the targets that it found."""
+    """The hashes that a planned request keeps tombstones over: of its records, and of the targets
+    that it found."""
     found = set(connection.scalars(select(erased.c.hash).where(erased.c.request_id == name)))
-    named = select(targets.c.hash).where(targets.c.request_id == name, targets.c.outcome.in_(["open", "removed"]))
+    named = select(targets.c.hash).where(
+        targets.c.request_id == name, targets.c.outcome.in_(["open", "removed"])
+    )
     return found | set(connection.scalars(named))
 
 
 def refuse_unknown(connection: Connection, name: str, reason: str, outcomes: Outcomes) -> Moved:
-    """RECEIVED → REFUSED, because it names what the workspace never held. reason: without ids. Its names go, and its quarantine ends."""
-    moved = move(connection, [name], [State.RECEIVED], State.REFUSED, {"closed_at": now_text(), "reason": reason}, {"because": "unknown"})
+    """RECEIVED → REFUSED, because it names what the workspace never held. reason: without ids. Its
+    names go, and its quarantine ends."""
+    moved = move(
+        connection,
+        [name],
+        [State.RECEIVED],
+        State.REFUSED,
+        {"closed_at": now_text(), "reason": reason},
+        {"because": "unknown"},
+    )
     set_outcomes(connection, name, outcomes if moved.done else {})
     release(connection, moved.done)
     wipe_names(connection, moved.done)
@@ -128,14 +182,23 @@ def begin_training(connection: Connection, ids: Sequence[str]) -> Moved:
 
 
 def replan(connection: Connection, ids: Sequence[str]) -> Moved:
-    """TRAINING → PLANNED: their retrain was given up, or died with its queue, and will begin again."""
+    """TRAINING → PLANNED: their retrain was given up, or died with its queue, and will begin
+    again."""
     return move(connection, ids, [State.TRAINING], State.PLANNED, {}, {})
 
 
 def set_published(connection: Connection, publication: int, ids: Sequence[str]) -> Moved:
-    """PLANNED or TRAINING → PUBLISHED, by the publication of this number; open targets are removed from here on."""
+    """PLANNED or TRAINING → PUBLISHED, by the publication of this number; open targets are removed
+    from here on."""
     values = {"published_at": now_text(), "publication": publication}
-    moved = move(connection, ids, [State.PLANNED, State.TRAINING], State.PUBLISHED, values, {"publication": publication})
+    moved = move(
+        connection,
+        ids,
+        [State.PLANNED, State.TRAINING],
+        State.PUBLISHED,
+        values,
+        {"publication": publication},
+    )
     for part in chunks(moved.done):
         was_open = and_(targets.c.request_id.in_(part), targets.c.outcome == "open")
         connection.execute(update(targets).where(was_open).values(outcome="removed"))
@@ -146,34 +209,59 @@ def set_published(connection: Connection, publication: int, ids: Sequence[str]) 
 
 def set_purged(connection: Connection, name: str, statement: bytes) -> Moved:
     """PUBLISHED → PURGED, with the frozen statement that will be signed."""
-    return move(connection, [name], [State.PUBLISHED], State.PURGED, {"purged_at": now_text(), "statement": statement}, {})
+    return move(
+        connection,
+        [name],
+        [State.PUBLISHED],
+        State.PURGED,
+        {"purged_at": now_text(), "statement": statement},
+        {},
+    )
 
 
 def fail(connection: Connection, name: str, reason: str) -> Moved:
-    """RECEIVED, PLANNED or TRAINING → FAILED. reason: without ids. The names stay, since a retry needs them, and so do the tombstones."""
+    """RECEIVED, PLANNED or TRAINING → FAILED. reason: without ids. The names stay, since a retry
+    needs them, and so do the tombstones."""
     sources = [State.RECEIVED, State.PLANNED, State.TRAINING]
-    return move(connection, [name], sources, State.FAILED, {"closed_at": now_text(), "reason": reason}, {})
+    return move(
+        connection, [name], sources, State.FAILED, {"closed_at": now_text(), "reason": reason}, {}
+    )
 
 
 def count_attempt(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Count one more attempt for each request in PLANNED or TRAINING. Returns how many each has now; others are left out."""
+    """Count one more attempt for each request in PLANNED or TRAINING. Returns how many each has
+    now; others are left out."""
     counted: dict[str, int] = {}
     for part in chunks(list(dict.fromkeys(ids))):
-        guard = and_(requests.c.id.in_(part), requests.c.state.in_([str(State.PLANNED), str(State.TRAINING)]))
-        raised = update(requests).where(guard).values(attempts=requests.c.attempts + 1).returning(requests.c.id, requests.c.attempts)
+        guard = and_(
+            requests.c.id.in_(part), requests.c.state.in_([str(State.PLANNED), str(State.TRAINING)])
+        )
+        raised = (
+            update(requests)
+            .where(guard)
+            .values(attempts=requests.c.attempts + 1)
+            .returning(requests.c.id, requests.c.attempts)
+        )
         counted.update((row.id, row.attempts) for row in connection.execute(raised))
     return counted
 
 
 def wipe_names(connection: Connection, ids: Sequence[str]) -> int:
-    """Take the ids and the needles of these requests out of the database; the keyed hashes stay. Returns how many rows lost something.
+    """Take the ids and the needles of these requests out of the database; the keyed hashes stay.
+    Returns how many rows lost something.
 
-    The caller makes sure that nobody needs them any more, and calls `Database.vacuum_names` after the COMMIT.
+    The caller makes sure that nobody needs them any more, and calls `Database.vacuum_names` after
+    the COMMIT.
     """
     wiped = 0
     for part in chunks(list(ids)):
         named = and_(targets.c.request_id.in_(part), targets.c.name.is_not(None))
         wiped += connection.execute(update(targets).where(named).values(name=None)).rowcount
-        known = and_(erased.c.request_id.in_(part), or_(erased.c.name.is_not(None), erased.c.needles.is_not(None)))
-        wiped += connection.execute(update(erased).where(known).values(name=None, needles=None)).rowcount
+        known = and_(
+            erased.c.request_id.in_(part),
+            or_(erased.c.name.is_not(None), erased.c.needles.is_not(None)),
+        )
+        wiped += connection.execute(
+            update(erased).where(known).values(name=None, needles=None)
+        ).rowcount
     return wiped

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Answers:
-    """A constituent's answers to queries. probabilities: [m, c] float32, columns as `classes`; rows as the job's."""
+    """A constituent's answers to queries. probabilities: [m, c] float32, columns as `classes`; rows
+    as the job's."""
 
     classes: tuple[str, ...]
     probabilities: NDArray[np.float32]

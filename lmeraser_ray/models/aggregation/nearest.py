@@ -1,8 +1,10 @@
-"""Nearest prototypes: a query is answered by the m shards whose prototypes are nearest, averaged (m = 1 is the paper's).
+"""Nearest prototypes: a query is answered by the m shards whose prototypes are nearest, averaged (m
+= 1 is the paper's).
 
-A class that a constituent has never seen has probability 0 in its answer, and a shard of one class is certain of it. So the plain mean lets
-far shards shout down the near one (quickstart, 5 seeds: 0.95 for the plain mean of two, 0.98 with weights that fall with distance).
-Ties between prototypes go to the first.
+A class that a constituent has never seen has probability 0 in its answer, and a shard of one class
+is certain of it. So the plain mean lets far shards shout down the near one (quickstart, 5 seeds:
+0.95 for the plain mean of two, 0.98 with weights that fall with distance). Ties between prototypes
+go to the first.
 """
 
 import numpy as np
@@ -15,7 +17,8 @@ from lmeraser_ray.config import NearestConfig
 def nearest_shards(
     features: NDArray[np.float32], prototypes: NDArray[np.float64], config: NearestConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest shards of each query [q, m], nearest first, and their weights [q, m]. features: [q, d], prototypes: [k, d], k ≥ 1."""
+    """The nearest shards of each query [q, m], nearest first, and their weights [q, m]. features:
+    [q, d], prototypes: [k, d], k ≥ 1."""
     m = min(config.shards, len(prototypes))
     shards, near = np.empty((len(features), m), np.int64), np.empty((len(features), m))
     for at in range(0, len(features), 4096):

@@ -1,7 +1,8 @@
 """Who answers a query, and how the answers become one prediction.
 
-nearest: the m shards whose prototypes are nearest; all: every shard; hash: the one that a keyed hash of the query's pixels names. Shards
-are numbered here by their place among those that have records.
+nearest: the m shards whose prototypes are nearest; all: every shard; hash: the one that a keyed
+hash of the query's pixels names. Shards are numbered here by their place among those that have
+records.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,8 +20,8 @@ from lmeraser_ray.storage.digests import bucket_of, keyed_digest, seeded_key
 
 @dataclass(frozen=True)
 class Routes:
-    """Who answers q queries. shards: [q, m] int64, nearest first; weights: [q, m] float64, rows sum to 1; vote: each answer counts as
-    one vote for its most probable class."""
+    """Who answers q queries. shards: [q, m] int64, nearest first; weights: [q, m] float64, rows sum
+    to 1; vote: each answer counts as one vote for its most probable class."""
 
     shards: NDArray[np.int64]
     weights: NDArray[np.float64]
@@ -28,7 +29,10 @@ class Routes:
 
     def queries(self) -> dict[int, NDArray[np.int64]]:
         """Which queries each shard is asked, ascending."""
-        return {int(shard): np.flatnonzero((self.shards == shard).any(1)) for shard in np.unique(self.shards)}
+        return {
+            int(shard): np.flatnonzero((self.shards == shard).any(1))
+            for shard in np.unique(self.shards)
+        }
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Queries:
 
 @dataclass(frozen=True)
 class Serving:
-    """The shards that can answer: their numbers in the partition and, where it has any, their prototypes [k, d] float64. k ≥ 1."""
+    """The shards that can answer: their numbers in the partition and, where it has any, their
+    prototypes [k, d] float64. k ≥ 1."""
 
     numbers: tuple[int, ...]
     prototypes: NDArray[np.float64] | None
@@ -64,7 +69,9 @@ def route(config: Aggregation, queries: Queries, serving: Serving, *, seed: int)
             return Routes(everyone, np.full(everyone.shape, 1 / k), vote=config.combine == "vote")
         case HashConfig():
             key = seeded_key(seed, "route")
-            chosen = np.array([bucket_of(keyed_digest(key, found), k) for found in queries.hashes()], np.int64).reshape(-1, 1)
+            chosen = np.array(
+                [bucket_of(keyed_digest(key, found), k) for found in queries.hashes()], np.int64
+            ).reshape(-1, 1)
             return Routes(chosen, np.ones(chosen.shape))
         case _:
             assert_never(config)
@@ -72,7 +79,8 @@ def route(config: Aggregation, queries: Queries, serving: Serving, *, seed: int)
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers to q queries. classes: c labels, sorted; probabilities: [q, c] float64, rows sum to 1; routes: who answered."""
+    """Answers to q queries. classes: c labels, sorted; probabilities: [q, c] float64, rows sum to
+    1; routes: who answered."""
 
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
@@ -84,20 +92,30 @@ class Predictions:
         return [self.classes[i] for i in self.probabilities.argmax(1)] if self.classes else []
 
 
-def combine(routes: Routes, asked: Mapping[int, NDArray[np.int64]], answers: Mapping[int, Answers]) -> Predictions:
-    """Average what the shards answered. `asked[k]` are the queries, in order, that `answers[k]` is about."""
+def combine(
+    routes: Routes, asked: Mapping[int, NDArray[np.int64]], answers: Mapping[int, Answers]
+) -> Predictions:
+    """Average what the shards answered. `asked[k]` are the queries, in order, that `answers[k]` is
+    about."""
     classes = tuple(sorted({name for part in answers.values() for name in part.classes}))
     column = {name: i for i, name in enumerate(classes)}
     total = np.zeros((len(routes.shards), len(classes)))
-    for shard, part in sorted(answers.items()):  # in one order: sums of floats depend on it, and answers come in any
+    for shard, part in sorted(
+        answers.items()
+    ):  # in one order: sums of floats depend on it, and answers come in any
         queries = asked[shard]
-        weights = np.where(routes.shards[queries] == shard, routes.weights[queries], 0).sum(1, keepdims=True)
+        weights = np.where(routes.shards[queries] == shard, routes.weights[queries], 0).sum(
+            1, keepdims=True
+        )
         found = votes(part.probabilities) if routes.vote else part.probabilities
         total[np.ix_(queries, np.array([column[name] for name in part.classes]))] += weights * found
     return Predictions(classes, total, routes)
 
 
 def votes(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 for the most probable class, ties to the first, 0 for all others. [m, c] → [m, c] float32."""
-    found: NDArray[np.float32] = np.eye(probabilities.shape[1], dtype=np.float32)[probabilities.argmax(1)]
+    """1 for the most probable class, ties to the first, 0 for all others. [m, c] → [m, c]
+    float32."""
+    found: NDArray[np.float32] = np.eye(probabilities.shape[1], dtype=np.float32)[
+        probabilities.argmax(1)
+    ]
     return found

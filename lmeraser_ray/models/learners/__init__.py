@@ -1,1 +1,2 @@
-"""What is trained on one shard. A learner turns a shard's records into a constituent, and a constituent answers queries."""
+"""What is trained on one shard. A learner turns a shard's records into a constituent, and a
+constituent answers queries."""

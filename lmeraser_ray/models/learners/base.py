@@ -1,8 +1,10 @@
-"""What a learner is: a pure function from a shard's records to a constituent, and from a constituent and queries to probabilities.
+"""What a learner is: a pure function from a shard's records to a constituent, and from a
+constituent and queries to probabilities.
 
-Two kinds: picture learners see pictures through the frozen backbone, feature learners see the stored features and no picture.
-Invariants: a constituent is a function of the shard, the backbone and the configuration; everything random comes from one generator that
-is seeded by the shard's key; whoever watches changes no bit.
+Two kinds: picture learners see pictures through the frozen backbone, feature learners see the
+stored features and no picture. Invariants: a constituent is a function of the shard, the backbone
+and the configuration; everything random comes from one generator that is seeded by the shard's key;
+whoever watches changes no bit.
 """
 
 from collections.abc import Callable
@@ -28,8 +30,8 @@ def ignore(_: object) -> None:
 class Watch:
     """Who looks on while a shard is trained.
 
-    records: called after each batch with its number of records; epoch: after each epoch with a function that gives the constituent as it
-    is then.
+    records: called after each batch with its number of records; epoch: after each epoch with a
+    function that gives the constituent as it is then.
     """
 
     records: Callable[[int], object] = ignore
@@ -43,8 +45,9 @@ UNWATCHED = Watch()
 class ShardData:
     """What one stage of training sees: records in canonical order.
 
-    key: of the stage, which seeds its generator; inputs: pictures [n, 3, s, s] uint8 or features [n, d] float32, as the learner needs;
-    labels: n names; groups: [n] int32, the shard of each record where one constituent serves several (a joint learner), else None.
+    key: of the stage, which seeds its generator; inputs: pictures [n, 3, s, s] uint8 or features
+    [n, d] float32, as the learner needs; labels: n names; groups: [n] int32, the shard of each
+    record where one constituent serves several (a joint learner), else None.
     """
 
     key: str
@@ -60,7 +63,8 @@ class ShardData:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of a shard's training in slices. start: the constituent of the stage before; share: of the configured epochs."""
+    """One stage of a shard's training in slices. start: the constituent of the stage before; share:
+    of the configured epochs."""
 
     start: Constituent | None = None
     share: float = 1.0
@@ -71,7 +75,8 @@ WHOLE = Stage()
 
 
 class PictureLearner(Protocol):
-    """Learns from pictures through the backbone. joint: one constituent serves all shards, told apart by `ShardData.groups`."""
+    """Learns from pictures through the backbone. joint: one constituent serves all shards, told
+    apart by `ShardData.groups`."""
 
     needs: Literal["pictures"]
     joint: bool
@@ -80,11 +85,21 @@ class PictureLearner(Protocol):
     def identity(self) -> dict[str, object]:
         """What enters a shard's key besides its records and the backbone: a JSON value."""
 
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self,
+        shard: ShardData,
+        backbone: Backbone,
+        *,
+        stage: Stage = WHOLE,
+        watch: Watch = UNWATCHED,
+    ) -> Constituent:
         """Train one stage of one shard."""
 
-    def answer(self, constituent: Constituent, backbone: Backbone, pictures: Pictures, *, group: int = 0) -> Probabilities:
-        """Class probabilities. pictures: [n, 3, s, s] uint8 → [n, c] float32, columns as `constituent.classes`."""
+    def answer(
+        self, constituent: Constituent, backbone: Backbone, pictures: Pictures, *, group: int = 0
+    ) -> Probabilities:
+        """Class probabilities. pictures: [n, 3, s, s] uint8 → [n, c] float32, columns as
+        `constituent.classes`."""
 
 
 class FeatureLearner(Protocol):
@@ -97,11 +112,16 @@ class FeatureLearner(Protocol):
     def identity(self) -> dict[str, object]:
         """What enters a shard's key besides its records and the backbone: a JSON value."""
 
-    def train(self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED
+    ) -> Constituent:
         """Train one stage of one shard."""
 
-    def answer(self, constituent: Constituent, features: Features, *, group: int = 0) -> Probabilities:
-        """Class probabilities. features: [n, d] float32 → [n, c] float32, columns as `constituent.classes`."""
+    def answer(
+        self, constituent: Constituent, features: Features, *, group: int = 0
+    ) -> Probabilities:
+        """Class probabilities. features: [n, d] float32 → [n, c] float32, columns as
+        `constituent.classes`."""
 
 
 Learner = PictureLearner | FeatureLearner

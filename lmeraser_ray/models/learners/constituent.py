@@ -1,7 +1,8 @@
 """A constituent: what one shard's training leaves behind, frozen, with its canonical bytes.
 
-Invariants: its classes are those of the shard's own records, so it is a function of nothing else; `to_bytes` is canonical (safetensors
-with one metadata key: with more, the order of keys varies from run to run).
+Invariants: its classes are those of the shard's own records, so it is a function of nothing else;
+`to_bytes` is canonical (safetensors with one metadata key: with more, the order of keys varies from
+run to run).
 """
 
 import json
@@ -20,7 +21,8 @@ METADATA = "lmeraser_ray"
 
 @dataclass(frozen=True)
 class Constituent:
-    """A trained shard model. `classes`: its c labels, sorted; `tensors`: the learner's arrays; `about`: provenance, JSON."""
+    """A trained shard model. `classes`: its c labels, sorted; `tensors`: the learner's arrays;
+    `about`: provenance, JSON."""
 
     classes: tuple[str, ...]
     tensors: dict[str, NDArray[Any]]
@@ -29,7 +31,12 @@ class Constituent:
     def to_bytes(self) -> bytes:
         """The canonical safetensors file."""
         text = canonical_json({"classes": list(self.classes), "about": self.about}).decode()
-        return bytes(save({name: np.ascontiguousarray(t) for name, t in sorted(self.tensors.items())}, metadata={METADATA: text}))
+        return bytes(
+            save(
+                {name: np.ascontiguousarray(t) for name, t in sorted(self.tensors.items())},
+                metadata={METADATA: text},
+            )
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Constituent":
@@ -40,4 +47,6 @@ class Constituent:
             read = json.loads(text)
             return cls(tuple(read["classes"]), load(data), read["about"])
         except Exception as error:
-            raise VerificationError(f"a constituent cannot be read ({error}): run `lmeraser verify`.") from error
+            raise VerificationError(
+                f"a constituent cannot be read ({error}): run `lmeraser verify`."
+            ) from error

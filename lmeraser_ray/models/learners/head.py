@@ -1,4 +1,5 @@
-"""The linear head: its values at the beginning, its growth from slice to slice, and its closed-form start."""
+"""The linear head: its values at the beginning, its growth from slice to slice, and its closed-form
+start."""
 
 import numpy as np
 import torch
@@ -10,14 +11,24 @@ from lmeraser_ray.models.learners.constituent import Constituent
 
 
 class Head(nn.Module):
-    """A linear map from features to class scores, zero at first; grown from an earlier stage's, a new class begins at zero."""
+    """A linear map from features to class scores, zero at first; grown from an earlier stage's, a
+    new class begins at zero."""
 
-    def __init__(self, dimension: int, classes: tuple[str, ...], start: Constituent | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        dimension: int,
+        classes: tuple[str, ...],
+        start: Constituent | None,
+        device: torch.device,
+    ) -> None:
         super().__init__()
         weight, bias = torch.zeros(len(classes), dimension), torch.zeros(len(classes))
         if start is not None:
             rows = [classes.index(name) for name in start.classes]
-            weight[rows], bias[rows] = torch.from_numpy(start.tensors["weight"]), torch.from_numpy(start.tensors["bias"])
+            weight[rows], bias[rows] = (
+                torch.from_numpy(start.tensors["weight"]),
+                torch.from_numpy(start.tensors["bias"]),
+            )
         self.weight, self.bias = nn.Parameter(weight.to(device)), nn.Parameter(bias.to(device))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -34,10 +45,12 @@ class Head(nn.Module):
 def ridge_head(
     features: NDArray[np.float32], targets: NDArray[np.int64], classes: int, penalty: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Ridge regression of centred one-hot targets. features: [n, d], targets: [n] → weight [c, d], bias [c], both float32.
+    """Ridge regression of centred one-hot targets. features: [n, d], targets: [n] → weight [c, d],
+    bias [c], both float32.
 
-    Solved in the dual, (X Xᵀ + λ I) A = Y with X centred, since a shard has fewer records than features; λ = `penalty` times the mean
-    squared norm of a centred feature. One thread, float64: the bits are the machine's, not the scheduler's.
+    Solved in the dual, (X Xᵀ + λ I) A = Y with X centred, since a shard has fewer records than
+    features; λ = `penalty` times the mean squared norm of a centred feature. One thread, float64:
+    the bits are the machine's, not the scheduler's.
     """
     x = torch.from_numpy(features).double()
     y = functional.one_hot(torch.from_numpy(targets), classes).double()

@@ -1,7 +1,9 @@
-"""DAM-VP without a head (Huang et al., CVPR 2023): a prompt for each shard, and the backbone's own classes stand for the labels.
+"""DAM-VP without a head (Huang et al., CVPR 2023): a prompt for each shard, and the backbone's own
+classes stand for the labels.
 
-Activation-based mapping: how often each of the backbone's classes is the most active one on a label's training records decides, one to
-one, which class stands for which label; the pair that was seen most often first. Then the prompt alone is tuned.
+Activation-based mapping: how often each of the backbone's classes is the most active one on a
+label's training records decides, one to one, which class stands for which label; the pair that was
+seen most often first. Then the prompt alone is tuned.
 """
 
 import numpy as np
@@ -15,39 +17,63 @@ from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import UNWATCHED, Pictures, ShardData, Stage, Watch
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.models.learners.picture_learner import GradientLearner, PictureFitter, Scorer, placed
-from lmeraser_ray.models.learners.prompt import drawn_places, first_prompt, hashed_places, overlay, prompt_mask
+from lmeraser_ray.models.learners.picture_learner import (
+    GradientLearner,
+    PictureFitter,
+    Scorer,
+    placed,
+)
+from lmeraser_ray.models.learners.prompt import (
+    drawn_places,
+    first_prompt,
+    hashed_places,
+    overlay,
+    prompt_mask,
+)
 from lmeraser_ray.models.learners.sgd import Group, frozen
 
 
 class LabelMappingFitter(PictureFitter[LabelMappingConfig]):
     """One shard's mapping, and its prompt in training."""
 
-    def __init__(self, config: LabelMappingConfig, shard: ShardData, backbone: Backbone, stage: Stage) -> None:
+    def __init__(
+        self, config: LabelMappingConfig, shard: ShardData, backbone: Backbone, stage: Stage
+    ) -> None:
         super().__init__(config, shard, backbone, stage)
         size, device = backbone.spec.input_size, backbone.device
-        self.prompt = nn.Parameter(first_prompt(config.prompt, size, stage.start, self.generator).to(device))
+        self.prompt = nn.Parameter(
+            first_prompt(config.prompt, size, stage.start, self.generator).to(device)
+        )
         self.mask = prompt_mask(config.prompt, size).to(device)
         self.mapping = torch.from_numpy(self._map()).to(device)
 
     @torch.no_grad()
     def _map(self) -> NDArray[np.int64]:
-        """The backbone's class for each label [c] int64, from the activations under the prompt that training begins with."""
+        """The backbone's class for each label [c] int64, from the activations under the prompt that
+        training begins with."""
         pictures, total = np.asarray(self.shard.inputs, np.uint8), None
         one_hot = functional.one_hot(self.targets, len(self.shard.classes)).double()
         for at in range(0, len(pictures), self.backbone.batch):
             part = pictures[at : at + self.backbone.batch]
-            x = overlay(self.backbone.normalize(torch.from_numpy(part)), self.prompt, hashed_places(self.config.prompt, part))
+            x = overlay(
+                self.backbone.normalize(torch.from_numpy(part)),
+                self.prompt,
+                hashed_places(self.config.prompt, part),
+            )
             probabilities = functional.softmax(self.backbone.logits(x), dim=1).double()
             winners = functional.one_hot(probabilities.argmax(1), probabilities.shape[1]).double()
-            # Counts are whole; the mean probability, which is below 1, only tells equal counts apart.
-            scores = one_hot[at : at + len(part)].T @ (winners + probabilities / (len(pictures) + 1))
+            # Counts are whole; the mean probability, which is below 1, only tells equal counts
+            # apart.
+            scores = one_hot[at : at + len(part)].T @ (
+                winners + probabilities / (len(pictures) + 1)
+            )
             total = scores if total is None else total + scores
         if total is None or total.shape[1] < total.shape[0]:
             sources = 0 if total is None else total.shape[1]
             raise ConfigError(
-                f"The backbone's classifier has {sources} classes, a shard has {len(self.shard.classes)} labels: "
-                "label mapping needs at least as many; use another backbone or learner.kind prompt_head."
+                f"The backbone's classifier has {sources} classes, a shard has "
+                f"{len(self.shard.classes)} labels: label mapping needs at least as many; use "
+                "another backbone or learner.kind prompt_head."
             )
         return one_to_one(total.cpu().numpy())
 
@@ -64,14 +90,20 @@ class LabelMappingFitter(PictureFitter[LabelMappingConfig]):
         """The activations of the mapped classes. pictures: [b, 3, s, s] uint8 → [b, c]."""
         places = drawn_places(self.config.prompt, pictures.shape[-1], len(rows), self.generator)
         with self.arithmetic():
-            logits = self.backbone.logits(overlay(self.backbone.normalize(pictures), self.prompt * self.mask, places))
+            logits = self.backbone.logits(
+                overlay(self.backbone.normalize(pictures), self.prompt * self.mask, places)
+            )
         # A product with one-hot columns and not an index, whose backward adds with atomics on CUDA.
         chosen = functional.one_hot(self.mapping, logits.shape[1]).to(torch.float32)
         return logits.float() @ chosen.T
 
     def constituent(self) -> Constituent:
         """`prompt` [1, 3, h, w] and `mapping` [c] int64."""
-        return frozen(self.shard.classes, {"prompt": self.prompt * self.mask, "mapping": self.mapping}, self.config.kind)
+        return frozen(
+            self.shard.classes,
+            {"prompt": self.prompt * self.mask, "mapping": self.mapping},
+            self.config.kind,
+        )
 
 
 class LabelMapping(GradientLearner[LabelMappingConfig]):
@@ -80,7 +112,8 @@ class LabelMapping(GradientLearner[LabelMappingConfig]):
     needs_classifier = True
 
     def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> LabelMappingFitter:
-        """The mapping, then the prompt. Errors: `ConfigError` where the backbone has fewer classes than the shard."""
+        """The mapping, then the prompt. Errors: `ConfigError` where the backbone has fewer classes
+        than the shard."""
         return LabelMappingFitter(self.config, shard, backbone, stage)
 
     def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:  # noqa: ARG002
@@ -88,14 +121,19 @@ class LabelMapping(GradientLearner[LabelMappingConfig]):
         prompt, mapping = placed(constituent, ("prompt", "mapping"), backbone.device)
 
         def score(pictures: Pictures) -> Tensor:
-            x = overlay(backbone.normalize(torch.from_numpy(pictures)), prompt, hashed_places(self.config.prompt, pictures))
+            x = overlay(
+                backbone.normalize(torch.from_numpy(pictures)),
+                prompt,
+                hashed_places(self.config.prompt, pictures),
+            )
             return backbone.logits(x)[:, mapping]
 
         return score
 
 
 def one_to_one(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The greedy one-to-one mapping: the highest score first, ties to the lowest label and class. scores: [c, s], c ≤ s → [c] int64."""
+    """The greedy one-to-one mapping: the highest score first, ties to the lowest label and class.
+    scores: [c, s], c ≤ s → [c] int64."""
     left, mapping = scores.copy(), np.full(len(scores), -1, np.int64)
     for _ in range(len(scores)):
         label, source = np.unravel_index(np.argmax(left), left.shape)

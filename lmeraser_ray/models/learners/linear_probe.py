@@ -8,7 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import LinearProbeConfig
-from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, Features, Probabilities, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.base import (
+    UNWATCHED,
+    WHOLE,
+    Features,
+    Probabilities,
+    ShardData,
+    Stage,
+    Watch,
+)
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.head import Head
 from lmeraser_ray.models.learners.sgd import descend, frozen, generator_of, targets_of
@@ -32,16 +40,23 @@ class LinearProbe:
         """What enters a shard's key besides its records and the backbone."""
         return {**self.config.identity(), "recipe": RECIPE}
 
-    def train(self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED
+    ) -> Constituent:
         """Train one stage of one shard."""
-        features, targets = torch.from_numpy(np.asarray(shard.inputs, np.float32)), targets_of(shard, CPU)
+        features, targets = (
+            torch.from_numpy(np.asarray(shard.inputs, np.float32)),
+            targets_of(shard, CPU),
+        )
         head = Head(features.shape[1], shard.classes, stage.start, CPU)
 
         def loss(rows: Tensor) -> Tensor:
             return functional.cross_entropy(head(features[rows]), targets[rows])
 
         def snapshot() -> Constituent:
-            return frozen(shard.classes, {"weight": head.weight, "bias": head.bias}, self.config.kind)
+            return frozen(
+                shard.classes, {"weight": head.weight, "bias": head.bias}, self.config.kind
+            )
 
         if len(shard.classes) > 1:
             descend(
@@ -57,7 +72,12 @@ class LinearProbe:
         return snapshot()
 
     @torch.no_grad()
-    def answer(self, constituent: Constituent, features: Features, *, group: int = 0) -> Probabilities:  # noqa: ARG002
-        """Class probabilities. features: [n, d] float32 → [n, c] float32, columns as `constituent.classes`."""
+    def answer(
+        self, constituent: Constituent, features: Features, *, group: int = 0
+    ) -> Probabilities:
+        """Class probabilities. features: [n, d] float32 → [n, c] float32, columns as
+        `constituent.classes`."""
         weight, bias = (torch.from_numpy(constituent.tensors[name]) for name in ("weight", "bias"))
-        return functional.softmax(functional.linear(torch.from_numpy(features), weight, bias), dim=1).numpy()
+        return functional.softmax(
+            functional.linear(torch.from_numpy(features), weight, bias), dim=1
+        ).numpy()

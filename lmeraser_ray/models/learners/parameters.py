@@ -1,7 +1,9 @@
-"""How many numbers the training of a constituent sets, from the shapes in the head of its file; the tensors are not read.
+"""How many numbers the training of a constituent sets, from the shapes in the head of its file; the
+tensors are not read.
 
-A prompt's tensor is as large as the picture, but only the pixels on its mask are parameters. All other tensors count whole: weights and
-biases, and for closed-form learners the statistics, records or mapping that they keep.
+A prompt's tensor is as large as the picture, but only the pixels on its mask are parameters. All
+other tensors count whole: weights and biases, and for closed-form learners the statistics, records
+or mapping that they keep.
 """
 
 import json
@@ -18,7 +20,8 @@ LENGTH_BYTES = 8
 
 
 def count_parameters(store: Store, constituent: StoredObject, learner: Learner, size: int) -> int:
-    """The parameters of a stored constituent of this learner, for pictures of `size` pixels. Errors: `VerificationError` on damage."""
+    """The parameters of a stored constituent of this learner, for pictures of `size` pixels.
+    Errors: `VerificationError` on damage."""
     count = 0
     for name, shape in read_shapes(store, constituent).items():
         count += masked(shape, learner, size) if name == "prompt" else math.prod(shape)
@@ -33,13 +36,22 @@ def masked(shape: tuple[int, ...], learner: Learner, size: int) -> int:
 
 
 def read_shapes(store: Store, item: StoredObject) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor of a safetensors object: two short reads. Errors: `VerificationError` on anything else."""
+    """The shape of each tensor of a safetensors object: two short reads. Errors:
+    `VerificationError` on anything else."""
     (first,) = store.read_ranges(item, [0], [LENGTH_BYTES])
     length = int.from_bytes(first, "little")
     if len(first) < LENGTH_BYTES or length > store.path(item).stat().st_size:
-        raise VerificationError(f"{item.name} is damaged: it does not begin as safetensors do. {REPAIR}")
+        raise VerificationError(
+            f"{item.name} is damaged: it does not begin as safetensors do. {REPAIR}"
+        )
     (header,) = store.read_ranges(item, [LENGTH_BYTES], [length])
     try:
-        return {name: tuple(about["shape"]) for name, about in json.loads(header).items() if name != "__metadata__"}
+        return {
+            name: tuple(about["shape"])
+            for name, about in json.loads(header).items()
+            if name != "__metadata__"
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise VerificationError(f"{item.name} is damaged: its header cannot be read ({error}). {REPAIR}") from error
+        raise VerificationError(
+            f"{item.name} is damaged: its header cannot be read ({error}). {REPAIR}"
+        ) from error

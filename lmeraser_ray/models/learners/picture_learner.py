@@ -1,7 +1,8 @@
 """What learners share that see pictures through the backbone and are trained by gradient descent.
 
-A learner says how a shard is fitted (its fitter) and how a constituent scores a query; the frame is the same for all: a shard of one class
-has nothing to learn (its loss is zero whatever the parameters), so its constituent is the initial one, and its answer is certain.
+A learner says how a shard is fitted (its fitter) and how a constituent scores a query; the frame is
+the same for all: a shard of one class has nothing to learn (its loss is zero whatever the
+parameters), so its constituent is the initial one, and its answer is certain.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +16,15 @@ from torch.nn import functional
 
 from lmeraser_ray.config import PictureSgdConfig
 from lmeraser_ray.models.backbone import Backbone
-from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, Pictures, Probabilities, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.base import (
+    UNWATCHED,
+    WHOLE,
+    Pictures,
+    Probabilities,
+    ShardData,
+    Stage,
+    Watch,
+)
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.sgd import Group, augment, descend, generator_of, targets_of
 
@@ -39,7 +48,8 @@ class PictureFitter(ABC, Generic[C]):
 
     @abstractmethod
     def scores(self, pictures: Tensor, rows: Tensor) -> Tensor:
-        """Class scores of augmented pictures [b, 3, s, s] uint8, which are the shard's at `rows` [b] int64 → [b, c]."""
+        """Class scores of augmented pictures [b, 3, s, s] uint8, which are the shard's at `rows`
+        [b] int64 → [b, c]."""
 
     @abstractmethod
     def constituent(self) -> Constituent:
@@ -61,21 +71,28 @@ class PictureFitter(ABC, Generic[C]):
     def loss(self, rows: Tensor) -> Tensor:
         """Mean cross-entropy of a batch. rows: [b] int64."""
         rows = rows.to(self.targets.device)
-        return functional.cross_entropy(self.scores(augment(self.pictures[rows], self.config, self.generator), rows), self.targets[rows])
+        return functional.cross_entropy(
+            self.scores(augment(self.pictures[rows], self.config, self.generator), rows),
+            self.targets[rows],
+        )
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """The backbone's arithmetic in training, as configured; parameters stay float32."""
-        return torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16")
+        return torch.autocast(
+            self.backbone.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"
+        )
 
 
 class GradientLearner(ABC, Generic[C]):
-    """A learner of pictures. Stateless: `train` is a function of the shard, the backbone and the configuration."""
+    """A learner of pictures. Stateless: `train` is a function of the shard, the backbone and the
+    configuration."""
 
     needs: Literal["pictures"] = "pictures"
     joint = False
     needs_classifier = False
     recipe = 1
-    """Raised whenever a change to the code changes the bits of a constituent; part of every shard key."""
+    """Raised whenever a change to the code changes the bits of a constituent; part of every shard
+    key."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -86,13 +103,21 @@ class GradientLearner(ABC, Generic[C]):
 
     @abstractmethod
     def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> PictureFitter[C]:
-        """How a stage of a shard is fitted. Errors: `ConfigError` where the configuration does not suit the backbone or the shard."""
+        """How a stage of a shard is fitted. Errors: `ConfigError` where the configuration does not
+        suit the backbone or the shard."""
 
     @abstractmethod
     def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:
         """How a constituent scores queries of shard `group`."""
 
-    def train(self, shard: ShardData, backbone: Backbone, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:
+    def train(
+        self,
+        shard: ShardData,
+        backbone: Backbone,
+        *,
+        stage: Stage = WHOLE,
+        watch: Watch = UNWATCHED,
+    ) -> Constituent:
         """Train one stage of one shard."""
         fit = self.fitter(shard, backbone, stage)
         if len(shard.classes) > 1:
@@ -100,10 +125,15 @@ class GradientLearner(ABC, Generic[C]):
         return fit.constituent()
 
     @torch.no_grad()
-    def answer(self, constituent: Constituent, backbone: Backbone, pictures: Pictures, *, group: int = 0) -> Probabilities:
-        """Class probabilities. pictures: [n, 3, s, s] uint8 → [n, c] float32, columns as `constituent.classes`."""
+    def answer(
+        self, constituent: Constituent, backbone: Backbone, pictures: Pictures, *, group: int = 0
+    ) -> Probabilities:
+        """Class probabilities. pictures: [n, 3, s, s] uint8 → [n, c] float32, columns as
+        `constituent.classes`."""
         score = self.scores(constituent, backbone, group)
-        parts = [pictures[at : at + backbone.batch] for at in range(0, len(pictures), backbone.batch)]
+        parts = [
+            pictures[at : at + backbone.batch] for at in range(0, len(pictures), backbone.batch)
+        ]
         return torch.cat([functional.softmax(score(part), dim=1) for part in parts]).cpu().numpy()
 
 

@@ -1,7 +1,9 @@
-"""The pixel prompt: a learned perturbation of the normalised picture (Definition 1 and equation 1 of the paper).
+"""The pixel prompt: a learned perturbation of the normalised picture (Definition 1 and equation 1
+of the paper).
 
-padding: a frame; fixed_patch: a square in the upper left corner; random_patch: a square anywhere. Where a random patch lies is drawn from
-the shard's generator in training; in prediction a hash of the picture's own pixels says it, so that an answer is a function of the query.
+padding: a frame; fixed_patch: a square in the upper left corner; random_patch: a square anywhere.
+Where a random patch lies is drawn from the shard's generator in training; in prediction a hash of
+the picture's own pixels says it, so that an answer is a function of the query.
 """
 
 import numpy as np
@@ -21,13 +23,14 @@ def check_width(config: PromptConfig, size: int) -> None:
     widest = size // 2 if config.kind == "padding" else size
     if config.width > widest:
         raise ConfigError(
-            f"learner.prompt.width is {config.width}, but a {config.kind} prompt has at most {widest} pixels in an input of {size}: "
-            "make it smaller."
+            f"learner.prompt.width is {config.width}, but a {config.kind} prompt has at most "
+            f"{widest} pixels in an input of {size}: make it smaller."
         )
 
 
 def prompt_mask(config: PromptConfig, size: int) -> Tensor:
-    """1 where the prompt lies, 0 elsewhere. Returns [1, 1, size, size] float32, or [1, 1, width, width] for a patch that moves."""
+    """1 where the prompt lies, 0 elsewhere. Returns [1, 1, size, size] float32, or [1, 1, width,
+    width] for a patch that moves."""
     width = config.width
     if config.kind == "random_patch":
         return torch.ones(1, 1, width, width)
@@ -42,7 +45,8 @@ def prompt_mask(config: PromptConfig, size: int) -> Tensor:
 
 
 def initial_prompt(config: PromptConfig, size: int, generator: torch.Generator) -> Tensor:
-    """A new prompt [1, 3, h, w] float32, as `prompt_mask` is shaped and zero off it. `random` is standard normal, as in the paper."""
+    """A new prompt [1, 3, h, w] float32, as `prompt_mask` is shaped and zero off it. `random` is
+    standard normal, as in the paper."""
     mask = prompt_mask(config, size)
     shape = (1, 3, *mask.shape[2:])
     if config.init == "zero":
@@ -50,30 +54,47 @@ def initial_prompt(config: PromptConfig, size: int, generator: torch.Generator) 
     return torch.randn(shape, generator=generator) * mask
 
 
-def first_prompt(config: PromptConfig, size: int, start: Constituent | None, generator: torch.Generator) -> Tensor:
-    """The prompt that a stage begins with: the last stage's, which stays as it is, or a new one. Errors: `ConfigError` as `check_width`."""
+def first_prompt(
+    config: PromptConfig, size: int, start: Constituent | None, generator: torch.Generator
+) -> Tensor:
+    """The prompt that a stage begins with: the last stage's, which stays as it is, or a new one.
+    Errors: `ConfigError` as `check_width`."""
     check_width(config, size)
-    return torch.from_numpy(start.tensors["prompt"].copy()) if start else initial_prompt(config, size, generator)
+    return (
+        torch.from_numpy(start.tensors["prompt"].copy())
+        if start
+        else initial_prompt(config, size, generator)
+    )
 
 
-def drawn_places(config: PromptConfig, size: int, count: int, generator: torch.Generator) -> list[tuple[int, int]]:
-    """Where a moving patch lies on each of `count` training pictures, (top, left) in pixels; nothing for one that does not move."""
+def drawn_places(
+    config: PromptConfig, size: int, count: int, generator: torch.Generator
+) -> list[tuple[int, int]]:
+    """Where a moving patch lies on each of `count` training pictures, (top, left) in pixels;
+    nothing for one that does not move."""
     if config.kind != "random_patch" or config.width == 0:
         return []
-    tops, lefts = torch.randint(0, size - config.width + 1, (2, count), generator=generator).tolist()
+    tops, lefts = torch.randint(
+        0, size - config.width + 1, (2, count), generator=generator
+    ).tolist()
     return list(zip(tops, lefts, strict=True))
 
 
 def hashed_places(config: PromptConfig, pictures: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Where a moving patch lies on each query, by SHA-256 of its pixels. pictures: [n, 3, s, s] uint8 → n (top, left)."""
+    """Where a moving patch lies on each query, by SHA-256 of its pixels. pictures: [n, 3, s, s]
+    uint8 → n (top, left)."""
     if config.kind != "random_patch" or config.width == 0:
         return []
     room = pictures.shape[-1] - config.width + 1
-    return [(int.from_bytes(d[:8], "big") % room, int.from_bytes(d[8:16], "big") % room) for d in pixel_hashes(pictures)]
+    return [
+        (int.from_bytes(d[:8], "big") % room, int.from_bytes(d[8:16], "big") % room)
+        for d in pixel_hashes(pictures)
+    ]
 
 
 def overlay(x: Tensor, prompt: Tensor, places: list[tuple[int, int]]) -> Tensor:
-    """g(x, p) of equation 1: the prompt added to each picture. x: [b, 3, s, s]; prompt: [1 or b, 3, h, w] → [b, 3, s, s].
+    """g(x, p) of equation 1: the prompt added to each picture. x: [b, 3, s, s]; prompt: [1 or b, 3,
+    h, w] → [b, 3, s, s].
 
     `places` are the (top, left) of a patch that moves, one a picture, or empty.
     """
@@ -81,5 +102,8 @@ def overlay(x: Tensor, prompt: Tensor, places: list[tuple[int, int]]) -> Tensor:
         return x if prompt.shape[-1] == 0 else x + prompt
     size, width = x.shape[-1], prompt.shape[-1]
     prompts = prompt.expand(len(x), -1, -1, -1)
-    spread = [functional.pad(p, (u, size - width - u, t, size - width - t)) for p, (t, u) in zip(prompts, places, strict=True)]
+    spread = [
+        functional.pad(p, (u, size - width - u, t, size - width - t))
+        for p, (t, u) in zip(prompts, places, strict=True)
+    ]
     return x + torch.stack(spread)

@@ -1,6 +1,6 @@
 """Prompt and head: the paper's learner (equations 3 and 4), each shard by itself.
 
-minimise over prompt p and head h:   Σ over the shard's (x, y) of  cross_entropy(h(backbone(x + p)), y)
+minimise over prompt p and head h: Σ over the shard's (x, y) of cross_entropy(h(backbone(x + p)), y)
 """
 
 import numpy as np
@@ -13,45 +13,78 @@ from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import WHOLE, Pictures, ShardData, Stage
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.head import Head, ridge_head
-from lmeraser_ray.models.learners.picture_learner import GradientLearner, PictureFitter, Scorer, placed
-from lmeraser_ray.models.learners.prompt import drawn_places, first_prompt, hashed_places, overlay, prompt_mask
+from lmeraser_ray.models.learners.picture_learner import (
+    GradientLearner,
+    PictureFitter,
+    Scorer,
+    placed,
+)
+from lmeraser_ray.models.learners.prompt import (
+    drawn_places,
+    first_prompt,
+    hashed_places,
+    overlay,
+    prompt_mask,
+)
 from lmeraser_ray.models.learners.sgd import Group, frozen
 
 
 class PromptHeadFitter(PictureFitter[PromptHeadConfig]):
     """One shard's prompt and head, in training."""
 
-    def __init__(self, config: PromptHeadConfig, shard: ShardData, backbone: Backbone, stage: Stage = WHOLE) -> None:
+    def __init__(
+        self, config: PromptHeadConfig, shard: ShardData, backbone: Backbone, stage: Stage = WHOLE
+    ) -> None:
         super().__init__(config, shard, backbone, stage)
         size, device, start = backbone.spec.input_size, backbone.device, stage.start
-        self.prompt = nn.Parameter(first_prompt(config.prompt, size, start, self.generator).to(device))
+        self.prompt = nn.Parameter(
+            first_prompt(config.prompt, size, start, self.generator).to(device)
+        )
         self.mask = prompt_mask(config.prompt, size).to(device)
         self.head = Head(backbone.dimension, shard.classes, start, device)
         if config.head_init == "ridge" and start is None and len(shard.classes) > 1:
             self._ridge()
 
     def _ridge(self) -> None:
-        """Start the head at the closed-form regression of one-hot labels (±) on the shard's own un-prompted features."""
+        """Start the head at the closed-form regression of one-hot labels (±) on the shard's own
+        un-prompted features."""
         pictures, batch = np.asarray(self.shard.inputs, np.uint8), self.backbone.batch
-        features = [self.backbone.features(pictures[at : at + batch]) for at in range(0, len(pictures), batch)]
-        weight, bias = ridge_head(np.concatenate(features), self.targets.cpu().numpy(), len(self.shard.classes), self.config.ridge)
+        features = [
+            self.backbone.features(pictures[at : at + batch])
+            for at in range(0, len(pictures), batch)
+        ]
+        weight, bias = ridge_head(
+            np.concatenate(features),
+            self.targets.cpu().numpy(),
+            len(self.shard.classes),
+            self.config.ridge,
+        )
         self.head.set(weight * self.config.ridge_scale, bias * self.config.ridge_scale)
 
     def groups(self) -> list[Group]:
         """The prompt, and the head."""
-        return [([self.prompt], self.config.prompt.lr), (list(self.head.parameters()), self.config.head_lr)]
+        return [
+            ([self.prompt], self.config.prompt.lr),
+            (list(self.head.parameters()), self.config.head_lr),
+        ]
 
     def scores(self, pictures: Tensor, rows: Tensor) -> Tensor:
         """h(backbone(x + p)). pictures: [b, 3, s, s] uint8 → [b, c]."""
         places = drawn_places(self.config.prompt, pictures.shape[-1], len(rows), self.generator)
         with self.arithmetic():
-            features = self.backbone.read(overlay(self.backbone.normalize(pictures), self.prompt * self.mask, places))
+            features = self.backbone.read(
+                overlay(self.backbone.normalize(pictures), self.prompt * self.mask, places)
+            )
         scores: Tensor = self.head(features)
         return scores
 
     def constituent(self) -> Constituent:
         """`prompt` [1, 3, h, w], `weight` [c, d] and `bias` [c]."""
-        tensors = {"prompt": self.prompt * self.mask, "weight": self.head.weight, "bias": self.head.bias}
+        tensors = {
+            "prompt": self.prompt * self.mask,
+            "weight": self.head.weight,
+            "bias": self.head.bias,
+        }
         return frozen(self.shard.classes, tensors, self.config.kind)
 
 
@@ -67,7 +100,11 @@ class PromptHead(GradientLearner[PromptHeadConfig]):
         prompt, weight, bias = placed(constituent, ("prompt", "weight", "bias"), backbone.device)
 
         def score(pictures: Pictures) -> Tensor:
-            x = overlay(backbone.normalize(torch.from_numpy(pictures)), prompt, hashed_places(self.config.prompt, pictures))
+            x = overlay(
+                backbone.normalize(torch.from_numpy(pictures)),
+                prompt,
+                hashed_places(self.config.prompt, pictures),
+            )
             return functional.linear(backbone.read(x), weight, bias)
 
         return score

@@ -1,11 +1,13 @@
 """Features as integers, and exact products of them: what the closed-form learners stand on.
 
-Float sums depend on their order, so that taking a record away again leaves other bits than never having had it. Integer sums do not. Hence
-features are rounded to int16 multiples of a quantum, within ±32,767, and everything is summed over these.
+Float sums depend on their order, so that taking a record away again leaves other bits than never
+having had it. Integer sums do not. Hence features are rounded to int16 multiples of a quantum,
+within ±32,767, and everything is summed over these.
 
-Exactness: NumPy multiplies integer matrices slowly, so products are done by float64 BLAS. With |a|, |b| ≤ 2^15 every product is at most
-2^30 in size, so every partial sum of up to 2^23 of them is an integer of at most 2^53 in size, which float64 holds exactly. No addition
-rounds: the result is the true integer whatever the order, the blocks, the threads or fused multiply-adds.
+Exactness: NumPy multiplies integer matrices slowly, so products are done by float64 BLAS. With |a|,
+|b| ≤ 2^15 every product is at most 2^30 in size, so every partial sum of up to 2^23 of them is an
+integer of at most 2^53 in size, which float64 holds exactly. No addition rounds: the result is the
+true integer whatever the order, the blocks, the threads or fused multiply-adds.
 """
 
 from typing import Literal
@@ -21,7 +23,8 @@ from lmeraser_ray.errors import ConfigError
 QUANTA = {"none": 2.0**-8, "layer": 2.0**-10, "l2": 2.0**-15}
 """By the readout's normalisation: features up to 128 in size, up to 32, and up to 1."""
 LIMIT = 32767
-"""Symmetric, unlike int16, so that |value| ≤ 2^15 - 1; a value at the limit is taken as saturated."""
+"""Symmetric, unlike int16, so that |value| ≤ 2^15 - 1; a value at the limit is taken as
+saturated."""
 SATURATED_SHARE = 0.01
 """How much of one record's features may saturate."""
 EXACT_TERMS = 2**23
@@ -33,17 +36,22 @@ Integers = NDArray[np.int16]
 
 
 def quantum_of(config: ClosedFormConfig, normalize: Literal["none", "layer", "l2"]) -> float:
-    """The step of the features' grid in feature units: the configured one, or the default for the readout's normalisation."""
+    """The step of the features' grid in feature units: the configured one, or the default for the
+    readout's normalisation."""
     return QUANTA[normalize] if config.quantum is None else config.quantum
 
 
 def quantize(features: NDArray[np.float32], *, quantum: float) -> Integers:
-    """Features as multiples of `quantum`, ties to even, saturating at ±32,767. features: [n, d] float32 → [n, d] int16.
+    """Features as multiples of `quantum`, ties to even, saturating at ±32,767. features: [n, d]
+    float32 → [n, d] int16.
 
     Errors: `ConfigError` where a feature is not finite.
     """
     if not np.isfinite(features).all():
-        raise ConfigError("The backbone gave a feature that is not finite: check backbone.weights, or choose another backbone.readout.")
+        raise ConfigError(
+            "The backbone gave a feature that is not finite: check backbone.weights, or choose "
+            "another backbone.readout."
+        )
     return clip(features.astype(np.float64) / quantum)
 
 
@@ -59,18 +67,20 @@ def saturated(integers: Integers) -> NDArray[np.float64]:
 
 
 def quantize_shard(features: NDArray[np.float32], *, quantum: float) -> Integers:
-    """`quantize` for training. Errors: `ConfigError` where more than 1% of one record's features saturate.
+    """`quantize` for training. Errors: `ConfigError` where more than 1% of one record's features
+    saturate.
 
-    By record and not by shard: then every part of an accepted set is accepted too, and no deletion can turn a training that worked into
-    one that is refused.
+    By record and not by shard: then every part of an accepted set is accepted too, and no deletion
+    can turn a training that worked into one that is refused.
     """
     integers = quantize(features, quantum=quantum)
     worst = float(saturated(integers).max(initial=0.0))
     if worst > SATURATED_SHARE:
         largest = float(np.abs(features).max())
         raise ConfigError(
-            f"{worst:.1%} of a record's features are beyond ±{LIMIT * quantum:.6g}, the largest that learner.quantum {quantum:.6g} holds "
-            f"(at most {SATURATED_SHARE:.0%} may be; the largest is {largest:.6g}): set learner.quantum to {fitting(largest):.6g}."
+            f"{worst:.1%} of a record's features are beyond ±{LIMIT * quantum:.6g}, the largest "
+            f"that learner.quantum {quantum:.6g} holds (at most {SATURATED_SHARE:.0%} may be; the "
+            f"largest is {largest:.6g}): set learner.quantum to {fitting(largest):.6g}."
         )
     return integers
 
@@ -86,21 +96,30 @@ def doubles(integers: Integers) -> Tensor:
 
 
 def products(left: Integers, right: Integers) -> NDArray[np.float64]:
-    """All inner products of two sets of rows, exact integers in float64. left: [n, d], right: [m, d], both int16 → [n, m] float64.
+    """All inner products of two sets of rows, exact integers in float64. left: [n, d], right: [m,
+    d], both int16 → [n, m] float64.
 
     Errors: `ConfigError` where the rows are too long for exactness (d > 2^23).
     """
     if left.shape[1] > EXACT_TERMS:
-        raise ConfigError(f"Features have {left.shape[1]} numbers, at most {EXACT_TERMS} are exact: choose another backbone.readout.")
+        raise ConfigError(
+            f"Features have {left.shape[1]} numbers, at most {EXACT_TERMS} are exact: choose "
+            "another backbone.readout."
+        )
     found = np.empty((len(left), len(right)))
     for column in range(0, len(right), BLOCK):
         columns = doubles(right[column : column + BLOCK]).T
         for row in range(0, len(left), BLOCK):
-            found[row : row + BLOCK, column : column + BLOCK] = (doubles(left[row : row + BLOCK]) @ columns).numpy()
+            found[row : row + BLOCK, column : column + BLOCK] = (
+                doubles(left[row : row + BLOCK]) @ columns
+            ).numpy()
     return found
 
 
 def squared_norms(integers: Integers) -> NDArray[np.int64]:
     """|x|² of each row, exact. integers: [n, d] int16 → [n] int64."""
-    found = [np.square(integers[at : at + BLOCK].astype(np.int64)).sum(axis=1) for at in range(0, len(integers), BLOCK)]
+    found = [
+        np.square(integers[at : at + BLOCK].astype(np.int64)).sum(axis=1)
+        for at in range(0, len(integers), BLOCK)
+    ]
     return np.concatenate(found) if found else np.zeros(0, np.int64)

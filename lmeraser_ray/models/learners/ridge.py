@@ -1,10 +1,12 @@
-"""Ridge regression of one-hot labels on stored features, or on a random ReLU projection of them (RanPAC: McDonnell et al., NeurIPS 2023).
+"""Ridge regression of one-hot labels on stored features, or on a random ReLU projection of them
+(RanPAC: McDonnell et al., NeurIPS 2023).
 
     minimise over W:   |Xc W - Yc|² + λ |W|²,      λ = penalty × mean |xc|²,      Xc, Yc: centred integer features and one-hot labels
 
-Solved with the d × d Gram matrix where a shard has at least as many records as features, and with the n × n matrix of inner products where
-it has fewer. Both are exact integers, so the equations are a function of the set of records; they are solved in float64, and whoever calls
-holds torch to one thread. The Gram matrix adds up, so a deletion there is a subtraction and one solution.
+Solved with the d × d Gram matrix where a shard has at least as many records as features, and with
+the n × n matrix of inner products where it has fewer. Both are exact integers, so the equations are
+a function of the set of records; they are solved in float64, and whoever calls holds torch to one
+thread. The Gram matrix adds up, so a deletion there is a subtraction and one solution.
 """
 
 import functools
@@ -16,9 +18,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import RidgeConfig
-from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, Features, Probabilities, ShardData, Stage, Watch
+from lmeraser_ray.models.learners.base import (
+    UNWATCHED,
+    WHOLE,
+    Features,
+    Probabilities,
+    ShardData,
+    Stage,
+    Watch,
+)
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.models.learners.quantize import BLOCK, Integers, clip, doubles, products, quantize, quantize_shard
+from lmeraser_ray.models.learners.quantize import (
+    BLOCK,
+    Integers,
+    clip,
+    doubles,
+    products,
+    quantize,
+    quantize_shard,
+)
 from lmeraser_ray.models.learners.statistics import Statistics
 from lmeraser_ray.storage.digests import canonical_json, generator_seed, key_of
 
@@ -26,16 +44,19 @@ RECIPE = 1
 """Raised whenever a change changes the bits of a constituent; part of every shard key."""
 
 SCALE = 8.0
-"""Scores are near 0 and 1; logits are these times the scale. On test digits the log loss is least between 6 and 8 with 40 shards and
-between 12 and 24 with one, at each of three readouts; with 4, the `ridge_scale` of a head that is trained on, it is 3 to 9 times that of 8
-with one shard, and up to 3 times with 40."""
+"""Scores are near 0 and 1; logits are these times the scale. On test digits the log loss is least
+between 6 and 8 with 40 shards and between 12 and 24 with one, at each of three readouts; with 4,
+the `ridge_scale` of a head that is trained on, it is 3 to 9 times that of 8 with one shard, and up
+to 3 times with 40."""
 
 PROJECTION_BITS = 12
-"""The projection's normal values are rounded to multiples of 2^-12, within ±8, which makes them int16."""
+"""The projection's normal values are rounded to multiples of 2^-12, within ±8, which makes them
+int16."""
 
 
 class Ridge:
-    """Ridge regression. Stateless: `train` is a function of the shard, the configuration and, for the projection, the public seed."""
+    """Ridge regression. Stateless: `train` is a function of the shard, the configuration and, for
+    the projection, the public seed."""
 
     needs: Literal["features"] = "features"
     joint = False
@@ -45,29 +66,40 @@ class Ridge:
         self.config, self.quantum, self.seed = config, quantum, seed
 
     def identity(self) -> dict[str, object]:
-        """What enters a shard's key besides its records and the backbone; the seed only where something is drawn."""
+        """What enters a shard's key besides its records and the backbone; the seed only where
+        something is drawn."""
         drawn = {"seed": self.seed} if self.config.projection else {}
         return {**self.config.identity(), **drawn, "quantum": self.quantum, "recipe": RECIPE}
 
-    def train(self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED) -> Constituent:  # noqa: ARG002
-        """Solve one shard. A stage sees all records up to its slice, so it needs no start. Errors: `ConfigError`, see `solve`."""
+    def train(
+        self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED
+    ) -> Constituent:
+        """Solve one shard. A stage sees all records up to its slice, so it needs no start. Errors:
+        `ConfigError`, see `solve`."""
         integers = self.project(quantize_shard(shard.inputs, quantum=self.quantum))  # type: ignore[arg-type]
         n, d = integers.shape
         if n >= d or len(shard.classes) == 1:
-            found = self.constituent(Statistics.of(integers, shard.labels, gram=len(shard.classes) > 1))
+            found = self.constituent(
+                Statistics.of(integers, shard.labels, gram=len(shard.classes) > 1)
+            )
         else:
-            found = self._frozen(shard.classes, *solve_dual(integers, shard.labels, self.config.penalty))
+            found = self._frozen(
+                shard.classes, *solve_dual(integers, shard.labels, self.config.penalty)
+            )
         watch.records(n)
         watch.epoch(lambda: found)
         return found
 
     def constituent(self, statistics: Statistics) -> Constituent:
-        """The constituent of the records that these statistics are of, which must be at least as many as features, or of one class.
+        """The constituent of the records that these statistics are of, which must be at least as
+        many as features, or of one class.
 
         A shard of one class has nothing to learn: weights zero, and the mean label, 1, as bias.
         """
         if len(statistics.classes) == 1:
-            return self._frozen(statistics.classes, torch.zeros(1, statistics.sums.shape[1]), torch.ones(1))
+            return self._frozen(
+                statistics.classes, torch.zeros(1, statistics.sums.shape[1]), torch.ones(1)
+            )
         return self._frozen(statistics.classes, *solve_primal(statistics, self.config.penalty))
 
     def _frozen(self, classes: tuple[str, ...], weight: Tensor, bias: Tensor) -> Constituent:
@@ -76,11 +108,13 @@ class Ridge:
         return Constituent(classes, tensors, {"learner": self.config.kind})
 
     def project(self, integers: Integers) -> Integers:
-        """relu(x W) as multiples of the same quantum, or x itself. integers: [n, d] int16 → [n, p] int16.
+        """relu(x W) as multiples of the same quantum, or x itself. integers: [n, d] int16 → [n, p]
+        int16.
 
-        W is [d, p] normal / sqrt(d), so that a value is about as large as the root mean square of x and the quantum fits both; only
-        where that is above a fifth of the limit may a value saturate, which is then one more bend. Products and sums are exact (int16 by
-        int16, see `quantize`) and rounded once, so a record's projection does not depend on its batch-mates.
+        W is [d, p] normal / sqrt(d), so that a value is about as large as the root mean square of x
+        and the quantum fits both; only where that is above a fifth of the limit may a value
+        saturate, which is then one more bend. Products and sums are exact (int16 by int16, see
+        `quantize`) and rounded once, so a record's projection does not depend on its batch-mates.
         """
         width, d = self.config.projection, integers.shape[1]
         if not width:
@@ -88,24 +122,42 @@ class Ridge:
         matrix, scale = projection(d, width, self.seed), 2**PROJECTION_BITS * np.sqrt(d)
         found = np.empty((len(integers), width), np.int16)
         for at in range(0, width, BLOCK):
-            found[:, at : at + BLOCK] = clip(np.maximum(products(integers, matrix[at : at + BLOCK]), 0) / scale)
+            found[:, at : at + BLOCK] = clip(
+                np.maximum(products(integers, matrix[at : at + BLOCK]), 0) / scale
+            )
         return found
 
-    def answer(self, constituent: Constituent, features: Features, *, group: int = 0) -> Probabilities:  # noqa: ARG002
-        """softmax(8 × score). features: [n, d] float32 → [n, c] float32, columns as `constituent.classes`; one class is certain."""
-        weight, bias = (torch.from_numpy(constituent.tensors[name].astype(np.float64)) for name in ("weight", "bias"))
+    def answer(
+        self, constituent: Constituent, features: Features, *, group: int = 0
+    ) -> Probabilities:
+        """softmax(8 × score). features: [n, d] float32 → [n, c] float32, columns as
+        `constituent.classes`; one class is certain."""
+        weight, bias = (
+            torch.from_numpy(constituent.tensors[name].astype(np.float64))
+            for name in ("weight", "bias")
+        )
         integers = self.project(quantize(features, quantum=self.quantum))
-        found = [doubles(integers[at : at + BLOCK]) @ weight.T for at in range(0, len(integers), BLOCK)]
+        found = [
+            doubles(integers[at : at + BLOCK]) @ weight.T for at in range(0, len(integers), BLOCK)
+        ]
         scores = torch.cat(found) if found else torch.zeros(0, len(bias), dtype=torch.float64)
-        probabilities: Probabilities = functional.softmax(SCALE * (scores + bias), dim=1).float().numpy()
+        probabilities: Probabilities = (
+            functional.softmax(SCALE * (scores + bias), dim=1).float().numpy()
+        )
         return probabilities
 
 
 @functools.lru_cache(maxsize=1)
 def projection(d: int, width: int, seed: int) -> Integers:
-    """The random projection, transposed: [width, d] int16, read-only, standard normal × 2^12. A function of its arguments only."""
-    key = key_of("ridge projection", canonical_json({"features": d, "projection": width, "seed": seed}))
-    generator, matrix = torch.Generator().manual_seed(generator_seed(key)), np.empty((width, d), np.int16)
+    """The random projection, transposed: [width, d] int16, read-only, standard normal × 2^12. A
+    function of its arguments only."""
+    key = key_of(
+        "ridge projection", canonical_json({"features": d, "projection": width, "seed": seed})
+    )
+    generator, matrix = (
+        torch.Generator().manual_seed(generator_seed(key)),
+        np.empty((width, d), np.int16),
+    )
     for at in range(0, width, BLOCK):
         drawn = torch.randn(min(BLOCK, width - at), d, generator=generator)
         matrix[at : at + BLOCK] = clip(drawn.double().numpy() * 2**PROJECTION_BITS)
@@ -114,7 +166,8 @@ def projection(d: int, width: int, seed: int) -> Integers:
 
 
 def solve_primal(statistics: Statistics, penalty: float) -> tuple[Tensor, Tensor]:
-    """(Gc + λ I) W = Xcᵀ Yc, with Gc = G - s sᵀ / n from the integer sums → weight [c, d], bias [c], float64."""
+    """(Gc + λ I) W = Xcᵀ Yc, with Gc = G - s sᵀ / n from the integer sums → weight [c, d], bias
+    [c], float64."""
     n, counts = statistics.records, torch.from_numpy(statistics.counts).double()
     sums = torch.from_numpy(statistics.sums).double()
     mean = torch.from_numpy(statistics.sums.sum(axis=0)).double() / n
@@ -124,8 +177,11 @@ def solve_primal(statistics: Statistics, penalty: float) -> tuple[Tensor, Tensor
     return weight, counts / n - weight @ mean
 
 
-def solve_dual(integers: Integers, labels: tuple[str, ...], penalty: float) -> tuple[Tensor, Tensor]:
-    """(Kc + λ I) A = Yc, W = Xcᵀ A, with Kc from the exact inner products K. integers: [n, d] → weight [c, d], bias [c], float64."""
+def solve_dual(
+    integers: Integers, labels: tuple[str, ...], penalty: float
+) -> tuple[Tensor, Tensor]:
+    """(Kc + λ I) A = Yc, W = Xcᵀ A, with Kc from the exact inner products K. integers: [n, d] →
+    weight [c, d], bias [c], float64."""
     n, classes = len(integers), sorted(set(labels))
     targets = functional.one_hot(torch.tensor([classes.index(label) for label in labels])).double()
     kernel = torch.from_numpy(products(integers, integers))
@@ -139,10 +195,14 @@ def solve_dual(integers: Integers, labels: tuple[str, ...], penalty: float) -> t
 
 
 def solve(matrix: Tensor, mean_norm: float, right: Tensor, penalty: float) -> Tensor:
-    """(matrix + λ I)⁻¹ right, λ = penalty × mean_norm. matrix: [m, m], right: [m, c], float64. Where all features are equal, λ is 1.
+    """(matrix + λ I)⁻¹ right, λ = penalty × mean_norm. matrix: [m, m], right: [m, c], float64.
+    Where all features are equal, λ is 1.
 
-    The configuration wants a penalty of 1e-6 at least, so that the matrix is regular in float64 and no deletion can come to be refused.
+    The configuration wants a penalty of 1e-6 at least, so that the matrix is regular in float64 and
+    no deletion can come to be refused.
     """
     strength = penalty * mean_norm if mean_norm > 0 else 1.0
-    found: Tensor = torch.linalg.solve(matrix + strength * torch.eye(len(matrix), dtype=matrix.dtype), right)
+    found: Tensor = torch.linalg.solve(
+        matrix + strength * torch.eye(len(matrix), dtype=matrix.dtype), right
+    )
     return found

@@ -1,6 +1,7 @@
 """Stochastic gradient descent on one shard: what all trained learners share.
 
-Invariants: the order of records, crops and flips come from the shard's own generator; a fixed number of steps; own optimizer and schedule.
+Invariants: the order of records, crops and flips come from the shard's own generator; a fixed
+number of steps; own optimizer and schedule.
 """
 
 import math
@@ -45,7 +46,8 @@ def descend(
     watch: Watch,
     snapshot: Callable[[], Constituent],
 ) -> None:
-    """All steps of one stage (Eq. 3 and, on what is left of the shard, Eq. 4). loss: positions [b] int64 of a batch → scalar."""
+    """All steps of one stage (Eq. 3 and, on what is left of the shard, Eq. 4). loss: positions [b]
+    int64 of a batch → scalar."""
     optimizer = make_optimizer(config, groups)
     rates = [rate for _, rate in groups]
     per_epoch = -(-records // config.batch)
@@ -67,14 +69,17 @@ def descend(
 
 def make_optimizer(config: SgdConfig, groups: Sequence[Group]) -> torch.optim.Optimizer:
     """The shard's own optimizer: each group with its rate."""
-    options: list[dict[str, Any]] = [{"params": list(parameters), "lr": rate} for parameters, rate in groups]
+    options: list[dict[str, Any]] = [
+        {"params": list(parameters), "lr": rate} for parameters, rate in groups
+    ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(options, momentum=config.momentum, weight_decay=config.weight_decay)
     return torch.optim.AdamW(options, weight_decay=config.weight_decay)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
-    """The share of the rate at a step: linear over the first `warmup` of all steps, then a cosine to zero."""
+    """The share of the rate at a step: linear over the first `warmup` of all steps, then a cosine
+    to zero."""
     rising = warmup * steps
     if step < rising:
         return (step + 1) / (rising + 1)
@@ -82,21 +87,33 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def augment(pictures: Tensor, config: PictureSgdConfig, generator: torch.Generator) -> Tensor:
-    """Random crop and flip of each picture by the shard's generator. pictures: [b, 3, s, s] uint8 → the same shape."""
+    """Random crop and flip of each picture by the shard's generator. pictures: [b, 3, s, s] uint8 →
+    the same shape."""
     if config.flip:
         flipped = torch.rand(len(pictures), generator=generator) < 0.5
-        pictures = torch.where(flipped.to(pictures.device).view(-1, 1, 1, 1), pictures.flip(3), pictures)
+        pictures = torch.where(
+            flipped.to(pictures.device).view(-1, 1, 1, 1), pictures.flip(3), pictures
+        )
     if config.crop:
         size, pad = pictures.shape[-1], config.crop
         padded = functional.pad(pictures, (pad, pad, pad, pad))
-        tops, lefts = torch.randint(0, 2 * pad + 1, (2, len(pictures)), generator=generator).tolist()
-        pictures = torch.stack([p[:, t : t + size, u : u + size] for p, t, u in zip(padded, tops, lefts, strict=True)])
+        tops, lefts = torch.randint(
+            0, 2 * pad + 1, (2, len(pictures)), generator=generator
+        ).tolist()
+        pictures = torch.stack(
+            [p[:, t : t + size, u : u + size] for p, t, u in zip(padded, tops, lefts, strict=True)]
+        )
     return pictures
 
 
 def frozen(classes: tuple[str, ...], tensors: dict[str, Tensor], kind: str) -> Constituent:
     """The result of a training. Errors: `ConfigError` where it diverged."""
-    arrays: dict[str, NDArray[Any]] = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+    arrays: dict[str, NDArray[Any]] = {
+        name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()
+    }
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise ConfigError("The training of a shard diverged (its numbers are not finite): lower learner.prompt.lr, learner.lr or head_lr.")
+        raise ConfigError(
+            "The training of a shard diverged (its numbers are not finite): lower "
+            "learner.prompt.lr, learner.lr or head_lr."
+        )
     return Constituent(classes, arrays, {"learner": kind})

@@ -1,11 +1,14 @@
-"""Sufficient statistics of labelled integer features: all that class means and a ridge regression need to know of a set of records.
+"""Sufficient statistics of labelled integer features: all that class means and a ridge regression
+need to know of a set of records.
 
-They are integers and they add up, so these hold bit for bit, for all sets A and B of records that share none:
+They are integers and they add up, so these hold bit for bit, for all sets A and B of records that
+share none:
 
     statistics(A ∪ B) == statistics(A) + statistics(B)          in any order and any grouping
     statistics(A \\ B) == statistics(A) - statistics(B)         for B within A: a downdate is a recomputation
 
-A class is in the statistics as long as it has a record. int64 suffices: an entry of the Gram matrix is below 2^30 n, so n < 2^33.
+A class is in the statistics as long as it has a record. int64 suffices: an entry of the Gram matrix
+is below 2^30 n, so n < 2^33.
 """
 
 from collections.abc import Sequence
@@ -22,8 +25,8 @@ from lmeraser_ray.models.learners.quantize import BLOCK, Integers, doubles, squa
 class Statistics:
     """Of n records x: [d] int16 with labels.
 
-    classes: the c labels that occur, sorted; counts: [c] int64, none zero; sums: [c, d] int64, Σ x by class; squares: Σ |x|²; gram:
-    [d, d] int64, Σ x xᵀ, or None where nobody needs it.
+    classes: the c labels that occur, sorted; counts: [c] int64, none zero; sums: [c, d] int64, Σ x
+    by class; squares: Σ |x|²; gram: [d, d] int64, Σ x xᵀ, or None where nobody needs it.
     """
 
     classes: tuple[str, ...]
@@ -34,7 +37,8 @@ class Statistics:
 
     @classmethod
     def of(cls, integers: Integers, labels: Sequence[str], *, gram: bool) -> "Statistics":
-        """Count and sum. integers: [n, d] int16, within ±32,767; labels: n names; gram: whether to sum the outer products too."""
+        """Count and sum. integers: [n, d] int16, within ±32,767; labels: n names; gram: whether to
+        sum the outer products too."""
         classes = tuple(sorted(set(labels)))
         names = np.array(labels, dtype=object)
         members = [np.flatnonzero(names == name) for name in classes]
@@ -42,7 +46,13 @@ class Statistics:
         for row, rows in enumerate(members):
             sums[row] = integers[rows].sum(axis=0, dtype=np.int64)
         counts = np.array([len(rows) for rows in members], np.int64)
-        return cls(classes, counts, sums, int(squared_norms(integers).sum()), gram_of(integers) if gram else None)
+        return cls(
+            classes,
+            counts,
+            sums,
+            int(squared_norms(integers).sum()),
+            gram_of(integers) if gram else None,
+        )
 
     @property
     def records(self) -> int:
@@ -54,15 +64,21 @@ class Statistics:
         return self._joined(other, 1)
 
     def __sub__(self, other: "Statistics") -> "Statistics":
-        """Of the records that remain without the others. Errors: `DataError` where they cannot have been among these."""
+        """Of the records that remain without the others. Errors: `DataError` where they cannot have
+        been among these."""
         return self._joined(other, -1)
 
     def _joined(self, other: "Statistics", sign: int) -> "Statistics":
         if self.sums.shape[1] != other.sums.shape[1] or (self.gram is None) != (other.gram is None):
-            raise ValueError("statistics of different features, or of which only one has a Gram matrix")
+            raise ValueError(
+                "statistics of different features, or of which only one has a Gram matrix"
+            )
         classes = tuple(sorted({*self.classes, *other.classes}))
         row = {name: i for i, name in enumerate(classes)}
-        counts, sums = np.zeros(len(classes), np.int64), np.zeros((len(classes), self.sums.shape[1]), np.int64)
+        counts, sums = (
+            np.zeros(len(classes), np.int64),
+            np.zeros((len(classes), self.sums.shape[1]), np.int64),
+        )
         for part, factor in ((self, 1), (other, sign)):
             rows = [row[name] for name in part.classes]
             counts[rows] += factor * part.counts
@@ -70,15 +86,24 @@ class Statistics:
         gram = None if self.gram is None or other.gram is None else self.gram + sign * other.gram
         squares, kept = self.squares + sign * other.squares, counts > 0
         if (counts < 0).any() or squares < 0 or sums[~kept].any():
-            raise DataError("The records to take away are not all among those that were counted: count again from the records.")
-        return Statistics(tuple(name for name, keep in zip(classes, kept, strict=True) if keep), counts[kept], sums[kept], squares, gram)
+            raise DataError(
+                "The records to take away are not all among those that were counted: count again "
+                "from the records."
+            )
+        return Statistics(
+            tuple(name for name, keep in zip(classes, kept, strict=True) if keep),
+            counts[kept],
+            sums[kept],
+            squares,
+            gram,
+        )
 
 
 def gram_of(integers: Integers) -> NDArray[np.int64]:
     """Σ x xᵀ over the rows, exact. integers: [n, d] int16 → [d, d] int64.
 
-    In blocks of 4,096 rows, each by float64 BLAS: at most 2^12 products of at most 2^30 each, so no partial sum is above 2^42 and none
-    rounds (`quantize`). The blocks are added as int64.
+    In blocks of 4,096 rows, each by float64 BLAS: at most 2^12 products of at most 2^30 each, so no
+    partial sum is above 2^42 and none rounds (`quantize`). The blocks are added as int64.
     """
     total = np.zeros((integers.shape[1],) * 2, np.int64)
     for at in range(0, len(integers), BLOCK):

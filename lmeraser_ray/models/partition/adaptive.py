@@ -1,9 +1,11 @@
-"""Adaptive partition: Algorithms 1 (AdaptiveClustering) and 2 (HierCluster) of the paper, exact and canonical.
+"""Adaptive partition: Algorithms 1 (AdaptiveClustering) and 2 (HierCluster) of the paper, exact and
+canonical.
 
     sample (smallest keyed hashes of the live ids) → pairwise Euclidean distances → linkage → cut → prototypes → nearest prototype
 
-Invariants: a function of the set of records, not of their order; float64; each distance is computed by itself, so a record's shard does
-not depend on which others are assigned with it. Clusters are numbered by their first member in the sample's order; ties go to the lowest.
+Invariants: a function of the set of records, not of their order; float64; each distance is computed
+by itself, so a record's shard does not depend on which others are assigned with it. Clusters are
+numbered by their first member in the sample's order; ties go to the lowest.
 """
 
 from collections.abc import Sequence
@@ -23,18 +25,25 @@ Labels = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Clusters:
-    """Prototypes [k, d] float64 and, for the s sampled records in their order, the cluster of each [s] int32."""
+    """Prototypes [k, d] float64 and, for the s sampled records in their order, the cluster of each
+    [s] int32."""
 
     prototypes: Floats
     sampled: Labels
 
 
 def sample_order(seed: int, ids: Sequence[str], size: int) -> NDArray[np.int64]:
-    """Which records are clustered (RandomSample of Algorithm 1): the positions of the `size` smallest keyed hashes, smallest first.
+    """Which records are clustered (RandomSample of Algorithm 1): the positions of the `size`
+    smallest keyed hashes, smallest first.
 
-    A deleted record that was not sampled changes nothing here; a sampled one is replaced by the next. Returns [min(size, n)] int64.
+    A deleted record that was not sampled changes nothing here; a sampled one is replaced by the
+    next. Returns [min(size, n)] int64.
     """
-    hashes = np.array(keyed_hashes(seeded_key(seed, "sample"), ids), dtype="S32").view(">u8").reshape(-1, 4)
+    hashes = (
+        np.array(keyed_hashes(seeded_key(seed, "sample"), ids), dtype="S32")
+        .view(">u8")
+        .reshape(-1, 4)
+    )
     return np.lexsort(hashes.T[::-1])[:size]
 
 
@@ -45,14 +54,19 @@ def fit_clusters(features: Floats, config: ClusteringConfig) -> Clusters:
 
 
 def cut(distances: Floats, size: int, config: ClusteringConfig) -> Labels:
-    """HierCluster (Algorithm 2): merge the closest clusters until the threshold or the number of shards. `distances`: condensed.
+    """HierCluster (Algorithm 2): merge the closest clusters until the threshold or the number of
+    shards. `distances`: condensed.
 
     Returns the cluster of each record [s] int32, numbered by first appearance.
     """
     if size == 1:
         return np.zeros(1, np.int32)
     tree = linkage(distances, config.linkage)
-    height, criterion = (config.threshold, "distance") if config.threshold is not None else (config.shards, "maxclust")
+    height, criterion = (
+        (config.threshold, "distance")
+        if config.threshold is not None
+        else (config.shards, "maxclust")
+    )
     return by_first_appearance(fcluster(tree, height, criterion))
 
 
@@ -63,7 +77,8 @@ def by_first_appearance(labels: NDArray[np.int32]) -> Labels:
 
 
 def prototypes_of(features: Floats, labels: Labels, kind: str) -> Floats:
-    """CompPrototype: the mean or the medoid of each cluster. features: [s, d], labels: [s] → [k, d] float64."""
+    """CompPrototype: the mean or the medoid of each cluster. features: [s, d], labels: [s] → [k, d]
+    float64."""
     return np.stack([prototype(features[labels == k], kind) for k in range(int(labels.max()) + 1)])
 
 
@@ -77,7 +92,8 @@ def prototype(members: Floats, kind: str) -> Floats:
 
 
 def nearest(features: NDArray[np.float32], prototypes: Floats) -> Labels:
-    """The nearest prototype of each record, ties to the lowest. features: [n, d], prototypes: [k, d] → [n] int32."""
+    """The nearest prototype of each record, ties to the lowest. features: [n, d], prototypes: [k,
+    d] → [n] int32."""
     found = np.empty(len(features), np.int32)
     for at in range(0, len(features), 4096):
         part = np.ascontiguousarray(features[at : at + 4096], np.float64)

@@ -5,7 +5,8 @@
     slices           what changes is trained from the first changed stage on (`chains`)
     a joint learner  has seen every record: everything is trained again
 
-Invariant: the numbers are those of a deletion that is carried out: of `PartitionStage`, `constituent_specs` and `plan_constituents`.
+Invariant: the numbers are those of a deletion that is carried out: of `PartitionStage`,
+`constituent_specs` and `plan_constituents`.
 """
 
 from dataclasses import replace
@@ -23,11 +24,14 @@ from lmeraser_ray.models.partition.recluster import ClusteringState, Sample, Tol
 __all__ = ["DeletionCosts", "deletion_costs", "fixed_costs"]
 
 
-def fixed_costs(shard: Labels, positions: Positions, *, slices: Labels | None = None, joint: bool = False) -> DeletionCosts:
-    """The cost of deleting each of `positions` [q] int64 by itself where no deletion moves another record.
+def fixed_costs(
+    shard: Labels, positions: Positions, *, slices: Labels | None = None, joint: bool = False
+) -> DeletionCosts:
+    """The cost of deleting each of `positions` [q] int64 by itself where no deletion moves another
+    record.
 
-    shard: [n] int32, the shard of each training record; slices: [n] int32, the slice of each, None without slices; joint: one constituent
-    serves all shards.
+    shard: [n] int32, the shard of each training record; slices: [n] int32, the slice of each, None
+    without slices; joint: one constituent serves all shards.
     """
     sampled = np.zeros(len(positions), np.bool_)
     chains = Chains.of(shard, slices)
@@ -50,11 +54,12 @@ def deletion_costs(
 ) -> DeletionCosts:
     """The cost of deleting each of `positions` [q] int64 by itself from an adaptive partition.
 
-    features: of all n training records; shard: [n] int32, the shard of each; order: the first `config.sample_size` + 1 of them in the
-    sample's order (all, where there are fewer), of which the last is not sampled and the next that would be; slices and joint as in
-    `fixed_costs`. `progress` is told how many more deletions are done. Memory: 30 bytes a deletion and, where a sampled record is asked
-    about, about 21 for each pair of sampled records (`linkage` copies the distances), 14 · BLOCK_BYTES at most, and about 20 for each
-    re-clustering and sampled record.
+    features: of all n training records; shard: [n] int32, the shard of each; order: the first
+    `config.sample_size` + 1 of them in the sample's order (all, where there are fewer), of which
+    the last is not sampled and the next that would be; slices and joint as in `fixed_costs`.
+    `progress` is told how many more deletions are done. Memory: 30 bytes a deletion and, where a
+    sampled record is asked about, about 21 for each pair of sampled records (`linkage` copies the
+    distances), 14 · BLOCK_BYTES at most, and about 20 for each re-clustering and sampled record.
     """
     n, size = len(shard), min(config.sample_size, len(shard))
     by_position = np.argsort(order[:size])
@@ -79,19 +84,24 @@ def deletion_costs(
     return _costs(n, positions, sampled, costs)
 
 
-def _costs(n: int, positions: Positions, sampled: NDArray[np.bool_], costs: Positions) -> DeletionCosts:
+def _costs(
+    n: int, positions: Positions, sampled: NDArray[np.bool_], costs: Positions
+) -> DeletionCosts:
     """costs: retrained, touched and total [3, q] int64."""
     return DeletionCosts(n, positions, sampled, costs[0], costs[1].astype(np.int32), costs[2])
 
 
-def _joint(n: int, positions: Positions, sampled: NDArray[np.bool_], shards: Positions) -> DeletionCosts:
+def _joint(
+    n: int, positions: Positions, sampled: NDArray[np.bool_], shards: Positions
+) -> DeletionCosts:
     """Everything is trained again. shards: [q] int64, how many there are after each deletion."""
     everything = np.full(len(positions), n - 1, np.int64)
     return _costs(n, positions, sampled, np.stack([everything, shards, everything]))
 
 
 def _clusters_without(sample: Sample, leaving: Positions, progress: Told) -> Positions:
-    """How many clusters there are, each with a sampled record, once each of `leaving` [q] is gone from the sample [q] int64."""
+    """How many clusters there are, each with a sampled record, once each of `leaving` [q] is gone
+    from the sample [q] int64."""
     found = np.zeros(len(leaving), np.int64)
     for i, gone in enumerate(leaving):
         found[i] = sample.clusters(int(gone)).max() + 1

@@ -1,4 +1,5 @@
-"""What a deletion costs on average and at worst: the figures that `cost` prints and a sweep draws."""
+"""What a deletion costs on average and at worst: the figures that `cost` prints and a sweep
+draws."""
 
 from dataclasses import dataclass
 
@@ -12,10 +13,12 @@ from lmeraser_ray.models.partition.adaptive import Floats, Labels
 class DeletionCosts:
     """The cost of each of q deletions, one at a time, from a state of n training records.
 
-    positions [q] int64: which record; sampled [q] bool: whether its deletion re-clusters; retrained [q] int64: what the stages that are
-    trained again see, in records, a record once for each stage; touched [q] int32: the shards whose constituents these are; total [q]
-    int64: what a training of everything that remains would see. Without slices a shard has one stage, so `retrained` are the records in
-    shards that the old state lacks and `total` is n - 1. What goes without a successor is free: a shard, or the last stages of one.
+    positions [q] int64: which record; sampled [q] bool: whether its deletion re-clusters; retrained
+    [q] int64: what the stages that are trained again see, in records, a record once for each stage;
+    touched [q] int32: the shards whose constituents these are; total [q] int64: what a training of
+    everything that remains would see. Without slices a shard has one stage, so `retrained` are the
+    records in shards that the old state lacks and `total` is n - 1. What goes without a successor
+    is free: a shard, or the last stages of one.
     """
 
     n: int
@@ -27,12 +30,14 @@ class DeletionCosts:
 
     @property
     def share(self) -> Floats:
-        """What is trained again as a share of a training of everything that remains [q] float64; 0 where nothing remains."""
+        """What is trained again as a share of a training of everything that remains [q] float64; 0
+        where nothing remains."""
         return self.retrained / np.maximum(self.total, 1)
 
 
 def summarize(costs: DeletionCosts) -> dict[str, float | None]:
-    """What a deletion costs on average and at worst over `costs`: JSON numbers, None where there is no such deletion.
+    """What a deletion costs on average and at worst over `costs`: JSON numbers, None where there is
+    no such deletion.
 
     p99_share is a share that occurs: at least 99% of the deletions cost no more.
     """

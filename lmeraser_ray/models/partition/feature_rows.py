@@ -1,4 +1,5 @@
-"""The features of all training records, in their order, where not all of them need be in memory at a time."""
+"""The features of all training records, in their order, where not all of them need be in memory at
+a time."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from lmeraser_ray.models.partition.chains import Positions
 
 
 class FeatureRows(Protocol):
-    """Features [n, d] float32 that are asked for by position or gone through from the first to the last."""
+    """Features [n, d] float32 that are asked for by position or gone through from the first to the
+    last."""
 
     def at(self, positions: Positions) -> Features:
         """Some of them, in the given order [m, d]."""

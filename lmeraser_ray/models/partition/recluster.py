@@ -1,16 +1,20 @@
-"""The deletion of a sampled record: the sample without it (and with the next) is clustered again, and border records change sides.
+"""The deletion of a sampled record: the sample without it (and with the next) is clustered again,
+and border records change sides.
 
     sample without the record → clusters → nearest prototype of every record → shards and stages that the old state lacks
 
-Invariants: what is returned is what `stage` would do, tie by tie. What is approximate is a filter with a proven margin: a record that it
-does not decide goes through `nearest`. `cdist` and `pdist` compute each pair by itself (bit for bit: tests/unit/test_recluster.py).
+Invariants: what is returned is what `stage` would do, tie by tie. What is approximate is a filter
+with a proven margin: a record that it does not decide goes through `nearest`. `cdist` and `pdist`
+compute each pair by itself (bit for bit: tests/unit/test_recluster.py).
 
-The records' features pass by in blocks, once for some thousands of deletions: what is kept of a record is its shard and its slice.
+The records' features pass by in blocks, once for some thousands of deletions: what is kept of a
+record is its shard and its slice.
 
-Why it is fast: most clusters survive a deletion with the same members, so with the same prototype to the bit; only fresh ones need
-distances. A fresh prototype q is the mean of sampled records m, so x·q is the mean of the x·m, which one matrix product gives for all
-deletions: a few additions per record instead of d subtractions, squares and additions. 10,000 deletions with 1,000 re-clusterings take 9
-to 26 s of one core (AMD EPYC; benchmarks/cost.py), of which scipy's `linkage` takes 8.
+Why it is fast: most clusters survive a deletion with the same members, so with the same prototype
+to the bit; only fresh ones need distances. A fresh prototype q is the mean of sampled records m, so
+x·q is the mean of the x·m, which one matrix product gives for all deletions: a few additions per
+record instead of d subtractions, squares and additions. 10,000 deletions with 1,000 re-clusterings
+take 9 to 26 s of one core (AMD EPYC; benchmarks/cost.py), of which scipy's `linkage` takes 8.
 """
 
 from collections.abc import Callable
@@ -21,23 +25,34 @@ from scipy.spatial.distance import cdist, pdist, squareform
 
 from lmeraser_ray.config import ClusteringConfig
 from lmeraser_ray.data.feature_file import Features
-from lmeraser_ray.models.partition.adaptive import Floats, Labels, cut, nearest, prototype, prototypes_of
+from lmeraser_ray.models.partition.adaptive import (
+    Floats,
+    Labels,
+    cut,
+    nearest,
+    prototype,
+    prototypes_of,
+)
 from lmeraser_ray.models.partition.chains import Chains, ChainTally, Positions
 from lmeraser_ray.models.partition.feature_rows import FeatureRows
 
 Told = Callable[[int], object]
 
 RANKED = 16
-"""Old prototypes remembered for each record, the nearest first: where its own is gone, the first one left is still the nearest one left."""
+"""Old prototypes remembered for each record, the nearest first: where its own is gone, the first
+one left is still the nearest one left."""
 BLOCK_BYTES = 2**23
-"""Memory for the products of a block of records with the sampled ones: 1,050 records at 1,000 sampled. For tallies eight times as much."""
+"""Memory for the products of a block of records with the sampled ones: 1,050 records at 1,000
+sampled. For tallies eight times as much."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The records that are sampled before or after some deletion: t = sample_size + 1, the last is the next in order; or all n, if fewer.
+    """The records that are sampled before or after some deletion: t = sample_size + 1, the last is
+    the next in order; or all n, if fewer.
 
-    positions: [t] int64; features: [t, d] float64; distances: [t, t]; norms: [t], squared. Labels [t] are -1 where not in the sample.
+    positions: [t] int64; features: [t, d] float64; distances: [t, t]; norms: [t], squared. Labels
+    [t] are -1 where not in the sample.
     """
 
     config: ClusteringConfig
@@ -53,15 +68,23 @@ class Sample:
         return cls(config, order, rows, squareform(pdist(rows)), np.einsum("td,td->t", rows, rows))
 
     def clusters(self, gone: int | None) -> Labels:
-        """The clusters of the sample [t] int32 once one of its records is gone, or as it is: without the one that is next."""
+        """The clusters of the sample [t] int32 once one of its records is gone, or as it is:
+        without the one that is next."""
         t = len(self.positions)
-        left = np.arange(min(t, self.config.sample_size)) if gone is None else np.delete(np.arange(t), gone)
+        left = (
+            np.arange(min(t, self.config.sample_size))
+            if gone is None
+            else np.delete(np.arange(t), gone)
+        )
         found = np.full(t, -1, np.int32)
-        found[left] = cut(squareform(self.distances[np.ix_(left, left)], checks=False), len(left), self.config)
+        found[left] = cut(
+            squareform(self.distances[np.ix_(left, left)], checks=False), len(left), self.config
+        )
         return found
 
     def fresh(self, number: int, members: Positions, old: Labels) -> "_Fresh":
-        """The prototype of the new cluster with these members [m], ascending. old: [t] int32, the clusters before."""
+        """The prototype of the new cluster with these members [m], ascending. old: [t] int32, the
+        clusters before."""
         between = self.distances[np.ix_(members, members)]
         if self.config.prototype == "medoid":
             members = members[[between.sum(1).argmin()]]
@@ -79,9 +102,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Fresh:
-    """A new prototype, the mean of `size` sampled records: those of the old cluster `base` (-1: none), with `added` and without `removed`.
+    """A new prototype, the mean of `size` sampled records: those of the old cluster `base` (-1:
+    none), with `added` and without `removed`.
 
-    norm: its squared norm. Most fresh clusters are an old one and a record or two: a cluster of hundreds costs a few additions.
+    norm: its squared norm. Most fresh clusters are an old one and a record or two: a cluster of
+    hundreds costs a few additions.
     """
 
     number: int
@@ -96,7 +121,8 @@ class _Fresh:
 class ClusteringState:
     """The state before any deletion, n records and k shards.
 
-    sampled: [t] int32, the cluster of each; prototypes: [k, d]; chains: the shard and the slice of each record.
+    sampled: [t] int32, the cluster of each; prototypes: [k, d]; chains: the shard and the slice of
+    each record.
     """
 
     sample: Sample
@@ -109,11 +135,17 @@ class ClusteringState:
         """The state whose shards `chains` has."""
         size = min(sample.config.sample_size, len(sample.positions))
         labels = sample.clusters(None)
-        return cls(sample, labels, prototypes_of(sample.features[:size], labels[:size], sample.config.prototype), chains)
+        return cls(
+            sample,
+            labels,
+            prototypes_of(sample.features[:size], labels[:size], sample.config.prototype),
+            chains,
+        )
 
     def rank(self, features: Floats) -> tuple[Labels, Floats]:
-        """The nearest prototypes of b records [b, d]: ranked [r, b] int32, ties to the lowest, and values [r + 1, b] float64, their squared
-        distances, and a lower bound on those of all others."""
+        """The nearest prototypes of b records [b, d]: ranked [r, b] int32, ties to the lowest, and
+        values [r + 1, b] float64, their squared distances, and a lower bound on those of all
+        others."""
         r = min(RANKED, len(self.prototypes))
         distances = cdist(features, self.prototypes, "sqeuclidean")
         first = np.argsort(distances, axis=1, kind="stable")[:, :r].T
@@ -128,8 +160,9 @@ class ClusteringState:
 class _Change:
     """What deleting one sampled record does to the clusters, of which `clusters` are left.
 
-    sampled: [t] int32, the new clusters; renamed: [k] int32, the new number of an old cluster whose members are the same (such clusters
-    keep their order, so ties among them fall as before), or -1; fresh: the clusters that are not old ones.
+    sampled: [t] int32, the new clusters; renamed: [k] int32, the new number of an old cluster whose
+    members are the same (such clusters keep their order, so ties among them fall as before), or -1;
+    fresh: the clusters that are not old ones.
     """
 
     clusters: int
@@ -151,7 +184,10 @@ class _Change:
         same = (origin >= 0) & (strangers == 0) & (sizes == old_sizes[origin])
         renamed = np.full(len(old_sizes), -1, np.int32)
         renamed[origin[same]] = np.flatnonzero(same)
-        fresh = (sample.fresh(int(j), np.flatnonzero(new == j), state.sampled) for j in np.flatnonzero(~same))
+        fresh = (
+            sample.fresh(int(j), np.flatnonzero(new == j), state.sampled)
+            for j in np.flatnonzero(~same)
+        )
         return cls(len(origin), new, renamed, tuple(fresh))
 
     def prototypes(self, state: ClusteringState) -> Floats:
@@ -160,7 +196,9 @@ class _Change:
         kept = np.flatnonzero(self.renamed >= 0)
         found[self.renamed[kept]] = state.prototypes[kept]
         for fresh in self.fresh:
-            found[fresh.number] = prototype(state.sample.features[self.sampled == fresh.number], state.sample.config.prototype)
+            found[fresh.number] = prototype(
+                state.sample.features[self.sampled == fresh.number], state.sample.config.prototype
+            )
         return found
 
 
@@ -168,11 +206,12 @@ class _Change:
 class _Block:
     """Some of the records, at `rows`, with their products with the t sampled ones.
 
-    products: [t, b] float64; sums: [k + 1, b] float64, those with the sums of old clusters, then zeros; norms: [b] float64, squared;
-    ranked, values: as `ClusteringState.rank`.
-    slack: squared distances that differ by more than this, as computed here, differ in the same sense as `cdist` computes them. Errors in
-    units of 2^-53 · (largest squared norm), for m ≤ t members: products 2d and 18m (a `base` has less than 2m), norms 2d + m, the
-    prototype's rounding 4m, `cdist` 4d, the pairwise sum of distances 300; twice, for two.
+    products: [t, b] float64; sums: [k + 1, b] float64, those with the sums of old clusters, then
+    zeros; norms: [b] float64, squared; ranked, values: as `ClusteringState.rank`. slack: squared
+    distances that differ by more than this, as computed here, differ in the same sense as `cdist`
+    computes them. Errors in units of 2^-53 · (largest squared norm), for m ≤ t members: products 2d
+    and 18m (a `base` has less than 2m), norms 2d + m, the prototype's rounding 4m, `cdist` 4d, the
+    pairwise sum of distances 300; twice, for two.
     """
 
     rows: slice
@@ -191,10 +230,23 @@ class _Block:
         wide = features.astype(np.float64)
         norms = np.einsum("bd,bd->b", wide, wide)
         products = sample.features @ wide.T
-        sums = np.stack([*(products[state.sampled == k].sum(0) for k in range(len(state.prototypes))), np.zeros(len(wide))])
+        sums = np.stack(
+            [
+                *(products[state.sampled == k].sum(0) for k in range(len(state.prototypes))),
+                np.zeros(len(wide)),
+            ]
+        )
         largest = max(float(norms.max()), float(sample.norms.max()))
         slack = 64 * (len(sample.positions) + features.shape[1] + 64) * 2.0**-53 * largest
-        return cls(slice(start, start + len(wide)), features, products, sums, norms, *state.rank(wide), slack)
+        return cls(
+            slice(start, start + len(wide)),
+            features,
+            products,
+            sums,
+            norms,
+            *state.rank(wide),
+            slack,
+        )
 
     def assign(self, state: ClusteringState, change: _Change) -> Labels:
         """The nearest prototype of each record after the change [b] int32."""
@@ -209,7 +261,8 @@ class _Block:
         return found
 
     def _nearest_kept(self, change: _Change) -> tuple[Labels, Floats]:
-        """The nearest old prototype that is left, by new number, and its squared distance; -1 and a lower bound where none is ranked."""
+        """The nearest old prototype that is left, by new number, and its squared distance; -1 and a
+        lower bound where none is ranked."""
         label, value = change.renamed[self.ranked[0]], self.values[0].copy()
         lost = np.flatnonzero(label < 0)
         left = change.renamed[self.ranked[:, lost]]
@@ -219,11 +272,16 @@ class _Block:
         return label, value
 
     def _nearest_fresh(self, change: _Change) -> tuple[Labels, Floats, Floats]:
-        """The nearest fresh prototype by number, and the squared distances to it and to the second nearest, within the slack."""
+        """The nearest fresh prototype by number, and the squared distances to it and to the second
+        nearest, within the slack."""
         winner = np.full(len(self.norms), -1, np.int32)
         low, second = np.full(len(self.norms), np.inf), np.full(len(self.norms), np.inf)
         for fresh in change.fresh:
-            total = self.sums[fresh.base] + self.products[fresh.added].sum(0) - self.products[fresh.removed].sum(0)
+            total = (
+                self.sums[fresh.base]
+                + self.products[fresh.added].sum(0)
+                - self.products[fresh.removed].sum(0)
+            )
             value = self.norms + fresh.norm - total * (2 / fresh.size)
             np.minimum(second, np.maximum(value, low), out=second)
             winner[value < low] = fresh.number
@@ -231,8 +289,11 @@ class _Block:
         return winner, low, second
 
 
-def recluster_each(features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Told) -> Positions:
-    """Retrained, touched and total for each deletion of a sampled record, at the places `leaving` [q] of the sample → [3, q] int64.
+def recluster_each(
+    features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Told
+) -> Positions:
+    """Retrained, touched and total for each deletion of a sampled record, at the places `leaving`
+    [q] of the sample → [3, q] int64.
 
     features: of all records, gone through once for as many deletions as are computed together.
     """
@@ -243,8 +304,11 @@ def recluster_each(features: FeatureRows, state: ClusteringState, leaving: Posit
     return np.array(costs, np.int64).reshape(-1, 3).T
 
 
-def _recluster_some(features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Told) -> list[tuple[int, int, int]]:
-    """As many as are computed together: one block of records after another, each for all deletions."""
+def _recluster_some(
+    features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Told
+) -> list[tuple[int, int, int]]:
+    """As many as are computed together: one block of records after another, each for all
+    deletions."""
     n, sample = len(state.chains.shard), state.sample
     height = max(1, BLOCK_BYTES // 8 // max(len(sample.positions), sample.features.shape[1]))
     changes: list[_Change] = []

@@ -1,10 +1,12 @@
-"""The request database: where erasure requests, tombstones and the ledger are, and the only place where processes meet.
+"""The request database: where erasure requests, tombstones and the ledger are, and the only place
+where processes meet.
 
     Database.open(root, url)  ->  with database.write() as connection: …   COMMIT: whatever happens next, it is there
 
-SQLite in the workspace, or a schema of a PostgreSQL server. Invariants, on both: write transactions are serial; a transaction is whole or
-not there; which database it is, is pinned in the workspace's file `database`, so that another setting is an error and never an empty
-database. No error holds a parameter (ids) or a URL (passwords).
+SQLite in the workspace, or a schema of a PostgreSQL server. Invariants, on both: write transactions
+are serial; a transaction is whole or not there; which database it is, is pinned in the workspace's
+file `database`, so that another setting is an error and never an empty database. No error holds a
+parameter (ids) or a URL (passwords).
 """
 
 import os
@@ -43,15 +45,16 @@ def committed() -> None:
 
 
 def url_of(url: str | None) -> str | None:
-    """The URL of the database: as given, else the environment's; None for SQLite in the workspace."""
+    """The URL of the database: as given, else the environment's; None for SQLite in the
+    workspace."""
     return url or os.environ.get(VARIABLE) or None
 
 
 def no_server(root: Location) -> NoReturn:
     """Errors: `ConfigError` that says what a workspace in object storage lacks."""
     raise ConfigError(
-        f"{root} is in object storage, where no SQLite file can be: its erasure requests need PostgreSQL, by LMERASER_DATABASE or "
-        "--queue.database postgresql://user@host/database."
+        f"{root} is in object storage, where no SQLite file can be: its erasure requests need "
+        "PostgreSQL, by LMERASER_DATABASE or --queue.database postgresql://user@host/database."
     )
 
 
@@ -74,16 +77,20 @@ class Database:
     def open(cls, root: Location, url: str | None, *, create: bool = True) -> "Database":
         """The database of the workspace in the folder `root`.
 
-        url: `postgresql://…`; None: what the environment's LMERASER_DATABASE says, else SQLite in the workspace. create: make the tables
-        where there are none. Errors: `ConfigError` where the workspace's requests are in another database than this, or on a network
-        file system; `DataError` where there are none and create is False; `VerificationError` where the pinned database is gone, damaged,
-        or its hashes are another secret's; `ExecutionError` where it cannot be reached.
+        url: `postgresql://…`; None: what the environment's LMERASER_DATABASE says, else SQLite in
+        the workspace. create: make the tables where there are none. Errors: `ConfigError` where the
+        workspace's requests are in another database than this, or on a network file system;
+        `DataError` where there are none and create is False; `VerificationError` where the pinned
+        database is gone, damaged, or its hashes are another secret's; `ExecutionError` where it
+        cannot be reached.
         """
         names = Pseudonymizer(root, Store(root / "objects").scratch)
         url = url_of(url)
         pin = DatabaseLocation.read(root, names)
         if pin is None and not create:
-            raise DataError(f"{root} has no erasure requests yet: `lmeraser submit` makes the first.")
+            raise DataError(
+                f"{root} has no erasure requests yet: `lmeraser submit` makes the first."
+            )
         if pin is not None:
             pin.require(root, "postgresql" if url else "sqlite")
         if url is None:
@@ -105,8 +112,8 @@ class Database:
         sqlite.require_local(root)
         if pin is not None and not path.exists():
             raise VerificationError(
-                f"{path} is missing, and with it who was erased: bring it back from a backup (`lmeraser restore`) before anything is "
-                "trained or served."
+                f"{path} is missing, and with it who was erased: bring it back from a backup "
+                "(`lmeraser restore`) before anything is trained or served."
             )
         sqlite.create_file(path)
         return cls(sqlite.open_engine(path), str(path), path, "")
@@ -114,7 +121,9 @@ class Database:
     @classmethod
     def _of_postgresql(cls, url: str, names: Pseudonymizer) -> "Database":
         parsed, schema = postgresql.parse(url), postgresql.schema_of(names.workspace_id)
-        return cls(postgresql.open_engine(parsed, schema), postgresql.location(parsed), None, schema)
+        return cls(
+            postgresql.open_engine(parsed, schema), postgresql.location(parsed), None, schema
+        )
 
     @property
     def dialect(self) -> Dialect:
@@ -128,7 +137,8 @@ class Database:
 
     @property
     def waiting(self) -> Path | None:
-        """The file in which submissions wait for their turn (`erasure/requests/group_commit.py`); None where they need not."""
+        """The file in which submissions wait for their turn (`erasure/requests/group_commit.py`);
+        None where they need not."""
         return None if self._file is None else self._file.with_name("requests.waiting")
 
     def close(self) -> None:
@@ -138,7 +148,12 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, alone: committed at the end, rolled back on any error."""
-        with self._errors(), self._alone("write"), self._turn(write=True), self._engine.connect() as connection:
+        with (
+            self._errors(),
+            self._alone("write"),
+            self._turn(write=True),
+            self._engine.connect() as connection,
+        ):
             with connection.execution_options(write=True).begin():
                 if self._file is None:
                     postgresql.take_turn(connection, self._schema)
@@ -149,14 +164,22 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view. Keep it short: on SQLite no writer commits meanwhile."""
-        with self._errors(), self._alone("read"), self._turn(write=False), self._engine.connect() as connection:
+        with (
+            self._errors(),
+            self._alone("read"),
+            self._turn(write=False),
+            self._engine.connect() as connection,
+        ):
             if self._file is None:
-                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
             with connection.begin():
                 yield connection
 
     def has_request(self, name: str) -> bool:
-        """Whether a request is committed, for clients that wait for one another on SQLite: asked of the driver itself (20 µs, not 300)."""
+        """Whether a request is committed, for clients that wait for one another on SQLite: asked of
+        the driver itself (20 µs, not 300)."""
         with self._errors(), self._alone("read"), self._turn(write=False):
             connection = self._engine.raw_connection()
             try:
@@ -174,11 +197,13 @@ class Database:
             return sqlite.differences(connection)
 
     def vacuum_names(self) -> None:
-        """Make names that were set to null go from the database's files: SQLite overwrites them itself, PostgreSQL keeps dead rows.
+        """Make names that were set to null go from the database's files: SQLite overwrites them
+        itself, PostgreSQL keeps dead rows.
 
-        On SQLite the file of waiting submissions is emptied, in which one that died may have left names. On PostgreSQL the two tables are
-        written anew, since a plain VACUUM leaves the bytes in the pages' free space; writers wait meanwhile. What the server's log of
-        changes (pg_wal) and its replicas hold goes when the server recycles it.
+        On SQLite the file of waiting submissions is emptied, in which one that died may have left
+        names. On PostgreSQL the two tables are written anew, since a plain VACUUM leaves the bytes
+        in the pages' free space; writers wait meanwhile. What the server's log of changes (pg_wal)
+        and its replicas hold goes when the server recycles it.
         """
         if self.waiting is not None:
             with disk_errors(self.waiting):
@@ -217,7 +242,8 @@ class Database:
 
     @contextmanager
     def _turn(self, *, write: bool) -> Iterator[None]:
-        """On SQLite, the lock. Where a writer died within a transaction, that is rolled back and all is looked at before anyone goes on."""
+        """On SQLite, the lock. Where a writer died within a transaction, that is rolled back and
+        all is looked at before anyone goes on."""
         if self._file is None:
             yield
             return
@@ -229,19 +255,27 @@ class Database:
             sqlite.recover(self._file, self._engine)
 
     def _prepare(self, workspace: str, *, pinned: bool) -> None:
-        """The tables, made where they are missing, as where their maker died; that they are this workspace's."""
+        """The tables, made where they are missing, as where their maker died; that they are this
+        workspace's."""
         if self._file is None and pinned:
             self._require_schema()
         elif not pinned:
             with self.write() as connection:
                 self._create(connection, workspace)
         with self.read() as connection:
-            found = connection.execute(select(tables.workspace.c.workspace, tables.workspace.c.format)).one_or_none()
+            found = connection.execute(
+                select(tables.workspace.c.workspace, tables.workspace.c.format)
+            ).one_or_none()
         if found != (workspace, tables.FORMAT):
-            whose = "it holds no workspace" if found is None else f"workspace {found[0]}, format {found[1]}"
+            whose = (
+                "it holds no workspace"
+                if found is None
+                else f"workspace {found[0]}, format {found[1]}"
+            )
             raise VerificationError(
-                f"The request database {self._where} is not this workspace's ({whose}; expected {workspace}, format "
-                f"{tables.FORMAT}): bring back the workspace's own `secret` and database from one backup."
+                f"The request database {self._where} is not this workspace's ({whose}; expected "
+                f"{workspace}, format {tables.FORMAT}): bring back the workspace's own `secret` "
+                "and database from one backup."
             )
 
     def _require_schema(self) -> None:
@@ -249,8 +283,9 @@ class Database:
         with self.read() as connection:
             if not postgresql.has_schema(connection, self._schema):
                 raise ConfigError(
-                    f"The database {self._where} has no schema {self._schema}, but this workspace's requests are in one: give the "
-                    "URL of the server that has it (the workspace's file `database` says where it was)."
+                    f"The database {self._where} has no schema {self._schema}, but this "
+                    "workspace's requests are in one: give the URL of the server that has it "
+                    "(the workspace's file `database` says where it was)."
                 )
 
     def _create(self, connection: Connection, workspace: str) -> None:
@@ -258,5 +293,7 @@ class Database:
             connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
         tables.metadata.create_all(connection)
         if connection.execute(select(tables.workspace.c.id)).first() is None:
-            connection.execute(insert(tables.workspace).values(id=1, workspace=workspace, format=tables.FORMAT))
+            connection.execute(
+                insert(tables.workspace).values(id=1, workspace=workspace, format=tables.FORMAT)
+            )
             connection.execute(insert(tables.lease).values(id=1, epoch=0))

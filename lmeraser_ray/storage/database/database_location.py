@@ -1,6 +1,8 @@
-"""The pin: which database a workspace's requests are in, in the workspace's file `database`. It holds no credentials.
+"""The pin: which database a workspace's requests are in, in the workspace's file `database`. It
+holds no credentials.
 
-One line: the dialect, the workspace's id, and where the database was when it was made (for people; a server may move).
+One line: the dialect, the workspace's id, and where the database was when it was made (for people;
+a server may move).
 """
 
 from dataclasses import dataclass
@@ -26,7 +28,8 @@ class DatabaseLocation:
 
     @classmethod
     def read(cls, root: Location, names: Pseudonymizer) -> "DatabaseLocation | None":
-        """The workspace's pin, None before its first database. A database in the workspace is one, even if its maker died before the pin.
+        """The workspace's pin, None before its first database. A database in the workspace is one,
+        even if its maker died before the pin.
 
         Errors: `VerificationError` where it is damaged, or of another secret than the workspace's.
         """
@@ -37,18 +40,24 @@ class DatabaseLocation:
             except FileNotFoundError:
                 text = ""
             if not text:
-                made = isinstance(root, Path) and (root / "requests.db").exists() and (root / "requests.db").stat().st_size
+                made = (
+                    isinstance(root, Path)
+                    and (root / "requests.db").exists()
+                    and (root / "requests.db").stat().st_size
+                )
                 return cls("sqlite", names.workspace_id, "") if made else None
         dialect, _, rest = text.strip().partition(" ")
         workspace, _, where = rest.partition(" ")
         if dialect not in DIALECTS or len(workspace) != 12:
             raise VerificationError(
-                f"{path} is damaged, expected the kind of database and the workspace's id: bring it back from a backup."
+                f"{path} is damaged, expected the kind of database and the workspace's id: bring "
+                "it back from a backup."
             )
         if workspace != names.workspace_id:
             raise VerificationError(
-                f"The workspace's `secret` is not the one that its hashes were made with ({path} has {workspace}, it gives "
-                f"{names.workspace_id}), so nobody can tell who was erased: bring it back from a copy."
+                f"The workspace's `secret` is not the one that its hashes were made with ({path} "
+                f"has {workspace}, it gives {names.workspace_id}), so nobody can tell who was "
+                "erased: bring it back from a copy."
             )
         return cls(dialect, workspace, where)
 
@@ -59,8 +68,15 @@ class DatabaseLocation:
                 "sqlite": "in the workspace (SQLite): take queue.database and LMERASER_DATABASE away",
                 "postgresql": f"on PostgreSQL ({self.where}): give queue.database or LMERASER_DATABASE",
             }
-            raise ConfigError(f"The erasure requests of {root} are {wanted[self.dialect]}. An empty database would forget who was erased.")
+            raise ConfigError(
+                f"The erasure requests of {root} are {wanted[self.dialect]}. An empty database "
+                "would forget who was erased."
+            )
 
     def write(self, root: Location) -> None:
         """Keep it; the first one stays."""
-        create_once(root / FILE, f"{self.dialect} {self.workspace} {self.where}\n".encode(), scratch=Store(root / "objects").scratch)
+        create_once(
+            root / FILE,
+            f"{self.dialect} {self.workspace} {self.where}\n".encode(),
+            scratch=Store(root / "objects").scratch,
+        )

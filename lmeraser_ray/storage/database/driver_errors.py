@@ -1,4 +1,5 @@
-"""What an error of a database driver means: disk, lock, connection, damage. What is none of these is a bug and stays what it is."""
+"""What an error of a database driver means: disk, lock, connection, damage. What is none of these
+is a bug and stays what it is."""
 
 import sqlite3
 
@@ -7,31 +8,47 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from lmeraser_ray.errors import ExecutionError, LmeraserError, VerificationError
 
 AGAIN = "run the same command again: what was acknowledged is kept, nothing of this transaction is."
-DAMAGE = "is damaged: nothing is served or erased from it. Restore it from a backup (`lmeraser restore`)"
+DAMAGE = (
+    "is damaged: nothing is served or erased from it. Restore it from a backup (`lmeraser restore`)"
+)
 SQLITE_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")
 SQLITE_MACHINE = {
-    "SQLITE_FULL": "The disk is full: the request database {where} could not be written. Free some space and " + AGAIN,
-    "SQLITE_BUSY": "The request database {where} is locked by another program. End it (or its transaction) and " + AGAIN,
-    "SQLITE_LOCKED": "The request database {where} is locked by another program. End it (or its transaction) and " + AGAIN,
-    "SQLITE_READONLY": "The request database {where} cannot be written: check its mode and its folder's and " + AGAIN,
-    "SQLITE_CANTOPEN": "The request database {where} cannot be opened: check it and its folder and " + AGAIN,
+    "SQLITE_FULL": "The disk is full: the request database {where} could not be written. Free some space "
+    "and " + AGAIN,
+    "SQLITE_BUSY": "The request database {where} is locked by another program. End it (or its "
+    "transaction) and " + AGAIN,
+    "SQLITE_LOCKED": "The request database {where} is locked by another program. End it (or its "
+    "transaction) and " + AGAIN,
+    "SQLITE_READONLY": "The request database {where} cannot be written: check its mode and its folder's and "
+    + AGAIN,
+    "SQLITE_CANTOPEN": "The request database {where} cannot be opened: check it and its folder and "
+    + AGAIN,
     "SQLITE_PERM": "The request database {where} cannot be opened: check its mode and " + AGAIN,
-    "SQLITE_IOERR": "The disk failed under the request database {where}: check the disk (and that it is not full) and " + AGAIN,
+    "SQLITE_IOERR": "The disk failed under the request database {where}: check the disk (and that it is "
+    "not full) and " + AGAIN,
 }
 POSTGRESQL_MACHINE = {
-    "53": "The PostgreSQL server {where} is out of a resource (disk, memory, connections): make room and " + AGAIN,
-    "55P03": "The request database {where} is locked by another transaction. Wait for it and " + AGAIN,
-    "57014": "A statement took too long on the request database {where}. Look at the server's load and " + AGAIN,
-    "25P03": "The transaction was idle for too long, and the PostgreSQL server {where} ended it: " + AGAIN,
-    "28": "The PostgreSQL server {where} refused the user or the password of queue.database: correct it and " + AGAIN,
-    "3D": "The PostgreSQL server {where} has no such database: make it, or correct queue.database, and " + AGAIN,
-    "42501": "The user of queue.database may not make or use the workspace's schema on {where}: grant CREATE on the database and " + AGAIN,
+    "53": "The PostgreSQL server {where} is out of a resource (disk, memory, connections): make "
+    "room and " + AGAIN,
+    "55P03": "The request database {where} is locked by another transaction. Wait for it and "
+    + AGAIN,
+    "57014": "A statement took too long on the request database {where}. Look at the server's load "
+    "and " + AGAIN,
+    "25P03": "The transaction was idle for too long, and the PostgreSQL server {where} ended it: "
+    + AGAIN,
+    "28": "The PostgreSQL server {where} refused the user or the password of queue.database: "
+    "correct it and " + AGAIN,
+    "3D": "The PostgreSQL server {where} has no such database: make it, or correct "
+    "queue.database, and " + AGAIN,
+    "42501": "The user of queue.database may not make or use the workspace's schema on {where}: "
+    "grant CREATE on the database and " + AGAIN,
     "40": "Another transaction came between on the request database {where}: " + AGAIN,
 }
 
 
 def meaning(error: DBAPIError | sqlite3.Error, where: str) -> LmeraserError | None:
-    """Our error for the driver's, None where it is a bug. It repeats nothing of the driver's text, which may hold values."""
+    """Our error for the driver's, None where it is a bug. It repeats nothing of the driver's text,
+    which may hold values."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return of_sqlite(cause, where)
@@ -44,17 +61,30 @@ def of_sqlite(cause: sqlite3.Error, where: str) -> LmeraserError | None:
     emptied = name == "SQLITE_ERROR" and str(cause).startswith("no such table")
     if emptied or name.startswith(SQLITE_DAMAGE):
         return VerificationError(f"The request database {where} {DAMAGE}.")
-    return next((ExecutionError(text.format(where=where)) for known, text in SQLITE_MACHINE.items() if name.startswith(known)), None)
+    return next(
+        (
+            ExecutionError(text.format(where=where))
+            for known, text in SQLITE_MACHINE.items()
+            if name.startswith(known)
+        ),
+        None,
+    )
 
 
 def of_postgresql(error: DBAPIError, where: str) -> LmeraserError | None:
-    """By the SQLSTATE; an operational error without a known one is a connection that could not be made or was lost."""
+    """By the SQLSTATE; an operational error without a known one is a connection that could not be
+    made or was lost."""
     state = getattr(error.orig, "sqlstate", None) or ""
     if state.startswith("XX") or state == "42P01":  # a table is gone
-        return VerificationError(f"The request database {where} {DAMAGE} (PostgreSQL says {state}).")
+        return VerificationError(
+            f"The request database {where} {DAMAGE} (PostgreSQL says {state})."
+        )
     for known, text in POSTGRESQL_MACHINE.items():
         if state.startswith(known):
             return ExecutionError(text.format(where=where))
     if isinstance(error, OperationalError | InterfaceError):
-        return ExecutionError(f"The PostgreSQL server {where} cannot be reached, or the connection was lost. Start it and {AGAIN}")
+        return ExecutionError(
+            f"The PostgreSQL server {where} cannot be reached, or the connection was lost. Start "
+            f"it and {AGAIN}"
+        )
     return None

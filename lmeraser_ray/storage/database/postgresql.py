@@ -1,7 +1,9 @@
-"""The request database in a schema of a PostgreSQL server, for workspaces that several machines share.
+"""The request database in a schema of a PostgreSQL server, for workspaces that several machines
+share.
 
-One schema a workspace. Write transactions take an advisory lock of the schema first, so that they are serial as SQLite's are. Time limits
-end the transaction of a client that was stopped, so that it cannot hold the lock for ever.
+One schema a workspace. Write transactions take an advisory lock of the schema first, so that they
+are serial as SQLite's are. Time limits end the transaction of a client that was stopped, so that it
+cannot hold the lock for ever.
 """
 
 import hashlib
@@ -21,33 +23,41 @@ STATEMENT_SECONDS, LOCK_SECONDS, IDLE_SECONDS, CONNECT_SECONDS = 60, 30, 10, 10
 
 
 def parse(url: str) -> URL:
-    """The URL for SQLAlchemy. Errors: `ConfigError` that does not repeat it, since it may hold a password."""
+    """The URL for SQLAlchemy. Errors: `ConfigError` that does not repeat it, since it may hold a
+    password."""
     try:
         found = make_url(url)
     except (ArgumentError, ValueError):
         found = None
     if found is None or found.drivername not in ("postgresql", "postgresql+psycopg"):
-        raise ConfigError("queue.database (or LMERASER_DATABASE) is no URL of the form postgresql://user:password@host:port/database.")
+        raise ConfigError(
+            "queue.database (or LMERASER_DATABASE) is no URL of the form "
+            "postgresql://user:password@host:port/database."
+        )
     return found.set(drivername="postgresql+psycopg")
 
 
 def without_password(url: str | None) -> str | None:
-    """The URL as it may be kept in the workspace, from where it goes into backups. Errors: `ConfigError` as `parse`."""
+    """The URL as it may be kept in the workspace, from where it goes into backups. Errors:
+    `ConfigError` as `parse`."""
     if url is None:
         return None
     found = parse(url)
     if found.password is None and not PASSWORDS & found.query.keys():
         return url
     plain = URL.create("postgresql", found.username, None, found.host, found.port, found.database)
-    return plain.set(query={name: value for name, value in found.query.items() if name not in PASSWORDS}).render_as_string()
+    return plain.set(
+        query={name: value for name, value in found.query.items() if name not in PASSWORDS}
+    ).render_as_string()
 
 
 def refuse_password(url: str | None) -> None:
     """Errors: `ConfigError` where a password is in a URL that is to be kept."""
     if without_password(url) != url:
         raise ConfigError(
-            "queue.database holds a password, which would be kept in the workspace's configuration.json and in its backups: leave it out "
-            "there and give it in ~/.pgpass or PGPASSWORD, or give the whole URL in LMERASER_DATABASE."
+            "queue.database holds a password, which would be kept in the workspace's "
+            "configuration.json and in its backups: leave it out there and give it in ~/.pgpass "
+            "or PGPASSWORD, or give the whole URL in LMERASER_DATABASE."
         )
 
 
@@ -61,7 +71,9 @@ def location(url: URL) -> str:
 def open_engine(url: URL, schema: str) -> Engine:
     """The engine of one schema of the database at `url`."""
     limits = {"connect_timeout": CONNECT_SECONDS}
-    engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, max_overflow=-1, connect_args=limits)
+    engine = create_engine(
+        url, hide_parameters=True, pool_pre_ping=True, max_overflow=-1, connect_args=limits
+    )
 
     @event.listens_for(engine, "connect")
     def set_up(connection: "psycopg.Connection", _: object) -> None:
@@ -96,4 +108,7 @@ def schema_of(workspace: str) -> str:
 
 def has_schema(connection: Connection, schema: str) -> bool:
     """Whether the workspace's tables are there."""
-    return connection.exec_driver_sql("SELECT to_regclass(%s)", (f'"{schema}".workspace',)).scalar() is not None
+    return (
+        connection.exec_driver_sql("SELECT to_regclass(%s)", (f'"{schema}".workspace',)).scalar()
+        is not None
+    )

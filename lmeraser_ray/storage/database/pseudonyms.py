@@ -1,7 +1,8 @@
 """Pseudonymizer: ids as keyed hashes, HMAC-SHA-256 under a secret of the workspace.
 
-Without the secret a hash says nothing; with it an id can be asked for. The secret is 32 random bytes in the workspace (mode 0600), made
-at first need and never again: once anything hashed exists, a missing secret is an error and not a reason for a new one.
+Without the secret a hash says nothing; with it an id can be asked for. The secret is 32 random
+bytes in the workspace (mode 0600), made at first need and never again: once anything hashed exists,
+a missing secret is an error and not a reason for a new one.
 """
 
 import secrets
@@ -19,7 +20,8 @@ HASHED_FILES = ("database", "requests.db", "tombstones")
 
 
 class Pseudonymizer:
-    """The keyed hashes of one workspace. root: its folder; scratch: a folder on the same disk for temporary files."""
+    """The keyed hashes of one workspace. root: its folder; scratch: a folder on the same disk for
+    temporary files."""
 
     def __init__(self, root: Location, scratch: Location) -> None:
         self.root = root
@@ -27,10 +29,15 @@ class Pseudonymizer:
 
     @cached_property
     def _secret(self) -> bytes:
-        """The secret, made where none was needed before. Errors: `VerificationError` where it is damaged, or gone but needed."""
+        """The secret, made where none was needed before. Errors: `VerificationError` where it is
+        damaged, or gone but needed."""
         with disk_errors(self._path):
             if (secret := self._read()) is None:
-                hashed = [path for path in (self.root / name for name in HASHED_FILES) if path.exists() and path.stat().st_size]
+                hashed = [
+                    path
+                    for path in (self.root / name for name in HASHED_FILES)
+                    if path.exists() and path.stat().st_size
+                ]
                 if hashed:
                     raise self._unusable("missing", hashed[0])
                 create_once(self._path, secrets.token_bytes(SECRET_BYTES), scratch=self._scratch)
@@ -46,8 +53,9 @@ class Pseudonymizer:
 
     def _unusable(self, how: str, hashed: Location) -> VerificationError:
         return VerificationError(
-            f"{self._path} is {how}, so nobody can tell who was erased (the keyed hashes in {hashed} need it): bring it back from a "
-            "copy. Without one train a new workspace, and exclude the erased there by data.exclude."
+            f"{self._path} is {how}, so nobody can tell who was erased (the keyed hashes in "
+            f"{hashed} need it): bring it back from a copy. Without one train a new workspace, "
+            "and exclude the erased there by data.exclude."
         )
 
     def hash(self, what: str, name: str) -> str:

@@ -1,8 +1,10 @@
-"""The request database in one SQLite file of the workspace: the engine, whose turn it is to write, and what a crash left.
+"""The request database in one SQLite file of the workspace: the engine, whose turn it is to write,
+and what a crash left.
 
-Settings (verified on every connection): a rollback journal that is deleted, so that nothing of it outlives its transaction; every
-COMMIT synced, the folder too; deleted content overwritten. Writers queue on a lock of their own (`requests.lock`, `turns.py`) and not in
-SQLite's sleeping busy handler, which lets some wait for seconds.
+Settings (verified on every connection): a rollback journal that is deleted, so that nothing of it
+outlives its transaction; every COMMIT synced, the folder too; deleted content overwritten. Writers
+queue on a lock of their own (`requests.lock`, `turns.py`) and not in SQLite's sleeping busy
+handler, which lets some wait for seconds.
 """
 
 import os
@@ -24,11 +26,17 @@ HEADER = struct.Struct(">8sIIIII")
 STEP = 200
 """Every so many bytes of a page, from its end, enter its checksum."""
 
-SETTINGS = (("journal_mode", "DELETE", "delete"), ("synchronous", "EXTRA", 3), ("secure_delete", "ON", 1), ("foreign_keys", "ON", 1))
+SETTINGS = (
+    ("journal_mode", "DELETE", "delete"),
+    ("synchronous", "EXTRA", 3),
+    ("secure_delete", "ON", 1),
+    ("foreign_keys", "ON", 1),
+)
 QUIET_SETTINGS = ("temp_store=MEMORY", "cell_size_check=ON")
 """No names in temporary files; malformed pages are found when they are read."""
 BUSY_SECONDS = 20.0
-"""How long SQLite itself waits, for programs that do not take the turn (a backup, `sqlite3` in a shell)."""
+"""How long SQLite itself waits, for programs that do not take the turn (a backup, `sqlite3` in a
+shell)."""
 NETWORKED = frozenset(
     [
         "nfs",
@@ -56,13 +64,18 @@ NETWORKED = frozenset(
     ]
 )
 """File systems that several machines write to: their locks do not keep SQLite's promises."""
-LOCAL_FUSE = frozenset(("fuseblk", "fuse.ext4", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.mergerfs"))
+LOCAL_FUSE = frozenset(
+    ("fuseblk", "fuse.ext4", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.mergerfs")
+)
 
 
 def open_engine(path: Path) -> Engine:
-    """The engine of the file at `path`, whose transactions begin as their execution option `write` says."""
+    """The engine of the file at `path`, whose transactions begin as their execution option `write`
+    says."""
     url = URL.create("sqlite+pysqlite", database=str(path))
-    engine = create_engine(url, hide_parameters=True, max_overflow=-1, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(
+        url, hide_parameters=True, max_overflow=-1, connect_args={"timeout": BUSY_SECONDS}
+    )
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _: object) -> None:
@@ -72,7 +85,10 @@ def open_engine(path: Path) -> Engine:
             cursor.execute(f"PRAGMA {name}={value}")
             (found,) = cursor.execute(f"PRAGMA {name}").fetchone()
             if found != expected:
-                raise ExecutionError(f"This Python's SQLite does not take {name}={value} (it answers {found!r}) for {path}: use another.")
+                raise ExecutionError(
+                    f"This Python's SQLite does not take {name}={value} (it answers {found!r}) "
+                    f"for {path}: use another."
+                )
         for setting in QUIET_SETTINGS:
             cursor.execute(f"PRAGMA {setting}")
         cursor.close()
@@ -86,7 +102,8 @@ def open_engine(path: Path) -> Engine:
 
 
 def create_file(path: Path) -> None:
-    """An empty file for its owner only, before SQLite makes one as the umask has it. Its journal takes its mode."""
+    """An empty file for its owner only, before SQLite makes one as the umask has it. Its journal
+    takes its mode."""
     with disk_errors(path):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
@@ -95,15 +112,17 @@ def create_file(path: Path) -> None:
 def turn(path: Path, *, write: bool) -> Iterator[bool]:
     """Hold the lock of the database `path`: alone to write, with others to read.
 
-    Yields whether the file is as the last COMMIT left it: not where a writer died within a transaction, or where `recover` was not
-    content. A journal that is there while the lock is held is a dead writer's.
+    Yields whether the file is as the last COMMIT left it: not where a writer died within a
+    transaction, or where `recover` was not content. A journal that is there while the lock is held
+    is a dead writer's.
     """
     with locked(lock_of(path), alone=write) as handle:
         yield os.fstat(handle).st_size == 0 and not journal_of(path).exists()
 
 
 def lock_of(path: Path) -> Path:
-    """The file whose lock is the turn. It is empty, or says that the database has to be recovered."""
+    """The file whose lock is the turn. It is empty, or says that the database has to be
+    recovered."""
     return path.with_name("requests.lock")
 
 
@@ -115,7 +134,8 @@ def journal_of(path: Path) -> Path:
 def recover(path: Path, engine: Engine) -> None:
     """Roll back what a dead writer left half-done, and look at the whole file.
 
-    Errors: `VerificationError` where it is not sound then; this is noted, so that everyone else is refused too.
+    Errors: `VerificationError` where it is not sound then; this is noted, so that everyone else is
+    refused too.
     """
     with locked(lock_of(path), alone=True) as handle:
         journal = journal_of(path)
@@ -142,8 +162,8 @@ def recover(path: Path, engine: Engine) -> None:
 def drop_left(path: Path) -> None:
     """Remove the journal of a dead writer that SQLite had no need of, and leaves.
 
-    Only within a transaction that has written nothing: nobody else can have a journal then, nor has it one itself, but in an empty
-    database, which SQLite begins with a page of its own.
+    Only within a transaction that has written nothing: nobody else can have a journal then, nor has
+    it one itself, but in an empty database, which SQLite begins with a page of its own.
     """
     with disk_errors(path):
         if path.stat().st_size:
@@ -151,24 +171,35 @@ def drop_left(path: Path) -> None:
 
 
 def differences(connection: Connection) -> list[str]:
-    """What SQLite itself finds wrong with the file: pages, indexes, rows without the row that they refer to."""
-    lines = [line for (text,) in connection.exec_driver_sql("PRAGMA integrity_check(10)") for line in str(text).splitlines()]
+    """What SQLite itself finds wrong with the file: pages, indexes, rows without the row that they
+    refer to."""
+    lines = [
+        line
+        for (text,) in connection.exec_driver_sql("PRAGMA integrity_check(10)")
+        for line in str(text).splitlines()
+    ]
     found = [line for line in lines if line != "ok" and not line.startswith("***")]
-    return found + [f"a row of {table} refers to no request" for table, *_ in connection.exec_driver_sql("PRAGMA foreign_key_check")]
+    return found + [
+        f"a row of {table} refers to no request"
+        for table, *_ in connection.exec_driver_sql("PRAGMA foreign_key_check")
+    ]
 
 
 def require_local(path: Path, mounts: str | None = None) -> None:
-    """Errors: `ConfigError` where the folder `path` is on a network file system. mounts: as /proc/self/mountinfo has it."""
+    """Errors: `ConfigError` where the folder `path` is on a network file system. mounts: as
+    /proc/self/mountinfo has it."""
     kind = file_system(path, mounts)
     if kind in NETWORKED or (kind.startswith("fuse") and kind not in LOCAL_FUSE):
         raise ConfigError(
-            f"{path} is on a network file system ({kind}), on which SQLite loses commits: put the workspace on a local disk, or give "
-            "--queue.database postgresql://…, or LMERASER_DATABASE."
+            f"{path} is on a network file system ({kind}), on which SQLite loses commits: put the "
+            "workspace on a local disk, or give --queue.database postgresql://…, or "
+            "LMERASER_DATABASE."
         )
 
 
 def file_system(path: Path, mounts: str | None = None) -> str:
-    """The type of the file system that holds `path`, "" where the system does not say (only Linux does)."""
+    """The type of the file system that holds `path`, "" where the system does not say (only Linux
+    does)."""
     if mounts is None:
         try:
             mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
@@ -180,8 +211,16 @@ def file_system(path: Path, mounts: str | None = None) -> str:
         before, separator, after = line.partition(" - ")
         if not separator:
             continue
-        point = before.split()[4].encode().decode("unicode_escape").encode("latin-1", "replace").decode("utf-8", "replace")
-        if len(point) >= longest and (folder == point or folder.startswith(point.rstrip("/") + "/")):
+        point = (
+            before.split()[4]
+            .encode()
+            .decode("unicode_escape")
+            .encode("latin-1", "replace")
+            .decode("utf-8", "replace")
+        )
+        if len(point) >= longest and (
+            folder == point or folder.startswith(point.rstrip("/") + "/")
+        ):
             found, longest = after.split()[0], len(point)
     return found
 
@@ -189,13 +228,15 @@ def file_system(path: Path, mounts: str | None = None) -> str:
 def damaged(path: Path, what: str) -> VerificationError:
     """The error for a file that is not what was committed."""
     return VerificationError(
-        f"The request database {path} is damaged ({what}). Nothing is served or erased from it: restore it from a backup "
-        "(`lmeraser restore`), and keep the damaged file for whoever looks into it."
+        f"The request database {path} is damaged ({what}). Nothing is served or erased from it: "
+        "restore it from a backup (`lmeraser restore`), and keep the damaged file for whoever "
+        "looks into it."
     )
 
 
 def torn_journal(path: Path) -> str | None:
-    """What is wrong with the journal at `path`, None where SQLite can roll back all of it (or nothing was begun)."""
+    """What is wrong with the journal at `path`, None where SQLite can roll back all of it (or
+    nothing was begun)."""
     with disk_errors(path):
         if not path.exists():
             return None
@@ -211,8 +252,13 @@ def torn_journal(path: Path) -> str | None:
         start = at + sector
         for number in range(count):
             record = data[start + number * (page + 8) : start + (number + 1) * (page + 8)]
-            if len(record) < page + 8 or checksum(record[4:-4], nonce) != int.from_bytes(record[-4:], "big"):
-                return "the journal of the transaction that was under way is cut or changed, so it cannot be rolled back"
+            if len(record) < page + 8 or checksum(record[4:-4], nonce) != int.from_bytes(
+                record[-4:], "big"
+            ):
+                return (
+                    "the journal of the transaction that was under way is cut or changed, so it "
+                    "cannot be rolled back"
+                )
         end = start + count * (page + 8)
         at = -(-end // sector) * sector
         if count == 0:
@@ -226,18 +272,27 @@ def checksum(page: bytes, nonce: int) -> int:
 
 
 def disagreements(connection: Connection) -> list[str]:
-    """A sentence for each kind of disagreement; reads both tables. Every change of state writes a ledger entry of that name with it."""
+    """A sentence for each kind of disagreement; reads both tables. Every change of state writes a
+    ledger entry of that name with it."""
     found: list[str] = []
-    entries = select(ledger.c.seq).where(ledger.c.request_id == requests.c.id, ledger.c.kind == requests.c.state)
+    entries = select(ledger.c.seq).where(
+        ledger.c.request_id == requests.c.id, ledger.c.kind == requests.c.state
+    )
     silent = connection.scalar(select(func.count()).select_from(requests).where(~entries.exists()))
     if silent:
         found.append(f"{silent} requests are in a state that the ledger knows nothing of")
     known = select(requests.c.id).where(requests.c.id == ledger.c.request_id)
-    unknown = select(func.count()).select_from(ledger).where(ledger.c.request_id.is_not(None), ~known.exists())
+    unknown = (
+        select(func.count())
+        .select_from(ledger)
+        .where(ledger.c.request_id.is_not(None), ~known.exists())
+    )
     lost = connection.scalar(unknown)
     if lost:
         found.append(f"{lost} ledger entries tell of requests that are not there")
-    count, last = connection.execute(select(func.count(), func.coalesce(func.max(ledger.c.seq), 0)).select_from(ledger)).one()
+    count, last = connection.execute(
+        select(func.count(), func.coalesce(func.max(ledger.c.seq), 0)).select_from(ledger)
+    ).one()
     if count != last:
         found.append(f"the ledger has {count} entries, its last number is {last}")
     return found

@@ -1,10 +1,22 @@
 """The tables of the request database, for both dialects.
 
-Moments are text (`times.py`), which sorts as time does. Ids of records and subjects are in `targets.name`, `erased.name` and
-`erased.needles` only, and only until their request is worked off; everywhere else they are keyed hashes (`names.py`).
+Moments are text (`times.py`), which sorts as time does. Ids of records and subjects are in
+`targets.name`, `erased.name` and `erased.needles` only, and only until their request is worked off;
+everywhere else they are keyed hashes (`names.py`).
 """
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
 
 FORMAT = 1
 """The version of these tables, kept in `workspace`."""

@@ -1,7 +1,8 @@
-"""Tombstones: keyed hashes of what was erased, in the request database, so that it is not let in again.
+"""Tombstones: keyed hashes of what was erased, in the request database, so that it is not let in
+again.
 
-A tombstone is the hash of a record's or a subject's id (`names.py`). They are no part of the fingerprint, since a workspace that never saw
-a record has none.
+A tombstone is the hash of a record's or a subject's id (`names.py`). They are no part of the
+fingerprint, since a workspace that never saw a record has none.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,9 @@
-"""The workspace's lock: one command at a time writes. It goes with the process that holds it, however that ends.
+"""The workspace's lock: one command at a time writes. It goes with the process that holds it,
+however that ends.
 
-On a disk, a lock of the file `lock`. In object storage, which has no locks, one of a session of the PostgreSQL server that has the
-requests: it goes with the connection, so that its holder can lose it without knowing, and looks (`guard`) before it publishes or removes.
+On a disk, a lock of the file `lock`. In object storage, which has no locks, one of a session of the
+PostgreSQL server that has the requests: it goes with the connection, so that its holder can lose it
+without knowing, and looks (`guard`) before it publishes or removes.
 """
 
 import os
@@ -20,8 +22,14 @@ from lmeraser_ray.storage.database.driver_errors import meaning
 from lmeraser_ray.storage.file_lock import try_locked
 from lmeraser_ray.storage.store import Guard, unguarded
 
-LASTING = ("idle_session_timeout = 0", "tcp_keepalives_idle = 10", "tcp_keepalives_interval = 5", "tcp_keepalives_count = 3")
-"""The server keeps the session while its client lives, and notices within half a minute that a machine is gone."""
+LASTING = (
+    "idle_session_timeout = 0",
+    "tcp_keepalives_idle = 10",
+    "tcp_keepalives_interval = 5",
+    "tcp_keepalives_count = 3",
+)
+"""The server keeps the session while its client lives, and notices within half a minute that a
+machine is gone."""
 HOLDER = """
     SELECT application_name, pid = pg_backend_pid() AS ours FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = %s
@@ -33,7 +41,9 @@ def lock_of_file(path: Path) -> Iterator[Guard]:
     """Hold the lock of a file. Errors: `ExecutionError` at once where another process does."""
     with try_locked(path) as (handle, ours):
         if not ours:
-            raise taken(f"process {os.pread(handle, 32, 0).decode() or 'unknown'}", str(path.parent))
+            raise taken(
+                f"process {os.pread(handle, 32, 0).decode() or 'unknown'}", str(path.parent)
+            )
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield unguarded
@@ -43,7 +53,8 @@ def lock_of_file(path: Path) -> Iterator[Guard]:
 def lock_of_server(url: str, where: str) -> Iterator[Guard]:
     """Hold a lock of the PostgreSQL server at `url` for the workspace at `where`, a URL too.
 
-    Errors: `ExecutionError` at once where another process does, or where the server cannot be reached; `ConfigError` on no such URL.
+    Errors: `ExecutionError` at once where another process does, or where the server cannot be
+    reached; `ConfigError` on no such URL.
     """
     parsed, key = postgresql.parse(url), postgresql.lock_key(where)
     engine = postgresql.open_engine(parsed, "public")
@@ -59,17 +70,26 @@ def lock_of_server(url: str, where: str) -> Iterator[Guard]:
             holder = None if connection.invalidated else ask(HOLDER, key)
             if holder and holder.ours:
                 return
-        raise ExecutionError(f"The lock of {where} went with its connection: another command may write now. Run the same command again.")
+        raise ExecutionError(
+            f"The lock of {where} went with its connection: another command may write now. Run "
+            "the same command again."
+        )
 
     with server_errors(place):
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
-        for setting in (f"application_name = 'lmeraser process {os.getpid()} on {platform.node()[:30]}'", *LASTING):
+        for setting in (
+            f"application_name = 'lmeraser process {os.getpid()} on {platform.node()[:30]}'",
+            *LASTING,
+        ):
             ask(f"SET {setting}")
         ask("SELECT pg_try_advisory_lock(%s)", key)
         holder = ask(HOLDER, key)
         if holder is None or not holder.ours:
-            raise taken(str(holder.application_name if holder else "unknown").removeprefix("lmeraser "), where)
+            raise taken(
+                str(holder.application_name if holder else "unknown").removeprefix("lmeraser "),
+                where,
+            )
         yield require
     finally:
         connection.close()
@@ -87,4 +107,6 @@ def server_errors(place: str) -> Iterator[None]:
 
 def taken(holder: str, where: str) -> ExecutionError:
     """Someone else is at work."""
-    return ExecutionError(f"Another command ({holder}) is writing to {where}: wait for it and try again.")
+    return ExecutionError(
+        f"Another command ({holder}) is writing to {where}: wait for it and try again."
+    )

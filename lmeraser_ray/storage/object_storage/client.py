@@ -8,7 +8,13 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import from_url
 
 NO_BUCKET = "NoSuchBucket"
@@ -18,9 +24,14 @@ RETRIES, RETRY = 8, timedelta(seconds=60)
 
 @lru_cache(maxsize=16)
 def client(bucket: str, pid: int) -> Any:  # noqa: ARG001 - a client does not survive a fork
-    """This process's client of `bucket`, a URL. Errors: `OSError` where the environment does not say enough."""
+    """This process's client of `bucket`, a URL. Errors: `OSError` where the environment does not
+    say enough."""
     plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    placed = not bucket.startswith("s3") or "AWS_REGION" in os.environ or "AWS_DEFAULT_REGION" in os.environ
+    placed = (
+        not bucket.startswith("s3")
+        or "AWS_REGION" in os.environ
+        or "AWS_DEFAULT_REGION" in os.environ
+    )
     options: dict[str, Any] = {
         "client_options": {"allow_http": True} if plain else None,
         "retry_config": {"max_retries": RETRIES, "retry_timeout": RETRY},
@@ -39,9 +50,13 @@ def as_os_errors(bucket: str, path: str) -> Iterator[None]:
             raise no_bucket(bucket, path) from error
         raise FileNotFoundError(errno.ENOENT, "there is no such object", path) from error
     except (AlreadyExistsError, PreconditionError) as error:
-        raise FileExistsError(errno.EEXIST, "the object is another one than before", path) from error
+        raise FileExistsError(
+            errno.EEXIST, "the object is another one than before", path
+        ) from error
     except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(errno.EACCES, "the object storage denies access with these credentials", path) from error
+        raise PermissionError(
+            errno.EACCES, "the object storage denies access with these credentials", path
+        ) from error
     except BaseError as error:
         if NO_BUCKET in str(error):
             raise no_bucket(bucket, path) from error

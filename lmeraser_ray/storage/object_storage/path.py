@@ -1,10 +1,13 @@
-"""A path in object storage (S3, GCS, Azure), which answers what a workspace asks of a `pathlib.Path`.
+"""A path in object storage (S3, GCS, Azure), which answers what a workspace asks of a
+`pathlib.Path`.
 
     s3://bucket/prefix  ──►  ObjectPath  ──►  this process's client of the bucket, with the environment's credentials
 
-Invariants: an object is there whole or not at all; nothing outlives its deletion (a bucket that keeps old versions is refused at the
-first write, and no upload has parts that a crash could leave behind); what goes wrong is an `OSError`, as on a disk. There are no folders:
-`mkdir` makes an empty marker object, and a folder is there as long as its marker is, so that it can be taken from under a late writer.
+Invariants: an object is there whole or not at all; nothing outlives its deletion (a bucket that
+keeps old versions is refused at the first write, and no upload has parts that a crash could leave
+behind); what goes wrong is an `OSError`, as on a disk. There are no folders: `mkdir` makes an empty
+marker object, and a folder is there as long as its marker is, so that it can be taken from under a
+late writer.
 """
 
 import errno
@@ -25,7 +28,8 @@ MARKER = ".folder"
 LARGEST = 5_000_000_000
 """Bytes of one upload and of one copy on S3."""
 OVERHEAD = 2048
-"""Bytes between two ranges that are read rather than asked for apart: the heads of a request and of its answer take about as many."""
+"""Bytes between two ranges that are read rather than asked for apart: the heads of a request and of
+its answer take about as many."""
 PIECE = 4 << 20
 """Bytes that are read at a time, where a file is read from its beginning to its end."""
 Mode = Any
@@ -42,8 +46,8 @@ class Stat:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectPath:
-    """A path below a bucket. bucket: a URL without a path; key: names with `/` between them, empty for the bucket itself; size: of the
-    object in bytes, where a listing has told it."""
+    """A path below a bucket. bucket: a URL without a path; key: names with `/` between them, empty
+    for the bucket itself; size: of the object in bytes, where a listing has told it."""
 
     bucket: str
     key: str = ""
@@ -68,7 +72,10 @@ class ObjectPath:
     @property
     def parents(self) -> tuple["ObjectPath", ...]:
         """All folders that this is in, the nearest first."""
-        return tuple(ObjectPath(self.bucket, "/".join(folder.parts)) for folder in PurePosixPath(self.key).parents)
+        return tuple(
+            ObjectPath(self.bucket, "/".join(folder.parts))
+            for folder in PurePosixPath(self.key).parents
+        )
 
     def absolute(self) -> "ObjectPath":
         """Itself."""
@@ -93,7 +100,9 @@ class ObjectPath:
 
     def _holds(self) -> bool:
         with as_os_errors(self.bucket, str(self)):
-            return any(obstore.list(self._client, f"{self.key}/" if self.key else None, chunk_size=1))
+            return any(
+                obstore.list(self._client, f"{self.key}/" if self.key else None, chunk_size=1)
+            )
 
     def is_file(self) -> bool:
         """Whether an object has this name."""
@@ -133,12 +142,21 @@ class ObjectPath:
         with as_os_errors(self.bucket, str(self)):
             found = obstore.list_with_delimiter(self._client, f"{self.key}/" if self.key else None)
             names = [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
-        yield from (ObjectPath(self.bucket, name.rstrip("/")) for name in names if PurePosixPath(name).name != MARKER)
+        yield from (
+            ObjectPath(self.bucket, name.rstrip("/"))
+            for name in names
+            if PurePosixPath(name).name != MARKER
+        )
 
     def below(self, *, markers: bool = False) -> Iterator["ObjectPath"]:
-        """Every object below, in order; the markers of folders only if they are asked for, or if something is in them."""
+        """Every object below, in order; the markers of folders only if they are asked for, or if
+        something is in them."""
         with as_os_errors(self.bucket, str(self)):
-            found = [item for page in obstore.list(self._client, f"{self.key}/" if self.key else None) for item in page]
+            found = [
+                item
+                for page in obstore.list(self._client, f"{self.key}/" if self.key else None)
+                for item in page
+            ]
         for item in sorted(found, key=lambda item: item["path"]):
             path = ObjectPath(self.bucket, item["path"], item["size"])
             if markers or path.name != MARKER or item["size"]:
@@ -155,20 +173,31 @@ class ObjectPath:
 
     def ranges(self, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
         """Some ranges of it, in order: as much of each as there is."""
-        wanted = [(offset, offset + length) for offset, length in zip(offsets, lengths, strict=True) if length]
+        wanted = [
+            (offset, offset + length)
+            for offset, length in zip(offsets, lengths, strict=True)
+            if length
+        ]
         found = iter(self._ranges(wanted)) if wanted else iter(())
         return [next(found) if length else b"" for length in lengths]
 
     def _ranges(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Ranges that lie nearer to each other than they are long on average are asked for together: so no more than twice what is wanted
-        is read, but for what a request of its own would take."""
+        """Ranges that lie nearer to each other than they are long on average are asked for
+        together: so no more than twice what is wanted is read, but for what a request of its own
+        would take."""
         starts, ends = zip(*wanted, strict=True)
         near = max(OVERHEAD, (sum(ends) - sum(starts)) // len(wanted))
         with as_os_errors(self.bucket, str(self)):
-            return [bytes(piece) for piece in obstore.get_ranges(self._client, self.key, starts=starts, ends=ends, coalesce=near)]
+            return [
+                bytes(piece)
+                for piece in obstore.get_ranges(
+                    self._client, self.key, starts=starts, ends=ends, coalesce=near
+                )
+            ]
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
-        """Read it from its beginning to its end, in one request. Errors: `FileNotFoundError` at once."""
+        """Read it from its beginning to its end, in one request. Errors: `FileNotFoundError` at
+        once."""
         if mode != "rb":
             raise ValueError(f"{self} is opened for reading bytes, not {mode!r}: write it whole")
         with as_os_errors(self.bucket, str(self)):
@@ -176,25 +205,32 @@ class ObjectPath:
         return io.BufferedReader(Pieces(self, iter(found.stream(min_chunk_size=PIECE))), PIECE)
 
     def write(self, data: bytes, mode: Mode = "overwrite") -> None:
-        """Make it these bytes, at once. Errors: `FileExistsError` where the condition does not hold; `OSError` where old versions stay."""
+        """Make it these bytes, at once. Errors: `FileExistsError` where the condition does not
+        hold; `OSError` where old versions stay."""
         if len(data) > LARGEST:
-            raise OSError(errno.EFBIG, f"one object holds {LARGEST} bytes at most, this has {len(data)}: use more buckets", str(self))
+            raise OSError(
+                errno.EFBIG,
+                f"one object holds {LARGEST} bytes at most, this has {len(data)}: use more buckets",
+                str(self),
+            )
         with as_os_errors(self.bucket, str(self)):
             made = obstore.put(self._client, self.key, data, mode=mode, use_multipart=False)
         if self.bucket.startswith("s3") and made["version"] not in (None, "null"):
             raise OSError(
                 errno.EPERM,
-                f"the bucket {self.bucket} keeps old versions of its objects, so that what is erased could be read on: use one without "
-                "versioning",
+                f"the bucket {self.bucket} keeps old versions of its objects, so that what is "
+                "erased could be read on: use one without versioning",
                 str(self),
             )
 
     def swap(self, data: bytes, before: str | None) -> None:
-        """Make it these bytes if its `tag` is still `before`. Errors: `FileExistsError` where it is not."""
+        """Make it these bytes if its `tag` is still `before`. Errors: `FileExistsError` where it is
+        not."""
         self.write(data, mode="create" if before is None else {"e_tag": before})
 
     def replace(self, target: "ObjectPath") -> "ObjectPath":
-        """Give it another name. Errors: `FileNotFoundError` where it is gone, or the folder in which it was written is."""
+        """Give it another name. Errors: `FileNotFoundError` where it is gone, or the folder in
+        which it was written is."""
         if not self.parent.is_dir():
             self.unlink(missing_ok=True)
             raise FileNotFoundError(errno.ENOENT, "its folder was removed", str(self.parent))
@@ -217,9 +253,13 @@ class ObjectPath:
 
 
 def remove_all(paths: Iterable[ObjectPath]) -> None:
-    """Remove objects of one bucket: the markers first, so that whoever still writes to a folder finds none."""
+    """Remove objects of one bucket: the markers first, so that whoever still writes to a folder
+    finds none."""
     listed = list(paths)
-    for some in ([path for path in listed if path.name == MARKER], [path for path in listed if path.name != MARKER]):
+    for some in (
+        [path for path in listed if path.name == MARKER],
+        [path for path in listed if path.name != MARKER],
+    ):
         if some:
             with suppress(FileNotFoundError), as_os_errors(some[0].bucket, str(some[0])):
                 obstore.delete(some[0]._client, [path.key for path in some])

@@ -1,4 +1,5 @@
-"""What one deletion trains again (Fig. 6 of the paper): records and parameters, a bar a system, on a log scale; re-clustering included."""
+"""What one deletion trains again (Fig. 6 of the paper): records and parameters, a bar a system, on
+a log scale; re-clustering included."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -35,10 +36,17 @@ def parameters(kind: str) -> Reading:
 
 def affected_by_a_deletion(study: Study) -> "Figure | Missing":
     """Bars of the mean over all deletions, a tick at the worst one; the cheapest system on top."""
-    cost = {variant.name: found.mean for variant in study.variants if (found := variant.over(records("expected_share")))}
+    cost = {
+        variant.name: found.mean
+        for variant in study.variants
+        if (found := variant.over(records("expected_share")))
+    }
     if not cost:
         return Missing("no system has a cost: run `lmeraser compare` again into a new study")
-    shown = sorted((variant for variant in study.variants if variant.name in cost), key=lambda variant: (-cost[variant.name], variant.name))
+    shown = sorted(
+        (variant for variant in study.variants if variant.name in cost),
+        key=lambda variant: (-cost[variant.name], variant.name),
+    )
     figure = new_figure(0.85 + 0.155 * len(shown), width=WIDTH)
     axes = figure.subplots(1, 2, sharey=True)
     bars(axes[0], shown, records("expected_share"), records("worst_share"))
@@ -49,8 +57,9 @@ def affected_by_a_deletion(study: Study) -> "Figure | Missing":
     only_x_grid(axes)
     foot(
         figure,
-        "One deletion, re-clustering included; log scale. Bars and numbers: mean over all deletions and seeds; tick: the worst one. "
-        "With slices, the share of a full training that is repeated stands for records.",
+        "One deletion, re-clustering included; log scale. Bars and numbers: mean over all "
+        "deletions and seeds; tick: the worst one. With slices, the share of a full training "
+        "that is repeated stands for records.",
         study.source,
     )
     return figure
@@ -66,10 +75,26 @@ def bars(axes: "Axes", shown: Sequence[Measured], mean: Reading, worst: Reading)
     for at, (variant, value, high) in enumerate(zip(shown, values, most, strict=True)):
         text = "n/a" if value is None else "0" if value == 0 else short(value)
         if value:
-            axes.barh(at, value - 1, left=1, height=0.66, color=variant.look.colour, alpha=0.75, linewidth=0)
+            axes.barh(
+                at,
+                value - 1,
+                left=1,
+                height=0.66,
+                color=variant.look.colour,
+                alpha=0.75,
+                linewidth=0,
+            )
         if high:
             axes.plot([high, high], [at - 0.33, at + 0.33], color="black", linewidth=0.9)
-        axes.text(1.03, at, text, transform=axes.get_yaxis_transform(), fontsize=5.5, va="center_baseline", color=GREY)
+        axes.text(
+            1.03,
+            at,
+            text,
+            transform=axes.get_yaxis_transform(),
+            fontsize=5.5,
+            va="center_baseline",
+            color=GREY,
+        )
     axes.set_xscale("log")
     axes.set_xlim(1, max(known, default=10.0) * 1.5)
     axes.xaxis.set_major_locator(LogLocator(numticks=5))

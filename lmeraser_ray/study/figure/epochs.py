@@ -1,4 +1,5 @@
-"""Accuracy over epochs (Fig. 3 and 4 of the paper): a line a system, the mean over seeds, with a band from the worst seed to the best."""
+"""Accuracy over epochs (Fig. 3 and 4 of the paper): a line a system, the mean over seeds, with a
+band from the worst seed to the best."""
 
 from typing import TYPE_CHECKING
 
@@ -14,27 +15,42 @@ if TYPE_CHECKING:
 
 
 def accuracy_over_epochs(study: Study) -> "Figure | Missing":
-    """Test accuracy after each epoch; of systems without epochs, a dotted line at their accuracy."""
+    """Test accuracy after each epoch; of systems without epochs, a dotted line at their
+    accuracy."""
     from matplotlib.ticker import MaxNLocator
 
     drawn = [variant for variant in study.variants if curves_of(variant)]
     if not any(len(curve) > 1 for variant in drawn for curve in curves_of(variant)):
-        return Missing("no system has an accuracy after each of several epochs: run `lmeraser compare` with --curves")
+        return Missing(
+            "no system has an accuracy after each of several epochs: run `lmeraser compare` with "
+            "--curves"
+        )
     figure = new_figure(max(2.4, 0.9 + 0.115 * len(drawn)), width=WIDTH)
     axes = figure.subplots()
     last = max(len(curve) for variant in drawn for curve in curves_of(variant))
-    ends = [end for variant in drawn if (end := line(axes, variant, last, min(0.16, 1.6 / len(drawn)))) is not None]
+    ends = [
+        end
+        for variant in drawn
+        if (end := line(axes, variant, last, min(0.16, 1.6 / len(drawn)))) is not None
+    ]
     axes.set_xlim(1 if last > 1 else 0, last)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     percent(axes.yaxis, "test accuracy")
-    without = "; dotted: no epochs" if any(len(curves_of(variant)[0]) == 1 for variant in drawn) else ""
+    without = (
+        "; dotted: no epochs" if any(len(curves_of(variant)[0]) == 1 for variant in drawn) else ""
+    )
     sliced = (
         " Lines are as long as the systems have epochs; with slices these count through all stages."
         if len({end.x for end in ends}) > 1
         else ""
     )
-    foot(figure, f"Mean of the seeds whose course was recorded, band from the worst to the best of them{without}.{sliced}", study.source)
+    foot(
+        figure,
+        "Mean of the seeds whose course was recorded, band from the worst to the best of "
+        f"them{without}.{sliced}",
+        study.source,
+    )
     name_ends(axes, ends)
     return figure
 

@@ -1,4 +1,5 @@
-"""The frontier: accuracy against the expected cost of a deletion. What nothing else beats in both is connected.
+"""The frontier: accuracy against the expected cost of a deletion. What nothing else beats in both
+is connected.
 
 The error is on a log scale, because what is worth having lies close together near 100%.
 """
@@ -23,7 +24,8 @@ TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 
 @dataclass(frozen=True)
 class FrontierPoint:
-    """One choice: what a deletion costs on average, as a share of a full training, and how good it is. ringed: with a ring around it."""
+    """One choice: what a deletion costs on average, as a share of a full training, and how good it
+    is. ringed: with a ring around it."""
 
     label: str
     look: Look
@@ -43,61 +45,123 @@ def frontier_of_systems(study: Study) -> "Figure | Missing":
 
 
 def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
-    """The points that no other beats: none is at most as costly and at least as accurate, and better in one. From cheap to dear."""
+    """The points that no other beats: none is at most as costly and at least as accurate, and
+    better in one. From cheap to dear."""
     found: list[FrontierPoint] = []
     for point in sorted(points, key=lambda p: (p.cost, -p.accuracy.mean, p.label)):
         best = found[-1] if found else None
-        if best is None or point.accuracy.mean > best.accuracy.mean or (point.cost, point.accuracy.mean) == (best.cost, best.accuracy.mean):
+        if (
+            best is None
+            or point.accuracy.mean > best.accuracy.mean
+            or (point.cost, point.accuracy.mean) == (best.cost, best.accuracy.mean)
+        ):
             found.append(point)
     return found
 
 
-def frontier(points: Sequence[FrontierPoint], source: str, *, bars: str = OVER_SEEDS, what: str = "test accuracy") -> "Figure | Missing":
-    """Draw points, their Pareto-optimal ones connected, every name where it has room. bars: a sentence on what the bars are; what: the kind
-    of accuracy."""
+def frontier(
+    points: Sequence[FrontierPoint],
+    source: str,
+    *,
+    bars: str = OVER_SEEDS,
+    what: str = "test accuracy",
+) -> "Figure | Missing":
+    """Draw points, their Pareto-optimal ones connected, every name where it has room. bars: a
+    sentence on what the bars are; what: the kind of accuracy."""
     if not points:
-        return Missing("no system has both a test accuracy and a cost: run `lmeraser compare` on data with test records")
+        return Missing(
+            "no system has both a test accuracy and a cost: run `lmeraser compare` on data with "
+            "test records"
+        )
     figure = new_figure(min(2.9 + 0.035 * len(points), 5.0), width=WIDTH)
     axes = figure.subplots()
-    floor = 0.5 * min([1 - value for p in points for value in (p.accuracy.mean, p.accuracy.high) if value < 1], default=0.1)
+    floor = 0.5 * min(
+        [1 - value for p in points for value in (p.accuracy.mean, p.accuracy.high) if value < 1],
+        default=0.1,
+    )
     costs = [p.cost for p in points if p.cost > 0]
     cheapest = min(costs, default=0.01) / 2
     scales(axes, points, floor=floor, cheapest=cheapest, dearest=max(costs, default=1.0))
     axes.set_ylabel(f"{what} (%; the error on a log scale)")
     best = pareto(points)
     x = [max(point.cost, cheapest) for point in best]
-    axes.step(x, [point.accuracy.mean for point in best], where="post", color=GREY, linewidth=0.8, zorder=2)
+    axes.step(
+        x,
+        [point.accuracy.mean for point in best],
+        where="post",
+        color=GREY,
+        linewidth=0.8,
+        zorder=2,
+    )
     for point in points:
         at, optimal, mean = max(point.cost, cheapest), point in best, point.accuracy.mean
-        axes.plot([at, at], [point.accuracy.low, point.accuracy.high], color=point.look.colour, linewidth=0.6, zorder=2)
+        axes.plot(
+            [at, at],
+            [point.accuracy.low, point.accuracy.high],
+            color=point.look.colour,
+            linewidth=0.6,
+            zorder=2,
+        )
         face = point.look.colour if optimal else "white"
-        axes.plot(at, mean, point.look.marker, color=point.look.colour, markerfacecolor=face, markeredgewidth=0.8, zorder=4)
+        axes.plot(
+            at,
+            mean,
+            point.look.marker,
+            color=point.look.colour,
+            markerfacecolor=face,
+            markeredgewidth=0.8,
+            zorder=4,
+        )
         if point.ringed:
-            axes.plot(at, mean, "o", color=point.look.colour, markerfacecolor="none", markersize=8, markeredgewidth=0.8, zorder=4)
+            axes.plot(
+                at,
+                mean,
+                "o",
+                color=point.look.colour,
+                markerfacecolor="none",
+                markersize=8,
+                markeredgewidth=0.8,
+                zorder=4,
+            )
     free = " A cost of 0 stands at the left edge." if min(p.cost for p in points) <= 0 else ""
     foot(
-        figure,
-        f"Filled and connected: no other is as cheap and as accurate. {bars}{free}",
-        source,
+        figure, f"Filled and connected: no other is as cheap and as accurate. {bars}{free}", source
     )
     first = [*best[::-1], *(point for point in points if point not in best)]
     axes.set_title(" ", fontsize=5, color=GREY, loc="right")  # its room, for what follows
     named = [Named(max(p.cost, cheapest), p.accuracy.mean, p.label, p.look.colour) for p in first]
-    spans = [[(name.x, point.accuracy.low), (name.x, point.accuracy.high)] for name, point in zip(named, first, strict=True)]
-    unnamed = name_points(axes, named, avoid=[stairs(x, [point.accuracy.mean for point in best])], rather_not=spans)
+    spans = [
+        [(name.x, point.accuracy.low), (name.x, point.accuracy.high)]
+        for name, point in zip(named, first, strict=True)
+    ]
+    unnamed = name_points(
+        axes, named, avoid=[stairs(x, [point.accuracy.mean for point in best])], rather_not=spans
+    )
     if unnamed:
-        axes.set_title(f"{len(unnamed)} of {len(points)} without room for a name", fontsize=5, color=GREY, loc="right")
+        axes.set_title(
+            f"{len(unnamed)} of {len(points)} without room for a name",
+            fontsize=5,
+            color=GREY,
+            loc="right",
+        )
     return figure
 
 
 def stairs(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
     """The corners of a line that runs level from each point to below the next and then up to it."""
-    corners = [corner for at, height, after in zip(x, y, x[1:], strict=False) for corner in ((at, height), (after, height))]
+    corners = [
+        corner
+        for at, height, after in zip(x, y, x[1:], strict=False)
+        for corner in ((at, height), (after, height))
+    ]
     return [*corners, (x[-1], y[-1])]
 
 
-def scales(axes: "Axes", points: Sequence[FrontierPoint], *, floor: float, cheapest: float, dearest: float) -> None:
-    """Log cost, and accuracy by the logarithm of the error (an error below `floor` counts as that)."""
+def scales(
+    axes: "Axes", points: Sequence[FrontierPoint], *, floor: float, cheapest: float, dearest: float
+) -> None:
+    """Log cost, and accuracy by the logarithm of the error (an error below `floor` counts as
+    that)."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     def forward(accuracy: np.ndarray) -> np.ndarray:
@@ -115,6 +179,10 @@ def scales(axes: "Axes", points: Sequence[FrontierPoint], *, floor: float, cheap
     axes.set_xlim(cheapest / 1.3, dearest * 1.6)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
     few = dearest / cheapest < 30  # too few powers of ten to read a cost by them
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}" if few and f"{value:e}"[0] in "25" else ""))
+    axes.xaxis.set_minor_formatter(
+        FuncFormatter(
+            lambda value, _: f"{100 * value:.3g}" if few and f"{value:e}"[0] in "25" else ""
+        )
+    )
     axes.tick_params(axis="x", which="minor", labelsize=6)
     axes.set_xlabel("retrained by a deletion (% of a full training, mean)")

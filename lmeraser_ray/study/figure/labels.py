@@ -1,4 +1,5 @@
-"""Names beside points and at the ends of lines, none over another; where there is no room near by, a hair line leads to the name.
+"""Names beside points and at the ends of lines, none over another; where there is no room near by,
+a hair line leads to the name.
 
 Both are functions of their arguments: first come, first placed.
 """
@@ -33,7 +34,8 @@ Line = Sequence[tuple[float, float]]
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels. Matplotlib's own holds an array, which is slow to make and to ask (40 names: 1.2 s, now 0.5)."""
+    """A rectangle in pixels. Matplotlib's own holds an array, which is slow to make and to ask (40
+    names: 1.2 s, now 0.5)."""
 
     x0: float
     y0: float
@@ -51,11 +53,18 @@ class Named:
     colour: str
 
 
-def name_points(axes: "Axes", points: Sequence[Named], *, avoid: Sequence[Line] = (), rather_not: Sequence[Line] = ()) -> list[str]:
-    """Write each name near its point, over no other name, no other point and nothing outside the axes. Returns the names without room.
+def name_points(
+    axes: "Axes",
+    points: Sequence[Named],
+    *,
+    avoid: Sequence[Line] = (),
+    rather_not: Sequence[Line] = (),
+) -> list[str]:
+    """Write each name near its point, over no other name, no other point and nothing outside the
+    axes. Returns the names without room.
 
-    avoid: lines that no name may cross; rather_not: lines that a name crosses only where it would stand far away otherwise. The figure's
-    layout is settled first and stays.
+    avoid: lines that no name may cross; rather_not: lines that a name crosses only where it would
+    stand far away otherwise. The figure's layout is settled first and stays.
     """
     figure = axes.figure.get_figure(root=True)
     if figure is None:
@@ -65,11 +74,26 @@ def name_points(axes: "Axes", points: Sequence[Named], *, avoid: Sequence[Line] 
     page = Page(Box(*axes.get_window_extent().extents), figure.dpi / 72)
     places = [axes.transData.transform((point.x, point.y)) for point in points]
     page.taken += [around(place, 2.6 * page.pixels) for place in places]
-    page.taken += [box for line in avoid for box in page.along([axes.transData.transform(corner) for corner in line])]
-    page.soft += [box for line in rather_not for box in page.along([axes.transData.transform(corner) for corner in line])]
+    page.taken += [
+        box
+        for line in avoid
+        for box in page.along([axes.transData.transform(corner) for corner in line])
+    ]
+    page.soft += [
+        box
+        for line in rather_not
+        for box in page.along([axes.transData.transform(corner) for corner in line])
+    ]
     unnamed = []
     for point, place in zip(points, places, strict=True):
-        label = axes.annotate(point.text, (point.x, point.y), (0, 0), textcoords="offset points", fontsize=SIZE, color=point.colour)
+        label = axes.annotate(
+            point.text,
+            (point.x, point.y),
+            (0, 0),
+            textcoords="offset points",
+            fontsize=SIZE,
+            color=point.colour,
+        )
         label.set_horizontalalignment("center")
         label.set_verticalalignment("center")
         box = label.get_window_extent()
@@ -81,14 +105,22 @@ def name_points(axes: "Axes", points: Sequence[Named], *, avoid: Sequence[Line] 
         label.set_position((offset[0] / page.pixels, offset[1] / page.pixels))
         if (edge := page.take(place, Box(*label.get_window_extent().extents))) is not None:
             end = axes.transData.inverted().transform(edge)
-            axes.plot([point.x, end[0]], [point.y, end[1]], color=GREY, linewidth=0.35, zorder=1, scalex=False, scaley=False)
+            axes.plot(
+                [point.x, end[0]],
+                [point.y, end[1]],
+                color=GREY,
+                linewidth=0.35,
+                zorder=1,
+                scalex=False,
+                scaley=False,
+            )
     return unnamed
 
 
 @dataclass
 class Page:
-    """What of the axes' window is taken: by points and lines that must stay free (`taken`), names, hair lines, and soft lines. In
-    pixels, of which a point has `pixels`."""
+    """What of the axes' window is taken: by points and lines that must stay free (`taken`), names,
+    hair lines, and soft lines. In pixels, of which a point has `pixels`."""
 
     window: Box
     pixels: float
@@ -98,9 +130,11 @@ class Page:
     soft: list[Box] = field(default_factory=list)
 
     def room(self, place: Pixel, width: float, height: float) -> tuple[float, float] | None:
-        """Where the middle of a label can lie, from its point: the nearest free place, to the right first; None where there is none.
+        """Where the middle of a label can lie, from its point: the nearest free place, to the right
+        first; None where there is none.
 
-        First without crossing anything, not far away; then over soft lines; then over hair lines, and with one that crosses names.
+        First without crossing anything, not far away; then over soft lines; then over hair lines,
+        and with one that crosses names.
         """
         for reaches, obstacles, crossed in (
             (REACH[:NOT_FAR], [*self.taken, *self.hairs, *self.soft], self.names),
@@ -113,7 +147,11 @@ class Page:
                 x = float(np.cos(angle)) * (reach * self.pixels + width / 2)
                 y = float(np.sin(angle)) * (reach * self.pixels + height / 2)
                 box = around(place + np.array([x, y]), width / 2, height / 2)
-                if self.inside(box) and not touches([box], [*obstacles, *self.names]) and not touches(self.to(place, box), crossed):
+                if (
+                    self.inside(box)
+                    and not touches([box], [*obstacles, *self.names])
+                    and not touches(self.to(place, box), crossed)
+                ):
                     return x, y
         return None
 
@@ -123,7 +161,8 @@ class Page:
         return [] if end is None else self.along([place, end])
 
     def take(self, place: Pixel, box: Box) -> Pixel | None:
-        """Note a label's box. Returns where its hair line ends, if it needs one, which is noted too."""
+        """Note a label's box. Returns where its hair line ends, if it needs one, which is noted
+        too."""
         margin = 0.6 * self.pixels
         self.names.append(Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin))
         self.hairs += self.to(place, box)
@@ -137,7 +176,12 @@ class Page:
     def inside(self, box: Box) -> bool:
         """Whether a box lies within the window."""
         window = self.window
-        return window.x0 <= box.x0 and box.x1 <= window.x1 and window.y0 <= box.y0 and box.y1 <= window.y1
+        return (
+            window.x0 <= box.x0
+            and box.x1 <= window.x1
+            and window.y0 <= box.y0
+            and box.y1 <= window.y1
+        )
 
     def along(self, corners: Sequence[Pixel]) -> list[Box]:
         """Small boxes along a line."""
@@ -151,16 +195,24 @@ class Page:
 def around(place: Pixel, half: float, high: float | None = None) -> Box:
     """The box around a place that reaches `half` to each side, and `high` up and down."""
     tall = half if high is None else high
-    return Box(float(place[0]) - half, float(place[1]) - tall, float(place[0]) + half, float(place[1]) + tall)
+    return Box(
+        float(place[0]) - half,
+        float(place[1]) - tall,
+        float(place[0]) + half,
+        float(place[1]) + tall,
+    )
 
 
 def touches(ours: Sequence[Box], theirs: Sequence[Box]) -> bool:
     """Whether any two boxes share an area."""
-    return any(a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1 for a in ours for b in theirs)
+    return any(
+        a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1 for a in ours for b in theirs
+    )
 
 
 def name_ends(axes: "Axes", ends: Sequence[Named]) -> None:
-    """Write the names of lines right of the axes, each as near as may be to the height at which its line ends (in data coordinates).
+    """Write the names of lines right of the axes, each as near as may be to the height at which its
+    line ends (in data coordinates).
 
     ends: the last point of each line. All names stand in one column, a line of text apart.
     """
@@ -170,23 +222,44 @@ def name_ends(axes: "Axes", ends: Sequence[Named]) -> None:
         raise ValueError("the axes are in no figure")
     figure.draw_without_rendering()
     step = SIZE * 1.25 * figure.dpi / 72 / axes.get_window_extent().height
-    heights = [(float(axes.transData.transform((end.x, end.y))[1]) - axes.get_window_extent().y0) for end in ends]
+    heights = [
+        (float(axes.transData.transform((end.x, end.y))[1]) - axes.get_window_extent().y0)
+        for end in ends
+    ]
     wanted = np.array(heights) / axes.get_window_extent().height
     for end, height, at in zip(ends, wanted, apart(wanted, step), strict=True):
         x = axes.transAxes.inverted().transform(axes.transData.transform((end.x, end.y)))[0]
-        axes.plot([x, 1.0, 1.03], [height, height, at], transform=axes.transAxes, color=end.colour, linewidth=0.35, clip_on=False)
-        axes.text(1.04, at, end.text, transform=axes.transAxes, fontsize=SIZE, color=end.colour, va="center_baseline")
+        axes.plot(
+            [x, 1.0, 1.03],
+            [height, height, at],
+            transform=axes.transAxes,
+            color=end.colour,
+            linewidth=0.35,
+            clip_on=False,
+        )
+        axes.text(
+            1.04,
+            at,
+            end.text,
+            transform=axes.transAxes,
+            fontsize=SIZE,
+            color=end.colour,
+            va="center_baseline",
+        )
     axes.set_ylim(low, high)
 
 
 def apart(wanted: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Heights [m] moved as little as need be, so that each two are at least `step` apart: neighbours that collide share their middle
-    (pool adjacent violators)."""
+    """Heights [m] moved as little as need be, so that each two are at least `step` apart:
+    neighbours that collide share their middle (pool adjacent violators)."""
     order = np.argsort(wanted, kind="stable")
     groups: list[list[float]] = []  # [sum of (wanted - place within the group), members]
     for height in wanted[order]:
         groups.append([float(height), 1])
-        while len(groups) > 1 and groups[-1][0] / groups[-1][1] < groups[-2][0] / groups[-2][1] + step * groups[-2][1]:
+        while (
+            len(groups) > 1
+            and groups[-1][0] / groups[-1][1] < groups[-2][0] / groups[-2][1] + step * groups[-2][1]
+        ):
             total, count = groups.pop()
             below, members = groups.pop()
             groups.append([below + total - step * members * count, members + count])

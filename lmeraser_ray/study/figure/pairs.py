@@ -1,4 +1,5 @@
-"""One choice against another: random partition against adaptive (Fig. 7 of the paper), one head against many (Fig. 8).
+"""One choice against another: random partition against adaptive (Fig. 7 of the paper), one head
+against many (Fig. 8).
 
 Accuracy alone would say half: the price of a deletion stands beside it.
 """
@@ -6,8 +7,24 @@ Accuracy alone would say half: the price of a deletion stands beside it.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.study.figure.results import Measured, Run, Spread, Study, expected_share, test_accuracy
-from lmeraser_ray.study.figure.style import GREY, WIDTH, Missing, as_percent, foot, new_figure, only_x_grid, percent
+from lmeraser_ray.study.figure.results import (
+    Measured,
+    Run,
+    Spread,
+    Study,
+    expected_share,
+    test_accuracy,
+)
+from lmeraser_ray.study.figure.style import (
+    GREY,
+    WIDTH,
+    Missing,
+    as_percent,
+    foot,
+    new_figure,
+    only_x_grid,
+    percent,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,11 +46,20 @@ def one_head_against_many(study: Study) -> "Figure | Missing":
 
 
 def against(study: Study, ours: Sequence[str], theirs: Sequence[str]) -> "Figure | Missing":
-    """Test accuracy and expected cost, a bar a variant, with 95% intervals over seeds; both sides are needed."""
-    left, right = (as_they_are([v for v in study.of_systems(names) if v.over(test_accuracy)]) for names in (ours, theirs))
+    """Test accuracy and expected cost, a bar a variant, with 95% intervals over seeds; both sides
+    are needed."""
+    left, right = (
+        as_they_are([v for v in study.of_systems(names) if v.over(test_accuracy)])
+        for names in (ours, theirs)
+    )
     if not left or not right:
-        need = " and ".join(" or ".join(names) for names, found in ((ours, left), (theirs, right)) if not found)
-        return Missing(f"there is no system {need} with a test accuracy in the study: run `lmeraser compare` with it")
+        need = " and ".join(
+            " or ".join(names) for names, found in ((ours, left), (theirs, right)) if not found
+        )
+        return Missing(
+            f"there is no system {need} with a test accuracy in the study: run `lmeraser compare` "
+            "with it"
+        )
     shown = [*right[::-1], *left[::-1]]
     figure = new_figure(0.95 + 0.19 * len(shown), width=WIDTH)
     axes = figure.subplots(1, 2, sharey=True)
@@ -45,8 +71,8 @@ def against(study: Study, ours: Sequence[str], theirs: Sequence[str]) -> "Figure
     only_x_grid(axes)
     foot(
         figure,
-        "Mean over seeds with its 95% interval (Student's t, cut at 0 and 100%). Cost: the share of a full training that one deletion "
-        "repeats on average, re-clustering included.",
+        "Mean over seeds with its 95% interval (Student's t, cut at 0 and 100%). Cost: the share "
+        "of a full training that one deletion repeats on average, re-clustering included.",
         study.source,
     )
     return figure
@@ -58,7 +84,8 @@ def as_they_are(variants: Sequence[Measured]) -> list[Measured]:
 
 
 def bars(axes: "Axes", shown: Sequence[Measured], read: Callable[[Run], float | None]) -> None:
-    """Lying bars of shares from 0 to 1, with their interval and, in a column at the right, their number."""
+    """Lying bars of shares from 0 to 1, with their interval and, in a column at the right, their
+    number."""
     for at, variant in enumerate(shown):
         found = variant.over(read)
         if found is None:
@@ -66,8 +93,23 @@ def bars(axes: "Axes", shown: Sequence[Measured], read: Callable[[Run], float | 
         axes.barh(at, found.mean, height=0.66, color=variant.look.colour, alpha=0.75, linewidth=0)
         low, high = within(found)
         if high > low:
-            axes.errorbar(found.mean, at, xerr=[[found.mean - low], [high - found.mean]], color="black", elinewidth=0.8, capsize=1.8)
-        axes.text(1.03, at, as_percent(found.mean), transform=axes.get_yaxis_transform(), fontsize=5.5, va="center_baseline", color=GREY)
+            axes.errorbar(
+                found.mean,
+                at,
+                xerr=[[found.mean - low], [high - found.mean]],
+                color="black",
+                elinewidth=0.8,
+                capsize=1.8,
+            )
+        axes.text(
+            1.03,
+            at,
+            as_percent(found.mean),
+            transform=axes.get_yaxis_transform(),
+            fontsize=5.5,
+            va="center_baseline",
+            color=GREY,
+        )
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
 

@@ -19,7 +19,8 @@ COLUMNS = 4
 
 @dataclass(frozen=True)
 class Prompt:
-    """One shard's prompt: its name and what it adds to the pixels [3, h, w] float32, in units of a pixel's 0 to 255."""
+    """One shard's prompt: its name and what it adds to the pixels [3, h, w] float32, in units of a
+    pixel's 0 to 255."""
 
     label: str
     change: NDArray[np.float32]
@@ -31,7 +32,8 @@ def in_pixels(prompt: NDArray[np.float32], std: tuple[float, float, float]) -> N
 
 
 def prompt_pictures(prompts: Sequence[Prompt], source: str) -> "Figure":
-    """A picture a prompt, at least one, all on one scale: grey adds nothing, full and no colour are the largest change, up and down."""
+    """A picture a prompt, at least one, all on one scale: grey adds nothing, full and no colour are
+    the largest change, up and down."""
     scale = max(float(np.abs(prompt.change).max()) for prompt in prompts) or 1.0
     rows = math.ceil(len(prompts) / COLUMNS)
     figure = new_figure(rows * (WIDTH / COLUMNS + 0.12) + 0.45)
@@ -45,7 +47,8 @@ def prompt_pictures(prompts: Sequence[Prompt], source: str) -> "Figure":
         axes.set_axis_off()
     foot(
         figure,
-        f"What each prompt adds to a picture: grey nothing, full red, green or blue {scale:.0f} of 255, none of it −{scale:.0f}.",
+        f"What each prompt adds to a picture: grey nothing, full red, green or blue {scale:.0f} "
+        f"of 255, none of it −{scale:.0f}.",
         source,
     )
     return figure

@@ -1,4 +1,5 @@
-"""Fig. 5 of the paper: accuracy against the share of records that is erased at once, and against the number of prompts."""
+"""Fig. 5 of the paper: accuracy against the share of records that is erased at once, and against
+the number of prompts."""
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Literal
@@ -14,14 +15,23 @@ if TYPE_CHECKING:
 NUMBERING = ("partition.shards", "partition.threshold")
 """The fields that say how many shards, and so prompts, there are."""
 Line = list[tuple[float, Spread]]
-RATIO = Missing("no system was measured after erasing several shares: run `lmeraser compare` with --forget 0,0.1,0.5")
-PROMPTS = Missing("no system was measured with several numbers of shards: run `lmeraser compare` with --vary partition.shards=10,20,40")
+RATIO = Missing(
+    "no system was measured after erasing several shares: run `lmeraser compare` with --forget "
+    "0,0.1,0.5"
+)
+PROMPTS = Missing(
+    "no system was measured with several numbers of shards: run `lmeraser compare` with --vary "
+    "partition.shards=10,20,40"
+)
 
 
 def ratio_and_prompts(study: Study) -> "Figure | Missing":
     """Two panels, or the one that there are results for."""
     ratio = [(variant, by_ratio(variant, "test")) for variant in study.variants]
-    panels = {"ratio": [found for found in ratio if len(found[1]) > 1], "prompts": by_prompts(study)}
+    panels = {
+        "ratio": [found for found in ratio if len(found[1]) > 1],
+        "prompts": by_prompts(study),
+    }
     there = {name: lines for name, lines in panels.items() if lines}
     if not there:
         return Missing(f"{RATIO.reason}; {PROMPTS.reason}")
@@ -37,7 +47,11 @@ def ratio_and_prompts(study: Study) -> "Figure | Missing":
 
 def retained_accuracy(study: Study) -> "Figure | Missing":
     """Accuracy on the training records that remain, against the share that was erased."""
-    lines = [(variant, line) for variant in study.variants if len(line := by_ratio(variant, "retained")) > 1]
+    lines = [
+        (variant, line)
+        for variant in study.variants
+        if len(line := by_ratio(variant, "retained")) > 1
+    ]
     if not lines:
         return RATIO
     figure = new_figure(max(2.2, 0.9 + 0.105 * len(lines)))
@@ -55,14 +69,22 @@ def by_ratio(variant: Measured, kind: Literal["test", "retained"]) -> Line:
         for erased in run["forget"]:
             if erased["accuracy"][kind] is not None:
                 values[erased["share"]].append(erased["accuracy"][kind])
-    return [(share, spread(found)) for share, found in sorted(values.items()) if len(found) == len(variant.runs)]
+    return [
+        (share, spread(found))
+        for share, found in sorted(values.items())
+        if len(found) == len(variant.runs)
+    ]
 
 
 def by_prompts(study: Study) -> list[tuple[Measured, Line]]:
     """Accuracy at each number of shards, a line for each system and choice of the other fields."""
-    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[Measured, tuple[float, Spread]]]] = defaultdict(list)
+    groups: dict[
+        tuple[str, tuple[tuple[str, str], ...]], list[tuple[Measured, tuple[float, Spread]]]
+    ] = defaultdict(list)
     for variant in study.variants:
-        others = tuple((field, value) for field, value in variant.changes.items() if field not in NUMBERING)
+        others = tuple(
+            (field, value) for field, value in variant.changes.items() if field not in NUMBERING
+        )
         shards, accuracy = variant.over(lambda run: run["shards"]), variant.over(test_accuracy)
         if len(others) < len(variant.changes) and shards and accuracy:
             groups[variant.system, others].append((variant, (shards.mean, accuracy)))
@@ -96,7 +118,19 @@ def against_prompts(axes: "Axes", lines: list[tuple[Measured, Line]]) -> None:
 def draw(axes: "Axes", variant: Measured, line: Line) -> Named:
     """Draw a line with its seeds' range; returns where it ends."""
     x, y = [at for at, _ in line], [found.mean for _, found in line]
-    low, high = [found.mean - found.low for _, found in line], [found.high - found.mean for _, found in line]
+    low, high = (
+        [found.mean - found.low for _, found in line],
+        [found.high - found.mean for _, found in line],
+    )
     look = variant.look
-    axes.errorbar(x, y, (low, high), color=look.colour, linestyle=look.line, marker=look.marker, elinewidth=0.6, markersize=2.5)
+    axes.errorbar(
+        x,
+        y,
+        (low, high),
+        color=look.colour,
+        linestyle=look.line,
+        marker=look.marker,
+        elinewidth=0.6,
+        markersize=2.5,
+    )
     return Named(x[-1], y[-1], variant.label, look.colour)

@@ -18,7 +18,8 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over seeds: its mean, its least and its largest value, and the half width of its 95% interval (None from one seed)."""
+    """A figure over seeds: its mean, its least and its largest value, and the half width of its 95%
+    interval (None from one seed)."""
 
     mean: float
     low: float
@@ -35,7 +36,8 @@ def spread(values: Iterable[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Measured:
-    """One variant: its name, its system, the fields that were varied, its runs in the order of the seeds, its look."""
+    """One variant: its name, its system, the fields that were varied, its runs in the order of the
+    seeds, its look."""
 
     name: str
     system: str
@@ -46,7 +48,12 @@ class Measured:
     @property
     def label(self) -> str:
         """The system, and what was changed in it."""
-        return " ".join([self.system, *(f"{field.rpartition('.')[2]}={value}" for field, value in self.changes.items())])
+        return " ".join(
+            [
+                self.system,
+                *(f"{field.rpartition('.')[2]}={value}" for field, value in self.changes.items()),
+            ]
+        )
 
     def over(self, read: Callable[[Run], float | None]) -> Spread | None:
         """A figure of each run over seeds; None where no run has it."""
@@ -79,11 +86,18 @@ class Study:
 
 
 def study_of(data: Any, *, where: str) -> Study:
-    """Read compare.json. where: its path, for errors. Errors: `DataError` where it is something else."""
+    """Read compare.json. where: its path, for errors. Errors: `DataError` where it is something
+    else."""
     try:
         systems = list(dict.fromkeys(about["system"] for about in data["variants"].values()))
         variants = tuple(
-            Measured(name, about["system"], about["changes"], runs_of(data["runs"][name]), look(systems.index(about["system"])))
+            Measured(
+                name,
+                about["system"],
+                about["changes"],
+                runs_of(data["runs"][name]),
+                look(systems.index(about["system"])),
+            )
             for name, about in data["variants"].items()
         )
         for variant in variants:
@@ -91,7 +105,8 @@ def study_of(data: Any, *, where: str) -> Study:
         return Study(variants, source_of(data, variants))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
-            f"{where} is not what this version's `lmeraser compare` writes ({error!r}): run it again into a new study."
+            f"{where} is not what this version's `lmeraser compare` writes ({error!r}): run it "
+            "again into a new study."
         ) from error
 
 
@@ -103,12 +118,25 @@ def runs_of(by_seed: Mapping[str, Run]) -> tuple[Run, ...]:
 
 
 def source_of(data: Mapping[str, Any], variants: tuple[Measured, ...]) -> str:
-    """One sentence: what wrote the numbers, on which data and backbone, from how many records, under which seeds, on which machine."""
-    machine, counts = data["machine"], [run["records"] for variant in variants for run in variant.runs]
+    """One sentence: what wrote the numbers, on which data and backbone, from how many records,
+    under which seeds, on which machine."""
+    machine, counts = (
+        data["machine"],
+        [run["records"] for variant in variants for run in variant.runs],
+    )
     training, test = (ranged(count[kind] for count in counts) for kind in ("training", "test"))
-    seeds = ", ".join(str(seed) for seed in sorted({seed for runs in data["runs"].values() for seed in runs}))
-    on = f"{machine['gpu']}, {machine['cpu']}" if machine.get("gpu") else f"{machine['cpu']}, {machine['cores']} cores"
-    about = f"{data['subject']['data']}, {data['subject']['backbone']}; {training} training and {test} test records"
+    seeds = ", ".join(
+        str(seed) for seed in sorted({seed for runs in data["runs"].values() for seed in runs})
+    )
+    on = (
+        f"{machine['gpu']}, {machine['cpu']}"
+        if machine.get("gpu")
+        else f"{machine['cpu']}, {machine['cores']} cores"
+    )
+    about = (
+        f"{data['subject']['data']}, {data['subject']['backbone']}; {training} training and "
+        f"{test} test records"
+    )
     return f"lmeraser compare; {about}; seeds {seeds}; {on}; torch {machine['torch']}"
 
 

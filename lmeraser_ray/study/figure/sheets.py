@@ -1,4 +1,5 @@
-"""Sheets of pictures: members of shards, a row a shard (Fig. 9 of the paper), above random groups of the same sizes (Fig. 10)."""
+"""Sheets of pictures: members of shards, a row a shard (Fig. 9 of the paper), above random groups
+of the same sizes (Fig. 10)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class SheetRow:
 
 
 def sheets(shards: Sequence[SheetRow], groups: Sequence[SheetRow], source: str) -> "Figure":
-    """Both sheets, one above the other: at least one row each, with as many members in row i of both."""
+    """Both sheets, one above the other: at least one row each, with as many members in row i of
+    both."""
     columns = max(len(row.pictures) for row in (*shards, *groups))
     height = (len(shards) + len(groups)) * (WIDTH - 0.85) / columns
     figure = new_figure(height + 0.85)
@@ -60,7 +62,8 @@ def bare(axes: "Axes") -> None:
 
 
 def mosaic(rows: Sequence[Pixels], columns: int) -> NDArray[np.uint8]:
-    """Pictures side by side on white. rows: each [m, 3, s, s] uint8, m ≤ columns → [h, w, 3] uint8."""
+    """Pictures side by side on white. rows: each [m, 3, s, s] uint8, m ≤ columns → [h, w, 3]
+    uint8."""
     size = min(rows[0].shape[-1], THUMB)
     gap = max(1, round(GAP * size))
     whole = np.full((len(rows) * (size + gap), columns * (size + gap), 3), 255, np.uint8)

@@ -1,4 +1,5 @@
-"""The house style: readable at one column, colours that everybody can tell apart, and the same bytes for the same results.
+"""The house style: readable at one column, colours that everybody can tell apart, and the same
+bytes for the same results.
 
 Sizes are in inches and points. A figure says at its foot what it was measured on.
 """
@@ -24,7 +25,8 @@ GREY = "#666666"
 FOOT = 5.2
 """Points of the line at the foot."""
 RULES: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that no machine's fonts enter the bytes
+    # comes with matplotlib, so that no machine's fonts enter the bytes
+    "font.family": "DejaVu Sans",
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -86,7 +88,8 @@ def house_style() -> Iterator[None]:
 
 
 def new_figure(height: float, *, width: float = WIDTH) -> "Figure":
-    """An empty figure of this size in inches. Not pyplot's: nothing global is touched but for the time of drawing (`house_style`)."""
+    """An empty figure of this size in inches. Not pyplot's: nothing global is touched but for the
+    time of drawing (`house_style`)."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -95,7 +98,11 @@ def new_figure(height: float, *, width: float = WIDTH) -> "Figure":
 def foot(figure: "Figure", *sentences: str) -> None:
     """A line about where the numbers come from, below everything, wrapped to the width."""
     width = figure.get_size_inches()[0]
-    text = "\n".join(line for sentence in sentences for line in textwrap.wrap(sentence, int(width * 72 / (0.54 * FOOT))))
+    text = "\n".join(
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(sentence, int(width * 72 / (0.54 * FOOT)))
+    )
     figure.supxlabel(text, x=0.01, ha="left", fontsize=FOOT, color=GREY, linespacing=1.25)
 
 
@@ -103,7 +110,11 @@ def rendered(figure: "Figure", form: Format) -> bytes:
     """The figure's file. The same figure gives the same bytes: no date, no random ids."""
     sink = io.BytesIO()
     with house_style():
-        figure.savefig(sink, format=form, metadata={"Date": None, "Creator": None} if form == "svg" else {"Software": None})
+        figure.savefig(
+            sink,
+            format=form,
+            metadata={"Date": None, "Creator": None} if form == "svg" else {"Software": None},
+        )
     return sink.getvalue()
 
 

@@ -1,4 +1,5 @@
-"""The front of a sweep: accuracy against the expected cost of a deletion, the recommended value ringed.
+"""The front of a sweep: accuracy against the expected cost of a deletion, the recommended value
+ringed.
 
 STUDY/sweep.json → a point a measured value
 """
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
-    """Draw what `lmeraser sweep` wrote; values that were stopped at the accuracy that they could reach at most."""
+    """Draw what `lmeraser sweep` wrote; values that were stopped at the accuracy that they could
+    reach at most."""
     chosen, points = data["recommended"]["value"], []
     for row in data["values"]:
         name, cost, accuracy = label(row["fields"]), row["one deletion, mean"], row["accuracy"]
@@ -27,11 +29,16 @@ def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
             points.append(FrontierPoint(name, STOPPED, cost, Spread(most, most, most, None)))
             continue
         error = row["standard error"]
-        high = max(accuracy, min(accuracy + error, 1 - 0.5 / data["records"]["queries"]))  # an error below half a record's is none
+        high = max(
+            accuracy, min(accuracy + error, 1 - 0.5 / data["records"]["queries"])
+        )  # an error below half a record's is none
         spread = Spread(accuracy, max(0.0, accuracy - error), high, error)
         points.append(FrontierPoint(name, look(0), cost, spread, ringed=row["value"] == chosen))
     stopped = any(point.look is STOPPED for point in points)
-    bars = f"Bars: one standard error. Ringed: recommended.{' Grey: stopped, at most this accurate.' if stopped else ''}"
+    bars = (
+        "Bars: one standard error. Ringed: "
+        f"recommended.{' Grey: stopped, at most this accurate.' if stopped else ''}"
+    )
     return frontier(points, source_of(data), bars=bars, what="accuracy")
 
 
@@ -43,6 +50,16 @@ def label(fields: Mapping[str, str]) -> str:
 def source_of(data: Mapping[str, Any]) -> str:
     """One sentence: what wrote the numbers, from what, on which machine."""
     machine, subject, records = data["machine"], data["subject"], data["records"]
-    on = f"{machine['gpu']}, {machine['cpu']}" if machine.get("gpu") else f"{machine['cpu']}, {machine['cores']} cores"
-    counts = f"{records['training']:,} records to train on, {records['queries']:,} to judge by ({records['on']})"
-    return f"lmeraser sweep; {subject['data']}, {subject['backbone']}; {counts}; {on}; torch {machine['torch']}"
+    on = (
+        f"{machine['gpu']}, {machine['cpu']}"
+        if machine.get("gpu")
+        else f"{machine['cpu']}, {machine['cores']} cores"
+    )
+    counts = (
+        f"{records['training']:,} records to train on, {records['queries']:,} to judge by "
+        f"({records['on']})"
+    )
+    return (
+        f"lmeraser sweep; {subject['data']}, {subject['backbone']}; {counts}; {on}; torch "
+        f"{machine['torch']}"
+    )
