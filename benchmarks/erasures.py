@@ -35,9 +35,10 @@ from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.loop import queue_of
 from lmeraser_ray.erasure.queue.overview import overview_of
 from lmeraser_ray.erasure.requests.repository import RequestRepository
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.engine import InlineEngine
 from lmeraser_ray.pipeline.flow import parts_of
 from lmeraser_ray.pipeline.jobs import TrainConstituent
@@ -234,12 +235,12 @@ def overhead(options: argparse.Namespace, folder: Path, keys: KeyFolder) -> dict
     with served(session, keys) if ray else nullcontext():
         first, *names = victims(session, options.rounds + 1)
         if ray:
-            unlearn(Session(session.root), Request((first,)), keys=keys)
+            unlearn(Session(session.root), ErasureTargets((first,)), keys=keys)
         for name in names:
             bare.append((alone_on_ray if ray else alone)(session, name))
             timed = Session(session.root)
             start = time.perf_counter()
-            unlearn(timed, Request((name,)), keys=keys)
+            unlearn(timed, ErasureTargets((name,)), keys=keys)
             whole.append(time.perf_counter() - start)
             training.append(timed.progress.rounded().get("training"))
             if ray and training[-1] is not None:

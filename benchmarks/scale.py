@@ -35,10 +35,11 @@ from benchmarks import machine
 from benchmarks.unlearning import choose, clocked, synthetic, timed_session
 from lmeraser_ray.config.options import load_config, to_yaml
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.models.learners.base import UNWATCHED
 from lmeraser_ray.operations.cost import cost
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.engine import InlineEngine
 from lmeraser_ray.pipeline.flow import parts_of
 from lmeraser_ray.pipeline.jobs import TrainConstituent
@@ -169,7 +170,7 @@ def step_train(options: argparse.Namespace) -> dict[str, Any]:
 def step_unlearn(options: argparse.Namespace) -> dict[str, Any]:
     """`unlearn` of one unsampled record, which `task` has chosen."""
     name, _ = json.loads((options.folder / "chosen").read_text())
-    return clock(options, "unlearn", lambda session: unlearn(session, Request((name,))))
+    return clock(options, "unlearn", lambda session: unlearn(session, ErasureTargets((name,))))
 
 
 def step_cost(options: argparse.Namespace) -> dict[str, Any]:

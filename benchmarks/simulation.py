@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Progress, Scheduler, Start, Ticket
+from lmeraser_ray.erasure.queue.scheduler import (
+    Lane,
+    Policy,
+    Scheduler,
+    Start,
+    Ticket,
+    TrainingProgress,
+)
 
 MONTH = 30 * 86400.0
 """Seconds until a request is due."""
@@ -179,9 +186,9 @@ class Simulation:
                 )
         return found
 
-    def _progress(self, lane: Lane) -> Progress:
+    def _progress(self, lane: Lane) -> TrainingProgress:
         _, start, end, _, _ = self._runs[lane]
-        return Progress(self.now - start, end - self.now)
+        return TrainingProgress(self.now - start, end - self.now)
 
     def measured(self) -> dict[str, Any]:
         """Seconds from arrival to certificate, throughput, and what was trained for it."""

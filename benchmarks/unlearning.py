@@ -26,12 +26,14 @@ import pyarrow.parquet as pq
 from benchmarks import machine
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.options import load_config
+from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.data.reader import Features, Rows
-from lmeraser_ray.data.sources.digits import stored_png
+from lmeraser_ray.data.reader import Rows
+from lmeraser_ray.data.sources.png import stored_png
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.models.partition.stage import sample_positions
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.engines import open_engine
 from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
@@ -190,7 +192,7 @@ def delete(root: Path, *, sampled: bool) -> dict[str, Any]:
     name, size = choose(session, manifest, sampled=sampled)
     what = "sampled" if sampled else "unsampled"
     done, found = clocked(
-        f"unlearn one {what} record", session, lambda: unlearn(session, Request((name,)))
+        f"unlearn one {what} record", session, lambda: unlearn(session, ErasureTargets((name,)))
     )
     return {
         **found,

@@ -27,8 +27,8 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.tombstones import Tombstones
 from lmeraser_ray.storage.store import KINDS
-from tests.conftest import World, picture
-from tests.laws.test_law import held, index_of
+from tests.support.law import held, index_of
+from tests.support.world import World, picture
 
 SCRIPT = Path(sys.executable).parent / "lmeraser"
 DATABASE = ("requests.db", "requests.waiting")

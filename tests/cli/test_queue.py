@@ -25,7 +25,7 @@ from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
-from tests.conftest import World
+from tests.support.world import World
 
 RANDOM = {
     "partition": {"kind": "random", "shards": 4},

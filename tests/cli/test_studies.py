@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.cli.test_cli import Lm, lm
-from tests.conftest import TINY, World
+from tests.support.world import TINY, World
 
 __all__ = ["lm"]
 SMALL = (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.distributed import head as heads
+from tests.support import head as heads
 
 
 @pytest.fixture(scope="session")

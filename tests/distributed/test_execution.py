@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from lmeraser_ray.config import EXECUTION, Config
 from lmeraser_ray.config.options import sections_in, to_yaml
 from lmeraser_ray.distributed.engine import RayEngine
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
 from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, ShardData, Stage, Watch
@@ -22,7 +23,7 @@ from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.prompt_head import PromptHead
 from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.jobs import Job
@@ -30,8 +31,8 @@ from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.store import Store
-from tests.conftest import World
-from tests.laws.test_law import held
+from tests.support.law import held
+from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -89,7 +90,7 @@ def test_forgetting_on_ray_is_forgetting_in_one_process(world: World) -> None:
     here, there = world.space(), world.space()
     for root, engine in ((here, "inline"), (there, "ray")):
         train(Session(root), world.config(execution={"engine": engine}))
-        unlearn(Session(root), Request((world.ids[6],)))
+        unlearn(Session(root), ErasureTargets((world.ids[6],)))
     assert held(here) == held(there)
     assert verify(Session(there), rebuild=True).ok
     assert evaluate(Session(there)) == evaluate(Session(here))
@@ -256,7 +257,7 @@ def test_a_worker_that_outlives_its_command_cannot_write(world: World) -> None:
     with folder.locked():
         orphan = Store(folder.store.root, folder.store.run)
         orphan.put("constituents", "0" * 64, [b"while its command runs"])
-    unlearn(Session(root), Request((world.ids[6],)))
+    unlearn(Session(root), ErasureTargets((world.ids[6],)))
     with pytest.raises(ExecutionError):
         orphan.put("constituents", "1" * 64, [b"an erased person"])
     assert verify(Session(root)).ok

@@ -15,10 +15,10 @@ from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import location
-from tests.conftest import World
-from tests.distributed.head import ROOT, Head, told
-from tests.faults.children import wait_until
-from tests.laws.test_law import held, never_seen
+from tests.support.children import wait_until
+from tests.support.head import ROOT, Head, told
+from tests.support.law import held, never_seen
+from tests.support.world import World
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

@@ -26,21 +26,22 @@ from lmeraser_ray.erasure.queue.retrains import buckets_without
 from lmeraser_ray.erasure.requests.events import Event
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.serve import Done, serve
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.store import Store
-from tests.conftest import World
-from tests.faults.children import stop_between_transactions
-from tests.gated import Gate, Gated
+from tests.support.children import stop_between_transactions
+from tests.support.gated import Gate, Gated
+from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -439,7 +440,9 @@ def test_everyone_erases_through_the_server_and_it_is_measured(place: Place) -> 
         made = done.stdout.strip()
         until(lambda: place.standing().live, "the queue")
         epoch = place.standing().seen.epoch
-        erased = unlearn(Session(place.session.root, make_engine=forbidden), Request((two[0],)))
+        erased = unlearn(
+            Session(place.session.root, make_engine=forbidden), ErasureTargets((two[0],))
+        )
         until(lambda: place.certified(made), "the certificate")
         assert place.certified(erased.request.id)
         assert (place.standing().seen.epoch, epoch) == (epoch, 1)

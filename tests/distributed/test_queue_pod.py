@@ -29,12 +29,12 @@ from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import Location, location
-from tests import conftest_redis
-from tests.conftest import World
-from tests.distributed import head as heads
-from tests.distributed.head import ROOT, Head, free_port, told
-from tests.distributed.pod import Pod, running, spec_of
-from tests.laws.test_law import held, never_seen
+from tests.support import head as heads
+from tests.support import redis as conftest_redis
+from tests.support.head import ROOT, Head, free_port, told
+from tests.support.law import held, never_seen
+from tests.support.pod import Pod, running, spec_of
+from tests.support.world import World
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 MANIFEST = ROOT / "k8s" / "base" / "queue.yaml"

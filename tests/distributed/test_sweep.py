@@ -18,9 +18,10 @@ import yaml
 from lmeraser_ray.cli import main as cli
 from lmeraser_ray.distributed.cluster import session_folder
 from lmeraser_ray.distributed.sweep import Stopping
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.choice import choice_of
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.study.race import Race
@@ -28,8 +29,8 @@ from lmeraser_ray.study.sweep import SweepRequest, sweep
 from lmeraser_ray.study.sweep_report import Written
 from lmeraser_ray.study.trial import Step
 from lmeraser_ray.study.variants import sweep_variants
-from tests.conftest import TINY, World
-from tests.unit.test_sweep import never_stops, sides
+from tests.study.test_sweep import never_stops, sides
+from tests.support.world import TINY, World
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("cluster")]
 VALUES = ["4", "5", "6", "7"]
@@ -141,7 +142,7 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
 
     def erase(_: str, step: Step) -> None:
         if step.trained and pending and pending.pop():
-            unlearn(Session(space), Request((gone,)))
+            unlearn(Session(space), ErasureTargets((gone,)))
 
     listen(monkeypatch, erase)
     done = run(world, "ray", world.folder / "study", workspace=space)

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.session import Session
-from tests.conftest import World
-from tests.laws.test_law import held
 from tests.laws.test_systems import system
+from tests.support.law import held
+from tests.support.world import World
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.long]
 
@@ -39,7 +40,7 @@ def test_a_system_on_ray_is_the_system_in_one_process(world: World, case: tuple[
     found: dict[str, Any] = {}
     for root, engine in ((here, "inline"), (there, "ray")):
         train(Session(root), on(config, engine))
-        done = unlearn(Session(root), Request((world.ids[5],)))
+        done = unlearn(Session(root), ErasureTargets((world.ids[5],)))
         found[engine] = (done.passes, evaluate(Session(root)))
     assert found["inline"] == found["ray"]
     assert held(here) == held(there)
@@ -50,7 +51,7 @@ def test_the_cluster_traces_a_curve(world: World) -> None:
     from lmeraser_ray.study.compare import CompareRequest, compare
     from lmeraser_ray.study.measure import Extent
     from lmeraser_ray.study.variants import variants
-    from tests.unit.test_compare import SMALL, question
+    from tests.study.test_compare import SMALL, question
 
     asked = question(world, ["sisa"], curves=True)
     tree = {**asked.variants[0].tree, "execution": {"engine": "ray"}}

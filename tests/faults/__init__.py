@@ -5,14 +5,14 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     1: (
         "a client dies before its COMMIT",
         (
-            "unit/test_submitting.py::test_row_1_before_the_commit",
+            "erasure/test_submitting.py::test_row_1_before_the_commit",
             "faults/test_submitting.py::test_a_client_that_dies_before_its_commit",
         ),
     ),
     2: (
         "a client dies after its COMMIT",
         (
-            "unit/test_submitting.py::test_row_2_after_the_commit",
+            "erasure/test_submitting.py::test_row_2_after_the_commit",
             "faults/test_submitting.py::test_a_client_that_dies_after_its_commit",
         ),
     ),
@@ -86,7 +86,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         "a torn journal",
         (
             "faults/test_damage.py::test_a_torn_journal",
-            "unit/test_journal.py::test_a_journal_that_is_cut_anywhere_gives_what_was_committed_or_a_refusal",
+            "storage/test_journal.py::test_a_journal_that_is_cut_anywhere_gives_what_was_committed_or_a_refusal",
         ),
     ),
     14: (
@@ -106,23 +106,23 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     16: (
         "a crash around signing",
         (
-            "unit/test_certify.py::test_a_crash_around_signing",
+            "erasure/test_signer.py::test_a_crash_around_signing",
             "faults/test_killed.py::test_an_erasure_that_is_killed_anywhere_ends_once",
         ),
     ),
     17: (
         "duplicates, 32 submitters at once, overlapping ids",
         (
-            "unit/test_submitting.py::test_row_17_32_processes",
-            "unit/test_submitting.py::test_any_sending_by_32_threads_is_one_row_a_key",
+            "erasure/test_submitting.py::test_row_17_32_processes",
+            "erasure/test_submitting.py::test_any_sending_by_32_threads_is_one_row_a_key",
         ),
     ),
     18: (
         "the clock moves by 40 days",
-        ("unit/test_deadline.py::test_the_clock_moves_and_the_deadline_stands",),
+        ("erasure/test_deadline.py::test_the_clock_moves_and_the_deadline_stands",),
     ),
     19: (
         "an old backup is restored",
-        ("unit/test_backup.py::test_the_erased_are_not_restored_from_a_backup_of_before",),
+        ("erasure/test_backup.py::test_the_erased_are_not_restored_from_a_backup_of_before",),
     ),
 }

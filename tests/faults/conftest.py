@@ -15,8 +15,8 @@ from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.database import VARIABLE
-from tests.faults.children import Nursery
-from tests.faults.story import Case, Truth
+from tests.support.children import Nursery
+from tests.support.story import Case, Truth
 
 ROOT = Path(__file__).parents[2]
 

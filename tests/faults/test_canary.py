@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.faults.story import ALONE, SAMPLED, TESTED, Truth, search
+from tests.support.story import ALONE, SAMPLED, TESTED, Truth, search
 
 pytestmark = pytest.mark.long
 SHARED_MEMORY = Path("/dev/shm")

@@ -18,9 +18,9 @@ from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.storage.store import KINDS
-from tests.faults import acts
-from tests.faults.story import ALONE, LANES, Case
-from tests.laws.test_law import held
+from tests.support import acts
+from tests.support.law import held
+from tests.support.story import ALONE, LANES, Case
 
 pytestmark = pytest.mark.long
 

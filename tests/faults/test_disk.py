@@ -16,7 +16,7 @@ import pytest
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.pipeline.session import Session
-from tests.faults.story import ALONE, LANES, TESTED, Case
+from tests.support.story import ALONE, LANES, TESTED, Case
 
 pytestmark = pytest.mark.long
 

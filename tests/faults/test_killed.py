@@ -12,8 +12,8 @@ from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
-from tests.faults import acts
-from tests.faults.story import ALONE, LANES, TESTED, Case
+from tests.support import acts
+from tests.support.story import ALONE, LANES, TESTED, Case
 
 pytestmark = pytest.mark.long
 

@@ -42,8 +42,8 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database import database as databases
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.store import Store
-from tests.faults.children import Nursery
-from tests.faults.story import ALONE, LANES, SAMPLED, TESTED, Case, Truth, labelled, search
+from tests.support.children import Nursery
+from tests.support.story import ALONE, LANES, SAMPLED, TESTED, Case, Truth, labelled, search
 
 CHANGES = ("replace", "link", "unlink", "mkdir", "rmdir", "fsync", "truncate")
 DRAWN = (ALONE, *LANES[:1], SAMPLED, TESTED, 8)

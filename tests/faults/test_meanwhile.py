@@ -3,7 +3,7 @@ anything of another that is certified."""
 
 import pytest
 
-from tests.faults.story import ALONE, SAMPLED, TESTED, Case
+from tests.support.story import ALONE, SAMPLED, TESTED, Case
 
 
 @pytest.mark.parametrize("meanwhile", [TESTED, ALONE])

@@ -17,14 +17,14 @@ from lmeraser_ray.distributed.sentinel import PATIENCE_VARIABLE
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.session import Session
-from tests.conftest import World
 from tests.distributed.test_sweep import run
-from tests.faults import acts
-from tests.faults.children import Child, Nursery, wait_until
-from tests.faults.story import LANES, SAMPLED, Case
-from tests.gated import Begun, Gate
-from tests.laws.test_law import held
-from tests.unit.test_sweep import never_stops
+from tests.study.test_sweep import never_stops
+from tests.support import acts
+from tests.support.children import Child, Nursery, wait_until
+from tests.support.gated import Begun, Gate
+from tests.support.law import held
+from tests.support.story import LANES, SAMPLED, Case
+from tests.support.world import World
 
 pytestmark = pytest.mark.long
 SETTINGS = {

@@ -7,7 +7,7 @@ from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.pipeline.session import Session
 from tests.faults.conftest import immutable
-from tests.faults.story import ALONE, TESTED, Case
+from tests.support.story import ALONE, TESTED, Case
 
 pytestmark = pytest.mark.long
 

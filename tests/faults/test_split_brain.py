@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import select
 
 from lmeraser_ray.storage.database import tables
-from tests.faults.children import state_of
-from tests.faults.story import ALONE, LANES, Case
-from tests.laws.test_law import held
+from tests.support.children import state_of
+from tests.support.law import held
+from tests.support.story import ALONE, LANES, Case
 
 pytestmark = pytest.mark.long
 

@@ -1,7 +1,7 @@
 """Rows 1, 2 and 17: a client dies around its COMMIT; many clients at once."""
 
 from lmeraser_ray.erasure.requests.request import State
-from tests.faults.story import Case
+from tests.support.story import Case
 
 KILLED = -9
 

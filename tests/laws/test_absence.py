@@ -9,14 +9,15 @@ import pytest
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.feature_file import read_features
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.paths import Location
-from tests.conftest import World
-from tests.laws.test_law import index_of
+from tests.support.law import index_of
+from tests.support.world import World
 
 
 def traces(root: Location, name: str, subject: str, image: bytes) -> dict[str, bytes]:
@@ -56,7 +57,7 @@ def test_nothing_of_an_erased_person_is_left(world: World, at: int) -> None:
     train(Session(root), world.config())
     wanted = traces(root, world.ids[at], world.subjects[at], world.images[at])
     assert found(root, wanted) == {"id", "subject", "picture", "digest", "feature"}
-    unlearn(Session(root), Request(subjects=(world.subjects[at],)))
+    unlearn(Session(root), ErasureTargets(subjects=(world.subjects[at],)))
     assert found(root, wanted) == set()
     verify(Session(root), rebuild=True)
     assert found(root, wanted) == set()
@@ -66,7 +67,7 @@ def test_a_hole_does_not_show_where_a_record_was(world: World) -> None:
     """Buckets are what they would be without it: the same files, not files with a gap."""
     root, other = world.space(), world.space()
     train(Session(root), world.config())
-    unlearn(Session(root), Request((world.ids[4],)))
+    unlearn(Session(root), ErasureTargets((world.ids[4],)))
     train(Session(other), world.without([world.ids[4]]))
 
     def buckets(place: Path) -> list[Bucket]:

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.operations.backup import backup
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.restore import restore
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.choice import Choice, choice_in, flags_in
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
-from tests.conftest import World
-from tests.laws.test_law import chosen, expect_equal, held, never_seen, trained_and_unlearned
+from tests.support.law import chosen, expect_equal, held, never_seen, trained_and_unlearned
+from tests.support.world import World
 
 VALUES = {"partition.shards": "4"}
 
@@ -54,7 +55,7 @@ def test_the_record_of_a_choice_forgets_too(world: World, case: str) -> None:
     whoever was erased."""
     gone = chosen(world, case)
     sections = {"sweep": recorded(world)}
-    forgotten = trained_and_unlearned(world, [Request(tuple(gone))], **sections)
+    forgotten = trained_and_unlearned(world, [ErasureTargets(tuple(gone))], **sections)
     expect_equal(forgotten, never_seen(world, gone, **sections))
     folder, index = read(forgotten)
     said = folder.require_published().choice
@@ -70,7 +71,7 @@ def test_what_a_choice_did_not_see_is_not_listed(world: World) -> None:
     erased."""
     apart = tuple(world.ids[2:4])
     sections = {"sweep": recorded(world, without=apart)}
-    root = trained_and_unlearned(world, [Request((world.ids[5],))], **sections)
+    root = trained_and_unlearned(world, [ErasureTargets((world.ids[5],))], **sections)
     folder, index = read(root)
     flags = flags_in(folder.require_published(), index)
     unseen = {name for name, flag in zip(index.names("record_id"), flags, strict=True) if not flag}
@@ -104,7 +105,7 @@ def test_unlearning_says_what_the_choice_had_seen(world: World) -> None:
     _, index = read(root)
     training = set(index.names("record_id", index.training))
     gone = [*apart, *sorted(training - set(apart))[:3]]
-    done = unlearn(Session(root), Request(tuple(gone)))
+    done = unlearn(Session(root), ErasureTargets(tuple(gone)))
     assert done.seen == 3
     assert done.statement.predicate["choice"] == {"seen": 3, "of": 4}, "and the certificate says so"
     person = next(
@@ -117,9 +118,9 @@ def test_unlearning_says_what_the_choice_had_seen(world: World) -> None:
         for name, subject in zip(world.ids, world.subjects, strict=True)
         if subject == person and name in training - set(gone)
     ]
-    assert unlearn(Session(root), Request(subjects=(person,))).seen == len(left)
+    assert unlearn(Session(root), ErasureTargets(subjects=(person,))).seen == len(left)
     plain = trained_and_unlearned(world, [])
-    never = unlearn(Session(plain), Request(tuple(gone)))
+    never = unlearn(Session(plain), ErasureTargets(tuple(gone)))
     assert (never.seen, "choice" in never.statement.predicate) == (0, False)
 
 
@@ -129,7 +130,7 @@ def test_a_restored_workspace_knows_what_its_choice_saw(world: World) -> None:
     section = recorded(world)
     root, archive = trained_and_unlearned(world, [], sweep=section), world.folder / "backup.tar"
     backup(Session(root), to=archive, erasures=None)
-    unlearn(Session(root), Request((world.ids[5],)))
+    unlearn(Session(root), ErasureTargets((world.ids[5],)))
     restore(Session(root), archive)
     expect_equal(root, never_seen(world, [world.ids[5]], sweep=section))
 

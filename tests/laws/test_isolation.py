@@ -8,15 +8,16 @@ import pytest
 
 from lmeraser_ray.data.buckets import read_rows
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.engine import InlineEngine
 from lmeraser_ray.pipeline.flow import load_inputs, parts_of
 from lmeraser_ray.pipeline.jobs import TrainConstituent
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
-from tests.conftest import Recorder, World
-from tests.laws.test_law import index_of, members
+from tests.support.law import index_of, members
+from tests.support.world import Recorder, World
 
 
 def shards(root: Path) -> dict[str, frozenset[str]]:
@@ -32,7 +33,7 @@ def test_exactly_the_changed_shards_are_trained(world: World, at: int) -> None:
     train(first.session(root), world.config())
     before = shards(root)
     assert sorted(first.trained) == sorted(before)
-    done = unlearn(second.session(root), Request((world.ids[at],)))
+    done = unlearn(second.session(root), ErasureTargets((world.ids[at],)))
     after = shards(root)
     assert set(second.trained) == {
         key for key, group in after.items() if group not in before.values()
@@ -56,7 +57,7 @@ def test_an_unsampled_record_costs_its_shard_and_nothing_else(world: World) -> N
         if name not in sampled and len({labels[other] for other in group if other != name}) > 1:
             break
     recorder = Recorder()
-    done = unlearn(recorder.session(root), Request((name,)))
+    done = unlearn(recorder.session(root), ErasureTargets((name,)))
     assert not done.reclustered
     assert len(recorder.trained) == 1
     assert done.passes == (len(group) - 1) * world.config().learner.epochs
@@ -70,7 +71,7 @@ def test_a_test_record_trains_nothing(world: World) -> None:
     index, _ = index_of(root)
     unlearn(
         recorder.session(root),
-        Request(tuple(index.names("record_id", np.flatnonzero(index.test)[:1]))),
+        ErasureTargets(tuple(index.names("record_id", np.flatnonzero(index.test)[:1]))),
     )
     assert recorder.trained == []
     assert shards(root) == before

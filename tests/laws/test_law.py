@@ -2,94 +2,32 @@
 learner that leaks is caught."""
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import UNWATCHED, WHOLE, ShardData, Stage, Watch
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.prompt_head import PromptHead
-from lmeraser_ray.models.partition.stage import sample_positions
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
-from lmeraser_ray.storage.paths import name_below
-from tests.conftest import Recorder, World
+from tests.support.law import chosen, expect_equal, held, never_seen, trained_and_unlearned
+from tests.support.world import Recorder, World
 
 EXAMPLES = settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-def held(root: Path) -> dict[str, bytes]:
-    """Everything below a workspace that is state: the objects and the pointer, by name."""
-    objects = {
-        name_below(path, root): path.read_bytes() for path in WorkspaceFolder(root).store.files()
-    }
-    return {**objects, "CURRENT": (root / "CURRENT").read_bytes()}
-
-
-def expect_equal(one: Path, other: Path) -> None:
-    """The law: the same fingerprint, and the very same files with the same bytes."""
-    assert fingerprint(Session(one)) == fingerprint(Session(other))
-    assert held(one) == held(other)
-
-
-def trained_and_unlearned(
-    world: World, requests: Sequence[Request], **sections: dict[str, object]
-) -> Path:
-    """A workspace trained on everything, then told to forget."""
-    root = world.space()
-    train(Session(root), world.config(**sections))
-    for request in requests:
-        unlearn(Session(root), request)
-    return root
-
-
-def never_seen(world: World, ids: Sequence[str], **sections: dict[str, object]) -> Path:
-    """A workspace that never saw these records."""
-    root = world.space()
-    train(Session(root), world.without(ids, **sections))
-    return root
-
-
-def index_of(root: Path) -> tuple[RecordIndex, set[str]]:
-    """The live records of a workspace, and the ids of the sampled ones."""
-    folder = WorkspaceFolder(root)
-    manifest, config = folder.require_published(), folder.load_config()
-    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
-    return index, set(
-        index.names(
-            "record_id", np.sort(sample_positions(index, config.seed, config.partition.sample_size))
-        )
-    )
-
-
-def members(root: Path) -> list[list[str]]:
-    """The record ids of each shard."""
-    from safetensors.numpy import load
-
-    folder = WorkspaceFolder(root)
-    manifest = folder.require_published()
-    index, _ = index_of(root)
-    shard_of = np.concatenate(
-        [load(folder.store.read(state.assignments))["shard"] for state in manifest.buckets]
-    )
-    return [
-        index.names("record_id", np.flatnonzero(shard_of == k)) for k in range(len(manifest.shards))
-    ]
 
 
 @EXAMPLES
@@ -121,36 +59,9 @@ def test_unlearning_equals_never_having_seen(data: st.DataObject) -> None:
             "learner": {"head_init": head, "optimizer": optimizer},
         }
         expect_equal(
-            trained_and_unlearned(world, [Request(tuple(gone))], **sections),
+            trained_and_unlearned(world, [ErasureTargets(tuple(gone))], **sections),
             never_seen(world, gone, **sections),
         )
-
-
-def chosen(world: World, case: str) -> list[str]:
-    """The records of a named case of U."""
-    root = world.space()
-    train(Session(root), world.config())
-    index, sampled = index_of(root)
-    training = index.names("record_id", index.training)
-    if case == "sampled":
-        return [next(name for name in training if name in sampled)]
-    if case == "unsampled":
-        return [next(name for name in training if name not in sampled)]
-    if case == "test record":
-        return index.names("record_id", np.flatnonzero(index.test))[:1]
-    if case == "class":
-        return [
-            name for name, label in zip(world.ids, world.labels, strict=True) if label == "class-0"
-        ]
-    if case == "shard":
-        return max(members(root), key=len)
-    if case == "all but one class":
-        return [
-            name for name, label in zip(world.ids, world.labels, strict=True) if label != "class-1"
-        ]
-    if case == "all training records":
-        return training
-    return list(world.ids)
 
 
 CASES = [
@@ -170,7 +81,7 @@ def test_law_for_every_kind_of_deletion(world: World, case: str) -> None:
     """Law 1 for U sampled, unsampled, a test record, a class, a shard, all but one class, all."""
     gone = chosen(world, case)
     assert gone
-    forgotten = trained_and_unlearned(world, [Request(tuple(gone))])
+    forgotten = trained_and_unlearned(world, [ErasureTargets(tuple(gone))])
     expect_equal(forgotten, never_seen(world, gone))
     assert verify(Session(forgotten)).ok
 
@@ -184,18 +95,19 @@ def test_law_for_a_subject(world: World) -> None:
     ]
     assert len(gone) == 2
     expect_equal(
-        trained_and_unlearned(world, [Request(subjects=("person-3",))]), never_seen(world, gone)
+        trained_and_unlearned(world, [ErasureTargets(subjects=("person-3",))]),
+        never_seen(world, gone),
     )
 
 
 def test_order_does_not_matter(world: World) -> None:
     """Law 2: A then B, B then A, both at once, and never seen are one state."""
     requests = [
-        Request((world.ids[1],)),
-        Request((world.ids[8], world.ids[9])),
-        Request(subjects=("person-7",)),
+        ErasureTargets((world.ids[1],)),
+        ErasureTargets((world.ids[8], world.ids[9])),
+        ErasureTargets(subjects=("person-7",)),
     ]
-    everything = Request(tuple(n for r in requests for n in r.records), ("person-7",))
+    everything = ErasureTargets(tuple(n for r in requests for n in r.records), ("person-7",))
     gone = [*everything.records, world.ids[14], world.ids[15]]
     truth = never_seen(world, gone)
     for order in (requests, requests[::-1], [requests[1], requests[2], requests[0]], [everything]):
@@ -204,7 +116,7 @@ def test_order_does_not_matter(world: World) -> None:
 
 def test_rebuilding_from_the_live_records_gives_the_same_bytes(world: World) -> None:
     """`verify --rebuild` after an erasure finds no difference, and leaves nothing behind."""
-    root = trained_and_unlearned(world, [Request((world.ids[5],))])
+    root = trained_and_unlearned(world, [ErasureTargets((world.ids[5],))])
     before = held(root)
     done = verify(Session(root), rebuild=True)
     assert done.ok
@@ -215,7 +127,7 @@ def test_rebuilding_from_the_live_records_gives_the_same_bytes(world: World) -> 
 def test_training_again_brings_nobody_back(world: World) -> None:
     """The source still has the erased record; the next training leaves it out and reuses
     everything."""
-    root = trained_and_unlearned(world, [Request((world.ids[5],))])
+    root = trained_and_unlearned(world, [ErasureTargets((world.ids[5],))])
     before, recorder = held(root), Recorder()
     done = train(recorder.session(root), world.config())
     assert (done.ingested.left_out, recorder.trained, recorder.features) == (1, [], 0)
@@ -224,7 +136,7 @@ def test_training_again_brings_nobody_back(world: World) -> None:
 
 def test_readmitting_equals_never_having_erased(world: World) -> None:
     """A record that is explicitly let in again gives the state before its erasure."""
-    root = trained_and_unlearned(world, [Request((world.ids[5],))])
+    root = trained_and_unlearned(world, [ErasureTargets((world.ids[5],))])
     listed = world.folder / "readmit.txt"
     listed.write_text(world.ids[5])
     train(Session(root), world.config(data={"readmit": str(listed)}))
@@ -284,7 +196,7 @@ def test_a_learner_that_leaks_is_caught(world: World, learner) -> None:
     for name in world.ids[:3]:
         forgotten, truth = world.space(), world.space()
         train(Recorder(learner).session(forgotten), world.config())
-        unlearn(Recorder(learner).session(forgotten), Request((name,)))
+        unlearn(Recorder(learner).session(forgotten), ErasureTargets((name,)))
         train(Recorder(learner).session(truth), world.without([name]))
         broken.append(held(forgotten) != held(truth))
     assert any(broken)
@@ -302,7 +214,7 @@ def test_a_record_and_a_subject_of_one_name_are_two(world: World) -> None:
     """Letting records in again does not let in a person whose name is in the same file."""
     root = world.space()
     train(Session(root), world.config())
-    unlearn(Session(root), Request((world.ids[5],), ("person-7",)))
+    unlearn(Session(root), ErasureTargets((world.ids[5],), ("person-7",)))
     listed = world.folder / "readmit.txt"
     listed.write_text(f"{world.ids[5]}\nperson-7\n")
     done = train(Session(root), world.config(data={"readmit": str(listed)}))

@@ -11,17 +11,18 @@ import pytest
 from lmeraser_ray.config import Config, PromptConfig, presets
 from lmeraser_ray.data.feature_file import CHECK, HEAD
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.predict import predict
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.operations.unlearn import Request, unlearn
+from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.jobs import TrainConstituent, Trained, Worker
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.store import Store, StoredObject
-from tests.conftest import TINY, Recorder, World, picture
+from tests.support.world import TINY, Recorder, World, picture
 
 SGD: dict[str, Any] = {"epochs": 2, "batch": 4}
 PICTURES: dict[str, Any] = {**SGD, "crop": 1, "flip": True}
@@ -152,7 +153,7 @@ def test_forgetting_equals_never_having_seen(
     erased: list[str] = []
     for name in chosen.values():
         erased.append(name)
-        done = unlearn(session, Request((name,)))
+        done = unlearn(session, ErasureTargets((name,)))
         never = Session(world.space())
         fresh = train(never, forgotten(world, erased, *case))
         assert fingerprint(session) == fingerprint(never), name
@@ -181,7 +182,7 @@ def test_verify_rebuilds_every_byte(world: World, case: tuple[Any, ...]) -> None
     if case[0] == "public":  # the public pictures are not needed again
         for path in sorted((world.folder / "public").rglob("*.png")):
             path.unlink()
-    unlearn(session, Request((who(session, config)["last"],)))
+    unlearn(session, ErasureTargets((who(session, config)["last"],)))
     assert verify(session, rebuild=True).differences == ()
 
 
@@ -207,7 +208,7 @@ def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None
         slice_of = index.hashed(config.seed, "slice", slices)
         at = int(index.training[slice_of[index.training] == wanted][0])
         recorder.work.clear()
-        unlearn(session, Request((index.names("record_id")[at],)))
+        unlearn(session, ErasureTargets((index.names("record_id")[at],)))
         before, after = (
             manifest.shards[0].stages,
             session.folder.require_published().shards[0].stages,
@@ -267,7 +268,7 @@ def test_a_shared_head_is_trained_again_by_every_deletion_and_only_once(world: W
     trained = train(session, config)
     assert len(recorder.trained) == 1 < len(trained.manifest.shards)
     assert len({shard.constituent for shard in trained.manifest.shards}) == 1
-    unlearn(session, Request((who(session, config)["last"],)))
+    unlearn(session, ErasureTargets((who(session, config)["last"],)))
     assert len(recorder.trained) == 2
 
 
@@ -278,7 +279,7 @@ def test_no_deletion_reclusters_where_prototypes_are_public(world: World) -> Non
     before = train(session, config).manifest
     for name in world.ids[:6]:
         recorder.work.clear()
-        done = unlearn(session, Request((name,)))
+        done = unlearn(session, ErasureTargets((name,)))
         assert not done.reclustered
         assert len(recorder.trained) <= 1
         assert session.folder.require_published().partition == before.partition

@@ -116,7 +116,7 @@ class LabelMapping(GradientLearner[LabelMappingConfig]):
         than the shard."""
         return LabelMappingFitter(self.config, shard, backbone, stage)
 
-    def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:  # noqa: ARG002
+    def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:
         """The activations of the mapped classes."""
         prompt, mapping = placed(constituent, ("prompt", "mapping"), backbone.device)
 

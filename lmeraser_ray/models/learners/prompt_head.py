@@ -95,7 +95,7 @@ class PromptHead(GradientLearner[PromptHeadConfig]):
         """A prompt and a head."""
         return PromptHeadFitter(self.config, shard, backbone, stage)
 
-    def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:  # noqa: ARG002
+    def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:
         """The head's scores of the prompted picture."""
         prompt, weight, bias = placed(constituent, ("prompt", "weight", "bias"), backbone.device)
 

@@ -80,7 +80,7 @@ class WholeModelFitter(PictureFitter[WholeModelConfig]):
             (list(self.head.parameters()), self.config.head_lr),
         ]
 
-    def scores(self, pictures: Tensor, rows: Tensor) -> Tensor:  # noqa: ARG002
+    def scores(self, pictures: Tensor, rows: Tensor) -> Tensor:
         """h(backbone(x)). pictures: [b, 3, s, s] uint8 → [b, c]."""
         x = self.backbone.normalize(pictures)
         with self.arithmetic():
@@ -105,7 +105,7 @@ class WholeModel(GradientLearner[WholeModelConfig]):
         """The whole model."""
         return WholeModelFitter(self.config, shard, backbone, stage)
 
-    def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:  # noqa: ARG002
+    def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:
         """The head's scores on the constituent's own backbone."""
         model = own_copy(backbone, constituent)
         weight, bias = placed(constituent, ("weight", "bias"), backbone.device)

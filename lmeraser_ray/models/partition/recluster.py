@@ -5,7 +5,7 @@ and border records change sides.
 
 Invariants: what is returned is what `stage` would do, tie by tie. What is approximate is a filter
 with a proven margin: a record that it does not decide goes through `nearest`. `cdist` and `pdist`
-compute each pair by itself (bit for bit: tests/unit/test_recluster.py).
+compute each pair by itself (bit for bit: tests/models/test_recluster.py).
 
 The records' features pass by in blocks, once for some thousands of deletions: what is kept of a
 record is its shard and its slice.

@@ -1,0 +1,399 @@
+"""The queue's core, in one process: what is trained for which requests, when it is published, and
+what a failing retrain does to others."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lmeraser_ray.config import Config
+from lmeraser_ray.erasure.certificate.keystore import key_folder
+from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
+from lmeraser_ray.erasure.queue.loop import Queue, queue_of
+from lmeraser_ray.erasure.requests.repository import RequestRepository
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
+from lmeraser_ray.pipeline.jobs import Job, TrainConstituent, Trained
+from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
+from tests.support.world import World
+
+RANDOM = {
+    "partition": {"kind": "random", "shards": 4},
+    "aggregation": {"kind": "all"},
+    "learner": {"epochs": 1},
+}
+"""Shards that no deletion changes: each record has its lane."""
+
+
+@dataclass
+class Held:
+    """Makes engines whose jobs end when the test says so. `slots` of them at once; what it sees is
+    what a cluster would do."""
+
+    slots: int = 8
+    jobs: dict[int, TrainConstituent] = field(default_factory=dict)
+    released: set[int] = field(default_factory=set)
+    fail: Callable[[TrainConstituent], bool] = lambda _: False
+    trained: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    waits: Callable[["Held"], object] = lambda _: None
+    """Called whenever the queue waits: the test's turn."""
+
+    def __call__(self, store: Store, config: Config, card: BackboneCard) -> InlineEngine:
+        held = self
+
+        class Engine(InlineEngine):
+            slots = held.slots
+
+            def submit(self, job: Job) -> int:
+                ticket = super().submit(job)
+                held.jobs[ticket] = job
+                return ticket
+
+            def wait(self, seconds: float | None = None) -> list[Outcome]:
+                held.waits(held)
+                found: list[Outcome] = []
+                for ticket in sorted(held.released & self._waiting.keys()):
+                    job = self._waiting.pop(ticket)
+                    held.released.discard(ticket)
+                    del held.jobs[ticket]
+                    if held.fail(job):
+                        found.append(Outcome(ticket, error=ExecutionError("the worker died")))
+                    else:
+                        found.append(Outcome(ticket, job.run(self.worker)))
+                held.trained += [
+                    each.result.key for each in found if isinstance(each.result, Trained)
+                ]
+                return found
+
+            def cancel(self, ticket: int) -> None:
+                held.cancelled.append(held.jobs.pop(ticket).keys[-1])
+                super().cancel(ticket)
+
+        return Engine(store, config, card)
+
+    def release(self, *tickets: int) -> None:
+        """Let jobs end; all, without tickets."""
+        self.released |= set(tickets or self.jobs)
+
+
+@dataclass
+class Place:
+    """A trained workspace, its records by lane, and the engine behind its queue."""
+
+    world: World
+    session: Session
+    held: Held
+    sections: dict[str, dict[str, object]]
+
+    def lanes(self) -> dict[int, list[str]]:
+        """The live records of each lane."""
+        folder = self.session.folder
+        current = PublishedState.read(
+            folder.store, self.session.config(), folder.require_published()
+        )
+        found: dict[int, list[str]] = {}
+        for name, lane in zip(
+            current.index.names("record_id"), current.lanes.tolist(), strict=True
+        ):
+            found.setdefault(lane, []).append(name)
+        return found
+
+    def submit(self, *names: str, **options: object) -> str:
+        """Commit a request for records."""
+        with self.session.database() as database:
+            return RequestRepository(database, self.session.names()).submit(names, [], **options).id  # type: ignore[arg-type]
+
+    def states(self) -> dict[str, State]:
+        """The state of every request."""
+        with self.session.database() as database:
+            return {
+                request.id: request.state
+                for request in RequestRepository(database, self.session.names()).list()
+            }
+
+    @contextmanager
+    def queue(self) -> Iterator[Queue]:
+        """Be the queue."""
+        with queue_of(self.session, keys=key_folder(None)) as queue:
+            yield queue
+
+    def run(self, *, patient: bool = True) -> None:
+        """One round, to its end."""
+        with self.queue() as queue:
+            queue.round(patient=patient, stop=lambda: False)
+
+    def expect(self, gone: Sequence[str]) -> None:
+        """The law: the state is that of a workspace that never saw these records, and nothing is
+        stray."""
+        never = Session(self.world.space())
+        train(never, self.world.without(gone, **self.sections))
+        assert fingerprint(self.session) == fingerprint(never)
+        assert verify(self.session).differences == ()
+
+
+def place_of(world: World, **sections: dict[str, object]) -> Place:
+    """A trained place."""
+    held = Held()
+    sections = {**RANDOM, "queue": {"poll": 0.001}, **sections}
+    session = Session(world.space(), make_engine=held)
+    train(Session(session.root), world.config(**sections))
+    return Place(world, session, held, sections)
+
+
+@pytest.fixture
+def place(world: World) -> Place:
+    return place_of(world)
+
+
+def test_requests_on_one_shard_share_its_retrain(place: Place) -> None:
+    place.held.waits = Held.release
+    names = max((group for lane, group in place.lanes().items() if lane >= 0), key=len)[:4]
+    ids = [place.submit(name) for name in names]
+    place.run()
+    assert len(place.held.trained) == 1
+    assert place.states() == dict.fromkeys(ids, State.CERTIFIED)
+    place.expect(names)
+
+
+def test_shards_are_retrained_at_once_and_published_as_they_are_done(place: Place) -> None:
+    """One request is certified while another's shard is still being trained; what is published then
+    is the law's state for it alone."""
+    lanes = {lane: group for lane, group in place.lanes().items() if lane >= 0}
+    (one, *_), (two, *_) = list(lanes.values())[:2]
+    first, second = place.submit(one), place.submit(two)
+    seen: list[dict[str, State]] = []
+
+    def turn(held: Held) -> None:
+        if len(held.jobs) == 2 and not seen:
+            held.release(min(held.jobs))
+        states = place.states()
+        if State.CERTIFIED in states.values():
+            seen.append(states)
+            place.expect_half(one if states[first] is State.CERTIFIED else two)
+            held.release()
+
+    place.expect_half = lambda name: (
+        seen.append({"half": name}) or expect_fingerprint(place, [name])
+    )  # type: ignore[attr-defined]
+    place.held.waits = turn
+    place.run()
+    assert set(seen[0].values()) == {State.CERTIFIED, State.TRAINING}
+    assert place.states() == {first: State.CERTIFIED, second: State.CERTIFIED}
+    assert len(place.held.trained) == 2
+    place.expect([one, two])
+
+
+def expect_fingerprint(place: Place, gone: Sequence[str]) -> None:
+    """What is published meanwhile."""
+    never = Session(place.world.space())
+    train(never, place.world.without(gone, **place.sections))
+    assert place.session.folder.require_published().fingerprint == fingerprint(never)
+
+
+def test_what_comes_while_its_shard_is_trained_supersedes_it(place: Place) -> None:
+    """Nothing of the first job is done, so it starts over for both: one training is cancelled, one
+    is done."""
+    one, two, *_ = next(group for lane, group in place.lanes().items() if lane >= 0)
+    place.submit(one)
+    turns: list[int] = []
+
+    def turn(held: Held) -> None:
+        turns.append(len(turns))
+        if len(turns) == 1:
+            place.submit(two)
+        elif len(held.cancelled) == 1:
+            held.release()
+        assert len(turns) < 50
+
+    place.held.waits = turn
+    place.run()
+    assert len(place.held.cancelled) == 1
+    assert len(place.held.trained) == 1
+    assert set(place.states().values()) == {State.CERTIFIED}
+    place.expect([one, two])
+
+
+def test_a_steady_stream_cannot_keep_a_shard_from_its_end(world: World) -> None:
+    """A request comes at every turn; after `supersedes` restarts the retrain is left to finish, and
+    its requests are published."""
+    place = place_of(world, queue={"poll": 0.001, "supersedes": 2})
+    names = max((group for lane, group in place.lanes().items() if lane >= 0), key=len)
+    stream = iter(names[1:])
+    first = place.submit(names[0])
+    gone = [names[0]]
+
+    def turn(held: Held) -> None:
+        if len(held.cancelled) < 2:
+            gone.append(next(stream))
+            place.submit(gone[-1])
+        elif len(held.trained) == 0:
+            gone.append(next(stream))
+            place.submit(gone[-1])
+            held.release()
+        else:
+            held.release()
+
+    place.held.waits = turn
+    place.run()
+    assert len(place.held.cancelled) == 2
+    assert place.states()[first] is State.CERTIFIED
+    assert set(place.states().values()) == {State.CERTIFIED}
+    place.expect(gone)
+
+
+def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
+    """Its retrain fails whenever it is part of it: after three attempts it is FAILED, with the
+    reason; the others are certified."""
+    lanes = [group for lane, group in place.lanes().items() if lane >= 0]
+    poison, fellow, *_ = max(lanes, key=len)
+    other = next(group[0] for group in lanes if poison not in group)
+    bad, good, far = place.submit(poison), place.submit(fellow), place.submit(other)
+    folder = place.session.folder
+    current = PublishedState.read(folder.store, place.session.config(), folder.require_published())
+    digest = current.index.digests[current.places([poison])[poison]].tobytes()
+    place.held.fail = lambda job: (
+        not has(place, job, digest) and job_is_of(place, job, poison, lanes)
+    )
+    place.held.waits = Held.release
+    place.run()
+    states = place.states()
+    assert states == {bad: State.FAILED, good: State.CERTIFIED, far: State.CERTIFIED}
+    with place.session.database() as database:
+        failed = RequestRepository(database, place.session.names()).get(bad)
+    assert failed.attempts == 3
+    assert "failed 3 times" in (failed.reason or "") and "the worker died" in (failed.reason or "")
+    assert poison not in (failed.reason or "")
+    expect_fingerprint(place, [fellow, other])
+
+
+def has(place: Place, job: TrainConstituent, digest: bytes) -> bool:
+    """Whether a job trains on a record."""
+    from lmeraser_ray.data.buckets import columns, read_rows
+
+    store = place.session.folder.store
+    for part in job.slices[0]:
+        (found,) = columns(read_rows(store, part.rows.bucket).take(part.rows.rows), "digest")
+        if digest in found:
+            return True
+    return False
+
+
+def job_is_of(
+    place: Place, job: TrainConstituent, name: str, lanes: Sequence[Sequence[str]]
+) -> bool:
+    """Whether a job trains the shard that a record was in."""
+    from lmeraser_ray.data.buckets import columns, read_rows
+
+    store = place.session.folder.store
+    group = next(set(members) for members in lanes if name in members)
+    part = job.slices[0][0]
+    (found,) = columns(read_rows(store, part.rows.bucket).take(part.rows.rows), "record_id")
+    return bool(group & set(found))
+
+
+def test_a_round_that_is_stopped_finishes_what_runs_and_leaves_the_rest(place: Place) -> None:
+    """Draining: the lanes in training are published and certified, a request that comes later waits
+    for the next queue."""
+    lanes = [group for lane, group in place.lanes().items() if lane >= 0]
+    first = place.submit(lanes[0][0])
+    stopping: list[bool] = []
+    later: list[str] = []
+
+    def turn(held: Held) -> None:
+        if not stopping:
+            stopping.append(True)
+            later.append(place.submit(lanes[1][0]))
+        held.release()
+
+    place.held.waits = turn
+    with place.queue() as queue:
+        queue.round(patient=True, stop=lambda: bool(stopping))
+    assert place.states() == {first: State.CERTIFIED, later[0]: State.RECEIVED}
+    place.held.waits = Held.release
+    place.run()
+    assert set(place.states().values()) == {State.CERTIFIED}
+    place.expect([lanes[0][0], lanes[1][0]])
+
+
+def test_sampled_records_are_erased_alone_and_together(world: World) -> None:
+    """They move prototypes: lanes in training end first, then one re-clustering takes everything
+    that waits."""
+    place = place_of(
+        world,
+        partition={"sample_size": 12, "shards": 4},
+        aggregation={"shards": 2, "temperature": None},
+    )
+    folder = place.session.folder
+    current = PublishedState.read(folder.store, place.session.config(), folder.require_published())
+    names = current.index.names("record_id")
+    sampled = [names[i] for i in range(len(names)) if current.sampled[i]][:2]
+    plain = [
+        names[i] for i in range(len(names)) if not current.sampled[i] and not current.index.test[i]
+    ][:2]
+    ids = [place.submit(name) for name in (plain[0], *sampled, plain[1])]
+    place.held.waits = Held.release
+    place.run()
+    assert place.states() == dict.fromkeys(ids, State.CERTIFIED)
+    place.expect([*plain, *sampled])
+
+
+@pytest.mark.parametrize("kind", ["record twice", "record and its subject", "already erased"])
+def test_requests_that_overlap_are_all_certified(place: Place, kind: str) -> None:
+    world = place.world
+    place.held.waits = Held.release
+    name, subject = world.ids[4], world.subjects[4]
+    gone = [name]
+    with place.session.database() as database:
+        requests = RequestRepository(database, place.session.names())
+        requests.submit([name], [])
+        if kind == "record twice":
+            requests.submit([name], [])
+        elif kind == "record and its subject":
+            requests.submit([], [subject])
+            gone = [
+                one for one, who in zip(world.ids, world.subjects, strict=True) if who == subject
+            ]
+        else:
+            place.run()
+            requests.submit([name], [])
+    place.run()
+    assert list(place.states().values()) == [State.CERTIFIED, State.CERTIFIED]
+    place.expect(gone)
+
+
+def test_many_requests_over_few_shards_take_no_more_retrains_than_shards(place: Place) -> None:
+    place.held.waits = Held.release
+    names = [
+        name
+        for lane, group in place.lanes().items()
+        for name in (group[: len(group) // 2] if lane >= 0 else group)
+    ]
+    for name in names:
+        place.submit(name)
+    place.run()
+    assert len(place.held.trained) <= 4
+    assert set(place.states().values()) == {State.CERTIFIED}
+    place.expect(names)
+
+
+def test_a_wait_for_others_is_kept(world: World, tmp_path: Path) -> None:
+    """With a window a fresh request is left alone by a patient queue, and a hasty one (`unlearn`,
+    `queue run`) takes it at once."""
+    place = place_of(world, queue={"poll": 0.001, "window": 3600})
+    place.held.waits = Held.release
+    made = place.submit(world.ids[0])
+    with place.queue() as queue:
+        assert not queue.busy()
+    place.run()
+    assert place.states() == {made: State.RECEIVED}
+    place.run(patient=False)
+    assert place.states() == {made: State.CERTIFIED}

@@ -1,0 +1,380 @@
+"""The learner: equations 1, 3 and 4, and that a constituent is a function of its shard, the
+backbone and the recipe."""
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from lmeraser_ray.config import BackboneConfig, PromptConfig, PromptHeadConfig, ReadoutConfig
+from lmeraser_ray.errors import ConfigError, VerificationError
+from lmeraser_ray.models.backbone import Backbone, load_backbone
+from lmeraser_ray.models.learners.base import ShardData, Watch
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.head import ridge_head
+from lmeraser_ray.models.learners.prompt import initial_prompt, prompt_mask
+from lmeraser_ray.models.learners.prompt_head import PromptHead, PromptHeadFitter
+from lmeraser_ray.models.learners.sgd import augment, schedule
+from lmeraser_ray.models.numerics import one_thread
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from tests.support.world import Recorder, World
+
+CPU = torch.device("cpu")
+SIZE = 16
+KEY = "5a" * 32
+LEARNING = {"sgd": 0.5, "adamw": 0.02}
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    config = BackboneConfig(
+        name="tiny",
+        weights="random",
+        input_size=SIZE,
+        batch=4,
+        readout=ReadoutConfig(layer=None, pool="mean"),
+    )
+    return load_backbone(config, CPU)
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+def shard(n: int = 12, classes: int = 3, key: str = KEY, seed: int = 0) -> ShardData:
+    rng = np.random.default_rng(seed)
+    labels = [i % classes for i in range(n)]
+    pixels = np.clip(
+        rng.normal([[[[60 + 60 * k]]] for k in labels], 30, (n, 3, SIZE, SIZE)), 0, 255
+    ).astype(np.uint8)
+    return ShardData(key, pixels, tuple(f"c{k}" for k in labels))
+
+
+def config(
+    *, prompt: Mapping[str, object] = MappingProxyType({}), **fields: object
+) -> PromptHeadConfig:
+    base = {"epochs": 4, "batch": 5, "crop": 2, "flip": True, "head_lr": 0.01}
+    return PromptHeadConfig.model_validate(
+        {**base, **fields, "prompt": {"width": 2, "init": "random", **prompt}}
+    )
+
+
+def loss_of(constituent: Constituent, backbone: Backbone, data: ShardData) -> float:
+    """Equation 3, summed over the shard, from the constituent's answer."""
+    answer = PromptHead(config()).answer(constituent, backbone, data.inputs)
+    columns = [constituent.classes.index(label) for label in data.labels]
+    return float(-np.log(answer[np.arange(len(columns)), columns]).sum())
+
+
+def same(one: Constituent, other: Constituent) -> bool:
+    return one.to_bytes() == other.to_bytes()
+
+
+class TestTraining:
+    @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+    @pytest.mark.parametrize("head", ["zero", "ridge"])
+    def test_the_loss_of_equation_3_falls(
+        self, backbone: Backbone, optimizer: str, head: str
+    ) -> None:
+        rate = LEARNING[optimizer]
+        settings = config(
+            epochs=30,
+            optimizer=optimizer,
+            head_init=head,
+            crop=0,
+            flip=False,
+            head_lr=rate,
+            prompt={"init": "zero"},
+        )
+        before = PromptHeadFitter(settings, shard(), backbone).constituent()
+        after = PromptHead(settings).train(shard(), backbone)
+        assert loss_of(after, backbone, shard()) < 0.9 * loss_of(before, backbone, shard())
+        if head == "zero":
+            assert loss_of(before, backbone, shard()) == pytest.approx(12 * math.log(3), rel=1e-5)
+
+    def test_the_prompt_helps_by_itself(self, backbone: Backbone) -> None:
+        """With the head held at its ridge start, only the prompt moves, and the loss falls: the
+        gradient reaches the pixels."""
+        settings = config(
+            epochs=40,
+            head_init="ridge",
+            head_lr=0.0,
+            prompt={"init": "zero", "lr": 0.05},
+            crop=0,
+            flip=False,
+        )
+        before = PromptHeadFitter(settings, shard(), backbone).constituent()
+        after = PromptHead(settings).train(shard(), backbone)
+        assert np.array_equal(before.tensors["weight"], after.tensors["weight"])
+        assert loss_of(after, backbone, shard()) < loss_of(before, backbone, shard())
+
+    def test_only_pixels_of_the_frame_change(self, backbone: Backbone) -> None:
+        found = PromptHead(config()).train(shard(), backbone).tensors["prompt"]
+        frame = np.broadcast_to(prompt_mask(PromptConfig(width=2), SIZE).numpy() == 1, found.shape)
+        assert found.shape == (1, 3, SIZE, SIZE)
+        assert found.dtype == np.float32
+        assert not found[~frame].any()
+        assert (found[frame] != 0).all()
+        start = PromptHeadFitter(config(), shard(), backbone).constituent().tensors["prompt"]
+        assert (found[frame] != start[frame]).mean() > 0.99
+
+    def test_weight_decay_does_not_reach_the_inside_either(self, backbone: Backbone) -> None:
+        found = PromptHead(config(weight_decay=0.1)).train(shard(), backbone).tensors["prompt"]
+        assert not found[:, :, 2:-2, 2:-2].any()
+
+    def test_the_backbone_is_frozen(self, backbone: Backbone) -> None:
+        before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
+        PromptHead(config(head_init="ridge")).train(shard(), backbone)
+        assert not backbone.module.training
+        assert all(
+            parameter.grad is None and not parameter.requires_grad
+            for parameter in backbone.module.parameters()
+        )
+        assert all(
+            torch.equal(value, before[name]) for name, value in backbone.module.state_dict().items()
+        )
+
+    def test_work_done_is_records_times_epochs(self, backbone: Backbone) -> None:
+        batches: list[int] = []
+        PromptHead(config()).train(shard(), backbone, watch=Watch(records=batches.append))
+        assert batches == [5, 5, 2] * 4
+
+    def test_a_shard_of_one_class_does_no_work(self, backbone: Backbone) -> None:
+        """Equation 3 is zero for every prompt and head."""
+        batches: list[int] = []
+        data = shard(classes=1)
+        found = PromptHead(config(head_init="ridge")).train(
+            data, backbone, watch=Watch(records=batches.append)
+        )
+        assert batches == []
+        assert found.classes == ("c0",)
+        assert same(found, PromptHeadFitter(config(), data, backbone).constituent())
+        assert PromptHead(config()).answer(found, backbone, data.inputs[:2]).tolist() == [[1], [1]]
+
+    def test_one_record(self, backbone: Backbone) -> None:
+        assert PromptHead(config()).train(shard(n=1), backbone).classes == ("c0",)
+
+    def test_a_batch_larger_than_the_shard(self, backbone: Backbone) -> None:
+        batches: list[int] = []
+        PromptHead(config(batch=100)).train(shard(), backbone, watch=Watch(records=batches.append))
+        assert batches == [12] * 4
+
+    def test_bfloat16_runs_and_keeps_float32_parameters(self, backbone: Backbone) -> None:
+        half, full = (
+            PromptHead(config(dtype=dtype, epochs=10)).train(shard(), backbone)
+            for dtype in ("bfloat16", "float32")
+        )
+        assert {t.dtype for t in half.tensors.values()} == {np.dtype(np.float32)}
+        assert all(np.isfinite(t).all() for t in half.tensors.values())
+        assert not same(half, full)
+        assert loss_of(half, backbone, shard()) == pytest.approx(
+            loss_of(full, backbone, shard()), rel=0.2
+        )
+
+    def test_too_wide_a_prompt_is_refused(self, backbone: Backbone) -> None:
+        PromptHead(config(prompt={"width": 8}, epochs=1)).train(shard(), backbone)
+        with pytest.raises(
+            ConfigError,
+            match=r"prompt\.width is 9, but a padding prompt has at most 8 pixels in an input of 16",
+        ):
+            PromptHead(config(prompt={"width": 9})).train(shard(), backbone)
+
+    def test_a_prompt_of_no_width_is_a_head_alone(self, backbone: Backbone) -> None:
+        found = PromptHead(config(prompt={"width": 0})).train(shard(), backbone)
+        assert not found.tensors["prompt"].any()
+        assert found.tensors["weight"].any()
+
+
+class TestDeterminism:
+    """A constituent is a function of its shard, the backbone and the recipe."""
+
+    @pytest.mark.parametrize(
+        "fields", [{}, {"head_init": "ridge"}, {"optimizer": "sgd"}, {"dtype": "bfloat16"}], ids=str
+    )
+    def test_two_trainings_are_equal_bit_for_bit(
+        self, backbone: Backbone, fields: dict[str, object]
+    ) -> None:
+        """Whatever the global generators hold, and whatever was trained in between."""
+        learner = PromptHead(config(**fields))
+        first = learner.train(shard(), backbone)
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
+            learner.train(shard(n=7, key="11" * 32, seed=seed), backbone)
+            assert same(learner.train(shard(), backbone), first)
+
+    def test_training_does_not_move_the_global_generators(self, backbone: Backbone) -> None:
+        torch.manual_seed(3)
+        before = torch.get_rng_state()
+        PromptHead(config(head_init="ridge")).train(shard(), backbone)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_the_key_seeds_everything_random(self, backbone: Backbone) -> None:
+        one, other = (
+            PromptHead(config()).train(shard(key=key), backbone) for key in (KEY, "5b" * 32)
+        )
+        assert not same(one, other)
+
+    def test_without_augmentation_and_shuffling_the_key_changes_nothing(
+        self, backbone: Backbone
+    ) -> None:
+        """So nothing else hangs on it."""
+        settings = config(prompt={"init": "zero"}, crop=0, flip=False, batch=1, epochs=1)
+        one, other = (
+            PromptHead(settings).train(shard(n=2, classes=2, key=key), backbone)
+            for key in ("00" * 32, "00" * 32)
+        )
+        assert same(one, other)
+
+    @pytest.mark.parametrize("threads", [1, 2, 3])
+    def test_a_training_job_has_one_thread_whatever_is_set_outside(
+        self, world: World, threads: int
+    ) -> None:
+        """Through the job, which is what sets the threads; and the outside setting is as it was
+        afterwards."""
+        root, recorder = world.space(), Recorder()
+        torch.set_num_threads(threads)
+        train(recorder.session(root), world.config(learner={"head_init": "ridge"}))
+        assert torch.get_num_threads() == threads
+        assert len(recorder.trained) == 4
+        TestDeterminism.seen.add(WorkspaceFolder(root).require_published().fingerprint)
+        assert len(TestDeterminism.seen) == 1
+
+    seen: set[str] = set()  # noqa: RUF012
+
+
+class TestAugment:
+    def pictures(self, n: int = 40) -> torch.Tensor:
+        return torch.from_numpy(
+            np.random.default_rng(0).integers(1, 256, (n, 3, 8, 8), dtype=np.uint8)
+        )
+
+    def draw(self, seed: int = 0, **fields: object) -> torch.Tensor:
+        return augment(self.pictures(), config(**fields), torch.Generator().manual_seed(seed))
+
+    def test_a_function_of_the_generator(self) -> None:
+        assert torch.equal(self.draw(0), self.draw(0))
+        assert not torch.equal(self.draw(0), self.draw(1))
+
+    def test_nothing_set_nothing_done(self) -> None:
+        assert torch.equal(self.draw(crop=0, flip=False), self.pictures())
+
+    def test_a_flip_is_a_flip(self) -> None:
+        found, pictures = self.draw(crop=0, flip=True), self.pictures()
+        flipped = [torch.equal(a, b.flip(2)) for a, b in zip(found, pictures, strict=True)]
+        kept = [torch.equal(a, b) for a, b in zip(found, pictures, strict=True)]
+        assert all(a != b for a, b in zip(flipped, kept, strict=True))
+        assert 8 < sum(flipped) < 32
+
+    def test_a_crop_is_a_shift_with_zeros_at_the_border(self) -> None:
+        found, pictures = self.draw(crop=2, flip=False), self.pictures()
+        padded = functional.pad(pictures, (2, 2, 2, 2))
+        shifts = set()
+        for one, source in zip(found, padded, strict=True):
+            fits = [
+                (t, u)
+                for t in range(5)
+                for u in range(5)
+                if torch.equal(one, source[:, t : t + 8, u : u + 8])
+            ]
+            assert len(fits) == 1
+            shifts.add(fits[0])
+        assert {t for t, _ in shifts} == {u for _, u in shifts} == set(range(5))
+        assert found.dtype == torch.uint8
+
+
+class TestParts:
+    @pytest.mark.parametrize(
+        ("size", "width"), [(16, 0), (16, 1), (16, 2), (16, 8), (15, 7), (224, 30)]
+    )
+    def test_the_frame(self, size: int, width: int) -> None:
+        mask = prompt_mask(PromptConfig(width=width), size)[0, 0]
+        inside = size - 2 * width
+        assert int(mask.sum()) == size * size - inside * inside
+        assert torch.equal(mask, mask.T)
+        assert torch.equal(mask, mask.flip(0))
+
+    def test_the_papers_prompt_has_its_number_of_parameters(self) -> None:
+        """69,840 for a frame of 30 pixels at 224."""
+        assert 3 * int(prompt_mask(PromptConfig(width=30), 224).sum()) == 69840
+
+    def test_initial_prompts(self) -> None:
+        zero = initial_prompt(PromptConfig(width=2), SIZE, torch.Generator())
+        drawn = initial_prompt(
+            PromptConfig(width=2, init="random"), SIZE, torch.Generator().manual_seed(0)
+        )
+        assert not zero.any()
+        assert not drawn[:, :, 2:-2, 2:-2].any()
+        assert drawn[
+            prompt_mask(PromptConfig(width=2), SIZE).expand(1, 3, -1, -1) == 1
+        ].std() == pytest.approx(1, abs=0.15)
+
+    @pytest.mark.parametrize(("n", "d", "c"), [(9, 4, 3), (4, 50, 2), (1, 3, 2)])
+    def test_ridge_is_the_closed_form(self, n: int, d: int, c: int) -> None:
+        """Against the primal solution of numpy, with more records than features and the other way
+        round."""
+        rng = np.random.default_rng(n)
+        features, targets = rng.normal(3, 2, (n, d)).astype(np.float32), rng.integers(0, c, n)
+        weight, bias = ridge_head(features, targets, c, 0.1)
+        x = features.astype(float) - features.astype(float).mean(0)
+        y = np.eye(c)[targets]
+        strength = 0.1 * np.square(x).sum(1).mean() + 1e-12
+        expected = np.linalg.solve(x.T @ x + strength * np.eye(d), x.T @ (y - y.mean(0))).T
+        assert weight == pytest.approx(expected, abs=1e-5)
+        assert bias == pytest.approx(
+            y.mean(0) - expected @ features.astype(float).mean(0), abs=1e-4
+        )
+        assert (weight.shape, bias.shape, weight.dtype) == ((c, d), (c,), np.float32)
+
+    @pytest.mark.parametrize(
+        ("steps", "warmup"), [(1, 0.0), (1, 0.9), (10, 0.2), (100, 0.33), (100, 0.0), (7, 0.99)]
+    )
+    def test_the_schedule(self, steps: int, warmup: float) -> None:
+        rates = [schedule(step, steps, warmup) for step in range(steps)]
+        peak = int(np.argmax(rates))
+        assert all(0 < rate <= 1 for rate in rates)
+        assert rates[: peak + 1] == sorted(rates[: peak + 1])
+        assert rates[peak:] == sorted(rates[peak:], reverse=True)
+        assert peak <= warmup * steps + 1
+        if warmup == 0:
+            assert rates[0] == 1
+        if steps == 100:
+            assert rates[-1] < 0.01
+            assert max(rates) > 0.95
+
+    def test_constituents_are_canonical(self) -> None:
+        tensors: dict[str, NDArray[np.float32]] = {
+            "b": np.ones((2, 2), np.float32),
+            "a": np.zeros(3, np.float32),
+        }
+        one = Constituent(("x", "y"), tensors, {"b": 1, "a": {"d": 1, "c": 2}})
+        other = Constituent(
+            ("x", "y"), dict(reversed(tensors.items())), {"a": {"c": 2, "d": 1}, "b": 1}
+        )
+        turned = Constituent(("x", "y"), {**tensors, "b": np.ones((2, 2), np.float32).T}, one.about)
+        assert one.to_bytes() == other.to_bytes() == turned.to_bytes()
+        back = Constituent.from_bytes(one.to_bytes())
+        assert (back.classes, back.about) == (one.classes, one.about)
+        assert back.to_bytes() == one.to_bytes()
+
+    @pytest.mark.parametrize("data", [b"", b"\0" * 8, b"not safetensors at all", b"\xff" * 100])
+    def test_a_damaged_constituent(self, data: bytes) -> None:
+        with pytest.raises(VerificationError, match="constituent cannot be read"):
+            Constituent.from_bytes(data)
+
+    def test_an_answer_is_a_probability(self, backbone: Backbone) -> None:
+        found = PromptHead(config()).train(shard(), backbone)
+        answer = PromptHead(config()).answer(found, backbone, shard(n=11, seed=9).inputs)
+        assert answer.shape == (11, 3)
+        assert answer.sum(1) == pytest.approx(np.ones(11), abs=1e-5)
+        assert (answer >= 0).all()

@@ -1,0 +1,96 @@
+"""Turns: a lock that is waited for in the order of arrival, and not for ever."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.storage.file_lock import locked
+from tests.support import desk_acts
+from tests.support.desk import start
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def waiting(lock: Path) -> int:
+    """How many wait for the lock, as the kernel says."""
+    inode = f":{lock.stat().st_ino} "
+    return sum(
+        "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
+    )
+
+
+def until(count: int, lock: Path) -> None:
+    while waiting(lock) != count:
+        time.sleep(0.001)
+
+
+def test_readers_share_and_writers_do_not(tmp_path: Path) -> None:
+    lock, order = tmp_path / "lock", list[str]()
+
+    def write() -> None:
+        with locked(lock, alone=True):
+            order.append("write")
+
+    with locked(lock, alone=False), locked(lock, alone=False):
+        writer = threading.Thread(target=write)
+        writer.start()
+        until(1, lock)
+        order.append("read")
+    writer.join(30)
+    assert order == ["read", "write"]
+    assert lock.stat().st_mode & 0o777 == 0o600
+
+
+def test_those_who_wait_are_served_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    lock, order, threads = tmp_path / "lock", list[int](), []
+
+    def take(number: int) -> None:
+        with locked(lock, alone=True):
+            order.append(number)
+
+    with locked(lock, alone=True):
+        for number in range(12):
+            threads.append(threading.Thread(target=take, args=(number,)))
+            threads[-1].start()
+            until(number + 1, lock)
+    for thread in threads:
+        thread.join(30)
+    assert order == list(range(12))
+
+
+def test_a_turn_that_does_not_come_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with locked(lock, alone=True):
+        before = descriptors()
+        with (
+            pytest.raises(ExecutionError, match=r"held .*lock for 0\.05 s: it may be stopped"),
+            locked(lock, alone=True, seconds=0.05),
+        ):
+            pass
+        until(1, lock)  # the thread that was left behind
+    while any(thread.name == "lmeraser-turn" for thread in threading.enumerate()):
+        time.sleep(0.001)
+    assert descriptors() == before - 1, "its descriptor went, and the holder's"
+    with locked(lock, alone=True, seconds=0.0):
+        pass
+
+
+def test_a_stopped_holder_is_an_error_and_a_dead_one_is_none(tmp_path: Path) -> None:
+    lock, ready = tmp_path / "lock", tmp_path / "ready"
+    child = start(desk_acts.hold, lock, ready)
+    while not ready.exists():
+        time.sleep(0.001)
+    with (
+        pytest.raises(ExecutionError, match="it may be stopped"),
+        locked(lock, alone=False, seconds=0.2),
+    ):
+        pass
+    child.kill()
+    with locked(lock, alone=True, seconds=60):
+        pass

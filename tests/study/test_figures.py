@@ -1,0 +1,627 @@
+"""Figures: what is drawn is what the results say, none is drawn from results that lack it, the same
+results give the same bytes.
+
+The results here are made up, in the schema of `compare`; that a real study can be read is tested
+where `compare` is.
+"""
+
+import itertools
+import json
+from argparse import Namespace
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lmeraser_ray.cli.figures import run_figures
+from lmeraser_ray.config import Config
+from lmeraser_ray.config.presets import names
+from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.reader import Reader
+from lmeraser_ray.errors import ConfigError, DataError
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.operations.cost import shards_in
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.study.figure.affected import affected_by_a_deletion, short
+from lmeraser_ray.study.figure.epochs import accuracy_over_epochs
+from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier_of_systems, pareto
+from lmeraser_ray.study.figure.labels import Named, apart, name_points
+from lmeraser_ray.study.figure.pairs import random_against_adaptive
+from lmeraser_ray.study.figure.prompts import around_grey, in_pixels
+from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accuracy
+from lmeraser_ray.study.figure.results import Spread, Study, study_of
+from lmeraser_ray.study.figure.sheets import mosaic
+from lmeraser_ray.study.figure.style import Missing, house_style, look, new_figure, rendered
+from lmeraser_ray.study.figures import (
+    MEMBERS,
+    OF_A_STUDY,
+    by_hash,
+    largest,
+    learned_prompts,
+    members_of,
+    pixels_of,
+    study_figures,
+    workspace_figures,
+)
+from lmeraser_ray.study.table import interval
+from tests.support.world import World
+
+Tree = dict[str, Any]
+
+
+def run_of(rng: np.random.Generator, *, epochs: int, shards: int) -> Tree:
+    """One run, as `study.measure.measure` returns it."""
+    accuracy, share = rng.uniform(0.3, 0.99), float(1 / shards)
+    forget = [
+        {"share": s, "accuracy": {"test": accuracy - s / 10, "retained": accuracy + s / 50}}
+        for s in (0.0, 0.2, 0.5)
+    ]
+    return {
+        "accuracy": {"test": accuracy, "train": accuracy + 0.01},
+        "records": {"training": 1437, "test": 360},
+        "shards": shards,
+        "cost": {
+            "expected_share": share,
+            "p99_share": min(2 * share, 1.0),
+            "worst_share": min(3 * share, 1.0),
+            "parameters": {
+                "mean": 1e6 * share,
+                "p99": 2e6 * share,
+                "worst": 3e6 * share,
+                "constituent": 1e3,
+                "total": 1e6,
+            },
+        },
+        "storage": {"constituents": 1000, "partition": 10},
+        "deletion": {"single": [], "together": None},
+        "forget": forget,
+        "curve": [accuracy * (1 - 0.5**at) for at in range(1, epochs)] + [accuracy],
+    }
+
+
+def results(
+    variants: dict[str, tuple[str, dict[str, str]]], seeds: tuple[int, ...] = (0, 1, 2)
+) -> Tree:
+    """compare.json, of variants by name: system and changes."""
+    rng = np.random.default_rng(7)
+    runs: Tree = {}
+    for name, (system, changes) in variants.items():
+        shards = int(
+            changes.get("partition.shards", 1 if system in ("ridge", "one-head", "retrain") else 20)
+        )
+        runs[name] = {
+            str(s): run_of(rng, epochs=1 if "ridge" in system else 6, shards=shards) for s in seeds
+        }
+    about = {
+        name: {"system": system, "changes": changes} for name, (system, changes) in variants.items()
+    }
+    machine = {
+        "cpu": "Some CPU",
+        "cores": 2,
+        "load": 0.1,
+        "gpu": None,
+        "torch": "2.0",
+        "python": "3.11",
+        "system": "Linux",
+    }
+    return {
+        "machine": machine,
+        "subject": {"data": "digits", "backbone": "tiny"},
+        "variants": about,
+        "systems": {},
+        "runs": runs,
+    }
+
+
+ALL = {name: (name, {}) for name in names()}
+VARIED = {
+    f"{s}_shards={k}": (s, {"partition.shards": str(k)})
+    for s in ("lmeraser", "random-mean")
+    for k in (5, 10, 40, 80)
+}
+
+
+def study(data: Tree) -> Study:
+    return study_of(data, where="compare.json")
+
+
+def drawn(found: Figure | Missing) -> Figure:
+    assert isinstance(found, Figure)
+    return found
+
+
+def written(folder: Path, data: Tree) -> Path:
+    (folder / "runs").mkdir(parents=True)
+    (folder / "compare.json").write_text(json.dumps(data))
+    return folder
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def lines(axes: Axes) -> dict[tuple[float, ...], list[list[float]]]:
+    """The heights of the lines of axes, by their places."""
+    found: dict[tuple[float, ...], list[list[float]]] = {}
+    for line in axes.lines:
+        x, y = (np.asarray(line.get_data()[i], float).tolist() for i in (0, 1))
+        found.setdefault(tuple(x), []).append([round(value, 12) for value in y])
+    return found
+
+
+def rounded(values: Any) -> list[float]:
+    return [round(float(value), 12) for value in values]
+
+
+def bars(axes: Axes) -> dict[float, float]:
+    """Where each lying bar ends, by its height."""
+    return {
+        patch.get_y() + patch.get_height() / 2: patch.get_x() + patch.get_width()
+        for patch in axes.patches
+    }  # type: ignore[attr-defined]
+
+
+def test_a_whole_study(tmp_path: Path) -> None:
+    """Every figure, in both formats, of all systems and eight variants; the PNGs are readable and
+    wide enough for one column."""
+    done = study_figures(written(tmp_path / "study", results({**ALL, **VARIED})), tmp_path / "out")
+    assert done.skipped == {}
+    assert [path.name for path in done.files] == [
+        f"{name}.{form}" for name, _ in OF_A_STUDY for form in ("png", "svg")
+    ]
+    for path in done.files:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert picture.width == 1020
+                assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 10
+        else:
+            assert path.read_text().startswith("<?xml")
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    """Also under another order of the runs, and under somebody's own matplotlib settings, which are
+    left as they were."""
+    data = results(
+        {
+            "lmeraser": ("lmeraser", {}),
+            "random-mean": ("random-mean", {}),
+            "one-head": ("one-head", {}),
+        },
+        (0, 1, 2),
+    )
+    first = study_figures(written(tmp_path / "a", data), tmp_path / "a/figures")
+    turned = {
+        **data,
+        "runs": {
+            name: dict(reversed(runs.items())) for name, runs in reversed(data["runs"].items())
+        },
+    }
+    assert study(turned) == study(data)
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": None}):
+        second = study_figures(written(tmp_path / "b", turned), tmp_path / "b/figures")
+        assert mpl.rcParams["font.size"] == 20
+    assert len(first.files) == len(second.files) == 14
+    for one, other in zip(first.files, second.files, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_what_results_lack_is_not_drawn(tmp_path: Path) -> None:
+    """A single system, measured no further than its accuracy and cost: the figures that are skipped
+    say what to do."""
+    data = results({"lmeraser": ("lmeraser", {})}, (0,))
+    run = data["runs"]["lmeraser"]["0"]
+    del run["curve"]
+    run["forget"] = []
+    done = study_figures(written(tmp_path / "study", data), tmp_path / "out")
+    assert {path.stem for path in done.files} == {"affected_by_a_deletion", "frontier"}
+    assert "--curves" in done.skipped["accuracy_over_epochs"]
+    assert "--forget" in done.skipped["ratio_and_prompts"]
+    assert "--vary partition.shards" in done.skipped["ratio_and_prompts"]
+    assert "--forget" in done.skipped["retained_accuracy"]
+    assert "random-hash or random-mean" in done.skipped["random_against_adaptive"]
+    assert "one-head" in done.skipped["one_head_against_many"]
+
+
+def test_without_test_records(tmp_path: Path) -> None:
+    data = results({"lmeraser": ("lmeraser", {})}, (0,))
+    data["runs"]["lmeraser"]["0"]["accuracy"]["test"] = None
+    data["runs"]["lmeraser"]["0"]["forget"] = [
+        {"share": share, "accuracy": {"test": None, "retained": 0.9}} for share in (0.0, 0.5)
+    ]
+    done = study_figures(written(tmp_path / "study", data), tmp_path / "out")
+    assert "test accuracy" in done.skipped["frontier"]
+    assert "affected_by_a_deletion.png" in {path.name for path in done.files}
+    assert "ratio_and_prompts" in done.skipped
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        [],
+        {"variants": {"a": {}}},
+        {"variants": {"a": {"system": "a", "changes": {}}}, "runs": {"a": {}}},
+    ],
+)
+def test_a_file_that_is_something_else(tmp_path: Path, broken: object) -> None:
+    folder = tmp_path / "study"
+    (folder / "runs").mkdir(parents=True)
+    (folder / "compare.json").write_text(json.dumps(broken))
+    with pytest.raises(DataError, match=r"compare\.json is not what"):
+        study_figures(folder, tmp_path / "out")
+
+
+def test_no_results_yet(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="lmeraser compare --study"):
+        study_figures(tmp_path, tmp_path / "out")
+
+
+def test_a_line_is_the_mean_and_its_band_the_seeds() -> None:
+    data = results({"lmeraser": ("lmeraser", {}), "ridge": ("ridge", {})})
+    axes = drawn(accuracy_over_epochs(study(data))).axes[0]
+    curves = np.array([run["curve"] for run in data["runs"]["lmeraser"].values()])
+    assert lines(axes)[1, 2, 3, 4, 5, 6] == [rounded(curves.mean(0))]
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]  # type: ignore[index]
+    assert (min(band), max(band)) == pytest.approx((curves.min(), curves.max()))
+    ridge = np.mean([run["accuracy"]["test"] for run in data["runs"]["ridge"].values()])
+    assert lines(axes)[1, 6] == [rounded([ridge, ridge])]
+    assert {"lmeraser", "ridge"} == set(texts(axes))
+
+
+def test_ratio_and_prompts() -> None:
+    data = results({**VARIED, "sisa": ("sisa", {})})
+    ratio, prompts = drawn(ratio_and_prompts(study(data))).axes
+    assert len(texts(ratio)) == 9  # every variant was measured after erasing
+    assert set(texts(prompts)) == {"lmeraser", "random-mean"}
+    means = [
+        np.mean([run["accuracy"]["test"] for run in data["runs"][f"lmeraser_shards={k}"].values()])
+        for k in (5, 10, 40, 80)
+    ]
+    assert rounded(means) in lines(prompts)[5, 10, 40, 80]
+    erased = [
+        np.mean([run["forget"][i]["accuracy"]["test"] for run in data["runs"]["sisa"].values()])
+        for i in range(3)
+    ]
+    assert rounded(erased) in lines(ratio)[0, 0.2, 0.5]
+    retained = drawn(retained_accuracy(study(data))).axes[0]
+    kept = [
+        np.mean([run["forget"][i]["accuracy"]["retained"] for run in data["runs"]["sisa"].values()])
+        for i in range(3)
+    ]
+    assert rounded(kept) in lines(retained)[0, 0.2, 0.5]
+
+
+def test_a_share_that_one_seed_lacks_is_left_out() -> None:
+    """Else the mean would be over fewer seeds there than elsewhere on the line."""
+    data = results({"lmeraser": ("lmeraser", {})})
+    data["runs"]["lmeraser"]["1"]["forget"].pop()
+    assert (0, 0.2) in lines(drawn(retained_accuracy(study(data))).axes[0])
+
+
+def test_one_panel_where_there_is_one() -> None:
+    data = results({**VARIED})
+    for runs in data["runs"].values():
+        for run in runs.values():
+            run["forget"] = []
+    assert [axes.get_xlabel() for axes in drawn(ratio_and_prompts(study(data))).axes] == [
+        "number of shards (prompts)"
+    ]
+
+
+def test_bars_of_what_is_affected() -> None:
+    """20 shards: 72 of 1,437 records and 50,000 parameters on average; the cheapest on top, so at
+    the largest height."""
+    data = results({"lmeraser": ("lmeraser", {}), "ridge": ("ridge", {})})
+    records, parameters = drawn(affected_by_a_deletion(study(data))).axes
+    assert bars(records) == pytest.approx({0.0: 1437, 1.0: 1437 / 20})
+    assert bars(parameters) == pytest.approx({0.0: 1e6, 1.0: 5e4})
+    assert texts(records) == ["1,437", "72"]
+    assert texts(parameters) == ["1.0M", "50.0k"]
+    assert [label.get_text() for label in records.get_yticklabels()] == ["ridge", "lmeraser"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.042, "0.042"),
+        (57.2, "57"),
+        (1437, "1,437"),
+        (12_345, "12.3k"),
+        (85_800_000, "85.8M"),
+        (2.5e11, "250G"),
+    ],
+)
+def test_numbers_in_three_figures(value: float, text: str) -> None:
+    assert short(value) == text
+
+
+def test_pairs_have_their_intervals() -> None:
+    data = results(
+        {"random-hash": ("random-hash", {}), "lmeraser": ("lmeraser", {}), "ridge": ("ridge", {})}
+    )
+    accuracy, cost = drawn(random_against_adaptive(study(data))).axes
+    assert [label.get_text() for label in accuracy.get_yticklabels()] == ["random-hash", "lmeraser"]
+    mean, half = interval([run["accuracy"]["test"] for run in data["runs"]["lmeraser"].values()])
+    assert bars(accuracy)[1.0] == pytest.approx(mean)
+    assert half is not None
+    whisker = next(
+        c.get_segments()[0] for c in accuracy.collections if c.get_segments()[0][0][1] == 1
+    )  # type: ignore[attr-defined]
+    assert whisker[:, 0].tolist() == pytest.approx([max(mean - half, 0), min(mean + half, 1)])
+    assert bars(cost) == pytest.approx({0.0: 0.05, 1.0: 0.05})
+
+
+LOOK = look(0)
+PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
+
+
+@given(PAIRS)
+@settings(deadline=None)
+def test_what_nothing_beats(pairs: list[tuple[int, int]]) -> None:
+    points = [
+        FrontierPoint(f"{i}", LOOK, cost / 10, Spread(accuracy / 10, 0, 1, None))
+        for i, (cost, accuracy) in enumerate(pairs)
+    ]
+    best = {point.label for point in pareto(points)}
+    for i, (cost, accuracy) in enumerate(pairs):
+        beaten = any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in pairs)
+        assert (f"{i}" in best) == (not beaten)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=20), st.floats(0.01, 0.3))
+@settings(deadline=None)
+def test_names_at_line_ends_are_apart(wanted: list[float], step: float) -> None:
+    """A step apart, in their order, and moved up as much as down; those that had room are left
+    where they were."""
+    found = apart(np.array(wanted), step)
+    order = np.argsort(wanted, kind="stable")
+    assert (np.diff(found[order]) >= step - 1e-9).all()
+    assert found.sum() == pytest.approx(sum(wanted), abs=1e-9)
+    if (np.diff(np.sort(wanted)) >= step).all():
+        assert found == pytest.approx(wanted)
+
+
+def test_names_near_points_are_over_nothing() -> None:
+    """Forty points in a heap: no name over another, over a point, over the line, or outside; and
+    few without room."""
+    rng = np.random.default_rng(1)
+    with house_style():
+        figure = new_figure(4.0)
+        axes = figure.subplots()
+        places = rng.normal(0.5, 0.15, (40, 2))
+        axes.plot(*places.T, "o", markersize=3.5)
+        axes.set(xlim=(-0.2, 1.2), ylim=(-0.2, 1.2))
+        unnamed = name_points(
+            axes,
+            [Named(x, y, f"system-{i}", "black") for i, (x, y) in enumerate(places)],
+            avoid=[[(-0.2, 0.4), (1.2, 0.4)]],
+        )
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) + len(unnamed) == 40
+    assert len(unnamed) <= 4
+    window = axes.get_window_extent()
+    assert all(
+        window.x0 <= box.x0 and box.x1 <= window.x1 and window.y0 <= box.y0 and box.y1 <= window.y1
+        for box in boxes
+    )
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert not any(
+        box.contains(*axes.transData.transform(place)) for box in boxes for place in places
+    )
+    height = axes.transData.transform((0, 0.4))[1]
+    assert not any(box.y0 < height < box.y1 for box in boxes)
+
+
+def test_the_frontier_names_every_system() -> None:
+    data = results({**ALL, **VARIED})
+    with house_style():
+        figure = drawn(frontier_of_systems(study(data)))
+    axes = figure.axes[0]
+    expected = {
+        *ALL,
+        *(f"{system} shards={changes['partition.shards']}" for system, changes in VARIED.values()),
+    }
+    assert set(texts(axes)) == expected
+    with house_style():
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_a_frontier_of_perfect_and_free_systems() -> None:
+    """An accuracy of 1 has no finite error, a cost of 0 no logarithm: both are drawn at the
+    edge."""
+    data = results({"lmeraser": ("lmeraser", {}), "ridge": ("ridge", {})})
+    for run in data["runs"]["ridge"].values():
+        run["accuracy"]["test"], run["cost"]["expected_share"] = 1.0, 0.0
+    figure = drawn(frontier_of_systems(study(data)))
+    assert set(texts(figure.axes[0])) == {"lmeraser", "ridge"}
+    assert rendered(figure, "png").startswith(b"\x89PNG")
+
+
+def test_sources_stand_at_the_foot() -> None:
+    data = results({"lmeraser": ("lmeraser", {})})
+    data["runs"]["lmeraser"]["1"]["records"]["test"] = 359
+    found = study(data).source
+    assert found == (
+        "lmeraser compare; digits, tiny; 1,437 training and 359–360 test records; seeds 0, "
+        "1, 2; Some CPU, 2 cores; torch 2.0"
+    )
+    gpu = deepcopy(data)
+    gpu["machine"]["gpu"] = "Some GPU"
+    assert "Some GPU, Some CPU" in study(gpu).source
+
+
+def trained(world: World, config: Config) -> Session:
+    session = Session(world.space())
+    train(session, config)
+    return session
+
+
+def test_a_row_holds_members_of_its_shard(world: World) -> None:
+    session = trained(world, world.config(learner={"kind": "class_means"}))
+    manifest, config, store = (
+        session.folder.require_published(),
+        session.config(),
+        session.folder.store,
+    )
+    index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
+    shard_of, order = shards_in(store, config, manifest, index), by_hash(index, 0, "members")
+    chosen = [manifest.shards[place] for place in largest(manifest, 3)]
+    assert [shard.size for shard in chosen] == sorted(
+        (shard.size for shard in manifest.shards), reverse=True
+    )[:3]
+    found = members_of(shard_of, order, chosen)
+    for shard, members in zip(chosen, found, strict=True):
+        assert len(set(members.tolist())) == min(shard.size, MEMBERS)
+        assert (shard_of[members] == shard.number).all()
+    assert sorted(order.tolist()) == list(range(len(index.training)))
+
+
+def test_pictures_come_in_the_order_that_they_are_asked_in(world: World) -> None:
+    session = trained(world, world.config(learner={"kind": "class_means"}))
+    manifest, store = session.folder.require_published(), session.folder.store
+    index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
+    reader = Reader(store, manifest.backbone.spec, session.config().data.max_pixels)
+    asked = np.array([30, 2, 17, 5, 38, 0], np.int64)
+    each = [pixels_of(reader, index, asked[[at]])[0] for at in range(len(asked))]
+    assert np.array_equal(pixels_of(reader, index, asked), np.stack(each))
+
+
+def test_sheets_and_prompts_of_a_workspace(world: World, tmp_path: Path) -> None:
+    session = trained(world, world.config())
+    first = workspace_figures(session, tmp_path / "a")
+    assert [path.name for path in first.files] == [
+        "shard_members.png",
+        "shard_members.svg",
+        "prompts.png",
+        "prompts.svg",
+    ]
+    assert first.skipped == {}
+    second = workspace_figures(session, tmp_path / "b")
+    assert [path.read_bytes() for path in first.files] == [
+        path.read_bytes() for path in second.files
+    ]
+
+
+@pytest.mark.parametrize("kind", ["shared_head", "class_means"])
+def test_joint_prompts_and_none(world: World, tmp_path: Path, kind: str) -> None:
+    session = trained(
+        world,
+        world.config(learner={"kind": kind, **({"epochs": 1} if kind == "shared_head" else {})}),
+    )
+    done = workspace_figures(session, tmp_path / "out")
+    assert done.skipped == (
+        {} if kind == "shared_head" else {"prompts": "a class_means constituent has no prompt"}
+    )
+
+
+@pytest.mark.parametrize("kind", ["shared_head", "prompt_head"])
+def test_each_shard_has_its_own_prompt(world: World, kind: str) -> None:
+    """The largest first, and of a constituent that stands with every shard the shard's own prompt;
+    single classes are left out."""
+    session = trained(
+        world,
+        world.config(learner={"kind": kind, "epochs": 1, "prompt": {"width": 2, "init": "random"}}),
+    )
+    manifest, store = session.folder.require_published(), session.folder.store
+    with house_style():
+        figure = drawn(learned_prompts(store, session.config(), manifest))
+    expected = {}
+    for place, shard in enumerate(manifest.shards):
+        constituent = Constituent.from_bytes(store.read(shard.constituent))
+        if len(constituent.classes) > 1:
+            tensor = constituent.tensors["prompt"][place if kind == "shared_head" else 0]
+            expected[f"shard {shard.number} · {shard.size}"] = in_pixels(
+                tensor, manifest.backbone.spec.std
+            )
+    scale = max(np.abs(change).max() for change in expected.values())
+    found = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
+    assert len(found) > 1
+    assert found.keys() == expected.keys()
+    for name, picture in found.items():
+        assert np.array_equal(np.asarray(picture), around_grey(expected[name], scale))
+    sizes = [int(name.rpartition(" ")[2]) for name in found]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_pictures_stay_out_of_the_workspace(world: World) -> None:
+    """A workspace refuses whatever is not its own, so a folder of pictures in it would stop the
+    next training."""
+    session = trained(world, world.config(learner={"kind": "class_means"}))
+    with pytest.raises(ConfigError, match="within the workspace"):
+        workspace_figures(session, session.root / "figures")
+
+
+def test_the_verb_says_that_pictures_are_private(world: World, tmp_path: Path) -> None:
+    session = trained(world, world.config(learner={"kind": "class_means"}))
+    args = Namespace(
+        study=Path("study"), workspace=session.root, out=tmp_path / "out", overrides=()
+    )
+    report = run_figures(args, Progress(quiet=True))
+    assert "private records" in report.notes[0]
+    assert report.data is not None
+    assert [Path(path).name for path in report.data["files"]] == [
+        "shard_members.png",
+        "shard_members.svg",
+    ]
+    for wrong, words in (({"out": None}, "needs --out"), ({"study": tmp_path}, "both given")):
+        with pytest.raises(ConfigError, match=words):
+            run_figures(Namespace(**{**vars(args), **wrong}), Progress(quiet=True))
+    data = results({"lmeraser": ("lmeraser", {})}, (0,))
+    of_study = Namespace(
+        study=written(tmp_path / "study", data), workspace=None, out=None, overrides=()
+    )
+    with pytest.raises(ConfigError, match=r"--learner\.epochs changes nothing"):
+        run_figures(
+            Namespace(**{**vars(of_study), "overrides": (("learner.epochs", "3"),)}),
+            Progress(quiet=True),
+        )
+    report = run_figures(of_study, Progress(quiet=True))
+    assert report.notes == ()
+    assert (tmp_path / "study/figures/frontier.svg").exists()
+    assert "one_head_against_many was not drawn: there is no system one-head" in report.text
+
+
+def test_a_mosaic_has_every_picture_in_its_place() -> None:
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 256, (count, 3, 20, 20)).astype(np.uint8) for count in (3, 1)]
+    whole = mosaic(rows, 4)
+    assert whole.shape == (2 * 22, 4 * 22, 3)
+    for at, row in enumerate(rows):
+        for column, picture in enumerate(row):
+            assert (
+                whole[at * 22 : at * 22 + 20, column * 22 : column * 22 + 20]
+                == picture.transpose(1, 2, 0)
+            ).all()
+    assert (whole[22:, 22:] == 255).all()
+    assert mosaic([np.zeros((1, 3, 224, 224), np.uint8)], 1).shape == (96 + 8, 96 + 8, 3)
+
+
+def test_a_prompt_in_pixels(world: World) -> None:
+    """(x + p') / 255 normalised is x / 255 normalised plus p, for what `in_pixels` says p adds;
+    nothing is grey, the largest is full."""
+    session = trained(world, world.config(learner={"epochs": 1}))
+    manifest = session.folder.require_published()
+    prompt = Constituent.from_bytes(
+        session.folder.store.read(manifest.shards[0].constituent)
+    ).tensors["prompt"][0]
+    spec = manifest.backbone.spec
+    change = in_pixels(prompt, spec.std)
+    mean, std = (np.array(values)[:, None, None] for values in (spec.mean, spec.std))
+    assert ((100 + change) / 255 - mean) / std == pytest.approx(
+        (100 / 255 - mean) / std + prompt, abs=1e-5
+    )
+    picture = around_grey(np.array([[[0.0, 5.0]], [[-5.0, 0.0]], [[2.5, 0.0]]], np.float32), 5.0)
+    assert picture.tolist() == [[[128, 0, 191], [255, 128, 128]]]
