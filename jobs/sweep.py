@@ -1,8 +1,8 @@
 """Which threshold to train with: a sweep of Ray Tune's on this cluster; all options of `lmeraser
 sweep`.
 
-ray job submit --working-dir . -- python jobs/sweep.py --study /shared/study --config
-configs/folder.yaml --thresholds 5:40:8
+    ray job submit --working-dir . -- python jobs/sweep.py --study /shared/study \\
+        --config configs/folder.yaml --thresholds 5:40:8
 """
 
 from lmeraser_ray.cli.main import main

@@ -10,7 +10,7 @@ record's bits do not depend on its batch-mates or on how busy the machine is.
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
 import torch
@@ -155,9 +155,9 @@ def read_features(module: nn.Module, x: Tensor, readout: ReadoutConfig) -> Tenso
             found = found.permute(0, 3, 1, 2)
         tokens = int(getattr(module, "num_prefix_tokens", 0)) if found.ndim == 3 else 0
         return pool_tokens(found, tokens, readout) if found.ndim == 3 else pool_map(found, readout)
-    intermediates: Callable[..., list[Tensor | tuple[Tensor, Tensor]]] = (
-        module.forward_intermediates
-    )  # type: ignore[assignment]
+    intermediates = cast(
+        Callable[..., list[Tensor | tuple[Tensor, Tensor]]], module.forward_intermediates
+    )
     options = {"indices": [readout.layer], "intermediates_only": True, "stop_early": True}
     if readout.pool == "token":
         found = intermediates(x, return_prefix_tokens=True, **options)[0]
@@ -342,9 +342,9 @@ def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
 
     def build(**size: int) -> nn.Module:
         torch.manual_seed(config.seed)
-        return timm.create_model(
-            config.name, pretrained=config.weights == "pretrained", num_classes=classes, **size
-        )  # type: ignore[no-any-return]
+        pretrained = config.weights == "pretrained"
+        made = timm.create_model(config.name, pretrained=pretrained, num_classes=classes, **size)
+        return cast(nn.Module, made)
 
     try:
         if config.input_size:

@@ -74,8 +74,8 @@ def describe(device: torch.device) -> dict[str, Any]:
         hardware = [
             torch.cuda.get_device_name(device),
             torch.version.cuda,
-            torch.backends.cudnn.version(),
-        ]  # type: ignore[no-untyped-call]
+            torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        ]
     else:
         hardware = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
     return {

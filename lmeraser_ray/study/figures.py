@@ -7,6 +7,7 @@ pictures
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,9 +75,8 @@ def study_figures(study: Path, out: Path, progress: Progress | None = None) -> F
     where they are not of this version."""
     data = StudyFolder(study).read("compare.json")
     found = study_of(data, where=str(study / "compare.json"))
-    return draw_all(
-        [(name, lambda draw=draw: draw(found)) for name, draw in OF_A_STUDY], out, progress
-    )  # type: ignore[misc]
+    drawn = [(name, partial(draw, found)) for name, draw in OF_A_STUDY]
+    return draw_all(drawn, out, progress)
 
 
 def sweep_figure(study: Path, progress: Progress | None = None) -> tuple[Path, ...]:

@@ -916,12 +916,17 @@ class TestPrintConfig:
 def test_python_m_is_the_same_as_the_verb(
     verb: str, lm: Lm, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`python -m lmeraser_ray VERB`; of what clusters run, `python -m lmeraser_ray.VERB` too."""
     wanted = lm(verb, "--help")
-    monkeypatch.setattr(sys, "argv", ["-m", "--help"])
-    monkeypatch.delitem(sys.modules, f"lmeraser_ray.{verb}", raising=False)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_module(f"lmeraser_ray.{verb}", run_name="__main__")
-    assert (stop.value.code, capfd.readouterr().out) == (0, wanted.out)
+    entries = [("lmeraser_ray", [verb, "--help"])]
+    if verb in ("train", "unlearn", "sweep"):
+        entries.append((f"lmeraser_ray.{verb}", ["--help"]))
+    for module, words in entries:
+        monkeypatch.setattr(sys, "argv", ["-m", *words])
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module(module, run_name="__main__")
+        assert (stop.value.code, capfd.readouterr().out) == (0, wanted.out)
 
 
 def command(*words: object) -> list[str]:

@@ -42,9 +42,9 @@ def commands() -> list[list[str]]:
 def jobs() -> list[str]:
     """Every `ray job submit` command of the README and of the jobs' first lines."""
     texts = [README, *(path.read_text() for path in sorted((ROOT / "jobs").glob("*.py")))]
-    return sorted(
-        {line for text in texts for line in re.findall(r"^ray job submit .*", text, re.MULTILINE)}
-    )
+    joined = [re.sub(r"\s*\\{1,2}\n\s*", " ", text) for text in texts]
+    found = {line for text in joined for line in re.findall(r"^ *(ray job submit .*)", text, re.M)}
+    return sorted(found)
 
 
 @pytest.mark.long
