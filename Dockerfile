@@ -1,7 +1,7 @@
 # The environment of every node of the cluster: Ray's own image, the versions of constraints.txt, this package.
 #
-#   docker build --tag lmeraser-ray:0.4.0 .
-#   docker build --tag lmeraser-ray:0.4.0-gpu --build-arg VARIANT=-gpu .
+#   docker build --tag lmeraser-ray:0.5.0 .
+#   docker build --tag lmeraser-ray:0.5.0-gpu --build-arg VARIANT=-gpu .
 #
 # torch comes with its own CUDA libraries, so both see GPUs where the node's driver is given to the container; Ray's -gpu has CUDA's tools too.
 ARG VARIANT=

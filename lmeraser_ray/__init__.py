@@ -1,7 +1,25 @@
-"""Exact machine unlearning for large vision models: `unlearn(train(D), U)` equals `train(D without
-U)`, byte for byte.
+"""Exact machine unlearning: `unlearn(train(D), U)` equals `train(D without U)`, byte for byte.
 
-from lmeraser_ray.operations.workspace import Workspace
+    >>> from lmeraser_ray import Workspace
+    >>> Workspace("W")
+    Workspace('W')
+
+Begin reading at `operations/`, a file for each verb; `pipeline/flow.py` is what they all run.
 """
 
-__version__ = "0.4.0"
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmeraser_ray.operations.workspace import Workspace
+
+__version__ = "0.5.0"
+__all__ = ["Workspace", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Import `Workspace` when somebody asks for it: it brings torch."""
+    if name != "Workspace":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lmeraser_ray.operations.workspace import Workspace
+
+    return Workspace
