@@ -259,6 +259,13 @@ MISTAKES = [
         "local",
         "RayJob/verify",
         "spec.entrypoint",
+        replaced("lmeraser_ray verify", "lmeraser_ray.verify"),
+        "'lmeraser_ray.verify' is no verb",
+    ),
+    (
+        "local",
+        "RayJob/verify",
+        "spec.entrypoint",
         replaced("--rebuild", "--rebuilt"),
         "spec.entrypoint",
     ),
