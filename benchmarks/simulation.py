@@ -1,7 +1,8 @@
 """A queue of erasure requests in simulated time: the real scheduler, and a clock that jumps from
 event to event. No command of its own.
 
-    arrivals (Poisson) ──add──► Scheduler ──next──► runs on lanes ──finished──► publications, one after the other ──► certified
+    arrivals (Poisson) ──add──► Scheduler ──next──► runs on lanes ──finished──►
+    publications, one after the other ──► certified
 
 Taken for granted: a lane's retrain always takes the same seconds, and the scheduler is told exactly
 how many are left; a request needs one lane, drawn in proportion to its records, or is sampled and

@@ -119,9 +119,9 @@ def commands(documents: Sequence[Document]) -> Iterator[tuple[Document, str, lis
     put in."""
     known = settings(documents)
     for document, field, text in texts(documents):
-        for entry, verb, rest in OURS.findall(text):
+        for entry, named, rest in OURS.findall(text):
             put_in = re.sub(r"\$(\w+)", lambda found: known.get(found[1], found[0]), rest)
-            verb = verb or (entry if entry in ENTRIES else f"lmeraser_ray.{entry}")
+            verb = named or (entry if entry in ENTRIES else f"lmeraser_ray.{entry}")
             yield document, field, [verb, *shlex.split(put_in)]
 
 
