@@ -25,13 +25,15 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     4: (
         "the queue's actor is killed",
-        ("distributed/test_queue.py::test_an_actor_that_is_killed_goes_on_in_the_next_epoch",),
+        (
+            "distributed/test_queue_failures.py::test_an_actor_that_is_killed_goes_on_in_the_next_epoch",
+        ),
     ),
     5: (
         "a worker is killed",
         (
-            "distributed/test_queue.py::test_a_worker_that_is_killed_is_tried_again",
-            "distributed/test_queue.py::test_a_poisoned_request_fails_and_blocks_nobody",
+            "distributed/test_queue_failures.py::test_a_worker_that_is_killed_is_tried_again",
+            "distributed/test_queue_failures.py::test_a_poisoned_request_fails_and_blocks_nobody",
         ),
     ),
     6: (
