@@ -94,6 +94,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     14: (
         "a crash around publishing",
         (
+            "operations/test_crash_in_erasure.py::test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command",
             "faults/test_killed.py::test_an_erasure_that_is_killed_anywhere_ends_once",
             "faults/test_killed.py::test_the_same_on_postgresql",
         ),
@@ -101,6 +102,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     15: (
         "a crash in the middle of the purge, a file that cannot be removed",
         (
+            "operations/test_crash_in_erasure.py::test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command",
             "faults/test_purging.py::test_killed_in_the_middle_of_the_purge",
             "faults/test_purging.py::test_a_file_that_cannot_be_removed",
         ),
