@@ -4,8 +4,7 @@ erasures in the middle, interruptions."""
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,43 +20,12 @@ from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
 from lmeraser_ray.pipeline.jobs import Trained
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.study import sweep as sweeping
 from lmeraser_ray.study.sweep import SweepRequest, sweep
-from lmeraser_ray.study.sweep_records import ErasureWatch, sweep_records
-from lmeraser_ray.study.sweep_report import Written
 from lmeraser_ray.study.variants import parse_range, sweep_variants
+from tests.support.sweeps import SHARDS, never_stops, question, run, sides, tree
 from tests.support.world import TINY, Recorder, World
-
-SHARDS = ("partition.shards", ["2", "4", "6", "8"])
-
-
-def tree(world: World, **sections: Any) -> dict[str, Any]:
-    return json.loads(world.config(**sections).model_dump_json())
-
-
-def question(
-    world: World,
-    *axes: tuple[str, Sequence[str]],
-    workspace: Path | None = None,
-    keep: bool = False,
-    **sections: Any,
-) -> SweepRequest:
-    found = sweep_variants(
-        tree(world, **sections), [], [(name, list(values)) for name, values in axes or (SHARDS,)]
-    )
-    return SweepRequest(found, workspace, keep)
-
-
-def run(
-    world: World, asked: SweepRequest, recorder: Recorder | None = None, root: Path | None = None
-) -> Written:
-    return sweep((recorder or Recorder()).session(root or world.folder / "study"), asked)
-
-
-def never_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmeraser_ray.study.race.beaten_by", lambda at_most, measured: None)
 
 
 def test_a_constituent_that_several_values_need_is_trained_once(
@@ -238,101 +206,6 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
     assert {
         run["result"]["records"]["training"] + run["result"]["records"]["test"] for run in runs
     } == {len(seen)}
-
-
-def test_who_was_erased_before_is_left_out(world: World) -> None:
-    space = world.space()
-    train(Session(space), world.config())
-    person = dict(zip(world.ids, world.subjects, strict=True))[
-        sorted(sides(world, world.config())[1])[0]
-    ]
-    unlearn(Session(space), ErasureTargets(subjects=(person,)))
-    done = run(world, question(world, workspace=space))
-    assert done.swept.records.erased == 0, "not while it ran"
-    run(world, question(world), root=world.folder / "other")
-    assert (
-        choice_of(world.folder / "study" / "choice.json").seen
-        < choice_of(world.folder / "other" / "choice.json").seen
-    )
-
-
-def sides(world: World, config: Config) -> tuple[set[str], set[str]]:
-    """The ids that a sweep trains on, and those that it judges by."""
-    from lmeraser_ray.data.index import RecordIndex
-
-    folder = WorkspaceFolder(world.space())
-    folder.create()
-    with folder.locked():
-        index = RecordIndex.read(
-            folder.store, sweep_records(config, folder.store, ErasureWatch(None).now())
-        )
-    names = index.names("record_id")
-    held = {name for name, test in zip(names, index.test, strict=True) if test}
-    return set(names) - held, held
-
-
-def test_validation_holds_out_people_and_never_looks_at_test_records(world: World) -> None:
-    root = world.space()
-    train(Session(root), world.config())
-    training, test = sides(world, world.config(sweep={"on": "test"}))
-    left, held = sides(world, world.config())
-    assert left | held == training
-    assert not held & test
-    assert held
-    person = dict(zip(world.ids, world.subjects, strict=True))
-    assert not {person[name] for name in left} & {person[name] for name in held}
-    gone = sorted(left)[0]
-    smaller, same = sides(world, world.without([gone]))
-    assert (smaller, same) == (left - {gone}, held), "a deletion moves nobody"
-
-
-@pytest.mark.parametrize("kind", ["parquet", "folder"])
-def test_a_public_sweep_reads_no_private_record(world: World, kind: str) -> None:
-    public = World(world.folder / "public", 30)
-    for name, label, image in (
-        zip(public.ids, public.labels, public.images, strict=True) if kind == "folder" else ()
-    ):
-        path = public.folder / "pictures" / label / f"{name.replace('/', '-')}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(image)
-    sections = {
-        "sweep": {
-            "on": "public",
-            "path": str(public.folder / "pictures" if kind == "folder" else public.path),
-        }
-    }
-    world.path.unlink()
-    done = run(world, question(world, **sections))
-    assert done.swept.records.training + done.swept.records.queries == 30
-    assert choice_of(world.folder / "study" / "choice.json").seen == frozenset()
-
-
-def test_the_choice_trains_and_is_recorded(world: World) -> None:
-    """best.yaml → train → the manifest → unlearn says what the choice had seen."""
-    done = run(world, question(world))
-    root = world.folder / "study"
-    text = (root / "best.yaml").read_text()
-    assert text.startswith(f"# lmeraser train --config {root}/best.yaml")
-    config = load_config(root / "best.yaml", [])
-    assert config.sweep.record == (root / "choice.json").resolve()
-    assert f"partition.shards={config.partition.shards}" == done.swept.choice.point.name
-    space = world.space()
-    manifest = train(Session(space), config).manifest
-    assert manifest.choice is not None
-    assert (
-        manifest.choice["records"]
-        == done.swept.records.training + done.swept.records.queries
-        == manifest.training_records
-    )
-    folder = WorkspaceFolder(space)
-    from tests.laws.test_choice import read
-
-    _, index = read(space)
-    trains = index.names("record_id", index.training)[0]
-    assert unlearn(Session(space), ErasureTargets((trains,))).seen == 1
-    after = folder.require_published().choice
-    assert after is not None
-    assert after["records"] == manifest.choice["records"] - 1
 
 
 def test_a_value_that_does_not_fit_does_not_stop_the_others(world: World) -> None:
