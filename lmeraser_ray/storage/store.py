@@ -1,10 +1,19 @@
 """The store: immutable objects, each known by what it is made from (its key) and by its bytes (its
 SHA-256).
 
-An object's file is `KIND/KEY-SHA256.ext`, so a listing alone says what can be reused and what the
-bytes must be. Invariants: a file appears whole or not at all; writing an object twice does no harm;
-nothing is ever changed in place. Where two writers disagree on the bytes of one key (a mixed
+An object's file is `KIND/KEY-SHA256.ext`, so the file names alone say which objects can be reused
+and what their bytes must be. Invariants: a file appears whole or not at all; writing an object
+twice does no harm; no file is ever changed in place. Where two writers disagree on the bytes of one key (a mixed
 fleet), the smaller digest counts and the other is purged as unreachable.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     store = Store(Path(name))
+    ...     store.create()
+    ...     item = store.put("features", key="0" * 64, chunks=[b"some ", b"bytes"])
+    ...     store.read(item)
+    b'some bytes'
 """
 
 import hashlib
@@ -15,17 +24,18 @@ from typing import Literal, get_args
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.files import (
+    digest_of,
     disk_errors,
     empty_folder,
     files_below,
     move_into_place,
+    ranges_of,
     remove_files,
     sync_folder,
     write_temporary,
 )
-from lmeraser_ray.storage.object_storage.path import ObjectPath
+from lmeraser_ray.storage.filesystem import filesystem_of
 from lmeraser_ray.storage.paths import Location
-from lmeraser_ray.storage.reading import digest_of, ranges_of
 
 Kind = Literal[
     "records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"
@@ -92,13 +102,13 @@ class Store:
     def create(self) -> None:
         """Make the folders that are missing."""
         with disk_errors(self.root):
-            for folder in (self.root, self.scratch, *self._folders()):
+            kinds = self._folders() if filesystem_of(self.root).needs_folders else []
+            for folder in (self.root, self.scratch, *kinds):
                 if not folder.is_dir():
                     folder.mkdir(parents=True, exist_ok=True)
 
     def _folders(self) -> list[Location]:
-        """Where objects are, as far as a folder must be made for them."""
-        return [] if isinstance(self.root, ObjectPath) else [self.root / kind for kind in KINDS]
+        return [self.root / kind for kind in KINDS]
 
     def path(self, item: StoredObject) -> Location:
         """Where an object's file is."""
@@ -115,17 +125,7 @@ class Store:
 
     def objects(self) -> Iterator[StoredObject]:
         """All objects, several of one key included, from the file names alone."""
-        with disk_errors(self.root):
-            if isinstance(self.root, ObjectPath):  # one listing instead of seven
-                found: list[Location] = list(self.root.below())
-            else:
-                found = [
-                    path
-                    for folder in self._folders()
-                    if folder.is_dir()
-                    for path in folder.iterdir()
-                ]
-        for folder, name in ((path.parent, path.name) for path in found):
+        for folder, name in ((path.parent, path.name) for path in self.files()):
             kind: Kind = folder.name  # type: ignore[assignment]
             stem, dot, extension = name.partition(".")
             if (

@@ -30,11 +30,14 @@ from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.postgresql import parse
 from lmeraser_ray.storage.files import (
     create_once,
+    digest_of,
     discard_tree,
     disk_errors,
     empty_folder,
     files_below,
     move_into_place,
+    opened,
+    ranges_of,
     remove_files,
     remove_tree,
     write_atomic,
@@ -42,7 +45,6 @@ from lmeraser_ray.storage.files import (
 )
 from lmeraser_ray.storage.object_storage.path import MARKER, OVERHEAD, ObjectPath
 from lmeraser_ray.storage.paths import Location, inside, location, name_below, on_disk
-from lmeraser_ray.storage.reading import digest_of, opened, ranges_of
 from lmeraser_ray.storage.store import Store, StoredObject
 from tests.support.world import World
 
@@ -147,7 +149,7 @@ def test_what_a_disk_promises(anywhere: Location) -> None:
 def test_a_large_object_is_read_in_windows(
     anywhere: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmeraser_ray.storage.reading.WINDOW", 1000)
+    monkeypatch.setattr("lmeraser_ray.storage.object_storage.bucket.WINDOW", 1000)
     data = bytes(i % 251 for i in range(5_000))
     (anywhere / "tmp").mkdir()
     write_atomic(anywhere / "large", data, scratch=anywhere / "tmp")

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.errors import ExecutionError, VerificationError
-from lmeraser_ray.storage import files
 from lmeraser_ray.storage.files import write_atomic
 from lmeraser_ray.storage.store import EXTENSION, KINDS, Store, StoredObject
 
@@ -146,7 +145,7 @@ def test_a_failing_rename_leaves_no_file(store: Store, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(ExecutionError, match="Input/output error"):
         store.put("features", KEY, [b"x"])
     assert store.files() == []
@@ -164,10 +163,8 @@ def test_everything_is_synced_before_it_has_its_name(
         calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
         fsync(handle)
 
-    monkeypatch.setattr(files.os, "fsync", watched)
-    monkeypatch.setattr(
-        files.os, "replace", lambda a, b: (calls.append("rename"), replace(a, b))[1]
-    )
+    monkeypatch.setattr(os, "fsync", watched)
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("rename"), replace(a, b))[1])
     store.put("features", KEY, [b"x"])
     assert calls == ["file", "rename", "folder"]
 
