@@ -118,8 +118,9 @@ class LocalDisk:
 
         for folder, folders, files in os.walk(root, onerror=refuse):
             folders.sort()
+            parent = Path(folder)
             for name in (*folders, *sorted(files)):
-                path = Path(folder, name)
+                path = parent / name
                 try:
                     mode = path.lstat().st_mode
                 except FileNotFoundError:

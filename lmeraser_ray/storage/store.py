@@ -3,8 +3,8 @@ SHA-256).
 
 An object's file is `KIND/KEY-SHA256.ext`, so the file names alone say which objects can be reused
 and what their bytes must be. Invariants: a file appears whole or not at all; writing an object
-twice does no harm; no file is ever changed in place. Where two writers disagree on the bytes of one key (a mixed
-fleet), the smaller digest counts and the other is purged as unreachable.
+twice does no harm; no file is ever changed in place. Where two writers disagree on the bytes of one
+key (a mixed fleet), the smaller digest counts and the other is purged as unreachable.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -32,6 +32,7 @@ from lmeraser_ray.storage.files import (
     ranges_of,
     remove_files,
     sync_folder,
+    walk,
     write_temporary,
 )
 from lmeraser_ray.storage.filesystem import filesystem_of
@@ -56,7 +57,7 @@ REPAIR = (
 )
 Listing = dict[tuple[Kind, str], "StoredObject"]
 Guard = Callable[[], None]
-"""Fails where the workspace's lock was lost."""
+"""Raises `ExecutionError` where the workspace's lock was lost."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,7 +77,7 @@ class StoredObject:
 
 @contextmanager
 def present(item: StoredObject) -> Iterator[None]:
-    """Say what it means when an object's file is not there."""
+    """Turn a missing file of `item` into a `VerificationError` that says how to rebuild it."""
     try:
         yield
     except FileNotFoundError as error:
@@ -84,20 +85,20 @@ def present(item: StoredObject) -> Iterator[None]:
 
 
 def unguarded() -> None:
-    """Whoever has no lock, or one that cannot be lost."""
+    """The guard of a store without a lock, or under a lock that cannot be lost."""
 
 
 class Store:
     """A folder of immutable objects on one disk, or in one bucket."""
 
     def __init__(self, root: Location, run: str = "", *, guard: Guard = unguarded) -> None:
-        """guard: called before anything is removed; it fails where the workspace's lock was
-        lost."""
+        """root: the store's folder; run: the name of a writing command's own folder below
+        `scratch`; guard: called before anything is removed."""
         self.root, self.run, self.guard = root, run, guard
         self.scratch = root / "tmp" / run
-        """Where files are before they have their names. Each writing command has its own folder,
-        which the next one removes: a worker that outlives its command (an orphan on a cluster)
-        finds no folder and cannot write into a later, purged state."""
+        """The folder of files that are not complete yet. Each writing command has its own, and the
+        next command removes it: a worker that outlives its command (an orphan on a cluster) finds
+        no folder and cannot write into a later, purged state."""
 
     def create(self) -> None:
         """Make the folders that are missing."""
@@ -111,11 +112,12 @@ class Store:
         return [self.root / kind for kind in KINDS]
 
     def path(self, item: StoredObject) -> Location:
-        """Where an object's file is."""
+        """The path of an object's file."""
         return self.root / item.name
 
     def listing(self) -> Listing:
-        """All objects by kind and key, from the file names alone."""
+        """All objects by kind and key, from the file names alone; of several digests of one key
+        the smallest."""
         found: Listing = {}
         for item in self.objects():
             known = found.get((item.kind, item.key))
@@ -124,15 +126,19 @@ class Store:
         return found
 
     def objects(self) -> Iterator[StoredObject]:
-        """All objects, several of one key included, from the file names alone."""
-        for folder, name in ((path.parent, path.name) for path in self.files()):
+        """All objects, several of one key included, from the file names alone.
+
+        Errors: `ExecutionError` where a folder cannot be read.
+        """
+        for path, _ in walk(self.root):
+            stem, dot, extension = path.name.partition(".")
+            folder = path.parent
             kind: Kind = folder.name  # type: ignore[assignment]
-            stem, dot, extension = name.partition(".")
             if (
-                folder.parent == self.root
-                and EXTENSION.get(kind) == dot + extension
-                and len(stem) == 129
+                len(stem) == 129
                 and stem[64] == "-"
+                and EXTENSION.get(kind) == dot + extension
+                and folder.parent == self.root
             ):
                 yield StoredObject(kind, stem[:64], stem[65:])
 
@@ -144,8 +150,8 @@ class Store:
         return item
 
     def read(self, item: StoredObject) -> bytes:
-        """An object's bytes, checked against its digest. Errors: `VerificationError` where it is
-        gone or damaged."""
+        """Read an object and check its digest. Errors: `VerificationError` where the object is
+        missing or damaged."""
         with disk_errors(self.path(item)), present(item):
             data = self.path(item).read_bytes()
         if hashlib.sha256(data).hexdigest() != item.sha256:
@@ -157,22 +163,22 @@ class Store:
     def read_ranges(
         self, item: StoredObject, offsets: Sequence[int], lengths: Sequence[int]
     ) -> list[bytes]:
-        """Byte ranges of an object, in order. Only these bytes are read, so the caller checks them
-        (a record has a digest)."""
+        """Read byte ranges of an object, in order. The caller checks the bytes, since the object's
+        digest is over all of them. Errors: `VerificationError` where the object is missing."""
         with disk_errors(self.path(item)), present(item):
             return ranges_of(self.path(item), offsets, lengths)
 
     def sound(self, item: StoredObject) -> bool:
-        """Whether an object is there with the bytes that its name promises; reads in pieces.
-        Errors: as `digest_of`."""
+        """Whether an object is there with the bytes that its name promises. Errors: as
+        `digest_of`."""
         return digest_of(self.path(item)) == item.sha256
 
     def purge(self, keep: Iterable[StoredObject]) -> int:
         """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns
-        how many were removed.
+        the number of removed files.
 
-        Not those of jobs under way, each of which has a folder of its own below `scratch`. Errors:
-        `ExecutionError` for the first that cannot be removed, once all others are.
+        Files of jobs under way stay: each job has a folder of its own below `scratch`. Errors:
+        `ExecutionError` for the first file that cannot be removed, after all others were.
         """
         self.guard()
         kept = {self.path(item) for item in keep}
@@ -188,12 +194,11 @@ class Store:
         return len(gone)
 
     def files(self) -> list[Location]:
-        """Every file below the store, whatever it is."""
+        """Every file below the store, objects or not."""
         with disk_errors(self.root):
             return files_below(self.root)
 
     def clear_scratch(self) -> None:
-        """Remove what interrupted writers left behind. Only for the holder of the workspace's
-        lock."""
+        """Remove what interrupted writers left behind. The caller holds the workspace's lock."""
         with disk_errors(self.scratch):
             empty_folder(self.scratch)
