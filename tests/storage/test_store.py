@@ -182,8 +182,9 @@ write_atomic(store.root.parent / "CURRENT", b"old", scratch=store.scratch)
 if sys.argv[2] == "limit":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+current = store.root.parent / "CURRENT"
 for attempt in (lambda: store.put("features", "b" * 64, (b"x" * 50_000 for _ in range(100))),
-                lambda: write_atomic(store.root.parent / "CURRENT", b"y" * 5_000_000, scratch=store.scratch)):
+                lambda: write_atomic(current, b"y" * 5_000_000, scratch=store.scratch)):
     try:
         attempt()
     except ExecutionError as error:
