@@ -18,8 +18,8 @@ from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
+from lmeraser_ray.storage.files import digest_of
 from lmeraser_ray.storage.paths import name_below
-from lmeraser_ray.storage.reading import digest_of
 from lmeraser_ray.storage.store import Store, StoredObject
 
 BEGUN = OPEN - {State.RECEIVED}

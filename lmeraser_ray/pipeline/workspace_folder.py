@@ -12,7 +12,6 @@ Invariants: readers see the old state or the new one; a writer that dies leaves 
 published and all finished work reusable.
 """
 
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -26,9 +25,8 @@ from lmeraser_ray.storage.database.database import no_server, url_of
 from lmeraser_ray.storage.database.postgresql import without_password
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.database.workspace_lock import lock_of_file, lock_of_server
-from lmeraser_ray.storage.files import discard_tree, disk_errors, move_into_place, write_atomic
-from lmeraser_ray.storage.object_storage.path import ObjectPath
-from lmeraser_ray.storage.paths import Location, name_below
+from lmeraser_ray.storage.files import discard_tree, disk_errors, write_atomic, write_pointer
+from lmeraser_ray.storage.paths import Location, local_folder, name_below
 from lmeraser_ray.storage.store import REPAIR, Guard, Store, StoredObject
 
 SWAP, LOCK = "CURRENT.next", "lock"
@@ -77,11 +75,7 @@ class WorkspaceFolder:
 
     def _refuse_foreign(self) -> None:
         """Errors: `ConfigError` where there is something that is no part of a workspace."""
-        if (
-            self.root.is_file()
-            if isinstance(self.root, ObjectPath)
-            else self.root.exists() and not self.root.is_dir()
-        ):
+        if self.root.is_file():
             raise ConfigError(
                 f"--workspace {self.root} is a file, expected a folder or a new name."
             )
@@ -134,8 +128,8 @@ class WorkspaceFolder:
                     discard_tree(run.scratch)
 
     def _lock(self, database: str | None) -> AbstractContextManager[Guard]:
-        if isinstance(self.root, Path):
-            return lock_of_file(self.root / LOCK)
+        if (folder := local_folder(self.root)) is not None:
+            return lock_of_file(folder / LOCK)
         url = database or self._database
         if url is None:
             with suppress(DataError):  # nothing was trained here yet
@@ -247,34 +241,8 @@ class WorkspaceFolder:
         """
         text = "\n".join([f"{item.key}-{item.sha256}", *sorted(quarantined), ""])
         self.store.guard()
-        if isinstance(self._current, ObjectPath):
-            self._swap_object(self._current, text)
-            return
-        if self._current.exists() and self._current.read_text(errors="replace") == text:
-            return
-        temporary = self.root / SWAP
-        with disk_errors(temporary):
-            temporary.unlink(missing_ok=True)  # of a writer that died
-            with os.fdopen(
-                os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
-            ) as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        move_into_place(temporary, self._current)
-
-    def _swap_object(self, current: ObjectPath, text: str) -> None:
-        """By compare-and-swap. Errors: `ExecutionError` where somebody else was first."""
-        with disk_errors(current):
-            before = current.tag()
-            if before is not None and current.read_text(errors="replace") == text:
-                return
-            try:
-                current.swap(text.encode(), before)
-            except FileExistsError as error:
-                if current.read_text(errors="replace") == text:
-                    return  # it was this command: the answer to its first try was lost
-                raise ExecutionError(
-                    f"Another command has published in {self.root} meanwhile: run the same "
-                    "command again."
-                ) from error
+        if not write_pointer(self._current, text.encode(), temporary=self.root / SWAP):
+            raise ExecutionError(
+                f"Another command has published in {self.root} meanwhile: run the same command "
+                "again."
+            )

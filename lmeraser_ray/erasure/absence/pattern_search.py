@@ -15,8 +15,8 @@ import numpy as np
 from ahocorasick_rs import BytesAhoCorasick
 from numpy.typing import NDArray
 
+from lmeraser_ray.storage.files import opened
 from lmeraser_ray.storage.paths import Location
-from lmeraser_ray.storage.reading import opened
 
 PIECE = 1 << 20
 REACH = 4096

@@ -9,10 +9,9 @@ and each is counted; a report holds no id. The holder of the workspace's lock sc
 other command writes meanwhile; jobs under way may (`keep`, `expected`).
 """
 
-import os
 import stat
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -27,8 +26,7 @@ from lmeraser_ray.erasure.absence.traces import Traces
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.files import disk_errors
-from lmeraser_ray.storage.object_storage.path import ObjectPath
+from lmeraser_ray.storage.files import walk
 from lmeraser_ray.storage.paths import Location, name_below
 from lmeraser_ray.storage.store import Kind, Store, StoredObject
 
@@ -139,7 +137,7 @@ class Walk:
         """Every file of the workspace; one that is no part of it is a finding, whatever is in
         it."""
         names: dict[str, DataPlace | None] = {}
-        for path, mode in below(self.folder.root):
+        for path, mode in walk(self.folder.root):
             name = name_below(path, self.folder.root)
             place = names[name] = place_of(name)
             if stat.S_ISDIR(mode):
@@ -162,7 +160,7 @@ class Walk:
     def outside(self, root: Path) -> None:
         """Every file below a folder of Ray's."""
         names: dict[str, DataPlace | None] = {}
-        for path, mode in below(root):
+        for path, mode in walk(root):
             name = name_below(path, root)
             names[name] = RAY_SESSION
             if stat.S_ISREG(mode):
@@ -197,24 +195,3 @@ class Walk:
                     self.wanted.masked(name),
                     f"{self.wanted.trace(match)} in a file's name",
                 )
-
-
-def below(root: Location) -> Iterator[tuple[Location, int]]:
-    """Everything below a folder with its mode, in order; links are not followed. Errors:
-    `ExecutionError` where a folder cannot be read."""
-    if isinstance(root, ObjectPath):
-        with disk_errors(root):
-            yield from ((path, stat.S_IFREG) for path in root.below())
-        return
-
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            with disk_errors(root):
-                raise error
-
-    for folder, folders, files in os.walk(root, onerror=refuse):
-        folders.sort()
-        for name in (*folders, *sorted(files)):
-            path = Path(folder, name)
-            with suppress(FileNotFoundError):
-                yield path, path.lstat().st_mode

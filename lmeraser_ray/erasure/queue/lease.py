@@ -10,12 +10,13 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+import psutil
 from sqlalchemy import Connection, select, update
 
 from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError, VerificationError
@@ -25,9 +26,8 @@ from lmeraser_ray.storage.times import from_text, to_text, utcnow
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 NAMESPACE = "/proc/self/ns/pid"
-ENDED = ("Z", "X")
-"""States of /proc/PID/stat in which a process runs no more: its parent has not asked for its end
-yet."""
+ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+"""States of a process that runs no more: its parent has not asked for its exit status yet."""
 
 Snapshot = dict[str, object]
 """What a queue shows of itself: JSON values, no ids of records or subjects."""
@@ -224,26 +224,29 @@ class Heart:
 
 
 def process_mark() -> str | None:
-    """The mark of this process, None where the system does not say."""
-    place, stat = _place(), _stat(os.getpid())
-    return f"{place} {os.getpid()} {stat[1]}" if place and stat else None
+    """A text that names this process among all processes of all machines: the boot, the namespace
+    of process ids, the id, and the start in clock ticks since the boot. None where the system does
+    not tell (only Linux does)."""
+    place = _place()
+    return f"{place} {os.getpid()} {_started(psutil.Process())}" if place else None
 
 
-def process_gone(known: str | None) -> bool:
-    """Whether the process with this mark has certainly ended."""
-    if known is None:
+def process_gone(mark: str | None) -> bool:
+    """Whether the process with this mark has certainly ended. False for a process of another
+    machine, and for a mark that cannot be read: the lease's timeout decides then."""
+    parts = (mark or "").rsplit(" ", 2)
+    if len(parts) != 3 or parts[0] != _place() or not (parts[1] + parts[2]).isdecimal():
         return False
-    place, pid, started = known.rsplit(" ", 2)
-    if place != _place():
-        return False
+    pid, started = int(parts[1]), int(parts[2])
     try:
-        os.kill(int(pid), 0)
+        with suppress(PermissionError):  # another user's process is there, perhaps hidden in /proc
+            os.kill(pid, 0)
+        process = psutil.Process(pid)
+        return process.status() in ENDED or _started(process) != started
     except ProcessLookupError:
         return True
-    except PermissionError:  # another user's: it is there
-        pass
-    stat = _stat(int(pid))
-    return stat is not None and (stat[0] in ENDED or stat[1] != started)
+    except psutil.Error:
+        return False
 
 
 def _place() -> str | None:
@@ -254,12 +257,8 @@ def _place() -> str | None:
         return None
 
 
-def _stat(pid: int) -> tuple[str, str] | None:
-    """A process's state and when it started, in clock ticks since the boot; None where nobody
-    says."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-    return fields[0], fields[19]
+def _started(process: psutil.Process) -> int:
+    """When a process started, in clock ticks since the boot. The difference of psutil's two times
+    does not change when the system's clock is set."""
+    seconds = process.create_time() - psutil.boot_time()
+    return round(seconds * os.sysconf("SC_CLK_TCK"))
