@@ -80,10 +80,12 @@ def unguarded() -> None:
 class Store:
     """A folder of immutable objects on one disk, or in one bucket."""
 
-    def __init__(self, root: Location, run: str = "", *, guard: Guard = unguarded) -> None:
-        """guard: called before anything is removed; it fails where the workspace's lock was
-        lost."""
-        self.root, self.run, self.guard = root, run, guard
+    def __init__(
+        self, root: Location, run: str = "", *, guard: Guard = unguarded, read_only: bool = False
+    ) -> None:
+        """guard: called before anything is removed; it fails where the workspace's lock was lost.
+        read_only: refuse to write or remove objects, for a workspace that nobody has locked."""
+        self.root, self.run, self.guard, self.read_only = root, run, guard, read_only
         self.scratch = root / "tmp" / run
         """Where files are before they have their names. Each writing command has its own folder,
         which the next one removes: a worker that outlives its command (an orphan on a cluster)
@@ -137,7 +139,10 @@ class Store:
                 yield StoredObject(kind, stem[:64], stem[65:])
 
     def put(self, kind: Kind, key: str, chunks: Iterable[bytes]) -> StoredObject:
-        """Write an object whose bytes are the concatenated `chunks`, atomically and durably."""
+        """Write an object whose bytes are the concatenated `chunks`, atomically and durably.
+
+        Errors: `RuntimeError` where the store is read-only."""
+        self.require_writable()
         temporary, sha256 = write_temporary(self.scratch, chunks)
         item = StoredObject(kind, key, sha256)
         move_into_place(temporary, self.path(item))
@@ -172,8 +177,10 @@ class Store:
         how many were removed.
 
         Not those of jobs under way, each of which has a folder of its own below `scratch`. Errors:
-        `ExecutionError` for the first that cannot be removed, once all others are.
+        `ExecutionError` for the first that cannot be removed, once all others are; `RuntimeError`
+        where the store is read-only.
         """
+        self.require_writable()
         self.guard()
         kept = {self.path(item) for item in keep}
         gone = [
@@ -195,5 +202,11 @@ class Store:
     def clear_scratch(self) -> None:
         """Remove what interrupted writers left behind. Only for the holder of the workspace's
         lock."""
+        self.require_writable()
         with disk_errors(self.scratch):
             empty_folder(self.scratch)
+
+    def require_writable(self) -> None:
+        """Errors: `RuntimeError` where the store is read-only: a defect of the caller."""
+        if self.read_only:
+            raise RuntimeError(f"{self.root} is not locked: only `WorkspaceFolder.locked()` writes")

@@ -42,7 +42,6 @@ from lmeraser_ray.storage.database.tables import (
     lease,
     ledger,
     publications,
-    quarantined,
     requests,
     targets,
     tombstones,
@@ -187,6 +186,7 @@ def expect_evidence(root: Path, where: str, keys: KeyFolder) -> None:
     session = Session(root)
     with session.database() as database:
         assert Lease.look(database).holder is None, where
+        assert session.folder.require_state().quarantined == frozenset(), where
         with database.read() as conn:
             for open_rows in (
                 targets.c.name.is_not(None),
@@ -194,7 +194,6 @@ def expect_evidence(root: Path, where: str, keys: KeyFolder) -> None:
                 erased.c.needles.is_not(None),
             ):
                 assert conn.scalar(select(func.count()).where(open_rows)) == 0, where
-            assert conn.scalar(select(func.count()).select_from(quarantined)) == 0, where
             assert conn.scalar(select(func.count()).where(publications.c.done.is_(False))) == 0, (
                 where
             )

@@ -22,7 +22,7 @@ from lmeraser_ray.models.partition.stage import sample_positions, stored_shards
 from lmeraser_ray.pipeline.manifest import BucketState, Manifest
 from lmeraser_ray.storage.store import Store
 
-NO_LANE = -1
+NO_CONSTITUENT = -1
 
 
 def constituent_of_rows(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -23,6 +23,7 @@ from sqlalchemy import exists, select
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.signer import certify_pending
 from lmeraser_ray.erasure.queue.lease import Heart, Lease
+from lmeraser_ray.erasure.queue.quarantine import QuarantineWatch
 from lmeraser_ray.erasure.queue.round import Round
 from lmeraser_ray.erasure.queue.telemetry import Lanes, Sums
 from lmeraser_ray.erasure.requests.events import Event, Say, redacted_message
@@ -30,7 +31,7 @@ from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.times import to_text, utcnow
@@ -64,21 +65,25 @@ class Queue:
     sums: Sums = field(default_factory=Sums)
     """Of all rounds."""
 
+    @cached_property
+    def quarantine(self) -> QuarantineWatch:
+        """Settles what a command that died left in quarantine, or did not come to quarantine."""
+        return QuarantineWatch(self.session.folder, self.database, self.session.config())
+
     def round(self, *, patient: bool, stop: Callable[[], bool]) -> None:
         """Lock the workspace and work until nothing is left. Errors: those of `Round.run`;
         `ExecutionError` where another has the lock."""
-        folder = self.session.folder
-        with folder.locked():
-            self.work(folder, patient=patient, stop=stop)
+        with self.session.folder.locked() as workspace:
+            self.work(workspace, patient=patient, stop=stop)
 
-    def work(self, folder: WorkspaceFolder, *, patient: bool, stop: Callable[[], bool]) -> None:
+    def work(self, workspace: LockedWorkspace, *, patient: bool, stop: Callable[[], bool]) -> None:
         """A round in a workspace that the caller has locked."""
-        session, manifest = self.session, folder.require_published()
-        choice = choice_in(folder.store, manifest)
+        session, manifest = self.session, workspace.require_published()
+        choice = choice_in(workspace.store, manifest)
         with session.flow(
-            folder.store, session.config(), manifest.backbone, manifest.partition, choice
+            workspace.store, session.config(), manifest.backbone, manifest.partition, choice
         ) as flow:
-            work = Round(folder, self.database, self.lease, flow, manifest)
+            work = Round(workspace, self.database, self.lease, flow, manifest)
             lanes = Lanes(self.say)
             try:
                 work.run(patient=patient, stop=stop, look=partial(self._look, work, lanes))
@@ -136,6 +141,7 @@ class Queue:
         while not stopping:
             self.heart.require()
             try:
+                self.quarantine.look()
                 if self.busy():
                     self.round(patient=True, stop=lambda: pause(0.0))
                 self.sign()

@@ -25,14 +25,15 @@ from lmeraser_ray.erasure.certificate.statement import (
     statement_of,
 )
 from lmeraser_ray.erasure.queue.lease import Lease
-from lmeraser_ray.erasure.queue.publisher import Facts, Publisher
+from lmeraser_ray.erasure.queue.publisher import Facts
 from lmeraser_ray.erasure.queue.retrains import Retrains
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.publication import purge
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import erased, publications, targets
@@ -57,25 +58,25 @@ class ScanTargets:
 class Proof:
     """Purges, scans and freezes for the published requests of one workspace."""
 
-    folder: WorkspaceFolder
+    workspace: LockedWorkspace
     database: Database
     lease: Lease
     config: Config
 
-    def prove(self, publisher: Publisher, manifest: Manifest, retrains: Retrains) -> list[str]:
+    def prove(self, manifest: Manifest, retrains: Retrains) -> list[str]:
         """Bring every PUBLISHED request to PURGED. Returns their ids.
 
         Errors: `ExecutionError` where a file cannot be removed, `VerificationError` where something
         of a record was found.
         """
-        published = RequestRepository(self.database, self.folder.names()).list({State.PUBLISHED})
-        purged = publisher.purge(manifest, retrains.wanted())
+        published = RequestRepository(self.database, self.workspace.names()).list({State.PUBLISHED})
+        purged = purge(self.workspace, manifest, retrains.wanted())
         ids = [request.id for request in published]
         if not ids:
             return []
         wanted = self._wanted(ids)
         report = scan(
-            self.folder,
+            self.workspace,
             manifest,
             wanted.needles,
             database=self.database,
@@ -92,7 +93,7 @@ class Proof:
                 facts = self._facts(conn, request, report, purged, manifest)
                 transitions.set_purged(conn, request.id, statement_of(facts))
         self.database.vacuum_names()
-        left = left_in_database(self.folder, self.database, wanted.needles, wanted.subjects)
+        left = left_in_database(self.workspace, self.database, wanted.needles, wanted.subjects)
         if left:  # what to look for is known for the last time, so that a person has to
             with self.lease.write() as conn:
                 transitions.move(

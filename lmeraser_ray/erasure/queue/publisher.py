@@ -9,7 +9,7 @@ never change from then on.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,14 +18,12 @@ from sqlalchemy import Connection, insert, select, update
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.request import State
-from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.pointer import release, silence, write_pointer
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.publication import Quarantine, publication
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import erased, publications, requests
-from lmeraser_ray.storage.store import StoredObject
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,6 @@ class Facts:
         )
 
 
-Silent = Mapping[str, Sequence[str]]
-"""Keys of constituents in quarantine, by request."""
-
-
 @dataclass(frozen=True)
 class Leaving:
     """What leaves with a publication: for each request the hashes of its records, and which
@@ -74,39 +68,23 @@ class Leaving:
 class Publisher:
     """Publishes states of one workspace under one lease."""
 
-    folder: WorkspaceFolder
+    workspace: LockedWorkspace
     database: Database
     lease: Lease
 
     def publish(
-        self, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts, silent: Silent
-    ) -> StoredObject:
-        """Make `after` the published state and its requests PUBLISHED. silent: the constituents
-        that must not answer, by request. Returns the manifest's object."""
+        self,
+        before: Manifest,
+        after: Manifest,
+        leaving: Leaving,
+        facts: Facts,
+        quarantine: Quarantine,
+    ) -> None:
+        """Make `after` the published state and its requests PUBLISHED."""
         with self.lease.write() as conn:
             number = self._intend(conn, before, after, leaving, facts)
-        item = self.folder.put_manifest(after)
-        with self.lease.write() as conn:
-            for request, constituents in silent.items():
-                silence(conn, request, constituents)
+        with publication(self.workspace, self.lease.write, after, quarantine) as conn:
             conclude(conn, number, leaving.complete)
-            write_pointer(conn, self.folder, item, after)
-        return item
-
-    def hush(self, manifest: Manifest, silent: Silent) -> None:
-        """Silence what must not answer now, and only that: for a request that came without its
-        quarantine, or was refused since."""
-        state, wanted = (
-            self.folder.require_state(),
-            {key for keys in silent.values() for key in keys},
-        )
-        item = self.folder.current()
-        if item is None or wanted == state.quarantined:
-            return
-        with self.lease.write() as conn:
-            for request, constituents in silent.items():
-                silence(conn, request, constituents)
-            write_pointer(conn, self.folder, item, manifest)
 
     def _intend(
         self, conn: Connection, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts
@@ -135,18 +113,7 @@ class Publisher:
         """Conclude or forget the publications that a crash left between the pointer and the
         rows."""
         with self.lease.write() as conn:
-            recover(conn, self.folder)
-
-    def purge(self, manifest: Manifest, wanted: Iterable[StoredObject]) -> int:
-        """Remove every file of the store that neither the published state nor work under way
-        (`wanted`) reaches. Returns how many."""
-        current = self.folder.current()
-        if current is None or current.key != manifest.fingerprint:
-            raise VerificationError(
-                f"The state that is published in {self.folder.root} changed under a lock: run "
-                "`lmeraser verify`."
-            )
-        return self.folder.store.purge([current, *manifest.objects(), *wanted])
+            recover(conn, self.workspace)
 
 
 def recover(conn: Connection, folder: WorkspaceFolder) -> None:
@@ -170,7 +137,6 @@ def conclude(conn: Connection, number: int, complete: Sequence[str]) -> None:
     row = conn.execute(select(publications).where(publications.c.id == number)).one()
     conn.execute(update(publications).where(publications.c.id == number).values(done=True))
     transitions.set_published(conn, number, complete)
-    release(conn, complete)
     ledger.append(
         conn,
         "PUBLICATION",

@@ -4,7 +4,7 @@ to leave the published state."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lmeraser_ray.erasure.queue.affected_constituents import NO_LANE, PublishedState
+from lmeraser_ray.erasure.queue.affected_constituents import NO_CONSTITUENT, PublishedState
 from lmeraser_ray.erasure.queue.scheduler import Lane, Ticket
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
@@ -70,8 +70,8 @@ class Work:
         lanes = {name: int(current.lanes[at]) for name, at in places.items()}
         exclusive = any(current.sampled[at] for at in places.values())
         for name in names:
-            lane = lanes.get(name, NO_LANE)
-            if lane == NO_LANE:
+            lane = lanes.get(name, NO_CONSTITUENT)
+            if lane == NO_CONSTITUENT:
                 self.trained.add(name)
             else:
                 self.waiting.setdefault(None if exclusive else lane, set()).add(name)

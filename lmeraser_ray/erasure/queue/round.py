@@ -9,7 +9,7 @@ its own requests and blocks no others; nothing is known here that a crash would 
 """
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from lmeraser_ray.erasure.queue.intake import Intake
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.proof import Proof
 from lmeraser_ray.erasure.queue.publisher import Facts, Leaving, Publisher
-from lmeraser_ray.erasure.queue.quarantine import still_silent
+from lmeraser_ray.erasure.queue.quarantine import Quarantine, QuarantineWatch
 from lmeraser_ray.erasure.queue.request_work import Work
 from lmeraser_ray.erasure.queue.retrains import Retrains
 from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Scheduler
@@ -32,7 +32,7 @@ from lmeraser_ray.errors import (
 )
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database.database import Database
 
 PAUSE = 4.0
@@ -47,21 +47,22 @@ class Round:
 
     def __init__(
         self,
-        folder: WorkspaceFolder,
+        workspace: LockedWorkspace,
         database: Database,
         lease: Lease,
         flow: Flow,
         manifest: Manifest,
     ) -> None:
         config = flow.config
-        self.folder, self.database, self.lease, self.flow = folder, database, lease, flow
+        self.workspace, self.database, self.lease, self.flow = workspace, database, lease, flow
         self.settings = config.queue
-        self.current = PublishedState.read(folder.store, config, manifest)
+        self.current = PublishedState.read(workspace.store, config, manifest)
         self.scheduler = Scheduler(Policy(supersedes=self.settings.supersedes), UNBOUNDED)
-        self.intake = Intake(folder, database, lease, self.settings)
+        self.intake = Intake(workspace, database, lease, self.settings)
         self.retrains = Retrains(flow)
-        self.publisher = Publisher(folder, database, lease)
-        self.proof = Proof(folder, database, lease, config)
+        self.publisher = Publisher(workspace, database, lease)
+        self.proof = Proof(workspace, database, lease, config)
+        self.quarantine = QuarantineWatch(workspace, database, config)
         self.work: dict[str, Work] = {}
         self.patient = True
         self.busy_until = 0.0
@@ -86,8 +87,7 @@ class Round:
                 fresh = self.intake.look(self.current, known=self.work, hurry=not patient)
                 for request, rows in fresh:
                     self._accept(Work.of(request, rows, self.current))
-                if any(request.quarantine for request, _ in fresh):
-                    self.publisher.hush(self.current.manifest, self._silent())
+                self.quarantine.look()
                 self._begin()
             self._publish()
             look(self.snapshot())
@@ -117,13 +117,6 @@ class Round:
         self.work[work.id] = work
         if work.waiting:
             self.scheduler.add(work.ticket())
-
-    def _silent(self, without: Container[str] = ()) -> dict[str, tuple[str, ...]]:
-        """What must not answer in the current state, by request."""
-        store, config, manifest = self.folder.store, self.flow.config, self.current.manifest
-        return still_silent(
-            self.database, self.folder.names(), store, config, manifest, without=without
-        )
 
     def _begin(self) -> None:
         """Start the lanes whose turn it is; the next ones at once, where a round that died had
@@ -254,13 +247,15 @@ class Round:
             complete,
         )
         self.current = PublishedState.read(
-            self.folder.store, self.flow.config, manifest, self.current.index
+            self.workspace.store, self.flow.config, manifest, self.current.index
         )
         for request in complete:
             self.work.pop(request)
-        silent = self._silent(complete)
+        quarantine = Quarantine(self.workspace.store, self.flow.config, manifest)
         with self.flow.progress.stage("publish"):
-            self.publisher.publish(before, manifest, leaving, facts, silent)
+            self.publisher.publish(
+                before, manifest, leaving, facts, quarantine.prepare(self.database)
+            )
         self._settle(trained.values(), moved=before.partition != manifest.partition)
         if self.retrains.published(names):
             self._replan()
@@ -274,7 +269,7 @@ class Round:
         self.unproven = None
         try:
             with self.flow.progress.stage("prove"):
-                self.proof.prove(self.publisher, self.current.manifest, self.retrains)
+                self.proof.prove(self.current.manifest, self.retrains)
         except StaleEpochError:
             raise
         except LmeraserError as error:
