@@ -50,8 +50,12 @@ def training_record(session: Session, world: World) -> tuple[str, int]:
     """A record that trains, and the number of its shard."""
     folder = session.folder
     current = PublishedState.read(folder.store, session.config(), folder.require_published())
-    names, lanes = current.index.names("record_id"), current.lanes.tolist()
-    return next((name, lane) for name, lane in zip(names, lanes, strict=True) if lane >= 0)
+    names, constituents = current.index.names("record_id"), current.constituents.tolist()
+    return next(
+        (name, constituent)
+        for name, constituent in zip(names, constituents, strict=True)
+        if constituent >= 0
+    )
 
 
 def asked(session: Session) -> set[int]:
@@ -68,8 +72,8 @@ def test_its_shard_is_silent_until_the_new_state_is_published(world: World, kind
     recorder = Recorder()
     session = recorder.session(world.space())
     train(session, world.config(**sections))
-    name, lane = training_record(session, world)
-    assert lane in asked(session)
+    name, constituent = training_record(session, world)
+    assert constituent in asked(session)
     before = fingerprint(session)
     recorder.work.clear()
     submit(session, ErasureTargets((name,)), quarantine=True)
@@ -78,13 +82,14 @@ def test_its_shard_is_silent_until_the_new_state_is_published(world: World, kind
     assert session.folder.require_state().quarantined == {
         shard.constituent.key
         for shard in session.folder.require_published().shards
-        if shard.number == lane
+        if shard.number == constituent
     }
-    assert asked(session) and lane not in asked(session)
+    assert asked(session) and constituent not in asked(session)
     scored = evaluate(session)
-    assert scored.quarantined == (lane,)
+    assert scored.quarantined == (constituent,)
     assert (
-        lane not in {shard for shard, (_, queries) in scored.test.by_shard.items() if queries}
+        constituent
+        not in {shard for shard, (_, queries) in scored.test.by_shard.items() if queries}
         or kind == "adaptive"
     )
     with queue_of(session, keys=key_folder(None)) as queue:
@@ -125,12 +130,12 @@ def test_training_again_meanwhile_keeps_what_must_not_answer_silent(world: World
     """The pointer is written again by `train`; the quarantine stays in it."""
     session = Session(world.space())
     train(session, world.config(**RANDOM))
-    name, lane = training_record(session, world)
+    name, constituent = training_record(session, world)
     submit(session, ErasureTargets((name,)), quarantine=True)
     silent = session.folder.require_state().quarantined
     train(session, world.config(**RANDOM))
     assert session.folder.require_state().quarantined == silent != frozenset()
-    assert lane not in asked(session)
+    assert constituent not in asked(session)
 
 
 @pytest.mark.parametrize("end", ["refuse", "cancel"])
@@ -138,15 +143,15 @@ def test_a_request_that_is_withdrawn_or_refused_ends_its_quarantine(world: World
     """At once; what another request keeps silent stays so."""
     session = Session(world.space())
     train(session, world.config(**RANDOM))
-    name, lane = training_record(session, world)
+    name, constituent = training_record(session, world)
     made = submit(session, ErasureTargets((name,)), quarantine=True)
     other = submit(session, ErasureTargets((name,)), quarantine=True)
     closing = {"refuse": refuse, "cancel": cancel}[end]
     closing(session, made.id, "legal hold")
-    assert lane not in asked(session)
+    assert constituent not in asked(session)
     closing(session, other.id, "legal hold")
     assert session.folder.require_state().quarantined == frozenset()
-    assert lane in asked(session)
+    assert constituent in asked(session)
 
 
 def test_another_requests_publication_keeps_it_silent(world: World) -> None:
@@ -157,8 +162,8 @@ def test_another_requests_publication_keeps_it_silent(world: World) -> None:
     current = PublishedState.read(
         session.folder.store, session.config(), session.folder.require_published()
     )
-    names, lanes = current.index.names("record_id"), current.lanes
-    kept, gone = [names[i] for i in range(len(names)) if lanes[i] == lanes.max()][:2]
+    names, constituents = current.index.names("record_id"), current.constituents
+    kept, gone = [names[i] for i in range(len(names)) if constituents[i] == constituents.max()][:2]
     made = submit(session, ErasureTargets((kept,)), quarantine=True)
     first = session.folder.require_state().quarantined
     digest = current.index.digests[current.places([kept])[kept]].tobytes()
@@ -170,7 +175,7 @@ def test_another_requests_publication_keeps_it_silent(world: World) -> None:
         place.run(patient=False)
     second = session.folder.require_state().quarantined
     assert len(second) == 1 and second != first
-    assert int(lanes.max()) not in asked(session)
+    assert int(constituents.max()) not in asked(session)
     with queue_of(session, keys=key_folder(None)) as queue:
         queue.round(patient=False, stop=lambda: False)
     assert status(session, made.id).state == "CERTIFIED"
@@ -194,7 +199,7 @@ def keys_of(session: Session, *names: str) -> set[str]:
     folder = session.folder
     manifest = folder.require_published()
     current = PublishedState.read(folder.store, session.config(), manifest)
-    numbers = {int(current.lanes[at]) for at in current.places(names).values()}
+    numbers = {int(current.constituents[at]) for at in current.places(names).values()}
     return {shard.constituent.key for shard in manifest.shards if shard.number in numbers}
 
 
@@ -202,8 +207,10 @@ def two_of_one_shard(session: Session) -> tuple[str, str]:
     """Two records that train the same constituent."""
     folder = session.folder
     current = PublishedState.read(folder.store, session.config(), folder.require_published())
-    names, lanes = current.index.names("record_id"), current.lanes
-    first, second, *_ = [names[i] for i in range(len(names)) if lanes[i] == lanes.max()]
+    names, constituents = current.index.names("record_id"), current.constituents
+    first, second, *_ = [
+        names[i] for i in range(len(names)) if constituents[i] == constituents.max()
+    ]
     return first, second
 
 
