@@ -143,7 +143,7 @@ class QueueActor:
             keys=None,
             say=self._events.append,
             name=name,
-            heir=self.family,
+            takeover_prefix=self.family,
         )
 
     def _measure(self) -> None:

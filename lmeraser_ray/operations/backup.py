@@ -112,14 +112,14 @@ class Made:
 
 def archive(folder: WorkspaceFolder, database: Database, to: Path) -> Made:
     """Write the archive of a workspace."""
-    with folder.locked():
-        rows = folder.store.scratch / ROWS
+    with folder.locked() as workspace:
+        rows = workspace.store.scratch / ROWS
         with (
             database.read() as conn
         ):  # publishing is a write transaction: pointer and rows are of one moment
             state, item = folder.require_state(), folder.current()
             head = ledger.head(conn)
-            write_temporary(folder.store.scratch, dump(conn))[0].replace(rows)  # type: ignore[arg-type]
+            write_temporary(workspace.store.scratch, dump(conn))[0].replace(rows)  # type: ignore[arg-type]
         if item is None:
             raise ExecutionError(
                 f"{folder.root} lost its pointer CURRENT while it was read: try again."

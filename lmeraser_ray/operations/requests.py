@@ -9,6 +9,7 @@ from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database.database import Database
 
 
 def submit(
@@ -47,13 +48,17 @@ def cancel(session: Session, request: str, reason: str) -> ErasureRequest:
     """The request as it is then. Errors: those of `RequestRepository.cancel`."""
     with session.database() as database:
         closed = RequestRepository(database, session.names()).cancel(request, reason)
-    if closed.quarantine:
-        from lmeraser_ray.erasure.queue.quarantine import (
-            lift_quarantine,
-        )  # which knows learners, and so loads torch
-
-        lift_quarantine(session, request)
+        if closed.quarantine:
+            lift_quarantine(session, database)
     return closed
+
+
+def lift_quarantine(session: Session, database: Database) -> None:
+    """Have the constituents answer again that only a request which was just closed kept from
+    it."""
+    from lmeraser_ray.erasure.queue.quarantine import settle_quarantine  # loads torch
+
+    settle_quarantine(session.folder, database, session.config())
 
 
 def extend(session: Session, request: str, months: int, reason: str) -> ErasureRequest:
@@ -66,12 +71,8 @@ def refuse(session: Session, request: str, reason: str) -> ErasureRequest:
     """The request as it is then. Errors: those of `RequestRepository.refuse`."""
     with session.database() as database:
         closed = RequestRepository(database, session.names()).refuse(request, reason)
-    if closed.quarantine:
-        from lmeraser_ray.erasure.queue.quarantine import (
-            lift_quarantine,
-        )  # which knows learners, and so loads torch
-
-        lift_quarantine(session, request)
+        if closed.quarantine:
+            lift_quarantine(session, database)
     return closed
 
 

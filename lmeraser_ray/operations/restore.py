@@ -26,14 +26,15 @@ from lmeraser_ray.erasure.backup.erasure_list import ErasureList
 from lmeraser_ray.erasure.backup.reconcile import DAMAGED, Known, Reconciled, reconcile
 from lmeraser_ray.erasure.backup.unpack import Staged, unpack
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
+from lmeraser_ray.erasure.queue.quarantine import Quarantine
 from lmeraser_ray.erasure.queue.trace_gathering import gather_traces
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.flow import Evaluated
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.pointer import write_pointer
+from lmeraser_ray.pipeline.publication import publication, purge
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import VARIABLE, Database
 from lmeraser_ray.storage.database.tombstones import Tombstones
@@ -77,14 +78,14 @@ def restore(
     with open_archive(source) as archive:
         refuse_other_workspace(folder, str(archive.contents.about.get("workspace")), known)
         folder.create()
-        with folder.locked():
-            staged = unpack(archive, folder.store.scratch / "backup")
-            settle_pin(folder, staged, known)
-            take_secret(folder, staged)
-            take_configuration(folder, staged)
-            with closing(open_database(folder, session.config())) as database:
+        with folder.locked() as workspace:
+            staged = unpack(archive, workspace.store.scratch / "backup")
+            settle_pin(workspace, staged, known)
+            take_secret(workspace, staged)
+            take_configuration(workspace, staged)
+            with closing(open_database(workspace, session.config())) as database:
                 reconciled = reconcile(database, staged, known)
-                return Restoring(session, folder, database, staged).run(reconciled)
+                return Restoring(session, workspace, database, staged).run(reconciled)
 
 
 def refuse_other_workspace(folder: WorkspaceFolder, workspace: str, known: Known) -> None:
@@ -110,7 +111,7 @@ def pin_of(folder: WorkspaceFolder) -> list[str]:
         return pin.read_text(errors="replace").split() if pin.is_file() else []
 
 
-def settle_pin(folder: WorkspaceFolder, staged: Staged, known: Known) -> None:
+def settle_pin(folder: LockedWorkspace, staged: Staged, known: Known) -> None:
     """Take a pin away that is damaged, or whose SQLite database is gone. Errors: as
     `Known.require`, where there is no database at all."""
     pin, words, file = folder.root / "database", pin_of(folder), folder.root / "requests.db"
@@ -125,7 +126,7 @@ def settle_pin(folder: WorkspaceFolder, staged: Staged, known: Known) -> None:
             pin.unlink(missing_ok=True)
 
 
-def take_secret(folder: WorkspaceFolder, staged: Staged) -> None:
+def take_secret(folder: LockedWorkspace, staged: Staged) -> None:
     """Have the backup's secret, which is the workspace's. Errors: `ConfigError` where another
     secret is there and, without a pin, a request database that may have been made with it."""
     path = folder.root / "secret"
@@ -141,7 +142,7 @@ def take_secret(folder: WorkspaceFolder, staged: Staged) -> None:
     write_atomic(path, staged.secret, scratch=folder.store.scratch)
 
 
-def take_configuration(folder: WorkspaceFolder, staged: Staged) -> None:
+def take_configuration(folder: LockedWorkspace, staged: Staged) -> None:
     """Keep the configuration that is there, if it is of the same identity: where workers and
     databases are may have changed since."""
     with suppress(DataError, VerificationError):  # there is none, or it is damaged
@@ -172,7 +173,7 @@ class Restoring:
     searched."""
 
     session: Session
-    folder: WorkspaceFolder
+    workspace: LockedWorkspace
     database: Database
     staged: Staged
 
@@ -192,7 +193,7 @@ class Restoring:
     def _gone(self, current: PublishedState) -> NDArray[np.bool_]:
         """Which of the backup's records were erased, by themselves or with their subject [n]
         bool."""
-        tombstones = Tombstones(self.folder.names(), self.database)
+        tombstones = Tombstones(self.workspace.names(), self.database)
         covered = (tombstones.cover(record, subject) for record, subject in current.index.people())
         return np.fromiter(covered, np.bool_, len(current.index))
 
@@ -202,13 +203,13 @@ class Restoring:
         """The state without them, in the backup's own store, with what the workspace that is there
         can spare."""
         store = self.staged.store
-        for item in self.folder.store.objects():
+        for item in self.workspace.store.objects():
             if (
                 item.kind in REUSED
                 and not store.path(item).exists()
-                and self.folder.store.sound(item)
+                and self.workspace.store.sound(item)
             ):
-                share(self.folder.store.path(item), store.path(item))
+                share(self.workspace.store.path(item), store.path(item))
         buckets = remaining(store, current.index, gone)
         public = current.manifest.partition if isinstance(config.partition, PublicConfig) else None
         choice = choice_in(store, current.manifest)
@@ -217,12 +218,12 @@ class Restoring:
 
     def _publish(self, manifest: Manifest, erased_again: int) -> None:
         """Move what the state reaches out of scratch, point at it, remove everything else."""
-        store = self.folder.store
+        store = self.workspace.store
         for item in manifest.objects():
             if not store.sound(item):
                 move_into_place(self.staged.store.path(item), store.path(item))
-        item = self.folder.put_manifest(manifest)
-        with self.database.write() as conn:
+        quarantine = Quarantine(store, self.session.config(), manifest).prepare(self.database)
+        with publication(self.workspace, self.database.write, manifest, quarantine) as conn:
             states = {"before": ledger.published(conn), "after": manifest.fingerprint}
             found = {
                 "backup": self.staged.digest,
@@ -230,12 +231,11 @@ class Restoring:
                 "erased_again": erased_again,
             }
             ledger.append(conn, "RESTORED", None, {**states, **found})
-            write_pointer(conn, self.folder, item, manifest)
-        store.purge([item, *manifest.objects()])  # what is left of the backup in scratch too
+        purge(self.workspace, manifest)  # what is left of the backup in scratch too
 
     def _search(self, manifest: Manifest, needles: list[Traces]) -> None:
         """Look for those who were left out."""
-        report = scan(self.folder, manifest, needles, database=self.database)
+        report = scan(self.workspace, manifest, needles, database=self.database)
         if report.hits:
             raise VerificationError(
                 "The state without the erased is published, and the absence scan found the "

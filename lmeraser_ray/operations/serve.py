@@ -142,6 +142,7 @@ def work_off(session: Session, stop: Stop, say: Say) -> None:
     """Round after round, until nothing is left."""
     wait_for_turn(session, stop.wait)
     with queue_of(session, keys=None, say=say) as queue:
+        queue.quarantine.look()
         while queue.busy() and not stop.asked:
             queue.round(patient=True, stop=lambda: stop.asked)
 

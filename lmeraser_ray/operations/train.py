@@ -18,15 +18,15 @@ from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
 from lmeraser_ray.erasure.queue.publisher import recover
-from lmeraser_ray.erasure.queue.quarantine import still_silent
+from lmeraser_ray.erasure.queue.quarantine import Quarantine
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.operations.evaluate import Score, score
 from lmeraser_ray.pipeline.choice import read_choice
 from lmeraser_ray.pipeline.flow import Evaluated, Inputs, identity_of, load_inputs
 from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
-from lmeraser_ray.pipeline.pointer import silence, write_pointer
+from lmeraser_ray.pipeline.publication import publication, purge
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.postgresql import refuse_password
@@ -51,12 +51,12 @@ class Training:
 def train(session: Session, config: Config) -> Training:
     """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`;
     nothing published is lost by any."""
-    folder, progress = session.folder, session.progress
+    progress = session.progress
     refuse_password(config.queue.database)
     choice = read_choice(config)
-    folder.create()
+    session.folder.create()
     with (
-        folder.locked(config.queue.database),
+        session.folder.locked(config.queue.database) as folder,
         closing(Database.open(folder.root, config.queue.database)) as database,
     ):
         before = last_sound(folder)
@@ -88,7 +88,7 @@ def train(session: Session, config: Config) -> Training:
 
 
 def publish(
-    folder: WorkspaceFolder,
+    workspace: LockedWorkspace,
     database: Database,
     config: Config,
     after: Manifest,
@@ -100,23 +100,15 @@ def publish(
     What a queue that died had published, or had not, is noted first: later nobody could tell.
     """
     with database.write() as conn:
-        recover(conn, folder)
-    item = folder.put_manifest(after)
-    silent = still_silent(database, folder.names(), folder.store, config, after)
-    with database.write() as conn:
-        for request, constituents in silent.items():
-            silence(conn, request, constituents)
+        recover(conn, workspace)
+    quarantine = Quarantine(workspace.store, config, after).prepare(database)
+    with publication(workspace, database.write, after, quarantine) as conn:
         lifted = lift_hashes(conn, readmitted)
         last = ledger.published(conn)  # and not the pointer: a crash may have come between the two
         if last != after.fingerprint or lifted:
-            ledger.append(
-                conn,
-                "TRAINED",
-                None,
-                {"before": last, "after": after.fingerprint, "readmitted": lifted},
-            )
-        write_pointer(conn, folder, item, after)
-    folder.store.purge([item, *after.objects()])
+            states = {"before": last, "after": after.fingerprint}
+            ledger.append(conn, "TRAINED", None, {**states, "readmitted": lifted})
+    purge(workspace, after)
     return lifted
 
 
@@ -129,7 +121,7 @@ def last_sound(folder: WorkspaceFolder) -> Manifest | None:
         return None
 
 
-def discard_damaged(folder: WorkspaceFolder) -> None:
+def discard_damaged(folder: LockedWorkspace) -> None:
     """Remove objects whose bytes are not what their names promise, so that they are built again and
     never reused."""
     for item in folder.store.objects():

@@ -25,7 +25,7 @@ from lmeraser_ray.pipeline.choice import flags_in
 from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.store import Store
 
@@ -146,10 +146,9 @@ def settle(
             if closed:
                 return closed
             continue  # its queue is gone
-        folder = session.folder
-        with folder.locked(), queue_of(session, keys=keys) as queue:
+        with session.folder.locked() as workspace, queue_of(session, keys=keys) as queue:
             known = known or submit(session, database, request, quarantine=quarantine)
-            return work_off(session, folder, queue, known)
+            return work_off(session, workspace, queue, known)
 
 
 def submit(
@@ -180,12 +179,12 @@ def watch(
 
 
 def work_off(
-    session: Session, folder: WorkspaceFolder, queue: Queue, request: str
+    session: Session, workspace: LockedWorkspace, queue: Queue, request: str
 ) -> ErasureRequest:
     """Work in this process until nothing is left to do. Errors: those of the retrains of this
     request."""
     try:
-        queue.work(folder, patient=False, stop=lambda: False)
+        queue.work(workspace, patient=False, stop=lambda: False)
     except LmeraserError as error:
         raise unfinished(error) from error
     found = RequestRepository(queue.database, session.names()).get(request)

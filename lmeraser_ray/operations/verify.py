@@ -47,7 +47,7 @@ def verify(session: Session, *, rebuild: bool = False) -> Verification:
     compare the bytes."""
     folder = session.folder
     folder.require()
-    with folder.locked():
+    with folder.locked() as folder:
         try:
             manifest = folder.require_published()
         except VerificationError as error:

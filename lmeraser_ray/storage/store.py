@@ -91,10 +91,14 @@ def unguarded() -> None:
 class Store:
     """A folder of immutable objects on one disk, or in one bucket."""
 
-    def __init__(self, root: Location, run: str = "", *, guard: Guard = unguarded) -> None:
+    def __init__(
+        self, root: Location, run: str = "", *, guard: Guard = unguarded, read_only: bool = False
+    ) -> None:
         """root: the store's folder; run: the name of a writing command's own folder below
-        `scratch`; guard: called before anything is removed."""
-        self.root, self.run, self.guard = root, run, guard
+        `scratch`; guard: called before anything is removed, fails where the workspace's lock was
+        lost; read_only: refuse to write or remove objects, for a workspace that nobody has
+        locked."""
+        self.root, self.run, self.guard, self.read_only = root, run, guard, read_only
         self.scratch = root / "tmp" / run
         """The folder of files that are not complete yet. Each writing command has its own, and the
         next command removes it: a worker that outlives its command (an orphan on a cluster) finds
@@ -143,7 +147,10 @@ class Store:
                 yield StoredObject(kind, stem[:64], stem[65:])
 
     def put(self, kind: Kind, key: str, chunks: Iterable[bytes]) -> StoredObject:
-        """Write an object whose bytes are the concatenated `chunks`, atomically and durably."""
+        """Write an object whose bytes are the concatenated `chunks`, atomically and durably.
+
+        Errors: `RuntimeError` where the store is read-only."""
+        self.require_writable()
         temporary, sha256 = write_temporary(self.scratch, chunks)
         item = StoredObject(kind, key, sha256)
         move_into_place(temporary, self.path(item))
@@ -178,8 +185,10 @@ class Store:
         the number of removed files.
 
         Files of jobs under way stay: each job has a folder of its own below `scratch`. Errors:
-        `ExecutionError` for the first file that cannot be removed, after all others were.
+        `ExecutionError` for the first file that cannot be removed, after all others were;
+        `RuntimeError` where the store is read-only.
         """
+        self.require_writable()
         self.guard()
         kept = {self.path(item) for item in keep}
         gone = [
@@ -200,5 +209,11 @@ class Store:
 
     def clear_scratch(self) -> None:
         """Remove what interrupted writers left behind. The caller holds the workspace's lock."""
+        self.require_writable()
         with disk_errors(self.scratch):
             empty_folder(self.scratch)
+
+    def require_writable(self) -> None:
+        """Errors: `RuntimeError` where the store is read-only: a defect of the caller."""
+        if self.read_only:
+            raise RuntimeError(f"{self.root} is not locked: only `WorkspaceFolder.locked()` writes")

@@ -50,8 +50,8 @@ class StudyFolder:
         unless it is to be kept."""
         folder = WorkspaceFolder(self.root / "work")
         folder.create()
-        with folder.locked():
-            yield folder.store
+        with folder.locked() as workspace:
+            yield workspace.store
             if not keep:
                 self._remove()
 

@@ -832,7 +832,8 @@ class TestDamage:
         """Training must not take it for damage and purge what it names."""
         folder = WorkspaceFolder(place.root)
         data = folder.store.read(folder.current()).replace(b'"format":2', b'"format":3')  # type: ignore[arg-type]
-        item = folder.store.put("manifests", "f" * 64, [data])
+        with folder.locked() as workspace:
+            item = workspace.store.put("manifests", "f" * 64, [data])
         (place.root / "CURRENT").write_text(f"{item.key}-{item.sha256}\n")
         before = everything(place.root)
         said = lm("train", "--config", place.config, "--workspace", place.root)

@@ -32,7 +32,7 @@ from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.features import features_key
 from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.store import StoredObject
@@ -55,7 +55,11 @@ class Space:
 
     def publish(self, records: Sequence[Record]) -> None:
         """Publish exactly these records, and purge."""
-        store, states = self.folder.store, []
+        with self.folder.locked() as workspace:
+            self._publish(workspace, records)
+
+    def _publish(self, workspace: LockedWorkspace, records: Sequence[Record]) -> None:
+        store, states = workspace.store, []
         self.records = sorted(records, key=lambda r: r.record_id.encode())
         for number in range(self.buckets):
             mine = [r for i, r in enumerate(self.records) if hash_of(r) % self.buckets == number]
@@ -71,8 +75,8 @@ class Space:
             )
             states.append(BucketState(bucket, item, None))
         self.manifest = Manifest({}, CARD, tuple(states), None, ())
-        item = self.folder.put_manifest(self.manifest)
-        self.folder.swap(item)
+        item = workspace.put_manifest(self.manifest)
+        workspace.write_pointer(item)
         store.purge([item, *self.manifest.objects()])
 
     def erase(self, *ids: str) -> list[Traces]:
@@ -84,7 +88,11 @@ class Space:
     def forge(self, number: int, **data: bytes) -> None:
         """Have a bucket's objects hold other bytes, under the names that these have: what a wrong
         implementation would publish."""
-        states, store = list(self.manifest.buckets), self.folder.store
+        with self.folder.locked() as workspace:
+            self._forge(workspace, number, **data)
+
+    def _forge(self, workspace: LockedWorkspace, number: int, **data: bytes) -> None:
+        states, store = list(self.manifest.buckets), workspace.store
         for kind, content in data.items():
             state = states[number]
             old = state.features if kind == "features" else state.bucket.pictures
@@ -94,14 +102,14 @@ class Space:
                 state, bucket=bucket, features=new if kind == "features" else state.features
             )
         self.manifest = replace(self.manifest, buckets=tuple(states))
-        item = self.folder.put_manifest(self.manifest)
-        self.folder.swap(item)
+        item = workspace.put_manifest(self.manifest)
+        workspace.write_pointer(item)
         store.purge([item, *self.manifest.objects()])
 
     def scan(self, needles: Sequence[Traces], **options: object) -> ScanReport:
         """Scan, as the holder of the lock."""
-        with self.folder.locked():
-            return scan(self.folder, self.manifest, needles, **options)  # type: ignore[arg-type]
+        with self.folder.locked() as workspace:
+            return scan(workspace, self.manifest, needles, **options)  # type: ignore[arg-type]
 
 
 def hash_of(record: Record) -> int:
@@ -158,8 +166,8 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
             current, sorted(current.places(world.ids[i] for i in (at, at + 1)).values()), {subject}
         )
     )
-    with folder.locked():
-        before = scan(folder, folder.require_published(), needles, subjects=[subject])
+    with folder.locked() as workspace:
+        before = scan(workspace, folder.require_published(), needles, subjects=[subject])
     rows = {
         "row of an erased record",
         "row of an erased subject",
@@ -170,8 +178,8 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
     }
     assert traces_of(before) == {("records", trace) for trace in rows}
     unlearn(Session(root), ErasureTargets(subjects=(subject,)))
-    with folder.locked():
-        after = scan(folder, folder.require_published(), needles, subjects=[subject])
+    with folder.locked() as workspace:
+        after = scan(workspace, folder.require_published(), needles, subjects=[subject])
     assert after.hits == ()
     assert after.explained == 0
     searched = {one.place: one for one in after.searched}
@@ -215,13 +223,13 @@ def test_what_is_planted_is_found(space: Space, name: str) -> None:
     """Each kind of trace, at an odd offset."""
     needles = [replace(needle, subject_id="person-3") for needle in space.erase(*IDS[6:8])]
     assert needles[1] == needles_of(GONE, "person-3")
-    with space.folder.locked():
-        assert scan(space.folder, space.manifest, needles).hits == ()
-        path = space.root / name.replace("RUN", space.folder.store.run)
+    with space.folder.locked() as workspace:
+        assert scan(workspace, space.manifest, needles).hits == ()
+        path = space.root / name.replace("RUN", workspace.store.run)
         path.parent.mkdir(parents=True, exist_ok=True)
         for trace, value in TRACES.items():
             path.write_bytes(b"x" * 1_001 + b"\n" + value + b"\ny")
-            found = traces_of(scan(space.folder, space.manifest, needles))
+            found = traces_of(scan(workspace, space.manifest, needles))
             stray = set() if name in ALLOWED else {(FILES[name], "stray file")}
             subject = {(FILES[name], "subject")} if trace == "id" else set()
             assert found == {(FILES[name], trace)} | stray | subject
@@ -310,9 +318,9 @@ def test_a_twin_explains_what_it_owns_and_nothing_else(tmp_path: Path) -> None:
     report = space.scan(needles)
     assert report.hits == ()
     assert report.explained == 2  # its picture and its feature
-    with space.folder.locked():
-        (space.folder.store.scratch / "1-2").write_bytes(image)
-        assert traces_of(scan(space.folder, space.manifest, needles)) == {("scratch", "picture")}
+    with space.folder.locked() as workspace:
+        (workspace.store.scratch / "1-2").write_bytes(image)
+        assert traces_of(scan(workspace, space.manifest, needles)) == {("scratch", "picture")}
 
 
 def test_a_row_that_owns_wrong_bytes_is_found(space: Space) -> None:

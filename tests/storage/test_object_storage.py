@@ -254,7 +254,6 @@ def test_somebody_published_meanwhile(
     """The pointer changed after it was read: an error, and theirs stays."""
     folder = WorkspaceFolder(place)
     folder.create()
-    folder.swap(StoredObject("manifests", "1" * 64, "2" * 64))
     tag = ObjectPath.tag
 
     def then_another(path: ObjectPath) -> str | None:
@@ -262,9 +261,11 @@ def test_somebody_published_meanwhile(
         (place / "CURRENT").write(b"theirs")
         return found
 
-    monkeypatch.setattr(ObjectPath, "tag", then_another)
-    with pytest.raises(ExecutionError, match=r"has published in .* meanwhile"):
-        folder.swap(StoredObject("manifests", "3" * 64, "4" * 64))
+    with folder.locked() as workspace:
+        workspace.write_pointer(StoredObject("manifests", "1" * 64, "2" * 64))
+        monkeypatch.setattr(ObjectPath, "tag", then_another)
+        with pytest.raises(ExecutionError, match=r"has published in .* meanwhile"):
+            workspace.write_pointer(StoredObject("manifests", "3" * 64, "4" * 64))
     assert (place / "CURRENT").read_bytes() == b"theirs"
 
 
@@ -281,8 +282,9 @@ def test_an_answer_that_was_lost(
         write(path, data, mode)
         write(path, data, mode)
 
-    monkeypatch.setattr(ObjectPath, "write", twice)
-    folder.swap(item)
+    with folder.locked() as workspace:
+        monkeypatch.setattr(ObjectPath, "write", twice)
+        workspace.write_pointer(item)
     assert folder.current() == item
 
 
@@ -390,8 +392,8 @@ def test_whoever_lost_the_lock_changes_nothing(
     that."""
     folder = WorkspaceFolder(place)
     folder.create()
-    with folder.locked():
-        kept = folder.store.put("constituents", "0" * 64, [b"bytes"])
+    with folder.locked() as workspace:
+        kept = workspace.store.put("constituents", "0" * 64, [b"bytes"])
         engine = create_engine(parse(postgresql))
         with engine.connect() as conn:
             ours = text(
@@ -402,9 +404,9 @@ def test_whoever_lost_the_lock_changes_nothing(
         engine.dispose()
         with WorkspaceFolder(place).locked():  # somebody else's now
             with pytest.raises(ExecutionError, match="went with its connection"):
-                folder.swap(StoredObject("manifests", "1" * 64, "2" * 64))
+                workspace.write_pointer(StoredObject("manifests", "1" * 64, "2" * 64))
             with pytest.raises(ExecutionError, match="went with its connection"):
-                folder.store.purge([])
+                workspace.store.purge([])
     assert folder.current() is None
     assert folder.store.sound(kept)
 

@@ -21,7 +21,7 @@ from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import BEGUN, verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
-from lmeraser_ray.storage.database.tables import erased, publications, quarantined, targets
+from lmeraser_ray.storage.database.tables import erased, publications, targets
 from tests.support.children import Ended, Nursery
 from tests.support.law import held
 from tests.support.world import World
@@ -133,6 +133,7 @@ def expect_evidence(root: Path, where: str, keys: KeyFolder) -> None:
     session = Session(root)
     with session.database() as database:
         assert Lease.look(database).holder is None, where
+        assert session.folder.require_state().quarantined == frozenset(), where
         with database.read() as conn:
             for open_rows in (
                 targets.c.name.is_not(None),
@@ -140,7 +141,6 @@ def expect_evidence(root: Path, where: str, keys: KeyFolder) -> None:
                 erased.c.needles.is_not(None),
             ):
                 assert conn.scalar(select(func.count()).where(open_rows)) == 0, where
-            assert conn.scalar(select(func.count()).select_from(quarantined)) == 0, where
             assert conn.scalar(select(func.count()).where(publications.c.done.is_(False))) == 0, (
                 where
             )

@@ -24,7 +24,7 @@ from unittest import mock
 from lmeraser_ray.erasure.certificate import signer as certify
 from lmeraser_ray.pipeline.engine import InlineEngine
 from lmeraser_ray.pipeline.jobs import TrainConstituent
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database import database
 
 EFFECTS = ("replace", "link", "unlink", "mkdir", "rmdir", "fsync", "truncate", "ftruncate")
@@ -127,7 +127,7 @@ def set_up(
         patch(os, "unlink", points.around("removal", os.unlink, lambda path: is_object(Path(path))))
         patch(certify, "sign", points.around("signature", certify.sign))
         patch(
-            WorkspaceFolder, "put_manifest", points.around("manifest", WorkspaceFolder.put_manifest)
+            LockedWorkspace, "put_manifest", points.around("manifest", LockedWorkspace.put_manifest)
         )
         patch(TrainConstituent, "run", noting(points.around("constituent", TrainConstituent.run)))
         make = InlineEngine.__init__

@@ -49,7 +49,7 @@ class Place:
         current = self.current()
         found: dict[int, list[str]] = {}
         for name, lane in zip(
-            current.index.names("record_id"), current.lanes.tolist(), strict=True
+            current.index.names("record_id"), current.constituents.tolist(), strict=True
         ):
             if lane >= 0:
                 found.setdefault(lane, []).append(name)

@@ -54,9 +54,9 @@ def sides(world: World, config: Config) -> tuple[set[str], set[str]]:
 
     folder = WorkspaceFolder(world.space())
     folder.create()
-    with folder.locked():
+    with folder.locked() as workspace:
         index = RecordIndex.read(
-            folder.store, sweep_records(config, folder.store, ErasureWatch(None).now())
+            workspace.store, sweep_records(config, workspace.store, ErasureWatch(None).now())
         )
     names = index.names("record_id")
     held = {name for name, test in zip(names, index.test, strict=True) if test}
