@@ -22,7 +22,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket, bucket_number, put_bucket, read_rows, rows_of
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.record import Record
-from lmeraser_ray.data.sources import read_source
+from lmeraser_ray.data.sources.read_source import read_source
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.storage.digests import digest
 from lmeraser_ray.storage.files import disk_errors

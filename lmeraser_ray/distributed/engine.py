@@ -18,6 +18,7 @@ import ray
 import ray.exceptions
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.config.execution import FEATURE_GPUS, TASK_GPUS
 from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.data.reader import Rows
 from lmeraser_ray.distributed.cluster import connect, disconnect, session_folder, total
@@ -86,8 +87,8 @@ class RayEngine(Engine):
 
     @property
     def gpus(self) -> float:
-        """As configured, else a quarter where the cluster has GPUs."""
-        return self._spec(self.execution.task_gpus, 0.25).gpus
+        """As configured, else `TASK_GPUS` where the cluster has GPUs."""
+        return self._spec(self.execution.task_gpus, TASK_GPUS).gpus
 
     def start(self) -> None:
         """Connect to the cluster, or start one."""
@@ -98,14 +99,14 @@ class RayEngine(Engine):
         from lmeraser_ray.distributed.features import stream_features
 
         try:
-            yield from stream_features(self._spec(self.execution.feature_gpus, 0.5), parts)
+            yield from stream_features(self._spec(self.execution.feature_gpus, FEATURE_GPUS), parts)
         except Exception as error:
             raise translated(error) from error
 
     def submit(self, job: Job[Any]) -> int:
         """As a task, with a scratch folder of its own: when the folder goes, nothing that the task
         might still write finds a place."""
-        spec = self._spec(self.execution.task_gpus, 0.25)
+        spec = self._spec(self.execution.task_gpus, TASK_GPUS)
         if self._shared is None:
             self._shared = ray.put(spec)
         scratch = self.store.scratch / secrets.token_hex(8)

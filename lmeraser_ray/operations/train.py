@@ -22,7 +22,7 @@ from lmeraser_ray.erasure.queue.quarantine import Quarantine
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.operations.evaluate import Score, score
 from lmeraser_ray.pipeline.choice import read_choice
-from lmeraser_ray.pipeline.flow import Evaluated, Inputs, identity_of, load_inputs
+from lmeraser_ray.pipeline.flow import Evaluated, identity_of, load_inputs
 from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
 from lmeraser_ray.pipeline.publication import publication, purge
 from lmeraser_ray.pipeline.session import Session
@@ -54,6 +54,8 @@ def train(session: Session, config: Config) -> Training:
     progress = session.progress
     refuse_password(config.queue.database)
     choice = read_choice(config)
+    with progress.stage("backbone"):
+        inputs = load_inputs(config)
     session.folder.create()
     with (
         session.folder.locked(config.queue.database) as folder,
@@ -61,8 +63,6 @@ def train(session: Session, config: Config) -> Training:
     ):
         before = last_sound(folder)
         tombstones = Tombstones(folder.names(), database)
-        with progress.stage("backbone"):
-            inputs = load_inputs(config)
         refuse_other_configuration(folder, config, inputs.card, before)
         with progress.stage("ingest"):
             discard_damaged(folder)
@@ -70,7 +70,7 @@ def train(session: Session, config: Config) -> Training:
             ingested = ingest(config, folder.store, tombstones)
         refuse_missing(folder, config, before, ingested, tombstones)
         index = RecordIndex.read(folder.store, ingested.buckets)
-        refuse_too_many_labels(index, inputs)
+        inputs.check_labels(index)
         folder.save_config(config)
         with session.flow(folder.store, config, inputs.card, public, choice) as flow:
             evaluated = flow.evaluate(ingested.buckets, before, index)
@@ -152,24 +152,6 @@ def refuse_other_configuration(
             f"({before.backbone.identity[:12]}…, this is {card.identity[:12]}…: weights, "
             "classifier, preprocessing, readout or batch differ): use the same one or another "
             "--workspace."
-        )
-
-
-def refuse_too_many_labels(index: RecordIndex, inputs: Inputs) -> None:
-    """Errors: `ConfigError` where labels are mapped to the backbone's classes and there are more
-    labels than classes.
-
-    Asked of all training records and not of a shard's: they only become fewer, so no deletion can
-    come to be refused.
-    """
-    if inputs.backbone.classifier is None:
-        return
-    labels, classes = len(index.training_labels), inputs.backbone.source_classes
-    if labels > classes:
-        raise ConfigError(
-            f"The backbone's classifier has {classes} classes, the training records have {labels} "
-            "labels: label mapping needs at least as many classes; use another backbone or "
-            "learner.kind prompt_head."
         )
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.ids import read_ids
-from lmeraser_ray.data.index import remaining
+from lmeraser_ray.data.index import RecordIndex, remaining
 from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.operations.fingerprint import fingerprint_of
@@ -105,11 +105,13 @@ def attack(session: Session, question: AttackRequest) -> Attack:
     question.check()
     config, progress = question.config, session.progress
     study = StudyFolder(require_disk(session.root))
+    inputs = load_inputs(config)
     study.create()
     with study.store(keep=question.keep) as store:
+        public = inputs.prototypes(store)
         buckets = ingest(config, store, NoTombstones()).buckets
-        inputs = load_inputs(config)
-        with session.flow(store, config, inputs.card, inputs.prototypes(store)) as flow:
+        inputs.check_labels(RecordIndex.read(store, buckets))
+        with session.flow(store, config, inputs.card, public) as flow:
             progress.say("all records")
             shadows = Shadows(study, flow, buckets, flow.evaluate(buckets, None).manifest)
             refuse_too_few(shadows, question)

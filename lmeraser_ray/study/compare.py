@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.pipeline.flow import load_inputs
+from lmeraser_ray.pipeline.flow import load_inputs, refused
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.tombstones import NoTombstones
 from lmeraser_ray.storage.paths import require_disk
@@ -64,7 +65,6 @@ def compare(session: Session, question: CompareRequest) -> Comparison:
     A study grows: what earlier commands measured on the same data and backbone stays in the tables.
     """
     study = StudyFolder(require_disk(session.root))
-    study.create()
     configs = {
         (v.name, seed): v.config(seed) for seed in question.seeds for v in question.variants
     }  # all errors come first
@@ -81,7 +81,13 @@ def compare(session: Session, question: CompareRequest) -> Comparison:
         for name, seed in configs
         if study.recall(f"{name}.{seed}", made[name, seed]) is None
     ]
-    failed: dict[str, str] = {}
+    failed = refused({name: configs[name, seed] for name, seed in waiting})
+    for name, reason in failed.items():
+        session.progress.say(f"{name} was not measured: {reason}")
+    if {name for name, _ in configs} == failed.keys():
+        raise ConfigError(f"No system could be measured: {next(iter(failed.values()))}")
+    waiting = [(name, seed) for name, seed in waiting if name not in failed]
+    study.create()
     if waiting:
         with study.store(keep=question.keep) as store, one_cluster(configs[waiting[0]]):
             for name, seed in waiting:
@@ -89,9 +95,7 @@ def compare(session: Session, question: CompareRequest) -> Comparison:
                 config = configs[name, seed]
                 try:
                     result = run(session, store, name, config, question)
-                except (
-                    ConfigError
-                ) as error:  # this system does not suit the data or the backbone: the others go on
+                except ConfigError as error:  # this system does not suit the data: the others go on
                     failed[name] = str(error)
                     continue
                 about = {
@@ -110,9 +114,11 @@ def run(
     session: Session, store: Store, name: str, config: Config, question: CompareRequest
 ) -> dict[str, Any]:
     """Measure one system under one seed."""
-    buckets = ingest(config, store, NoTombstones()).buckets
     inputs = load_inputs(config)
-    with session.flow(store, config, inputs.card, inputs.prototypes(store)) as flow:
+    public = inputs.prototypes(store)
+    buckets = ingest(config, store, NoTombstones()).buckets
+    inputs.check_labels(RecordIndex.read(store, buckets))
+    with session.flow(store, config, inputs.card, public) as flow:
         result = measure(name, flow, buckets, question.extent)
         if question.traces(config.seed):
             manifest = flow.evaluate(buckets, None).manifest

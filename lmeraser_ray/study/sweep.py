@@ -8,7 +8,7 @@ once; a value that a finished one beats whatever happens is stopped; an interrup
 Truth is in the study: Ray Tune's own state is progress, and goes with the command.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import RecordIndex, remaining
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.models.learners.registry import make_learner
-from lmeraser_ray.pipeline.flow import Inputs, Planned, load_inputs
+from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.pipeline.flow import Planned, load_inputs, refused
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.postgresql import refuse_password
 from lmeraser_ray.storage.paths import Location, require_disk
@@ -57,6 +57,9 @@ def sweep(session: Session, question: SweepRequest) -> Written:
     refuse_password(first.queue.database)
     study, erasures = StudyFolder(require_disk(session.root)), ErasureWatch(question.workspace)
     erased = erasures.now()
+    failed = refused(configs)
+    if failed.keys() == configs.keys():
+        raise ConfigError(f"No value could be measured: {next(iter(failed.values()))}")
     study.create()
     with study.store(keep=question.keep) as store, one_cluster(first):
         with session.progress.stage("ingest"):
@@ -64,7 +67,7 @@ def sweep(session: Session, question: SweepRequest) -> Written:
         again = 0
         while True:
             ready = Ready(session, store, buckets, RecordIndex.read(store, buckets))
-            measuring = Sweep(ready, study, configs)
+            measuring = Sweep(ready, study, configs, failed)
             measuring.run(erasures)
             gone = erasures.gone(first, ready.index)
             if not gone.any():
@@ -83,7 +86,14 @@ def sweep(session: Session, question: SweepRequest) -> Written:
 class Sweep:
     """One round: all values on one set of records."""
 
-    def __init__(self, ready: Ready, study: StudyFolder, configs: dict[str, Config]) -> None:
+    def __init__(
+        self,
+        ready: Ready,
+        study: StudyFolder,
+        configs: dict[str, Config],
+        failed: Mapping[str, str],
+    ) -> None:
+        """failed: why some of the configurations cannot be trained at all, by name."""
         self.ready, self.study, self.configs = ready, study, configs
         records = digest_of([bucket.key for bucket in ready.buckets])
         if (
@@ -97,6 +107,7 @@ class Sweep:
         }
         self.results: dict[str, dict[str, Any]] = {}
         self.race = Race(self.note, lambda: False)
+        self.race.failed.update(failed)
         self.found: frozenset[str] = frozenset()
         self._recall()
         self.known = len(self.results) + len(self.race.stopped)
@@ -135,7 +146,7 @@ class Sweep:
         waiting = {
             n: config
             for n, config in self.configs.items()
-            if n not in self.results and n not in self.race.stopped
+            if n not in self.results and n not in self.race.stopped and n not in self.race.failed
         }
         if not waiting:
             return
@@ -154,18 +165,17 @@ class Sweep:
     def _plan(self, waiting: dict[str, Config]) -> None:
         """Features, partition and plan of each value; whatever no plan reaches, what was made of
         the erased included, is removed."""
-        loaded: dict[str, Inputs] = {}
+        loaded: dict[str, Backbone] = {}
         wanted: set[StoredObject] = set()
         store, session = self.ready.store, self.ready.session
         for name, config in waiting.items():
             try:
-                inputs = self.inputs(loaded, config)
+                inputs = load_inputs(config, loaded)
+                inputs.check_labels(self.ready.index)
                 public = inputs.prototypes(store)
                 with session.flow(store, config, inputs.card, public) as flow:
                     planned = flow.plan(self.ready.buckets, None)
-            except (
-                ConfigError
-            ) as error:  # this value does not suit the data or the backbone: the others go on
+            except ConfigError as error:  # this value does not suit the data: the others go on
                 self.race.gave_up(name, str(error))
                 continue
             wanted |= reached(planned)
@@ -176,16 +186,6 @@ class Sweep:
                 PlannedTrial(name, config, inputs.card, public, planned.plan.specs)
             )
         store.purge(wanted)
-
-    @staticmethod
-    def inputs(loaded: dict[str, Inputs], config: Config) -> Inputs:
-        """The inputs of a configuration; one backbone is loaded for all values that have it."""
-        key = digest_of(
-            [config.backbone.model_dump(mode="json"), make_learner(config).needs_classifier]
-        )
-        if key not in loaded:
-            loaded[key] = load_inputs(config)
-        return Inputs(config, loaded[key].backbone)
 
     def sharing(self) -> Sharing:
         """How the trials of this command shared constituents; of the last command that had any,
