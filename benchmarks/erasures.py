@@ -159,11 +159,11 @@ def on_ray(session: Session) -> Session:
 def served(session: Session, keys: KeyFolder) -> Iterator[None]:
     """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts; it
     works when the context begins."""
-    from lmeraser_ray.distributed.actor_handle import connected
     from lmeraser_ray.operations.serve import serve
+    from lmeraser_ray.pipeline.engines import cluster
 
     session, stop = on_ray(session), Stop()
-    with connected(session.config().execution):
+    with cluster(session.config().execution):
         thread = threading.Thread(
             target=serve,
             args=(session,),

@@ -16,6 +16,7 @@ from lmeraser_ray.cli.verb import Report
 from lmeraser_ray.config.options import load_config
 from lmeraser_ray.data.sources.digits import digit_entries
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.pipeline.engines import cluster
 from lmeraser_ray.pipeline.progress import Progress
 
 OWN = ("digit.png", "workspace")
@@ -29,16 +30,8 @@ def demo(root: Path, overrides: tuple[tuple[str, str], ...], progress: Progress)
     first."""
     prepare(root)
     config = load_config(None, (*WRITERS, *overrides))
-    ours = False
-    if config.execution.engine == "ray":
-        from lmeraser_ray.distributed.cluster import connect, disconnect
-
-        ours = connect(config.execution)  # once for all steps
-    try:
+    with cluster(config.execution):  # one for all steps
         return tell(Story(root, (*WRITERS, *overrides), progress.quiet))
-    finally:
-        if ours:
-            disconnect()
 
 
 def prepare(root: Path) -> None:

@@ -29,7 +29,7 @@ def keys_options(parser: Parser) -> None:
 def run_keys(args: Arguments, _: Progress) -> Report:
     """`lmeraser keys`."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
-    from lmeraser_ray.operations.certificate import keys
+    from lmeraser_ray.operations.keys import keys
 
     done = keys(key_folder(args.keys), args.what)
     public = [

@@ -15,7 +15,7 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import location
 
 if TYPE_CHECKING:
-    from lmeraser_ray.study.sweep_report import Swept
+    from lmeraser_ray.study.sweep_report import SweepResult
 
 
 def numbers(text: str, what: str) -> list[int]:
@@ -176,7 +176,7 @@ def run_sweep(args: Arguments, progress: Progress) -> Report:
     found = sweep_variants(base_of(args), args.overrides, axes)
     done = sweep(Session(args.study, progress), SweepRequest(found, args.workspace, keep=args.keep))
     files = [*done.files, *sweep_figure(args.study, progress)]
-    swept, choice = done.swept, done.swept.choice
+    swept, choice = done.result, done.result.choice
     text = (
         f"{to_markdown(done.rows)}\n\n{choice.reason}\n{swept.sharing.sentence()}\ntrain with it: "
         f"`lmeraser train --config {args.study / 'best.yaml'}`\nwritten to "
@@ -208,7 +208,7 @@ def base_of(args: Arguments) -> dict[str, Any]:
     return presets.with_system(tree, args.system) if args.system else tree
 
 
-def sweep_notes(swept: "Swept") -> tuple[str, ...]:
+def sweep_notes(swept: "SweepResult") -> tuple[str, ...]:
     """What a person should know of what was looked at."""
     notes = [f"{name} was not measured: {reason}" for name, reason in swept.failed.items()]
     if swept.records.erased:

@@ -1,12 +1,13 @@
-"""`restore`: a workspace from a backup, without anyone who was erased since.
+"""`restore`: a workspace from a backup, without the records that were erased since.
 
-    unpack and verify (scratch) → secret, configuration → request database: the newer one, tombstones of all → the backup's records without
-    the erased → flow → [RESTORED + pointer, one transaction] → purge → absence scan
+    unpack and verify (in scratch) → secret, configuration → reconcile the request databases
+        → the backup's records without the erased → flow
+        → [RESTORED + pointer, one transaction] → purge → absence scan
 
-Invariants: no erasure is lost: tombstones are those of the database that is there, of the backup
-and of the file of erasures, and they are committed before anything is published; whoever has one is
-in no state that is published, and in no file but scratch, which goes with the lock; a crash
-anywhere leaves the old state, or none, and the same command again finishes.
+Invariants: no erasure is lost: the tombstones of the workspace, of the backup and of the erasure
+list are committed before anything is published; a record with a tombstone is in no published state,
+and in no file but scratch, which is removed with the lock; a crash anywhere leaves the old state,
+or none, and the same command again finishes.
 """
 
 import os
@@ -47,14 +48,16 @@ from lmeraser_ray.storage.files import (
 )
 
 REUSED = ("features", "partitions", "assignments", "constituents")
-"""Objects of the workspace that is there which spare work, where a key asks for them."""
+"""Objects of the present workspace that are reused where their keys are needed."""
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """What a restore did. backup: the backup's manifest; evaluated: the state that is published,
-    and the work that it took; erased_again: the backup's records that were left out; reconciled:
-    what became of the request database."""
+    """What a restore did.
+
+    backup: the backup's manifest; evaluated: the published state, and the work for it;
+    erased_again: how many of the backup's records were left out; reconciled: the request database.
+    """
 
     backup: Manifest
     evaluated: Evaluated
@@ -65,13 +68,14 @@ class Restoration:
 def restore(
     session: Session, source: Path, *, erasures: Path | None = None, no_later_erasures: bool = False
 ) -> Restoration:
-    """Restore the workspace from the backup `source`, into a new or empty folder or over what is
-    there.
+    """Restore the workspace from the backup `source`, into a new or empty folder, or over the
+    present workspace.
 
-    erasures: the file of `lmeraser backup --erasures`; no_later_erasures: the caller knows that
-    nobody was erased after the backup. Errors: `ConfigError` where the backup or the erasures are
-    another workspace's, or nobody can tell who was erased after the backup; `VerificationError`
-    where the backup, or the request database that is there, is damaged; those of training.
+    erasures: the file of `lmeraser backup --erasures`; no_later_erasures: nothing was erased after
+    the backup, as the caller knows. Errors: `ConfigError` where the backup or the erasure list is
+    of another workspace, or where it is not known what was erased after the backup;
+    `VerificationError` where the backup or the present request database is damaged; those of
+    training.
     """
     known = Known(ErasureList.read(erasures) if erasures else None, no_later_erasures)
     folder = session.folder
@@ -105,15 +109,16 @@ def refuse_other_workspace(folder: WorkspaceFolder, workspace: str, known: Known
 
 
 def pin_of(folder: WorkspaceFolder) -> list[str]:
-    """The words of the pin: the kind of database and whose it is. Nothing where there is none."""
+    """Return the words of the pin file, the kind of database and the workspace's id; none where
+    there is no pin."""
     pin = folder.root / "database"
     with disk_errors(pin):
         return pin.read_text(errors="replace").split() if pin.is_file() else []
 
 
 def settle_pin(folder: LockedWorkspace, staged: Staged, known: Known) -> None:
-    """Take a pin away that is damaged, or whose SQLite database is gone. Errors: as
-    `Known.require`, where there is no database at all."""
+    """Remove a pin file that is damaged, or whose SQLite database is gone. Errors: those of
+    `Known.require`, where there is no request database at all."""
     pin, words, file = folder.root / "database", pin_of(folder), folder.root / "requests.db"
     there = file.is_file() and file.stat().st_size > 0
     elsewhere = words[:1] == ["postgresql"] or bool(
@@ -127,8 +132,8 @@ def settle_pin(folder: LockedWorkspace, staged: Staged, known: Known) -> None:
 
 
 def take_secret(folder: LockedWorkspace, staged: Staged) -> None:
-    """Have the backup's secret, which is the workspace's. Errors: `ConfigError` where another
-    secret is there and, without a pin, a request database that may have been made with it."""
+    """Write the backup's secret into the workspace. Errors: `ConfigError` where another secret is
+    there with a request database that may have been made with it."""
     path = folder.root / "secret"
     with disk_errors(path):
         there = path.read_bytes() if path.is_file() else b""
@@ -143,17 +148,17 @@ def take_secret(folder: LockedWorkspace, staged: Staged) -> None:
 
 
 def take_configuration(folder: LockedWorkspace, staged: Staged) -> None:
-    """Keep the configuration that is there, if it is of the same identity: where workers and
-    databases are may have changed since."""
-    with suppress(DataError, VerificationError):  # there is none, or it is damaged
+    """Write the backup's configuration, unless the present one has the same identity: its execution
+    fields are newer."""
+    with suppress(DataError, VerificationError):  # there is none, or the present one is damaged
         if folder.load_config().identity() == staged.config.identity():
             return
     folder.save_config(staged.config)
 
 
 def open_database(folder: WorkspaceFolder, config: Config) -> Database:
-    """The request database that is there, or a new one. Errors: `VerificationError` where it is
-    damaged."""
+    """Open the present request database, or a new one. Errors: `VerificationError` where the
+    present one is damaged."""
     try:
         database = Database.open(folder.root, config.queue.database)
     except VerificationError as error:
@@ -169,8 +174,8 @@ def open_database(folder: WorkspaceFolder, config: Config) -> Database:
 
 @dataclass(frozen=True)
 class Restoring:
-    """The second half: the state of the backup's records without the erased, built, published and
-    searched."""
+    """The second half of a restore: the state of the backup's records without the erased is built,
+    published and searched."""
 
     session: Session
     workspace: LockedWorkspace
@@ -178,21 +183,21 @@ class Restoring:
     staged: Staged
 
     def run(self, reconciled: Reconciled) -> Restoration:
-        """Build it in scratch, publish, purge, search. Errors: `VerificationError` where something
-        of an erased record is left."""
+        """Build the state in scratch, publish, purge, search. Errors: `VerificationError` where a
+        trace of an erased record is found."""
         config, manifest = self.session.config(), self.staged.manifest
         current = PublishedState.read(self.staged.store, config, manifest)
         gone = self._gone(current)
-        needles = list(gather_traces(current, np.flatnonzero(gone).tolist(), ()))
+        traces = list(gather_traces(current, np.flatnonzero(gone).tolist(), ()))
         evaluated = self._evaluate(config, current, gone)
         self._publish(evaluated.manifest, int(gone.sum()))
         remove_tree(self.staged.root)  # its empty folders
-        self._search(evaluated.manifest, needles)
+        self._search(evaluated.manifest, traces)
         return Restoration(manifest, evaluated, int(gone.sum()), reconciled)
 
     def _gone(self, current: PublishedState) -> NDArray[np.bool_]:
-        """Which of the backup's records were erased, by themselves or with their subject [n]
-        bool."""
+        """Return which of the backup's records were erased, by themselves or with their subject
+        [n] bool."""
         tombstones = Tombstones(self.workspace.names(), self.database)
         covered = (tombstones.cover(record, subject) for record, subject in current.index.people())
         return np.fromiter(covered, np.bool_, len(current.index))
@@ -200,8 +205,8 @@ class Restoring:
     def _evaluate(
         self, config: Config, current: PublishedState, gone: NDArray[np.bool_]
     ) -> Evaluated:
-        """The state without them, in the backup's own store, with what the workspace that is there
-        can spare."""
+        """Evaluate the state without the erased records in the backup's own store, reusing objects
+        of the present workspace."""
         store = self.staged.store
         for item in self.workspace.store.objects():
             if (
@@ -217,7 +222,7 @@ class Restoring:
             return flow.evaluate(buckets, current.manifest)
 
     def _publish(self, manifest: Manifest, erased_again: int) -> None:
-        """Move what the state reaches out of scratch, point at it, remove everything else."""
+        """Move the objects of the state out of scratch, publish it, and purge everything else."""
         store = self.workspace.store
         for item in manifest.objects():
             if not store.sound(item):
@@ -233,9 +238,9 @@ class Restoring:
             ledger.append(conn, "RESTORED", None, {**states, **found})
         purge(self.workspace, manifest)  # what is left of the backup in scratch too
 
-    def _search(self, manifest: Manifest, needles: list[Traces]) -> None:
-        """Look for those who were left out."""
-        report = scan(self.workspace, manifest, needles, database=self.database)
+    def _search(self, manifest: Manifest, traces: list[Traces]) -> None:
+        """Search for the records that were left out."""
+        report = scan(self.workspace, manifest, traces, database=self.database)
         if report.hits:
             raise VerificationError(
                 "The state without the erased is published, and the absence scan found the "

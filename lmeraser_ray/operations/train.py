@@ -1,8 +1,13 @@
 """`train`: from a source to a published state. A second run reuses everything; an interrupted one
-goes on where it was.
+continues.
 
-Everything is checked before anything is published: a workspace of another configuration, records
-that have gone missing, bad input.
+>>> from lmeraser_ray.config.options import load_config
+>>> config = load_config(None, [("execution.engine", "inline"), ("learner.epochs", "1")])
+>>> done = train(Session(Path("workspace")), config)  # doctest: +SKIP
+>>> done.manifest.fingerprint, done.test.accuracy  # doctest: +SKIP
+
+Everything is checked before anything is published: a workspace of another configuration, missing
+records, bad input.
 """
 
 from collections.abc import Iterable
@@ -35,7 +40,7 @@ from lmeraser_ray.storage.database.tombstones import Tombstones, lift_hashes
 
 @dataclass(frozen=True)
 class Training:
-    """What a training did. `passes`: record passes of training, the unit of cost."""
+    """What a training did: the published state, and the work for it."""
 
     manifest: Manifest
     ingested: Ingested
@@ -44,13 +49,13 @@ class Training:
 
     @property
     def passes(self) -> int:
-        """Records times epochs that were trained."""
+        """The record passes that were trained (records times epochs): the unit of cost."""
         return sum(trained.passes for trained in self.evaluated.trained)
 
 
 def train(session: Session, config: Config) -> Training:
-    """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`;
-    nothing published is lost by any."""
+    """Train a workspace on the configured records, and publish. Errors: any of `errors`; what was
+    published before stays published."""
     progress = session.progress
     refuse_password(config.queue.database)
     choice = read_choice(config)
@@ -113,8 +118,8 @@ def publish(
 
 
 def last_sound(folder: WorkspaceFolder) -> Manifest | None:
-    """The published manifest, or None where there is none or it is damaged: then all is built again
-    from the source."""
+    """Return the published manifest; None where there is none, or where it is damaged: then all is
+    built again from the source."""
     try:
         return folder.published()
     except VerificationError:
@@ -122,8 +127,8 @@ def last_sound(folder: WorkspaceFolder) -> Manifest | None:
 
 
 def discard_damaged(folder: LockedWorkspace) -> None:
-    """Remove objects whose bytes are not what their names promise, so that they are built again and
-    never reused."""
+    """Remove objects whose bytes do not have the digest in their name, so that they are built again
+    instead of reused."""
     for item in folder.store.objects():
         if not folder.store.sound(item):
             folder.store.path(item).unlink(missing_ok=True)
@@ -132,8 +137,8 @@ def discard_damaged(folder: LockedWorkspace) -> None:
 def refuse_other_configuration(
     folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None
 ) -> None:
-    """Errors: `ConfigError` that names the first field in which the workspace's identity
-    differs."""
+    """Errors: `ConfigError` that names the first identity field in which the configuration differs
+    from the workspace."""
     was, now = (
         (before.identity, identity_of(config))
         if before
@@ -156,15 +161,15 @@ def refuse_other_configuration(
 
 
 def kept_identity(folder: WorkspaceFolder) -> dict[str, Any] | None:
-    """What the workspace is by its kept configuration, for where a published manifest is damaged;
-    None before the first publication."""
-    with suppress(VerificationError):  # damaged too: then nobody knows
+    """Return the identity in the workspace's kept configuration, for where the published manifest
+    is damaged; None before the first publication."""
+    with suppress(VerificationError):  # the configuration is damaged too
         return folder.load_config().identity() if folder.current() else None
     return None
 
 
 def first_difference(was: object, now: object, name: str = "") -> tuple[str, object, object] | None:
-    """The first field in which two JSON values differ, with both values."""
+    """Return the first field in which two JSON values differ, with both values."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted({*was, *now}, key=lambda name: (name != "kind", name)):
             found = first_difference(was.get(key), now.get(key), f"{name}.{key}" if name else key)
@@ -181,8 +186,8 @@ def refuse_missing(
     ingested: Ingested,
     tombstones: Erased,
 ) -> None:
-    """Errors: `DataError` where the source lacks records that the workspace holds and nobody erased
-    or excluded."""
+    """Errors: `DataError` where the source lacks records that the workspace holds, and that are
+    neither erased nor excluded."""
     if before is None or config.data.allow_missing:
         return
     excluded = read_ids(config.data.exclude, "data.exclude")
@@ -192,7 +197,7 @@ def refuse_missing(
         if (after and after.key == state.bucket.key) or not folder.store.sound(
             state.bucket.records
         ):
-            # unchanged, or damaged: then nobody knows what it held, and it is built from the source
+            # Unchanged; or damaged, so that its records are unknown and come from the source.
             continue
         kept = set(RecordIndex.read(folder.store, [after]).names("record_id")) if after else set()
         for name, subject in RecordIndex.read(folder.store, [state.bucket]).people():

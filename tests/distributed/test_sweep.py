@@ -70,7 +70,7 @@ def test_ray_gives_what_one_process_gives(
     done = sweep_on(world, "ray", there, task_gpus=gpus)
     assert capfd.readouterr().out == "", "stdout is for results"
     same(here, there)
-    shared, trained = done.swept.sharing, [key for _, step in steps for key in step.trained]
+    shared, trained = done.result.sharing, [key for _, step in steps for key in step.trained]
     assert shared.needed > shared.distinct == shared.trained == len(trained) == len(set(trained))
 
 
@@ -97,12 +97,13 @@ def test_a_hopeless_trial_is_stopped(world: World, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         never_stops(patch)
         whole = sweep_on(world, "inline", world.folder / "here", axis=axis)
-    assert done.swept.choice == whole.swept.choice
-    truth = {point.name: point for point in whole.swept.points}
+    assert done.result.choice == whole.result.choice
+    truth = {point.name: point for point in whole.result.points}
     assert all(
-        truth[name].accuracy <= found.at_most.accuracy for name, found in done.swept.stopped.items()
+        truth[name].accuracy <= found.at_most.accuracy
+        for name, found in done.result.stopped.items()
     )
-    assert len(done.swept.results) + len(done.swept.stopped) == 6
+    assert len(done.result.results) + len(done.result.stopped) == 6
 
 
 def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,7 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
 
     listen(monkeypatch, erase)
     done = sweep_on(world, "ray", world.folder / "study", workspace=space)
-    assert done.swept.records.erased == 1
+    assert done.result.records.erased == 1
     never = sweep_on(world, "inline", world.folder / "never", without=gone)
     assert done.rows == never.rows
     assert (
@@ -195,7 +196,7 @@ def test_retries_are_bounded_and_nothing_is_lost(
         ):
             sweep_on(world, "ray", world.folder / "there", retries=0)
     done = sweep_on(world, "ray", world.folder / "there", retries=0)
-    assert done.swept.sharing.measured_before == 3
+    assert done.result.sharing.measured_before == 3
     same(world.folder / "here", world.folder / "there")
 
 
@@ -203,8 +204,8 @@ def test_a_value_that_does_not_fit_does_not_stop_the_others(world: World) -> Non
     done = sweep_on(
         world, "ray", world.folder / "study", axis=("learner.head_lr", ["0.01", "1e38"])
     )
-    assert list(done.swept.results) == ["learner.head_lr=0.01"]
-    assert "diverged" in done.swept.failed["learner.head_lr=1e38"]
+    assert list(done.result.results) == ["learner.head_lr=0.01"]
+    assert "diverged" in done.result.failed["learner.head_lr=1e38"]
 
 
 def test_more_gpus_than_there_are_is_an_error(world: World) -> None:

@@ -38,11 +38,11 @@ def test_a_constituent_that_several_values_need_is_trained_once(
         question(world, ("partition.shards", ["4", "5", "6"]), partition={"sample_size": 30}),
         recorder,
     )
-    shared = done.swept.sharing
+    shared = done.result.sharing
     assert shared.needed > shared.distinct, "these values share shards"
     assert shared.distinct == shared.trained == len(recorder.trained) == len(set(recorder.trained))
     assert (shared.found, shared.spared) == (0, 0)
-    assert recorder.features == sum((done.swept.records.training, done.swept.records.queries)), (
+    assert recorder.features == sum((done.result.records.training, done.result.records.queries)), (
         "and features"
     )
     assert (
@@ -55,7 +55,7 @@ def test_values_that_change_no_constituent_cost_no_training(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never_stops(monkeypatch)
-    shared = run(world, question(world, ("aggregation.shards", ["1", "2", "3"]))).swept.sharing
+    shared = run(world, question(world, ("aggregation.shards", ["1", "2", "3"]))).result.sharing
     assert shared.needed == 3 * shared.distinct == 3 * shared.trained
 
 
@@ -68,8 +68,8 @@ def test_the_table_says_what_was_measured(world: World) -> None:
     assert [row["verdict"] for row in rows] == [row["verdict"] for row in done.rows]
     assert sum(row["verdict"] == "recommended" for row in rows) == 1
     assert (root / "sweep.md").read_text().count("\n| ") == len(rows) + 1
-    assert done.swept.choice.reason in (root / "sweep.md").read_text()
-    for name, result in done.swept.results.items():
+    assert done.result.choice.reason in (root / "sweep.md").read_text()
+    for name, result in done.result.results.items():
         row = next(row for row in done.rows if row["value"] == name)
         assert (row["accuracy"], row["one deletion, mean"]) == (
             result["accuracy"]["test"],
@@ -90,10 +90,10 @@ def test_what_was_measured_is_not_measured_again(world: World) -> None:
     recorder = Recorder()
     again = run(world, question(world), recorder)
     assert (recorder.trained, recorder.features) == ([], 0)
-    assert (again.rows, again.swept.sharing) == (first.rows, first.swept.sharing)
+    assert (again.rows, again.result.sharing) == (first.rows, first.result.sharing)
     more = run(world, question(world, ("partition.shards", [*SHARDS[1], "3"])), recorder)
     assert recorder.trained
-    assert more.swept.sharing.trials == 1
+    assert more.result.sharing.trials == 1
 
 
 class Dies(Recorder):
@@ -134,7 +134,7 @@ def test_an_interrupted_sweep_goes_on(world: World, monkeypatch: pytest.MonkeyPa
     assert 0 < len(measured) < 4
     done = run(world, question(world), recorder)
     assert not set(killed.trained) & set(recorder.trained), "what was finished is not trained again"
-    assert done.swept.sharing.measured_before == len(measured)
+    assert done.result.sharing.measured_before == len(measured)
     assert done.rows == whole.rows
     for name in ("best.yaml", "choice.json", "sweep.csv"):
         here, there = ((world.folder / study / name).read_text() for study in ("study", "whole"))
@@ -151,19 +151,19 @@ def test_a_hopeless_value_is_stopped_and_the_choice_is_the_same(
     sections = {"partition": {"shards": 6, "sample_size": 30}}
     recorder = Recorder()
     done = run(world, question(world, *axes, **sections), recorder)
-    assert done.swept.stopped
+    assert done.result.stopped
     with monkeypatch.context() as patch:
         never_stops(patch)
         whole = run(world, question(world, *axes, **sections), root=world.folder / "whole")
-    assert done.swept.choice == whole.swept.choice
+    assert done.result.choice == whole.result.choice
     assert {row["value"] for row in done.rows if row["verdict"] == "front"} == {
         row["value"] for row in whole.rows if row["verdict"] == "front"
     }
-    truth = {point.name: point for point in whole.swept.points}
-    for name, found in done.swept.stopped.items():
+    truth = {point.name: point for point in whole.result.points}
+    for name, found in done.result.stopped.items():
         assert truth[name].accuracy <= found.at_most.accuracy
         assert (truth[name].cost, truth[name].passes) == (found.at_most.cost, found.at_most.passes)
-    shared = done.swept.sharing
+    shared = done.result.sharing
     assert shared.distinct == shared.found + shared.trained + shared.spared
     again = Recorder()
     assert run(world, question(world, *axes, **sections), again).rows == done.rows
@@ -182,7 +182,7 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
     )
     recorder = Dies(9, lambda: unlearn(Session(space), ErasureTargets((gone,))))
     done = run(world, question(world, workspace=space, keep=True), recorder)
-    assert done.swept.records.erased == 1
+    assert done.result.records.erased == 1
     assert done.rows == truth.rows
     seen, never = (
         choice_of(world.folder / study / "choice.json").seen for study in ("study", "never")
@@ -210,8 +210,8 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
 
 def test_a_value_that_does_not_fit_does_not_stop_the_others(world: World) -> None:
     done = run(world, question(world, ("learner.prompt.width", ["2", "30"])))
-    assert list(done.swept.results) == ["learner.prompt.width=2"]
-    assert "learner.prompt.width is 30" in done.swept.failed["learner.prompt.width=30"]
+    assert list(done.result.results) == ["learner.prompt.width=2"]
+    assert "learner.prompt.width is 30" in done.result.failed["learner.prompt.width=30"]
     with pytest.raises(ConfigError, match=r"No value could be measured.*width is 30"):
         run(world, question(world, ("learner.prompt.width", ["30"])), root=world.folder / "other")
 
@@ -290,6 +290,6 @@ def test_every_kind_of_system_can_be_swept(
     )
     found = sweep_variants(base, fixed, [axis])
     done = sweep(Recorder().session(world.folder / "study"), SweepRequest(found))
-    assert done.swept.choice.point in done.swept.points
+    assert done.result.choice.point in done.result.points
     assert bounds
     assert all(at_most == pytest.approx(accuracy) for at_most, accuracy in bounds)

@@ -23,7 +23,7 @@ def test_who_was_erased_before_is_left_out(world: World) -> None:
     ]
     unlearn(Session(space), ErasureTargets(subjects=(person,)))
     done = run(world, question(world, workspace=space))
-    assert done.swept.records.erased == 0, "not while it ran"
+    assert done.result.records.erased == 0, "not while it ran"
     run(world, question(world), root=world.folder / "other")
     assert (
         choice_of(world.folder / "study" / "choice.json").seen
@@ -63,7 +63,7 @@ def test_a_public_sweep_reads_no_private_record(world: World, kind: str) -> None
     }
     world.path.unlink()
     done = run(world, question(world, **sections))
-    assert done.swept.records.training + done.swept.records.queries == 30
+    assert done.result.records.training + done.result.records.queries == 30
     assert choice_of(world.folder / "study" / "choice.json").seen == frozenset()
 
 
@@ -75,13 +75,13 @@ def test_the_choice_trains_and_is_recorded(world: World) -> None:
     assert text.startswith(f"# lmeraser train --config {root}/best.yaml")
     config = load_config(root / "best.yaml", [])
     assert config.sweep.record == (root / "choice.json").resolve()
-    assert f"partition.shards={config.partition.shards}" == done.swept.choice.point.name
+    assert f"partition.shards={config.partition.shards}" == done.result.choice.point.name
     space = world.space()
     manifest = train(Session(space), config).manifest
     assert manifest.choice is not None
     assert (
         manifest.choice["records"]
-        == done.swept.records.training + done.swept.records.queries
+        == done.result.records.training + done.result.records.queries
         == manifest.training_records
     )
     folder = WorkspaceFolder(space)
