@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lmeraser_ray.cli.study import numbers
-from lmeraser_ray.cli.verb import Arguments, Parser, Report
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb
 from lmeraser_ray.config.options import read_yaml
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
@@ -38,7 +38,7 @@ fifth of the time. Any other system is as its own file says."""
 
 
 def attack_options(parser: Parser) -> None:
-    """What is attacked, and with how many models."""
+    """Declare what is attacked, and with how many models."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -83,3 +83,15 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     }
     data = {"state_equality": done.equality, "auc": sets, "files": files}
     return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data)
+
+
+VERBS = (
+    Verb(
+        "attack",
+        "removal effectiveness: the law, then membership attacks as evidence",
+        attack_options,
+        run_attack,
+        folder="study",
+        configures=True,
+    ),
+)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted, session_of, timed
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, session_of, timed
 from lmeraser_ray.pipeline.progress import Progress
 
 
 def backup_options(parser: Parser) -> None:
-    """Where it goes."""
+    """Declare the files to write."""
     parser.add_argument(
         "--to",
         type=Path,
@@ -55,7 +55,7 @@ def run_backup(args: Arguments, progress: Progress) -> Report:
 
 
 def restore_options(parser: Parser) -> None:
-    """From what, and what is known of later erasures."""
+    """Declare the backup, and what is known of later erasures."""
     parser.add_argument(
         "--from",
         type=Path,
@@ -116,3 +116,19 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
             "written: requests of that time that were open are to be submitted again."
         )
     return Report(text, data, tuple(notes))
+
+
+VERBS = (
+    Verb(
+        "backup",
+        "the published state, the requests and the secret in one file; erasures in another",
+        backup_options,
+        run_backup,
+    ),
+    Verb(
+        "restore",
+        "a workspace from a backup, without anyone who was erased since",
+        restore_options,
+        run_restore,
+    ),
+)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted, session_of, timed
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, session_of, timed
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
@@ -17,7 +17,7 @@ PRIVATE = (
 
 
 def figures_options(parser: Parser) -> None:
-    """Of what, and where to."""
+    """Declare what is drawn, and where the pictures go."""
     parser.add_argument(
         "--workspace",
         type=location,
@@ -66,7 +66,7 @@ def run_figures(args: Arguments, progress: Progress) -> Report:
 
 
 def diversity_options(parser: Parser) -> None:
-    """How it is measured."""
+    """Declare how diversity is measured."""
     parser.add_argument(
         "--metric",
         choices=("features", "lpips"),
@@ -122,3 +122,20 @@ def run_diversity(args: Arguments, progress: Progress) -> Report:
         timed(progress),
     ]
     return Report("\n".join(lines), data)
+
+
+VERBS = (
+    Verb(
+        "figures",
+        "draw the figures of a study (PNG, SVG), or a workspace's shards and prompts",
+        figures_options,
+        run_figures,
+        folder="study",
+    ),
+    Verb(
+        "diversity",
+        "how different the training pictures are, and how much less within a shard",
+        diversity_options,
+        run_diversity,
+    ),
+)

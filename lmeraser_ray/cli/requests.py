@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, refuse_names, session_of
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, refuse_names, session_of
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.pipeline.progress import Progress
 
@@ -18,7 +18,7 @@ REASON_HELP = "a sentence without ids; it stays with the request"
 
 
 def named_options(parser: Parser) -> None:
-    """What is to be erased."""
+    """Declare what is to be erased."""
     parser.add_argument(
         "--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated"
     )
@@ -39,7 +39,8 @@ def named_options(parser: Parser) -> None:
 
 
 def named_by(args: Arguments) -> "ErasureTargets":
-    """What the options name. Errors: `ConfigError` as `refuse_names`."""
+    """Return the records and subjects that the options name. Errors: `ConfigError` as
+    `refuse_names`."""
     from lmeraser_ray.erasure.requests.targets import read_targets
 
     refuse_names(
@@ -50,7 +51,7 @@ def named_by(args: Arguments) -> "ErasureTargets":
 
 
 def submit_options(parser: Parser) -> None:
-    """What is to be erased, for whom and by when."""
+    """Declare what is to be erased, for whom and by when."""
     named_options(parser)
     parser.add_argument(
         "--key", help="an idempotency key: the same key with the same ids is the same request"
@@ -65,7 +66,7 @@ def submit_options(parser: Parser) -> None:
 
 
 def moment(text: str) -> datetime:
-    """A date or a moment in ISO 8601; without a time zone, of here."""
+    """Return a date or time in ISO 8601; without a time zone, a local one."""
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError as error:
@@ -91,12 +92,12 @@ def run_submit(args: Arguments, progress: Progress) -> Report:
 
 
 def one_request(parser: Parser) -> None:
-    """Which request."""
-    parser.add_argument("request", metavar="ID", help="the request, as `lmeraser submit` gave it")
+    """Declare the request."""
+    parser.add_argument("request", metavar="ID", help="the id that `lmeraser submit` printed")
 
 
 def status_options(parser: Parser) -> None:
-    """Which request, or all that are open."""
+    """Declare the request; without one, all that are open are meant."""
     parser.add_argument(
         "request", nargs="?", metavar="ID", help="a request; without it, the queue and what is open"
     )
@@ -118,15 +119,16 @@ def run_status(args: Arguments, progress: Progress) -> Report:
 
 
 def request_line(found: "ErasureRequest") -> str:
-    """A request in a sentence or two."""
+    """Return a request in a few lines: its state, its times, its reason, its certificate."""
     from lmeraser_ray.storage.times import utcnow
 
     alert = found.alert(utcnow())
+    extended = f" (extended: {found.extension_reason or ''})" if found.extended_at else ""
+    used = f", {alert}% of the time is used" if alert else ""
     lines = [
         f"{found.id}  {found.state}",
         f"received {found.received_at:%Y-%m-%d %H:%M:%S} UTC, due "
-        f"{found.deadline:%Y-%m-%d %H:%M:%S} "
-        f"UTC{' (extended: ' + (found.extension_reason or '') + ')' if found.extended_at else ''}{f', {alert}% of the time is used' if alert else ''}",
+        f"{found.deadline:%Y-%m-%d %H:%M:%S} UTC{extended}{used}",
     ]
     if found.reason:
         lines.append(found.reason)
@@ -138,7 +140,7 @@ def request_line(found: "ErasureRequest") -> str:
 
 
 def wait_options(parser: Parser) -> None:
-    """For which request, and how long."""
+    """Declare the request and the longest wait."""
     one_request(parser)
     parser.add_argument(
         "--timeout", type=float, metavar="S", help="seconds to wait at most (for ever)"
@@ -159,13 +161,13 @@ def run_wait(args: Arguments, progress: Progress) -> Report:
 
 
 def reason_options(parser: Parser) -> None:
-    """Which request, and why."""
+    """Declare the request and a required reason."""
     one_request(parser)
     parser.add_argument("--reason", required=True, help=REASON_HELP)
 
 
 def cancel_options(parser: Parser) -> None:
-    """Which request, and why."""
+    """Declare the request and an optional reason."""
     one_request(parser)
     parser.add_argument(
         "--reason",
@@ -175,13 +177,13 @@ def cancel_options(parser: Parser) -> None:
 
 
 def extend_options(parser: Parser) -> None:
-    """Which request, by how much, and why."""
+    """Declare the request, the further months and the reason."""
     reason_options(parser)
     parser.add_argument("--months", type=int, default=2, help="further months, 1 or 2 (2)")
 
 
 def changed(found: "ErasureRequest") -> Report:
-    """A request that was changed."""
+    """Return the report about a request that was changed."""
     return Report(request_line(found), found.as_json())
 
 
@@ -213,3 +215,14 @@ def run_retry(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.operations.requests import retry
 
     return changed(retry(session_of(args, progress), args.request))
+
+
+VERBS = (
+    Verb("submit", "commit an erasure request; prints its id", submit_options, run_submit),
+    Verb("status", "where a request is, or how the queue stands", status_options, run_status),
+    Verb("wait", "until a request is certified, or closed otherwise", wait_options, run_wait),
+    Verb("cancel", "withdraw a request that nobody has looked at", cancel_options, run_cancel),
+    Verb("refuse", "refuse a request, with a reason: a legal hold", reason_options, run_refuse),
+    Verb("extend", "put a deadline off, once, with a reason", extend_options, run_extend),
+    Verb("retry", "have a failed request tried again", one_request, run_retry),
+)

@@ -10,7 +10,7 @@ import pytest
 
 from k8s.documents import Document, title
 from k8s.validate import OVERLAYS, render
-from lmeraser_ray.cli.main import parse
+from lmeraser_ray.cli.words import parse
 from lmeraser_ray.cli.verbs import VERBS
 from tests.k8s.test_manifests import MISTAKES, SCHEMA
 
