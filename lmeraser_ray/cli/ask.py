@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.cli.table import table
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, no_options, session_of, share
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, share, workspace_of
 from lmeraser_ray.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -17,10 +17,8 @@ def predict_options(parser: Parser) -> None:
 
 
 def run_predict(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser predict`."""
-    from lmeraser_ray.operations.predict import predict
-
-    done = predict(session_of(args, progress), args.images)
+    """Label pictures."""
+    done = workspace_of(args, progress).predict(args.images)
     entries = [
         {"image": str(image), **prediction(done, at)} for at, image in enumerate(args.images)
     ]
@@ -58,10 +56,8 @@ def prediction(done: "Predicting", at: int) -> dict[str, Any]:
 
 
 def run_evaluate(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser evaluate`."""
-    from lmeraser_ray.operations.evaluate import evaluate
-
-    done = evaluate(session_of(args, progress))
+    """Measure the accuracy on test records and on the remaining training records."""
+    done = workspace_of(args, progress).evaluate()
     scored = [
         (k, size, *done.test.by_shard.get(k, (None, 0))) for k, size in enumerate(done.shard_sizes)
     ]
@@ -94,12 +90,4 @@ def run_evaluate(args: Arguments, progress: Progress) -> Report:
     return Report(f"{text}\n\n{classes}\n\n{shards}", data, notes)
 
 
-VERBS = (
-    Verb("predict", "label pictures", predict_options, run_predict),
-    Verb(
-        "evaluate",
-        "accuracy on test records and on the remaining training records",
-        no_options,
-        run_evaluate,
-    ),
-)
+VERBS = (Verb("predict", run_predict, predict_options), Verb("evaluate", run_evaluate))

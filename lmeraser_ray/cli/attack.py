@@ -63,7 +63,7 @@ def attack_options(parser: Parser) -> None:
 
 
 def run_attack(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser attack`."""
+    """Measure removal effectiveness: the law, then membership attacks as evidence."""
     from lmeraser_ray.study.attack import AttackRequest, attack
     from lmeraser_ray.study.variants import variants
 
@@ -85,13 +85,4 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data)
 
 
-VERBS = (
-    Verb(
-        "attack",
-        "removal effectiveness: the law, then membership attacks as evidence",
-        attack_options,
-        run_attack,
-        folder="study",
-        configures=True,
-    ),
-)
+VERBS = (Verb("attack", run_attack, attack_options, folder="study", configures=True),)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, session_of, timed
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, timed, workspace_of
 from lmeraser_ray.pipeline.progress import Progress
 
 
@@ -23,10 +23,8 @@ def backup_options(parser: Parser) -> None:
 
 
 def run_backup(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser backup`."""
-    from lmeraser_ray.operations.backup import backup
-
-    done = backup(session_of(args, progress), to=args.to, erasures=args.erasures)
+    """Write the published state, the requests and the secret to one file, erasures to another."""
+    done = workspace_of(args, progress).backup(to=args.to, erasures=args.erasures)
     data = {
         "to": str(args.to) if args.to else None,
         "fingerprint": done.fingerprint,
@@ -78,12 +76,14 @@ def restore_options(parser: Parser) -> None:
 
 
 def run_restore(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser restore`."""
+    """Restore a workspace from a backup, without anyone who was erased since."""
     from lmeraser_ray.operations.restore import restore
 
-    session = session_of(args, progress)
     done = restore(
-        session, args.source, erasures=args.erasures, no_later_erasures=args.no_later_erasures
+        workspace_of(args, progress).session,
+        args.source,
+        erasures=args.erasures,
+        no_later_erasures=args.no_later_erasures,
     )
     after, found = done.evaluated.manifest, done.reconciled
     data = {
@@ -118,17 +118,4 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
     return Report(text, data, tuple(notes))
 
 
-VERBS = (
-    Verb(
-        "backup",
-        "the published state, the requests and the secret in one file; erasures in another",
-        backup_options,
-        run_backup,
-    ),
-    Verb(
-        "restore",
-        "a workspace from a backup, without anyone who was erased since",
-        restore_options,
-        run_restore,
-    ),
-)
+VERBS = (Verb("backup", run_backup, backup_options), Verb("restore", run_restore, restore_options))

@@ -14,7 +14,7 @@ from typing import Any
 
 from lmeraser_ray.cli import ask, erase, evidence, train
 from lmeraser_ray.cli.table import table
-from lmeraser_ray.cli.verb import Arguments, Report, Verb, no_options
+from lmeraser_ray.cli.verb import Arguments, Report, Verb
 from lmeraser_ray.cli.words import parse
 from lmeraser_ray.config.options import load_config
 from lmeraser_ray.data.sources.digits import digit_entries
@@ -30,7 +30,7 @@ STEPS = {verb.name: verb for verb in (*train.VERBS, *ask.VERBS, *erase.VERBS, *e
 
 
 def run_demo(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser demo`."""
+    """Show the whole story on handwritten digits: train, predict, unlearn, verify."""
     return demo(require_disk(args.workspace), args.overrides, progress)
 
 
@@ -167,12 +167,4 @@ def forget(story: Story) -> str:
     return str(done["request"])
 
 
-VERBS = (
-    Verb(
-        "demo",
-        "the whole story on handwritten digits: train, predict, unlearn, verify",
-        no_options,
-        run_demo,
-        configures=True,
-    ),
-)
+VERBS = (Verb("demo", run_demo, configures=True),)

@@ -13,9 +13,9 @@ from lmeraser_ray.cli.verb import (
     counted,
     in_job,
     refuse_names,
-    session_of,
     share,
     timed,
+    workspace_of,
 )
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.progress import Progress
@@ -36,10 +36,9 @@ def cost_options(parser: Parser) -> None:
 
 
 def run_cost(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser cost`."""
+    """Compute the exact share of records that a deletion trains again."""
     from lmeraser_ray.erasure.requests.targets import parse_targets
     from lmeraser_ray.models.partition.expected import summarize
-    from lmeraser_ray.operations.cost import cost
 
     refuse_names(bool(args.records), ())
     records = parse_targets(args.records, []).records
@@ -48,7 +47,7 @@ def run_cost(args: Arguments, progress: Progress) -> Report:
             "--records names no record: give ids between commas, or leave it out for every "
             "training record."
         )
-    done = cost(session_of(args, progress), records)
+    done = workspace_of(args, progress).cost(records)
     found = summarize(done.costs)
     data: dict[str, Any] = {
         **found,
@@ -111,10 +110,11 @@ def deletions_of(done: "Costing") -> list[dict[str, Any]]:
 
 
 def run_unlearn(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser unlearn`."""
-    from lmeraser_ray.operations.unlearn import unlearn
-
-    done = unlearn(session_of(args, progress), named_by(args), quarantine=args.quarantine)
+    """Erase records or subjects: submit, and wait for the certificate."""
+    named = named_by(args)
+    done = workspace_of(args, progress).unlearn(
+        records=named.records, subjects=named.subjects, quarantine=args.quarantine
+    )
     trained = len(done.rebuilt)
     data = {
         "request": done.request.id,
@@ -149,12 +149,4 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
     return Report(text, data, tuple(notes))
 
 
-VERBS = (
-    Verb("cost", "the exact share of records that a deletion trains again", cost_options, run_cost),
-    Verb(
-        "unlearn",
-        "erase records or subjects: submit, and wait for the certificate",
-        named_options,
-        run_unlearn,
-    ),
-)
+VERBS = (Verb("cost", run_cost, cost_options), Verb("unlearn", run_unlearn, named_options))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, no_options, session_of
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, workspace_of
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.pipeline.progress import Progress
 
@@ -27,7 +27,7 @@ def keys_options(parser: Parser) -> None:
 
 
 def run_keys(args: Arguments, _: Progress) -> Report:
-    """`lmeraser keys`."""
+    """Make, rotate and list the keys that sign certificates."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
     from lmeraser_ray.operations.certificate import keys
 
@@ -63,12 +63,11 @@ def certificate_options(parser: Parser) -> None:
 
 
 def run_certificate(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser certificate`."""
+    """Print the signed certificate of an erasure."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
-    from lmeraser_ray.operations.certificate import certificate
 
     folder = key_folder(args.keys)
-    found = certificate(session_of(args, progress), args.request, folder.public_keys())
+    found = workspace_of(args, progress).certificate(args.request, keys=args.keys)
     lines = certificate_lines(found)
     if args.output:
         write_file(args.output, found.envelope)
@@ -178,15 +177,11 @@ def audit_options(parser: Parser) -> None:
 
 
 def run_audit(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser audit`."""
+    """Check the ledger, every request and every certificate against each other."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
-    from lmeraser_ray.operations.audit import audit
 
-    folder = key_folder(args.keys)
     against = read_file(args.against, "--against") if args.against else None
-    done = audit(
-        session_of(args, progress), folder.public_keys(), against=against, rebuild=args.rebuild
-    )
+    done = workspace_of(args, progress).audit(against=against, rebuild=args.rebuild, keys=args.keys)
     data = {
         "ok": done.ok,
         "entries": done.head.seq,
@@ -211,7 +206,7 @@ def run_audit(args: Arguments, progress: Progress) -> Report:
         *(("the kept head is in the ledger",) if done.against else ()),
         *(("rebuilt from the live records, every byte is equal",) if done.rebuilt else ()),
     )
-    notes = write_head(args.head, done.signed_head, folder) if args.head else ()
+    notes = write_head(args.head, done.signed_head, key_folder(args.keys)) if args.head else ()
     return Report(
         f"ok: {', '.join(seen)}\nledger {done.head.hash} at entry {done.head.seq}", data, notes
     )
@@ -253,10 +248,8 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def run_fingerprint(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser fingerprint`."""
-    from lmeraser_ray.operations.fingerprint import fingerprint
-
-    found = fingerprint(session_of(args, progress))
+    """Print the SHA-256 over all that the workspace holds of the private data."""
+    found = workspace_of(args, progress).fingerprint()
     return Report(found, {"fingerprint": found})
 
 
@@ -282,7 +275,7 @@ def verify_options(parser: Parser) -> None:
 
 
 def run_verify(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser verify`."""
+    """Check every digest and that nothing is stray; --rebuild trains again and compares bytes."""
     if args.certificate and args.rebuild:
         raise ConfigError(
             "--rebuild trains a workspace again, --certificate checks a file: give one of them."
@@ -291,9 +284,7 @@ def run_verify(args: Arguments, progress: Progress) -> Report:
         return run_verify_certificate(args)
     if args.public_key:
         raise ConfigError("--public_key is for a certificate: give --certificate FILE too.")
-    from lmeraser_ray.operations.verify import verify
-
-    done = verify(session_of(args, progress), rebuild=args.rebuild)
+    done = workspace_of(args, progress).verify(rebuild=args.rebuild)
     data = {
         "ok": done.ok,
         "checked": done.checked,
@@ -336,26 +327,9 @@ def run_verify_certificate(args: Arguments) -> Report:
 
 
 VERBS = (
-    Verb(
-        "certificate", "the signed certificate of an erasure", certificate_options, run_certificate
-    ),
-    Verb(
-        "verify",
-        "check every digest and that nothing is stray; --rebuild trains again and compares bytes",
-        verify_options,
-        run_verify,
-    ),
-    Verb(
-        "audit",
-        "check the ledger, every request and every certificate against each other",
-        audit_options,
-        run_audit,
-    ),
-    Verb(
-        "fingerprint",
-        "SHA-256 over all that the workspace holds of the private data",
-        no_options,
-        run_fingerprint,
-    ),
-    Verb("keys", "make, rotate and list the keys that sign certificates", keys_options, run_keys),
+    Verb("certificate", run_certificate, certificate_options),
+    Verb("verify", run_verify, verify_options),
+    Verb("audit", run_audit, audit_options),
+    Verb("fingerprint", run_fingerprint),
+    Verb("keys", run_keys, keys_options),
 )

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, session_of, timed
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, timed, workspace_of
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import location
 
 PRIVATE = (
@@ -31,7 +30,7 @@ def figures_options(parser: Parser) -> None:
 
 
 def run_figures(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser figures`."""
+    """Draw the figures of a study (PNG, SVG), or a workspace's shards and prompts."""
     from lmeraser_ray.study.figures import study_figures, workspace_figures
 
     if args.workspace is None:
@@ -49,9 +48,7 @@ def run_figures(args: Arguments, progress: Progress) -> Report:
             "private records."
         )
     else:
-        done = workspace_figures(
-            Session(args.workspace, progress, overrides=args.overrides), args.out
-        )
+        done = workspace_figures(workspace_of(args, progress).session, args.out)
     lines = [
         f"{counted(len(done.files), 'file')} written{':' if done.files else ''}",
         *(f"  {path}" for path in done.files),
@@ -82,10 +79,11 @@ def diversity_options(parser: Parser) -> None:
 
 
 def run_diversity(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser diversity`."""
+    """Measure how different the training pictures are, and how much less within a shard."""
     from lmeraser_ray.study.diversity import Mean, diversity
 
-    done = diversity(session_of(args, progress), metric=args.metric, pairs=args.pairs)
+    session = workspace_of(args, progress).session
+    done = diversity(session, metric=args.metric, pairs=args.pairs)
 
     def figures(mean: Mean | None) -> dict[str, Any] | None:
         if mean is None:
@@ -125,17 +123,6 @@ def run_diversity(args: Arguments, progress: Progress) -> Report:
 
 
 VERBS = (
-    Verb(
-        "figures",
-        "draw the figures of a study (PNG, SVG), or a workspace's shards and prompts",
-        figures_options,
-        run_figures,
-        folder="study",
-    ),
-    Verb(
-        "diversity",
-        "how different the training pictures are, and how much less within a shard",
-        diversity_options,
-        run_diversity,
-    ),
+    Verb("figures", run_figures, figures_options, folder="study"),
+    Verb("diversity", run_diversity, diversity_options),
 )

@@ -61,7 +61,9 @@ def choose(words: list[str]) -> tuple[str, list[str]]:
 def overview() -> str:
     """Return the help about all verbs, by group."""
     groups = [
-        "\n".join([f"{name}:", *(f"  {verb.name:<12} {verb.about}" for verb in verbs)])
+        "\n".join(
+            [f"{name}:", *(f"  {verb.name:<12} {verb.help.splitlines()[0]}" for verb in verbs)]
+        )
         for name, verbs in GROUPS.items()
     ]
     return "\n\n".join(

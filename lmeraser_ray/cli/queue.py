@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, session_of
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, workspace_of
 from lmeraser_ray.errors import INTERRUPTED
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
@@ -34,8 +34,8 @@ def queue_options(parser: Parser) -> None:
 
 
 def run_queue(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser queue`."""
-    session = session_of(args, progress)
+    """Work off erasure requests: serve, run until none is left, status, watch."""
+    session = workspace_of(args, progress).session
     if args.what in ("serve", "run"):
         return run_work(args, session)
     from lmeraser_ray.cli.live_table import LONGEST_LIST, on_terminal, plain
@@ -83,11 +83,4 @@ def log(event: "Event") -> None:
     sys.stderr.flush()
 
 
-VERBS = (
-    Verb(
-        "queue",
-        "work off erasure requests: serve, run until none is left, status, watch",
-        queue_options,
-        run_queue,
-    ),
-)
+VERBS = (Verb("queue", run_queue, queue_options),)

@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, refuse_names, session_of
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, refuse_names, workspace_of
 from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.operations.workspace import WITHDRAWN
 from lmeraser_ray.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -76,13 +77,11 @@ def moment(text: str) -> datetime:
 
 
 def run_submit(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser submit`."""
-    from lmeraser_ray.operations.requests import submit
-
-    session = session_of(args, progress)
-    made = submit(
-        session,
-        named_by(args),
+    """Commit an erasure request and print its id."""
+    named = named_by(args)
+    made = workspace_of(args, progress).submit(
+        records=named.records,
+        subjects=named.subjects,
         key=args.key,
         due=args.due,
         submitter=args.submitter,
@@ -104,17 +103,13 @@ def status_options(parser: Parser) -> None:
 
 
 def run_status(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser status`."""
-    session = session_of(args, progress)
+    """Print where a request is, or how the queue stands."""
+    workspace = workspace_of(args, progress)
     if args.request:
-        from lmeraser_ray.operations.requests import status
-
-        found = status(session, args.request)
-        return Report(request_line(found), found.as_json())
+        return request_report(workspace.status(args.request))
     from lmeraser_ray.cli.live_table import LONGEST_LIST, plain
-    from lmeraser_ray.erasure.queue.overview import overview_of
 
-    seen = overview_of(session, first=LONGEST_LIST)
+    seen = workspace.overview(first=LONGEST_LIST)
     return Report(plain(seen, epochs=None), seen.as_json())
 
 
@@ -148,11 +143,14 @@ def wait_options(parser: Parser) -> None:
 
 
 def run_wait(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser wait`: exit code 0 when certified, 3 when refused or cancelled, 5 when it failed or
-    the time is over."""
-    from lmeraser_ray.operations.requests import exit_code_of, wait
+    """Wait until a request is certified, or closed otherwise.
 
-    found = wait(session_of(args, progress), args.request, timeout_s=args.timeout)
+    Exit code 0 when it is certified, 3 when refused or cancelled, 5 when it failed or the time is
+    over.
+    """
+    from lmeraser_ray.operations.requests import exit_code_of
+
+    found = workspace_of(args, progress).wait(args.request, timeout_s=args.timeout)
     return Report(
         request_line(found),
         found.as_json(),
@@ -169,11 +167,7 @@ def reason_options(parser: Parser) -> None:
 def cancel_options(parser: Parser) -> None:
     """Declare the request and an optional reason."""
     one_request(parser)
-    parser.add_argument(
-        "--reason",
-        default="withdrawn by its submitter",
-        help=f"{REASON_HELP} (withdrawn by its submitter)",
-    )
+    parser.add_argument("--reason", default=WITHDRAWN, help=f"{REASON_HELP} ({WITHDRAWN})")
 
 
 def extend_options(parser: Parser) -> None:
@@ -182,47 +176,39 @@ def extend_options(parser: Parser) -> None:
     parser.add_argument("--months", type=int, default=2, help="further months, 1 or 2 (2)")
 
 
-def changed(found: "ErasureRequest") -> Report:
-    """Return the report about a request that was changed."""
+def request_report(found: "ErasureRequest") -> Report:
+    """Return the report about a request."""
     return Report(request_line(found), found.as_json())
 
 
 def run_cancel(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser cancel`."""
-    from lmeraser_ray.operations.requests import cancel
-
-    return changed(cancel(session_of(args, progress), args.request, args.reason))
+    """Withdraw a request that no queue has begun."""
+    return request_report(workspace_of(args, progress).cancel(args.request, args.reason))
 
 
 def run_refuse(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser refuse`."""
-    from lmeraser_ray.operations.requests import refuse
-
-    return changed(refuse(session_of(args, progress), args.request, args.reason))
+    """Refuse a request, with a reason: a legal hold."""
+    return request_report(workspace_of(args, progress).refuse(args.request, args.reason))
 
 
 def run_extend(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser extend`."""
-    from lmeraser_ray.operations.requests import extend
-
-    found = extend(session_of(args, progress), args.request, args.months, args.reason)
+    """Put the deadline of a request off, once, with a reason."""
+    found = workspace_of(args, progress).extend(args.request, args.reason, months=args.months)
     note = "tell the person of it, and why, within the first month (GDPR art. 12(3))."
     return Report(request_line(found), found.as_json(), (note,))
 
 
 def run_retry(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser retry`."""
-    from lmeraser_ray.operations.requests import retry
-
-    return changed(retry(session_of(args, progress), args.request))
+    """Have a failed request tried again."""
+    return request_report(workspace_of(args, progress).retry(args.request))
 
 
 VERBS = (
-    Verb("submit", "commit an erasure request; prints its id", submit_options, run_submit),
-    Verb("status", "where a request is, or how the queue stands", status_options, run_status),
-    Verb("wait", "until a request is certified, or closed otherwise", wait_options, run_wait),
-    Verb("cancel", "withdraw a request that nobody has looked at", cancel_options, run_cancel),
-    Verb("refuse", "refuse a request, with a reason: a legal hold", reason_options, run_refuse),
-    Verb("extend", "put a deadline off, once, with a reason", extend_options, run_extend),
-    Verb("retry", "have a failed request tried again", one_request, run_retry),
+    Verb("submit", run_submit, submit_options),
+    Verb("status", run_status, status_options),
+    Verb("wait", run_wait, wait_options),
+    Verb("cancel", run_cancel, cancel_options),
+    Verb("refuse", run_refuse, reason_options),
+    Verb("extend", run_extend, extend_options),
+    Verb("retry", run_retry, one_request),
 )

@@ -106,7 +106,7 @@ def compare_options(parser: Parser) -> None:
 
 
 def run_compare(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser compare`."""
+    """Compare systems: accuracy against the price of forgetting."""
     from lmeraser_ray.study.compare import CompareRequest, compare
     from lmeraser_ray.study.measure import Extent
     from lmeraser_ray.study.table import COLUMNS, shown
@@ -179,7 +179,7 @@ def sweep_options(parser: Parser) -> None:
 
 
 def run_sweep(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser sweep`."""
+    """Find which threshold, or other value, to train with: accuracy, cost of a deletion, a choice."""
     from lmeraser_ray.study.figures import sweep_figure
     from lmeraser_ray.study.sweep import SweepRequest, sweep
     from lmeraser_ray.study.sweep_report import COLUMNS, cells
@@ -244,20 +244,6 @@ def sweep_notes(swept: "Swept") -> tuple[str, ...]:
 
 
 VERBS = (
-    Verb(
-        "compare",
-        "systems side by side: accuracy against the price of forgetting",
-        compare_options,
-        run_compare,
-        folder="study",
-        configures=True,
-    ),
-    Verb(
-        "sweep",
-        "which threshold, or other value, to train with: accuracy, cost of a deletion, a choice",
-        sweep_options,
-        run_sweep,
-        folder="study",
-        configures=True,
-    ),
+    Verb("compare", run_compare, compare_options, folder="study", configures=True),
+    Verb("sweep", run_sweep, sweep_options, folder="study", configures=True),
 )

@@ -6,8 +6,8 @@ from typing import Any
 from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, in_job, share, timed
 from lmeraser_ray.config import presets
 from lmeraser_ray.config.options import load_config, to_yaml
+from lmeraser_ray.operations.workspace import Workspace
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
 
 
 def train_options(parser: Parser) -> None:
@@ -26,13 +26,11 @@ def train_options(parser: Parser) -> None:
 
 
 def run_train(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser train`."""
+    """Train a workspace on its records; what exists is reused, what was interrupted goes on."""
     config = load_config(args.config, args.overrides, system=args.system)
     if args.print_config:
         return Report(to_yaml(config).rstrip(), None)
-    from lmeraser_ray.operations.train import Training, train
-
-    done: Training = train(Session(args.workspace, progress), config)
+    done = Workspace(args.workspace, progress=progress).train(config)
     manifest, ingested, evaluated = done.manifest, done.ingested, done.evaluated
     data = {
         "workspace": str(args.workspace),
@@ -88,12 +86,4 @@ def train_notes(ingested: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-VERBS = (
-    Verb(
-        "train",
-        "train a workspace on its records; what exists is reused, what was interrupted goes on",
-        train_options,
-        run_train,
-        configures=True,
-    ),
-)
+VERBS = (Verb("train", run_train, train_options, configures=True),)

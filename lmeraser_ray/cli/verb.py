@@ -2,6 +2,7 @@
 JSON."""
 
 import argparse
+import inspect
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.operations.workspace import Workspace
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import goes_with_job
 
 Parser = argparse.ArgumentParser
@@ -29,25 +30,33 @@ class Report:
     exit_code: int = 0
 
 
+def no_options(_: Parser) -> None:
+    """Declare nothing: the common options are enough."""
+
+
 @dataclass(frozen=True)
 class Verb:
-    """One verb of the command line. `options` declares its own options on a parser; `run` does the
-    work."""
+    """One verb of the command line. `run` does the work, and its docstring is the verb's help;
+    `options` declares its own options on a parser."""
 
     name: str
-    about: str
-    options: Callable[[Parser], None]
     run: Callable[[Arguments, Progress], Report]
+    options: Callable[[Parser], None] = no_options
     folder: Literal["workspace", "study"] = "workspace"
     """The kind of folder that the verb works in, and the option that names the folder."""
     configures: bool = False
     """Whether the verb takes every field of the configuration; otherwise only those that may differ
     from the workspace's last training."""
 
+    @property
+    def help(self) -> str:
+        """What the verb does; the first line says it in short."""
+        return inspect.getdoc(self.run) or ""
 
-def session_of(args: Arguments, progress: Progress) -> Session:
-    """Return the session that the common options ask for."""
-    return Session(args.workspace, progress, overrides=args.overrides)
+
+def workspace_of(args: Arguments, progress: Progress) -> Workspace:
+    """Return the workspace that the common options name."""
+    return Workspace(args.workspace, overrides=args.overrides, progress=progress)
 
 
 def in_job() -> bool:
@@ -82,7 +91,3 @@ def share(value: float | None) -> str:
 def counted(number: int, what: str) -> str:
     """Return a number with its noun: `1 record`, `2 records`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def no_options(_: Parser) -> None:
-    """Declare nothing: the common options are enough."""

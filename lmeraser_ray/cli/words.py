@@ -61,7 +61,7 @@ def mistake(verb: Verb, args: argparse.Namespace, word: str) -> str:
 def parser_of(verb: Verb) -> argparse.ArgumentParser:
     """Return the parser of a verb: its own options, then the fields that the verb takes, by
     section."""
-    parser = VerbParser(f"lmeraser {verb.name}", description=verb.about, allow_abbrev=False)
+    parser = VerbParser(f"lmeraser {verb.name}", description=verb.help, allow_abbrev=False)
     kind, where = (location, "folder or URL") if verb.folder == "workspace" else (on_disk, "folder")
     parser.add_argument(
         f"--{verb.folder}",
