@@ -162,16 +162,20 @@ def at_most(result: SweepResult, name: str) -> float | None:
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for reading."""
-    forms = ("{}", "{:.3f}", "{:.3f}", "{:.2%}", "{:.2%}", "{:.2%}", "{:.0f}", "{:.0f}", "{}")
-    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    for row in rows:
-        lines.append(
-            [
-                "" if row[name] is None else form.format(row[name])
-                for name, form in zip(COLUMNS, forms, strict=True)
-            ]
-        )
+    lines = [list(COLUMNS), ["---"] * len(COLUMNS), *cells(rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the rows as text, a cell for each of `COLUMNS`."""
+    forms = ("{}", "{:.3f}", "{:.3f}", "{:.2%}", "{:.2%}", "{:.2%}", "{:.0f}", "{:.0f}", "{}")
+    return [
+        [
+            "" if row[name] is None else form.format(row[name])
+            for name, form in zip(COLUMNS, forms, strict=True)
+        ]
+        for row in rows
+    ]
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:

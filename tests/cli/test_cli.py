@@ -526,8 +526,11 @@ class TestExitCodes:
         said = lm("--help")
         assert said.code == 0
         assert all(verb in said.out for verb in VERBS)
-        for verb in VERBS:
-            assert "--learner.epochs" in lm(verb, "--help").out
+        for name, verb in VERBS.items():
+            text = lm(name, "--help").out
+            assert text.startswith(f"usage: lmeraser {name} ")
+            assert "--execution.retries" in text
+            assert ("--learner.epochs" in text) == verb.configures
 
     def test_typos(self, lm: Lm, made: Place, tmp_path: Path) -> None:
         expect_refused(lm("trian"), 2, "did you mean train?")

@@ -10,7 +10,7 @@ import pytest
 
 from lmeraser_ray import errors
 from lmeraser_ray.cli import main as cli
-from lmeraser_ray.cli.verb import Report, Verb, no_options
+from lmeraser_ray.cli.verb import Report, Verb
 from lmeraser_ray.cli.verbs import VERBS
 from lmeraser_ray.errors import INTERRUPTED, LmeraserError
 from lmeraser_ray.pipeline.progress import Progress
@@ -65,7 +65,7 @@ def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
     def fail(_: object, __: Progress) -> Report:
         raise error
 
-    monkeypatch.setitem(VERBS, "fail", Verb("fail", "", no_options, fail))
+    monkeypatch.setitem(VERBS, "fail", Verb("fail", fail))
     return cli.run("fail", [])
 
 

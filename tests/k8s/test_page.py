@@ -10,8 +10,8 @@ import pytest
 
 from k8s.documents import Document, title
 from k8s.validate import OVERLAYS, render
-from lmeraser_ray.cli.main import parse
 from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.cli.words import parse
 from tests.support.manifest_mistakes import MISTAKES, SCHEMA
 
 ROOT = Path(__file__).parents[2]
