@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test long laws-s3 slow lint check validate-k8s clean
+.PHONY: setup demo test long laws-s3 slow lint docs check validate-k8s clean
 
 setup: .venv/ready
 
@@ -35,6 +35,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # build/site/index.html; a dead link or an orphan page is an error
 
 # KubeRay's CustomResourceDefinitions, a folder that anyone brings: make validate-k8s CRDS=DIR
 CRDS ?= $(wildcard ../shared/crds)

@@ -1,8 +1,8 @@
 """Our own rules, which no schema can express. Each yields what it finds; `RULES` is all of them.
 
 Safety: nobody is root, nothing is unbounded, keys are the queue's alone, every cluster asks for a
-token. Agreement: what is referred to is there or made by a command of docs/kubernetes.md; commands,
-fields, variables, versions are those of the code.
+token. Agreement: what is referred to is there or made by a command of docs/guides/kubernetes.md;
+commands, fields, variables, versions are those of the code.
 """
 
 import re

@@ -39,9 +39,9 @@ if TYPE_CHECKING:  # each is imported by the method that needs it: some bring to
     from lmeraser_ray.erasure.requests.request import ErasureRequest
     from lmeraser_ray.operations.audit import Audit
     from lmeraser_ray.operations.backup import Backup
-    from lmeraser_ray.operations.certificate import Keys, What
     from lmeraser_ray.operations.cost import Costing
     from lmeraser_ray.operations.evaluate import Evaluation
+    from lmeraser_ray.operations.keys import Keys, What
     from lmeraser_ray.operations.predict import Predicting
     from lmeraser_ray.operations.serve import Done
     from lmeraser_ray.operations.train import Training
@@ -204,7 +204,7 @@ class Workspace:
         """Make the first signing key (`init`), replace it (`rotate`), or only list the keys. They
         are the user's, not the workspace's."""
         from lmeraser_ray.erasure.certificate.keystore import key_folder
-        from lmeraser_ray.operations.certificate import keys
+        from lmeraser_ray.operations.keys import keys
 
         return keys(key_folder(folder), what)
 

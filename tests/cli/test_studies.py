@@ -144,8 +144,8 @@ def test_diversity_and_sheets_of_a_workspace(lm: Lm, world: World, base: Path) -
 
 
 def test_sweep_then_train_then_forget(lm: Lm, world: World, base: Path) -> None:
-    """The commands of docs/sweep.md in their order: sweep, train on the choice, erase, and hear
-    what the choice had seen."""
+    """The commands of docs/guides/sweep.md in their order: sweep, train on the choice, erase, and
+    hear what the choice had seen."""
     study, space = world.folder / "study", world.folder / "w"
     words = (
         "sweep",

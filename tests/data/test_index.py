@@ -150,8 +150,8 @@ def bytes_of(columns: Columns) -> int:
 
 
 def test_the_bytes_of_a_record(tmp_path: Path) -> None:
-    """The module's promise, on which docs/scale.md builds: 42 bytes, the id, the subject where it
-    is another, and 4 for a hash."""
+    """The module's promise, on which docs/explanation/scale.md builds: 42 bytes, the id, the
+    subject where it is another, and 4 for a hash."""
     for longer, subject in ((0, "{}"), (12 + 4, "person-{:05d}")):
         records = [
             Record(

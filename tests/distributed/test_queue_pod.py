@@ -154,7 +154,7 @@ def start(pod: Pod) -> None:
 
 
 def lm(pod: Pod, verb: str, words: str = "") -> str:
-    """A command in the queue's container, as docs/kubernetes.md types them. Returns what it
+    """A command in the queue's container, as docs/guides/kubernetes.md types them. Returns what it
     prints."""
     done = pod.run("serve", "sh", "-c", f'lmeraser {verb} --workspace "$WORKSPACE" {words}')
     assert done.returncode == 0, told(done)

@@ -1,5 +1,5 @@
-"""docs/kubernetes.md is true: its commands parse, what they name is in the manifests, its table and
-numbers are those of the repository."""
+"""docs/guides/kubernetes.md is true: its commands parse, what they name is in the manifests, its
+table and numbers are those of the repository."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ from lmeraser_ray.cli.words import parse
 from tests.support.manifest_mistakes import MISTAKES, SCHEMA
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text()
 LINES = [
     line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
 ]
