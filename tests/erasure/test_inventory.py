@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "lmeraser_ray"
 
 FUNCTIONS = frozenset(
     [
-        "write_atomic", "write_temporary", "move_into_place", "create_once", "save_file", "urlretrieve", "load_state_dict_from_url",
+        "write_atomic", "write_temporary", "move_into_place", "create_once", "replace_pointer", "save_file", "urlretrieve", "load_state_dict_from_url",
         "hf_hub_download", "snapshot_download", "mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile",
         "SpooledTemporaryFile", "FileHandler", "RotatingFileHandler", "memmap", "print",
     ]

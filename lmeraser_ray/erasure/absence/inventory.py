@@ -47,6 +47,7 @@ REACHABILITY = (
 THE_STORE = (
     "storage/store.py",
     "storage/files.py",
+    "storage/local_disk.py",
     "storage/object_storage/path.py",
     "operations/restore.py",
 )
