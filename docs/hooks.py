@@ -18,8 +18,8 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lmeraser_ray.cli.main import parser_of
 from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.cli.words import parser_of
 from lmeraser_ray.config import EXECUTION, Config
 
 ROOT = Path(__file__).parents[1]

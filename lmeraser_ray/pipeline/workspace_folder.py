@@ -30,7 +30,7 @@ from lmeraser_ray.storage.database.database import no_server, url_of
 from lmeraser_ray.storage.database.postgresql import without_password
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.database.workspace_lock import lock_of_file, lock_of_server
-from lmeraser_ray.storage.files import discard_tree, disk_errors, write_atomic, write_pointer
+from lmeraser_ray.storage.files import discard_tree, disk_errors, replace_pointer, write_atomic
 from lmeraser_ray.storage.paths import Location, local_folder, name_below
 from lmeraser_ray.storage.store import REPAIR, Guard, Store, StoredObject
 
@@ -236,7 +236,7 @@ class WorkspaceFolder:
     def _write_pointer(self, item: StoredObject, quarantined: Iterable[str]) -> None:
         """Replace the pointer, atomically and durably."""
         text = "\n".join([f"{item.key}-{item.sha256}", *sorted(quarantined), ""])
-        if not write_pointer(self._current, text.encode(), temporary=self.root / SWAP):
+        if not replace_pointer(self._current, text.encode(), temporary=self.root / SWAP):
             raise ExecutionError(
                 f"Another command has published in {self.root} meanwhile: run the same command "
                 "again."

@@ -1,8 +1,12 @@
-"""Digests, keyed hashes and seeds: the names by which everything in a workspace is known.
+"""Digests, keyed hashes and seeds, from which all keys and all randomness of a workspace derive.
 
-Invariants: every digest is a full SHA-256 over a domain tag and length-prefixed parts, so that no
-two different inputs have one encoding; JSON that is hashed is canonical (RFC 8785); a seed is a
-function of a key and of nothing else.
+Invariants: a digest is a full SHA-256 over a domain tag and length-prefixed parts, so two different
+inputs never have the same encoding; hashed JSON is canonical (RFC 8785); a seed is a function of a
+key and of nothing else.
+
+    >>> key = key_of("shard/1", b"learner", b"members")
+    >>> len(key), 0 <= generator_seed(key) < 2**63
+    (64, True)
 """
 
 import hashlib
@@ -16,7 +20,7 @@ DIGEST_BYTES = 32
 
 
 def digest(domain: str, *parts: bytes) -> bytes:
-    """SHA-256 over `domain` and `parts`, each behind its length. Returns 32 bytes."""
+    """SHA-256 over `domain` and `parts`, each part after its length. Returns 32 bytes."""
     state = hashlib.sha256(f"lmeraser_ray/{domain}\n".encode())
     for part in parts:
         state.update(len(part).to_bytes(8, "big"))
@@ -35,14 +39,14 @@ def key_of(domain: str, *parts: bytes) -> str:
 
 
 def seeded_key(seed: int, domain: str) -> bytes:
-    """The 32-byte key of the keyed hashes that a configuration's seed stands for. Not a secret:
-    part of the identity."""
+    """The 32-byte key of the keyed hashes that a configuration's seed determines. The key is part
+    of the identity, and no secret."""
     return digest(f"seed/{domain}", str(seed).encode())
 
 
 def keyed_hash(key: bytes, text: str) -> bytes:
-    """HMAC-SHA-256 of the text, which may hold what a shell passes on undecoded (surrogates).
-    Returns 32 bytes."""
+    """HMAC-SHA-256 of a text. Returns 32 bytes. Surrogates, in which a shell passes on bytes that
+    are no UTF-8, are hashed too."""
     return hmac.digest(key, text.encode(errors="surrogatepass"), "sha256")
 
 
@@ -52,8 +56,8 @@ def keyed_digest(key: bytes, data: bytes) -> bytes:
 
 
 def keyed_hashes(key: bytes, texts: Iterable[str]) -> list[bytes]:
-    """HMAC-SHA-256 of each text, in order. A million take less than a second, since the key is
-    taken in once (RFC 2104)."""
+    """HMAC-SHA-256 (RFC 2104) of each text, in order. A million texts take less than a second,
+    since the two blocks of the key are hashed once."""
     padded = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
     begun, ended = (hashlib.sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
     found: list[bytes] = []
@@ -66,7 +70,7 @@ def keyed_hashes(key: bytes, texts: Iterable[str]) -> list[bytes]:
 
 
 def unit_interval(keyed: bytes) -> float:
-    """A keyed hash as a number in [0, 1): its first 53 bits, all that a float64 holds."""
+    """A keyed hash as a number in [0, 1): its first 53 bits, the precision of a float64."""
     return (int.from_bytes(keyed[:8], "big") >> 11) / 2**53
 
 

@@ -1,8 +1,8 @@
-"""Whose turn it is: a lock of a file that is waited for in the order of arrival, and not for ever.
+"""Locks of files that serve waiting processes in the order of arrival, within a time limit.
 
-The kernel serves those who wait for `flock` first come, first served, but lets them wait without
-end where the holder was stopped. So a thread of its own waits, and is left behind when the time is
-over; it gives the lock back when it gets it at last.
+The kernel grants `flock` first come, first served, but a process waits without end where the holder
+is stopped. So a thread waits for the lock. After the time limit the caller leaves the thread
+behind, which gives the lock back once it gets it.
 """
 
 import fcntl
@@ -16,16 +16,16 @@ from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.storage.files import disk_errors
 
 LONGEST = 120.0
-"""Seconds that one waits for a turn. Transactions take milliseconds; reading all for an audit or a
-backup, seconds."""
+"""Seconds that a process waits for a lock. Transactions take milliseconds; an audit or a backup,
+which read the whole database, seconds."""
 
 
 @contextmanager
 def locked(lock: Path, *, alone: bool, seconds: float = LONGEST) -> Iterator[int]:
-    """Hold the lock of the file `lock`, alone or with others who do not need it alone. Yields the
-    file's descriptor.
+    """Hold the lock of the file `lock`: exclusive if `alone`, else shared. Yields the file's
+    descriptor.
 
-    Errors: `ExecutionError` where the turn does not come within so many seconds.
+    Errors: `ExecutionError` where the lock is not granted within `seconds`.
     """
     with disk_errors(lock):
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -42,8 +42,8 @@ def locked(lock: Path, *, alone: bool, seconds: float = LONGEST) -> Iterator[int
 
 @contextmanager
 def try_locked(lock: Path) -> Iterator[tuple[int, bool]]:
-    """Hold the lock of the file `lock` alone, if nobody has it. Yields the file's descriptor, and
-    whether it is held."""
+    """Take the exclusive lock of the file `lock` if no other process holds it. Yields the file's
+    descriptor, and whether this process holds the lock."""
     with disk_errors(lock):
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -58,8 +58,8 @@ def try_locked(lock: Path) -> Iterator[tuple[int, bool]]:
 
 
 class Waiter:
-    """A thread that waits for a lock. The descriptor is the thread's to close once nobody waits for
-    it any more."""
+    """A thread that waits for a lock. The thread closes the descriptor where the caller has left
+    it behind."""
 
     def __init__(self, handle: int, mode: int) -> None:
         self._handle, self._mode = handle, mode
@@ -68,15 +68,15 @@ class Waiter:
         self._error: OSError | None = None
 
     def wait(self, lock: Path, seconds: float) -> None:
-        """Return with the lock. Errors: `ExecutionError` after so many seconds without."""
-        threading.Thread(target=self._lock, name="lmeraser-turn", daemon=True).start()
-        came = False
+        """Return once the lock is held. Errors: `ExecutionError` after `seconds`."""
+        threading.Thread(target=self._lock, name="lmeraser-lock", daemon=True).start()
+        granted = False
         try:
-            came = self._got.wait(seconds)
+            granted = self._got.wait(seconds)
         finally:
-            if not came:
+            if not granted:
                 self._leave()
-        if not came:
+        if not granted:
             raise ExecutionError(
                 f"Another process held {lock} for {seconds:g} s: it may be stopped, or read all "
                 "of a large database. End it, or wait for it, and run the same command again."
@@ -86,7 +86,7 @@ class Waiter:
                 raise self._error
 
     def _leave(self) -> None:
-        """Give the lock up, whether or not it has come meanwhile."""
+        """Give the lock up, whether or not the thread has got it meanwhile."""
         with self._guard:
             self._left = True
             if self._got.is_set():

@@ -89,7 +89,7 @@ def write_atomic(path: Location, data: bytes, *, scratch: Location) -> None:
     move_into_place(write_temporary(scratch, [data])[0], path)
 
 
-def write_pointer(path: Location, data: bytes, *, temporary: Location) -> bool:
+def replace_pointer(path: Location, data: bytes, *, temporary: Location) -> bool:
     """Atomically and durably make the small file `path` hold `data`; write nothing where it does.
 
     temporary: the new file's name before it is complete, on a disk. The caller holds the
@@ -97,7 +97,7 @@ def write_pointer(path: Location, data: bytes, *, temporary: Location) -> bool:
     Returns False where another writer replaced the file at the same moment.
     """
     with disk_errors(path):
-        return filesystem_of(path).write_pointer(path, data, temporary)
+        return filesystem_of(path).replace_pointer(path, data, temporary)
 
 
 def create_once(path: Location, data: bytes, *, scratch: Location) -> bool:

@@ -39,7 +39,7 @@ class Filesystem(Protocol[P]):
     def create_once(self, path: P, data: bytes, scratch: P) -> bool:
         """Durably make a file unless there is one. Returns whether this call made it."""
 
-    def write_pointer(self, path: P, data: bytes, temporary: P) -> bool:
+    def replace_pointer(self, path: P, data: bytes, temporary: P) -> bool:
         """Atomically and durably replace a small file. Returns False where another writer replaced
         the file at the same moment."""
 

@@ -55,7 +55,7 @@ class LocalDisk:
             self.sync_folder(path.parent)
             return True
 
-    def write_pointer(self, path: Path, data: bytes, temporary: Path) -> bool:
+    def replace_pointer(self, path: Path, data: bytes, temporary: Path) -> bool:
         """Replace the file. The caller's lock keeps other writers away, so this always succeeds."""
         if not path.exists() or path.read_bytes() != data:
             temporary.unlink(missing_ok=True)  # of a writer that died

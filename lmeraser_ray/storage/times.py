@@ -1,5 +1,5 @@
-"""Moments as the request database and certificates keep them: UTC, ISO 8601 with microseconds and
-Z, so that text sorts as time does."""
+"""Times as the request database and certificates store them: UTC in ISO 8601 with microseconds and
+Z, so that sorting the text sorts the times."""
 
 from datetime import UTC, datetime
 

@@ -487,7 +487,6 @@ def test_a_crash_anywhere_serves_nothing_or_the_old_state(
     """Killed before and after every COMMIT, and at moves of files; then the same command
     finishes."""
     import lmeraser_ray.operations.restore as module
-    from lmeraser_ray.storage import files
 
     first = 2 if over == "new" else 1  # of a new workspace the first COMMIT makes the tables
     points = [
@@ -495,7 +494,7 @@ def test_a_crash_anywhere_serves_nothing_or_the_old_state(
         for how in ("committing", "committed")
         for number in (first, first + 1)
     ]
-    points += [(files.os, "replace", 40), (module, "scan", 1)]
+    points += [(os, "replace", 40), (module, "scan", 1)]
     died = 0
     for place, (target, name, number) in enumerate(points):
         root = tmp_path / f"w-{place}"

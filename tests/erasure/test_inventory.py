@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "lmeraser_ray"
 THE_STORE = (
     "storage/store.py",
     "storage/files.py",
+    "storage/local_disk.py",
     "storage/object_storage/path.py",
     "operations/restore.py",
 )
@@ -60,7 +61,6 @@ WRITERS: dict[str, tuple[str, ...]] = {
         "storage/database/tombstones.py",
         "erasure/queue/lease.py",
         "storage/database/ledger.py",
-        "pipeline/pointer.py",
         "erasure/queue/publisher.py",
         "erasure/backup/reconcile.py",
         "erasure/requests/repository.py",
@@ -116,7 +116,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
 
 FUNCTIONS = frozenset(
     [
-        "write_atomic", "write_temporary", "move_into_place", "create_once", "save_file", "urlretrieve", "load_state_dict_from_url",
+        "write_atomic", "write_temporary", "move_into_place", "create_once", "replace_pointer", "save_file", "urlretrieve", "load_state_dict_from_url",
         "hf_hub_download", "snapshot_download", "mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile",
         "SpooledTemporaryFile", "FileHandler", "RotatingFileHandler", "memmap", "print",
     ]

@@ -1,4 +1,4 @@
-"""Turns: a lock that is waited for in the order of arrival, and not for ever."""
+"""File locks are granted in the order of arrival, and waited for within a time limit."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ def descriptors() -> int:
 
 
 def waiting(lock: Path) -> int:
-    """How many wait for the lock, as the kernel says."""
+    """How many processes and threads wait for the lock, by the kernel's list."""
     inode = f":{lock.stat().st_ino} "
     return sum(
         "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
@@ -47,7 +47,7 @@ def test_readers_share_and_writers_do_not(tmp_path: Path) -> None:
     assert lock.stat().st_mode & 0o777 == 0o600
 
 
-def test_those_who_wait_are_served_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+def test_locks_are_granted_in_the_order_of_arrival(tmp_path: Path) -> None:
     lock, order, threads = tmp_path / "lock", list[int](), []
 
     def take(number: int) -> None:
@@ -64,7 +64,7 @@ def test_those_who_wait_are_served_in_the_order_in_which_they_came(tmp_path: Pat
     assert order == list(range(12))
 
 
-def test_a_turn_that_does_not_come_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_lock_that_is_not_granted_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with locked(lock, alone=True):
         before = descriptors()
@@ -74,7 +74,7 @@ def test_a_turn_that_does_not_come_is_an_error_and_leaves_nothing(tmp_path: Path
         ):
             pass
         until(1, lock)  # the thread that was left behind
-    while any(thread.name == "lmeraser-turn" for thread in threading.enumerate()):
+    while any(thread.name == "lmeraser-lock" for thread in threading.enumerate()):
         time.sleep(0.001)
     assert descriptors() == before - 1, "its descriptor went, and the holder's"
     with locked(lock, alone=True, seconds=0.0):

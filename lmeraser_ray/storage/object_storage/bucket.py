@@ -37,7 +37,7 @@ class Bucket:
             return False
         return True
 
-    def write_pointer(self, path: ObjectPath, data: bytes, temporary: ObjectPath) -> bool:  # noqa: ARG002 - as on a disk
+    def replace_pointer(self, path: ObjectPath, data: bytes, temporary: ObjectPath) -> bool:  # noqa: ARG002 - as on a disk
         """Compare and swap. False where another writer's bytes are there now; the answer to this
         call's own first try may have been lost, so equal bytes are a success."""
         before = path.tag()
