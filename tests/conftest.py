@@ -9,27 +9,21 @@ from pathlib import Path
 import pytest
 
 from tests.support.desk import Desk
-from tests.support.postgres import postgresql
-from tests.support.s3 import object_storage, s3
 from tests.support.world import World
 
-__all__ = ["object_storage", "postgresql", "s3"]
+pytest_plugins = ["tests.support.postgres", "tests.support.quick", "tests.support.s3"]
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 _whose = f"tests of {os.environ.get('PYTEST_XDIST_WORKER', 'one process')}"
-if (
-    os.environ.get("LMERASER_TESTS") != _whose
-):  # processes that tests start, and kill, import this too
+if os.environ.get("LMERASER_TESTS") != _whose:  # processes that tests start import this too
     _settings = tempfile.TemporaryDirectory(prefix="lmeraser-settings-")
     os.environ["LMERASER_TESTS"] = _whose
-    os.environ["XDG_CONFIG_HOME"] = (
-        _settings.name
-    )  # signing keys of tests are not those of whoever runs them
+    # Signing keys of tests are not those of whoever runs them; nor is Ray's token, without which
+    # Ray's core ends the process.
+    os.environ["XDG_CONFIG_HOME"] = _settings.name
     _token = Path(_settings.name, "ray-token")
     _token.write_text(secrets.token_hex(32))
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(
-        _token
-    )  # nor is Ray's token, which may not be there: then Ray's core ends the process
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,6 +20,7 @@ from lmeraser_ray.pipeline.choice import Choice, choice_in, flags_in
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from tests.support.law import chosen, expect_equal, held, never_seen, trained_and_unlearned
+from tests.support.quick import cases
 from tests.support.world import World
 
 VALUES = {"partition.shards": "4"}
@@ -49,7 +50,7 @@ def recorded(world: World, *, without: tuple[str, ...] = ()) -> dict[str, str]:
 CASES = ["sampled", "unsampled", "test record", "class", "everything"]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", cases([(case,) for case in CASES], quick=[("sampled",)]))
 def test_the_record_of_a_choice_forgets_too(world: World, case: str) -> None:
     """Law 1 where a sweep chose: the manifest lists what the choice saw of the live records,
     whoever was erased."""

@@ -21,6 +21,7 @@ from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.jobs import TrainConstituent, Trained, Worker
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.store import Store, StoredObject
+from tests.support.quick import cases
 from tests.support.systems import LEARNERS, system
 from tests.support.world import Recorder, World, picture
 
@@ -41,6 +42,13 @@ CASES = [
     ("public", "shared_head", "nearest", 1),
     ("public", "ridge", "nearest", 2),
 ]
+ONE_OF_EACH = [
+    ("adaptive", "padding", "nearest", 3),
+    ("random", "shared_head", "mean", 1),
+    ("random", "padding", "hash", 1),
+    ("adaptive", "ridge", "mean", 1),
+]
+"""Cases in which each partition that moves, each way to answer and each kind of learner is used."""
 
 
 def forgotten(world: World, ids: list[str], *case: Any) -> Config:
@@ -67,11 +75,7 @@ def who(session: Session, config: Config) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("partition", "learner", "way", "slices"),
-    CASES,
-    ids=["-".join(map(str, case)) for case in CASES],
-)
+@pytest.mark.parametrize(("partition", "learner", "way", "slices"), cases(CASES, quick=ONE_OF_EACH))
 def test_forgetting_equals_never_having_seen(
     world: World, partition: str, learner: str, way: str, slices: int
 ) -> None:
@@ -97,6 +101,7 @@ def test_forgetting_equals_never_having_seen(
     assert len(predict(session, [picture(7)]).predictions.labels) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "case",
     [
@@ -117,7 +122,9 @@ def test_verify_rebuilds_every_byte(world: World, case: tuple[Any, ...]) -> None
     assert verify(session, rebuild=True).differences == ()
 
 
-@pytest.mark.parametrize("learner", ["padding", "whole_model", "linear_probe"])
+@pytest.mark.parametrize(
+    "learner", cases([("padding",), ("whole_model",), ("linear_probe",)], quick=[("linear_probe",)])
+)
 def test_a_deletion_trains_from_its_slice_on(world: World, learner: str) -> None:
     """With one shard and R slices, the stages before the record's slice are reused and all others
     trained."""
@@ -203,6 +210,7 @@ def test_a_shared_head_is_trained_again_by_every_deletion_and_only_once(world: W
     assert len(recorder.trained) == 2
 
 
+@pytest.mark.thorough
 def test_no_deletion_reclusters_where_prototypes_are_public(world: World) -> None:
     recorder = Recorder()
     session = recorder.session(world.space())

@@ -18,6 +18,7 @@ from lmeraser_ray.operations.cost import cost
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.session import Session
+from tests.support.quick import cases
 from tests.support.world import TINY, World, picture
 
 SGD: dict[str, Any] = {"epochs": 1, "batch": 8}
@@ -67,7 +68,9 @@ def training_ids(session: Session) -> list[str]:
     return index.names("record_id", index.training)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "name", cases([(name,) for name in SYSTEMS], quick=[("random",), ("adaptive in slices",)])
+)
 def test_cost_is_what_the_deletion_then_does(world: World, name: str) -> None:
     """For several records, one after the other, each in the state that the last one left."""
     session = Session(world.space())

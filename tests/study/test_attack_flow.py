@@ -31,6 +31,7 @@ from lmeraser_ray.study.unlearners import can_fine_tune, fine_tune
 from lmeraser_ray.study.variants import variants
 from tests.support.world import Recorder, World
 
+pytestmark = pytest.mark.thorough  # one attack after the other; `test_attacks.py` has the parts
 PROBE: dict[str, object] = {"kind": "linear_probe", "head_lr": 0.3, "epochs": 30, "batch": 8}
 READ: dict[str, object] = {"readout": {"layer": None, "pool": "flatten"}}
 

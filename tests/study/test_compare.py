@@ -28,6 +28,7 @@ def run(
     return compare(recorder.session(root or world.folder / "study"), asked)
 
 
+@pytest.mark.thorough
 def test_every_system_is_measured_and_the_table_says_what(world: World) -> None:
     recorder = Recorder()
     names = ["lmeraser", "sisa", "one-head", "ridge", "random-hash"]
@@ -116,6 +117,7 @@ def test_systems_share_features_and_equal_constituents(world: World) -> None:
     assert other["deletion"]["single"][0]["trained"] == 1, "each system erases records of its own"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["lmeraser", "sisa", "one-head", "linear-probe", "ridge"])
 def test_a_curve_ends_where_the_training_does(world: World, name: str) -> None:
     done = run(world, question(world, [name], curves=True, seeds=[3, 4]), Recorder())
@@ -125,6 +127,7 @@ def test_a_curve_ends_where_the_training_does(world: World, name: str) -> None:
     assert "curve" not in done.runs[name][4], "one seed shows the course"
 
 
+@pytest.mark.thorough
 def test_varied_values_are_systems_of_their_own(world: World) -> None:
     done = run(
         world, question(world, ["ridge", "lmeraser"], vary=("partition.shards=2,5",)), Recorder()
@@ -214,6 +217,7 @@ def test_an_erasure_that_was_found_done_is_not_timed(world: World) -> None:
     assert again.runs["lmeraser"][0]["training"]["seconds"] is None
 
 
+@pytest.mark.thorough
 def test_different_settings_under_one_name_are_not_averaged(world: World) -> None:
     run(world, question(world, ["lmeraser"], seeds=[0, 1]), Recorder())
     changed = question(world, ["lmeraser"])

@@ -42,6 +42,7 @@ from tests.support.studies import (
 )
 
 
+@pytest.mark.thorough
 def test_a_whole_study(tmp_path: Path) -> None:
     """Every figure, in both formats, of all systems and eight variants; the PNGs are readable and
     wide enough for one column."""
@@ -59,6 +60,7 @@ def test_a_whole_study(tmp_path: Path) -> None:
             assert path.read_text().startswith("<?xml")
 
 
+@pytest.mark.thorough
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     """Also under another order of the runs, and under somebody's own matplotlib settings, which are
     left as they were."""

@@ -51,6 +51,7 @@ def test_a_constituent_that_several_values_need_is_trained_once(
     )
 
 
+@pytest.mark.thorough
 def test_values_that_change_no_constituent_cost_no_training(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +60,7 @@ def test_values_that_change_no_constituent_cost_no_training(
     assert shared.needed == 3 * shared.distinct == 3 * shared.trained
 
 
+@pytest.mark.thorough
 def test_the_table_says_what_was_measured(world: World) -> None:
     done = run(world, question(world))
     root = world.folder / "study"
@@ -77,6 +79,7 @@ def test_the_table_says_what_was_measured(world: World) -> None:
         )
 
 
+@pytest.mark.thorough
 def test_results_name_no_record_and_the_records_go(world: World) -> None:
     run(world, question(world))
     root = world.folder / "study"
@@ -85,6 +88,7 @@ def test_results_name_no_record_and_the_records_go(world: World) -> None:
     assert not any(name.encode() in text for name in (*world.ids, *world.subjects))
 
 
+@pytest.mark.thorough
 def test_what_was_measured_is_not_measured_again(world: World) -> None:
     first = run(world, question(world))
     recorder = Recorder()
@@ -124,6 +128,7 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.thorough
 def test_an_interrupted_sweep_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     never_stops(monkeypatch)
     whole = run(world, question(world), root=world.folder / "whole")
@@ -143,6 +148,7 @@ def test_an_interrupted_sweep_goes_on(world: World, monkeypatch: pytest.MonkeyPa
         )
 
 
+@pytest.mark.thorough
 def test_a_hopeless_value_is_stopped_and_the_choice_is_the_same(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +176,7 @@ def test_a_hopeless_value_is_stopped_and_the_choice_is_the_same(
     assert again.trained == [], "who was stopped stays so"
 
 
+@pytest.mark.thorough
 def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep ends as one that never saw the record, and nothing that it keeps was made of it."""
     never_stops(monkeypatch)
@@ -251,6 +258,7 @@ def test_a_threshold_takes_the_place_of_a_number_of_shards(world: World) -> None
     assert (other.config().partition.threshold, other.config().partition.shards) == (None, 2)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "system", ["one-head", "sisa", "ridge-shards", "dam-vp", "random-mean", "retrain"]
 )

@@ -15,6 +15,7 @@ from tests.support.sweeps import question, run, sides
 from tests.support.world import World
 
 
+@pytest.mark.thorough
 def test_who_was_erased_before_is_left_out(world: World) -> None:
     space = world.space()
     train(Session(space), world.config())
@@ -67,6 +68,7 @@ def test_a_public_sweep_reads_no_private_record(world: World, kind: str) -> None
     assert choice_of(world.folder / "study" / "choice.json").seen == frozenset()
 
 
+@pytest.mark.thorough
 def test_the_choice_trains_and_is_recorded(world: World) -> None:
     """best.yaml → train → the manifest → unlearn says what the choice had seen."""
     done = run(world, question(world))

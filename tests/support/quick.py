@@ -1,0 +1,92 @@
+"""How many examples hypothesis tries, and what `make quick` leaves out.
+
+pytest --hypothesis-profile quick     a tenth of the examples, nothing thorough, no process
+pytest                                the examples that each test asks for
+pytest --hypothesis-profile long      four times as many
+"""
+
+import multiprocessing.process
+import subprocess
+from collections.abc import Container, Iterable, Iterator
+
+import pytest
+from _pytest.mark import ParameterSet
+from hypothesis import settings
+
+SHARES = {"quick": 0.1, "default": 1.0, "long": 4.0}
+FEWEST = 5
+SETTINGS = "_hypothesis_internal_use_settings"
+"""Where hypothesis keeps what a test asks for itself, which a profile does not change."""
+THOROUGH = (
+    *("benchmarks/", "distributed/", "faults/", "k8s/"),
+    *("cli/test_queue.py", "cli/test_readme.py", "erasure/test_lease_processes.py"),
+    *("erasure/test_backup.py::test_a_crash", "erasure/test_backup.py::test_a_restored"),
+    *("models/test_checkpoints.py::TestThePapersFiles", "storage/test_object_storage.py"),
+    "operations/test_crash",
+)
+"""Tests that are thorough wherever they stand: by folder, file or name."""
+SERVERS = {"s3", "postgresql"}
+"""Fixtures that start a server."""
+
+for profile in SHARES:
+    settings.register_profile(profile, deadline=None)
+settings.load_profile("default")
+
+
+def cases(cases: Iterable[tuple[object, ...]], *, quick: Container[object]) -> list[ParameterSet]:
+    """Return cases for `parametrize`, all of them thorough but those that `quick` holds."""
+    return [
+        pytest.param(
+            *case, id="-".join(map(str, case)), marks=() if case in quick else pytest.mark.thorough
+        )
+        for case in cases
+    ]
+
+
+def chosen(config: pytest.Config) -> str:
+    """Return the name of the profile."""
+    return str(config.getoption("--hypothesis-profile") or "default")
+
+
+def scale(item: pytest.Item, share: float, done: set[int]) -> None:
+    """Have a test of hypothesis try this share of its examples. done: those that have had it."""
+    of_machine = getattr(item, "cls", None) if item.name == "runTest" else None
+    test = of_machine or getattr(item.obj, "__func__", item.obj)
+    name = "settings" if of_machine else SETTINGS
+    if id(test) in done:
+        return
+    done.add(id(test))
+    asked: settings = getattr(test, name)
+    setattr(test, name, settings(asked, max_examples=max(FEWEST, int(share * asked.max_examples))))
+
+
+def is_thorough(item: pytest.Item) -> bool:
+    """Whether `make quick` leaves a test out."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+    servers = {*getattr(item, "fixturenames", ()), *map(str, parameters)} & SERVERS
+    place = item.nodeid.removeprefix("tests/")
+    return bool(item.get_closest_marker("thorough") or servers or place.startswith(THOROUGH))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    done = set[int]()
+    for item in items:
+        if item.get_closest_marker("hypothesis"):
+            scale(item, SHARES[chosen(config)], done)
+    if chosen(config) == "quick":
+        config.hook.pytest_deselected(items=[item for item in items if is_thorough(item)])
+        items[:] = [item for item in items if not is_thorough(item)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Skip what comes to starting a process, in `make quick`."""
+
+    def skip(*_: object, **__: object) -> None:
+        pytest.skip("starts a process")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if chosen(request.config) == "quick":
+            patch.setattr(subprocess.Popen, "__init__", skip)
+            patch.setattr(multiprocessing.process.BaseProcess, "start", skip)
+        yield
