@@ -46,6 +46,7 @@ from lmeraser_ray.study.ingested_flow import ingested_flow
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Members, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
+from lmeraser_ray.study.table import markdown
 from lmeraser_ray.study.unlearners import can_fine_tune
 
 
@@ -333,9 +334,7 @@ def to_markdown(equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, M
         for name, methods in sets.items()
         for method, result in methods.items()
     ]
-    return "\n".join(
-        [*lines, *(f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows))]
-    )
+    return "\n".join([*lines, markdown(HEAD, rows)])
 
 
 def cells(result: Method) -> list[str]:

@@ -32,6 +32,7 @@ from lmeraser_ray.study.recommendation import (
     standard_error,
 )
 from lmeraser_ray.study.study_folder import StudyFolder
+from lmeraser_ray.study.table import markdown
 from lmeraser_ray.study.variants import Variant
 
 COLUMNS = (
@@ -161,21 +162,20 @@ def at_most(result: SweepResult, name: str) -> float | None:
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table for reading."""
+    """Return the table for reading."""
     forms = ("{}", "{:.3f}", "{:.3f}", "{:.2%}", "{:.2%}", "{:.2%}", "{:.0f}", "{:.0f}", "{}")
-    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    for row in rows:
-        lines.append(
-            [
-                "" if row[name] is None else form.format(row[name])
-                for name, form in zip(COLUMNS, forms, strict=True)
-            ]
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = [
+        [
+            "" if row[name] is None else form.format(row[name])
+            for name, form in zip(COLUMNS, forms, strict=True)
+        ]
+        for row in rows
+    ]
+    return markdown(COLUMNS, cells)
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table, unrounded."""
+    """Return the table, unrounded."""
     sink = io.StringIO()
     writer = csv.DictWriter(sink, COLUMNS, lineterminator="\n")
     writer.writeheader()
