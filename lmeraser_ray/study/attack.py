@@ -11,7 +11,7 @@ does not depend on the law.
 The two sides of a record are disjoint models: those whose half had the record and unlearned it,
 against those whose half never had it, all of them without the other records to forget. Unlearned
 and retrained models of one half are the same bytes by the law, so that a test on one half would
-show nothing; on two independent halves the AUC of exact unlearning is an unbiased estimate of one
+show nothing; on two independent halves the AUC of exact unlearning is a fair estimate of one
 half, noise included. The memorised records are chosen by other models than those that are attacked:
 chosen by the same models, chance would look like memory.
 """
