@@ -1,7 +1,7 @@
-"""Which cluster: one that runs already (`execution.address`, RAY_ADDRESS), else a local one for the
-length of the command.
+"""The connection to a cluster: one that runs already (`execution.address`, RAY_ADDRESS), else a
+local one that ends with the command.
 
-Nothing true lives in the cluster: what it computes is in the workspace, and whoever kills it loses
+The cluster holds no state that matters: what it computes is in the workspace, and its loss costs
 time only.
 """
 
@@ -23,8 +23,8 @@ from lmeraser_ray.errors import ExecutionError
 
 
 def connect(execution: ExecutionConfig) -> bool:
-    """Be connected to a cluster. Returns whether it is ours to shut down. Errors: `ExecutionError`
-    where none can be reached."""
+    """Connect to a cluster, unless this process is connected. Returns whether the caller is to
+    `disconnect`. Errors: `ExecutionError` where no cluster can be reached or started."""
     if ray.is_initialized():
         return False
     address = execution.address or os.environ.get("RAY_ADDRESS")
@@ -79,8 +79,8 @@ def connected(execution: ExecutionConfig) -> Iterator[None]:
 
 @contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Send what the C++ core writes to file descriptor 2 nowhere: a line about its own log level.
-    Errors come as exceptions."""
+    """Discard what the C++ core writes to file descriptor 2: a line about its own log level. Errors
+    come as exceptions."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -93,7 +93,7 @@ def silent_stderr() -> Iterator[None]:
 
 
 def tighten_token() -> None:
-    """Ray makes its token readable by everyone; only its owner should read it."""
+    """Make Ray's token readable by its owner only; Ray makes it readable by everyone."""
     token = Path.home() / ".ray" / "auth_token"
     if (
         token.is_file() and token.stat().st_uid == os.geteuid()
@@ -102,26 +102,26 @@ def tighten_token() -> None:
 
 
 def stop_on_sigterm() -> None:
-    """Have SIGTERM (docker stop, ray job stop) end a command as Ctrl-C does: `ray.init` set a
-    handler that aborts with a C++ stack, 134."""
+    """Have SIGTERM (docker stop, ray job stop) end a command as Ctrl-C does. The handler of
+    `ray.init` aborts with a C++ stack and exit code 134."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def session_folder() -> Path | None:
-    """The session folder of the cluster that this process is connected to, on this machine; None
-    without a cluster."""
+    """Return the session folder on this machine of the cluster that this process is connected to;
+    None without a cluster."""
     node = ray._private.worker.global_worker.node if ray.is_initialized() else None
     return Path(node.get_session_dir_path()) if node else None
 
 
 def total(resource: str) -> float:
-    """How much of a resource (`CPU`, `GPU`) the cluster has."""
+    """Return how much of a resource (`CPU`, `GPU`) the cluster has."""
     return float(ray.cluster_resources().get(resource, 0.0))
 
 
 def here() -> NodeAffinitySchedulingStrategy:
-    """For an actor that must be on this process's node. Ray 2.60 takes no notice of a soft affinity
-    where an actor asks for no resources: any node may be given it, and takes it along when it is
-    lost."""
+    """Return the strategy for an actor that must be on this process's node. A soft affinity is not
+    enough: Ray 2.60 ignores it for an actor without resources, which then may be on any node, and
+    is lost with that node."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

@@ -1,5 +1,5 @@
-"""What a decoding task does. A module of its own, without torch: 2 s and 500 MB less in each of its
-workers."""
+"""What a decoding task does. A module of its own, without torch, which would cost each of its
+workers 2 s and 500 MB."""
 
 import pickle
 from collections.abc import Iterator
@@ -13,9 +13,11 @@ Row = dict[str, Any]
 
 
 def decode(row: Row, reader: Reader, batch: int) -> Iterator[Row]:
-    """Pixels of some rows, batch by batch, each padded to the fixed batch shape. rows: a piece of
-    the part `at`, of which `first` is the piece's first row → pixels [batch, 3, s, s] uint8, count,
-    and the batch's own `first`."""
+    """Yield the pixels of some rows, batch by batch, each padded to the fixed batch shape.
+
+    row: `rows`, a pickled piece of the part `at`, whose first row is `first`. Yields `pixels`
+    [batch, 3, s, s] uint8, how many of them `count`, and the batch's own `first`.
+    """
     for first, piece in pickle.loads(row["rows"]).pieces(batch):  # noqa: S301 - pickled by our own driver
         pixels = reader.pixels(piece)
         padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)

@@ -1,9 +1,8 @@
-"""What the queue measures of itself, for Prometheus, through Ray: `ray_lmeraser_…` on each node's
-metrics port.
+"""The queue's metrics for Prometheus, through Ray: `ray_lmeraser_…` on each node's metrics port.
 
-Requests and deadlines are read from the database, so that they are true whoever changed them;
-retrains and seconds are those of this actor since it started. Every value carries the workspace's
-id, a keyed hash; none carries an id of a record, a subject or a request.
+Requests and deadlines are read from the database, so that they are right whichever process changed
+them; retrains and seconds are counted by this actor since it started. Every value is labelled with
+the workspace's id, a keyed hash; none with an id of a record, a subject or a request.
 """
 
 import threading
@@ -103,13 +102,13 @@ class Meters:
         self._counted: tuple[RayEngine, float] | None = None
 
     def count(self, engine: "RayEngine") -> None:
-        """Count an engine's seconds from now on, instead of the one before."""
+        """Count the seconds of an engine from now on, instead of those of the one before."""
         self._spend()
         with self._lock:
             self._counted = (engine, 0.0)
 
     def _spend(self) -> None:
-        """Add the seconds of the retrains that ended since the last time."""
+        """Add the seconds of the retrains that ended since the last call."""
         with self._lock:
             if self._counted is None:
                 return
@@ -124,19 +123,19 @@ class Meters:
 
     def run(self, ended: threading.Event) -> None:
         """Measure until the queue has ended, and once more. While the database cannot be reached
-        (the queue tells), nothing changes."""
+        (which the queue reports), the values stay."""
         lease_s = self._session.config().queue.lease
         with self._session.database() as database:
             follower, last = Follower(database), False
             while not last:
                 last = ended.wait(EVERY_S)
                 with suppress(ExecutionError):
-                    self._standing(overview(database, lease_s=lease_s))
-                    self._done(database, follower.new())
+                    self._set_gauges(overview(database, lease_s=lease_s))
+                    self._observe(database, follower.new())
                 self._spend()
 
-    def _standing(self, found: Overview) -> None:
-        """The gauges."""
+    def _set_gauges(self, found: Overview) -> None:
+        """Set the gauges."""
         for state, count in found.counts.items():
             self.requests.set(count, {"state": str(state)})
         self.oldest.set((found.now - found.oldest).total_seconds() if found.oldest else 0.0)
@@ -146,8 +145,8 @@ class Meters:
         self.saved.set(found.snapshot.get("saved", 0))
         self.superseded.set(found.snapshot.get("superseded", 0))
 
-    def _done(self, database: Database, events: Sequence[Event]) -> None:
-        """The histograms: how long after its receipt each request was published, or certified."""
+    def _observe(self, database: Database, events: Sequence[Event]) -> None:
+        """Observe how long after its receipt each request was published, or certified."""
         meters = {State.PUBLISHED.lower(): self.published, State.CERTIFIED.lower(): self.certified}
         ended = [event for event in events if event.what in meters]
         received: dict[str, datetime] = {}

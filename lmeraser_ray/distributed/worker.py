@@ -1,8 +1,7 @@
-"""What runs in a worker process: a job, with the worker that is built once for each process and
-kept.
+"""What runs in a worker process: a job, with a worker that each process builds once and keeps.
 
-Every new process imports this module before its first retrain: nothing that starts slowly belongs
-here, torch apart.
+Every new process imports this module before its first retrain: apart from torch, nothing that
+starts slowly belongs here.
 """
 
 import os
@@ -28,14 +27,14 @@ from lmeraser_ray.storage.times import to_text, utcnow
 
 T = TypeVar("T")
 Report = Callable[[str, int], object]
-"""Takes what a task says of itself: its scratch folder's name and the record passes that it has
+"""Takes the progress of a task: its scratch folder's name and the record passes that it has
 trained."""
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a process must know to work: where the store is, what is configured, which backbone is
-    expected."""
+    """What a process must know to work: the store's root, the configuration, the expected backbone.
+    run: the scratch folder; learner: replaces the configured one."""
 
     root: Location
     config_json: str
@@ -56,12 +55,12 @@ class WorkerSpec:
 
 @lru_cache(maxsize=4)
 def parsed(config_json: str) -> Config:
-    """A configuration from its JSON, once for each process."""
+    """Parse a configuration from its JSON, once for each process."""
     return Config.model_validate_json(config_json)
 
 
 def build_worker(spec: WorkerSpec) -> Worker:
-    """A new worker. Errors: `ExecutionError` where this machine does not see the workspace."""
+    """Build a worker. Errors: `ExecutionError` where this machine does not see the workspace."""
     if not spec.root.is_dir():
         raise ExecutionError(
             f"A worker on {platform.node()} does not see {spec.root}: put the workspace where all "
@@ -76,8 +75,8 @@ _kept: dict[WorkerSpec, Worker] = {}
 
 
 def worker_of(spec: WorkerSpec, report: Callable[[int], object] | None = None) -> Worker:
-    """This process's worker for a description; the backbone stays loaded from one task to the next.
-    report: told a task's progress."""
+    """Return this process's worker for a description; the backbone stays loaded from one task to
+    the next. report: called with a task's record passes."""
     same = replace(spec, run="")
     if spec.learner is not None:
         worker = build_worker(spec)
@@ -92,9 +91,11 @@ def worker_of(spec: WorkerSpec, report: Callable[[int], object] | None = None) -
 
 
 def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) -> T:
-    """What a task does, with a line in this process's log when it begins and when it ends. scratch:
-    the folder, below the command's own, that only this task writes to before its objects have their
-    names."""
+    """Run a job, with a line in this process's log at its begin and at its end.
+
+    scratch: the folder, below the command's own, that only this task writes to before its objects
+    have their names.
+    """
     about = {"shard": job.key, "records": job.weight, "gpus": spec.gpus, "pid": os.getpid()}
     say(f"{job.name}-started", about)
     start = time.monotonic()
@@ -116,7 +117,7 @@ def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) 
 
 
 def say(what: str, facts: Mapping[str, object]) -> None:
-    """A line on stderr, which Ray keeps with the worker's log. Of an error only its kind: its
-    message may name a record."""
+    """Write a line to stderr, which Ray keeps with the worker's log. Of an error only its kind is
+    logged: its message may name a record."""
     sys.stderr.write(line({"time": to_text(utcnow()), "event": what, **facts}) + "\n")
     sys.stderr.flush()

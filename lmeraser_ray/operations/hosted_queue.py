@@ -1,5 +1,5 @@
-"""A queue that runs in another process than `lmeraser queue serve`: what that process is told, what
-it says of itself, and how `serve` reaches it. Nothing here knows Ray."""
+"""A queue that runs in another process than `lmeraser queue serve`: what that process must know,
+what it says of itself, and how `serve` reaches it. Nothing here knows Ray."""
 
 import os
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class QueueStatus:
 
     spec: what it was started with; attached: whether the `serve` that asks is the one that is
     attached; ended: whether the queue works no more, because of `error`, of a defect (its
-    traceback), or because it was told to stop; events: those since the last status.
+    traceback), or because it was asked to stop; events: those since the last status.
     """
 
     spec: QueueSpec

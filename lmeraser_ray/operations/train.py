@@ -1,6 +1,7 @@
 """`train`: from a source to a published state. A second run reuses everything; an interrupted one
 continues.
 
+>>> from pathlib import Path
 >>> from lmeraser_ray.config.options import load_config
 >>> config = load_config(None, [("execution.engine", "inline"), ("learner.epochs", "1")])
 >>> done = train(Session(Path("workspace")), config)  # doctest: +SKIP

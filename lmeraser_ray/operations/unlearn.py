@@ -4,6 +4,7 @@ algorithm and no second way to erase.
     ids → submit → the queue (one that serves, else in this process)
         → published without them → purged → searched → certified
 
+>>> from pathlib import Path
 >>> targets = ErasureTargets(records=("digit-0042",), subjects=("person-17",))
 >>> done = unlearn(Session(Path("workspace")), targets)  # doctest: +SKIP
 >>> done.request.state, done.removed, done.before != done.after  # doctest: +SKIP

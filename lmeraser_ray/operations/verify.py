@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from lmeraser_ray.config import PublicConfig
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
-from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import OPEN, State
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.operations.requests import repository
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
@@ -63,8 +63,8 @@ def verify(session: Session, *, rebuild: bool = False) -> Verification:
 
 def unfinished(session: Session) -> Iterator[str]:
     """Yield a sentence about erasures that were begun and are not done."""
-    with session.database() as database:
-        counts = RequestRepository(database, session.names()).counts()
+    with repository(session) as requests:
+        counts = requests.counts()
     begun = sum(counts[state] for state in BEGUN)
     if begun:
         yield (

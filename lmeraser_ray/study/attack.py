@@ -11,7 +11,7 @@ does not depend on the law.
 The two sides of a record are disjoint models: those whose half had the record and unlearned it,
 against those whose half never had it, all of them without the other records to forget. Unlearned
 and retrained models of one half are the same bytes by the law, so that a test on one half would
-show nothing; on two independent halves the AUC of exact unlearning is an unbiased estimate of one
+show nothing; on two independent halves the AUC of exact unlearning is a fair estimate of one
 half, noise included. The memorised records are chosen by other models than those that are attacked:
 chosen by the same models, chance would look like memory.
 """
@@ -47,6 +47,7 @@ from lmeraser_ray.study.ingested_flow import ingested_flow
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Members, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
+from lmeraser_ray.study.table import markdown
 from lmeraser_ray.study.unlearners import can_fine_tune
 
 
@@ -335,9 +336,7 @@ def to_markdown(equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, M
         for name, methods in sets.items()
         for method, result in methods.items()
     ]
-    return "\n".join(
-        [*lines, *(f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows))]
-    )
+    return "\n".join([*lines, markdown(HEAD, rows)])
 
 
 def cells(result: Method) -> list[str]:

@@ -26,7 +26,6 @@ from lmeraser_ray.pipeline.manifest import Manifest, ShardState
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import Published
-from lmeraser_ray.storage.digests import keyed_hashes, seeded_key
 from lmeraser_ray.storage.files import disk_errors, write_atomic
 from lmeraser_ray.storage.paths import inside
 from lmeraser_ray.storage.store import Store
@@ -40,6 +39,7 @@ from lmeraser_ray.study.figure.results import Study, study_of
 from lmeraser_ray.study.figure.sheets import SheetRow, sheets
 from lmeraser_ray.study.figure.style import FORMATS, Missing, house_style, rendered
 from lmeraser_ray.study.figure.sweep import front_of_a_sweep
+from lmeraser_ray.study.hashed_order import hashed_order
 from lmeraser_ray.study.study_folder import StudyFolder
 
 if TYPE_CHECKING:
@@ -174,12 +174,9 @@ def shard_members(store: Store, config: Config, manifest: Manifest) -> "Figure":
 
 
 def by_hash(index: RecordIndex, seed: int, domain: str) -> Positions:
-    """Return the training records in the order of a keyed hash of their ids: [n] int64, positions
-    among the training records."""
-    hashes = keyed_hashes(
-        seeded_key(seed, f"figures/{domain}"), index.names("record_id", index.training)
-    )
-    return np.array(sorted(range(len(hashes)), key=lambda at: hashes[at]), np.int64)
+    """Return the training records in a hashed order: [n] int64, positions among the training
+    records."""
+    return hashed_order(index.names("record_id", index.training), seed, f"figures/{domain}")
 
 
 def members_of(shard_of: Labels, order: Positions, shards: Sequence[ShardState]) -> list[Positions]:

@@ -24,9 +24,9 @@ from lmeraser_ray.operations.evaluate import score
 from lmeraser_ray.pipeline.answering import Stored, predict_stored
 from lmeraser_ray.pipeline.flow import Evaluated, Flow
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.storage.digests import keyed_hashes, seeded_key
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.study.curves import accuracy_by_epoch
+from lmeraser_ray.study.hashed_order import hashed_order
 
 
 @dataclass(frozen=True)
@@ -189,15 +189,11 @@ def forget(trial: MeasuredTrial, share: float) -> dict[str, Any]:
 
 
 def by_hash(trial: MeasuredTrial, domain: str) -> NDArray[np.int64]:
-    """Return the positions [n] int64 of the training records in the order of a keyed hash of their
-    ids: a random order that can be drawn again."""
+    """Return the positions [n] int64 of the training records in a hashed order. It differs between
+    systems: two that share constituents would find each other's deletions in the store."""
     ids = trial.index.names("record_id", trial.index.training)
-    # By system too: two systems that share constituents would find each other's deletions done.
-    hashes = keyed_hashes(seeded_key(trial.flow.config.seed, f"{domain}/{trial.name}"), ids)
-    order: NDArray[np.int64] = trial.index.training[
-        sorted(range(len(ids)), key=lambda i: hashes[i])
-    ]
-    return order
+    order = hashed_order(ids, trial.flow.config.seed, f"{domain}/{trial.name}")
+    return trial.index.training[order]
 
 
 def settings(config: Config, extent: Extent) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.storage.digests import key_of, keyed_hashes, seeded_key
 from lmeraser_ray.study.attacks import Floats, logit_scaled
+from lmeraser_ray.study.hashed_order import hashed_order
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.unlearners import fine_tune
 
@@ -70,10 +71,7 @@ class Shadows:
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """The positions [n] in the order of a keyed hash of the ids, in which answers are kept."""
-        hashes = keyed_hashes(
-            seeded_key(self.flow.config.seed, "attack/order"), self.index.names("record_id")
-        )
-        return np.array(sorted(range(len(hashes)), key=lambda i: hashes[i]), np.int64)
+        return hashed_order(self.index.names("record_id"), self.flow.config.seed, "attack/order")
 
     def member(self, number: int) -> Members:
         """Return which records [n] model `number` is trained on: each training record with

@@ -32,6 +32,7 @@ from lmeraser_ray.study.recommendation import (
     standard_error,
 )
 from lmeraser_ray.study.study_folder import StudyFolder
+from lmeraser_ray.study.table import markdown
 from lmeraser_ray.study.variants import Variant
 
 COLUMNS = (
@@ -161,9 +162,8 @@ def at_most(result: SweepResult, name: str) -> float | None:
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table for reading."""
-    lines = [list(COLUMNS), ["---"] * len(COLUMNS), *cells(rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Return the table for reading."""
+    return markdown(COLUMNS, cells(rows))
 
 
 def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -179,7 +179,7 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table, unrounded."""
+    """Return the table, unrounded."""
     sink = io.StringIO()
     writer = csv.DictWriter(sink, COLUMNS, lineterminator="\n")
     writer.writeheader()

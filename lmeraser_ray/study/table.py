@@ -1,8 +1,8 @@
-"""The table of a comparison: every system with its means over seeds, as JSON, CSV and Markdown."""
+"""The table of a comparison: the means of every system over seeds, as CSV and Markdown."""
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of a run: its name, how it is read off a run's JSON (None where it does not apply)
-    and how it is written."""
+    """One figure of a run. of: reads it from a run's JSON, None where it does not apply; form: how
+    it is written."""
 
     name: str
     of: Callable[[Run], float | None]
@@ -23,7 +23,7 @@ class Column:
 
 
 def single(field: str) -> Callable[[Run], float | None]:
-    """The mean of a field over the single deletions of a run."""
+    """Return a reader of the mean of a field over the single deletions of a run."""
 
     def read(run: Run) -> float | None:
         found = [
@@ -35,13 +35,13 @@ def single(field: str) -> Callable[[Run], float | None]:
 
 
 def together(run: Run) -> float | None:
-    """Seconds of the deletions that came at once."""
+    """Read the seconds of the joint deletion."""
     found = run["deletion"]["together"]
     return found["seconds"] if found else None
 
 
 def retained(run: Run) -> float | None:
-    """Accuracy on the remaining training records after the deletions that came at once."""
+    """Read the accuracy on the remaining training records after the joint deletion."""
     found = run["deletion"]["together"]
     return found["accuracy"]["retained"] if found else None
 
@@ -72,7 +72,8 @@ COLUMNS = (
 
 
 def interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the half width of its 95% interval by Student's t (None from a single value)."""
+    """Return the mean and the half width of its 95% interval by Student's t (None for one
+    value)."""
     found = np.array(values, np.float64)
     if len(found) < 2:
         return float(found.mean()), None
@@ -82,8 +83,8 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
-    """Each column over the seeds of one system: mean and half width of the 95% interval, None where
-    it does not apply."""
+    """Return each column over the seeds of one system: mean and half width of the 95% interval,
+    None where the column does not apply."""
     found: dict[str, dict[str, float | None]] = {}
     for column in COLUMNS:
         values = [value for run in runs if (value := column.of(run)) is not None]
@@ -93,7 +94,7 @@ def summary(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
 
 
 def shown(column: Column, cell: dict[str, float | None]) -> str:
-    """A cell as text; the accuracies with their interval."""
+    """Return a cell as text, accuracies with their interval."""
     if cell["mean"] is None:
         return "n/a"
     text = column.form.format(cell["mean"])
@@ -102,17 +103,23 @@ def shown(column: Column, cell: dict[str, float | None]) -> str:
 
 
 def to_markdown(systems: dict[str, dict[str, dict[str, float | None]]]) -> str:
-    """The table, a row a system."""
+    """Return the table, one row a system."""
     head = ["system", *(column.name for column in COLUMNS)]
     rows = [
         [name, *(shown(column, cells[column.name]) for column in COLUMNS)]
         for name, cells in systems.items()
     ]
-    return "\n".join([f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)])
+    return markdown(head, rows)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def to_csv(systems: dict[str, dict[str, dict[str, float | None]]]) -> str:
-    """The same figures, unrounded: two columns each, mean and half width of the 95% interval."""
+    """Return the same figures unrounded, in two columns each: mean and half width of the 95%
+    interval."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(

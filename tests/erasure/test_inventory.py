@@ -61,6 +61,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
         "storage/database/tombstones.py",
         "erasure/queue/lease.py",
         "storage/database/ledger.py",
+        "pipeline/publication.py",
         "erasure/queue/publisher.py",
         "erasure/backup/reconcile.py",
         "erasure/requests/repository.py",
@@ -107,6 +108,8 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "what object storage keeps besides a workspace's objects": ("storage/object_storage/path.py",),
     "the terminal": (
         "cli/main.py",
+        "cli/table.py",
+        "pipeline/progress.py",
         "cli/demo.py",
         "operations/stop_signal.py",
         "cli/live_table.py",

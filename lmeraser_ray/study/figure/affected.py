@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lmeraser_ray.study.figure.results import Measured, Run, Study
-from lmeraser_ray.study.figure.style import GREY, WIDTH, Missing, foot, new_figure, only_x_grid
+from lmeraser_ray.study.figure.style import (
+    WIDTH,
+    Missing,
+    foot,
+    new_figure,
+    only_x_grid,
+    side_number,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,15 +93,7 @@ def bars(axes: "Axes", shown: Sequence[Measured], mean: Reading, worst: Reading)
             )
         if high:
             axes.plot([high, high], [at - 0.33, at + 0.33], color="black", linewidth=0.9)
-        axes.text(
-            1.03,
-            at,
-            text,
-            transform=axes.get_yaxis_transform(),
-            fontsize=5.5,
-            va="center_baseline",
-            color=GREY,
-        )
+        side_number(axes, at, text)
     axes.set_xscale("log")
     axes.set_xlim(1, max(known, default=10.0) * 1.5)
     axes.xaxis.set_major_locator(LogLocator(numticks=5))

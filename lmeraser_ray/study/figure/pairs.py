@@ -16,7 +16,6 @@ from lmeraser_ray.study.figure.results import (
     test_accuracy,
 )
 from lmeraser_ray.study.figure.style import (
-    GREY,
     WIDTH,
     Missing,
     as_percent,
@@ -24,6 +23,7 @@ from lmeraser_ray.study.figure.style import (
     new_figure,
     only_x_grid,
     percent,
+    side_number,
 )
 
 if TYPE_CHECKING:
@@ -101,15 +101,7 @@ def bars(axes: "Axes", shown: Sequence[Measured], read: Callable[[Run], float | 
                 elinewidth=0.8,
                 capsize=1.8,
             )
-        axes.text(
-            1.03,
-            at,
-            as_percent(found.mean),
-            transform=axes.get_yaxis_transform(),
-            fontsize=5.5,
-            va="center_baseline",
-            color=GREY,
-        )
+        side_number(axes, at, as_percent(found.mean))
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
 

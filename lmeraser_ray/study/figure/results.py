@@ -1,4 +1,4 @@
-"""What `compare` wrote, as figures need it: each variant's runs, with means over seeds.
+"""What `compare` wrote, as figures read it: each variant's runs, with means over seeds.
 
 compare.json → Study → the numbers of a figure
 """
@@ -34,6 +34,11 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(mean, min(found), max(found), half)
 
 
+def values_of(changes: Mapping[str, str]) -> list[str]:
+    """Return `field=value` for each change, without the fields' sections."""
+    return [f"{field.rpartition('.')[2]}={value}" for field, value in changes.items()]
+
+
 @dataclass(frozen=True)
 class Measured:
     """One variant: its name, its system, the fields that were varied, its runs in the order of the
@@ -48,12 +53,7 @@ class Measured:
     @property
     def label(self) -> str:
         """The system, and what was changed in it."""
-        return " ".join(
-            [
-                self.system,
-                *(f"{field.rpartition('.')[2]}={value}" for field, value in self.changes.items()),
-            ]
-        )
+        return " ".join([self.system, *values_of(self.changes)])
 
     def over(self, read: Callable[[Run], float | None]) -> Spread | None:
         """A figure of each run over seeds; None where no run has it."""
@@ -120,24 +120,24 @@ def runs_of(by_seed: Mapping[str, Run]) -> tuple[Run, ...]:
 def source_of(data: Mapping[str, Any], variants: tuple[Measured, ...]) -> str:
     """One sentence: what wrote the numbers, on which data and backbone, from how many records,
     under which seeds, on which machine."""
-    machine, counts = (
-        data["machine"],
-        [run["records"] for variant in variants for run in variant.runs],
-    )
+    counts = [run["records"] for variant in variants for run in variant.runs]
     training, test = (ranged(count[kind] for count in counts) for kind in ("training", "test"))
     seeds = ", ".join(
         str(seed) for seed in sorted({seed for runs in data["runs"].values() for seed in runs})
-    )
-    on = (
-        f"{machine['gpu']}, {machine['cpu']}"
-        if machine.get("gpu")
-        else f"{machine['cpu']}, {machine['cores']} cores"
     )
     about = (
         f"{data['subject']['data']}, {data['subject']['backbone']}; {training} training and "
         f"{test} test records"
     )
-    return f"lmeraser compare; {about}; seeds {seeds}; {on}; torch {machine['torch']}"
+    return f"lmeraser compare; {about}; seeds {seeds}; {machine_of(data)}"
+
+
+def machine_of(data: Mapping[str, Any]) -> str:
+    """Return what a study was measured on, for the foot of a figure."""
+    machine = data["machine"]
+    more = f"{machine['cores']} cores"
+    parts = [machine["gpu"], machine["cpu"]] if machine.get("gpu") else [machine["cpu"], more]
+    return f"{', '.join(parts)}; torch {machine['torch']}"
 
 
 def ranged(counts: Iterable[int]) -> str:

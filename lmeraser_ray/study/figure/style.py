@@ -132,6 +132,19 @@ def as_percent(share: float) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
+def side_number(axes: "Axes", at: float, text: str) -> None:
+    """Write the number of a lying bar into a column right of the axes."""
+    axes.text(
+        1.03,
+        at,
+        text,
+        transform=axes.get_yaxis_transform(),
+        fontsize=5.5,
+        va="center_baseline",
+        color=GREY,
+    )
+
+
 def only_x_grid(axes: Sequence["Axes"]) -> None:
     """For bars that lie: lines for their values alone."""
     for one in axes:

@@ -1,14 +1,14 @@
 """The front of a sweep: accuracy against the expected cost of a deletion, the recommended value
 ringed.
 
-STUDY/sweep.json → a point a measured value
+    STUDY/sweep.json → one point a value
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier
-from lmeraser_ray.study.figure.results import Spread
+from lmeraser_ray.study.figure.results import Spread, machine_of, values_of
 from lmeraser_ray.study.figure.style import GREY, Look, Missing, look
 
 STOPPED = Look(GREY, "-", "v")
@@ -23,7 +23,8 @@ def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
     reach at most."""
     chosen, points = data["recommended"]["value"], []
     for row in data["values"]:
-        name, cost, accuracy = label(row["fields"]), row["one deletion, mean"], row["accuracy"]
+        name, cost = " ".join(values_of(row["fields"])), row["one deletion, mean"]
+        accuracy = row["accuracy"]
         if accuracy is None:
             most = row["at_most"]
             points.append(FrontierPoint(name, STOPPED, cost, Spread(most, most, most, None)))
@@ -42,24 +43,12 @@ def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
     return frontier(points, source_of(data), bars=bars, what="accuracy")
 
 
-def label(fields: Mapping[str, str]) -> str:
-    """The values, with the last parts of their fields' names."""
-    return " ".join(f"{field.rpartition('.')[2]}={value}" for field, value in fields.items())
-
-
 def source_of(data: Mapping[str, Any]) -> str:
     """One sentence: what wrote the numbers, from what, on which machine."""
-    machine, subject, records = data["machine"], data["subject"], data["records"]
-    on = (
-        f"{machine['gpu']}, {machine['cpu']}"
-        if machine.get("gpu")
-        else f"{machine['cpu']}, {machine['cores']} cores"
-    )
+    subject, records = data["subject"], data["records"]
     counts = (
         f"{records['training']:,} records to train on, {records['queries']:,} to judge by "
         f"({records['on']})"
     )
-    return (
-        f"lmeraser sweep; {subject['data']}, {subject['backbone']}; {counts}; {on}; torch "
-        f"{machine['torch']}"
-    )
+    about = f"{subject['data']}, {subject['backbone']}"
+    return f"lmeraser sweep; {about}; {counts}; {machine_of(data)}"
