@@ -23,7 +23,11 @@ from tests.support.pages import PAGES, ROOT, blocks, commands, jobs, lines, name
 COMMANDS = [(name_of(page), words) for page in PAGES for words in commands(page.read_text())]
 SCRIPTS = sorted((ROOT / "jobs").glob("*.py"))
 JOBS = sorted({job for page in [*PAGES, *SCRIPTS] for job in jobs(page.read_text())})
-EXAMPLES = [page for page in PAGES if blocks(page.read_text(), "python")]
+ELSEWHERE = ("README.md", "docs/tutorial.md")
+"""Their examples run in tests of their own."""
+EXAMPLES = [
+    page for page in PAGES if blocks(page.read_text(), "python") and name_of(page) not in ELSEWHERE
+]
 
 
 @pytest.fixture(scope="module")
