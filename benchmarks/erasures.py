@@ -98,7 +98,7 @@ def job_of(session: Session, name: str) -> tuple[TrainConstituent, TrainConstitu
     current = PublishedState.read(folder.store, session.config(), folder.require_published())
     at = current.places([name])[name]
     members = np.flatnonzero(
-        (current.lanes == current.lanes[at]) & (np.arange(len(current.index)) != at)
+        (current.constituents == current.constituents[at]) & (np.arange(len(current.index)) != at)
     )
     whole, short = (parts_of(current.index, None, found) for found in (members, members[:2]))
     return TrainConstituent(("0" * 64,), (whole,)), TrainConstituent(("1" * 64,), (short,))
@@ -159,11 +159,11 @@ def on_ray(session: Session) -> Session:
 def served(session: Session, keys: KeyFolder) -> Iterator[None]:
     """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts; it
     works when the context begins."""
-    from lmeraser_ray.distributed.actor_handle import connected
     from lmeraser_ray.operations.serve import serve
+    from lmeraser_ray.pipeline.engines import cluster
 
     session, stop = on_ray(session), Stop()
-    with connected(session.config().execution):
+    with cluster(session.config().execution):
         thread = threading.Thread(
             target=serve,
             args=(session,),
@@ -194,7 +194,7 @@ def victims(session: Session, count: int) -> list[str]:
     """Training records of different shards, as far as there are any."""
     folder = session.folder
     current = PublishedState.read(folder.store, session.config(), folder.require_published())
-    names, lanes = current.index.names("record_id"), current.lanes.tolist()
+    names, lanes = current.index.names("record_id"), current.constituents.tolist()
     by_lane: dict[int, list[str]] = {}
     for name, lane in zip(names, lanes, strict=True):
         if lane >= 0:

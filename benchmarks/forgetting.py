@@ -103,7 +103,10 @@ def random_backbone(name: str, size: int, pool: Literal["mean", "token"]) -> Bac
 
 
 FULL = Plan(
-    (random_backbone("vit_base_patch16_224", 224, "token"), random_backbone("swin_base_patch4_window7_224", 224, "mean")),
+    (
+        random_backbone("vit_base_patch16_224", 224, "token"),
+        random_backbone("swin_base_patch4_window7_224", 224, "mean"),
+    ),
     (
         DataSet("cifar10", 50_000, 194, 10),
         DataSet("cifar100", 50_000, 347, 100),
@@ -113,7 +116,8 @@ FULL = Plan(
     batches=(1, 32, 128), epochs=50, width=30, crop=16, sample=1000,
 )  # fmt: skip
 SMOKE = Plan(
-    (random_backbone("tiny", 16, "mean"),), (DataSet("cifar10", 96, 6, 10), DataSet("svhn", 120, 4, 10)),
+    (random_backbone("tiny", 16, "mean"),),
+    (DataSet("cifar10", 96, 6, 10), DataSet("svhn", 120, 4, 10)),
     batches=(1, 4, 8), epochs=2, width=2, crop=2, sample=40,
 )  # fmt: skip
 

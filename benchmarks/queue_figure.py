@@ -80,7 +80,7 @@ def line(
     if not points:
         return  # not simulated
     points.sort(key=lambda point: point["rate"])
-    label = f"{'requests to a shard share its retrain' if coalesce else 'a retrain for each request'}{kind(share)}"
+    way = "requests to a shard share its retrain" if coalesce else "a retrain for each request"
     face = look.colour if look.line == "-" else "white"
     axes.plot(
         [point["rate"] for point in points],
@@ -90,7 +90,7 @@ def line(
         marker=look.marker,
         markerfacecolor=face,
         markersize=3,
-        label=label,
+        label=f"{way}{kind(share)}",
     )
 
 

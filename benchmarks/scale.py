@@ -191,7 +191,9 @@ def step_task(options: argparse.Namespace) -> dict[str, Any]:
     name, other = (choose(session, manifest, sampled=sampled)[0] for sampled in (False, True))
     (options.folder / "chosen").write_text(json.dumps([name, other]))
     current = PublishedState.read(store, config, manifest)
-    members = np.flatnonzero(current.lanes == current.lanes[current.places([name])[name]])
+    members = np.flatnonzero(
+        current.constituents == current.constituents[current.places([name])[name]]
+    )
     worker = InlineEngine(store, config, manifest.backbone).worker
     reads = []
     for some in (members[:90], members):  # the first loads the backbone, and every module

@@ -1,15 +1,17 @@
 """A queue of erasure requests in simulated time: the real scheduler, and a clock that jumps from
 event to event. No command of its own.
 
-    arrivals (Poisson) ──add──► Scheduler ──next──► runs on lanes ──finished──► publications, one after the other ──► certified
+    arrivals (Poisson) ─add─► Scheduler ─next─► runs, one a shard ─finished─► publications, one
+                                                                              after the other
 
-Taken for granted: a lane's retrain always takes the same seconds, and the scheduler is told exactly
-how many are left; a request needs one lane, drawn in proportion to its records, or is sampled and
-needs everything; nothing fails; a publication takes `overhead` seconds for all that is trained when
-it begins, and no slot. An exclusive run re-clusters, then trains the lanes that its sampled
-requests change and those of the others, `slots` at a time without gaps; superseded, it starts over,
-although a real one would find what it trained in the store. The shards keep their numbers. A run
-that was superseded counts as a retrain by the share of it that was done.
+Taken for granted (a lane is a shard with its constituent): a lane's retrain always takes the same
+seconds, and the scheduler is told exactly how many are left; a request needs one lane, drawn in
+proportion to its records, or is sampled and needs everything; nothing fails; a publication takes
+`overhead` seconds for all that is trained when it begins, and no slot. An exclusive run re-
+clusters, then trains the lanes that its sampled requests change and those of the others, `slots` at
+a time without gaps; superseded, it starts over, although a real one would find what it trained in
+the store. The shards keep their numbers. A run that was superseded counts as a retrain by the share
+of it that was done.
 """
 
 import heapq
@@ -21,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.erasure.queue.scheduler import (
-    Lane,
+    AffectedConstituent,
     Policy,
     Scheduler,
     Start,
@@ -92,10 +94,10 @@ class Simulation:
         self.exclusive = 0
         self._open: dict[str, Ticket] = {}
         self._ends: list[
-            tuple[float, int, Lane]
+            tuple[float, int, AffectedConstituent]
         ] = []  # when a run or (number 0) the publication ends
         self._runs: dict[
-            Lane, tuple[int, float, float, int, float]
+            AffectedConstituent, tuple[int, float, float, int, float]
         ] = {}  # its number, start, end, lanes and busy seconds
         self._trained: list[str] = []  # requests that wait for the next publication
         self._publishing: list[str] = []
@@ -149,15 +151,15 @@ class Simulation:
     def _start(self) -> None:
         for start in self.scheduler.next(self.now, self._progress):
             if start.superseding:
-                self._stop(start.lane)
+                self._stop(start.constituent)
             lanes, whole, busy = self._cost(start)
             self._number += 1
             self.started += lanes
-            self.exclusive += start.lane is None
-            self._runs[start.lane] = self._number, self.now, self.now + whole, lanes, busy
-            heapq.heappush(self._ends, (self.now + whole, self._number, start.lane))
+            self.exclusive += start.constituent is None
+            self._runs[start.constituent] = self._number, self.now, self.now + whole, lanes, busy
+            heapq.heappush(self._ends, (self.now + whole, self._number, start.constituent))
 
-    def _stop(self, lane: Lane) -> None:
+    def _stop(self, lane: AffectedConstituent) -> None:
         """A run is superseded: it counts by the share of it that was done."""
         _, start, end, lanes, seconds = self._runs.pop(lane)
         done = (self.now - start) / (end - start) if end > start else 0.0
@@ -166,8 +168,8 @@ class Simulation:
 
     def _cost(self, start: Start) -> tuple[int, float, float]:
         """Lanes that a run trains, its seconds, and the seconds of slots that it keeps busy."""
-        if start.lane is not None:
-            seconds = float(self.setting.seconds[start.lane])
+        if start.constituent is not None:
+            seconds = float(self.setting.seconds[start.constituent])
             return 1, seconds, seconds
         lanes = np.array(sorted(self._lanes(start.requests)))
         each = self.setting.seconds[lanes]
@@ -178,7 +180,7 @@ class Simulation:
         """The lanes that an exclusive run for these requests trains."""
         found: set[int] = set()
         for ticket in (self._open[request] for request in requests):
-            found |= ticket.lanes
+            found |= ticket.constituents
             if ticket.exclusive:
                 changed = int(self.rng.choice(self.setting.changed))
                 found.update(
@@ -186,7 +188,7 @@ class Simulation:
                 )
         return found
 
-    def _progress(self, lane: Lane) -> TrainingProgress:
+    def _progress(self, lane: AffectedConstituent) -> TrainingProgress:
         _, start, end, _, _ = self._runs[lane]
         return TrainingProgress(self.now - start, end - self.now)
 

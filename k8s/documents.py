@@ -107,16 +107,22 @@ def settings(documents: Sequence[Document]) -> dict[str, str]:
     return dict(next(named, {}).get("data", {}))
 
 
+ENTRIES = ("train", "unlearn", "sweep")
+"""Modules of the package that run by themselves: `python -m lmeraser_ray.train`."""
+OURS = re.compile(
+    r"(?:python -m lmeraser_ray\.(\w+)|(?:python -m lmeraser_ray|\blmeraser) ([a-z]\w*))([^|;\n]*)"
+)
+
+
 def commands(documents: Sequence[Document]) -> Iterator[tuple[Document, str, list[str]]]:
     """Every command line of ours: its document, its field, the verb and its words with the settings
     put in."""
     known = settings(documents)
     for document, field, text in texts(documents):
-        for verb, other, rest in re.findall(
-            r"(?:python -m lmeraser_ray\.(\w+)|\blmeraser ([a-z]\w*))([^|;\n]*)", text
-        ):
+        for entry, named, rest in OURS.findall(text):
             put_in = re.sub(r"\$(\w+)", lambda found: known.get(found[1], found[0]), rest)
-            yield document, field, [verb or other, *shlex.split(put_in)]
+            verb = named or (entry if entry in ENTRIES else f"lmeraser_ray.{entry}")
+            yield document, field, [verb, *shlex.split(put_in)]
 
 
 def texts(documents: Sequence[Document]) -> Iterator[tuple[Document, str, str]]:

@@ -23,8 +23,8 @@ from k8s.documents import (
     texts,
     title,
 )
-from lmeraser_ray.cli.main import parse
 from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.cli.words import parse
 from lmeraser_ray.errors import LmeraserError
 
 ROOT = Path(__file__).parents[1]

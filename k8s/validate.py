@@ -1,7 +1,7 @@
-"""Validates the manifests without a cluster: python -m k8s.validate [--crds DIR] [--overlay DIR
-...]
+"""Validate the manifests without a cluster: python -m k8s.validate [--crds DIR] [--overlay DIR…]
 
-    kubectl kustomize → every document against its schema, unknown fields forbidden → our own rules (rules.py, ray_rules.py)
+    kubectl kustomize → every document against its schema, unknown fields forbidden
+                      → the rules of `rules.py` and `ray_rules.py`
 
 Core kinds have their schemas from `kubernetes-validate`; KubeRay's are the
 CustomResourceDefinitions in DIR, of version 1.7 (from its release, or `kubectl get crd

@@ -7,55 +7,58 @@
     ├── VerificationError   4   bytes that are not what they must be
     └── ExecutionError      5   Ray, disk, locks: the machine and not the input
         ├── StaleEpochError     another queue has taken over; this one must write nothing more
-        └── DiskFullError       no room: what was under way is to be done again, and is nobody's failure
+        └── DiskFullError       the disk is full: the work is to be done again, nothing failed
 
-A message is one clear sentence or two: what was found, what was expected, what to do. Exit code 0
-is done, 130 is Ctrl-C.
+A message is one or two clear sentences: what was found, what was expected, what to do. Exit code 0
+means done, 130 means Ctrl-C.
+
+    >>> ConfigError("data.source is 'foldr', expected 'folder': correct it.").exit_code
+    2
 """
 
 
 class LmeraserError(Exception):
-    """The root: whatever the command line reports in one line and without a traceback."""
+    """The root of the tree. The command line reports such an error in one line, without a
+    traceback."""
 
     exit_code = 1
 
 
 class ConfigError(LmeraserError):
-    """A command or a configuration that cannot be meant."""
+    """A command line or a configuration that makes no sense."""
 
     exit_code = 2
 
 
 class DataError(LmeraserError):
-    """Input data that cannot be used; names the file or the row."""
+    """Input data that cannot be used. The message names the file or the row."""
 
     exit_code = 3
 
 
 class PictureError(DataError):
-    """One encoded picture that cannot be decoded in exactly one right way."""
+    """An encoded picture that does not decode in exactly one right way."""
 
 
 class VerificationError(LmeraserError):
-    """Stored bytes, or rebuilt bytes, that are not what the manifest says."""
+    """Stored bytes, or rebuilt bytes, that differ from what the manifest says."""
 
     exit_code = 4
 
 
 class ExecutionError(LmeraserError):
-    """The machine could not do it: Ray, the disk, a lock. Nothing published is lost; the same
-    command resumes."""
+    """Ray, the disk or a lock failed. Nothing published is lost; the same command resumes."""
 
     exit_code = 5
 
 
 class StaleEpochError(ExecutionError):
-    """A writer whose epoch is over: another queue holds the lease."""
+    """Another queue holds the lease: the epoch of this writer is over."""
 
 
 class DiskFullError(ExecutionError):
-    """A disk without room, or a quota that is used up."""
+    """The disk is full, or its quota is used up."""
 
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""The exit code after Ctrl-C, as shells have it."""

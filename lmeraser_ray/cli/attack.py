@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lmeraser_ray.cli.study import numbers
-from lmeraser_ray.cli.verb import Arguments, Parser, Report
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb
 from lmeraser_ray.config.options import read_yaml
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
@@ -38,7 +38,7 @@ fifth of the time. Any other system is as its own file says."""
 
 
 def attack_options(parser: Parser) -> None:
-    """What is attacked, and with how many models."""
+    """Declare what is attacked, and with how many models."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -63,7 +63,7 @@ def attack_options(parser: Parser) -> None:
 
 
 def run_attack(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser attack`."""
+    """Measure removal effectiveness: the law, then membership attacks as evidence."""
     from lmeraser_ray.study.attack import AttackRequest, attack
     from lmeraser_ray.study.variants import variants
 
@@ -83,3 +83,6 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     }
     data = {"state_equality": done.equality, "auc": sets, "files": files}
     return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data)
+
+
+VERBS = (Verb("attack", run_attack, attack_options, folder="study", configures=True),)

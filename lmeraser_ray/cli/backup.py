@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted, session_of, timed
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, timed, workspace_of
 from lmeraser_ray.pipeline.progress import Progress
 
 
 def backup_options(parser: Parser) -> None:
-    """Where it goes."""
+    """Declare the files to write."""
     parser.add_argument(
         "--to",
         type=Path,
@@ -23,10 +23,8 @@ def backup_options(parser: Parser) -> None:
 
 
 def run_backup(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser backup`."""
-    from lmeraser_ray.operations.backup import backup
-
-    done = backup(session_of(args, progress), to=args.to, erasures=args.erasures)
+    """Write the published state, the requests and the secret to one file, erasures to another."""
+    done = workspace_of(args, progress).backup(to=args.to, erasures=args.erasures)
     data = {
         "to": str(args.to) if args.to else None,
         "fingerprint": done.fingerprint,
@@ -55,7 +53,7 @@ def run_backup(args: Arguments, progress: Progress) -> Report:
 
 
 def restore_options(parser: Parser) -> None:
-    """From what, and what is known of later erasures."""
+    """Declare the backup, and what is known of later erasures."""
     parser.add_argument(
         "--from",
         type=Path,
@@ -78,12 +76,14 @@ def restore_options(parser: Parser) -> None:
 
 
 def run_restore(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser restore`."""
+    """Restore a workspace from a backup, without anyone who was erased since."""
     from lmeraser_ray.operations.restore import restore
 
-    session = session_of(args, progress)
     done = restore(
-        session, args.source, erasures=args.erasures, no_later_erasures=args.no_later_erasures
+        workspace_of(args, progress).session,
+        args.source,
+        erasures=args.erasures,
+        no_later_erasures=args.no_later_erasures,
     )
     after, found = done.evaluated.manifest, done.reconciled
     data = {
@@ -116,3 +116,6 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
             "written: requests of that time that were open are to be submitted again."
         )
     return Report(text, data, tuple(notes))
+
+
+VERBS = (Verb("backup", run_backup, backup_options), Verb("restore", run_restore, restore_options))

@@ -12,38 +12,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.cli.verb import Report
+from lmeraser_ray.cli import ask, erase, evidence, train
+from lmeraser_ray.cli.table import table
+from lmeraser_ray.cli.verb import Arguments, Report, Verb
+from lmeraser_ray.cli.words import parse
 from lmeraser_ray.config.options import load_config
 from lmeraser_ray.data.sources.digits import digit_entries
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.pipeline.engines import cluster
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.storage.paths import require_disk
 
 OWN = ("digit.png", "workspace")
 WRITERS = (("data.subject_pattern", r"digit-(?P<subject>\d{3})\d"),)
-"""The digits come without their writers: for the demonstration, ten in a row are said to be one
-person's."""
+"""The digits come without their writers: the demonstration takes ten in a row for one person's."""
+STEPS = {verb.name: verb for verb in (*train.VERBS, *ask.VERBS, *erase.VERBS, *evidence.VERBS)}
+"""The verbs that the story may run."""
+
+
+def run_demo(args: Arguments, progress: Progress) -> Report:
+    """Show the whole story on handwritten digits: train, predict, unlearn, verify."""
+    return demo(require_disk(args.workspace), args.overrides, progress)
 
 
 def demo(root: Path, overrides: tuple[tuple[str, str], ...], progress: Progress) -> Report:
-    """Tell the story in `root`, a new folder or an earlier demonstration's, which is removed
+    """Run the story in `root`, a new folder or that of an earlier demonstration, which is removed
     first."""
     prepare(root)
     config = load_config(None, (*WRITERS, *overrides))
-    ours = False
-    if config.execution.engine == "ray":
-        from lmeraser_ray.distributed.cluster import connect, disconnect
-
-        ours = connect(config.execution)  # once for all steps
-    try:
+    with cluster(config.execution):  # one for all steps
         return tell(Story(root, (*WRITERS, *overrides), progress.quiet))
-    finally:
-        if ours:
-            disconnect()
 
 
 def prepare(root: Path) -> None:
-    """Make the folder and the picture that is predicted. Errors: `ConfigError` where the folder
-    holds something else."""
+    """Make the folder and the picture to predict. Errors: `ConfigError` where the folder holds
+    something that no demonstration made."""
     there = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     foreign = [
         name for name in there if name not in OWN or OWN[0] not in there
@@ -60,62 +63,90 @@ def prepare(root: Path) -> None:
 
 @dataclass
 class Story:
-    """The steps so far: what each said, and its seconds."""
+    """The steps so far: a row of the table at the end for each thing that happened."""
 
     root: Path
     overrides: tuple[tuple[str, str], ...]
     quiet: bool
-    rows: list[tuple[str, str, float]] = field(default_factory=list)
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def step(self, verb: str, *words: str) -> dict[str, Any]:
-        """Run one command as its user would see it, and return its JSON."""
-        from lmeraser_ray.cli.main import parse
-        from lmeraser_ray.cli.verbs import VERBS
-
-        options = [
-            part
-            for name, value in self.overrides
-            if verb == "train"
-            for part in (f"--{name}", value)
+    def step(self, verb: str, *words: str) -> "Step":
+        """Run one command as its user would type and see it."""
+        options = self.overrides if verb == "train" else ()
+        line = [
+            *words,
+            "--workspace",
+            str(self.root / "workspace"),
+            *(part for name, value in options for part in (f"--{name}", value)),
         ]
-        line = [*words, "--workspace", str(self.root / "workspace"), *options]
         print(f"\n$ lmeraser {verb} {shlex.join(line)}", flush=True)
         start = time.perf_counter()
-        report = VERBS[verb].run(parse(VERBS[verb], line), Progress(quiet=self.quiet))
+        report = STEPS[verb].run(parse(STEPS[verb], line), Progress(quiet=self.quiet))
         print(report.text, flush=True)
-        return {
-            **(report.data or {}),
-            "took": time.perf_counter() - start,
-            "exit_code": report.exit_code,
-        }
+        return Step(report, f"{time.perf_counter() - start:.1f}")
 
-    def note(self, what: str, found: str, seconds: float) -> None:
-        """A row of the table at the end."""
+    def note(self, what: str, found: str, seconds: str = "") -> None:
+        """Add a row to the table."""
         self.rows.append((what, found, seconds))
 
 
+@dataclass(frozen=True)
+class Step:
+    """One command that was run: its report and its seconds as text."""
+
+    report: Report
+    seconds: str
+
+    def __getitem__(self, name: str) -> Any:
+        return (self.report.data or {})[name]
+
+
 def tell(story: Story) -> Report:
-    """All steps and the table."""
-    trained = story.step("train")
-    story.note(
-        "train",
-        f"{trained['training_records']:,} records, {trained['shards']} shards",
-        trained["took"],
+    """Run all steps, and return the table of what happened."""
+    trained = train_and_ask(story)
+    request = forget(story)
+    certified = story.step("certificate", request)
+    met = "in time" if certified["deadline"]["met"] else "LATE"
+    story.note("its certificate", f"signed by {certified['key'][:12]}…, {met}", certified.seconds)
+    scored = story.step("evaluate")
+    story.note("accuracy after", f"{scored['accuracy']['test']:.2%}", scored.seconds)
+    verified = story.step("verify", "--rebuild")
+    equal = "equal" if verified["ok"] else "DIFFER"
+    checks = f"{verified['checked']} checks, fingerprints {equal}"
+    story.note("verify by rebuilding", checks, verified.seconds)
+    audited = story.step("audit")
+    agree = "ledger and certificates agree" if audited["ok"] else "DIFFERENCES"
+    story.note("audit", agree, audited.seconds)
+    data = {
+        "accuracy": {"before": trained["accuracy"]["test"], "after": scored["accuracy"]["test"]},
+        "ok": verified["ok"] and audited["ok"],
+        "fingerprint": verified["fingerprint"],
+    }
+    text = table(["what happened", "", "seconds"], story.rows, left=2)
+    return Report(
+        f"\n{text}", data, exit_code=verified.report.exit_code or audited.report.exit_code
     )
-    story.note("accuracy before", f"{trained['accuracy']['test']:.2%}", 0)
+
+
+def train_and_ask(story: Story) -> Step:
+    """Train, predict a picture, and ask what a deletion would cost. Returns the training."""
+    trained = story.step("train")
+    size = f"{trained['training_records']:,} records, {trained['shards']} shards"
+    story.note("train", size, trained.seconds)
+    story.note("accuracy before", f"{trained['accuracy']['test']:.2%}")
     predicted = story.step("predict", str(story.root / "digit.png"))
+    [first] = predicted["predictions"]
     story.note(
-        "predict a picture",
-        f"{predicted['predictions'][0]['label']} "
-        f"({predicted['predictions'][0]['probability']:.1%})",
-        predicted["took"],
+        "predict a picture", f"{first['label']} ({first['probability']:.1%})", predicted.seconds
     )
     cost = story.step("cost")
-    story.note(
-        "expected cost of one deletion",
-        f"{cost['expected_share']:.1%} of a full training",
-        cost["took"],
-    )
+    expected = f"{cost['expected_share']:.1%} of a full training"
+    story.note("expected cost of one deletion", expected, cost.seconds)
+    return trained
+
+
+def forget(story: Story) -> str:
+    """Erase a record, then a person. Returns the id of the last request."""
     for what, words in (
         ("record", ("--records", "digit-0775")),
         ("subject", ("--subjects", "123")),
@@ -125,40 +156,8 @@ def tell(story: Story) -> Report:
             f"{done['removed']} removed, {done['retrained']} of {done['constituents']} shards "
             "trained again"
         )
-        story.note(f"unlearn a {what}", found, done["took"])
-    certified = story.step("certificate", done["request"])
-    met = "in time" if certified["deadline"]["met"] else "LATE"
-    story.note("its certificate", f"signed by {certified['key'][:12]}…, {met}", certified["took"])
-    scored = story.step("evaluate")
-    story.note("accuracy after", f"{scored['accuracy']['test']:.2%}", scored["took"])
-    verified = story.step("verify", "--rebuild")
-    story.note(
-        "verify by rebuilding",
-        f"{verified['checked']} checks, fingerprints {'equal' if verified['ok'] else 'DIFFER'}",
-        verified["took"],
-    )
-    audited = story.step("audit")
-    story.note(
-        "audit",
-        "ledger and certificates agree" if audited["ok"] else "DIFFERENCES",
-        audited["took"],
-    )
-    accuracy = {"before": trained["accuracy"]["test"], "after": scored["accuracy"]["test"]}
-    data = {
-        "accuracy": accuracy,
-        "ok": verified["ok"] and audited["ok"],
-        "fingerprint": verified["fingerprint"],
-    }
-    return Report(table(story.rows), data, exit_code=verified["exit_code"] or audited["exit_code"])
+        story.note(f"unlearn a {what}", found, done.seconds)
+    return str(done["request"])
 
 
-def table(rows: list[tuple[str, str, float]]) -> str:
-    """The table of what happened."""
-    wide = max(len(found) for _, found, _ in rows)
-    lines = [
-        f"{what:<30} {found:<{wide}} {f'{seconds:6.1f} s' if seconds else ''}".rstrip()
-        for what, found, seconds in rows
-    ]
-    return "\n".join(
-        ["", "what happened".ljust(31 + wide) + "  seconds", "-" * (40 + wide), *lines]
-    )
+VERBS = (Verb("demo", run_demo, configures=True),)

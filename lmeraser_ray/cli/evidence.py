@@ -1,10 +1,10 @@
-"""The verbs of evidence: `keys`, `certificate`, `audit`, and what `verify --certificate` says."""
+"""The verbs of evidence: `certificate`, `verify`, `audit`, `fingerprint`, `keys`."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted, session_of
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, workspace_of
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.pipeline.progress import Progress
 
@@ -17,7 +17,7 @@ KEYS_HELP = "the folder of signing keys (else LMERASER_KEYS, else ~/.config/lmer
 
 
 def keys_options(parser: Parser) -> None:
-    """What to do, and where the keys are."""
+    """Declare what to do, and where the keys are."""
     parser.add_argument(
         "what",
         choices=("init", "rotate", "list"),
@@ -27,9 +27,9 @@ def keys_options(parser: Parser) -> None:
 
 
 def run_keys(args: Arguments, _: Progress) -> Report:
-    """`lmeraser keys`."""
+    """Make, rotate and list the keys that sign certificates."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
-    from lmeraser_ray.operations.certificate import keys
+    from lmeraser_ray.operations.keys import keys
 
     done = keys(key_folder(args.keys), args.what)
     public = [
@@ -51,8 +51,8 @@ def run_keys(args: Arguments, _: Progress) -> Report:
 
 
 def certificate_options(parser: Parser) -> None:
-    """Whose certificate, and where it goes."""
-    parser.add_argument("request", metavar="ID", help="the request, as `lmeraser submit` gave it")
+    """Declare the request, and where its certificate goes."""
+    parser.add_argument("request", metavar="ID", help="the id that `lmeraser submit` printed")
     parser.add_argument(
         "--output",
         type=Path,
@@ -63,12 +63,11 @@ def certificate_options(parser: Parser) -> None:
 
 
 def run_certificate(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser certificate`."""
+    """Print the signed certificate of an erasure."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
-    from lmeraser_ray.operations.certificate import certificate
 
     folder = key_folder(args.keys)
-    found = certificate(session_of(args, progress), args.request, folder.public_keys())
+    found = workspace_of(args, progress).certificate(args.request, keys=args.keys)
     lines = certificate_lines(found)
     if args.output:
         write_file(args.output, found.envelope)
@@ -87,28 +86,8 @@ def run_certificate(args: Arguments, progress: Progress) -> Report:
     )
 
 
-def run_verify_certificate(args: Arguments) -> Report:
-    """`lmeraser verify --certificate FILE`: needs no workspace."""
-    from lmeraser_ray.erasure.certificate.keystore import key_folder, read_public_key
-    from lmeraser_ray.erasure.certificate.verifier import check_certificate
-
-    keys = (
-        dict([read_public_key(args.public_key)]) if args.public_key else key_folder().public_keys()
-    )
-    envelope = read_file(args.certificate, "--certificate")
-    try:
-        found = check_certificate(envelope, keys)
-    except VerificationError as error:
-        raise VerificationError(f"{args.certificate} does not verify. {error}") from error
-    lines = [
-        "ok: the signature is that of the key over every byte of the certificate",
-        *certificate_lines(found),
-    ]
-    return Report("\n".join(lines), {"ok": True, **certificate_data(found)})
-
-
 def certificate_lines(found: "Certificate") -> list[str]:
-    """A certificate for people to read."""
+    """Return a certificate as lines for people to read."""
     said, predicate = found.statement, found.statement.predicate
     outcomes = [target.outcome for target in said.targets]
     named = (
@@ -147,7 +126,7 @@ def certificate_lines(found: "Certificate") -> list[str]:
 
 
 def certificate_data(found: "Certificate") -> dict[str, Any]:
-    """A certificate as JSON: who signed it and what it says, whole."""
+    """Return a certificate as JSON: the key that signed it and its whole statement."""
     said = found.statement
     return {
         "certificate": found.sha256,
@@ -162,12 +141,12 @@ def certificate_data(found: "Certificate") -> dict[str, Any]:
 
 
 def moment(text: str) -> str:
-    """A moment to the second."""
+    """Return a time, to the second."""
     return f"{text[:10]} {text[11:19]} UTC"
 
 
 def scan_line(scan: dict[str, Any]) -> str:
-    """What an absence scan did and found, on one line."""
+    """Return what an absence scan searched and found, on one line."""
     files, size = (sum(one[name] for one in scan["searched"]) for name in ("files", "bytes"))
     where = (
         f"{counted(files, 'file')}, {size:,} bytes, in {counted(len(scan['searched']), 'place')}"
@@ -176,7 +155,7 @@ def scan_line(scan: dict[str, Any]) -> str:
 
 
 def audit_options(parser: Parser) -> None:
-    """How deep, and which head of the ledger."""
+    """Declare how deep the check goes, and which head of the ledger it has to do with."""
     parser.add_argument(
         "--rebuild",
         action="store_true",
@@ -198,15 +177,11 @@ def audit_options(parser: Parser) -> None:
 
 
 def run_audit(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser audit`."""
+    """Check the ledger, every request and every certificate against each other."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
-    from lmeraser_ray.operations.audit import audit
 
-    folder = key_folder(args.keys)
     against = read_file(args.against, "--against") if args.against else None
-    done = audit(
-        session_of(args, progress), folder.public_keys(), against=against, rebuild=args.rebuild
-    )
+    done = workspace_of(args, progress).audit(against=against, rebuild=args.rebuild, keys=args.keys)
     data = {
         "ok": done.ok,
         "entries": done.head.seq,
@@ -231,7 +206,7 @@ def run_audit(args: Arguments, progress: Progress) -> Report:
         *(("the kept head is in the ledger",) if done.against else ()),
         *(("rebuilt from the live records, every byte is equal",) if done.rebuilt else ()),
     )
-    notes = write_head(args.head, done.signed_head, folder) if args.head else ()
+    notes = write_head(args.head, done.signed_head, key_folder(args.keys)) if args.head else ()
     return Report(
         f"ok: {', '.join(seen)}\nledger {done.head.hash} at entry {done.head.seq}", data, notes
     )
@@ -240,7 +215,7 @@ def run_audit(args: Arguments, progress: Progress) -> Report:
 def write_head(
     path: Path, sign: Callable[["SigningKey"], bytes], folder: "KeyFolder"
 ) -> tuple[str, ...]:
-    """Write the ledger's signed head. Returns notes."""
+    """Write the ledger's signed head, and return notes about it."""
     key = folder.current()
     write_file(path, sign(key))
     made = (
@@ -256,7 +231,7 @@ def write_head(
 
 
 def read_file(path: Path, option: str) -> bytes:
-    """A file that an option names."""
+    """Read a file that an option names. Errors: `ConfigError`."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -266,7 +241,95 @@ def read_file(path: Path, option: str) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Durably write a file that an option names, in one step."""
+    """Write a file that an option names, durably and in one step."""
     from lmeraser_ray.storage.files import write_atomic
 
     write_atomic(path, data, scratch=path.parent)
+
+
+def run_fingerprint(args: Arguments, progress: Progress) -> Report:
+    """Print the SHA-256 over all that the workspace holds of the private data."""
+    found = workspace_of(args, progress).fingerprint()
+    return Report(found, {"fingerprint": found})
+
+
+def verify_options(parser: Parser) -> None:
+    """Declare how deep the check goes, or which certificate is checked."""
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="train again from the live records in a scratch place and compare bytes",
+    )
+    parser.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="FILE",
+        help="check a certificate instead: needs no workspace",
+    )
+    parser.add_argument(
+        "--public_key",
+        type=Path,
+        metavar="PEM",
+        help="the key that must have signed it; without it, those of LMERASER_KEYS",
+    )
+
+
+def run_verify(args: Arguments, progress: Progress) -> Report:
+    """Check every digest and that nothing is stray; --rebuild trains again and compares bytes."""
+    if args.certificate and args.rebuild:
+        raise ConfigError(
+            "--rebuild trains a workspace again, --certificate checks a file: give one of them."
+        )
+    if args.certificate:
+        return run_verify_certificate(args)
+    if args.public_key:
+        raise ConfigError("--public_key is for a certificate: give --certificate FILE too.")
+    done = workspace_of(args, progress).verify(rebuild=args.rebuild)
+    data = {
+        "ok": done.ok,
+        "checked": done.checked,
+        "differences": list(done.differences),
+        "fingerprint": done.fingerprint,
+        "rebuilt": done.rebuilt,
+    }
+    if done.ok:
+        how = (
+            "rebuilt from the live records, every byte is equal"
+            if done.rebuilt
+            else "every digest holds, nothing is stray"
+        )
+        return Report(f"ok: {done.checked} checks, {how}", data)
+    lines = [
+        f"not ok: {counted(len(done.differences), 'difference')}, the first is:",
+        *done.differences[:20],
+    ]
+    return Report("\n".join(lines), data, exit_code=VerificationError.exit_code)
+
+
+def run_verify_certificate(args: Arguments) -> Report:
+    """`lmeraser verify --certificate FILE`: needs no workspace."""
+    from lmeraser_ray.erasure.certificate.keystore import key_folder, read_public_key
+    from lmeraser_ray.erasure.certificate.verifier import check_certificate
+
+    keys = (
+        dict([read_public_key(args.public_key)]) if args.public_key else key_folder().public_keys()
+    )
+    envelope = read_file(args.certificate, "--certificate")
+    try:
+        found = check_certificate(envelope, keys)
+    except VerificationError as error:
+        raise VerificationError(f"{args.certificate} does not verify. {error}") from error
+    lines = [
+        "ok: the signature is that of the key over every byte of the certificate",
+        *certificate_lines(found),
+    ]
+    return Report("\n".join(lines), {"ok": True, **certificate_data(found)})
+
+
+VERBS = (
+    Verb("certificate", run_certificate, certificate_options),
+    Verb("verify", run_verify, verify_options),
+    Verb("audit", run_audit, audit_options),
+    Verb("fingerprint", run_fingerprint),
+    Verb("keys", run_keys, keys_options),
+)

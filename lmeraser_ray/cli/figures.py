@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted, session_of, timed
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, timed, workspace_of
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import location
 
 PRIVATE = (
@@ -17,7 +16,7 @@ PRIVATE = (
 
 
 def figures_options(parser: Parser) -> None:
-    """Of what, and where to."""
+    """Declare what is drawn, and where the pictures go."""
     parser.add_argument(
         "--workspace",
         type=location,
@@ -31,7 +30,7 @@ def figures_options(parser: Parser) -> None:
 
 
 def run_figures(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser figures`."""
+    """Draw the figures of a study (PNG, SVG), or a workspace's shards and prompts."""
     from lmeraser_ray.study.figures import study_figures, workspace_figures
 
     if args.workspace is None:
@@ -49,9 +48,7 @@ def run_figures(args: Arguments, progress: Progress) -> Report:
             "private records."
         )
     else:
-        done = workspace_figures(
-            Session(args.workspace, progress, overrides=args.overrides), args.out
-        )
+        done = workspace_figures(workspace_of(args, progress).session, args.out)
     lines = [
         f"{counted(len(done.files), 'file')} written{':' if done.files else ''}",
         *(f"  {path}" for path in done.files),
@@ -66,7 +63,7 @@ def run_figures(args: Arguments, progress: Progress) -> Report:
 
 
 def diversity_options(parser: Parser) -> None:
-    """How it is measured."""
+    """Declare how diversity is measured."""
     parser.add_argument(
         "--metric",
         choices=("features", "lpips"),
@@ -82,10 +79,11 @@ def diversity_options(parser: Parser) -> None:
 
 
 def run_diversity(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser diversity`."""
+    """Measure how different the training pictures are, and how much less within a shard."""
     from lmeraser_ray.study.diversity import Mean, diversity
 
-    done = diversity(session_of(args, progress), metric=args.metric, pairs=args.pairs)
+    session = workspace_of(args, progress).session
+    done = diversity(session, metric=args.metric, pairs=args.pairs)
 
     def figures(mean: Mean | None) -> dict[str, Any] | None:
         if mean is None:
@@ -122,3 +120,9 @@ def run_diversity(args: Arguments, progress: Progress) -> Report:
         timed(progress),
     ]
     return Report("\n".join(lines), data)
+
+
+VERBS = (
+    Verb("figures", run_figures, figures_options, folder="study"),
+    Verb("diversity", run_diversity, diversity_options),
+)

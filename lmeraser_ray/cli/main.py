@@ -1,21 +1,23 @@
 """The command line: `lmeraser VERB` and `python -m lmeraser_ray.VERB` are this one function.
 
+    >>> run("fingerprint", ["--workspace", "nowhere"])  # and says why on stderr
+    2
+
 Results go to stdout, progress and notes to stderr; with `--json` stdout is one JSON object. Exit
 codes: see `errors.py`.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 
 from lmeraser_ray import __version__
 from lmeraser_ray.cli.verb import Verb
-from lmeraser_ray.cli.verbs import VERBS
-from lmeraser_ray.config.options import divide, help_text, refuse_unknown, split_overrides
+from lmeraser_ray.cli.verbs import GROUPS, VERBS
+from lmeraser_ray.cli.words import parse
+from lmeraser_ray.config.options import nearest
 from lmeraser_ray.errors import INTERRUPTED, ConfigError, LmeraserError
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.storage.paths import location, on_disk
 
 
 def run(verb: str | None = None, argv: Sequence[str] | None = None) -> int:
@@ -40,30 +42,42 @@ def run(verb: str | None = None, argv: Sequence[str] | None = None) -> int:
 
 
 def choose(words: list[str]) -> tuple[str, list[str]]:
-    """The verb among the arguments, and the rest."""
+    """Return the verb among the arguments, and the rest. `--help` and `--version` print and
+    exit."""
     if not words or words[0] in ("-h", "--help"):
-        listed = "\n".join(f"  {name:<12} {verb.about}" for name, verb in VERBS.items())
-        print(
-            "usage: lmeraser VERB [options]\n\nExact unlearning for image "
-            f"classifiers.\n\n{listed}\n\n`lmeraser VERB --help` says more."
-        )
+        print(overview())
         raise SystemExit(0 if words else 2)
     if words[0] == "--version":
         print(f"lmeraser_ray {__version__}")
         raise SystemExit(0)
     if words[0] not in VERBS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(words[0], VERBS, 1)
         raise ConfigError(
-            f"{words[0]!r} is no verb{f': did you mean {near[0]}?' if near else '.'} Verbs are "
+            f"{words[0]!r} is no verb{nearest(words[0], VERBS) or '.'} Verbs are "
             f"{', '.join(VERBS)}."
         )
     return words[0], words[1:]
 
 
+def overview() -> str:
+    """Return the help about all verbs, by group."""
+    groups = [
+        "\n".join(
+            [f"{name}:", *(f"  {verb.name:<12} {verb.help.splitlines()[0]}" for verb in verbs)]
+        )
+        for name, verbs in GROUPS.items()
+    ]
+    return "\n\n".join(
+        [
+            "usage: lmeraser VERB [options]",
+            "Exact unlearning for image classifiers.",
+            *groups,
+            "`lmeraser VERB --help` says more.",
+        ]
+    )
+
+
 def perform(verb: Verb, words: list[str]) -> int:
-    """Parse a verb's arguments, do it, print its report."""
+    """Parse a verb's arguments, do it, print its report, and return the exit code."""
     args = parse(verb, words)
     progress = Progress(quiet=True if args.quiet else None)
     report = verb.run(args, progress)
@@ -74,38 +88,6 @@ def perform(verb: Verb, words: list[str]) -> int:
     else:
         print(report.text)
     return report.exit_code
-
-
-def parse(verb: Verb, words: list[str]) -> argparse.Namespace:
-    """A verb's arguments; `overrides` are the fields of the configuration among them."""
-    fields, others = divide(words)
-    args, rest = parser_of(verb).parse_known_args(others)
-    args.overrides = tuple(split_overrides([*fields, *rest]))
-    refuse_unknown(args.overrides)
-    return args
-
-
-def parser_of(verb: Verb) -> argparse.ArgumentParser:
-    """A verb's own options; all other `--a.b value` are fields of the configuration."""
-    shown = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        f"lmeraser {verb.name}",
-        description=verb.about,
-        epilog=help_text(),
-        formatter_class=shown,
-        allow_abbrev=False,
-    )
-    kind, where = (location, "folder or URL") if verb.folder == "workspace" else (on_disk, "folder")
-    parser.add_argument(
-        f"--{verb.folder}",
-        type=kind,
-        default=verb.folder,
-        help=f"the {where} of the {verb.folder} ({verb.folder})",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    verb.options(parser)
-    return parser
 
 
 def main(verb: str | None = None) -> None:

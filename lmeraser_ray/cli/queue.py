@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted, session_of
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, workspace_of
 from lmeraser_ray.errors import INTERRUPTED
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
@@ -18,7 +18,7 @@ WHAT = "serve until Ctrl-C; run until nothing is left; status in one look; watch
 
 
 def queue_options(parser: Parser) -> None:
-    """What to do, and where the keys are."""
+    """Declare what to do, and where the keys are."""
     parser.add_argument("what", choices=("serve", "run", "status", "watch"), help=WHAT)
     parser.add_argument(
         "--keys",
@@ -34,8 +34,8 @@ def queue_options(parser: Parser) -> None:
 
 
 def run_queue(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser queue`."""
-    session = session_of(args, progress)
+    """Work off erasure requests: serve, run until none is left, status, watch."""
+    session = workspace_of(args, progress).session
     if args.what in ("serve", "run"):
         return run_work(args, session)
     from lmeraser_ray.cli.live_table import LONGEST_LIST, on_terminal, plain
@@ -61,13 +61,13 @@ def run_work(args: Arguments, session: Session) -> Report:
 
     keys = key_folder(args.keys)
     if args.what == "serve":
-        return told(serve(session, keys=keys, say=log, trusted=args.trusted_network))
+        return queue_report(serve(session, keys=keys, say=log, trusted=args.trusted_network))
     done = run(session, keys=keys, say=log)
-    return told(done, exit_code=INTERRUPTED if done.open else 0)
+    return queue_report(done, exit_code=INTERRUPTED if done.open else 0)
 
 
-def told(done: "Done", *, exit_code: int = 0) -> Report:
-    """What a queue did."""
+def queue_report(done: "Done", *, exit_code: int = 0) -> Report:
+    """Return the report of what a queue did."""
     data = done.as_json()
     closed = (
         ", ".join(f"{data[name]:,} {name}" for name in CLOSINGS if data[name])
@@ -78,6 +78,9 @@ def told(done: "Done", *, exit_code: int = 0) -> Report:
 
 
 def log(event: "Event") -> None:
-    """A line on stderr."""
+    """Write an event as a line on stderr."""
     sys.stderr.write(f"{event.line()}\n")
     sys.stderr.flush()
+
+
+VERBS = (Verb("queue", run_queue, queue_options),)

@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, refuse_names, session_of
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, refuse_names, workspace_of
 from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.operations.workspace import WITHDRAWN
 from lmeraser_ray.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ REASON_HELP = "a sentence without ids; it stays with the request"
 
 
 def named_options(parser: Parser) -> None:
-    """What is to be erased."""
+    """Declare what is to be erased."""
     parser.add_argument(
         "--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated"
     )
@@ -39,7 +40,8 @@ def named_options(parser: Parser) -> None:
 
 
 def named_by(args: Arguments) -> "ErasureTargets":
-    """What the options name. Errors: `ConfigError` as `refuse_names`."""
+    """Return the records and subjects that the options name. Errors: `ConfigError` as
+    `refuse_names`."""
     from lmeraser_ray.erasure.requests.targets import read_targets
 
     refuse_names(
@@ -50,7 +52,7 @@ def named_by(args: Arguments) -> "ErasureTargets":
 
 
 def submit_options(parser: Parser) -> None:
-    """What is to be erased, for whom and by when."""
+    """Declare what is to be erased, for whom and by when."""
     named_options(parser)
     parser.add_argument(
         "--key", help="an idempotency key: the same key with the same ids is the same request"
@@ -65,7 +67,7 @@ def submit_options(parser: Parser) -> None:
 
 
 def moment(text: str) -> datetime:
-    """A date or a moment in ISO 8601; without a time zone, of here."""
+    """Return a date or time in ISO 8601; without a time zone, a local one."""
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError as error:
@@ -75,13 +77,11 @@ def moment(text: str) -> datetime:
 
 
 def run_submit(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser submit`."""
-    from lmeraser_ray.operations.requests import submit
-
-    session = session_of(args, progress)
-    made = submit(
-        session,
-        named_by(args),
+    """Commit an erasure request and print its id."""
+    named = named_by(args)
+    made = workspace_of(args, progress).submit(
+        records=named.records,
+        subjects=named.subjects,
         key=args.key,
         due=args.due,
         submitter=args.submitter,
@@ -91,42 +91,39 @@ def run_submit(args: Arguments, progress: Progress) -> Report:
 
 
 def one_request(parser: Parser) -> None:
-    """Which request."""
-    parser.add_argument("request", metavar="ID", help="the request, as `lmeraser submit` gave it")
+    """Declare the request."""
+    parser.add_argument("request", metavar="ID", help="the id that `lmeraser submit` printed")
 
 
 def status_options(parser: Parser) -> None:
-    """Which request, or all that are open."""
+    """Declare the request; without one, all that are open are meant."""
     parser.add_argument(
         "request", nargs="?", metavar="ID", help="a request; without it, the queue and what is open"
     )
 
 
 def run_status(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser status`."""
-    session = session_of(args, progress)
+    """Print where a request is, or how the queue stands."""
+    workspace = workspace_of(args, progress)
     if args.request:
-        from lmeraser_ray.operations.requests import status
-
-        found = status(session, args.request)
-        return Report(request_line(found), found.as_json())
+        return request_report(workspace.status(args.request))
     from lmeraser_ray.cli.live_table import LONGEST_LIST, plain
-    from lmeraser_ray.erasure.queue.overview import overview_of
 
-    seen = overview_of(session, first=LONGEST_LIST)
+    seen = workspace.overview(first=LONGEST_LIST)
     return Report(plain(seen, epochs=None), seen.as_json())
 
 
 def request_line(found: "ErasureRequest") -> str:
-    """A request in a sentence or two."""
+    """Return a request in a few lines: its state, its times, its reason, its certificate."""
     from lmeraser_ray.storage.times import utcnow
 
     alert = found.alert(utcnow())
+    extended = f" (extended: {found.extension_reason or ''})" if found.extended_at else ""
+    used = f", {alert}% of the time is used" if alert else ""
     lines = [
         f"{found.id}  {found.state}",
         f"received {found.received_at:%Y-%m-%d %H:%M:%S} UTC, due "
-        f"{found.deadline:%Y-%m-%d %H:%M:%S} "
-        f"UTC{' (extended: ' + (found.extension_reason or '') + ')' if found.extended_at else ''}{f', {alert}% of the time is used' if alert else ''}",
+        f"{found.deadline:%Y-%m-%d %H:%M:%S} UTC{extended}{used}",
     ]
     if found.reason:
         lines.append(found.reason)
@@ -138,7 +135,7 @@ def request_line(found: "ErasureRequest") -> str:
 
 
 def wait_options(parser: Parser) -> None:
-    """For which request, and how long."""
+    """Declare the request and the longest wait."""
     one_request(parser)
     parser.add_argument(
         "--timeout", type=float, metavar="S", help="seconds to wait at most (for ever)"
@@ -146,11 +143,14 @@ def wait_options(parser: Parser) -> None:
 
 
 def run_wait(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser wait`: exit code 0 when certified, 3 when refused or cancelled, 5 when it failed or
-    the time is over."""
-    from lmeraser_ray.operations.requests import exit_code_of, wait
+    """Wait until a request is certified, or closed otherwise.
 
-    found = wait(session_of(args, progress), args.request, timeout_s=args.timeout)
+    Exit code 0 when it is certified, 3 when refused or cancelled, 5 when it failed or the time is
+    over.
+    """
+    from lmeraser_ray.operations.requests import exit_code_of
+
+    found = workspace_of(args, progress).wait(args.request, timeout_s=args.timeout)
     return Report(
         request_line(found),
         found.as_json(),
@@ -159,57 +159,56 @@ def run_wait(args: Arguments, progress: Progress) -> Report:
 
 
 def reason_options(parser: Parser) -> None:
-    """Which request, and why."""
+    """Declare the request and a required reason."""
     one_request(parser)
     parser.add_argument("--reason", required=True, help=REASON_HELP)
 
 
 def cancel_options(parser: Parser) -> None:
-    """Which request, and why."""
+    """Declare the request and an optional reason."""
     one_request(parser)
-    parser.add_argument(
-        "--reason",
-        default="withdrawn by its submitter",
-        help=f"{REASON_HELP} (withdrawn by its submitter)",
-    )
+    parser.add_argument("--reason", default=WITHDRAWN, help=f"{REASON_HELP} ({WITHDRAWN})")
 
 
 def extend_options(parser: Parser) -> None:
-    """Which request, by how much, and why."""
+    """Declare the request, the further months and the reason."""
     reason_options(parser)
     parser.add_argument("--months", type=int, default=2, help="further months, 1 or 2 (2)")
 
 
-def changed(found: "ErasureRequest") -> Report:
-    """A request that was changed."""
+def request_report(found: "ErasureRequest") -> Report:
+    """Return the report about a request."""
     return Report(request_line(found), found.as_json())
 
 
 def run_cancel(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser cancel`."""
-    from lmeraser_ray.operations.requests import cancel
-
-    return changed(cancel(session_of(args, progress), args.request, args.reason))
+    """Withdraw a request that no queue has begun."""
+    return request_report(workspace_of(args, progress).cancel(args.request, args.reason))
 
 
 def run_refuse(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser refuse`."""
-    from lmeraser_ray.operations.requests import refuse
-
-    return changed(refuse(session_of(args, progress), args.request, args.reason))
+    """Refuse a request, with a reason: a legal hold."""
+    return request_report(workspace_of(args, progress).refuse(args.request, args.reason))
 
 
 def run_extend(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser extend`."""
-    from lmeraser_ray.operations.requests import extend
-
-    found = extend(session_of(args, progress), args.request, args.months, args.reason)
+    """Put the deadline of a request off, once, with a reason."""
+    found = workspace_of(args, progress).extend(args.request, args.reason, months=args.months)
     note = "tell the person of it, and why, within the first month (GDPR art. 12(3))."
     return Report(request_line(found), found.as_json(), (note,))
 
 
 def run_retry(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser retry`."""
-    from lmeraser_ray.operations.requests import retry
+    """Have a failed request tried again."""
+    return request_report(workspace_of(args, progress).retry(args.request))
 
-    return changed(retry(session_of(args, progress), args.request))
+
+VERBS = (
+    Verb("submit", run_submit, submit_options),
+    Verb("status", run_status, status_options),
+    Verb("wait", run_wait, wait_options),
+    Verb("cancel", run_cancel, cancel_options),
+    Verb("refuse", run_refuse, reason_options),
+    Verb("extend", run_extend, extend_options),
+    Verb("retry", run_retry, one_request),
+)

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, counted
+from lmeraser_ray.cli.table import table
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted
 from lmeraser_ray.config import presets
 from lmeraser_ray.config.options import read_yaml
 from lmeraser_ray.config.quickstart import QUICKSTART
@@ -15,11 +16,23 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import location
 
 if TYPE_CHECKING:
-    from lmeraser_ray.study.sweep_report import Swept
+    from lmeraser_ray.study.sweep_report import SweepResult
+
+
+SUMMARY = (
+    "test accuracy",
+    "retained accuracy",
+    "shards",
+    "records retrained, mean share",
+    "p99 share",
+    "worst share",
+    "seconds for one deletion",
+)
+"""The columns of a comparison that are printed; its files have all."""
 
 
 def numbers(text: str, what: str) -> list[int]:
-    """Whole numbers between commas. Errors: `ConfigError`."""
+    """Parse whole numbers between commas. Errors: `ConfigError`."""
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
@@ -30,7 +43,7 @@ def numbers(text: str, what: str) -> list[int]:
 
 
 def shares(text: str, what: str) -> tuple[float, ...]:
-    """Shares, 0 ≤ share < 1, between commas. Errors: `ConfigError`."""
+    """Parse shares, 0 ≤ share < 1, between commas. Errors: `ConfigError`."""
     try:
         found = [float(part) for part in text.split(",") if part]
     except ValueError:
@@ -44,7 +57,7 @@ def shares(text: str, what: str) -> tuple[float, ...]:
 
 
 def compare_options(parser: Parser) -> None:
-    """What is compared, and how far it is measured."""
+    """Declare what is compared, and how far it is measured."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -93,10 +106,10 @@ def compare_options(parser: Parser) -> None:
 
 
 def run_compare(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser compare`."""
+    """Compare systems: accuracy against the price of forgetting."""
     from lmeraser_ray.study.compare import CompareRequest, compare
     from lmeraser_ray.study.measure import Extent
-    from lmeraser_ray.study.table import to_markdown
+    from lmeraser_ray.study.table import COLUMNS, shown
     from lmeraser_ray.study.variants import variants
 
     if any(name == "seed" for name, _ in args.overrides):
@@ -110,8 +123,14 @@ def run_compare(args: Arguments, progress: Progress) -> Report:
         found, numbers(args.seeds, "--seeds"), extent, curves=args.curves, keep=args.keep
     )
     done = compare(Session(args.study, progress), question)
+    columns = [column for column in COLUMNS if column.name in SUMMARY]
+    rows = [
+        [name, *(shown(column, cells[column.name]) for column in columns)]
+        for name, cells in done.systems.items()
+    ]
     text = (
-        f"{to_markdown(done.systems)}\n\n{counted(len(found), 'system')}, written to "
+        f"{table(['system', *(column.name for column in columns)], rows)}\n\n"
+        f"{counted(len(rows), 'system')}, with all figures written to "
         f"{', '.join(str(path) for path in done.files)}"
     )
     data = {
@@ -124,7 +143,7 @@ def run_compare(args: Arguments, progress: Progress) -> Report:
 
 
 def sweep_options(parser: Parser) -> None:
-    """What is swept, and on whose records."""
+    """Declare what is swept, and on which records."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -160,10 +179,11 @@ def sweep_options(parser: Parser) -> None:
 
 
 def run_sweep(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser sweep`."""
+    """Find which threshold, or other value, to train with: accuracy, cost of a deletion, a
+    choice."""
     from lmeraser_ray.study.figures import sweep_figure
     from lmeraser_ray.study.sweep import SweepRequest, sweep
-    from lmeraser_ray.study.sweep_report import to_markdown
+    from lmeraser_ray.study.sweep_report import COLUMNS, cells
     from lmeraser_ray.study.variants import parse_axis, parse_range, sweep_variants
 
     axes = [parse_axis(text, "--sweep") for text in args.sweep]
@@ -176,10 +196,10 @@ def run_sweep(args: Arguments, progress: Progress) -> Report:
     found = sweep_variants(base_of(args), args.overrides, axes)
     done = sweep(Session(args.study, progress), SweepRequest(found, args.workspace, keep=args.keep))
     files = [*done.files, *sweep_figure(args.study, progress)]
-    swept, choice = done.swept, done.swept.choice
+    swept, choice = done.result, done.result.choice
     text = (
-        f"{to_markdown(done.rows)}\n\n{choice.reason}\n{swept.sharing.sentence()}\ntrain with it: "
-        f"`lmeraser train --config {args.study / 'best.yaml'}`\nwritten to "
+        f"{table(COLUMNS, cells(done.rows))}\n\n{choice.reason}\n{swept.sharing.sentence()}\ntrain "
+        f"with it: `lmeraser train --config {args.study / 'best.yaml'}`\nwritten to "
         f"{', '.join(str(path) for path in files)}"
     )
     data = {
@@ -197,8 +217,8 @@ def run_sweep(args: Arguments, progress: Progress) -> Report:
 
 
 def base_of(args: Arguments) -> dict[str, Any]:
-    """The configuration that is swept, as a tree: of a file, of the workspace, or the quickstart's;
-    with another system's sections."""
+    """Return the configuration that is swept as a tree: that of the file, of the workspace, or the
+    quickstart's; with the sections of another system where one is named."""
     if args.config:
         tree = read_yaml(args.config)
     elif args.workspace:
@@ -208,8 +228,8 @@ def base_of(args: Arguments) -> dict[str, Any]:
     return presets.with_system(tree, args.system) if args.system else tree
 
 
-def sweep_notes(swept: "Swept") -> tuple[str, ...]:
-    """What a person should know of what was looked at."""
+def sweep_notes(swept: "SweepResult") -> tuple[str, ...]:
+    """Return what a person should know about the sweep."""
     notes = [f"{name} was not measured: {reason}" for name, reason in swept.failed.items()]
     if swept.records.erased:
         notes.append(
@@ -222,3 +242,9 @@ def sweep_notes(swept: "Swept") -> tuple[str, ...]:
             "(sweep.on validation avoids it)."
         )
     return tuple(notes)
+
+
+VERBS = (
+    Verb("compare", run_compare, compare_options, folder="study", configures=True),
+    Verb("sweep", run_sweep, sweep_options, folder="study", configures=True),
+)

@@ -1,28 +1,17 @@
-"""The verbs that write to a workspace: `train`, `unlearn`, `demo`."""
+"""The verb `train`."""
 
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.cli.requests import named_by
-from lmeraser_ray.cli.verb import (
-    Arguments,
-    Parser,
-    Report,
-    counted,
-    in_job,
-    session_of,
-    share,
-    timed,
-)
+from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, in_job, share, timed
 from lmeraser_ray.config import presets
 from lmeraser_ray.config.options import load_config, to_yaml
+from lmeraser_ray.operations.workspace import Workspace
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.storage.paths import require_disk
 
 
 def train_options(parser: Parser) -> None:
-    """Where the configuration comes from."""
+    """Declare where the configuration comes from."""
     parser.add_argument(
         "--config", type=Path, help="a YAML file; without it, the quickstart configuration"
     )
@@ -37,13 +26,11 @@ def train_options(parser: Parser) -> None:
 
 
 def run_train(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser train`."""
+    """Train a workspace on its records; what exists is reused, what was interrupted goes on."""
     config = load_config(args.config, args.overrides, system=args.system)
     if args.print_config:
         return Report(to_yaml(config).rstrip(), None)
-    from lmeraser_ray.operations.train import Training, train
-
-    done: Training = train(Session(args.workspace, progress), config)
+    done = Workspace(args.workspace, progress=progress).train(config)
     manifest, ingested, evaluated = done.manifest, done.ingested, done.evaluated
     data = {
         "workspace": str(args.workspace),
@@ -73,7 +60,7 @@ def run_train(args: Arguments, progress: Progress) -> Report:
 
 
 def train_notes(ingested: Any) -> tuple[str, ...]:
-    """What a person should know of what came in."""
+    """Return what a person should know about the records that were read."""
     notes = []
     if ingested.left_out:
         notes.append(
@@ -99,47 +86,4 @@ def train_notes(ingested: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def run_unlearn(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser unlearn`."""
-    from lmeraser_ray.operations.unlearn import unlearn
-
-    done = unlearn(session_of(args, progress), named_by(args), quarantine=args.quarantine)
-    trained = len(done.rebuilt)
-    data = {
-        "request": done.request.id,
-        "removed": done.removed,
-        "already_erased": None if in_job() else list(done.already),
-        "constituents": trained + done.reused,
-        "retrained": trained,
-        "reused": done.reused,
-        "reclustered": done.reclustered,
-        "passes": done.passes,
-        "seen_by_sweep": done.seen,
-        "seconds": progress.rounded(),
-        "fingerprint_before": done.before,
-        "fingerprint": done.after,
-        "certificate": done.request.certificate_sha256,
-    }
-    text = (
-        f"{counted(done.removed, 'record')} removed; {trained} of "
-        f"{counted(trained + done.reused, 'constituent')} trained again, {done.reused} "
-        f"reused{', re-clustered' if done.reclustered else ''}\n{timed(progress)}\nfingerprint "
-        f"{done.before}\n         -> {done.after}\ncertified: `lmeraser certificate "
-        f"{done.request.id}`"
-    )
-    which = "" if in_job() else f": {', '.join(done.already[:5])}"
-    notes = [f"{counted(len(done.already), 'id')} erased before{which}."] if done.already else []
-    if done.seen:
-        notes.append(
-            f"the configuration was chosen by a sweep on data that included {done.seen:,} of the "
-            "erased records: run `lmeraser sweep` again and train on its choice, or choose with "
-            "sweep.on public."
-        )
-    return Report(text, data, tuple(notes))
-
-
-def run_demo(args: Arguments, progress: Progress) -> Report:
-    """`lmeraser demo`."""
-    from lmeraser_ray.cli.demo import demo
-
-    return demo(require_disk(args.workspace), args.overrides, progress)
+VERBS = (Verb("train", run_train, train_options, configures=True),)

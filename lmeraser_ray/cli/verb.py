@@ -1,6 +1,8 @@
-"""What every verb is made of: its options, what it calls, and its report as text and as JSON."""
+"""What every verb is made of: its options, the function that it runs, and its report as text and as
+JSON."""
 
 import argparse
+import inspect
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,19 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.operations.workspace import Workspace
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import goes_with_job
 
 Parser = argparse.ArgumentParser
 Arguments = argparse.Namespace
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Is set in the driver of a job."""
+"""Ray sets this variable in the driver of a job."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a verb says. `notes` go to stderr."""
+    """What a verb prints: `text`, or `data` as JSON, on stdout, and `notes` on stderr."""
 
     text: str
     data: dict[str, Any] | None
@@ -28,33 +30,46 @@ class Report:
     exit_code: int = 0
 
 
+def no_options(_: Parser) -> None:
+    """Declare nothing: the common options are enough."""
+
+
 @dataclass(frozen=True)
 class Verb:
-    """One verb."""
+    """One verb of the command line. `run` does the work, and its docstring is the verb's help;
+    `options` declares its own options on a parser."""
 
     name: str
-    about: str
-    options: Callable[[Parser], None]
     run: Callable[[Arguments, Progress], Report]
+    options: Callable[[Parser], None] = no_options
     folder: Literal["workspace", "study"] = "workspace"
-    """What it works in: the option that names the folder."""
+    """The kind of folder that the verb works in, and the option that names the folder."""
+    configures: bool = False
+    """Whether the verb takes every field of the configuration; otherwise only those that may differ
+    from the workspace's last training."""
+
+    @property
+    def help(self) -> str:
+        """What the verb does; the first line says it in short."""
+        return inspect.getdoc(self.run) or ""
 
 
-def session_of(args: Arguments, progress: Progress) -> Session:
-    """The session that the common options ask for."""
-    return Session(args.workspace, progress, overrides=args.overrides)
+def workspace_of(args: Arguments, progress: Progress) -> Workspace:
+    """Return the workspace that the common options name."""
+    return Workspace(args.workspace, overrides=args.overrides, progress=progress)
 
 
 def in_job() -> bool:
-    """Whether this is the driver of a job that `ray job submit` has sent: what it prints, Ray keeps
-    in the cluster's logs, where an absence scan finds whoever is named."""
+    """Return whether this process is the driver of a job of `ray job submit`. Ray keeps what a job
+    prints in the cluster's logs, where an absence scan would find the ids in it."""
     return JOB_VARIABLE in os.environ
 
 
 def refuse_names(named: bool, files: Iterable[Path]) -> None:
-    """Errors: `ConfigError` where Ray would keep who is named: the command line of a job is in the
-    cluster's logs, and what is sent with it in the session folder, where the absence scan would
-    find it as long as the cluster lives. named: whether options name somebody."""
+    """Refuse ids that Ray would keep: a job's command line is in the cluster's logs, and files that
+    are sent with the job are in the session folder as long as the cluster lives; an absence scan
+    would find the ids there. named: whether options name records or subjects; files: those that
+    list them. Errors: `ConfigError`."""
     if (in_job() and named) or any(map(goes_with_job, files)):
         raise ConfigError(
             "Ray keeps the command line of a job and what is sent with it, so whom it names "
@@ -64,19 +79,15 @@ def refuse_names(named: bool, files: Iterable[Path]) -> None:
 
 
 def timed(progress: Progress) -> str:
-    """The seconds of each stage on one line."""
+    """Return the seconds of each stage on one line."""
     return "seconds " + ", ".join(f"{name} {value:.1f}" for name, value in progress.seconds.items())
 
 
 def share(value: float | None) -> str:
-    """A share as a percentage."""
+    """Return a share as a percentage."""
     return "n/a" if value is None else f"{value:.2%}"
 
 
 def counted(number: int, what: str) -> str:
-    """`1 record`, `2 records`."""
+    """Return a number with its noun: `1 record`, `2 records`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def no_options(_: Parser) -> None:
-    """The common options are enough."""

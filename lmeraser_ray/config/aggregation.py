@@ -1,4 +1,4 @@
-"""How constituents answer together."""
+"""How constituents answer together: the section `aggregation`."""
 
 from typing import Annotated, Literal
 

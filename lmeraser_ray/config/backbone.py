@@ -6,6 +6,8 @@ from pydantic import Field
 
 from lmeraser_ray.config.section import EXECUTION, Section
 
+Spread = Annotated[float, Field(gt=0)]
+
 
 class ReadoutConfig(Section):
     """Where and how features are read off the backbone."""
@@ -44,7 +46,7 @@ class BackboneConfig(Section):
     """None takes the model's own."""
     mean: tuple[float, float, float] | None = None
     """Normalisation in [0, 1] units; None takes the model's own."""
-    std: tuple[float, float, float] | None = None
+    std: tuple[Spread, Spread, Spread] | None = None
     """Normalisation in [0, 1] units; None takes the model's own."""
     readout: ReadoutConfig = ReadoutConfig()
     batch: Annotated[int, Field(gt=0, le=4096)] = 32

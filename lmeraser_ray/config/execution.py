@@ -2,9 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lmeraser_ray.config.section import Positive, Section
+
+TASK_GPUS = 0.25
+"""GPUs of a training task where the cluster has GPUs and the configuration does not say."""
+FEATURE_GPUS = 0.5
+"""GPUs of a feature actor where the cluster has GPUs and the configuration does not say."""
+
+
+def _divides(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError("GPUs are a fraction of one, or a whole number of them")
+    return gpus
+
+
+Gpus = Annotated[float, Field(ge=0), AfterValidator(_divides)]
 
 
 class ExecutionConfig(Section):
@@ -20,12 +34,12 @@ class ExecutionConfig(Section):
     """Logical CPUs of a local cluster that is started; None is all."""
     gpus: Annotated[int, Field(ge=0)] | None = None
     """Logical GPUs of a local cluster that is started; None is all."""
-    task_gpus: Annotated[float, Field(ge=0)] | None = None
-    """GPUs, or the fraction of one, that a shard's training takes; None is a quarter where the
-    cluster has GPUs, else 0 (the CPU)."""
-    feature_gpus: Annotated[float, Field(ge=0)] | None = None
-    """GPUs, or the fraction of one, that each feature actor takes; None is a half where the cluster
-    has GPUs, else 0 (the CPU)."""
+    task_gpus: Gpus | None = None
+    """GPUs, or the fraction of one, that a shard's training takes; None is a quarter (`TASK_GPUS`)
+    where the cluster has GPUs, else 0 (the CPU)."""
+    feature_gpus: Gpus | None = None
+    """GPUs, or the fraction of one, that each feature actor takes; None is a half (`FEATURE_GPUS`)
+    where the cluster has GPUs, else 0 (the CPU)."""
     slots: Positive | None = None
     """Retrains of the queue at once; None is as many as the cluster has room for now. Where an
     autoscaler adds nodes while tasks wait, as many as the largest cluster has room for."""

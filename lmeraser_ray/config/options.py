@@ -1,12 +1,21 @@
-"""From files and options to a `Config`: YAML below, `--section.field value` above, every unknown
-name refused with the nearest one."""
+"""From files and options to a `Config`: YAML below, `--section.field VALUE` above. An unknown name
+is refused with the nearest one.
 
-from collections.abc import Iterator, Mapping, Sequence
+    >>> load_config(None, [("learner.epochs", "3")]).learner.epochs
+    3
+
+`FIELDS` lists every field of the models; `add_options` makes each an option of a command line.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -144,127 +153,124 @@ def explained(error: ValidationError, source: str) -> str:
     return f"{name} is {first['input']!r} in {source}: {message[:1].lower()}{message[1:]}."
 
 
-def nearest(name: str) -> str:
-    """`: did you mean …?` for a field that looks like this one; by the whole name first, then by
-    its last part."""
-    found = get_close_matches(name, FIELDS, 1, 0.75)
+def nearest(name: str, known: Iterable[str] | None = None) -> str:
+    """`: did you mean …?` for the known name that looks most like this one; the whole name is
+    compared first, then its last part. known: the fields, unless given."""
+    names = list(FIELDS if known is None else known)
+    found = get_close_matches(name, names, 1, 0.75)
     if not found:
-        last = {field.rpartition(".")[2]: field for field in FIELDS}
+        last = {field.rpartition(".")[2]: field for field in names}
         found = [last[match] for match in get_close_matches(name.rpartition(".")[2], last, 1, 0.7)]
     return f": did you mean {found[0]}?" if found else ""
 
 
 @dataclass(frozen=True)
 class Option:
-    """A field that can be set: its default and description. kinds: those of its section that have
-    it, empty where there is one kind."""
+    """A field that can be set: its default, its description, and the values of a choice. kinds: the
+    kinds of its section that have the field, empty where the section has one kind."""
 
     default: Any
     about: str
+    choices: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
 
 
 def fields(
     model: type[BaseModel] = Config, prefix: str = "", kinds: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Option]]:
-    """Every field that can be set, by its dotted name; one that several kinds of a section have
-    comes several times."""
+    """Yield every field that can be set, by its dotted name; a field of several kinds of a section
+    comes once for each kind."""
     for name, field in model.model_fields.items():
         sections = sections_in(field.annotation)
         for section in sections:
             own = (str(section.model_fields["kind"].default),) if len(sections) > 1 else kinds
             yield from fields(section, f"{prefix}{name}.", own)
         if not sections:
-            yield f"{prefix}{name}", Option(field.default, field.description or "", kinds)
+            choices = choices_in(field.annotation)
+            yield f"{prefix}{name}", Option(field.default, field.description or "", choices, kinds)
 
 
 def sections_in(annotation: Any) -> list[type[BaseModel]]:
-    """The section, or the kinds of section, that a field's type stands for; none for a plain
-    value."""
+    """Return the section, or the kinds of section, in a field's type; none for a plain value."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [section for part in get_args(annotation) for section in sections_in(part)]
 
 
+def choices_in(annotation: Any) -> tuple[str, ...]:
+    """Return the values that a field's type lists, `null` included; none where it lists none."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    found = [value for part in get_args(annotation) for value in choices_in(part)]
+    return (*found, "null") if found and type(None) in get_args(annotation) else tuple(found)
+
+
 def all_fields() -> dict[str, Option]:
-    """Every field once. Of one that several kinds have, the first kind's default."""
+    """Return every field once. A field of several kinds has the first kind's default."""
     found: dict[str, Option] = {}
     for name, option in fields():
-        known = found.get(name)
-        found[name] = replace(known, kinds=(*known.kinds, *option.kinds)) if known else option
+        if known := found.get(name):
+            choices = tuple(dict.fromkeys((*known.choices, *option.choices)))
+            option = replace(known, choices=choices, kinds=(*known.kinds, *option.kinds))
+        found[name] = option
     return found
 
 
 FIELDS: Mapping[str, Option] = all_fields()
+CHANGEABLE = ("execution.", "queue.", "backbone.weights")
+"""How the names of the fields begin that may differ from the workspace's last training."""
 
 
 def kinds_of(section: str) -> list[str]:
-    """The kinds of a section, by the configuration's own order; none for a section of one kind."""
+    """Return the kinds of a section in the configuration's order; none for a section of one
+    kind."""
     return list(FIELDS[f"{section}.kind"].kinds) if f"{section}.kind" in FIELDS else []
 
 
 def to_yaml(config: Config) -> str:
-    """The effective configuration as YAML that `load_config` reads back."""
+    """Return the effective configuration as YAML that `load_config` reads back."""
     return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
-def split_overrides(rest: Sequence[str]) -> list[tuple[str, str]]:
-    """`--a.b value` and `--a.b=value` as pairs. Errors: `ConfigError` for anything else."""
-    pairs: list[tuple[str, str]] = []
-    waiting = list(rest)
-    while waiting:
-        word = waiting.pop(0)
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not name:
-            raise ConfigError(
-                f"{word!r} was not understood: options are --name value, fields of the "
-                "configuration --section.field value."
-            )
-        if not equals:
-            if not waiting or waiting[0].startswith("--"):
-                raise ConfigError(
-                    f"{word} has no value: give one, for instance `{word} "
-                    f"true`.{'' if name in FIELDS else nearest(name)}"
-                )
-            value = waiting.pop(0)
-        pairs.append((name, value))
-    return pairs
-
-
-def divide(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Fields of the configuration with their values, and all other words: a field's value must not
-    be taken for a picture."""
-    fields: list[str] = []
-    others: list[str] = []
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
-        name, equals, _ = word.removeprefix("--").partition("=")
-        if word == "--":
-            return fields, [*others, word, *waiting]
-        if not word.startswith("--") or ("." not in name and name not in FIELDS):
-            others.append(word)
-            continue
-        fields.append(word)
-        if not equals and waiting and not waiting[0].startswith("--"):
-            fields.append(waiting.pop(0))
-    return fields, others
-
-
-def help_text() -> str:
-    """All fields with their defaults, for `--help`."""
-    lines = ["fields of the configuration (YAML, or --section.field value):", ""]
+def add_options(parser: argparse.ArgumentParser, starts: Sequence[str] = ("",)) -> None:
+    """Register the fields as options in a group for each section. starts: how the names of the
+    wanted fields begin. The parsed pairs of name and text are `overrides`, in their order."""
+    groups: dict[str, Callable[..., object]] = {}
     for name, option in FIELDS.items():
-        shown = "null" if option.default is None else option.default
-        section = name.split(".")[0]
-        some = (
-            f" [{', '.join(option.kinds)}]"
-            if option.kinds and option.kinds != tuple(kinds_of(section))
-            else ""
+        if not name.startswith(tuple(starts)):
+            continue
+        section = name.split(".")[0] if "." in name else "configuration"
+        if section not in groups:
+            groups[section] = parser.add_argument_group(section, about(section)).add_argument
+        groups[section](
+            f"--{name}",
+            dest="overrides",
+            action="append",
+            default=[],
+            type=partial(pair, name),
+            metavar=f"{{{','.join(option.choices)}}}" if option.choices else "VALUE",
+            help=help_of(name, option).replace("%", "%%"),
         )
-        choice = f"one of {', '.join(option.kinds)}. " if name == f"{section}.kind" else ""
-        lines += [
-            f"  --{name} ({shown}){some}",
-            f"        {choice}{' '.join(option.about.split())}",
-        ]
-    return "\n".join(lines).replace("%", "%%")
+
+
+def pair(name: str, text: str) -> tuple[str, str]:
+    """Return an option as it is parsed: the field's name and the text of its value."""
+    return name, text
+
+
+def about(section: str) -> str:
+    """Return the first paragraph of the module that defines a section."""
+    model = (
+        sections_in(Config.model_fields[section].annotation)[0]
+        if section in Config.model_fields
+        else Config
+    )
+    return (sys.modules[model.__module__].__doc__ or "").split("\n\n")[0]
+
+
+def help_of(name: str, option: Option) -> str:
+    """Return what a field does, the kinds that have it where not all do, and its default."""
+    of_some = option.kinds and option.kinds != tuple(kinds_of(name.split(".", maxsplit=1)[0]))
+    kinds = f"[{', '.join(option.kinds)}] " if of_some else ""
+    default = {None: "null", True: "true", False: "false"}.get(option.default, option.default)
+    return " ".join(f"{kinds}{option.about} ({default})".split())

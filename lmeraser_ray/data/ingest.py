@@ -22,11 +22,11 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket, bucket_number, put_bucket, read_rows, rows_of
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.record import Record
-from lmeraser_ray.data.sources import read_source
+from lmeraser_ray.data.sources.read_source import read_source
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.storage.digests import digest
 from lmeraser_ray.storage.files import disk_errors
-from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.paths import Location, local_folder
 from lmeraser_ray.storage.store import Store
 
 SPILL_BYTES = 16 << 20
@@ -178,7 +178,7 @@ class Spill:
     def __init__(self, scratch: Location) -> None:
         """scratch: a folder on the disk that has room for it; where it is in object storage, the
         system's."""
-        self._where = scratch if isinstance(scratch, Path) else Path(tempfile.gettempdir())
+        self._where = local_folder(scratch) or Path(tempfile.gettempdir())
         with disk_errors(self._where):
             self._file = tempfile.TemporaryFile(dir=self._where)  # noqa: SIM115 - it has no name and goes with the process
         self._places: dict[int, array[int]] = {}

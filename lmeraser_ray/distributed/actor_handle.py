@@ -1,9 +1,9 @@
-"""The queue's actor as `lmeraser queue serve` sees it: found or made, attended, dismissed.
+"""The actor that hosts a workspace's queue, as `lmeraser queue serve` reaches it.
 
-    connect → find the actor or make it → be the one that attends it → (look, look, look) → dismiss it, or leave it to work on
+    connect → find or make the actor → attach → (look, look, …) → dismiss it, or let it work on
 
-Invariant: at most one `serve` attends an actor. Whoever leaves without a word is replaced after a
-few seconds.
+Invariant: at most one `serve` is attached to an actor. One that is silent for `ATTACHED_S` seconds
+can be replaced by another.
 """
 
 import ipaddress
@@ -13,36 +13,31 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.exceptions
 
-from lmeraser_ray.config import ExecutionConfig
-from lmeraser_ray.distributed.cluster import connect, disconnect, here
-from lmeraser_ray.distributed.queue_actor import ATTENDED_S, QueueActor, QueueSpec, QueueStatus
+from lmeraser_ray.distributed.cluster import here
+from lmeraser_ray.distributed.queue_actor import ATTACHED_S, QueueActor
 from lmeraser_ray.erasure.requests.events import Event, Say
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.models.learners.base import Learner
-from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.storage.database.database import VARIABLE, Dialect
+from lmeraser_ray.operations.hosted_queue import QueueSpec, QueueStatus
+from lmeraser_ray.storage.database.database import Dialect
 
 NAMESPACE = "lmeraser"
 ANSWER_S, START_S, GONE_S = 5.0, 180.0, 20.0
-"""Seconds to wait for an answer of a live actor, for its first one, and for its end."""
+"""Seconds to wait for an answer of a live actor, for its first answer, and for its end."""
 
 
 class ActorHandle:
-    """The actor as the one `serve` that attends it sees it."""
+    """The actor of one queue, found or made. Implements `QueueHandle`."""
 
     def __init__(self, spec: QueueSpec, dialect: Dialect) -> None:
-        """dialect: of the request database. A SQLite file is on this machine, and so must the actor
-        be."""
-        self.spec, self.who = (
-            spec,
-            f"process {os.getpid()} on {platform.node()}, {time.monotonic_ns()}",
-        )
+        """dialect: of the request database. A SQLite file is on this machine, so that the actor
+        must be here too."""
+        self.spec = spec
+        self.me = f"process {os.getpid()} on {platform.node()}, {time.monotonic_ns()}"
         self._options = {
             "name": spec.name,
             "namespace": NAMESPACE,
@@ -52,7 +47,7 @@ class ActorHandle:
             "num_cpus": 0,
             "scheduling_strategy": here() if dialect == "sqlite" else "DEFAULT",
         }
-        self._attending = False
+        self._attached = False
         self._make()
 
     def _make(self) -> None:
@@ -68,50 +63,50 @@ class ActorHandle:
         return True
 
     def begin(self) -> QueueStatus:
-        """Be the one that attends.
+        """Attach to the actor, and return its status.
 
-        Errors: `ExecutionError` where another `serve` lives, where the actor works on another
-        folder, or where it does not come to life.
+        Errors: `ExecutionError` where another `serve` is attached, where the actor works on another
+        folder, or where the actor does not start.
         """
         begun = time.monotonic()
         while True:
-            standing = self.look(drain=False, patience=START_S)
+            status = self.look(drain=False, patience=START_S)
             waited = time.monotonic() - begun
-            if standing is None:
+            if status is None:
                 if waited > START_S:
                     raise ExecutionError(
                         "The queue's actor does not answer: look at the cluster (`ray status`)."
                     )
-            elif standing.spec.root != self.spec.root:
+            elif status.spec.root != self.spec.root:
                 raise ExecutionError(
-                    f"The actor {self.spec.name} works on {standing.spec.root}, of which "
+                    f"The actor {self.spec.name} works on {status.spec.root}, of which "
                     f"{self.spec.root} is a copy: stop that one first."
                 )
-            elif not standing.attended:
-                if waited > ATTENDED_S + 1:
+            elif not status.attached:
+                if waited > ATTACHED_S + 1:
                     raise ExecutionError(
                         "Another `lmeraser queue serve` attends this workspace's queue: stop it "
                         "first."
                     )
                 time.sleep(0.2)
-            elif (
-                standing.ended or standing.defect
-            ) and self._found:  # of an earlier `serve`, which was killed before it could dismiss it
+            elif (status.ended or status.defect) and self._found:
+                # Left by an earlier `serve`, which was killed before it could dismiss this actor.
                 self.dismiss()
                 self._make()
             else:
-                self._attending = True
-                return standing
+                self._attached = True
+                return status
 
     def look(self, *, drain: bool, patience: float = ANSWER_S) -> QueueStatus | None:
-        """How things are; None while Ray starts the actor again.
+        """Return the actor's status; None while Ray starts the actor again.
 
-        Errors: `ExecutionError` where it cannot live, or another `serve` attends it now, since this
-        one was silent.
+        drain: stop once what is being trained is finished; patience: seconds to wait. Errors:
+        `ExecutionError` where the actor cannot be started, or another `serve` has attached since
+        this one was silent.
         """
         try:
-            standing: QueueStatus = ray.get(
-                self._actor.attend.remote(self.who, self.spec.root, drain=drain), timeout=patience
+            status: QueueStatus = ray.get(
+                self._actor.report.remote(self.me, self.spec.root, drain=drain), timeout=patience
             )
         except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
             return None
@@ -120,21 +115,21 @@ class ActorHandle:
                 raise ExecutionError(f"The queue's actor could not be started: {error}") from error
             self._make()
             return None
-        if self._attending and not standing.attended:
+        if self._attached and not status.attached:
             raise ExecutionError(
                 "Another `lmeraser queue serve` attends this workspace's queue now: this one ends."
             )
         self._lived = True
-        return standing
+        return status
 
     def abandon(self) -> None:
-        """End the actor if it was made here and nobody has attended it yet."""
+        """End the actor if this handle made it."""
         if not self._found:
             self.dismiss()
 
     def dismiss(self) -> None:
         """End the actor, whatever it does, and wait until its name is free."""
-        with suppress(ray.exceptions.RayError):  # it is gone already
+        with suppress(ray.exceptions.RayError):  # the actor is gone already
             ray.kill(self._actor)
         end = time.monotonic() + GONE_S
         while self._exists():
@@ -147,48 +142,21 @@ class ActorHandle:
 
 
 @contextmanager
-def connected(execution: ExecutionConfig) -> Iterator[None]:
-    """Be connected to the cluster that is configured; one that was started for it ends."""
-    ours = connect(execution)
-    try:
-        yield
-    finally:
-        if ours:
-            disconnect()
-
-
-@contextmanager
-def attached(spec: QueueSpec, dialect: Dialect, say: Say) -> Iterator[ActorHandle]:
-    """Attend the queue's actor, which is made where there is none. What it does goes on when this
-    ends. Errors: as `ActorHandle.begin`."""
+def attach(spec: QueueSpec, dialect: Dialect, say: Say) -> Iterator[ActorHandle]:
+    """Attach to the queue's actor, which is made where there is none. The actor works on when the
+    context ends. Errors: as `ActorHandle.begin`."""
     spec = replace(spec, token=spec.token and not loopback(ray.get_runtime_context().gcs_address))
     actor = ActorHandle(spec, dialect)
     try:
-        standing = actor.begin()
+        status = actor.begin()
     except BaseException:
         actor.abandon()
         raise
-    facts: dict[str, object] = {"actor": spec.name, "process": standing.pid}
-    if standing.spec.overrides != spec.overrides:
+    facts: dict[str, object] = {"actor": spec.name, "process": status.pid}
+    if status.spec.overrides != spec.overrides:
         facts["settings"] = "those it was started with"
     say(Event("attending", facts=facts))
     yield actor
-
-
-def spec_of(session: Session, *, trusted: bool, learner: Learner | None) -> QueueSpec:
-    """What the actor of a session must know, wherever it runs: this process's environment and
-    working directory are not its own."""
-    overrides = dict(session.overrides)
-    url = session.config().queue.database or os.environ.get(VARIABLE)
-    if url:
-        overrides["queue.database"] = url
-    weights = Path(overrides.get("backbone.weights", ""))
-    if weights.is_file():
-        overrides["backbone.weights"] = str(weights.resolve())
-    root = session.root.resolve()
-    return QueueSpec(
-        root, session.names().workspace_id, tuple(overrides.items()), not trusted, learner
-    )
 
 
 def loopback(address: str) -> bool:

@@ -1,9 +1,9 @@
-"""Who trains a constituent that several trials of a sweep need: an actor that gives each key to the
-first who asks for it.
+"""Claims: an actor gives each constituent that several trials of a sweep need to the first trial
+that asks for it.
 
-Invariant: a key is given to one living trial at a time, while the actor lives. The store takes two
-trainings of one key too: claims only spare the work, and their loss costs no more than that.
-Nothing that starts slowly is imported here: the actor is there before the first trial.
+Invariant: while the actor lives, a key is given to one living trial at a time. Two trainings of one
+key do no harm in the store: claims only save work, and their loss costs no more than that. This
+module imports nothing that starts slowly: the actor starts before the first trial.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import ray
 
 
 class ClaimsActor:
-    """Who trains which constituent. An actor; its methods wait without holding each other up."""
+    """Knows which trial trains which constituent. An actor whose methods wait side by side."""
 
     def __init__(self) -> None:
         self._owners: dict[str, str] = {}
@@ -23,8 +23,8 @@ class ClaimsActor:
         self._changed = asyncio.Condition()
 
     async def next(self, trial: str, keys: Sequence[str]) -> tuple[str, bool]:
-        """The first of the keys that is in the store now (False) or that nobody trains (True);
-        waits for one where all are in work."""
+        """Return the first of the keys that is in the store (False) or that no trial trains (True);
+        waits while other trials train all of them."""
         async with self._changed:
             while True:
                 for key in keys:
@@ -35,13 +35,13 @@ class ClaimsActor:
                 await self._changed.wait()
 
     async def made(self, key: str) -> None:
-        """A key is in the store."""
+        """Note that a key is in the store."""
         async with self._changed:
             self._made.add(key)
             self._changed.notify_all()
 
     async def release(self, trial: str) -> None:
-        """A trial has ended: what it claimed and did not train is for others."""
+        """Give up the claims of a trial that has ended on what it has not trained."""
         async with self._changed:
             self._owners = {
                 key: owner

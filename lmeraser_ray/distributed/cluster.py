@@ -66,6 +66,18 @@ def disconnect() -> None:
 
 
 @contextmanager
+def connected(execution: ExecutionConfig) -> Iterator[None]:
+    """Stay connected to the configured cluster while the context lasts; a cluster that this context
+    started ends with it. Errors: as `connect`."""
+    owned = connect(execution)
+    try:
+        yield
+    finally:
+        if owned:
+            disconnect()
+
+
+@contextmanager
 def silent_stderr() -> Iterator[None]:
     """Send what the C++ core writes to file descriptor 2 nowhere: a line about its own log level.
     Errors come as exceptions."""

@@ -1,8 +1,8 @@
 """The Ray engine: one task a job, features by Ray Data, started only when there is something to do.
 
-Invariants: a task is told keys and rows, never pictures; it writes its result to the store itself,
-so a retry or a twin does no harm; what finished before an interruption is found by key the next
-time. The heaviest jobs go first.
+Invariants: a task is given keys and rows, never pictures; it writes its result to the store itself,
+so that a retry or a duplicate does no harm; what finished before an interruption is found by key
+the next time. The heaviest jobs go first.
 """
 
 import re
@@ -18,6 +18,7 @@ import ray
 import ray.exceptions
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.config.execution import FEATURE_GPUS, TASK_GPUS
 from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.data.reader import Rows
 from lmeraser_ray.distributed.cluster import connect, disconnect, session_folder, total
@@ -66,7 +67,7 @@ class RayEngine(Engine):
         self._owns = False
         self._task: Any = None
         self._shared: Any = None
-        self._under: dict[int, RunningTask] = {}
+        self._running: dict[int, RunningTask] = {}
         self._next = 0
 
     @property
@@ -86,8 +87,8 @@ class RayEngine(Engine):
 
     @property
     def gpus(self) -> float:
-        """As configured, else a quarter where the cluster has GPUs."""
-        return self._spec(self.execution.task_gpus, 0.25).gpus
+        """As configured, else `TASK_GPUS` where the cluster has GPUs."""
+        return self._spec(self.execution.task_gpus, TASK_GPUS).gpus
 
     def start(self) -> None:
         """Connect to the cluster, or start one."""
@@ -98,14 +99,14 @@ class RayEngine(Engine):
         from lmeraser_ray.distributed.features import stream_features
 
         try:
-            yield from stream_features(self._spec(self.execution.feature_gpus, 0.5), parts)
+            yield from stream_features(self._spec(self.execution.feature_gpus, FEATURE_GPUS), parts)
         except Exception as error:
             raise translated(error) from error
 
     def submit(self, job: Job[Any]) -> int:
-        """As a task, with a scratch folder of its own: when the folder goes, nothing that the task
-        might still write finds a place."""
-        spec = self._spec(self.execution.task_gpus, 0.25)
+        """Start the job as a task with a scratch folder of its own: when the folder is removed,
+        nothing that the task might still write finds a place."""
+        spec = self._spec(self.execution.task_gpus, TASK_GPUS)
         if self._shared is None:
             self._shared = ray.put(spec)
         scratch = self.store.scratch / secrets.token_hex(8)
@@ -118,12 +119,12 @@ class RayEngine(Engine):
             .remote(self._shared, scratch.name, job, self.report)
         )
         self.passes[scratch.name] = 0
-        self._under[self._next] = RunningTask(reference, scratch, time.monotonic())
+        self._running[self._next] = RunningTask(reference, scratch, time.monotonic())
         return self._next
 
     def wait(self, seconds: float | None = None) -> list[Outcome]:
         """What has finished."""
-        tickets = {under.reference: ticket for ticket, under in self._under.items()}
+        tickets = {task.reference: ticket for ticket, task in self._running.items()}
         if not tickets:
             return []
         done, _ = ray.wait(list(tickets), num_returns=len(tickets), timeout=0)
@@ -132,37 +133,37 @@ class RayEngine(Engine):
         return [self._outcome(tickets[reference]) for reference in done]
 
     def _outcome(self, ticket: int) -> Outcome:
-        under = self._under[ticket]
+        task = self._running[ticket]
         try:
-            return Outcome(ticket, ray.get(under.reference))
+            return Outcome(ticket, ray.get(task.reference))
         except ray.exceptions.RayError as error:
             return Outcome(ticket, error=translated(error))
         finally:
             self._forget(ticket)
 
     def cancel(self, ticket: int) -> None:
-        """By killing its worker; also where that fails, its scratch folder is gone."""
-        if ticket in self._under:
+        """Kill the task's worker; also where that fails, the task's scratch folder is removed."""
+        if ticket in self._running:
             try:
-                ray.cancel(self._under[ticket].reference, force=True)
+                ray.cancel(self._running[ticket].reference, force=True)
             finally:
                 self._forget(ticket)
 
     def _forget(self, ticket: int) -> None:
-        under = self._under.pop(ticket)
-        self.seconds += time.monotonic() - under.since
-        self.passes.pop(under.scratch.name, None)
-        discard_tree(under.scratch)
+        task = self._running.pop(ticket)
+        self.seconds += time.monotonic() - task.since
+        self.passes.pop(task.scratch.name, None)
+        discard_tree(task.scratch)
 
     def hear(self, scratch: str, passes: int) -> None:
-        """Note what a task reported of itself. What comes after its end is of no interest."""
+        """Note what a task has reported; ignored where the task has ended."""
         if scratch in self.passes:
             self.passes[scratch] = passes
 
     def records(self, ticket: int) -> int:
         """As the task last reported."""
-        under = self._under.get(ticket)
-        return self.passes.get(under.scratch.name, 0) if under else 0
+        task = self._running.get(ticket)
+        return self.passes.get(task.scratch.name, 0) if task else 0
 
     def _spec(self, gpus: float | None, usual: float) -> WorkerSpec:
         """The workers' description with their fraction of a GPU: as configured, else the usual one
@@ -193,7 +194,7 @@ class RayEngine(Engine):
     def close(self) -> None:
         """Stop what is under way, whose caller has gone, and end the cluster if this engine started
         it."""
-        for ticket in list(self._under):
+        for ticket in list(self._running):
             with suppress(ray.exceptions.RayError):  # the cluster is gone, and the task with it
                 self.cancel(ticket)
         if self._owns:

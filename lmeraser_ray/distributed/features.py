@@ -1,10 +1,11 @@
 """Features with Ray Data: pictures are read and decoded on CPU workers, a pool of actors holds the
 backbone.
 
-    rows of some batches → decode (tasks) → backbone (actor pool, a fraction of a GPU each) → the driver, batch by batch
+    rows of some batches → decode (tasks) → backbone (actor pool, a fraction of a GPU each)
+        → the driver, batch by batch
 
-Only row numbers, pixels under way and features under way are in memory. Order does not matter: a
-batch carries its place.
+Only row numbers, and pixels and features under way, are in memory. The order of batches has no
+effect: each carries its place.
 """
 
 import logging
@@ -26,8 +27,8 @@ from lmeraser_ray.distributed.decode import Row, decode
 from lmeraser_ray.distributed.worker import WorkerSpec, build_worker
 
 DECODE_CPUS = 0.25
-"""Of a decoding task. Not what an actor takes: operators of equal resources are fused, and decoding
-would run in the actors."""
+"""CPUs of a decoding task. Not as many as of an actor: Ray Data fuses operators of equal resources,
+and decoding would run in the actors."""
 
 
 class FeatureActor:
@@ -49,8 +50,8 @@ class FeatureActor:
 def stream_features(
     spec: WorkerSpec, parts: Sequence[Rows]
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """The features of each batch, as they come, with its place: the part, and which of its rows is
-    the first."""
+    """Yield the features of each batch as they come, with the batch's place: the part, and which of
+    its rows is the first."""
     quiet()
     execution, batch = spec.config.execution, spec.card.batch
     batches, workers = (
@@ -90,20 +91,20 @@ def stream_features(
 
 
 def pieces(parts: Sequence[Rows], height: int) -> Iterator[Row]:
-    """The parts in pieces of so many rows at most, as `decode` takes them."""
+    """Yield the parts in pieces of at most `height` rows, as `decode` takes them."""
     for at, part in enumerate(parts):
         for first, piece in part.pieces(height):
             yield {"at": at, "first": first, "rows": pickle.dumps(piece)}
 
 
 def actor_cpus() -> float:
-    """CPUs of a feature actor: one, but never so many that no decoding task fits beside it: the
-    pool would wait for ever."""
+    """Return the CPUs of a feature actor: one, or half of one where no decoding task would fit
+    beside it and the pool would wait for ever."""
     return 1.0 if total("CPU") >= 1 + DECODE_CPUS else 0.5
 
 
 def quiet() -> None:
-    """Leave the terminal to our own bars and sentences; Ray Data's are in its log files."""
+    """Keep Ray Data off the terminal; its messages are in its log files."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -111,8 +112,8 @@ def quiet() -> None:
 
 
 def actors(execution: ExecutionConfig, gpus: float) -> int:
-    """How many feature actors at most: as configured, else all GPUs' worth, else half of the
-    CPUs."""
+    """Return the most feature actors: as configured, else as many as the GPUs hold, else half of
+    the CPUs."""
     if execution.feature_actors is not None:
         return execution.feature_actors
     if gpus > 0:

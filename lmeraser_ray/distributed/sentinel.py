@@ -1,11 +1,11 @@
-"""Says why a process ends whose Ray cluster has died. Ray's core gives a lost head up after a
-minute and ends the process without a word.
+"""The sentinel says why a process ends whose Ray cluster has died: Ray's core gives up a lost head
+after a minute, and ends the process without a message.
 
-    does the head accept connections? ── not for most of that minute ──► one sentence, exit code 5, a moment before Ray's own end
+    does the head accept connections? ── not for most of that minute
+        ──► one sentence and exit code 5, a moment before Ray's own end
 
-Ending like that is safe, as `kill -9` is: nothing true is in the process. A head that comes back in
-time (on Redis) is no reason to end. One that hangs and still accepts connections is not noticed
-here.
+Ending like this is as safe as `kill -9`: the process holds no state that matters. A head that comes
+back in time (with Redis) ends nothing. A head that hangs but accepts connections is not noticed.
 """
 
 import os
@@ -22,14 +22,14 @@ PATIENCE_VARIABLE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 """Ray's own setting: the seconds after which it gives its head up."""
 USUAL_S = 60.0
 SHARE = 0.75
-"""Of Ray's patience that ours lasts."""
+"""The share of Ray's patience after which the sentinel ends the process."""
 LOOKS = 4
-"""Failures in a row that it takes at least: the first look after a machine slept may fail."""
+"""The least failures in a row: the first look after a machine slept may fail."""
 
 
 class Sentinel(threading.Thread):
-    """Watches the head of a cluster until it is stopped. Does nothing where that cannot be reached
-    from the beginning, as behind `ray://`."""
+    """Watches the head of a cluster until stopped. Does nothing where the head cannot be reached at
+    the beginning, as behind `ray://`."""
 
     def __init__(self, address: str) -> None:
         """address: host:port of the cluster's GCS."""
@@ -40,11 +40,11 @@ class Sentinel(threading.Thread):
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """The process leaves the cluster."""
+        """Stop watching: the process leaves the cluster."""
         self._stop.set()
 
     def run(self) -> None:
-        """Look, until the process leaves the cluster or the cluster the process."""
+        """Look at the head until stopped, or until the head is lost."""
         if not answers(self._address, self._pause * LOOKS):
             return
         failed, since = 0, 0.0
@@ -84,13 +84,13 @@ _watching: list[Sentinel] = []
 
 
 def watch() -> None:
-    """Watch the cluster that this process has just been connected to, and no other any more."""
+    """Watch the cluster that this process has just connected to, and no other."""
     leave()
     _watching.append(Sentinel(ray.get_runtime_context().gcs_address))
     _watching[-1].start()
 
 
 def leave() -> None:
-    """Watch nothing any more: the process leaves the cluster."""
+    """Watch nothing: the process leaves the cluster."""
     while _watching:
         _watching.pop().stop()

@@ -1,12 +1,13 @@
 """The trials of a sweep under Ray Tune: an actor a trial, on (a fraction of) a GPU, as many at once
 as the cluster has room for.
 
-    driver: planned trials ──Tune──► trial actors, each with an engine of its own ──► store        claims (an actor): who trains what
+    driver: planned trials ──Tune──► trial actors, each with an engine of its own ──► store
+                                        └─ an actor of claims: which trial trains which constituent
 
-Invariants: a trial is stopped by the very `Race` that stops it in one process; what is true is in
-the store and the study, so that Tune's state, in the command's scratch folder, may be lost with the
-command; a constituent that two trials need is trained by the first that claims it. A trial trains
-within its own actor: it starts no task for which its placement group would need room.
+Invariants: trials are stopped by the same `Race` as in one process; every result is in the store or
+the study, so that Tune's state, in the command's scratch folder, may be lost; a constituent that
+two trials need is trained by the first that claims it. A trial trains within its own actor, and
+starts no task: its placement group would have no room for one.
 """
 
 import json
@@ -40,8 +41,8 @@ from lmeraser_ray.storage.files import discard_tree, disk_errors
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store, StoredObject
 from lmeraser_ray.study.race import Race
-from lmeraser_ray.study.ready import Ready
 from lmeraser_ray.study.trial import Step, course
+from lmeraser_ray.study.trial_round import TrialRound
 
 SETTINGS = {
     # which prints to stdout however quiet it is to be; the older one does not
@@ -57,7 +58,7 @@ VALUE, STEP = "value", "step"
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """What an actor must know of one value."""
+    """What a trial's actor must know of one value."""
 
     config_json: str
     card: BackboneCard
@@ -66,8 +67,8 @@ class TrialSpec:
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What every actor must know. run: the folder that it writes to before objects have their
-    names; trials: by the name of the value."""
+    """What every trial's actor must know. run: the scratch folder that it writes to before objects
+    have their names; trials: by the name of the value."""
 
     root: Path
     run: str
@@ -77,8 +78,8 @@ class SweepSpec:
 
 
 class SweepTrial(tune.Trainable):  # type: ignore[misc]
-    """One trial: a step of Tune is a step of its `course`. An actor is used for one value after the
-    other."""
+    """One trial: a step of Tune is a step of its `course`. Tune uses an actor for one value after
+    the other."""
 
     def setup(
         self, config: dict[str, Any], spec: SweepSpec | None = None, claims: Any = None
@@ -99,8 +100,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
         return True
 
     def begin(self, name: str) -> Generator[Step, None, None]:
-        """The course of a value; what this trial had claimed, where it died before, is claimed
-        again."""
+        """Begin the course of a value. A trial that died before claims again what it had
+        claimed."""
         trial = self.spec.trials[name]
         store, config = Store(self.spec.root, self.spec.run), parsed(trial.config_json)
         engine = InlineEngine(store, config, trial.card)
@@ -109,16 +110,16 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
         return course(name, flow, self.spec.buckets, Claimant(self.claims, name))
 
     def step(self) -> dict[str, Any]:
-        """The next step as JSON, or the error of ours that ended the course."""
+        """Return the next step as JSON, or the `LmeraserError` that ended the course."""
         try:
-            said: dict[str, Any] = asdict(next(self.steps))
+            step: dict[str, Any] = asdict(next(self.steps))
         except LmeraserError as error:
-            said = {"error": [type(error).__name__, str(error)]}
-        return {STEP: json.dumps(said)}
+            step = {"error": [type(error).__name__, str(error)]}
+        return {STEP: json.dumps(step)}
 
 
 class Stopping(FIFOScheduler):  # type: ignore[misc]
-    """Tells the race of each step, and stops whom the race stops."""
+    """Hands each step to the race, and stops the trials that the race stops."""
 
     def __init__(self, race: Race, claims: Any) -> None:
         super().__init__()
@@ -126,41 +127,40 @@ class Stopping(FIFOScheduler):  # type: ignore[misc]
         self.error: LmeraserError | None = None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002 - as Tune calls it
-        """Go on, or stop."""
-        name, said = trial.config[VALUE], json.loads(result[STEP])
-        if "error" not in said:
-            on = self.race.heard(name, Step(**{**said, "trained": tuple(said["trained"])}))
+        """Continue or stop the trial. A value that does not suit the data or the backbone ends
+        alone; any other error ends all trials."""
+        name, step = trial.config[VALUE], json.loads(result[STEP])
+        goes_on = False
+        if "error" not in step:
+            goes_on = self.race.heard(name, Step(**{**step, "trained": tuple(step["trained"])}))
+        elif step["error"][0] == ConfigError.__name__:
+            self.race.gave_up(name, step["error"][1])
         else:
-            on, (kind, message) = False, said["error"]
-            if (
-                kind == ConfigError.__name__
-            ):  # this value does not suit the data or the backbone: the others go on
-                self.race.gave_up(name, message)
-            else:
-                self.error = self.error or getattr(errors, kind)(message)
-        if on:
+            kind, message = step["error"]
+            self.error = self.error or getattr(errors, kind)(message)
+        if goes_on:
             return str(TrialScheduler.CONTINUE)
         self.claims.release.remote(name)
         return str(TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - as Tune calls it
-        """Its worker died more often than it may: let others train what it claimed."""
+        """A trial's worker died too often: release what the trial had claimed."""
         self.claims.release.remote(trial.config[VALUE])
 
 
 class Over(Stopper):  # type: ignore[misc]
-    """Ends all trials when the race is over, or one met an error that is no value's own."""
+    """Ends all trials when the race is over, or when one met an error that ends the sweep."""
 
     def __init__(self, scheduler: Stopping) -> None:
         self.scheduler = scheduler
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes it to Ray's session folder, pickled, and the race knows records by
-        their ids and digests."""
+        """Pickle nothing: Tune writes this object to Ray's session folder, and the race holds ids
+        and digests of records."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - as Tune calls it
-        """No trial is stopped by itself here."""
+        """Stop no single trial: the scheduler does."""
         return False
 
     def stop_all(self) -> bool:
@@ -169,8 +169,8 @@ class Over(Stopper):  # type: ignore[misc]
 
 
 def start_claims() -> Any:
-    """The actor, beside this process: no node that is lost before this one takes it along. A new
-    one in its place knows of no claims."""
+    """Start the actor of claims on this process's node, so that the loss of another node leaves it
+    alone. One that Ray starts again has no claims."""
     options = {
         "num_cpus": 0,
         "max_concurrency": 1000,
@@ -181,17 +181,15 @@ def start_claims() -> Any:
     return ray.remote(**options)(ClaimsActor).remote()
 
 
-def run_on_ray(ready: Ready, race: Race) -> None:
+def run_on_ray(work: TrialRound, race: Race) -> None:
     """Run the planned trials. Errors: those that a trial met; `ExecutionError` where a worker died
     too often."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("ray.tune").setLevel(
-        logging.CRITICAL
-    )  # errors come as exceptions, in our own sentences
-    if not ready.trials:
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors come as exceptions
+    if not work.trials:
         return
-    store, first = ready.store, ready.trials[0]
+    store, first = work.store, work.trials[0]
     root, scratch = (
         require_disk(store.root).absolute(),
         require_disk(store.scratch) / secrets.token_hex(8),
@@ -201,9 +199,9 @@ def run_on_ray(ready: Ready, race: Race) -> None:
         scratch.mkdir()
     known = {
         trial.name: TrialSpec(trial.config.model_dump_json(), trial.card, trial.public)
-        for trial in ready.trials
+        for trial in work.trials
     }
-    spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, ready.buckets, known)
+    spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, work.buckets, known)
     claims = start_claims()
     scheduler = Stopping(race, claims)
     try:
@@ -213,7 +211,7 @@ def run_on_ray(ready: Ready, race: Race) -> None:
     except ray.exceptions.RayError as error:
         raise translated(error) from error
     finally:
-        discard_tree(scratch)  # what a trial that was stopped might still write finds no place
+        discard_tree(scratch)  # a stopped trial that still writes finds no folder
         with suppress(ray.exceptions.RayError):  # the cluster is gone, and the actor with it
             ray.kill(claims)
     if scheduler.error:
@@ -223,7 +221,7 @@ def run_on_ray(ready: Ready, race: Race) -> None:
 
 
 def ended(error: Exception) -> Exception:
-    """What the error that ended a trial for good means."""
+    """Return the error to raise for one that ended a trial for good."""
     if isinstance(error, ray.exceptions.RayTaskError):
         return translated(error)
     return ExecutionError(
@@ -234,7 +232,7 @@ def ended(error: Exception) -> Exception:
 
 
 def tuner(spec: SweepSpec, scheduler: Stopping, claims: Any, folder: Path, retries: int) -> Any:
-    """Tune, set up: a trial a value, in the order of the values."""
+    """Set Tune up: one trial a value, in the order of the values."""
     trainable = tune.with_parameters(SweepTrial, spec=spec, claims=claims)
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1, "gpu": spec.gpus}),
@@ -245,9 +243,7 @@ def tuner(spec: SweepSpec, scheduler: Stopping, claims: Any, folder: Path, retri
             storage_path=str(folder.absolute()),
             stop=Over(scheduler),
             failure_config=tune.FailureConfig(max_failures=retries),
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_at_end=False
-            ),  # what a trial has is in the store
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # all is in the store
             verbose=0,
         ),
     )

@@ -22,6 +22,7 @@ from lmeraser_ray.config import BackboneConfig, ReadoutConfig
 from lmeraser_ray.data.spec import Interpolation, PictureSpec
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.checkpoints import (
+    MODEL_ERRORS,
     Weights,
     behind_pre_logits,
     load_checkpoint,
@@ -243,14 +244,7 @@ def load_backbone(
         )
     except ConfigError:
         raise
-    except (
-        AssertionError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except MODEL_ERRORS as error:
         raise ConfigError(
             f"backbone.name {config.name} cannot be read at layer {config.readout.layer} with "
             f"pool {config.readout.pool} at {spec.input_size} px ({error}): choose another "
@@ -354,7 +348,7 @@ def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
                 if "img_size" not in str(error):
                     raise
         return build()
-    except (OSError, RuntimeError, TypeError) as error:
+    except MODEL_ERRORS as error:
         raise ConfigError(
             f"timm could not create backbone {config.name!r} with weights {config.weights!r}: "
             f"{error}"

@@ -19,6 +19,18 @@ from lmeraser_ray.errors import ConfigError
 
 Weights = dict[str, Tensor]
 
+MODEL_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What timm and torch raise for a size, a layer or weights that a model cannot have."""
+
 BEHIND_THE_FEATURES = ("head.", "head_dist.", "fc.", "classifier.", "pre_logits.")
 """Weights that a checkpoint may have and the backbone, which ends at its features, does not."""
 
@@ -68,15 +80,7 @@ def load_checkpoint(module: nn.Module, path: Path, architecture: str) -> Weights
         if not fits(state, module):
             state = convert(state, module)
         missing, unexpected = module.load_state_dict(state, strict=False)
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except MODEL_ERRORS as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"backbone.weights {path} does not fit the architecture {architecture}: {reason}."

@@ -1,11 +1,11 @@
 """`audit`: whether the ledger, the requests, the published states and every certificate agree, byte
 for byte.
 
-the database itself → the ledger's chain → requests → published states → a head kept elsewhere →
-every certificate → (with rebuild) training
+    the database itself → the ledger's chain → requests → published states
+        → a head kept elsewhere → every certificate → (with rebuild) training
 
-Invariants: nothing is changed; a running queue may go on meanwhile, since all is read in one view
-of the database, certificates apart, which never change once they are there.
+Invariants: nothing is changed; a queue may work meanwhile, since everything is read in one view of
+the database, except for certificates, which never change once they are there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.ledger import LedgerEntry, LedgerHead
 
 PAGE = 100
-"""Certificates that are read at a time: a reader keeps SQLite's writers waiting."""
+"""Certificates that are read at a time: SQLite's writers wait for a reader."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class View:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found. `differences` are sentences, the first one first; ok where there is none.
-    workspace: `Names.workspace_id`."""
+    """What an audit found. workspace: `Pseudonymizer.workspace_id`; differences: sentences, the
+    first difference first."""
 
     workspace: str
     head: LedgerHead
@@ -67,7 +67,7 @@ class Audit:
         return not self.differences
 
     def signed_head(self, key: SigningKey) -> bytes:
-        """The envelope of the ledger's head, to be kept elsewhere."""
+        """Return the signed envelope of the ledger's head, to be kept elsewhere."""
         return export_head(self.workspace, self.head.seq, self.head.hash, key)
 
 
@@ -111,7 +111,7 @@ def audit(
 
 
 def take_view(session: Session, database: Database) -> View:
-    """All but the certificates, at one moment: read again where another state was published
+    """Read all but the certificates at one moment: again where another state is published
     meanwhile."""
     while True:
         before = session.folder.current()
@@ -129,8 +129,7 @@ def take_view(session: Session, database: Database) -> View:
 
 
 def ledger_differences(view: View) -> Iterator[str]:
-    """What does not hold of the ledger by itself, and of the requests and states that it tells
-    of."""
+    """Yield what is wrong with the ledger, and with the requests and states that it records."""
     yield from (f"{what[:1].upper()}{what[1:]}." for what in view.broken)
     yield from request_differences(view.entries, view.rows)
     yield from publication_differences(view.entries, view.current, view.begun)
@@ -142,7 +141,7 @@ def certificate_differences(
     certified: Sequence[RequestRow],
     keys: Mapping[str, Ed25519PublicKey],
 ) -> Iterator[str]:
-    """What does not hold of every certificate."""
+    """Yield what is wrong with each certificate."""
     compared = Certificates(entries, keys)
     for at in range(0, len(certified), PAGE):
         with database.read() as conn:

@@ -1,13 +1,13 @@
-"""`backup`: a workspace's published state, its requests and its secret in one file; and apart from
-it, who was erased.
+"""`backup`: a workspace's published state, its requests and its secret in one file; and, apart from
+it, the erasure list.
 
-    lock → published objects + configuration + secret + rows of the request database → FILE.tar        tombstones → ERASURES
+    lock → published objects + configuration + secret + rows of the request database → FILE.tar
+    tombstones → ERASURES
 
-Invariants: the file is whole or not there, and only its owner reads it; every object was compared
-with its digest on the way; no name of a request that is worked off is in it. What it holds of
-people stays in it when they are erased later: so backups expire, and a restore erases again
-(`restore`), for which it needs to know of whom: keep the file of erasures apart, and newer than the
-backup.
+Invariants: the file is whole or not there, and only its owner can read it; every object is compared
+with its digest while it is copied; the file names nobody whose request is finished. Later erasures
+do not reach a backup: so backups expire, and `restore` erases again. For this it needs a list of
+erasures that is newer than the backup: keep that file apart.
 """
 
 from dataclasses import asdict, dataclass
@@ -38,8 +38,8 @@ from lmeraser_ray.storage.times import to_text, utcnow
 
 @dataclass(frozen=True)
 class Backup:
-    """What was written. sha256: of the table of contents, None without an archive; erasures: how
-    many tombstones, None without the file."""
+    """What was written. sha256: of the archive's table of contents, None without an archive;
+    erasures: how many tombstones the erasure list has, None without a list."""
 
     fingerprint: str | None
     sha256: str | None
@@ -51,7 +51,7 @@ class Backup:
 
 
 def backup(session: Session, *, to: Path | None, erasures: Path | None) -> Backup:
-    """Write an archive, or the file of erasures, or both.
+    """Write an archive, or the erasure list, or both.
 
     Errors: `ConfigError` where a file would lie within the workspace, `DataError` where nothing is
     published, `VerificationError` where an object is damaged, `ExecutionError` where another
@@ -87,7 +87,7 @@ def backup(session: Session, *, to: Path | None, erasures: Path | None) -> Backu
 
 
 def refuse_place(root: Location, option: str, path: Path) -> None:
-    """Errors: `ConfigError` where a file cannot be written, or would be within the workspace."""
+    """Errors: `ConfigError` where a file cannot be written, or would lie within the workspace."""
     if inside(path, root):
         raise ConfigError(
             f"{option} {path} lies within the workspace, which holds nothing but its own files: "
@@ -102,8 +102,8 @@ def refuse_place(root: Location, option: str, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """An archive that was written: what it is of, its parts, and the SHA-256 of its table of
-    contents."""
+    """An archive that was written. about: what it is a backup of; digest: the SHA-256 of its table
+    of contents."""
 
     about: dict[str, Any]
     parts: tuple[ArchivePart, ...]
@@ -112,14 +112,14 @@ class Made:
 
 def archive(folder: WorkspaceFolder, database: Database, to: Path) -> Made:
     """Write the archive of a workspace."""
-    with folder.locked():
-        rows = folder.store.scratch / ROWS
+    with folder.locked() as workspace:
+        rows = workspace.store.scratch / ROWS
         with (
             database.read() as conn
         ):  # publishing is a write transaction: pointer and rows are of one moment
             state, item = folder.require_state(), folder.current()
             head = ledger.head(conn)
-            write_temporary(folder.store.scratch, dump(conn))[0].replace(rows)  # type: ignore[arg-type]
+            write_temporary(workspace.store.scratch, dump(conn))[0].replace(rows)  # type: ignore[arg-type]
         if item is None:
             raise ExecutionError(
                 f"{folder.root} lost its pointer CURRENT while it was read: try again."

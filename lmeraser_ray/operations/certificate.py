@@ -1,37 +1,31 @@
 """`certificate`: the signed statement that an erasure was done, out of the request database."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import select
 
-from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.verifier import Certificate, read_certificate
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 
-What = Literal["init", "rotate", "list"]
-
 
 def certificate(
     session: Session, request_id: str, keys: Mapping[str, Ed25519PublicKey]
 ) -> Certificate:
-    """The certificate of a request; its signature is checked where its key is among `keys`.
+    """Return the certificate of a request. Its signature is checked where its key is among `keys`.
 
-    Errors: `DataError` where there is no such request, or it is not CERTIFIED; `VerificationError`
-    where the certificate is damaged.
+    Errors: `DataError` where there is no such request, or the request is not CERTIFIED;
+    `VerificationError` where the certificate is damaged.
     """
     with session.database() as database:
-        return read_certificate(stored(database, request_id), keys)
+        return read_certificate(envelope_of(database, request_id), keys)
 
 
-def stored(database: Database, request_id: str) -> bytes:
-    """The envelope of a request, as it is in the database."""
+def envelope_of(database: Database, request_id: str) -> bytes:
+    """Return the signed envelope of a request, byte for byte as the database has it."""
     with database.read() as conn:
         row = conn.execute(
             select(requests.c.state, requests.c.envelope).where(requests.c.id == request_id)
@@ -46,26 +40,3 @@ def stored(database: Database, request_id: str) -> bytes:
             "done, purged and scanned."
         )
     return bytes(row.envelope)
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The keys of a folder: the id of the one that signs, None where there is none yet, and the
-    file of each public key by its id."""
-
-    folder: Path
-    signs: str | None
-    public: dict[str, Path]
-
-
-def keys(folder: KeyFolder, what: What) -> Keys:
-    """Do `what` and say which keys there are then. Errors: `ConfigError`, `VerificationError` as
-    `KeyFolder` has them."""
-    if what == "init":
-        folder.init()
-    elif what == "rotate":
-        folder.rotate()
-    signs = folder.current().keyid if folder.private_path.exists() else None
-    return Keys(
-        folder.path, signs, {keyid: folder.public_path(keyid) for keyid in folder.public_keys()}
-    )

@@ -1,10 +1,9 @@
-"""`cost`: what forgetting costs, exactly and before anyone asks: the share of a full training that
-a deletion trains again.
+"""`cost`: the exact share of a full training that each deletion trains again, known before anyone
+asks for a deletion.
 
-Re-clustering is included: the deletion of a sampled record moves prototypes, and border records
-change sides. So are slices, and learners that serve all shards at once. Nothing is trained.
-Features pass by in blocks, and only where a sampled record is asked about: what is kept of a record
-is what planning keeps, and its shard.
+Re-clustering is included: the deletion of a sampled record moves prototypes, and records near a
+border change shards. So are slices, and learners that serve all shards at once. Nothing is trained.
+Features are read in blocks, and only for the deletion of sampled records.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,13 +33,13 @@ from lmeraser_ray.storage.store import Store, StoredObject
 
 @dataclass(frozen=True)
 class Costing:
-    """The cost of each asked deletion. index: of the state; `test` are asked ids that train nothing
-    and cost nothing.
+    """The costs of q deletions.
 
-    retrained [q] float64: the parameters that each deletion trains again (`learners.parameters`):
-    the mean of a constituent of the present state times the shards that are touched, because the
-    size of one that does not exist yet depends on its classes; a joint learner's one constituent
-    counts whole. sizes: the parameters of each constituent of the present state.
+    index: of the state; test: requested ids of test records, whose deletion costs nothing;
+    retrained [q] float64: the parameters that each deletion trains again: the mean size of the
+    present constituents times the touched shards, since the size of a constituent that does not
+    exist yet depends on its classes; a joint learner's one constituent counts whole; sizes: the
+    parameters of each present constituent.
     """
 
     costs: DeletionCosts
@@ -56,8 +55,8 @@ class Costing:
 
     @property
     def parameters(self) -> dict[str, float | None]:
-        """Parameters that a deletion trains again (mean, p99, worst), of a constituent on average,
-        and of all: JSON numbers."""
+        """The parameters that a deletion trains again (mean, p99, worst), those of a constituent on
+        average, and those of all, as JSON numbers."""
         return {
             **spread(self.retrained),
             "constituent": sum(self.sizes) / len(self.sizes),
@@ -66,8 +65,8 @@ class Costing:
 
 
 def cost(session: Session, records: Sequence[str] = ()) -> Costing:
-    """The cost of deleting each of the given records, or of every training record. Errors:
-    `DataError` with unknown ids."""
+    """Return the cost of deleting each of the given records, or each training record if none is
+    given. Errors: `DataError` with the unknown ids."""
     config, store = session.config(), session.folder.store
     return session.consistently(
         lambda state: costs_in(store, config, state.manifest, records, progress=session.progress)
@@ -83,8 +82,8 @@ def costs_in(
     progress: Progress,
     known: DeletionCosts | None = None,
 ) -> Costing:
-    """The cost in one state of a store. known: where these were computed before anything was
-    trained, they are not computed again."""
+    """Return the costs in one state of a store. known: the costs, where they are computed
+    already."""
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     if index.test.all():
         raise DataError(
@@ -108,8 +107,8 @@ def costs_of(
     chosen: Positions,
     progress: Progress,
 ) -> DeletionCosts:
-    """The cost of deleting each of `chosen` [q] int64, which count among the training records of
-    the published state."""
+    """Return the cost of deleting each of `chosen` [q] int64, positions among the training
+    records."""
     joint, slices = make_learner(config).joint, None
     if config.learner.slices > 1:
         slices = index.hashed(config.seed, "slice", config.learner.slices)[~index.test]
@@ -135,21 +134,21 @@ def costs_of(
 
 @dataclass(frozen=True)
 class StoredRows:
-    """The features of an index's training records, read a bucket at a time. items: the file of each
-    bucket."""
+    """The features of an index's training records, read a bucket at a time. items: the features
+    object of each bucket."""
 
     store: Store
     index: RecordIndex
     items: Sequence[StoredObject]
 
     def at(self, positions: Positions) -> Features:
-        """Those of some training records, in the given order [m, d] float32."""
+        """Return the features of some training records, in the given order [m, d] float32."""
         return gather(self.store, self.index, self.items, self.index.training[positions]).astype(
             np.float32
         )
 
     def blocks(self, height: int) -> Iterator[Features]:
-        """All of them, `height` rows at a time."""
+        """Yield all features, `height` rows at a time."""
         buckets = zip(self.items, self.index.columns, strict=True)
         return joined(
             (read_features(self.store, item)[~columns.test] for item, columns in buckets), height
@@ -157,7 +156,7 @@ class StoredRows:
 
 
 def shards_in(store: Store, config: Config, manifest: Manifest, index: RecordIndex) -> Labels:
-    """The shard of each training record [n] int32."""
+    """Return the shard of each training record [n] int32."""
     found = stored_shards(
         store,
         config.partition,
@@ -169,7 +168,7 @@ def shards_in(store: Store, config: Config, manifest: Manifest, index: RecordInd
 
 
 def sizes_of(store: Store, config: Config, manifest: Manifest) -> tuple[int, ...]:
-    """The parameters of each constituent, from the heads of their files."""
+    """Return the parameters of each constituent, read from the heads of their files."""
     size = manifest.backbone.spec.input_size
     constituents = dict.fromkeys(
         shard.constituent for shard in manifest.shards
@@ -180,8 +179,8 @@ def sizes_of(store: Store, config: Config, manifest: Manifest) -> tuple[int, ...
 def positions_of(
     index: RecordIndex, config: Config, records: Sequence[str]
 ) -> tuple[Positions, tuple[str, ...]]:
-    """Where the asked records are among the training records (all of these, if none is asked), and
-    which are test records."""
+    """Return the positions of the requested records among the training records (all, if none is
+    requested), and which of them are test records."""
     if not records:
         return np.arange(len(index.training)), ()
     places = index.places(config.seed, records, config.data.buckets)

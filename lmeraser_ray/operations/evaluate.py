@@ -1,8 +1,7 @@
-"""`evaluate`: how good the published state is, on test records and on the training records that
-remain.
+"""`evaluate`: the accuracy of the published state, on test records and on the remaining training
+records.
 
-stored features → who answers (aggregation) → each shard answers its queries (one job a shard) →
-combined → accuracy
+    stored features → routes (which shards answer) → answers (one job a shard) → combined → accuracy
 """
 
 from collections import defaultdict
@@ -21,13 +20,13 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import Published
 
 TOGETHER = 1 << 14
-"""Stored records that are asked about at a time: their features and their answers are in memory."""
+"""Records that are predicted at a time: their features and their answers are in memory."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy on some records: overall, by class, and by the shard that is asked first (with the
-    number of queries), by its place."""
+    """Accuracy on some records: overall (None without records), by class, and by the place of the
+    shard that answers first, with its number of queries."""
 
     accuracy: float | None
     by_class: dict[str, float]
@@ -37,8 +36,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a published state. `shard_sizes` are of the shards that answer; `quarantined`
-    the numbers of those that may not."""
+    """The scores of a published state. shard_sizes: of the shards that answer; quarantined: the
+    numbers of the shards that may not."""
 
     test: Score
     train: Score
@@ -53,7 +52,7 @@ def evaluate(session: Session) -> Evaluation:
 
 
 def evaluate_state(session: Session, state: Published) -> Evaluation:
-    """Score one published state, by the shards that may answer."""
+    """Score one published state by the shards that may answer."""
     folder = session.folder
     refuse_silence(folder, state)
     manifest = state.answering
@@ -75,7 +74,7 @@ def evaluate_state(session: Session, state: Published) -> Evaluation:
 def score(
     flow: Flow, manifest: Manifest, index: RecordIndex, positions: NDArray[np.int64]
 ) -> Score:
-    """Predict stored records and compare with their labels, so many at a time. `positions` are
+    """Predict stored records, `TOGETHER` at a time, and compare with their labels. positions:
     ascending."""
     if len(positions) == 0 or not manifest.shards:
         return Score(None, {}, {}, len(positions))
@@ -97,7 +96,7 @@ def score_of(predicted: Predictions, labels: Sequence[str]) -> Score:
 
 
 class ScoreTally:
-    """Right answers and queries: of each class, and of each shard."""
+    """Counts right answers and queries, by class and by shard."""
 
     def __init__(self) -> None:
         self._classes: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -113,7 +112,7 @@ class ScoreTally:
                 counts[1] += 1
 
     def score(self) -> Score:
-        """What was counted, q ≥ 1."""
+        """Return the score of what was counted, q ≥ 1."""
         right, queries = (sum(counts[i] for counts in self._classes.values()) for i in (0, 1))
         return Score(
             right / queries,

@@ -7,8 +7,8 @@ from lmeraser_ray.storage.store import Store
 
 
 def fingerprint(session: Session) -> str:
-    """The SHA-256 over all that the workspace holds of the private data, each object's bytes read
-    and checked.
+    """Return the SHA-256 over all that the workspace holds of the private data, after reading and
+    checking the bytes of every object.
 
     Errors: `VerificationError` that names the first damaged object.
     """
@@ -16,7 +16,7 @@ def fingerprint(session: Session) -> str:
 
 
 def fingerprint_of(store: Store, manifest: Manifest) -> str:
-    """The fingerprint of one published state, after reading every object that it names."""
+    """Return the fingerprint of one published state, after reading every object that it names."""
     for item in manifest.objects():
         if not store.sound(item):
             raise VerificationError(

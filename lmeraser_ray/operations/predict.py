@@ -1,4 +1,4 @@
-"""`predict`: labels for pictures that are not stored, with probabilities and the shards that
+"""`predict`: labels of pictures that are not stored, with probabilities and the shards that
 answered."""
 
 import functools
@@ -23,7 +23,7 @@ from lmeraser_ray.pipeline.workspace_folder import Published
 
 @dataclass(frozen=True)
 class Predicting:
-    """Predictions and the state that made them, with the shards that may answer."""
+    """Predictions, and the state that made them, of the shards that may answer."""
 
     manifest: Manifest
     predictions: Predictions
@@ -52,7 +52,7 @@ def predict_by(session: Session, state: Published, images: Sequence[bytes | Path
     with session.progress.stage("answer"):
         batch = manifest.backbone.batch
 
-        @functools.cache  # not every aggregation and learner looks at features
+        @functools.cache  # only computed where the aggregation or the learner needs features
         def features() -> Features:
             return np.concatenate(
                 [
@@ -78,7 +78,7 @@ def predict_by(session: Session, state: Published, images: Sequence[bytes | Path
 
 
 def load(image: bytes | Path, at: int, manifest: Manifest, max_pixels: int) -> Pixels:
-    """One picture as pixels [3, s, s] uint8."""
+    """Read one picture as pixels [3, s, s] uint8. Errors: `DataError` that names the picture."""
     where = str(image) if isinstance(image, Path) else f"picture {at}"
     try:
         return prepare(

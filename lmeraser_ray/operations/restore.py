@@ -1,12 +1,13 @@
-"""`restore`: a workspace from a backup, without anyone who was erased since.
+"""`restore`: a workspace from a backup, without the records that were erased since.
 
-    unpack and verify (scratch) → secret, configuration → request database: the newer one, tombstones of all → the backup's records without
-    the erased → flow → [RESTORED + pointer, one transaction] → purge → absence scan
+    unpack and verify (in scratch) → secret, configuration → reconcile the request databases
+        → the backup's records without the erased → flow
+        → [RESTORED + pointer, one transaction] → purge → absence scan
 
-Invariants: no erasure is lost: tombstones are those of the database that is there, of the backup
-and of the file of erasures, and they are committed before anything is published; whoever has one is
-in no state that is published, and in no file but scratch, which goes with the lock; a crash
-anywhere leaves the old state, or none, and the same command again finishes.
+Invariants: no erasure is lost: the tombstones of the workspace, of the backup and of the erasure
+list are committed before anything is published; a record with a tombstone is in no published state,
+and in no file but scratch, which is removed with the lock; a crash anywhere leaves the old state,
+or none, and the same command again finishes.
 """
 
 import os
@@ -26,14 +27,15 @@ from lmeraser_ray.erasure.backup.erasure_list import ErasureList
 from lmeraser_ray.erasure.backup.reconcile import DAMAGED, Known, Reconciled, reconcile
 from lmeraser_ray.erasure.backup.unpack import Staged, unpack
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
+from lmeraser_ray.erasure.queue.quarantine import Quarantine
 from lmeraser_ray.erasure.queue.trace_gathering import gather_traces
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.flow import Evaluated
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.pointer import write_pointer
+from lmeraser_ray.pipeline.publication import publication, purge
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import VARIABLE, Database
 from lmeraser_ray.storage.database.tombstones import Tombstones
@@ -46,14 +48,16 @@ from lmeraser_ray.storage.files import (
 )
 
 REUSED = ("features", "partitions", "assignments", "constituents")
-"""Objects of the workspace that is there which spare work, where a key asks for them."""
+"""Objects of the present workspace that are reused where their keys are needed."""
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """What a restore did. backup: the backup's manifest; evaluated: the state that is published,
-    and the work that it took; erased_again: the backup's records that were left out; reconciled:
-    what became of the request database."""
+    """What a restore did.
+
+    backup: the backup's manifest; evaluated: the published state, and the work for it;
+    erased_again: how many of the backup's records were left out; reconciled: the request database.
+    """
 
     backup: Manifest
     evaluated: Evaluated
@@ -64,27 +68,28 @@ class Restoration:
 def restore(
     session: Session, source: Path, *, erasures: Path | None = None, no_later_erasures: bool = False
 ) -> Restoration:
-    """Restore the workspace from the backup `source`, into a new or empty folder or over what is
-    there.
+    """Restore the workspace from the backup `source`, into a new or empty folder, or over the
+    present workspace.
 
-    erasures: the file of `lmeraser backup --erasures`; no_later_erasures: the caller knows that
-    nobody was erased after the backup. Errors: `ConfigError` where the backup or the erasures are
-    another workspace's, or nobody can tell who was erased after the backup; `VerificationError`
-    where the backup, or the request database that is there, is damaged; those of training.
+    erasures: the file of `lmeraser backup --erasures`; no_later_erasures: nothing was erased after
+    the backup, as the caller knows. Errors: `ConfigError` where the backup or the erasure list is
+    of another workspace, or where it is not known what was erased after the backup;
+    `VerificationError` where the backup or the present request database is damaged; those of
+    training.
     """
     known = Known(ErasureList.read(erasures) if erasures else None, no_later_erasures)
     folder = session.folder
     with open_archive(source) as archive:
         refuse_other_workspace(folder, str(archive.contents.about.get("workspace")), known)
         folder.create()
-        with folder.locked():
-            staged = unpack(archive, folder.store.scratch / "backup")
-            settle_pin(folder, staged, known)
-            take_secret(folder, staged)
-            take_configuration(folder, staged)
-            with closing(open_database(folder, session.config())) as database:
+        with folder.locked() as workspace:
+            staged = unpack(archive, workspace.store.scratch / "backup")
+            settle_pin(workspace, staged, known)
+            take_secret(workspace, staged)
+            take_configuration(workspace, staged)
+            with closing(open_database(workspace, session.config())) as database:
                 reconciled = reconcile(database, staged, known)
-                return Restoring(session, folder, database, staged).run(reconciled)
+                return Restoring(session, workspace, database, staged).run(reconciled)
 
 
 def refuse_other_workspace(folder: WorkspaceFolder, workspace: str, known: Known) -> None:
@@ -104,15 +109,16 @@ def refuse_other_workspace(folder: WorkspaceFolder, workspace: str, known: Known
 
 
 def pin_of(folder: WorkspaceFolder) -> list[str]:
-    """The words of the pin: the kind of database and whose it is. Nothing where there is none."""
+    """Return the words of the pin file, the kind of database and the workspace's id; none where
+    there is no pin."""
     pin = folder.root / "database"
     with disk_errors(pin):
         return pin.read_text(errors="replace").split() if pin.is_file() else []
 
 
-def settle_pin(folder: WorkspaceFolder, staged: Staged, known: Known) -> None:
-    """Take a pin away that is damaged, or whose SQLite database is gone. Errors: as
-    `Known.require`, where there is no database at all."""
+def settle_pin(folder: LockedWorkspace, staged: Staged, known: Known) -> None:
+    """Remove a pin file that is damaged, or whose SQLite database is gone. Errors: those of
+    `Known.require`, where there is no request database at all."""
     pin, words, file = folder.root / "database", pin_of(folder), folder.root / "requests.db"
     there = file.is_file() and file.stat().st_size > 0
     elsewhere = words[:1] == ["postgresql"] or bool(
@@ -125,9 +131,9 @@ def settle_pin(folder: WorkspaceFolder, staged: Staged, known: Known) -> None:
             pin.unlink(missing_ok=True)
 
 
-def take_secret(folder: WorkspaceFolder, staged: Staged) -> None:
-    """Have the backup's secret, which is the workspace's. Errors: `ConfigError` where another
-    secret is there and, without a pin, a request database that may have been made with it."""
+def take_secret(folder: LockedWorkspace, staged: Staged) -> None:
+    """Write the backup's secret into the workspace. Errors: `ConfigError` where another secret is
+    there with a request database that may have been made with it."""
     path = folder.root / "secret"
     with disk_errors(path):
         there = path.read_bytes() if path.is_file() else b""
@@ -141,18 +147,18 @@ def take_secret(folder: WorkspaceFolder, staged: Staged) -> None:
     write_atomic(path, staged.secret, scratch=folder.store.scratch)
 
 
-def take_configuration(folder: WorkspaceFolder, staged: Staged) -> None:
-    """Keep the configuration that is there, if it is of the same identity: where workers and
-    databases are may have changed since."""
-    with suppress(DataError, VerificationError):  # there is none, or it is damaged
+def take_configuration(folder: LockedWorkspace, staged: Staged) -> None:
+    """Write the backup's configuration, unless the present one has the same identity: its execution
+    fields are newer."""
+    with suppress(DataError, VerificationError):  # there is none, or the present one is damaged
         if folder.load_config().identity() == staged.config.identity():
             return
     folder.save_config(staged.config)
 
 
 def open_database(folder: WorkspaceFolder, config: Config) -> Database:
-    """The request database that is there, or a new one. Errors: `VerificationError` where it is
-    damaged."""
+    """Open the present request database, or a new one. Errors: `VerificationError` where the
+    present one is damaged."""
     try:
         database = Database.open(folder.root, config.queue.database)
     except VerificationError as error:
@@ -168,47 +174,47 @@ def open_database(folder: WorkspaceFolder, config: Config) -> Database:
 
 @dataclass(frozen=True)
 class Restoring:
-    """The second half: the state of the backup's records without the erased, built, published and
-    searched."""
+    """The second half of a restore: the state of the backup's records without the erased is built,
+    published and searched."""
 
     session: Session
-    folder: WorkspaceFolder
+    workspace: LockedWorkspace
     database: Database
     staged: Staged
 
     def run(self, reconciled: Reconciled) -> Restoration:
-        """Build it in scratch, publish, purge, search. Errors: `VerificationError` where something
-        of an erased record is left."""
+        """Build the state in scratch, publish, purge, search. Errors: `VerificationError` where a
+        trace of an erased record is found."""
         config, manifest = self.session.config(), self.staged.manifest
         current = PublishedState.read(self.staged.store, config, manifest)
         gone = self._gone(current)
-        needles = list(gather_traces(current, np.flatnonzero(gone).tolist(), ()))
+        traces = list(gather_traces(current, np.flatnonzero(gone).tolist(), ()))
         evaluated = self._evaluate(config, current, gone)
         self._publish(evaluated.manifest, int(gone.sum()))
         remove_tree(self.staged.root)  # its empty folders
-        self._search(evaluated.manifest, needles)
+        self._search(evaluated.manifest, traces)
         return Restoration(manifest, evaluated, int(gone.sum()), reconciled)
 
     def _gone(self, current: PublishedState) -> NDArray[np.bool_]:
-        """Which of the backup's records were erased, by themselves or with their subject [n]
-        bool."""
-        tombstones = Tombstones(self.folder.names(), self.database)
+        """Return which of the backup's records were erased, by themselves or with their subject
+        [n] bool."""
+        tombstones = Tombstones(self.workspace.names(), self.database)
         covered = (tombstones.cover(record, subject) for record, subject in current.index.people())
         return np.fromiter(covered, np.bool_, len(current.index))
 
     def _evaluate(
         self, config: Config, current: PublishedState, gone: NDArray[np.bool_]
     ) -> Evaluated:
-        """The state without them, in the backup's own store, with what the workspace that is there
-        can spare."""
+        """Evaluate the state without the erased records in the backup's own store, reusing objects
+        of the present workspace."""
         store = self.staged.store
-        for item in self.folder.store.objects():
+        for item in self.workspace.store.objects():
             if (
                 item.kind in REUSED
                 and not store.path(item).exists()
-                and self.folder.store.sound(item)
+                and self.workspace.store.sound(item)
             ):
-                share(self.folder.store.path(item), store.path(item))
+                share(self.workspace.store.path(item), store.path(item))
         buckets = remaining(store, current.index, gone)
         public = current.manifest.partition if isinstance(config.partition, PublicConfig) else None
         choice = choice_in(store, current.manifest)
@@ -216,13 +222,13 @@ class Restoring:
             return flow.evaluate(buckets, current.manifest)
 
     def _publish(self, manifest: Manifest, erased_again: int) -> None:
-        """Move what the state reaches out of scratch, point at it, remove everything else."""
-        store = self.folder.store
+        """Move the objects of the state out of scratch, publish it, and purge everything else."""
+        store = self.workspace.store
         for item in manifest.objects():
             if not store.sound(item):
                 move_into_place(self.staged.store.path(item), store.path(item))
-        item = self.folder.put_manifest(manifest)
-        with self.database.write() as conn:
+        quarantine = Quarantine(store, self.session.config(), manifest).prepare(self.database)
+        with publication(self.workspace, self.database.write, manifest, quarantine) as conn:
             states = {"before": ledger.published(conn), "after": manifest.fingerprint}
             found = {
                 "backup": self.staged.digest,
@@ -230,12 +236,11 @@ class Restoring:
                 "erased_again": erased_again,
             }
             ledger.append(conn, "RESTORED", None, {**states, **found})
-            write_pointer(conn, self.folder, item, manifest)
-        store.purge([item, *manifest.objects()])  # what is left of the backup in scratch too
+        purge(self.workspace, manifest)  # what is left of the backup in scratch too
 
-    def _search(self, manifest: Manifest, needles: list[Traces]) -> None:
-        """Look for those who were left out."""
-        report = scan(self.folder, manifest, needles, database=self.database)
+    def _search(self, manifest: Manifest, traces: list[Traces]) -> None:
+        """Search for the records that were left out."""
+        report = scan(self.workspace, manifest, traces, database=self.database)
         if report.hits:
             raise VerificationError(
                 "The state without the erased is published, and the absence scan found the "

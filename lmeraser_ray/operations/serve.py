@@ -1,13 +1,12 @@
-"""`queue`: work off a workspace's erasure requests. `status` and `watch` are
-`erasure/queue/overview.py` and `cli/live_table.py`.
+"""`queue serve` and `queue run`: work off a workspace's erasure requests. (`queue status` and
+`queue watch` are `erasure/queue/overview.py` and `cli/live_table.py`.)
 
-    serve    until told to stop: on Ray in an actor that survives this process, else in this process; this process signs
-    run      until nothing is left, in this process
+    serve    until told to stop; with the Ray engine in an actor that survives this process
+    run      until no request is left, in this process
 
-The signing key is read by this process only: no actor, worker or task of Ray ever has it. What the
-actor froze is signed here, so that while no `serve` runs (it was killed, the actor lives), requests
-wait as PURGED for the next one. One `serve` at a time attends an actor: another one is refused
-while the first lives, and takes its place once it does not.
+Only this process reads the signing key: no actor, worker or task of Ray ever has it. This process
+signs what the actor has purged, so that requests stay PURGED while the actor lives and no `serve`
+runs. One `serve` at a time is attached to an actor: a second one is refused while the first lives.
 """
 
 import threading
@@ -15,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.signer import certify_pending
@@ -25,12 +23,11 @@ from lmeraser_ray.erasure.requests.events import Event, Narrator, Say, redacted_
 from lmeraser_ray.erasure.requests.request import CLOSED, State
 from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.models.learners.base import Learner
+from lmeraser_ray.operations.hosted_queue import QueueHandle, spec_of
 from lmeraser_ray.operations.stop_signal import Stop
+from lmeraser_ray.pipeline.engines import cluster, queue_actor
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.database import Database
-
-if TYPE_CHECKING:
-    from lmeraser_ray.distributed.actor_handle import ActorHandle
 
 DRAINING = (
     "lmeraser: what is being trained is finished, published and signed; nothing new begins. "
@@ -40,8 +37,8 @@ DRAINING = (
 
 @dataclass(frozen=True)
 class Done:
-    """What a queue did. closed: requests that came to an end meanwhile, by how; open: those left to
-    work on."""
+    """What a queue did. closed: how many requests were closed meanwhile, by state; open: how many
+    are left."""
 
     closed: Mapping[State, int]
     open: int
@@ -56,8 +53,8 @@ class Done:
 
 @dataclass
 class Sidecar:
-    """What the process of `serve` or `run` does beside the queue, whoever that is: sign what is
-    frozen, tell what happens."""
+    """What the process of `serve` or `run` does beside the queue, wherever that runs: sign what is
+    purged, and report what happens."""
 
     database: Database
     keys: KeyFolder
@@ -67,12 +64,13 @@ class Sidecar:
     _not_before: float = 0.0
 
     def finish(self) -> None:
-        """Sign and tell. Errors: those of signing and of the database."""
+        """Sign and report. Errors: those of signing and of the database."""
         certify_pending(self.database, self.keys)
         self.narrator.look()
 
     def do(self) -> None:
-        """Sign and tell; after an error, which is told too, not before a while has passed."""
+        """Sign and report. An error is reported too, and delays the next try: 1 s, then twice as
+        long each time, at most `LONGEST_PAUSE`."""
         if time.monotonic() < self._not_before:
             return
         try:
@@ -94,7 +92,8 @@ class Sidecar:
 
     @contextmanager
     def beside(self, poll: float) -> Iterator[None]:
-        """Do it all the time, in a thread, while this one trains; and to the end then."""
+        """Sign and report every `poll` seconds in a thread while the context lasts, and once more
+        at its end. Errors: of the last time, and defects."""
         ended, bugs = threading.Event(), list[BaseException]()
 
         def work() -> None:
@@ -105,7 +104,7 @@ class Sidecar:
                 bugs.append(error)
                 raise
 
-        thread = threading.Thread(target=work, name="lmeraser-chores", daemon=True)
+        thread = threading.Thread(target=work, name="lmeraser-sidecar", daemon=True)
         thread.start()
         try:
             yield
@@ -118,8 +117,8 @@ class Sidecar:
 
 
 def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None) -> Done:
-    """Be the queue in this process until nothing is left, or until told to stop; nothing waits for
-    others to come together.
+    """Work as the queue in this process until nothing is left, or until told to stop. No request
+    waits for others to share its retrains.
 
     Errors: those of a round; `ExecutionError` while another queue lives.
     """
@@ -127,21 +126,20 @@ def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None
     session = replace(session, overrides=(*session.overrides, ("queue.window", "0")))
     config = session.config()
     with session.database() as database, ExitStack() as stack:
-        chores = Sidecar(database, keys, Narrator(database, say), say)
-        if overview_of(session).open and config.execution.engine == "ray":
-            from lmeraser_ray.distributed.actor_handle import connected
-
-            stack.enter_context(connected(config.execution))
+        sidecar = Sidecar(database, keys, Narrator(database, say), say)
+        if overview_of(session).open:
+            stack.enter_context(cluster(config.execution))
         asked = stack.enter_context(listening(stop))
-        with chores.beside(config.queue.poll):
+        with sidecar.beside(config.queue.poll):
             work_off(session, asked, say)
-    return Done(chores.narrator.closed, overview_of(session).open)
+    return Done(sidecar.narrator.closed, overview_of(session).open)
 
 
 def work_off(session: Session, stop: Stop, say: Say) -> None:
-    """Round after round, until nothing is left."""
+    """Work round after round, until nothing is left or the end is asked for."""
     wait_for_turn(session, stop.wait)
     with queue_of(session, keys=None, say=say) as queue:
+        queue.quarantine.look()
         while queue.busy() and not stop.asked:
             queue.round(patient=True, stop=lambda: stop.asked)
 
@@ -155,58 +153,56 @@ def serve(
     trusted: bool = False,
     learner: Learner | None = None,
 ) -> Done:
-    """Be the queue, or have an actor be it, until told to stop (Ctrl-C, SIGTERM): then nothing new
-    begins, and what is being trained is finished.
+    """Work as the queue, in this process or in an actor, until told to stop (Ctrl-C, SIGTERM): then
+    nothing new begins, and what is being trained is finished.
 
-    trusted: accept a Ray cluster that asks nobody for a token; learner: in the place of the
-    configured one, in Ray's workers. Errors: `ExecutionError` while another queue, or another
-    `serve`, lives; `ConfigError` on an open cluster; `KeyboardInterrupt` when told to stop a second
-    time: then nothing is finished, and everything is still in the database.
+    trusted: accept a Ray cluster that does not ask for a token; learner: replaces the configured
+    one in Ray's workers. Errors: `ExecutionError` while another queue, or another `serve`, lives;
+    `ConfigError` on an open cluster; `KeyboardInterrupt` when told to stop a second time: then
+    nothing is finished, and every request is still in the database.
     """
     require_key(keys)
     session.folder.require_published()
     config = session.config()
     with session.database() as database:
-        chores = Sidecar(database, keys, Narrator(database, say), say)
+        sidecar = Sidecar(database, keys, Narrator(database, say), say)
         if config.execution.engine == "inline":
-            with listening(stop) as asked, chores.beside(config.queue.poll):
+            with listening(stop) as asked, sidecar.beside(config.queue.poll):
                 keep_serving(session, asked.wait, keys=None, say=say)
         else:
-            from lmeraser_ray.distributed.actor_handle import attached, connected, spec_of
-
             spec = spec_of(session, trusted=trusted, learner=learner)
             with (
-                connected(config.execution),
-                attached(spec, database.dialect, say) as actor,
+                cluster(config.execution),
+                queue_actor(spec, database.dialect, say) as actor,
                 listening(stop) as asked,
             ):
-                attend(actor, asked, chores, config.queue.poll)
-    return Done(chores.narrator.closed, overview_of(session).open)
+                follow(actor, asked, sidecar, config.queue.poll)
+    return Done(sidecar.narrator.closed, overview_of(session).open)
 
 
-def attend(actor: "ActorHandle", stop: Stop, chores: Sidecar, poll: float) -> None:
-    """Sign and tell while the actor works, until it has stopped.
+def follow(actor: QueueHandle, stop: Stop, sidecar: Sidecar, poll: float) -> None:
+    """Sign and report while the actor works, until the actor has stopped.
 
-    Errors: those that ended it, a defect as `RuntimeError` with its traceback; `KeyboardInterrupt`:
-    then it is stopped.
+    Errors: those that ended the actor, a defect as `RuntimeError` with its traceback;
+    `KeyboardInterrupt`: then the actor is ended.
     """
     away = False
     try:
         while True:
-            standing = actor.look(drain=stop.asked)
-            if (standing is None) != away:
-                away = standing is None
-                chores.say(Event("actor-away" if away else "actor-back"))
-            for event in standing.events if standing else ():
-                chores.say(event)
-            chores.do()
-            if standing and (standing.ended or standing.defect):
+            status = actor.look(drain=stop.asked)
+            if (status is None) != away:
+                away = status is None
+                sidecar.say(Event("actor-away" if away else "actor-back"))
+            for event in status.events if status else ():
+                sidecar.say(event)
+            sidecar.do()
+            if status and (status.ended or status.defect):
                 actor.dismiss()
-                if standing.error:
-                    raise standing.error
-                if standing.defect:
-                    raise RuntimeError(f"The queue's actor ended by a defect:\n{standing.defect}")
-                chores.finish()
+                if status.error:
+                    raise status.error
+                if status.defect:
+                    raise RuntimeError(f"The queue's actor ended by a defect:\n{status.defect}")
+                sidecar.finish()
                 return
             if stop.asked:
                 time.sleep(poll)
@@ -219,7 +215,7 @@ def attend(actor: "ActorHandle", stop: Stop, chores: Sidecar, poll: float) -> No
 
 @contextmanager
 def listening(stop: Stop | None) -> Iterator[Stop]:
-    """What asks for the end: what the caller has, else signals."""
+    """Yield what asks for the end: the caller's `stop`, else signals."""
     if stop is not None:
         yield stop
     else:
@@ -228,7 +224,7 @@ def listening(stop: Stop | None) -> Iterator[Stop]:
 
 
 def require_key(keys: KeyFolder) -> None:
-    """Errors: at the beginning, where a named folder has no key to sign with. In the default place
-    it is made when something is signed."""
+    """Errors: `ConfigError`, before any work, where a named folder has no key to sign with. In the
+    default folder the first signature makes the key."""
     if not keys.default:
         keys.current()

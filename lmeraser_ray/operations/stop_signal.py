@@ -1,8 +1,7 @@
-"""How a service is told to stop: Ctrl-C or SIGTERM once asks for an orderly end, twice ends at
-once.
+"""The stop signal of a service: Ctrl-C or SIGTERM once asks for an orderly end, twice ends at once.
 
-The handler only writes to a pipe and to stderr, whatever the main thread holds at that moment;
-`wait` looks at the pipe.
+The handler only writes to a pipe and to stderr, so that it is safe whatever lock the main thread
+holds at that moment; `wait` polls the pipe.
 """
 
 import os
@@ -17,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether someone asked for the end. message: what a person is told then."""
+    """Whether someone asked for the end. message: what is printed to stderr then."""
 
     def __init__(self, message: str = "") -> None:
         self._message = message
@@ -37,12 +36,12 @@ class Stop:
             os.write(2, f"{self._message}\n".encode())
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long, or until the end is asked for. Returns whether it is."""
+        """Wait until the end is asked for, `seconds` at most. Returns whether it is."""
         return bool(self._poll.poll(1000 * seconds))
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """Have signals ask, in the main thread, for as long as the context lasts."""
+        """Have signals ask while the context lasts. For the main thread only."""
 
         def handle(_: int, __: FrameType | None) -> None:
             self.ask()

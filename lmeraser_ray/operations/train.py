@@ -1,8 +1,13 @@
 """`train`: from a source to a published state. A second run reuses everything; an interrupted one
-goes on where it was.
+continues.
 
-Everything is checked before anything is published: a workspace of another configuration, records
-that have gone missing, bad input.
+>>> from lmeraser_ray.config.options import load_config
+>>> config = load_config(None, [("execution.engine", "inline"), ("learner.epochs", "1")])
+>>> done = train(Session(Path("workspace")), config)  # doctest: +SKIP
+>>> done.manifest.fingerprint, done.test.accuracy  # doctest: +SKIP
+
+Everything is checked before anything is published: a workspace of another configuration, missing
+records, bad input.
 """
 
 from collections.abc import Iterable
@@ -18,15 +23,15 @@ from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
 from lmeraser_ray.erasure.queue.publisher import recover
-from lmeraser_ray.erasure.queue.quarantine import still_silent
+from lmeraser_ray.erasure.queue.quarantine import Quarantine
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.operations.evaluate import Score, score
 from lmeraser_ray.pipeline.choice import read_choice
-from lmeraser_ray.pipeline.flow import Evaluated, Inputs, identity_of, load_inputs
+from lmeraser_ray.pipeline.flow import Evaluated, identity_of, load_inputs
 from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
-from lmeraser_ray.pipeline.pointer import silence, write_pointer
+from lmeraser_ray.pipeline.publication import publication, purge
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.postgresql import refuse_password
@@ -35,7 +40,7 @@ from lmeraser_ray.storage.database.tombstones import Tombstones, lift_hashes
 
 @dataclass(frozen=True)
 class Training:
-    """What a training did. `passes`: record passes of training, the unit of cost."""
+    """What a training did: the published state, and the work for it."""
 
     manifest: Manifest
     ingested: Ingested
@@ -44,25 +49,25 @@ class Training:
 
     @property
     def passes(self) -> int:
-        """Records times epochs that were trained."""
+        """The record passes that were trained (records times epochs): the unit of cost."""
         return sum(trained.passes for trained in self.evaluated.trained)
 
 
 def train(session: Session, config: Config) -> Training:
-    """Train a workspace on the configured records and publish. Errors: the whole tree of `errors`;
-    nothing published is lost by any."""
-    folder, progress = session.folder, session.progress
+    """Train a workspace on the configured records, and publish. Errors: any of `errors`; what was
+    published before stays published."""
+    progress = session.progress
     refuse_password(config.queue.database)
     choice = read_choice(config)
-    folder.create()
+    with progress.stage("backbone"):
+        inputs = load_inputs(config)
+    session.folder.create()
     with (
-        folder.locked(config.queue.database),
+        session.folder.locked(config.queue.database) as folder,
         closing(Database.open(folder.root, config.queue.database)) as database,
     ):
         before = last_sound(folder)
         tombstones = Tombstones(folder.names(), database)
-        with progress.stage("backbone"):
-            inputs = load_inputs(config)
         refuse_other_configuration(folder, config, inputs.card, before)
         with progress.stage("ingest"):
             discard_damaged(folder)
@@ -70,7 +75,7 @@ def train(session: Session, config: Config) -> Training:
             ingested = ingest(config, folder.store, tombstones)
         refuse_missing(folder, config, before, ingested, tombstones)
         index = RecordIndex.read(folder.store, ingested.buckets)
-        refuse_too_many_labels(index, inputs)
+        inputs.check_labels(index)
         folder.save_config(config)
         with session.flow(folder.store, config, inputs.card, public, choice) as flow:
             evaluated = flow.evaluate(ingested.buckets, before, index)
@@ -88,7 +93,7 @@ def train(session: Session, config: Config) -> Training:
 
 
 def publish(
-    folder: WorkspaceFolder,
+    workspace: LockedWorkspace,
     database: Database,
     config: Config,
     after: Manifest,
@@ -100,38 +105,30 @@ def publish(
     What a queue that died had published, or had not, is noted first: later nobody could tell.
     """
     with database.write() as conn:
-        recover(conn, folder)
-    item = folder.put_manifest(after)
-    silent = still_silent(database, folder.names(), folder.store, config, after)
-    with database.write() as conn:
-        for request, constituents in silent.items():
-            silence(conn, request, constituents)
+        recover(conn, workspace)
+    quarantine = Quarantine(workspace.store, config, after).prepare(database)
+    with publication(workspace, database.write, after, quarantine) as conn:
         lifted = lift_hashes(conn, readmitted)
         last = ledger.published(conn)  # and not the pointer: a crash may have come between the two
         if last != after.fingerprint or lifted:
-            ledger.append(
-                conn,
-                "TRAINED",
-                None,
-                {"before": last, "after": after.fingerprint, "readmitted": lifted},
-            )
-        write_pointer(conn, folder, item, after)
-    folder.store.purge([item, *after.objects()])
+            states = {"before": last, "after": after.fingerprint}
+            ledger.append(conn, "TRAINED", None, {**states, "readmitted": lifted})
+    purge(workspace, after)
     return lifted
 
 
 def last_sound(folder: WorkspaceFolder) -> Manifest | None:
-    """The published manifest, or None where there is none or it is damaged: then all is built again
-    from the source."""
+    """Return the published manifest; None where there is none, or where it is damaged: then all is
+    built again from the source."""
     try:
         return folder.published()
     except VerificationError:
         return None
 
 
-def discard_damaged(folder: WorkspaceFolder) -> None:
-    """Remove objects whose bytes are not what their names promise, so that they are built again and
-    never reused."""
+def discard_damaged(folder: LockedWorkspace) -> None:
+    """Remove objects whose bytes do not have the digest in their name, so that they are built again
+    instead of reused."""
     for item in folder.store.objects():
         if not folder.store.sound(item):
             folder.store.path(item).unlink(missing_ok=True)
@@ -140,8 +137,8 @@ def discard_damaged(folder: WorkspaceFolder) -> None:
 def refuse_other_configuration(
     folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None
 ) -> None:
-    """Errors: `ConfigError` that names the first field in which the workspace's identity
-    differs."""
+    """Errors: `ConfigError` that names the first identity field in which the configuration differs
+    from the workspace."""
     was, now = (
         (before.identity, identity_of(config))
         if before
@@ -163,34 +160,16 @@ def refuse_other_configuration(
         )
 
 
-def refuse_too_many_labels(index: RecordIndex, inputs: Inputs) -> None:
-    """Errors: `ConfigError` where labels are mapped to the backbone's classes and there are more
-    labels than classes.
-
-    Asked of all training records and not of a shard's: they only become fewer, so no deletion can
-    come to be refused.
-    """
-    if inputs.backbone.classifier is None:
-        return
-    labels, classes = len(index.training_labels), inputs.backbone.source_classes
-    if labels > classes:
-        raise ConfigError(
-            f"The backbone's classifier has {classes} classes, the training records have {labels} "
-            "labels: label mapping needs at least as many classes; use another backbone or "
-            "learner.kind prompt_head."
-        )
-
-
 def kept_identity(folder: WorkspaceFolder) -> dict[str, Any] | None:
-    """What the workspace is by its kept configuration, for where a published manifest is damaged;
-    None before the first publication."""
-    with suppress(VerificationError):  # damaged too: then nobody knows
+    """Return the identity in the workspace's kept configuration, for where the published manifest
+    is damaged; None before the first publication."""
+    with suppress(VerificationError):  # the configuration is damaged too
         return folder.load_config().identity() if folder.current() else None
     return None
 
 
 def first_difference(was: object, now: object, name: str = "") -> tuple[str, object, object] | None:
-    """The first field in which two JSON values differ, with both values."""
+    """Return the first field in which two JSON values differ, with both values."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted({*was, *now}, key=lambda name: (name != "kind", name)):
             found = first_difference(was.get(key), now.get(key), f"{name}.{key}" if name else key)
@@ -207,8 +186,8 @@ def refuse_missing(
     ingested: Ingested,
     tombstones: Erased,
 ) -> None:
-    """Errors: `DataError` where the source lacks records that the workspace holds and nobody erased
-    or excluded."""
+    """Errors: `DataError` where the source lacks records that the workspace holds, and that are
+    neither erased nor excluded."""
     if before is None or config.data.allow_missing:
         return
     excluded = read_ids(config.data.exclude, "data.exclude")
@@ -218,7 +197,7 @@ def refuse_missing(
         if (after and after.key == state.bucket.key) or not folder.store.sound(
             state.bucket.records
         ):
-            # unchanged, or damaged: then nobody knows what it held, and it is built from the source
+            # Unchanged; or damaged, so that its records are unknown and come from the source.
             continue
         kept = set(RecordIndex.read(folder.store, [after]).names("record_id")) if after else set()
         for name, subject in RecordIndex.read(folder.store, [state.bucket]).people():

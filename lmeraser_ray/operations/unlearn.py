@@ -1,39 +1,56 @@
 """`unlearn`: submit an erasure request and wait for its certificate. There is no unlearning
 algorithm and no second way to erase.
 
-    ids → submit → the queue (one that serves, else in this process) → published without them → purged, scanned → certified
+    ids → submit → the queue (one that serves, else in this process)
+        → published without them → purged → searched → certified
+
+>>> targets = ErasureTargets(records=("digit-0042",), subjects=("person-17",))
+>>> done = unlearn(Session(Path("workspace")), targets)  # doctest: +SKIP
+>>> done.request.state, done.removed, done.before != done.after  # doctest: +SKIP
+(<State.CERTIFIED: 'CERTIFIED'>, 11, True)
 
 Invariants: an unknown id changes nothing; once the request is planned it will happen, whatever
 crashes; until the new state is published the old one answers.
 """
 
-import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder, key_folder
 from lmeraser_ray.erasure.certificate.statement import Statement, read_statement
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.loop import Queue, queue_of
-from lmeraser_ray.erasure.queue.quarantine import quarantine_request
-from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError
+from lmeraser_ray.operations.requests import status, submit, wait
 from lmeraser_ray.pipeline.choice import flags_in
 from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
-from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.store import Store
+from lmeraser_ray.storage.times import utcnow
+
+OLD_STATE = "the state before it is still published."
+MEANING = {
+    State.RECEIVED: OLD_STATE,
+    State.PLANNED: OLD_STATE,
+    State.TRAINING: OLD_STATE,
+    State.PUBLISHED: "the state without its records is published, but not yet purged and searched.",
+    State.PURGED: "everything is purged and searched, only the certificate is missing.",
+}
+"""What an open request's state means for whoever waits for the erasure."""
+AGAIN = "Run the command again, or `lmeraser queue run`."
 
 
 @dataclass(frozen=True)
 class Unlearning:
-    """What an erasure did, as its certificate says. already: asked ids that had been erased before;
-    seen: how many of its records the sweep saw that chose the configuration."""
+    """What an erasure did, as its certificate says.
+
+    already: asked ids that had been erased before; seen: how many of the erased records the sweep
+    saw that chose the configuration.
+    """
 
     request: ErasureRequest
     statement: Statement
@@ -52,7 +69,7 @@ class Unlearning:
 
     @property
     def removed(self) -> int:
-        """How many records went."""
+        """How many records were removed."""
         return len(self.statement.records)
 
     @property
@@ -62,7 +79,7 @@ class Unlearning:
 
     @property
     def reused(self) -> int:
-        """How many constituents were not."""
+        """How many constituents were reused."""
         return int(self.statement.predicate["constituents"]["reused"])
 
     @property
@@ -72,51 +89,47 @@ class Unlearning:
 
     @property
     def passes(self) -> int:
-        """Records times epochs that were trained."""
+        """The record passes that were trained (records times epochs)."""
         return int(self.statement.predicate["passes"])
 
 
 def unlearn(
     session: Session,
-    request: ErasureTargets,
+    targets: ErasureTargets,
     *,
     quarantine: bool = False,
     keys: KeyFolder | None = None,
 ) -> Unlearning:
-    """Erase records and publish the state that never saw them.
+    """Erase records, and publish the state that never saw them.
 
-    quarantine: what was trained on them stops answering at once. keys: the signing keys, those of
-    the default place if None. Errors: `DataError` that names the ids which are not known; then
-    nothing is changed. `ExecutionError` where another command has the workspace; then nothing is
-    submitted.
+    quarantine: what was trained on them stops answering at once; keys: the signing keys, those of
+    the default folder if None. Errors: `DataError` that names unknown ids, then nothing is changed;
+    `ExecutionError` where another command holds the workspace, then nothing is submitted.
     """
-    if not request.records and not request.subjects:
+    if not targets.records and not targets.subjects:
         raise ConfigError("Nothing to unlearn was named: give --records, --subjects or --file.")
     session.folder.require()
     refuse_other_weights(session, session.folder.require_published())
     seen = session.consistently(
-        lambda state: seen_by_choice(session.folder.store, state.manifest, request)
+        lambda state: seen_by_choice(session.folder.store, state.manifest, targets)
     )
-    with session.database() as database:
-        closed = settle(
-            session, database, request, quarantine=quarantine, keys=keys or key_folder(None)
-        )
-    return replace(to_report(session, closed, request), seen=seen)
+    closed = close(session, targets, quarantine=quarantine, keys=keys or key_folder(None))
+    return replace(to_report(session, closed, targets), seen=seen)
 
 
-def seen_by_choice(store: Store, manifest: Manifest, request: ErasureTargets) -> int:
-    """How many of the live records that a request names the sweep saw which chose the
-    configuration; 0 where none did."""
+def seen_by_choice(store: Store, manifest: Manifest, targets: ErasureTargets) -> int:
+    """Count the live records among the targets that were seen by the sweep which chose the
+    configuration; 0 where no sweep chose it."""
     if manifest.choice is None:
         return 0
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
-    named = index.held("record_id", request.records) | index.held("subject_id", request.subjects)
+    named = index.held("record_id", targets.records) | index.held("subject_id", targets.subjects)
     return int(flags_in(manifest, index)[named].sum())
 
 
 def refuse_other_weights(session: Session, before: Manifest) -> None:
-    """Errors: `ConfigError`, before anything is erased, where `--backbone.weights` names others
-    than the workspace was trained with."""
+    """Errors: `ConfigError`, before anything is erased, where `--backbone.weights` are not the
+    weights that the workspace was trained with."""
     config = session.config()
     if (
         any(name == "backbone.weights" for name, _ in session.overrides)
@@ -128,91 +141,55 @@ def refuse_other_weights(session: Session, before: Manifest) -> None:
         )
 
 
-def settle(
-    session: Session,
-    database: Database,
-    request: ErasureTargets,
-    *,
-    quarantine: bool,
-    keys: KeyFolder,
+def close(
+    session: Session, targets: ErasureTargets, *, quarantine: bool, keys: KeyFolder
 ) -> ErasureRequest:
-    """Submit the request and see it closed, by the queue that serves or by one in this process."""
-    settings = session.config().queue
-    known: str | None = None
-    while True:
-        if Lease.live(database, datetime.now(UTC), settings.lease):
-            known = known or submit(session, database, request, quarantine=quarantine)
-            closed = watch(database, session, known, settings.lease, settings.poll)
-            if closed:
-                return closed
-            continue  # its queue is gone
-        folder = session.folder
-        with folder.locked(), queue_of(session, keys=keys) as queue:
-            known = known or submit(session, database, request, quarantine=quarantine)
-            return work_off(session, folder, queue, known)
+    """Submit a request and return it closed: by the queue that serves, else by one in this process.
 
-
-def submit(
-    session: Session, database: Database, request: ErasureTargets, *, quarantine: bool
-) -> str:
-    """Commit the request. Returns its id."""
-    requests = RequestRepository(database, session.names())
-    made = requests.submit(
-        request.records, request.subjects, quarantine=quarantine, quota=session.config().queue.quota
-    )
-    if quarantine:
-        quarantine_request(session, made.id)
-    return made.id
-
-
-def watch(
-    database: Database, session: Session, request: str, lease: float, poll: float
-) -> ErasureRequest | None:
-    """Wait until a request is closed. Returns None where nobody works on it any more."""
-    requests = RequestRepository(database, session.names())
-    while True:
-        found = requests.get(request)
-        if found.state in CLOSED:
-            return found
-        if not Lease.live(database, datetime.now(UTC), lease):
-            return None
-        time.sleep(poll)
+    Where no queue serves, the request is submitted under the workspace's lock, so that nothing is
+    submitted while another command holds it.
+    """
+    request: str | None = None
+    with session.database() as database:
+        while Lease.live(database, utcnow(), session.config().queue.lease):
+            request = request or submit(session, targets, quarantine=quarantine).id
+            found = wait(session, request, while_served=True)
+            if found.state in CLOSED:
+                return found
+    with session.folder.locked() as workspace, queue_of(session, keys=keys) as queue:
+        request = request or submit(session, targets, quarantine=quarantine).id
+        return work_off(session, workspace, queue, request)
 
 
 def work_off(
-    session: Session, folder: WorkspaceFolder, queue: Queue, request: str
+    session: Session, workspace: LockedWorkspace, queue: Queue, request: str
 ) -> ErasureRequest:
-    """Work in this process until nothing is left to do. Errors: those of the retrains of this
-    request."""
+    """Work in this process until nothing is left to do, and return the request, closed. Errors: the
+    last one of the queue, with what the state of the request means for the erasure."""
+    failure: LmeraserError = ExecutionError("The queue has stopped.")
     try:
-        queue.work(folder, patient=False, stop=lambda: False)
+        queue.work(workspace, patient=False, stop=lambda: False)
+        failure = queue.errors[-1] if queue.errors else failure
     except LmeraserError as error:
-        raise unfinished(error) from error
-    found = RequestRepository(queue.database, session.names()).get(request)
-    if found.state not in CLOSED:
-        raise unfinished(
-            queue.errors[-1]
-            if queue.errors
-            else ExecutionError("The erasure did not come to its end.")
-        ) from None
-    return found
+        failure = error
+    try:
+        found = status(session, request)
+    except LmeraserError:  # the database is what failed
+        raise type(failure)(f"{failure} The request {request} is kept. {AGAIN}") from failure
+    if found.state in CLOSED:
+        return found
+    raise type(failure)(
+        f"{failure} The request {request} is {found.state}: {MEANING[found.state]} {AGAIN}"
+    ) from failure
 
 
-def unfinished(error: LmeraserError) -> LmeraserError:
-    """What an error after the submission means for the erasure."""
-    return type(error)(
-        f"{error} The erasure is noted and unfinished, the old state answers: run the command "
-        "again."
-    )
-
-
-def to_report(session: Session, closed: ErasureRequest, request: ErasureTargets) -> Unlearning:
-    """What became of a closed request. Errors: `DataError` with the unknown ids, `ExecutionError`
-    where it FAILED."""
+def to_report(session: Session, closed: ErasureRequest, targets: ErasureTargets) -> Unlearning:
+    """Report a closed request. Errors: `DataError` with the unknown ids, `ExecutionError` where the
+    request is not CERTIFIED."""
     names = session.names()
     asked = {
         names.hash(what, name): name
-        for what, all_of in (("record", request.records), ("subject", request.subjects))
+        for what, all_of in (("record", targets.records), ("subject", targets.subjects))
         for name in all_of
     }
     outcomes = {

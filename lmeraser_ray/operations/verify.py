@@ -1,8 +1,8 @@
-"""`verify`: whether a workspace holds what it says, only what it says, and what training from
+"""`verify`: whether a workspace holds what its manifest names, nothing else, and what training from
 scratch gives.
 
-every reachable object's digest → every picture's record digest → nothing unreachable → (with
-rebuild) the same bytes again
+    every object's digest → every picture's record digest → no stray file
+        → (with rebuild) the same bytes again
 """
 
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
+from lmeraser_ray.storage.files import digest_of
 from lmeraser_ray.storage.paths import name_below
-from lmeraser_ray.storage.reading import digest_of
 from lmeraser_ray.storage.store import Store, StoredObject
 
 BEGUN = OPEN - {State.RECEIVED}
-"""RequestRepository in these states will be worked off, whatever happens."""
+"""States of requests that the queue has begun."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found. `checked` counts comparisons; `differences` are sentences, the first
-    difference first; ok where there is none."""
+    """What a verification found. checked: how many comparisons were made; differences: sentences,
+    the first difference first."""
 
     fingerprint: str | None
     checked: int
@@ -47,7 +47,7 @@ def verify(session: Session, *, rebuild: bool = False) -> Verification:
     compare the bytes."""
     folder = session.folder
     folder.require()
-    with folder.locked():
+    with folder.locked() as folder:
         try:
             manifest = folder.require_published()
         except VerificationError as error:
@@ -62,7 +62,7 @@ def verify(session: Session, *, rebuild: bool = False) -> Verification:
 
 
 def unfinished(session: Session) -> Iterator[str]:
-    """Erasures that were begun and are not done."""
+    """Yield a sentence about erasures that were begun and are not done."""
     with session.database() as database:
         counts = RequestRepository(database, session.names()).counts()
     begun = sum(counts[state] for state in BEGUN)
@@ -74,7 +74,7 @@ def unfinished(session: Session) -> Iterator[str]:
 
 
 def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
-    """Everything that is missing, damaged or should not be there."""
+    """Yield a sentence for everything that is missing, damaged or stray."""
     store, current = folder.store, folder.current()
     for item in manifest.objects():
         found = digest_of(store.path(item))
@@ -97,7 +97,7 @@ def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
 
 
 def bucket_damage(store: Store, bucket: Bucket) -> Iterator[str]:
-    """Whether the pictures of a bucket are those that its records were digested with."""
+    """Yield a sentence where a picture of a bucket does not have the digest of its record."""
     try:
         for _ in read_pictures(store, bucket, read_rows(store, bucket)):
             pass
@@ -107,7 +107,7 @@ def bucket_damage(store: Store, bucket: Bucket) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A second training of the live records, in a store that goes with the lock's scratch
+    """A second training of the live records, in a store that is removed with the lock's scratch
     folder."""
 
     store: Store
@@ -115,8 +115,8 @@ class Rebuilt:
 
 
 def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manifest) -> Rebuilt:
-    """Train from the live records as if nothing had ever been computed. `folder` is locked: its
-    scratch folder is removed with the lock."""
+    """Train from the live records as if nothing had ever been computed. The caller has locked
+    `folder`."""
     scratch = Store(folder.store.scratch / "rebuild")
     scratch.create()
     buckets = [copy_bucket(folder.store, scratch, state.bucket) for state in manifest.buckets]
@@ -131,13 +131,13 @@ def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manife
 
 
 def copy_bucket(source: Store, target: Store, bucket: Bucket) -> Bucket:
-    """The bucket's records, written again."""
+    """Write the records of a bucket into another store."""
     rows = read_rows(source, bucket)
     return put_bucket(target, {}, bucket.number, rows, read_pictures(source, bucket, rows))
 
 
 def compare(folder: WorkspaceFolder, manifest: Manifest, rebuilt: Rebuilt) -> Iterator[str]:
-    """Where the rebuilt state differs from the published one, in the order of the flow."""
+    """Yield where the rebuilt state differs from the published one, in the order of the flow."""
     if manifest.to_bytes() == rebuilt.manifest.to_bytes():
         return
     ours, theirs = named(manifest), named(rebuilt.manifest)
@@ -157,7 +157,7 @@ def compare(folder: WorkspaceFolder, manifest: Manifest, rebuilt: Rebuilt) -> It
 
 
 def named(manifest: Manifest) -> dict[str, StoredObject]:
-    """Every object of a state under a name that says its place in the flow."""
+    """Return every object of a state under a name that says its place in the flow."""
     found: dict[str, StoredObject] = {}
     for state in manifest.buckets:
         for item in (
@@ -180,8 +180,8 @@ def named(manifest: Manifest) -> dict[str, StoredObject]:
 
 
 def numerics_hint(ours: Store, theirs: Store, one: StoredObject, other: StoredObject) -> str:
-    """Whether two constituents were trained under different numerics, which explains different
-    bytes."""
+    """Return a remark where two constituents were trained under different numerics, which explains
+    different bytes; else nothing."""
     if one.kind != "constituents":
         return ""
     was, now = (

@@ -16,12 +16,14 @@ from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Positions
+from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.models.numerics import choose_device
 from lmeraser_ray.models.partition.public import public_prototypes
 from lmeraser_ray.models.partition.stage import Partitioned, PartitionStage
+from lmeraser_ray.models.requirements import check_labels, check_requirements
 from lmeraser_ray.pipeline.choice import Choice
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.features import FeatureStage
@@ -36,6 +38,7 @@ from lmeraser_ray.pipeline.plan import (
     plan_constituents,
 )
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
 
@@ -246,6 +249,10 @@ class Inputs:
             loaded.identity, loaded.dimension, loaded.batch, loaded.spec, loaded.classifier_identity
         )
 
+    def check_labels(self, index: RecordIndex) -> None:
+        """Errors: `ConfigError` where the learner cannot tell so many training labels apart."""
+        check_labels(index.training_labels, self.backbone)
+
     def prototypes(
         self, store: Store, *, expected: StoredObject | None = None
     ) -> StoredObject | None:
@@ -262,11 +269,29 @@ class Inputs:
         )
 
 
-def load_inputs(config: Config) -> Inputs:
-    """Load the configured backbone, with its classifier if the learner needs that."""
-    return Inputs(
-        config,
-        load_backbone(
-            config.backbone, choose_device("cpu"), classifier=make_learner(config).needs_classifier
-        ),
-    )
+def load_inputs(config: Config, loaded: dict[str, Backbone] | None = None) -> Inputs:
+    """Load the configured backbone, with its classifier if the learner needs that, and check that
+    the configuration suits it. loaded: backbones that other configurations loaded, by what they
+    are; this one's is taken from there or added.
+
+    Errors: `ConfigError`, before any record is read and before anything is written.
+    """
+    loaded = {} if loaded is None else loaded
+    classifier = make_learner(config).needs_classifier
+    key = canonical_json([config.backbone.model_dump(mode="json"), classifier]).decode()
+    if key not in loaded:
+        loaded[key] = load_backbone(config.backbone, choose_device("cpu"), classifier=classifier)
+    check_requirements(config, loaded[key])
+    return Inputs(config, loaded[key])
+
+
+def refused(configs: Mapping[str, Config]) -> dict[str, str]:
+    """Why some of these configurations cannot be trained, by name. No record is read."""
+    loaded: dict[str, Backbone] = {}
+    found: dict[str, str] = {}
+    for name, config in configs.items():
+        try:
+            load_inputs(config, loaded)
+        except ConfigError as error:
+            found[name] = str(error)
+    return found

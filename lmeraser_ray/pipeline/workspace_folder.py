@@ -1,18 +1,22 @@
-"""A workspace on disk: one store, one pointer to what is published, one lock.
+"""A workspace on disk or in object storage: one store, one pointer to the published state, one lock.
 
     WORKSPACE/
-      CURRENT             the published manifest's object, then the constituents in quarantine; replacing it is what publishes
+      CURRENT             the pointer: the published manifest's object, then one line for the key
+                          of each constituent in quarantine; replacing this file is what publishes
       configuration.json  the configuration of the last training, for the commands that follow
-      requests.db         erasure requests, tombstones, ledger (`database` says where they are, if not here)
+      requests.db         erasure requests, tombstones, ledger (`database` says where they are,
+                          if not here)
       secret              the key of the keyed hashes of erased ids
       lock                held by the one command that writes
       objects/            the store
+
+`WorkspaceFolder` reads. `with folder.locked() as workspace:` yields a `LockedWorkspace`, the only
+type that stores, publishes and purges; `publication.py` is how it publishes.
 
 Invariants: readers see the old state or the new one; a writer that dies leaves the old state
 published and all finished work reusable.
 """
 
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -26,9 +30,8 @@ from lmeraser_ray.storage.database.database import no_server, url_of
 from lmeraser_ray.storage.database.postgresql import without_password
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.database.workspace_lock import lock_of_file, lock_of_server
-from lmeraser_ray.storage.files import discard_tree, disk_errors, move_into_place, write_atomic
-from lmeraser_ray.storage.object_storage.path import ObjectPath
-from lmeraser_ray.storage.paths import Location, name_below
+from lmeraser_ray.storage.files import discard_tree, disk_errors, write_atomic, write_pointer
+from lmeraser_ray.storage.paths import Location, local_folder, name_below
 from lmeraser_ray.storage.store import REPAIR, Guard, Store, StoredObject
 
 SWAP, LOCK = "CURRENT.next", "lock"
@@ -40,8 +43,8 @@ OWN_FILES = (
 
 @dataclass(frozen=True)
 class Published:
-    """What answers: the published manifest, and the keys of the constituents that are in
-    quarantine."""
+    """The published state: its manifest, and the keys of the constituents in quarantine, which
+    answer no queries."""
 
     manifest: Manifest
     quarantined: frozenset[str] = frozenset()
@@ -58,13 +61,19 @@ class Published:
 
 
 class WorkspaceFolder:
-    """The files of one workspace."""
+    """The files of one workspace, to be read. Its `store` is read-only.
+
+    >>> from pathlib import Path
+    >>> folder = WorkspaceFolder(Path("no-such-folder"))
+    >>> print(folder.current())
+    None
+    """
 
     def __init__(self, root: Location, database: str | None = None) -> None:
-        """database: the URL of the server that has the requests, where that is not as the
-        environment or the configuration says."""
-        self.root, self._database = root, database
-        self.store = Store(root / "objects")
+        """database: the URL of the server that holds the erasure requests, where neither the
+        environment nor the configuration names it."""
+        self.root, self.database = root, database
+        self.store = Store(root / "objects", read_only=True)
         self._current, self._configuration = root / "CURRENT", root / "configuration.json"
 
     def create(self) -> None:
@@ -77,11 +86,7 @@ class WorkspaceFolder:
 
     def _refuse_foreign(self) -> None:
         """Errors: `ConfigError` where there is something that is no part of a workspace."""
-        if (
-            self.root.is_file()
-            if isinstance(self.root, ObjectPath)
-            else self.root.exists() and not self.root.is_dir()
-        ):
+        if self.root.is_file():
             raise ConfigError(
                 f"--workspace {self.root} is a file, expected a folder or a new name."
             )
@@ -113,30 +118,30 @@ class WorkspaceFolder:
             )
 
     @contextmanager
-    def locked(self, database: str | None = None) -> Iterator[None]:
-        """Be the only writer. database: the URL of the requests' PostgreSQL server, which has the
-        lock of a workspace in object storage; None: as the workspace's configuration says, else the
-        environment.
+    def locked(self, database: str | None = None) -> Iterator["LockedWorkspace"]:
+        """Be the only writer, and get the workspace that can be written to.
 
-        Errors: `ExecutionError` at once where another command is; `ConfigError` where object
-        storage has no server.
+        database: the URL of the PostgreSQL server that holds the lock of a workspace in object
+        storage; None: the URL in the workspace's configuration, else the environment's. Errors:
+        `ExecutionError` at once where another command holds the lock; `ConfigError` where a
+        workspace in object storage has no server.
         """
         with self._lock(database) as guard:
+            shared = Store(self.store.root)
+            shared.create()  # a copy of a workspace may lack its empty folders
+            shared.clear_scratch()
+            workspace = LockedWorkspace(self, guard)
             try:
-                self.store.create()  # a copy of a workspace may lack its empty folders
-                self.store.clear_scratch()
-                self.store = Store(self.store.root, secrets.token_hex(8), guard=guard)
-                self.store.create()
-                yield
+                workspace.store.create()
+                yield workspace
             finally:
-                run, self.store = self.store, Store(self.store.root)
-                if run.run:
-                    discard_tree(run.scratch)
+                workspace.store.read_only = True
+                discard_tree(workspace.store.scratch)
 
     def _lock(self, database: str | None) -> AbstractContextManager[Guard]:
-        if isinstance(self.root, Path):
-            return lock_of_file(self.root / LOCK)
-        url = database or self._database
+        if (folder := local_folder(self.root)) is not None:
+            return lock_of_file(folder / LOCK)
+        url = database or self.database
         if url is None:
             with suppress(DataError):  # nothing was trained here yet
                 url = self.load_config().queue.database
@@ -145,26 +150,6 @@ class WorkspaceFolder:
     def names(self) -> Pseudonymizer:
         """The keyed hashes of ids under the workspace's secret."""
         return Pseudonymizer(self.root, self.store.scratch)
-
-    def save_config(self, config: Config) -> None:
-        """Keep the configuration for the commands that follow, wherever they are typed: the path of
-        a checkpoint is made absolute.
-
-        A password of the request database, which an older version's backup may hold, is left out.
-        """
-        weights = Path(config.backbone.weights)
-        if weights.is_file():
-            backbone = config.backbone.model_copy(update={"weights": str(weights.resolve())})
-            config = config.model_copy(update={"backbone": backbone})
-        queue = config.queue.model_copy(
-            update={"database": without_password(config.queue.database)}
-        )
-        config = config.model_copy(update={"queue": queue})
-        write_atomic(
-            self._configuration,
-            config.model_dump_json(indent=1).encode(),
-            scratch=self.store.scratch,
-        )
 
     def load_config(self) -> Config:
         """The configuration of the last training."""
@@ -187,11 +172,12 @@ class WorkspaceFolder:
 
     def current(self) -> StoredObject | None:
         """The published manifest's object, None before the first publication."""
-        pointer = self._pointer()
+        pointer = self.pointer()
         return pointer[0] if pointer else None
 
-    def _pointer(self) -> tuple[StoredObject, frozenset[str]] | None:
-        """The published manifest's object and the constituents in quarantine, by key."""
+    def pointer(self) -> tuple[StoredObject, frozenset[str]] | None:
+        """The published manifest's object, and the keys of the constituents in quarantine. None
+        before the first publication."""
         with disk_errors(self._current):
             try:
                 first, *quarantined = self._current.read_text(errors="replace").split("\n")
@@ -202,7 +188,7 @@ class WorkspaceFolder:
 
     def state(self) -> Published | None:
         """What answers, its manifest's bytes checked; None before the first publication."""
-        pointer = self._pointer()
+        pointer = self.pointer()
         if pointer is None:
             return None
         item, quarantined = pointer
@@ -234,47 +220,80 @@ class WorkspaceFolder:
         """The published manifest. Errors: as `require_state`."""
         return self.require_state().manifest
 
-    def put_manifest(self, manifest: Manifest) -> StoredObject:
-        """Store a manifest; nothing is published by that."""
-        return self.store.put("manifests", manifest.fingerprint, [manifest.to_bytes()])
+    def write_quarantine(self, item: StoredObject, quarantined: Iterable[str]) -> bool:
+        """Replace the keys of the constituents in quarantine, and leave the published state as it
+        is. Needs no lock: who quarantines a constituent does not wait for whoever is training.
 
-    def swap(self, item: StoredObject, quarantined: Iterable[str] = ()) -> None:
-        """Make a stored manifest the published one, some of its constituents in quarantine,
-        atomically and durably.
-
-        Only within a write transaction of the request database: it is what keeps two writers of the
+        Returns False, and changes nothing, where `item` is not the published manifest's object any
+        more. Only within a write transaction of the request database: it keeps two writers of the
         pointer apart.
         """
-        text = "\n".join([f"{item.key}-{item.sha256}", *sorted(quarantined), ""])
-        self.store.guard()
-        if isinstance(self._current, ObjectPath):
-            self._swap_object(self._current, text)
-            return
-        if self._current.exists() and self._current.read_text(errors="replace") == text:
-            return
-        temporary = self.root / SWAP
-        with disk_errors(temporary):
-            temporary.unlink(missing_ok=True)  # of a writer that died
-            with os.fdopen(
-                os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
-            ) as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        move_into_place(temporary, self._current)
+        if self.current() != item:
+            return False
+        self._write_pointer(item, quarantined)
+        return True
 
-    def _swap_object(self, current: ObjectPath, text: str) -> None:
-        """By compare-and-swap. Errors: `ExecutionError` where somebody else was first."""
-        with disk_errors(current):
-            before = current.tag()
-            if before is not None and current.read_text(errors="replace") == text:
-                return
-            try:
-                current.swap(text.encode(), before)
-            except FileExistsError as error:
-                if current.read_text(errors="replace") == text:
-                    return  # it was this command: the answer to its first try was lost
-                raise ExecutionError(
-                    f"Another command has published in {self.root} meanwhile: run the same "
-                    "command again."
-                ) from error
+    def _write_pointer(self, item: StoredObject, quarantined: Iterable[str]) -> None:
+        """Replace the pointer, atomically and durably."""
+        text = "\n".join([f"{item.key}-{item.sha256}", *sorted(quarantined), ""])
+        if not write_pointer(self._current, text.encode(), temporary=self.root / SWAP):
+            raise ExecutionError(
+                f"Another command has published in {self.root} meanwhile: run the same command "
+                "again."
+            )
+
+
+class LockedWorkspace(WorkspaceFolder):
+    """A workspace whose lock this command holds: what `WorkspaceFolder` reads, and what writes.
+
+    Its `store` takes new objects, has a scratch folder of its own, and asks the lock before it
+    removes anything. Once the lock is given back, everything that writes refuses.
+    """
+
+    def __init__(self, folder: WorkspaceFolder, guard: Guard) -> None:
+        """For `WorkspaceFolder.locked`. guard: fails where the lock was lost."""
+        super().__init__(folder.root, folder.database)
+        self.store = Store(self.store.root, secrets.token_hex(8), guard=guard)
+
+    def _require_held(self) -> None:
+        """Errors: `ExecutionError` where the lock was lost, `RuntimeError` where it was given
+        back."""
+        self.store.require_writable()
+        self.store.guard()
+
+    def save_config(self, config: Config) -> None:
+        """Keep the configuration for the commands that follow. The path of a checkpoint is made
+        absolute, so that they may be typed in any folder.
+
+        Leaves out a password of the request database, which the backup of an older version may
+        hold.
+        """
+        self._require_held()
+        weights = Path(config.backbone.weights)
+        if weights.is_file():
+            backbone = config.backbone.model_copy(update={"weights": str(weights.resolve())})
+            config = config.model_copy(update={"backbone": backbone})
+        queue = config.queue.model_copy(
+            update={"database": without_password(config.queue.database)}
+        )
+        config = config.model_copy(update={"queue": queue})
+        write_atomic(
+            self._configuration,
+            config.model_dump_json(indent=1).encode(),
+            scratch=self.store.scratch,
+        )
+
+    def put_manifest(self, manifest: Manifest) -> StoredObject:
+        """Store a manifest. This publishes nothing yet."""
+        return self.store.put("manifests", manifest.fingerprint, [manifest.to_bytes()])
+
+    def write_pointer(self, item: StoredObject, quarantined: Iterable[str] = ()) -> None:
+        """Make a stored manifest the published one, and quarantine some of its constituents, by
+        key, atomically and durably.
+
+        Only within a write transaction of the request database, as `publication` does: it keeps two
+        writers of the pointer apart. Errors: `ExecutionError`, before anything is written, where
+        the lock was lost.
+        """
+        self._require_held()
+        self._write_pointer(item, quarantined)

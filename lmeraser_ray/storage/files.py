@@ -1,28 +1,32 @@
-"""Durable files: a reader sees the old bytes or the new ones, also after a crash.
+"""Files of a workspace, wherever it is: durable writes, reads, and removals.
 
-On a disk: write to a temporary file, flush and fsync, rename, fsync the folder. In object storage:
-write a temporary object, copy it to its name. What goes wrong on the way leaves no file; where the
-temporary's folder was removed meanwhile, nothing gets its name.
+A reader sees the old bytes or the new ones, also after a crash; a write that fails leaves no file.
+On a disk that takes fsync and rename (`local_disk.py`); in object storage, one request
+(`object_storage/bucket.py`). Errors name the file and say what to do.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from lmeraser_ray.storage.paths import location
+    >>> with TemporaryDirectory() as name:
+    ...     folder = location(name)
+    ...     write_atomic(folder / "file", b"some bytes", scratch=folder)
+    ...     ranges_of(folder / "file", [5], [99])
+    [b'bytes']
 """
 
 import errno
 import hashlib
-import os
-import secrets
-import shutil
+import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import cast
+from contextlib import ExitStack, contextmanager
 
 from lmeraser_ray.errors import DiskFullError, ExecutionError
-from lmeraser_ray.storage.object_storage.path import ObjectPath, remove_all
-from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.filesystem import Fill, filesystem_of
+from lmeraser_ray.storage.paths import Location, temporary_name
 
 
 @contextmanager
 def disk_errors(path: Location) -> Iterator[None]:
-    """Turn the operating system's errors into `ExecutionError`s that name the file and the way
-    out."""
+    """Turn `OSError`s into `ExecutionError`s that name `path` and say what to do."""
     try:
         yield
     except OSError as error:
@@ -37,56 +41,47 @@ def disk_errors(path: Location) -> Iterator[None]:
         ) from error
 
 
-def sync_folder(folder: Location) -> None:
-    """Make renames and removals in `folder` durable, which in object storage they are."""
-    if isinstance(folder, ObjectPath):
-        return
-    handle = os.open(folder, os.O_RDONLY)
+@contextmanager
+def read_errors(path: Location) -> Iterator[None]:
+    """As `disk_errors`, but let `FileNotFoundError` pass."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        with disk_errors(path):
+            raise error from None
 
 
 def write_temporary(
     folder: Location, chunks: Iterable[bytes], *, mode: int = 0o600
 ) -> tuple[Location, str]:
-    """Write `chunks` to a new durable file in `folder`. Returns its path and the SHA-256 of its
+    """Durably write `chunks` to a new file in `folder`. Returns its path and the SHA-256 of its
     bytes in hexadecimal.
 
-    In object storage memory holds all of it; `mode` says nothing there.
+    In object storage, memory holds all chunks at once, and `mode` has no effect.
     """
-    path = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
-    state = hashlib.sha256()
-    if isinstance(path, ObjectPath):
-        data = b"".join(chunks)
-        state.update(data)
-        with disk_errors(path):
-            path.write(data)
-        return path, state.hexdigest()
+    path, state = folder / temporary_name(), hashlib.sha256()
+
+    def hashed() -> Iterator[bytes]:
+        for chunk in chunks:
+            state.update(chunk)
+            yield chunk
+
     with disk_errors(path):
-        try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-                for chunk in chunks:
-                    state.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        filesystem_of(path).write_new(path, hashed(), mode)
     return path, state.hexdigest()
 
 
 def move_into_place(temporary: Location, path: Location) -> None:
-    """Atomically and durably give `temporary` the name `path`, of the same disk or bucket."""
+    """Atomically and durably give `temporary` the name `path`, on the same disk or in the same
+    bucket. Where that fails, `temporary` is removed."""
     with disk_errors(path):
         try:
-            temporary.replace(path)  # type: ignore[arg-type]
+            filesystem_of(path).move(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
 
 
 def write_atomic(path: Location, data: bytes, *, scratch: Location) -> None:
@@ -94,91 +89,103 @@ def write_atomic(path: Location, data: bytes, *, scratch: Location) -> None:
     move_into_place(write_temporary(scratch, [data])[0], path)
 
 
-def share(source: Location, target: Location) -> None:
-    """Give a file that never changes a second name, in the same workspace."""
-    with disk_errors(target):
-        if isinstance(source, ObjectPath):
-            source.copy(target)  # type: ignore[arg-type]
-        else:
-            os.link(source, target)  # type: ignore[arg-type]
+def write_pointer(path: Location, data: bytes, *, temporary: Location) -> bool:
+    """Atomically and durably make the small file `path` hold `data`; write nothing where it does.
+
+    temporary: the new file's name before it is complete, on a disk. The caller holds the
+    workspace's lock. A lock in object storage can be lost; the write is a compare-and-swap there.
+    Returns False where another writer replaced the file at the same moment.
+    """
+    with disk_errors(path):
+        return filesystem_of(path).write_pointer(path, data, temporary)
 
 
 def create_once(path: Location, data: bytes, *, scratch: Location) -> bool:
-    """Durably make the file `path` with `data` (mode 0600), unless there is one. Returns whether it
-    was made here.
+    """Durably make the file `path` with `data` (mode 0600), unless there is one. Returns whether
+    this call made it.
 
-    scratch: a folder on the same disk; another command may clear it at any moment, after which this
-    tries again.
+    scratch: a folder on the same disk. Another command may clear it at any moment; the write
+    starts again then.
     """
     with disk_errors(path):
-        if isinstance(path, ObjectPath):
-            try:
-                path.write(data, mode="create")
-            except FileExistsError:
-                return False
-            return True
-        while True:
-            scratch.mkdir(parents=True, exist_ok=True)
-            temporary, _ = write_temporary(scratch, [data])
-            try:
-                os.link(temporary, path)  # type: ignore[arg-type]
-            except FileExistsError:
-                return False
-            except FileNotFoundError:
-                continue
-            finally:
-                temporary.unlink(missing_ok=True)
-            sync_folder(path.parent)
-            return True
+        return filesystem_of(path).create_once(path, data, scratch)
+
+
+def share(source: Location, target: Location) -> None:
+    """Give a file that never changes a second name, in the same workspace."""
+    with disk_errors(target):
+        filesystem_of(source).share(source, target)
+
+
+def sync_folder(folder: Location) -> None:
+    """Make renames and removals in `folder` durable. Errors: `OSError`."""
+    filesystem_of(folder).sync_folder(folder)
+
+
+def ranges_of(path: Location, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+    """Read byte ranges of a file in order, each as far as the file goes. Errors: `OSError`."""
+    return filesystem_of(path).read_ranges(path, offsets, lengths)
+
+
+def digest_of(path: Location) -> str | None:
+    """The SHA-256 of a file in hexadecimal; None where it is missing, or a disk cannot read it.
+
+    Errors: `ExecutionError` where object storage does not answer.
+    """
+    with disk_errors(path):
+        return filesystem_of(path).digest(path)
+
+
+@contextmanager
+def opened(path: Location) -> Iterator[Fill]:
+    """Open a file for reading piece by piece, front to back; links are not followed.
+
+    Errors, on opening and on each read: `FileNotFoundError` where the file is gone,
+    `ExecutionError` where it cannot be read.
+    """
+    with ExitStack() as stack:
+        with read_errors(path):
+            fill = stack.enter_context(filesystem_of(path).opened(path))
+
+        def checked(view: memoryview, at: int) -> int:
+            with read_errors(path):
+                return fill(view, at)
+
+        yield checked
+
+
+def walk(root: Location) -> Iterator[tuple[Location, int]]:
+    """Everything below a folder with its `st_mode`, folder by folder; links are not followed.
+    Object storage has no folders. Errors: `ExecutionError` where a folder cannot be read."""
+    with disk_errors(root):
+        yield from filesystem_of(root).walk(root)
 
 
 def files_below(root: Location) -> list[Location]:
-    """Every file below a folder, whatever it is, in order; links are not followed."""
-    if isinstance(root, ObjectPath):
-        return list(root.below())
-    return sorted(path for path in root.rglob("*") if path.is_file() or path.is_symlink())
+    """Every file and link below a folder, sorted. Errors: as `walk`."""
+    return sorted(path for path, mode in walk(root) if stat.S_ISREG(mode) or stat.S_ISLNK(mode))
 
 
 def remove_files(paths: Sequence[Location]) -> None:
-    """Remove files of one workspace. Errors: `ExecutionError` for the first that cannot be removed,
-    once all others are."""
-    if any(isinstance(path, ObjectPath) for path in paths):
-        with disk_errors(paths[0]):
-            remove_all(cast(Sequence[ObjectPath], paths))
-        return
-    stuck = None
-    for path in paths:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            stuck = stuck or (path, error)
+    """Remove files of one workspace, present or not. Errors: `ExecutionError` for the first that
+    cannot be removed, after all others were."""
+    stuck = filesystem_of(paths[0]).remove_files(paths) if paths else None
     if stuck:
         with disk_errors(stuck[0]):
             raise stuck[1]
 
 
 def remove_tree(folder: Location) -> None:
-    """Remove a folder with all that is below. Errors: `OSError`."""
-    if isinstance(folder, ObjectPath):
-        remove_all(folder.below(markers=True))
-    else:
-        shutil.rmtree(folder)
+    """Remove a folder with all that is below it. Errors: `OSError`."""
+    filesystem_of(folder).remove_tree(folder, ignore_errors=False)
 
 
 def discard_tree(folder: Location) -> None:
-    """Remove a folder with all that is below, as far as it can be removed: a late writer may move
-    something out of it meanwhile."""
-    if isinstance(folder, ObjectPath):
-        with suppress(OSError):
-            remove_tree(folder)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove a folder with all that is below it, as far as it can be removed: a late writer may
+    move something out of it meanwhile."""
+    filesystem_of(folder).remove_tree(folder, ignore_errors=True)
 
 
 def empty_folder(folder: Location) -> None:
-    """Remove what is in a folder, and not the folder. Errors: `OSError`."""
-    if isinstance(folder, ObjectPath):
-        remove_all(path for path in folder.below(markers=True) if path != folder.marker)
-        return
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    """Remove all that is below a folder, and keep the folder. Errors: `OSError`."""
+    filesystem_of(folder).empty_folder(folder)

@@ -1,10 +1,19 @@
 """The store: immutable objects, each known by what it is made from (its key) and by its bytes (its
 SHA-256).
 
-An object's file is `KIND/KEY-SHA256.ext`, so a listing alone says what can be reused and what the
-bytes must be. Invariants: a file appears whole or not at all; writing an object twice does no harm;
-nothing is ever changed in place. Where two writers disagree on the bytes of one key (a mixed
-fleet), the smaller digest counts and the other is purged as unreachable.
+An object's file is `KIND/KEY-SHA256.ext`, so the file names alone say which objects can be reused
+and what their bytes must be. Invariants: a file appears whole or not at all; writing an object
+twice does no harm; no file is ever changed in place. Where two writers disagree on the bytes of one
+key (a mixed fleet), the smaller digest counts and the other is purged as unreachable.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     store = Store(Path(name))
+    ...     store.create()
+    ...     item = store.put("features", key="0" * 64, chunks=[b"some ", b"bytes"])
+    ...     store.read(item)
+    b'some bytes'
 """
 
 import hashlib
@@ -15,17 +24,19 @@ from typing import Literal, get_args
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.files import (
+    digest_of,
     disk_errors,
     empty_folder,
     files_below,
     move_into_place,
+    ranges_of,
     remove_files,
     sync_folder,
+    walk,
     write_temporary,
 )
-from lmeraser_ray.storage.object_storage.path import ObjectPath
+from lmeraser_ray.storage.filesystem import filesystem_of
 from lmeraser_ray.storage.paths import Location
-from lmeraser_ray.storage.reading import digest_of, ranges_of
 
 Kind = Literal[
     "records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"
@@ -46,7 +57,7 @@ REPAIR = (
 )
 Listing = dict[tuple[Kind, str], "StoredObject"]
 Guard = Callable[[], None]
-"""Fails where the workspace's lock was lost."""
+"""Raises `ExecutionError` where the workspace's lock was lost."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,7 +77,7 @@ class StoredObject:
 
 @contextmanager
 def present(item: StoredObject) -> Iterator[None]:
-    """Say what it means when an object's file is not there."""
+    """Turn a missing file of `item` into a `VerificationError` that says how to rebuild it."""
     try:
         yield
     except FileNotFoundError as error:
@@ -74,38 +85,43 @@ def present(item: StoredObject) -> Iterator[None]:
 
 
 def unguarded() -> None:
-    """Whoever has no lock, or one that cannot be lost."""
+    """The guard of a store without a lock, or under a lock that cannot be lost."""
 
 
 class Store:
     """A folder of immutable objects on one disk, or in one bucket."""
 
-    def __init__(self, root: Location, run: str = "", *, guard: Guard = unguarded) -> None:
-        """guard: called before anything is removed; it fails where the workspace's lock was
-        lost."""
-        self.root, self.run, self.guard = root, run, guard
+    def __init__(
+        self, root: Location, run: str = "", *, guard: Guard = unguarded, read_only: bool = False
+    ) -> None:
+        """root: the store's folder; run: the name of a writing command's own folder below
+        `scratch`; guard: called before anything is removed, fails where the workspace's lock was
+        lost; read_only: refuse to write or remove objects, for a workspace that nobody has
+        locked."""
+        self.root, self.run, self.guard, self.read_only = root, run, guard, read_only
         self.scratch = root / "tmp" / run
-        """Where files are before they have their names. Each writing command has its own folder,
-        which the next one removes: a worker that outlives its command (an orphan on a cluster)
-        finds no folder and cannot write into a later, purged state."""
+        """The folder of files that are not complete yet. Each writing command has its own, and the
+        next command removes it: a worker that outlives its command (an orphan on a cluster) finds
+        no folder and cannot write into a later, purged state."""
 
     def create(self) -> None:
         """Make the folders that are missing."""
         with disk_errors(self.root):
-            for folder in (self.root, self.scratch, *self._folders()):
+            kinds = self._folders() if filesystem_of(self.root).needs_folders else []
+            for folder in (self.root, self.scratch, *kinds):
                 if not folder.is_dir():
                     folder.mkdir(parents=True, exist_ok=True)
 
     def _folders(self) -> list[Location]:
-        """Where objects are, as far as a folder must be made for them."""
-        return [] if isinstance(self.root, ObjectPath) else [self.root / kind for kind in KINDS]
+        return [self.root / kind for kind in KINDS]
 
     def path(self, item: StoredObject) -> Location:
-        """Where an object's file is."""
+        """The path of an object's file."""
         return self.root / item.name
 
     def listing(self) -> Listing:
-        """All objects by kind and key, from the file names alone."""
+        """All objects by kind and key, from the file names alone; of several digests of one key
+        the smallest."""
         found: Listing = {}
         for item in self.objects():
             known = found.get((item.kind, item.key))
@@ -114,38 +130,35 @@ class Store:
         return found
 
     def objects(self) -> Iterator[StoredObject]:
-        """All objects, several of one key included, from the file names alone."""
-        with disk_errors(self.root):
-            if isinstance(self.root, ObjectPath):  # one listing instead of seven
-                found: list[Location] = list(self.root.below())
-            else:
-                found = [
-                    path
-                    for folder in self._folders()
-                    if folder.is_dir()
-                    for path in folder.iterdir()
-                ]
-        for folder, name in ((path.parent, path.name) for path in found):
+        """All objects, several of one key included, from the file names alone.
+
+        Errors: `ExecutionError` where a folder cannot be read.
+        """
+        for path, _ in walk(self.root):
+            stem, dot, extension = path.name.partition(".")
+            folder = path.parent
             kind: Kind = folder.name  # type: ignore[assignment]
-            stem, dot, extension = name.partition(".")
             if (
-                folder.parent == self.root
-                and EXTENSION.get(kind) == dot + extension
-                and len(stem) == 129
+                len(stem) == 129
                 and stem[64] == "-"
+                and EXTENSION.get(kind) == dot + extension
+                and folder.parent == self.root
             ):
                 yield StoredObject(kind, stem[:64], stem[65:])
 
     def put(self, kind: Kind, key: str, chunks: Iterable[bytes]) -> StoredObject:
-        """Write an object whose bytes are the concatenated `chunks`, atomically and durably."""
+        """Write an object whose bytes are the concatenated `chunks`, atomically and durably.
+
+        Errors: `RuntimeError` where the store is read-only."""
+        self.require_writable()
         temporary, sha256 = write_temporary(self.scratch, chunks)
         item = StoredObject(kind, key, sha256)
         move_into_place(temporary, self.path(item))
         return item
 
     def read(self, item: StoredObject) -> bytes:
-        """An object's bytes, checked against its digest. Errors: `VerificationError` where it is
-        gone or damaged."""
+        """Read an object and check its digest. Errors: `VerificationError` where the object is
+        missing or damaged."""
         with disk_errors(self.path(item)), present(item):
             data = self.path(item).read_bytes()
         if hashlib.sha256(data).hexdigest() != item.sha256:
@@ -157,23 +170,25 @@ class Store:
     def read_ranges(
         self, item: StoredObject, offsets: Sequence[int], lengths: Sequence[int]
     ) -> list[bytes]:
-        """Byte ranges of an object, in order. Only these bytes are read, so the caller checks them
-        (a record has a digest)."""
+        """Read byte ranges of an object, in order. The caller checks the bytes, since the object's
+        digest is over all of them. Errors: `VerificationError` where the object is missing."""
         with disk_errors(self.path(item)), present(item):
             return ranges_of(self.path(item), offsets, lengths)
 
     def sound(self, item: StoredObject) -> bool:
-        """Whether an object is there with the bytes that its name promises; reads in pieces.
-        Errors: as `digest_of`."""
+        """Whether an object is there with the bytes that its name promises. Errors: as
+        `digest_of`."""
         return digest_of(self.path(item)) == item.sha256
 
     def purge(self, keep: Iterable[StoredObject]) -> int:
         """Remove every file that is not one of `keep`, temporary and foreign ones included. Returns
-        how many were removed.
+        the number of removed files.
 
-        Not those of jobs under way, each of which has a folder of its own below `scratch`. Errors:
-        `ExecutionError` for the first that cannot be removed, once all others are.
+        Files of jobs under way stay: each job has a folder of its own below `scratch`. Errors:
+        `ExecutionError` for the first file that cannot be removed, after all others were;
+        `RuntimeError` where the store is read-only.
         """
+        self.require_writable()
         self.guard()
         kept = {self.path(item) for item in keep}
         gone = [
@@ -188,12 +203,17 @@ class Store:
         return len(gone)
 
     def files(self) -> list[Location]:
-        """Every file below the store, whatever it is."""
+        """Every file below the store, objects or not."""
         with disk_errors(self.root):
             return files_below(self.root)
 
     def clear_scratch(self) -> None:
-        """Remove what interrupted writers left behind. Only for the holder of the workspace's
-        lock."""
+        """Remove what interrupted writers left behind. The caller holds the workspace's lock."""
+        self.require_writable()
         with disk_errors(self.scratch):
             empty_folder(self.scratch)
+
+    def require_writable(self) -> None:
+        """Errors: `RuntimeError` where the store is read-only: a defect of the caller."""
+        if self.read_only:
+            raise RuntimeError(f"{self.root} is not locked: only `WorkspaceFolder.locked()` writes")

@@ -1,2 +1,6 @@
-"""Studies: what systems are worth, measured side by side. Experiments on data, not a service:
-nothing here is published."""
+"""Studies: what systems cost and what they are worth, measured on copies of the records.
+
+`compare.py`, `sweep.py`, `attack.py` and `diversity.py` are verbs, each beside the modules that it
+is made of; results are kept by `study_folder.py`, and drawn by `figure/`. Nothing here publishes,
+erases or reads a workspace's requests. Begin with `compare.py` and `measure.py`.
+"""

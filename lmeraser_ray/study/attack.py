@@ -1,19 +1,19 @@
 """`attack`: does unlearning remove what it says? The law first, byte for byte; then evidence that
-needs no trust in the law.
+does not depend on the law.
 
     1. unlearn(train(D), U) = train(D \\ U), the second in an empty store → true or false, with both
-      fingerprints
+       fingerprints
     2. shadow models on random halves → forget sets: the most memorised records (RUM, arXiv
-      2406.01257), and random ones
+       2406.01257), and random ones
     3. per-example U-LiRA and KLoM of: exact unlearning, no unlearning at all (the positive
-      control), fine-tuning on the rest
+       control), fine-tuning on the rest
 
-What makes the comparison fair. A record's two sides are disjoint models: those whose half had it
-and had it unlearned, against those whose half never had it, all of them without the other records
-to forget. The law says that unlearned and retrained are the same bytes, so any test on one half
-would say nothing; on two independent halves the exact AUC is an honest estimate of one half, noise
-included. The memorised records are chosen by other models than those that are attacked: chosen by
-the same ones, chance would look like memory.
+The two sides of a record are disjoint models: those whose half had the record and unlearned it,
+against those whose half never had it, all of them without the other records to forget. Unlearned
+and retrained models of one half are the same bytes by the law, so that a test on one half would
+show nothing; on two independent halves the AUC of exact unlearning is an unbiased estimate of one
+half, noise included. The memorised records are chosen by other models than those that are attacked:
+chosen by the same models, chance would look like memory.
 """
 
 import json
@@ -28,12 +28,10 @@ import numpy as np
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.index import remaining
-from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.operations.fingerprint import fingerprint_of
 from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.storage.database.tombstones import NoTombstones
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.study.attacks import (
@@ -45,6 +43,7 @@ from lmeraser_ray.study.attacks import (
     memorisation,
     power,
 )
+from lmeraser_ray.study.ingested_flow import ingested_flow
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Members, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
@@ -53,9 +52,12 @@ from lmeraser_ray.study.unlearners import can_fine_tune
 
 @dataclass(frozen=True)
 class AttackRequest:
-    """What is attacked. name: the system's; shadows: models that are attacked, half as many more
-    choose the memorised records; forget: records in a forget set; share: of the epochs, for
-    fine-tuning; keep: leave the store when all is done."""
+    """What is attacked.
+
+    name: of the system; shadows: how many models are attacked, half as many more choose the
+    memorised records; forget: how many records a forget set has; share: of the epochs, for
+    fine-tuning; keep: leave the store when all is done.
+    """
 
     name: str
     config: Config
@@ -65,7 +67,7 @@ class AttackRequest:
     keep: bool = False
 
     def check(self) -> None:
-        """Errors: `ConfigError` where nothing could be said."""
+        """Errors: `ConfigError` where the numbers are too small for a result."""
         if self.shadows < 8:
             raise ConfigError(
                 f"--shadows is {self.shadows}, expected 8 or more: half of them have a record, "
@@ -81,8 +83,8 @@ class AttackRequest:
 
 @dataclass(frozen=True)
 class Method:
-    """One way to unlearn: what the attack sees of it, its KLoM on records to forget, retained and
-    of test, and its test accuracy."""
+    """The results of one way to unlearn: the power of the attack, KLoM on forgotten, retained and
+    test records, and the test accuracy."""
 
     power: Power
     klom: dict[str, Divergence]
@@ -91,7 +93,8 @@ class Method:
 
 @dataclass(frozen=True)
 class Attack:
-    """The law in this setting by forget set, the methods by forget set, and the files."""
+    """The law in this setting and the results of the methods, each by forget set; the files, and
+    the report as text."""
 
     equality: dict[str, dict[str, Any]]
     sets: dict[str, dict[str, Method]]
@@ -99,71 +102,67 @@ class Attack:
     text: str
 
 
-def attack(session: Session, question: AttackRequest) -> Attack:
-    """Attack a system in the study `session.root`; what an interrupted run has trained and asked is
-    used again."""
-    question.check()
-    config, progress = question.config, session.progress
+def attack(session: Session, request: AttackRequest) -> Attack:
+    """Attack a system in the study `session.root`. Answers of an interrupted run are used again.
+    Errors: `ConfigError` where the request is too small or too large; those of training."""
+    request.check()
+    config, progress = request.config, session.progress
     study = StudyFolder(require_disk(session.root))
+    inputs = load_inputs(config)
     study.create()
-    with study.store(keep=question.keep) as store:
-        buckets = ingest(config, store, NoTombstones()).buckets
-        inputs = load_inputs(config)
-        with session.flow(store, config, inputs.card, inputs.prototypes(store)) as flow:
-            progress.say("all records")
-            shadows = Shadows(study, flow, buckets, flow.evaluate(buckets, None).manifest)
-            refuse_too_few(shadows, question)
-            trained = [
-                ask_trained(shadows, number, question)
-                for number in range(question.shadows + question.shadows // 2)
-            ]
-            forget = (
-                memorised_set(shadows, trained[question.shadows :], question),
-                shadows.random_set(question.forget),
-            )
-            equality = {one.name: state_equality(session, shadows, one) for one in forget}
-            sets = {
-                one.name: attacked(shadows, trained[: question.shadows], one, question)
-                for one in forget
-            }
-    return written(study, question, equality, sets)
+    with study.store(keep=request.keep) as store, ingested_flow(session, store, inputs) as opened:
+        flow, buckets = opened
+        progress.say("all records")
+        shadows = Shadows(study, flow, buckets, flow.evaluate(buckets, None).manifest)
+        refuse_too_few(shadows, request)
+        trained = [
+            ask_trained(shadows, number, request)
+            for number in range(request.shadows + request.shadows // 2)
+        ]
+        forget = (
+            memorised_set(shadows, trained[request.shadows :], request),
+            shadows.random_set(request.forget),
+        )
+        equality = {one.name: state_equality(session, shadows, one) for one in forget}
+        sets = {
+            one.name: attacked(shadows, trained[: request.shadows], one, request) for one in forget
+        }
+    return written(study, request, equality, sets)
 
 
-def refuse_too_few(shadows: Shadows, question: AttackRequest) -> None:
+def refuse_too_few(shadows: Shadows, request: AttackRequest) -> None:
     """Errors: `ConfigError` where the forget set would be most of the records."""
     training = len(shadows.index.training)
-    if 2 * question.forget > training:
+    if 2 * request.forget > training:
         raise ConfigError(
-            f"--forget is {question.forget}, but there are {training} training records: forget at "
+            f"--forget is {request.forget}, but there are {training} training records: forget at "
             "most half of them."
         )
 
 
-def ask_trained(shadows: Shadows, number: int, question: AttackRequest) -> Answer:
-    """One shadow model's answers."""
+def ask_trained(shadows: Shadows, number: int, request: AttackRequest) -> Answer:
+    """Return the answers of one shadow model."""
     shadows.flow.progress.say(
-        f"shadow model {number + 1} of {question.shadows + question.shadows // 2}"
+        f"shadow model {number + 1} of {request.shadows + request.shadows // 2}"
     )
     return shadows.trained(number)
 
 
-def memorised_set(
-    shadows: Shadows, trained: Sequence[Answer], question: AttackRequest
-) -> ForgetSet:
-    """The most memorised training records, ties in the hashed order; by models that are not
-    attacked."""
-    members = np.array([shadows.member(question.shadows + at) for at in range(len(trained))])
+def memorised_set(shadows: Shadows, trained: Sequence[Answer], request: AttackRequest) -> ForgetSet:
+    """Return the most memorised training records, ties in the hashed order, as judged by models
+    that are not attacked."""
+    members = np.array([shadows.member(request.shadows + at) for at in range(len(trained))])
     found = memorisation(np.array([answer.confidences for answer in trained]), members)
     ordered = sorted(
         (at for at in shadows.order.tolist() if not shadows.index.test[at]),
         key=lambda at: -found[at],
     )
-    return ForgetSet("memorised", shadows.chosen(ordered[: question.forget]))
+    return ForgetSet("memorised", shadows.chosen(ordered[: request.forget]))
 
 
 def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dict[str, Any]:
-    """Whether all records less a forget set are the same bytes unlearned, and trained in an empty
-    store that never saw them."""
+    """Return whether unlearning a forget set gives the same bytes as training without it in an
+    empty store, with the fingerprints."""
     flow = shadows.flow
     shadows.flow.progress.say(f"the law, {forget.name} records")
     after = flow.evaluate(remaining(flow.store, shadows.index, forget.gone), shadows.base).manifest
@@ -180,9 +179,7 @@ def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dic
         )
         empty = Store(Path(folder, "objects"))
         empty.create()
-        buckets = ingest(config, empty, NoTombstones()).buckets
-        inputs = load_inputs(config)
-        with session.flow(empty, config, inputs.card, inputs.prototypes(empty)) as never:
+        with ingested_flow(session, empty, load_inputs(config)) as (never, buckets):
             retrained = fingerprint_of(empty, never.evaluate(buckets, None).manifest)
     shadows.tidy()
     return {
@@ -194,18 +191,18 @@ def state_equality(session: Session, shadows: Shadows, forget: ForgetSet) -> dic
 
 
 def attacked(
-    shadows: Shadows, trained: Sequence[Answer], forget: ForgetSet, question: AttackRequest
+    shadows: Shadows, trained: Sequence[Answer], forget: ForgetSet, request: AttackRequest
 ) -> dict[str, Method]:
-    """Every method on one forget set."""
-    share = question.share if can_fine_tune(question.config) else None
+    """Attack every method on one forget set."""
+    share = request.share if can_fine_tune(request.config) else None
     answers: dict[str, list[Answer]] = {"exact": [], "no-op": list(trained)}
-    for number in range(question.shadows):
+    for number in range(request.shadows):
         shadows.flow.progress.say(
-            f"{forget.name} records, shadow model {number + 1} of {question.shadows}"
+            f"{forget.name} records, shadow model {number + 1} of {request.shadows}"
         )
         for name, answer in shadows.unlearned(number, forget, share).items():
             answers.setdefault(name, []).append(answer)
-    members = np.array([shadows.member(number) for number in range(question.shadows)])
+    members = np.array([shadows.member(number) for number in range(request.shadows)])
     never = np.array([answer.confidences for answer in answers["exact"]])
     return {
         name: judged(
@@ -220,20 +217,20 @@ def attacked(
 
 @dataclass(frozen=True)
 class Sides:
-    """φ [m, n] of m models on n records: after a method, and of the same models without the forget
-    set; members [m, n]: who had what."""
+    """φ [m, n] of m models on n records, after a method and without ever having seen the forget
+    set; members [m, n] bool: which model had which record."""
 
     method: Floats
     never: Floats
     members: Members
 
     def forgotten(self, at: int) -> tuple[np.ndarray, np.ndarray]:
-        """Models whose half had a record, and those whose half never had it."""
+        """Return the models whose half had a record, and those whose half never had it."""
         return np.flatnonzero(self.members[:, at]), np.flatnonzero(~self.members[:, at])
 
     def halves(self, at: int) -> tuple[np.ndarray, np.ndarray]:
-        """Two disjoint sets of models that agree on whether they have a record that stays (a test
-        record: none has it)."""
+        """Return two disjoint sets of models that all had a record that stays (a test record: of
+        models that all did not)."""
         same = (
             np.flatnonzero(self.members[:, at])
             if self.members[:, at].any()
@@ -242,12 +239,12 @@ class Sides:
         return same[::2], same[1::2]
 
     def margins(self, at: int, models: tuple[np.ndarray, np.ndarray]) -> tuple[Floats, Floats]:
-        """What the method's models and the oracles say of a record."""
+        """Return the φ of a record, of the method's models and of the retrained ones."""
         return self.method[models[0], at], self.never[models[1], at]
 
 
 def judged(sides: Sides, shadows: Shadows, forget: ForgetSet, answers: Sequence[Answer]) -> Method:
-    """U-LiRA and KLoM of one method."""
+    """Compute U-LiRA and KLoM of one method."""
     gone, test = np.flatnonzero(forget.gone), np.flatnonzero(shadows.index.test)
     retained = np.flatnonzero(~forget.gone & ~shadows.index.test)
     models = [sides.forgotten(at) for at in gone.tolist()]
@@ -266,29 +263,25 @@ def judged(sides: Sides, shadows: Shadows, forget: ForgetSet, answers: Sequence[
 
 def written(
     study: StudyFolder,
-    question: AttackRequest,
+    request: AttackRequest,
     equality: dict[str, dict[str, Any]],
     sets: dict[str, dict[str, Method]],
 ) -> Attack:
-    """The results as JSON and as a table."""
-    config = question.config
+    """Write the results as JSON and as a table."""
+    config = request.config
     setting = {
-        "system": question.name,
+        "system": request.name,
         "backbone": config.backbone.name,
         "identity": config.identity(),
-        "shadows": question.shadows,
+        "shadows": request.shadows,
     }
-    setting |= {
-        "chosen_by": question.shadows // 2,
-        "forget": question.forget,
-        "share": question.share,
-    }
+    setting |= {"chosen_by": request.shadows // 2, "forget": request.forget, "share": request.share}
     found = {
         name: {method: asdict(result) for method, result in methods.items()}
         for name, methods in sets.items()
     }
     data = {"machine": describe(), "setting": setting, "state_equality": equality, "sets": found}
-    text = f"{about(question)}\n\n{to_markdown(equality, sets)}\n\n{READING}"
+    text = f"{about(request)}\n\n{to_markdown(equality, sets)}\n\n{READING}"
     files = (
         study.write("attack.json", json.dumps(data, indent=1).encode()),
         study.write("attack.md", (text + "\n").encode()),
@@ -296,21 +289,24 @@ def written(
     return Attack(equality, sets, files, text)
 
 
-def about(question: AttackRequest) -> str:
-    """What was attacked, in a sentence."""
-    config, many = question.config, question.shadows
+def about(request: AttackRequest) -> str:
+    """Return a sentence on what was attacked."""
+    config, many = request.config, request.shadows
     return (
-        f"{question.name} ({config.partition.kind}, {config.learner.kind}, "
+        f"{request.name} ({config.partition.kind}, {config.learner.kind}, "
         f"{config.aggregation.kind}) on {config.backbone.name}, data {config.data.source}, seed "
         f"{config.seed}: {many} shadow models on random halves and {many // 2} more that chose "
-        f"the memorised records, {question.forget} records in a forget set, fine-tuning for "
-        f"{question.share:g} of the epochs."
+        f"the memorised records, {request.forget} records in a forget set, fine-tuning for "
+        f"{request.share:g} of the epochs."
     )
 
 
-READING = """AUC: of telling a model that had the record, and then unlearned it by the method, from one that never saw it: 0.5 is a coin.
-KLoM: KL divergence in nats of the record's margins from those of retrained models, mean and 95th percentile over records. Two finite
-samples of one distribution diverge too: the row `exact` shows how far."""
+READING = (
+    "AUC: of telling a model that had the record, and then unlearned it by the method, from one "
+    "that never saw it: 0.5 is a coin.\nKLoM: KL divergence in nats of the record's margins from "
+    "those of retrained models, mean and 95th percentile over records. Two finite\nsamples of one "
+    "distribution diverge too: the row `exact` shows how far."
+)
 HEAD = (
     "records to forget",
     "method",
@@ -328,7 +324,7 @@ HEAD = (
 
 
 def to_markdown(equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, Method]]) -> str:
-    """The law, then a row a method and forget set."""
+    """Return the table: the law, then a row for each forget set and method."""
     lines = [
         f"unlearn(train(D), U) = train(D \\ U), {name} records: {found['equal']} "
         f"({found['unlearned'][:16]}, {found['retrained'][:16]})\n"
@@ -345,7 +341,7 @@ def to_markdown(equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, M
 
 
 def cells(result: Method) -> list[str]:
-    """A method's figures."""
+    """Return the figures of a method."""
     found = result.power
     divergences = [
         f"{value:.2f}"

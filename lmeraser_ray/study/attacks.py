@@ -1,8 +1,8 @@
 """The statistics of removal: a membership attack on every record, and the divergence from retrained
 models. Pure; no model, no file.
 
-    φ = log p_y / (1 - p_y)   →   likelihood ratios (U-LiRA)   →   pooled ROC: AUC with its interval, TPR at 1% FPR
-                              →   KLoM: the divergence of margins from those of models that were trained without the record
+    φ = log p_y / (1 - p_y)  →  likelihood ratios (U-LiRA)  →  pooled ROC: AUC, TPR at 1% FPR
+                             →  KLoM: the divergence of margins from those of retrained models
 
 U-LiRA: Hayes, Shumailov, Triantafillou, Khalifa, Papernot, arXiv 2403.01218. KLoM: Georgiev et al.,
 arXiv 2410.23232, appendix E. Memorisation: Feldman, arXiv 1906.05271.

@@ -1,10 +1,10 @@
-"""How accurate a state can still become while some of its constituents are not trained: an upper
-bound that is exact at the end.
+"""An upper bound on the accuracy of a state of which some constituents are not trained yet; exact
+once all are.
 
-A query is lost when its right label cannot win any more, whatever the shards answer that are still
-to come: another label leads by more than all of their weight. A shard can only say what it has
-seen, so some queries are lost, and shards of one class have answered, before anything is trained.
-Invariants: the bound never rises, and is never below the accuracy that the finished state has.
+A query is lost when its right label cannot win any more, whatever the remaining shards answer:
+another label leads by more than their weight. A shard answers only labels that its members have, so
+that some queries are lost, and shards of one class have answered, before anything is trained.
+Invariants: the bound never rises, and is never below the accuracy of the finished state.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,12 +15,12 @@ from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import Routes, votes
 
 MARGIN = 1e-6
-"""A lead counts from here on: probabilities are float32 and their sums are 1 only nearly."""
+"""The least lead that counts: probabilities are float32, and sum to 1 only nearly."""
 
 
 class Bound:
-    """The bound over q queries. routes: who answers each; labels: the right ones; possible: the
-    labels that each shard can say, by the shard's place."""
+    """The bound over q queries. routes: which shards answer each; labels: the right ones; possible:
+    the labels that each shard can answer, by the shard's place."""
 
     def __init__(
         self, routes: Routes, labels: Sequence[str], possible: Mapping[int, Collection[str]]
@@ -35,9 +35,9 @@ class Bound:
         self._right = np.array([self._column[label] for label in labels])
         self._known = np.zeros((len(labels), len(self._column)))
         self._hope = np.zeros(len(labels))
-        """What the shards still to come can give to the right label at most."""
+        """The most that the remaining shards can add to each query's right label."""
         self._helpers = np.zeros(len(labels), np.int64)
-        """How many of them can say it."""
+        """How many remaining shards can answer the right label."""
         self._can: dict[int, np.ndarray] = {}
         for place, queries in self.asked.items():
             can = np.array([labels[query] in possible[place] for query in queries])
@@ -63,8 +63,8 @@ class Bound:
         return set(self._can)
 
     def hear(self, place: int, answers: Answers) -> None:
-        """A shard's answers to all of its queries, in their order. Nothing changes where it has
-        answered before."""
+        """Take in a shard's answers to all of its queries, in their order. Ignored where the shard
+        has answered before."""
         can = self._can.pop(place, None)
         if can is None:
             return

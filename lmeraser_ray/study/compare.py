@@ -1,26 +1,33 @@
 """`compare`: systems side by side on one data set and backbone: accuracy against the price of
 forgetting.
 
-systems × varied values × seeds → the real flow in one store → a row each → compare.json,
-compare.csv, compare.md
+    systems × varied values × seeds → the real flow in one store → a row each
+        → compare.json, compare.csv, compare.md
+
+The variants are made of one configuration, a base of which each system replaces its own sections:
+
+>>> from lmeraser_ray.config.quickstart import QUICKSTART
+>>> from lmeraser_ray.study.variants import variants
+>>> found = variants(QUICKSTART, ["ridge"], [], ["partition.shards=1,10"])
+>>> [variant.name for variant in found]
+['ridge_partition.shards=1', 'ridge_partition.shards=10']
+>>> compare(Session(Path("study")), CompareRequest(found, seeds=[0])).systems  # doctest: +SKIP
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.pipeline.flow import load_inputs
+from lmeraser_ray.pipeline.engines import cluster
+from lmeraser_ray.pipeline.flow import load_inputs, refused
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.storage.database.tombstones import NoTombstones
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store
-from lmeraser_ray.study.curves import accuracy_by_epoch
+from lmeraser_ray.study.ingested_flow import ingested_flow
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.measure import Extent, measure, settings
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
@@ -41,15 +48,18 @@ class CompareRequest:
     curves: bool = False
     keep: bool = False
 
-    def traces(self, seed: int) -> bool:
-        """Whether the course of a seed's training is recorded."""
+    def curve(self, seed: int) -> bool:
+        """Whether accuracy by epoch is measured under a seed."""
         return self.curves and seed == self.seeds[0]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of each system by seed, each system's summary (see `study.table`), and what could
-    not be measured, with the reason."""
+    """What a study holds after `compare`.
+
+    runs: each system's measurements by seed; systems: the summary of each (see `study.table`);
+    failed: the reason for each system that could not be measured.
+    """
 
     runs: dict[str, dict[int, dict[str, Any]]]
     systems: dict[str, dict[str, dict[str, float | None]]]
@@ -57,23 +67,24 @@ class Comparison:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def compare(session: Session, question: CompareRequest) -> Comparison:
-    """Measure whatever was not measured yet in the study `session.root`, then write the tables of
-    all that it holds.
+def compare(session: Session, request: CompareRequest) -> Comparison:
+    """Measure what the study `session.root` does not hold yet, then write the tables of all that it
+    holds: what earlier commands measured on the same data and backbone stays in them.
 
-    A study grows: what earlier commands measured on the same data and backbone stays in the tables.
+    Errors: `ConfigError` where a variant's configuration is wrong, before anything is measured;
+    those of ingest and training. A system that does not suit the data or the backbone is reported
+    in `failed`, and the others go on.
     """
     study = StudyFolder(require_disk(session.root))
-    study.create()
     configs = {
-        (v.name, seed): v.config(seed) for seed in question.seeds for v in question.variants
+        (v.name, seed): v.config(seed) for seed in request.seeds for v in request.variants
     }  # all errors come first
     abouts = {
         v.name: {"name": v.name, "system": v.system, "changes": dict(v.changes)}
-        for v in question.variants
+        for v in request.variants
     }
     made = {
-        (name, seed): [settings(config, question.extent), question.traces(seed)]
+        (name, seed): [settings(config, request.extent), request.curve(seed)]
         for (name, seed), config in configs.items()
     }
     waiting = [
@@ -81,17 +92,21 @@ def compare(session: Session, question: CompareRequest) -> Comparison:
         for name, seed in configs
         if study.recall(f"{name}.{seed}", made[name, seed]) is None
     ]
-    failed: dict[str, str] = {}
+    failed = refused({name: configs[name, seed] for name, seed in waiting})
+    for name, reason in failed.items():
+        session.progress.say(f"{name} was not measured: {reason}")
+    if {name for name, _ in configs} == failed.keys():
+        raise ConfigError(f"No system could be measured: {next(iter(failed.values()))}")
+    waiting = [(name, seed) for name, seed in waiting if name not in failed]
+    study.create()
     if waiting:
-        with study.store(keep=question.keep) as store, one_cluster(configs[waiting[0]]):
+        with study.store(keep=request.keep) as store, cluster(configs[waiting[0]].execution):
             for name, seed in waiting:
                 session.progress.say(f"{name}, seed {seed}")
                 config = configs[name, seed]
                 try:
-                    result = run(session, store, name, config, question)
-                except (
-                    ConfigError
-                ) as error:  # this system does not suit the data or the backbone: the others go on
+                    result = run(session, store, name, config, request)
+                except ConfigError as error:
                     failed[name] = str(error)
                     continue
                 about = {
@@ -101,44 +116,22 @@ def compare(session: Session, question: CompareRequest) -> Comparison:
                     "made": made_of(config),
                 }
                 study.note(f"{name}.{seed}", made[name, seed], result, about)
-    elif not question.keep:
+    elif not request.keep:
         study.discard()
     return written(study, {name: config for (name, _), config in configs.items()}, failed)
 
 
 def run(
-    session: Session, store: Store, name: str, config: Config, question: CompareRequest
+    session: Session, store: Store, name: str, config: Config, request: CompareRequest
 ) -> dict[str, Any]:
     """Measure one system under one seed."""
-    buckets = ingest(config, store, NoTombstones()).buckets
-    inputs = load_inputs(config)
-    with session.flow(store, config, inputs.card, inputs.prototypes(store)) as flow:
-        result = measure(name, flow, buckets, question.extent)
-        if question.traces(config.seed):
-            manifest = flow.evaluate(buckets, None).manifest
-            result["curve"] = accuracy_by_epoch(flow, buckets, manifest)
-    return result
-
-
-@contextmanager
-def one_cluster(config: Config) -> Iterator[None]:
-    """One Ray cluster for all systems, instead of one each."""
-    if config.execution.engine != "ray":
-        yield
-        return
-    from lmeraser_ray.distributed.cluster import connect, disconnect
-
-    ours = connect(config.execution)
-    try:
-        yield
-    finally:
-        if ours:
-            disconnect()
+    with ingested_flow(session, store, load_inputs(config)) as (flow, buckets):
+        return measure(name, flow, buckets, request.extent, curve=request.curve(config.seed))
 
 
 def subject_of(config: Config) -> dict[str, Any]:
-    """What a study is about, as a JSON value: the data and the backbone. How features are read off
-    it may differ between systems."""
+    """Return what a study is about, as a JSON value: the data and the backbone. Systems may differ
+    in how they read features off the backbone."""
     backbone = config.backbone
     return {
         "data": config.data.model_dump(mode="json"),
@@ -147,14 +140,14 @@ def subject_of(config: Config) -> dict[str, Any]:
 
 
 def made_of(config: Config) -> str:
-    """SHA-256 over what a configuration is, its seed apart: only runs of one configuration are
+    """Return a SHA-256 over a configuration without its seed: only runs of one configuration are
     averaged."""
     return digest_of({name: value for name, value in config.identity().items() if name != "seed"})
 
 
 def written(study: StudyFolder, configs: dict[str, Config], failed: dict[str, str]) -> Comparison:
-    """The tables of all runs on the data and backbone of `configs`, which are the systems that were
-    asked for, by name."""
+    """Write the tables of all runs on the data and backbone of `configs`, the requested systems by
+    name."""
     runs: dict[str, dict[int, dict[str, Any]]] = {}
     abouts: dict[str, dict[str, Any]] = {}
     made = {name: made_of(config) for name, config in configs.items()}

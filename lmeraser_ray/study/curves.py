@@ -1,50 +1,48 @@
 """Accuracy over epochs (Fig. 3 and 4 of the paper): every constituent is trained once more, and
 answers its test queries after each epoch.
 
-Nothing is selected by it and nothing of it is kept but the accuracies: the published constituents
-are those of the last epoch.
+Only the accuracies are kept, and nothing is selected by them: the published constituents are those
+of the last epoch.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import combine
 from lmeraser_ray.models.learners.base import Watch
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.operations.evaluate import score_of
 from lmeraser_ray.pipeline.answering import Stored, route_stored
-from lmeraser_ray.pipeline.flow import Flow
+from lmeraser_ray.pipeline.flow import Flow, Planned
 from lmeraser_ray.pipeline.jobs import Part, TrainConstituent, Worker
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
 
 
 @dataclass(frozen=True)
-class Trace:
-    """Train a constituent and ask it after each epoch. asked: for each shard that it serves, by
-    place, the queries of that shard."""
+class TrainAndAnswer:
+    """A job that trains a constituent and has it answer after each epoch. asked: the queries of
+    each shard that the constituent serves, by the shard's place."""
 
     training: TrainConstituent
     asked: tuple[tuple[int, tuple[Part, ...]], ...]
-    name = "trace"
+    name = "curve"
 
     @property
     def key(self) -> str:
-        """As the training's."""
+        """The training's key."""
         return self.training.key
 
     @property
     def weight(self) -> int:
-        """As the training's."""
+        """The training's weight."""
         return self.training.weight
 
     def run(self, worker: Worker) -> list[dict[int, Answers]]:
-        """The answers after each epoch (of each stage), by shard; those of the result where there
-        are no epochs."""
+        """Return the answers after each epoch of each stage, by shard; without epochs those of the
+        trained constituent alone."""
         queries = {place: worker.see(parts).inputs for place, parts in self.asked}
         found: list[dict[int, Answers]] = []
 
@@ -62,14 +60,13 @@ class Trace:
         return found
 
 
-def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest) -> list[float]:
-    """Test accuracy after each epoch; of slices, after each of the epochs that all stages have
-    together.
+def accuracy_by_epoch(flow: Flow, planned: Planned, manifest: Manifest) -> list[float]:
+    """Return the test accuracy after each epoch, counted through all stages; empty without test
+    records.
 
-    Without test records there is none. A constituent with fewer epochs than another (a shard of one
-    class has none) stands still meanwhile.
+    planned: the plan that `manifest` was made by. A constituent with fewer epochs than another (a
+    shard of one class has none) keeps its answers meanwhile.
     """
-    planned = flow.plan(buckets, None)
     index, test = planned.index, np.flatnonzero(planned.index.test)
     if len(test) == 0:
         return []
@@ -80,9 +77,9 @@ def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest)
         number: place for place, number in enumerate(shard.number for shard in manifest.shards)
     }
 
-    def trace(spec: ConstituentSpec) -> Trace:
+    def job_of(spec: ConstituentSpec) -> TrainAndAnswer:
         served = [places[number] for number in spec.shards if places[number] in asked]
-        return Trace(
+        return TrainAndAnswer(
             flow.job(planned, Build(spec, 0)),
             tuple(
                 (place, flow.parts(index, planned.features, test[asked[place]])) for place in served
@@ -90,7 +87,7 @@ def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest)
         )
 
     jobs = sorted(
-        (job for job in map(trace, planned.plan.specs) if job.asked), key=lambda job: -job.weight
+        (job for job in map(job_of, planned.plan.specs) if job.asked), key=lambda job: -job.weight
     )
     flow.engine.start()
     with flow.progress.bar("curves", sum(job.weight for job in jobs), "rec") as advance:
@@ -112,7 +109,7 @@ def accuracy_by_epoch(flow: Flow, buckets: Sequence[Bucket], manifest: Manifest)
 
 
 def at_epoch(answers: list[dict[int, Answers]], epoch: int, epochs: int) -> dict[int, Answers]:
-    """A constituent's answers at an epoch of the longest one's."""
+    """Return a constituent's answers at an epoch of the longest training."""
     return answers[
         min(len(answers) - 1, (epoch + 1) * len(answers) // epochs - 1 if len(answers) > 1 else 0)
     ]

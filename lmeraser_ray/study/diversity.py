@@ -1,11 +1,11 @@
 """`diversity`: how different a data set's pictures are, and how much less so within a shard.
 
-The paper reports LPIPS (Zhang et al., CVPR 2018) and chooses its clustering threshold by it. Here
-the mean distance over pairs of training records that are drawn by keyed hash: between the stored
-features, or LPIPS with AlexNet, whose weights need a network once.
+The mean distance over pairs of training records that are drawn by keyed hash: between the stored
+features, or LPIPS (Zhang et al., CVPR 2018) with AlexNet, by which the paper chooses its clustering
+threshold, and whose weights are downloaded once.
 
-Invariant: a function of the set of training records, the seed and the number of pairs. Sums are
-exactly rounded, so no order enters.
+Invariant: the result is a function of the set of training records, the seed and the number of
+pairs. Sums are exactly rounded, so that their order has no effect.
 """
 
 import math

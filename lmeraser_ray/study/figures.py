@@ -1,8 +1,7 @@
-"""`figures`: pictures of what other commands found: the paper's figures from a study, and sheets
-and prompts from a workspace.
+"""`figures`: the paper's figures from a study, and sheets and prompts from a workspace.
 
-STUDY/compare.json → one figure a question, PNG and SVG WORKSPACE → sheets of members, prompts as
-pictures
+STUDY/compare.json → one figure a question, PNG and SVG
+WORKSPACE          → sheets of members, prompts as pictures
 """
 
 from collections.abc import Callable, Sequence
@@ -56,23 +55,23 @@ OF_A_STUDY: tuple[tuple[str, Callable[[Study], "Figure | Missing"]], ...] = (
     ("frontier", frontier_of_systems),
 )
 SHARDS, MEMBERS, PROMPTS = 8, 12, 12
-"""Rows and columns of a sheet, and prompts that are drawn."""
+"""Rows and columns of a sheet, and how many prompts are shown."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The files that were written, and why each other figure was not drawn, by its name."""
+    """The files that were written; skipped: why a figure was not made, by the figure's name."""
 
     files: tuple[Path, ...]
     skipped: dict[str, str]
 
 
-Drawing = Callable[[], "Figure | Missing"]
+MakeFigure = Callable[[], "Figure | Missing"]
 
 
 def study_figures(study: Path, out: Path, progress: Progress | None = None) -> Figures:
-    """Draw everything that the study's results allow. Errors: `DataError` where there are none, or
-    where they are not of this version."""
+    """Make every figure that the study's results allow. Errors: `DataError` where there are no
+    results, or where they are of another version."""
     data = StudyFolder(study).read("compare.json")
     found = study_of(data, where=str(study / "compare.json"))
     drawn = [(name, partial(draw, found)) for name, draw in OF_A_STUDY]
@@ -80,14 +79,14 @@ def study_figures(study: Path, out: Path, progress: Progress | None = None) -> F
 
 
 def sweep_figure(study: Path, progress: Progress | None = None) -> tuple[Path, ...]:
-    """Draw the front of the study's sweep. Returns the files."""
+    """Make the figure of a study's sweep. Returns its files."""
     data = StudyFolder(study).read("sweep.json")
     return draw_all([("sweep", lambda: front_of_a_sweep(data))], study / "figures", progress).files
 
 
 def workspace_figures(session: Session, out: Path) -> Figures:
-    """Draw a published workspace's shards and prompts. They show private records, and no erasure
-    reaches them.
+    """Make figures of a published workspace's shards and prompts. They show private records, and no
+    erasure reaches them.
 
     Errors: `ConfigError` where `out` lies within the workspace, `DataError` without training
     records.
@@ -107,7 +106,7 @@ def workspace_figures(session: Session, out: Path) -> Figures:
                 "on some first."
             )
         store = session.folder.store
-        each: list[tuple[str, Drawing]] = [
+        each: list[tuple[str, MakeFigure]] = [
             ("shard_members", lambda: shard_members(store, config, manifest)),
             ("prompts", lambda: learned_prompts(store, config, manifest)),
         ]
@@ -116,8 +115,10 @@ def workspace_figures(session: Session, out: Path) -> Figures:
     return session.consistently(draw)
 
 
-def draw_all(each: Sequence[tuple[str, Drawing]], out: Path, progress: Progress | None) -> Figures:
-    """Draw and write figures by name."""
+def draw_all(
+    each: Sequence[tuple[str, MakeFigure]], out: Path, progress: Progress | None
+) -> Figures:
+    """Make and write figures by name."""
     written: list[Path] = []
     skipped = {}
     with disk_errors(out):
@@ -138,15 +139,15 @@ def draw_all(each: Sequence[tuple[str, Drawing]], out: Path, progress: Progress 
 
 
 def largest(manifest: Manifest, count: int) -> list[int]:
-    """The places of the largest shards, the largest first, ties to the lowest."""
+    """Return the places of the largest shards, the largest first, ties in their order."""
     return sorted(
         range(len(manifest.shards)), key=lambda place: (-manifest.shards[place].size, place)
     )[:count]
 
 
 def shard_members(store: Store, config: Config, manifest: Manifest) -> "Figure":
-    """The largest shards with some of their members, by keyed hash, and as many random records for
-    each."""
+    """Show the largest shards with some of their members, by keyed hash, and as many random records
+    for each."""
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     shard_of = shards_in(store, config, manifest, index)
     chosen = [manifest.shards[place] for place in largest(manifest, SHARDS)]
@@ -173,8 +174,8 @@ def shard_members(store: Store, config: Config, manifest: Manifest) -> "Figure":
 
 
 def by_hash(index: RecordIndex, seed: int, domain: str) -> Positions:
-    """The training records in the order of a keyed hash of their ids: [n] int64, places among the
-    training records."""
+    """Return the training records in the order of a keyed hash of their ids: [n] int64, positions
+    among the training records."""
     hashes = keyed_hashes(
         seeded_key(seed, f"figures/{domain}"), index.names("record_id", index.training)
     )
@@ -182,14 +183,14 @@ def by_hash(index: RecordIndex, seed: int, domain: str) -> Positions:
 
 
 def members_of(shard_of: Labels, order: Positions, shards: Sequence[ShardState]) -> list[Positions]:
-    """For each shard its first members in an order [n], at most `MEMBERS`."""
+    """Return for each shard its first members in an order [n], at most `MEMBERS`."""
     return [order[shard_of[order] == shard.number][:MEMBERS] for shard in shards]
 
 
 def rows_of(
     reader: Reader, index: RecordIndex, groups: Sequence[Positions], labels: Sequence[str]
 ) -> list[SheetRow]:
-    """Groups of records, by position, with their pictures in the order of the positions."""
+    """Return one row for each group of records, with their pictures in the given order."""
     return [
         SheetRow(label, pixels_of(reader, index, group))
         for label, group in zip(labels, groups, strict=True)
@@ -197,14 +198,14 @@ def rows_of(
 
 
 def pixels_of(reader: Reader, index: RecordIndex, positions: Positions) -> Pixels:
-    """The pictures of records [m, 3, s, s] uint8, in the order of the positions."""
+    """Return the pictures of records [m, 3, s, s] uint8, in the order of the positions."""
     ordered: NDArray[np.int64] = np.argsort(np.argsort(positions))
     return np.concatenate([reader.pixels(rows) for rows in index.rows(positions)])[ordered]
 
 
 def learned_prompts(store: Store, config: Config, manifest: Manifest) -> "Figure | Missing":
-    """The prompts of the largest shards that have several classes: one of a single class has
-    nothing to learn."""
+    """Show the prompts of the largest shards that have several classes; a shard of one class learns
+    no prompt."""
     joint, std = make_learner(config).joint, manifest.backbone.spec.std
     found: list[Prompt] = []
     for place in largest(manifest, len(manifest.shards)):
@@ -230,5 +231,5 @@ def learned_prompts(store: Store, config: Config, manifest: Manifest) -> "Figure
 
 
 def name_of(shard: ShardState) -> str:
-    """`shard 3 · 57`: its number and how many records it has."""
+    """Return a shard's number and its number of records: `shard 3 · 57`."""
     return f"shard {shard.number} · {shard.size:,}"

@@ -1,8 +1,8 @@
-"""One system under one seed: how good it is, what forgetting costs it, how long it takes.
+"""One system under one seed: its accuracy, what a deletion costs, how long each takes.
 
-Everything is the real flow in one store: features, partitions and constituents that two systems
-share are computed once. A deletion here is the flow on buckets without the record; nothing is
-published or purged.
+Every figure comes from the real flow in one store: features, partitions and constituents that two
+systems share are computed once. A deletion here evaluates the flow on buckets without the record;
+nothing is published or purged.
 """
 
 import time
@@ -26,13 +26,16 @@ from lmeraser_ray.pipeline.flow import Evaluated, Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.storage.digests import keyed_hashes, seeded_key
 from lmeraser_ray.storage.store import Store
+from lmeraser_ray.study.curves import accuracy_by_epoch
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured. deletions: single ones that are timed; together: records of one joint
-    request; forget: shares of the training records that are erased at once, for accuracy against
-    the unlearning ratio."""
+    """How much is measured.
+
+    deletions: how many single deletions are timed; together: how many records one joint deletion
+    has; forget: shares of the training records that are erased at once.
+    """
 
     deletions: int = 3
     together: int = 10
@@ -50,16 +53,16 @@ class MeasuredTrial:
     index: RecordIndex
 
     def predict(self, positions: NDArray[np.int64]) -> float:
-        """Answer these records; returns how many times the backbone sees each of them at most (not
-        where a shard knows one class)."""
+        """Predict the records at `positions`. Returns how many times the backbone sees each of them
+        at most (a shard of one class answers without the backbone)."""
         stored = Stored(self.index, [state.features for state in self.manifest.buckets], positions)
         found = predict_stored(self.flow, self.manifest, stored)
         return passes_of(self.flow.config, found.routes)
 
 
 def passes_of(config: Config, routes: Routes) -> float:
-    """How many times the backbone sees a query at most: to find who answers, and for each shard
-    that asks its prompt."""
+    """Return how many times the backbone sees a query at most: once to route it, and once for each
+    shard that answers with a prompt of its own."""
     learner = make_learner(config)
     routed = isinstance(config.aggregation, NearestConfig) or learner.needs == "features"
     return (1.0 if routed else 0.0) + (
@@ -74,10 +77,14 @@ def measure(
     extent: Extent,
     *,
     known: DeletionCosts | None = None,
+    curve: bool = False,
 ) -> dict[str, Any]:
-    """Train, score, cost, delete. Returns a JSON value. known: the costs of all single deletions,
-    where the caller has them."""
-    flow.plan(buckets, None)  # whoever comes first would pay for the features of all
+    """Train a system, score it, and measure what deletions cost. Returns a JSON value.
+
+    known: the costs of all single deletions, where the caller has them; curve: measure the accuracy
+    after each epoch too, which trains everything once more.
+    """
+    planned = flow.plan(buckets, None)  # the features are shared: not a part of the training time
     start = time.perf_counter()
     evaluated = flow.evaluate(buckets, None)
     seconds = time.perf_counter() - start
@@ -93,7 +100,7 @@ def measure(
     asked = time.perf_counter()
     passes = trial.predict(test) if len(test) else 0.0
     asked = time.perf_counter() - asked
-    return {
+    result: dict[str, Any] = {
         "accuracy": {"test": accuracy},
         "records": {"training": len(training), "test": len(test)},
         "shards": len(trial.manifest.shards),
@@ -109,11 +116,14 @@ def measure(
         "deletion": deletions(trial, extent),
         "forget": [forget(trial, share) for share in extent.forget],
     }
+    if curve:
+        result["curve"] = accuracy_by_epoch(flow, planned, trial.manifest)
+    return result
 
 
 def storage(store: Store, manifest: Manifest) -> dict[str, int]:
-    """Bytes of what a system adds to records and features: constituents with all their stages, and
-    the partition."""
+    """Return the bytes that a system adds to records and features: its constituents with all their
+    stages, and the partition."""
     stages = {stage for shard in manifest.shards for stage in shard.stages}
     kept = [manifest.partition, *(state.assignments for state in manifest.buckets)]
     return {
@@ -123,13 +133,12 @@ def storage(store: Store, manifest: Manifest) -> dict[str, int]:
 
 
 def deletions(trial: MeasuredTrial, extent: Extent) -> dict[str, Any]:
-    """Seconds and retrained constituents of single deletions, and of several at once; what is
-    retained after those."""
-    order = by_hash(trial, "deletion")[:-1]  # somebody stays
+    """Measure single deletions and one joint deletion: seconds, retrained constituents, and the
+    accuracy after the joint one."""
+    order = by_hash(trial, "deletion")[:-1]  # one training record stays
     single = [erase(trial, order[[at]])[0] for at in range(min(extent.deletions, len(order)))]
-    others = order[extent.deletions :][
-        : extent.together
-    ]  # else a shard of one of them would be there already
+    # Other records than the single ones: their retrained shards would be in the store already.
+    others = order[extent.deletions :][: extent.together]
     together = scored_erasure(trial, others) if len(others) else None
     return {"single": single, "together": together}
 
@@ -137,7 +146,7 @@ def deletions(trial: MeasuredTrial, extent: Extent) -> dict[str, Any]:
 def erase(
     trial: MeasuredTrial, gone: NDArray[np.int64]
 ) -> tuple[dict[str, Any], list[Bucket], Manifest]:
-    """Evaluate the flow without some records: the work it took, and the state that it leaves."""
+    """Evaluate the flow without some records. Returns the work, and the remaining state."""
     start = time.perf_counter()
     lost = np.zeros(len(trial.index), np.bool_)
     lost[gone] = True
@@ -154,15 +163,16 @@ def erase(
 
 
 def found_done(before: Manifest, after: Evaluated) -> bool:
-    """Whether the store already had what the erasure needs, from a run that was interrupted: then
-    the clock says nothing."""
+    """Whether the store already had some of what the erasure needs, from an interrupted run: then
+    the measured seconds mean nothing."""
     old = {stage for shard in before.shards for stage in shard.stages}
     new = {stage for shard in after.manifest.shards for stage in shard.stages}
     return bool(new - old - {stage for work in after.trained for stage in work.stages})
 
 
 def scored_erasure(trial: MeasuredTrial, gone: NDArray[np.int64]) -> dict[str, Any]:
-    """As `erase`, with the accuracy on test records and on the training records that remain."""
+    """Return the work of `erase` with the accuracy after it, on test records and on the remaining
+    training records."""
     work, buckets, manifest = erase(trial, gone)
     after = RecordIndex.read(trial.flow.store, buckets)
     found = {
@@ -173,14 +183,14 @@ def scored_erasure(trial: MeasuredTrial, gone: NDArray[np.int64]) -> dict[str, A
 
 
 def forget(trial: MeasuredTrial, share: float) -> dict[str, Any]:
-    """What is left after a share of the training records is erased at once."""
+    """Measure the erasure of a share of the training records at once."""
     order = by_hash(trial, "forget")
     return {"share": share, **scored_erasure(trial, order[: round(share * len(order))])}
 
 
 def by_hash(trial: MeasuredTrial, domain: str) -> NDArray[np.int64]:
-    """The training records in the order of a keyed hash of their ids: a random order that anyone
-    can draw again. Positions [n] int64."""
+    """Return the positions [n] int64 of the training records in the order of a keyed hash of their
+    ids: a random order that can be drawn again."""
     ids = trial.index.names("record_id", trial.index.training)
     # By system too: two systems that share constituents would find each other's deletions done.
     hashes = keyed_hashes(seeded_key(trial.flow.config.seed, f"{domain}/{trial.name}"), ids)
@@ -191,7 +201,7 @@ def by_hash(trial: MeasuredTrial, domain: str) -> NDArray[np.int64]:
 
 
 def settings(config: Config, extent: Extent) -> dict[str, Any]:
-    """What a measurement was made from, as a JSON value."""
+    """Return what a measurement is made from, as a JSON value."""
     source = config.data.model_dump(mode="json")
     backbone = config.backbone.model_dump(mode="json")
     return {

@@ -1,8 +1,8 @@
-"""The trials of a sweep against each other: who may go on, who is hopeless, what was trained. It
-decides; `sweep` and Ray Tune carry out.
+"""The trials of a sweep against each other: which may go on, which are hopeless, what was trained.
+The race decides; `sweep` and Ray Tune carry out.
 
-Invariant: a trial is stopped only by what a finished one has been measured to be (`choosing`), or
-because records that it saw were erased.
+Invariant: a trial is stopped only by the measurement of a finished one
+(`recommendation.beaten_by`), or because records that it saw were erased.
 """
 
 from collections.abc import Callable
@@ -15,24 +15,24 @@ from lmeraser_ray.study.trial import Step
 
 @dataclass(frozen=True)
 class Stopped:
-    """A trial that was stopped: what it could have been at most, and the measured one that beats
-    this."""
+    """A stopped trial. at_most: the best that it could have been; by: the measured value that beats
+    even this."""
 
     at_most: TrialPoint
     by: str
 
-    def told(self) -> dict[str, Any]:
-        """As a study keeps it."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON value that a study keeps."""
         return {"stopped": asdict(self)}
 
     @classmethod
     def read(cls, found: dict[str, Any]) -> "Stopped":
-        """What `told` wrote."""
+        """Read what `as_json` returned."""
         return cls(TrialPoint(**found["stopped"]["at_most"]), found["stopped"]["by"])
 
 
 def point_of(name: str, result: dict[str, Any]) -> TrialPoint:
-    """The figures of a measurement that decide."""
+    """Return the figures of a measurement that decide."""
     return TrialPoint(
         name,
         result["accuracy"]["test"],
@@ -43,8 +43,8 @@ def point_of(name: str, result: dict[str, Any]) -> TrialPoint:
 
 @dataclass
 class Race:
-    """What is known while trials run. note: keeps what became of a value; erased: whether a record
-    was erased since the trials began."""
+    """What is known while trials run. note: keeps the result of a value; erased: whether a record
+    of the sweep was erased since the trials began."""
 
     note: Callable[[str, dict[str, Any]], None]
     erased: Callable[[], bool]
@@ -59,7 +59,7 @@ class Race:
     """Whether all trials are to end: a record that they see was erased."""
 
     def heard(self, name: str, step: Step) -> bool:
-        """Take a step of a trial in. Returns whether the trial may go on."""
+        """Take in a step of a trial. Returns whether the trial may go on."""
         self.trained += step.trained
         self.records += step.records
         if step.result is not None:
@@ -72,9 +72,9 @@ class Race:
         better = beaten_by(at_most, list(self.measured.values()))
         if better is not None:
             self.stopped[name] = Stopped(at_most, better.name)
-            self.note(name, self.stopped[name].told())
+            self.note(name, self.stopped[name].as_json())
         return better is None
 
     def gave_up(self, name: str, reason: str) -> None:
-        """A value that does not suit the data or the backbone."""
+        """Take in that a value does not suit the data or the backbone; the other trials go on."""
         self.failed[name] = reason

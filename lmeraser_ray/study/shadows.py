@@ -1,11 +1,13 @@
 """Shadow models: the system trained through its own flow on many random halves of the records, and
-what each answers to all of them.
+the answers of each model to all records.
 
-    base (all records) → half i: the training records that a keyed hash of (seed, i, id) takes → trained → φ of every record
-                                                                          └─ without a forget set: unlearned by the flow, fine-tuned
+    base (all records)
+        → half i: the training records that a keyed hash of (seed, i, id) selects
+        → trained                                                      → φ of every record
+        → without a forget set: unlearned by the flow, or fine-tuned   → φ of every record
 
-Features are computed once, for the base; constituents are found by key. Of a model nothing is kept
-but its answers, by position in a hashed order of the records, so that a result names none.
+Features are computed once, for the base; constituents are found by key. Only the answers of a model
+are kept, in a hashed order of the records, so that a result names no record.
 """
 
 import base64
@@ -29,14 +31,14 @@ from lmeraser_ray.study.unlearners import fine_tune
 
 Members = NDArray[np.bool_]
 REMADE = ("records", "pictures", "features")
-"""Objects of a half that are made again in no time: they go when its answers are known, or the disk
-would hold the data set many times."""
+"""Objects of a half that are quickly made again: they are removed when its answers are known, or
+the disk would hold the data set many times."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a state answers: confidences [n] float64, the φ of the right label of every record by
-    position; accuracy on test records."""
+    """The answers of a state. confidences [n] float64: the φ of each record's right label;
+    accuracy: on test records, None without any."""
 
     confidences: Floats
     accuracy: float | None
@@ -44,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ForgetSet:
-    """Training records that are to be forgotten. name: how they were drawn; gone [n] bool."""
+    """Training records that are to be forgotten. name: how they were chosen; gone [n] bool."""
 
     name: str
     gone: Members
@@ -67,15 +69,15 @@ class Shadows:
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """The positions [n] in the order of a keyed hash of the ids: how answers are kept."""
+        """The positions [n] in the order of a keyed hash of the ids, in which answers are kept."""
         hashes = keyed_hashes(
             seeded_key(self.flow.config.seed, "attack/order"), self.index.names("record_id")
         )
         return np.array(sorted(range(len(hashes)), key=lambda i: hashes[i]), np.int64)
 
     def member(self, number: int) -> Members:
-        """Which records [n] model `number` is trained on: each training record with probability one
-        half, by its own hash."""
+        """Return which records [n] model `number` is trained on: each training record with
+        probability one half, by its own hash."""
         hashes = keyed_hashes(
             seeded_key(self.flow.config.seed, f"attack/half/{number}"),
             self.index.names("record_id"),
@@ -83,18 +85,18 @@ class Shadows:
         return np.array([found[0] < 128 for found in hashes], np.bool_) & ~self.index.test
 
     def random_set(self, count: int) -> ForgetSet:
-        """Training records drawn by keyed hash."""
+        """Return a forget set of training records drawn by keyed hash."""
         drawn = [at for at in self.order.tolist() if not self.index.test[at]][:count]
         return ForgetSet("random", self.chosen(drawn))
 
     def chosen(self, positions: Sequence[int]) -> Members:
-        """Positions as [n] bool."""
+        """Return positions as [n] bool."""
         found = np.zeros(len(self.index), np.bool_)
         found[list(positions)] = True
         return found
 
     def trained(self, number: int) -> Answer:
-        """What a model answers before anything is unlearned."""
+        """Return the answers of a model before anything is unlearned."""
 
         def make() -> dict[str, Answer]:
             buckets = self._half(number)
@@ -103,8 +105,8 @@ class Shadows:
         return self._recalled(f"attack.trained-{number}", [], make)["trained"]
 
     def unlearned(self, number: int, forget: ForgetSet, share: float | None) -> dict[str, Answer]:
-        """What a model answers after its records of a forget set were unlearned: exact, and by
-        fine-tuning where `share` is given."""
+        """Return the answers of a model after its records of a forget set were unlearned: exactly,
+        and by fine-tuning where `share` is given."""
 
         def make() -> dict[str, Answer]:
             buckets = self._half(number)
@@ -125,7 +127,7 @@ class Shadows:
         return self._recalled(f"attack.{forget.name}-{number}", made_from, make)
 
     def ask(self, manifest: Manifest) -> Answer:
-        """A state's answers to all records. A class that it never saw has probability 0."""
+        """Return a state's answers to all records. A class that it never saw has probability 0."""
         positions = np.arange(len(self.index))
         found = predict_stored(
             self.flow,
@@ -146,15 +148,14 @@ class Shadows:
         return Answer(logit_scaled(right), float(hit[test].mean()) if test.any() else None)
 
     def _kept(self, number: int) -> Members:
-        """The records [n] that are in a half: its training records, and all test records, which
-        stay where they are."""
+        """Return which records [n] are in a half: its training records, and all test records."""
         return self.member(number) | self.index.test
 
     def _half(self, number: int) -> list[Bucket]:
         return remaining(self.flow.store, self.index, ~self._kept(number))
 
     def _recalled(self, name: str, made_from: list[Any], make: Any) -> dict[str, Answer]:
-        """Answers that an earlier run kept, or those of now."""
+        """Return the answers that an earlier run kept, or make and keep them."""
         whole = [self.base.fingerprint, name, *made_from]
         known = self.study.recall(name, whole)
         if known is None:
@@ -164,20 +165,20 @@ class Shadows:
         return {what: self.unpack(kept) for what, kept in known.items()}
 
     def tidy(self) -> None:
-        """Remove what is made again at once: the halves' own copies of records, pictures and
-        features."""
+        """Remove the halves' own copies of records, pictures and features."""
         keep = set(self.base.objects())
         for item in list(self.flow.store.objects()):
             if item.kind in REMADE and item not in keep:
                 self.flow.store.path(item).unlink(missing_ok=True)
 
     def pack(self, answer: Answer) -> dict[str, Any]:
-        """As JSON: φ as float32 in the hashed order."""
+        """Return answers as JSON: φ as float32 in the hashed order."""
         found = answer.confidences[self.order].astype("<f4").tobytes()
         return {"confidences": base64.b64encode(found).decode(), "accuracy": answer.accuracy}
 
     def unpack(self, kept: dict[str, Any]) -> Answer:
-        """What `pack` packed. Rounded to float32 once, so that a resumed study says the same."""
+        """Read what `pack` returned. φ is rounded to float32 in a first run too, so that a resumed
+        study gives the same results."""
         found = np.empty(len(self.order), np.float64)
         found[self.order] = np.frombuffer(base64.b64decode(kept["confidences"]), "<f4")
         return Answer(found, kept["accuracy"])

@@ -1,9 +1,9 @@
 """A study's folder: the records under study while it runs, and the results, which name no record.
 
 STUDY/
-  work/            a workspace that publishes nothing; removed when a study has ended, unless it is to be kept
-  runs/NAME.json   one system under one seed, written when it is measured: an interrupted study goes on
-  compare.json …   what the verbs make of them
+  work/            a workspace that publishes nothing; removed when a study has ended, unless kept
+  runs/NAME.json   one system under one seed, written when it is measured
+  compare.json …   what the verbs make of the runs
   choice.json      keyed digests of the records that a sweep saw
 """
 
@@ -50,8 +50,8 @@ class StudyFolder:
         unless it is to be kept."""
         folder = WorkspaceFolder(self.root / "work")
         folder.create()
-        with folder.locked():
-            yield folder.store
+        with folder.locked() as workspace:
+            yield workspace.store
             if not keep:
                 self._remove()
 

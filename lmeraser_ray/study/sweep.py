@@ -1,14 +1,15 @@
 """`sweep`: which threshold, or any other value, to train with: accuracy, expected deletion cost and
-inference cost of each, and a choice.
+inference cost of each value, and a recommendation.
 
-    records (less the erased) → plan every value → trials, side by side, in one store → erased meanwhile? again without them → a choice
+    records (without the erased) → plan every value → trials side by side in one store
+        → were records erased meanwhile? again without them → a recommendation
 
 Every trial is measured as `compare` measures. A constituent that several values need is trained
-once; a value that a finished one beats whatever happens is stopped; an interrupted sweep goes on.
-Truth is in the study: Ray Tune's own state is progress, and goes with the command.
+once; a value that a measured one beats in any case is stopped; an interrupted sweep continues. All
+results are in the study: the state of Ray Tune is removed with the command.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,79 +17,92 @@ from typing import Any
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import RecordIndex, remaining
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.models.learners.registry import make_learner
-from lmeraser_ray.pipeline.flow import Inputs, Planned, load_inputs
+from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.pipeline.engines import cluster, run_trials
+from lmeraser_ray.pipeline.flow import Planned, load_inputs, refused
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.postgresql import refuse_password
 from lmeraser_ray.storage.paths import Location, require_disk
 from lmeraser_ray.storage.store import StoredObject
-from lmeraser_ray.study.compare import one_cluster
 from lmeraser_ray.study.measure import Extent, settings
 from lmeraser_ray.study.race import Race, Stopped, point_of
-from lmeraser_ray.study.ready import PlannedTrial, Ready
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
 from lmeraser_ray.study.sweep_records import ErasureWatch, refuse_one_sided, sweep_records
-from lmeraser_ray.study.sweep_report import Records, Sharing, Swept, Written, write
+from lmeraser_ray.study.sweep_report import Records, Sharing, SweepResult, Written, write
 from lmeraser_ray.study.trial import Alone, course
+from lmeraser_ray.study.trial_round import PlannedTrial, TrialRound
 from lmeraser_ray.study.variants import Variant
 
 RECORDS, SHARING = "records-of-sweep", "sharing-of-sweep"
-"""Names of what a study keeps of a sweep: on which records it was, and how its trials shared
+"""Names under which a study keeps which records a sweep was on, and how its trials shared
 constituents."""
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What is swept: a variant a value. workspace: whose erasures count, None for no one's; keep:
-    leave the store."""
+    """What is swept: one variant a value.
+
+    workspace: records that it has erased are left out, None for none; keep: leave the store when
+    all is done.
+    """
 
     variants: Sequence[Variant]
     workspace: Location | None = None
     keep: bool = False
 
 
-def sweep(session: Session, question: SweepRequest) -> Written:
-    """Measure every value in the study `session.root` and choose. Errors: those of training;
-    `DataError` without records to judge by."""
-    configs = {
-        variant.name: variant.config() for variant in question.variants
-    }  # all errors come first
+def sweep(session: Session, request: SweepRequest) -> Written:
+    """Measure every value in the study `session.root`, recommend one and write the results.
+
+    Errors: `ConfigError` where a value is wrong, before anything is measured; those of training;
+    `DataError` without records to judge by.
+    """
+    configs = {variant.name: variant.config() for variant in request.variants}
     first = next(iter(configs.values()))
     refuse_password(first.queue.database)
-    study, erasures = StudyFolder(require_disk(session.root)), ErasureWatch(question.workspace)
+    study, erasures = StudyFolder(require_disk(session.root)), ErasureWatch(request.workspace)
     erased = erasures.now()
+    failed = refused(configs)
+    if failed.keys() == configs.keys():
+        raise ConfigError(f"No value could be measured: {next(iter(failed.values()))}")
     study.create()
-    with study.store(keep=question.keep) as store, one_cluster(first):
+    with study.store(keep=request.keep) as store, cluster(first.execution):
         with session.progress.stage("ingest"):
             buckets = sweep_records(first, store, erased)
         again = 0
         while True:
-            ready = Ready(session, store, buckets, RecordIndex.read(store, buckets))
-            measuring = Sweep(ready, study, configs)
+            work = TrialRound(session, store, buckets, RecordIndex.read(store, buckets))
+            measuring = Sweep(work, study, configs, failed)
             measuring.run(erasures)
-            gone = erasures.gone(first, ready.index)
+            gone = erasures.gone(first, work.index)
             if not gone.any():
                 break
             again += int(gone.sum())
             session.progress.say(
                 f"{int(gone.sum()):,} records were erased meanwhile: measured again without them"
             )
-            buckets = remaining(store, ready.index, gone)
+            buckets = remaining(store, work.index, gone)
             refuse_one_sided(first, RecordIndex.read(store, buckets))
-        tested = int(ready.index.test.sum())
-        records = Records(first.sweep.on, len(ready.index) - tested, tested, again)
-        return write(study, question.variants, measuring.swept(records), ready.index)
+        tested = int(work.index.test.sum())
+        records = Records(first.sweep.on, len(work.index) - tested, tested, again)
+        return write(study, request.variants, measuring.result(records), work.index)
 
 
 class Sweep:
     """One round: all values on one set of records."""
 
-    def __init__(self, ready: Ready, study: StudyFolder, configs: dict[str, Config]) -> None:
-        self.ready, self.study, self.configs = ready, study, configs
-        records = digest_of([bucket.key for bucket in ready.buckets])
-        if (
-            study.recall(RECORDS, records) is None
-        ):  # what was measured on other records goes, for some of them may have been erased
+    def __init__(
+        self,
+        work: TrialRound,
+        study: StudyFolder,
+        configs: dict[str, Config],
+        failed: Mapping[str, str],
+    ) -> None:
+        """failed: why some of the configurations cannot be trained at all, by name."""
+        self.round, self.study, self.configs = work, study, configs
+        records = digest_of([bucket.key for bucket in work.buckets])
+        if study.recall(RECORDS, records) is None:
+            # Measured on other records, of which some may have been erased.
             study.forget(kept(""))
             study.note(RECORDS, records, {})
         self.made = {
@@ -97,13 +111,14 @@ class Sweep:
         }
         self.results: dict[str, dict[str, Any]] = {}
         self.race = Race(self.note, lambda: False)
-        self.found: frozenset[str] = frozenset()
+        self.race.failed.update(failed)
+        self.reused: frozenset[str] = frozenset()
         self._recall()
         self.known = len(self.results) + len(self.race.stopped)
 
     def _recall(self) -> None:
-        """What earlier commands measured on these records; who was stopped stays so where the one
-        that beats it is measured."""
+        """Recall what earlier commands measured on these records. A stopped value stays stopped
+        where the value that beats it is measured."""
         recalled = {
             name: found
             for name in self.configs
@@ -119,93 +134,79 @@ class Sweep:
         }
 
     def note(self, name: str, result: dict[str, Any]) -> None:
-        """Keep what became of a value."""
+        """Keep the result of a value, measured or stopped."""
         if "stopped" not in result:
             self.results[name] = result
         point = self.race.stopped[name].at_most if "stopped" in result else point_of(name, result)
         most = " at most: stopped" if "stopped" in result else ""
-        self.ready.session.progress.say(
+        self.round.session.progress.say(
             f"{name}: {point.accuracy:.2%} right{most}, {point.cost:.2%} of a training for one "
             "deletion"
         )
         self.study.note(kept(name), self.made[name], result)
 
     def run(self, erasures: ErasureWatch) -> None:
-        """Plan and measure what is not measured yet. Ends early where a record was erased."""
+        """Plan and measure the values that are not measured yet. Returns early where a record of
+        the sweep is erased meanwhile."""
         waiting = {
             n: config
             for n, config in self.configs.items()
-            if n not in self.results and n not in self.race.stopped
+            if n not in self.results and n not in self.race.stopped and n not in self.race.failed
         }
         if not waiting:
             return
-        first, progress = next(iter(self.configs.values())), self.ready.session.progress
-        self.race.erased = lambda: bool(erasures.gone(first, self.ready.index, hurry=True).any())
+        first, progress = next(iter(self.configs.values())), self.round.session.progress
+        self.race.erased = lambda: bool(erasures.gone(first, self.round.index, hurry=True).any())
         with progress.stage("plan"):
             self._plan(waiting)
         with progress.stage("trials"):
-            if first.execution.engine == "ray":
-                from lmeraser_ray.distributed.sweep import run_on_ray
-
-                run_on_ray(self.ready, self.race)
-            else:
-                run_inline(self.ready, self.race)
+            run = run_trials if first.execution.engine == "ray" else run_inline
+            run(self.round, self.race)
 
     def _plan(self, waiting: dict[str, Config]) -> None:
-        """Features, partition and plan of each value; whatever no plan reaches, what was made of
-        the erased included, is removed."""
-        loaded: dict[str, Inputs] = {}
+        """Compute features, partition and plan of each value. What no plan reaches is removed from
+        the store, and with it what was made of erased records."""
+        loaded: dict[str, Backbone] = {}
         wanted: set[StoredObject] = set()
-        store, session = self.ready.store, self.ready.session
+        store, session = self.round.store, self.round.session
         for name, config in waiting.items():
             try:
-                inputs = self.inputs(loaded, config)
+                inputs = load_inputs(config, loaded)
+                inputs.check_labels(self.round.index)
                 public = inputs.prototypes(store)
                 with session.flow(store, config, inputs.card, public) as flow:
-                    planned = flow.plan(self.ready.buckets, None)
-            except (
-                ConfigError
-            ) as error:  # this value does not suit the data or the backbone: the others go on
+                    planned = flow.plan(self.round.buckets, None)
+            except ConfigError as error:
                 self.race.gave_up(name, str(error))
                 continue
             wanted |= reached(planned)
-            self.found |= {
+            self.reused |= {
                 spec.key for spec in planned.plan.specs if spec.key in planned.plan.reuse
             }
-            self.ready.trials.append(
+            self.round.trials.append(
                 PlannedTrial(name, config, inputs.card, public, planned.plan.specs)
             )
         store.purge(wanted)
 
-    @staticmethod
-    def inputs(loaded: dict[str, Inputs], config: Config) -> Inputs:
-        """The inputs of a configuration; one backbone is loaded for all values that have it."""
-        key = digest_of(
-            [config.backbone.model_dump(mode="json"), make_learner(config).needs_classifier]
-        )
-        if key not in loaded:
-            loaded[key] = load_inputs(config)
-        return Inputs(config, loaded[key].backbone)
-
     def sharing(self) -> Sharing:
-        """How the trials of this command shared constituents; of the last command that had any,
-        where this one had none."""
+        """Return how the trials of this command shared constituents; where it had none, how those
+        of the last command did."""
         made = [self.made, sorted(self.results)]
-        if not self.ready.trials:
+        if not self.round.trials:
             recalled = self.study.recall(SHARING, made)
             return (
                 Sharing(**recalled) if recalled else Sharing(0, self.known, 0, 0, 0, 0, 0, 0, 0, 0)
             )
-        specs = {spec.key: spec.passes() for trial in self.ready.trials for spec in trial.specs}
-        needed = [(spec.key, spec.passes()) for trial in self.ready.trials for spec in trial.specs]
-        there = self.ready.store.listing()
+        specs = {spec.key: spec.passes() for trial in self.round.trials for spec in trial.specs}
+        needed = [(spec.key, spec.passes()) for trial in self.round.trials for spec in trial.specs]
+        there = self.round.store.listing()
         spared = {key for key in specs if ("constituents", key) not in there}
         sharing = Sharing(
-            trials=len(self.ready.trials),
+            trials=len(self.round.trials),
             measured_before=self.known,
             needed=len(needed),
             distinct=len(specs),
-            found=len(self.found),
+            found=len(self.reused),
             trained=len(self.race.trained),
             spared=len(spared),
             records_needed=sum(passes for _, passes in needed),
@@ -215,14 +216,15 @@ class Sweep:
         self.study.note(SHARING, made, asdict(sharing))
         return sharing
 
-    def swept(self, records: Records) -> Swept:
-        """All that is known at the end. Errors: `ConfigError` where no value could be measured."""
+    def result(self, records: Records) -> SweepResult:
+        """Return all that is known at the end. Errors: `ConfigError` where no value could be
+        measured."""
         order = {name: self.results[name] for name in self.configs if name in self.results}
         if not order:
             raise ConfigError(
                 f"No value could be measured: {next(iter(self.race.failed.values()))}"
             )
-        return Swept(
+        return SweepResult(
             self.configs,
             order,
             dict(self.race.stopped),
@@ -238,7 +240,7 @@ def kept(name: str) -> str:
 
 
 def reached(planned: Planned) -> set[StoredObject]:
-    """What a plan needs of the store."""
+    """Return the objects of the store that a plan needs."""
     buckets = [
         item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)
     ]
@@ -251,12 +253,12 @@ def reached(planned: Planned) -> set[StoredObject]:
     }
 
 
-def run_inline(ready: Ready, race: Race) -> None:
-    """The trials one after the other in this process."""
-    for trial in ready.trials:
-        with ready.session.flow(ready.store, trial.config, trial.card, trial.public) as flow:
+def run_inline(work: TrialRound, race: Race) -> None:
+    """Run the planned trials one after the other in this process."""
+    for trial in work.trials:
+        with work.session.flow(work.store, trial.config, trial.card, trial.public) as flow:
             try:
-                with closing(course(trial.name, flow, ready.buckets, Alone())) as steps:
+                with closing(course(trial.name, flow, work.buckets, Alone())) as steps:
                     for step in steps:
                         if not race.heard(trial.name, step):
                             break

@@ -1,13 +1,15 @@
-"""The records of a sweep: what each value is trained on, what it is judged by, and who of them was
-erased since.
+"""The records of a sweep: those to train each value on, those to judge it by, and which of them
+were erased since. `sweep.on` decides:
 
-    validation   the training records; of some subjects, by keyed hash, all records are to judge by      (test records are not kept)
-    test         the training records, and the test records to judge by
-    public       public pictures that stand in for the records, some of them to judge by                 (no private record is read)
+    validation   training records; all records of some subjects, by keyed hash, are to judge by
+                 (the test records are left out)
+    test         training records to train on, test records to judge by
+    public       public pictures instead of the records, some of them to judge by
+                 (no private record is read)
 
-Invariants: whom to judge by is a function of the seed and the subject alone, so that no deletion
-moves anybody; records to judge by are marked as test records, so that the flow trains on no one of
-them.
+Invariants: the subjects to judge by are a function of the seed and the subject alone, so that a
+deletion moves no subject; records to judge by are marked as test records, so that the flow does not
+train on them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,8 +41,8 @@ from lmeraser_ray.storage.store import Store
 
 
 def sweep_records(config: Config, store: Store, erased: Erased) -> list[Bucket]:
-    """The records of a sweep, those to judge by marked as test records. Errors: `DataError` where
-    there are none of one kind."""
+    """Return the records of a sweep, those to judge by marked as test records. Errors: `DataError`
+    where there are none to train on, or none to judge by."""
     if config.sweep.on == "public":
         found = ingest(public_config(config), store, NoTombstones()).buckets
     else:
@@ -67,7 +69,8 @@ def refuse_one_sided(config: Config, index: RecordIndex) -> None:
 
 
 def public_config(config: Config) -> Config:
-    """The configuration with the public pictures in the place of the records."""
+    """Return the configuration with the public pictures as its records. Errors: `ConfigError`
+    without `sweep.path`."""
     path = config.sweep.path
     if path is None:
         raise ConfigError(
@@ -89,7 +92,8 @@ def public_config(config: Config) -> Config:
 
 
 def held_out(config: Config, store: Store, buckets: Sequence[Bucket]) -> Iterator[Bucket]:
-    """The buckets without test records, and with the records of some subjects in their place."""
+    """Yield the buckets without their test records, the records of some subjects marked as test
+    records instead."""
     key, listing = seeded_key(config.seed, "validation"), store.listing()
     for bucket in buckets:
         rows = read_rows(store, bucket)
@@ -111,14 +115,13 @@ def held_out(config: Config, store: Store, buckets: Sequence[Bucket]) -> Iterato
 
 @dataclass
 class ErasureWatch:
-    """Who was erased in a workspace, as it is at the moment of asking. root: the workspace, None
-    where a sweep has none."""
+    """What a workspace has erased so far. root: the workspace, None where a sweep has none."""
 
     root: Location | None
     _count: int = -1
 
     def now(self) -> Tombstones | NoTombstones:
-        """Its tombstones. Errors: `ConfigError` where it is no workspace."""
+        """Return the present tombstones. Errors: `ConfigError` where `root` is no workspace."""
         if self.root is None:
             return NoTombstones()
         session = Session(self.root)
@@ -126,10 +129,10 @@ class ErasureWatch:
             return Tombstones(session.names(), database)
 
     def gone(self, config: Config, index: RecordIndex, *, hurry: bool = False) -> NDArray[np.bool_]:
-        """Which records of a sweep were erased meanwhile and are not readmitted [n] bool. Of public
+        """Return which records of a sweep were erased and are not readmitted [n] bool; of public
         pictures none.
 
-        hurry: look no further where there are as many tombstones as at the last time.
+        hurry: return none where there are as many tombstones as at the last call.
         """
         nobody = np.zeros(len(index), np.bool_)
         if self.root is None or config.sweep.on == "public":

@@ -1,12 +1,12 @@
-"""What a sweep leaves: a table of all values, a figure of the front, the choice with its reason,
-and a configuration to train with.
+"""What a sweep writes: a table of all values, the recommendation with its reason, and a
+configuration to train with.
 
-    STUDY/sweep.json, sweep.csv, sweep.md     a row a value; figures/sweep.png, .svg
-    STUDY/choice.json                         the record of the choice: what was chosen, and keyed digests of what it saw
-    STUDY/best.yaml                           trains with the choice, and names its record
+    STUDY/sweep.json, sweep.csv, sweep.md     a row a value
+    STUDY/choice.json                         what was chosen, and keyed digests of what it saw
+    STUDY/best.yaml                           trains with the choice, and names choice.json
 
-Seconds are in no table, so that the engine and the number of workers change no byte of it (who was
-stopped when may differ).
+No table has seconds, so that neither the engine nor the number of workers changes a byte of it
+(which values were stopped may differ).
 """
 
 import csv
@@ -49,8 +49,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Records:
-    """What a sweep looked at. on: `sweep.on`; training, queries: records that were trained on and
-    judged by; erased: those that were erased while it ran, and that no figure has seen."""
+    """How many records a sweep looked at. on: `sweep.on`; training, queries: records that it
+    trained on and was judged by; erased: those that were erased while it ran, and that no figure
+    has seen."""
 
     on: str
     training: int
@@ -60,10 +61,12 @@ class Records:
 
 @dataclass(frozen=True)
 class Sharing:
-    """How trials shared constituents. needed: over all trials, each time it is needed; distinct: of
-    these, by key = found (in the store at the beginning) + trained (as the trials told: what one
-    trained that died is missing here) + spared (by stopping). records: what their training sees,
-    stages counted."""
+    """How trials shared constituents.
+
+    needed: over all trials, one that two need counted twice; distinct: their keys = found (in the
+    store at the beginning) + trained (as the trials reported: a trial that died reported nothing) +
+    spared (by stopping); records_…: record passes of their training, all stages.
+    """
 
     trials: int
     measured_before: int
@@ -77,7 +80,7 @@ class Sharing:
     records_spared: int
 
     def sentence(self) -> str:
-        """In words."""
+        """Return it in words."""
         text = (
             f"{self.needed:,} constituents needed by {self.trials} values, {self.distinct:,} of "
             f"them distinct: {self.trained:,} trained, {self.found:,} found in the store, "
@@ -91,9 +94,9 @@ class Sharing:
 
 
 @dataclass(frozen=True)
-class Swept:
-    """A sweep that has ended. results: what `measure` said of each value that was measured, in
-    their order."""
+class SweepResult:
+    """A sweep that has ended. results: the measurement of each measured value, in the order of the
+    values."""
 
     configs: Mapping[str, Config]
     results: Mapping[str, dict[str, Any]]
@@ -109,7 +112,7 @@ class Swept:
 
     @property
     def choice(self) -> Recommendation:
-        """The one to take."""
+        """The recommended value."""
         return recommended(self.points, self.records.queries)
 
 
@@ -117,20 +120,20 @@ class Swept:
 class Written:
     """A sweep with its table (a dictionary a row) and its files."""
 
-    swept: Swept
+    result: SweepResult
     rows: list[dict[str, Any]]
     files: tuple[Path, ...]
 
 
-def rows_of(swept: Swept) -> list[dict[str, Any]]:
-    """A row a value, in the order in which they were asked for."""
-    best, chosen = {point.name for point in front(swept.points)}, swept.choice.point.name
+def rows_of(result: SweepResult) -> list[dict[str, Any]]:
+    """Return the table's rows, one a value, in the requested order."""
+    best, chosen = {point.name for point in front(result.points)}, result.choice.point.name
     rows = []
-    for name in swept.configs:
-        if name in swept.results:
-            found = swept.results[name]
+    for name in result.configs:
+        if name in result.results:
+            found = result.results[name]
             accuracy, cost = found["accuracy"]["test"], found["cost"]
-            error = standard_error(accuracy, swept.records.queries)
+            error = standard_error(accuracy, result.records.queries)
             shares = [cost[part] for part in ("expected_share", "p99_share", "worst_share")]
             verdict = "recommended" if name == chosen else "front" if name in best else "beaten"
             values = [
@@ -142,9 +145,9 @@ def rows_of(swept: Swept) -> list[dict[str, Any]]:
                 found["inference"]["backbone_passes"],
                 verdict,
             ]
-        elif name in swept.stopped:
-            most = swept.stopped[name].at_most
-            verdict = f"stopped: at most {most.accuracy:.3f}, beaten by {swept.stopped[name].by}"
+        elif name in result.stopped:
+            most = result.stopped[name].at_most
+            verdict = f"stopped: at most {most.accuracy:.3f}, beaten by {result.stopped[name].by}"
             values = [name, None, None, most.cost, None, None, None, most.passes, verdict]
         else:
             continue
@@ -152,23 +155,27 @@ def rows_of(swept: Swept) -> list[dict[str, Any]]:
     return rows
 
 
-def at_most(swept: Swept, name: str) -> float | None:
-    """The accuracy that a value which was stopped could still reach; None of others."""
-    return swept.stopped[name].at_most.accuracy if name in swept.stopped else None
+def at_most(result: SweepResult, name: str) -> float | None:
+    """Return the accuracy that a stopped value could have reached at most; None for others."""
+    return result.stopped[name].at_most.accuracy if name in result.stopped else None
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for reading."""
-    forms = ("{}", "{:.3f}", "{:.3f}", "{:.2%}", "{:.2%}", "{:.2%}", "{:.0f}", "{:.0f}", "{}")
-    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    for row in rows:
-        lines.append(
-            [
-                "" if row[name] is None else form.format(row[name])
-                for name, form in zip(COLUMNS, forms, strict=True)
-            ]
-        )
+    lines = [list(COLUMNS), ["---"] * len(COLUMNS), *cells(rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the rows as text, a cell for each of `COLUMNS`."""
+    forms = ("{}", "{:.3f}", "{:.3f}", "{:.2%}", "{:.2%}", "{:.2%}", "{:.0f}", "{:.0f}", "{}")
+    return [
+        [
+            "" if row[name] is None else form.format(row[name])
+            for name, form in zip(COLUMNS, forms, strict=True)
+        ]
+        for row in rows
+    ]
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -181,26 +188,26 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write(
-    study: StudyFolder, variants: Sequence[Variant], swept: Swept, index: RecordIndex
+    study: StudyFolder, variants: Sequence[Variant], result: SweepResult, index: RecordIndex
 ) -> Written:
-    """Write all files but the figure. index: the records that were seen."""
-    rows, choice = rows_of(swept), swept.choice
+    """Write all files but the figure. index: the records that the sweep has seen."""
+    rows, choice = rows_of(result), result.choice
     name, changes = choice.point.name, {variant.name: dict(variant.changes) for variant in variants}
-    config = swept.configs[name]
+    config = result.configs[name]
     seen = Choice.of(config, changes[name], None if config.sweep.on == "public" else index)
     data = {
         "machine": describe(),
         "subject": {"data": str(config.data.source), "backbone": config.backbone.name},
-        "records": asdict(swept.records),
+        "records": asdict(result.records),
         "values": [
-            {**row, "fields": changes[row["value"]], "at_most": at_most(swept, row["value"])}
+            {**row, "fields": changes[row["value"]], "at_most": at_most(result, row["value"])}
             for row in rows
         ],
-        "failed": dict(swept.failed),
-        "sharing": asdict(swept.sharing),
+        "failed": dict(result.failed),
+        "sharing": asdict(result.sharing),
         "recommended": {"value": name, "fields": changes[name], "reason": choice.reason},
     }
-    table = f"{to_markdown(rows)}\n\n{choice.reason}\n\n{swept.sharing.sentence()}\n"
+    table = f"{to_markdown(rows)}\n\n{choice.reason}\n\n{result.sharing.sentence()}\n"
     record = study.write("choice.json", seen.to_bytes())
     files = (
         study.write("sweep.json", json.dumps(data, indent=1).encode()),
@@ -209,11 +216,11 @@ def write(
         record,
         study.write("best.yaml", best_yaml(study.root, config, record, choice).encode()),
     )
-    return Written(swept, rows, files)
+    return Written(result, rows, files)
 
 
 def best_yaml(root: Path, config: Config, record: Path, choice: Recommendation) -> str:
-    """The configuration to train with; it opens with its command."""
+    """Return the configuration to train with, as YAML that opens with the command to use it."""
     section = config.sweep.model_copy(update={"record": record.resolve()})
     why = textwrap.wrap(f"Chosen by `lmeraser sweep` on {config.sweep.on}. {choice.reason}", 130)
     head = [f"lmeraser train --config {root / 'best.yaml'} --workspace WORKSPACE", "", *why]

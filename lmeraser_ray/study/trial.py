@@ -1,10 +1,10 @@
 """One value of a sweep, step by step: planned, costed, trained in parts, measured.
 
-    plan → expected cost, backbone passes, bound on the accuracy → (train a part, bound) … → `measure`, as `compare` measures
+    plan → expected cost, backbone passes, bound on the accuracy
+        → (train a part, bound) … → `measure`, as `compare` measures
 
-Whoever runs a trial may stop it after any step: what it trained is in the store. A constituent that
-another trial is training is waited for and not trained twice (`TrainingClaims`). Nothing here knows
-Ray.
+A trial may be stopped after any step: what it trained is in the store. A constituent that another
+trial is training is awaited and not trained twice (`TrainingClaims`). Nothing here knows Ray.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -29,37 +29,41 @@ from lmeraser_ray.study.bound import Bound
 from lmeraser_ray.study.measure import Extent, measure, passes_of
 
 PARTS = 8
-"""Steps of the training, about: after each the trial can be stopped."""
+"""Into about how many steps the training is divided; a trial can be stopped after each."""
 
 
 class TrainingClaims(Protocol):
-    """Who trains a constituent that several trials need."""
+    """Decides which trial trains a constituent that several trials need."""
 
     def next(self, keys: Sequence[str]) -> tuple[str, bool]:
-        """One of the keys, and whether to train it (else it is in the store now). Waits where
-        others are training all of them."""
+        """Return one of the keys, and whether the caller is to train it (else it is in the store).
+        Waits while other trials are training all of them."""
 
     def made(self, key: str) -> None:
-        """A key that was given is in the store."""
+        """Note that a key which the caller was to train is in the store."""
 
 
 class Alone:
-    """One trial after the other: what another one trained was found when this one was planned."""
+    """Claims for trials that run one after the other: what an earlier trial trained was found when
+    the next was planned."""
 
     def next(self, keys: Sequence[str]) -> tuple[str, bool]:
-        """The first."""
+        """Return the first key, to be trained."""
         return keys[0], True
 
     def made(self, key: str) -> None:
-        """Nobody waits for it."""
+        """Do nothing: no other trial waits."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """How far a trial is. cost: the expected share of a training that a deletion costs; passes: of
-    the backbone for a query; at_most: the accuracy that it can still reach; trained: keys of the
-    constituents that it trained since the last step; records: what their training saw, stages
-    counted; result: what `measure` says, at the end."""
+    """How far a trial is.
+
+    cost: the expected share of a training that a deletion costs; passes: of the backbone for a
+    query; at_most: the accuracy that the trial can still reach; trained: keys of the constituents
+    that were trained since the last step; records: the record passes of their training; result: the
+    measurement, in the last step.
+    """
 
     cost: float
     passes: float
@@ -90,8 +94,8 @@ class Course:
         self.bound = Bound(self.routes, planned.index.names("label", queries), self._possible())
 
     def _possible(self) -> dict[int, set[str]]:
-        """The labels that each shard can say, by place: those of its members; of a joint learner's,
-        those of all."""
+        """Return the labels that each shard can answer, by place: those of its members; with a
+        joint learner those of all records."""
         index = self.planned.index
         everyone = index.training_labels if make_learner(self.flow.config).joint else None
         found: dict[int, set[str]] = {}
@@ -101,7 +105,7 @@ class Course:
         return found
 
     def hear(self, spec: ConstituentSpec, item: StoredObject) -> None:
-        """Ask a constituent that is there its queries, where that can still change the bound."""
+        """Have a stored constituent answer its queries, where that can still change the bound."""
         asked = [
             place for number in spec.shards if (place := self.places[number]) in self.bound.waiting
         ]
@@ -117,7 +121,7 @@ class Course:
             self.bound.hear(place, answers[at])
 
     def builds(self) -> dict[str, Build]:
-        """What is to be trained, by key: first what decides most queries for the least training."""
+        """Return what is to be trained, by key, in the order of queries decided per record pass."""
         asked = {place: len(queries) for place, queries in self.bound.asked.items()}
 
         def worth(build: Build) -> tuple[float, str]:
@@ -127,7 +131,7 @@ class Course:
         return {build.spec.key: build for build in sorted(self.planned.plan.build, key=worth)}
 
     def train(self, step: Step) -> Iterator[Step]:
-        """Train or await what is missing. Yields a step after each part."""
+        """Train or await the missing constituents. Yields a step after each part."""
         left = self.builds()
         part = sum(build.spec.passes(build.first) for build in left.values()) / PARTS
         weight = 0
@@ -169,7 +173,7 @@ class Course:
 def course(
     name: str, flow: Flow, buckets: Sequence[Bucket], claims: TrainingClaims
 ) -> Generator[Step, None, None]:
-    """Run a trial, a step at a time. The last step has the result."""
+    """Run a trial step by step. The last step has the result."""
     planned = flow.plan(buckets, None)
     flow.engine.start()
     trial = Course(flow, planned, claims)
@@ -188,8 +192,8 @@ def course(
 
 
 def skeleton_of(flow: Flow, planned: Planned) -> Manifest:
-    """The state that is planned, its shards without constituents: enough to say who answers a
-    query, and what a deletion costs."""
+    """Return the planned state, its shards without constituents: enough to route queries and to
+    compute what a deletion costs."""
     shards = tuple(
         ShardState(number, size, ())
         for spec in planned.plan.specs
@@ -201,6 +205,6 @@ def skeleton_of(flow: Flow, planned: Planned) -> Manifest:
 
 
 def planned_costs(flow: Flow, skeleton: Manifest, planned: Planned) -> DeletionCosts:
-    """What the deletion of each training record costs, known before anything is trained."""
+    """Return what the deletion of each training record costs, before anything is trained."""
     everyone = np.arange(len(planned.index.training))
     return costs_of(flow.store, flow.config, skeleton, planned.index, everyone, flow.progress)

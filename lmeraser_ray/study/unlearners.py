@@ -1,8 +1,8 @@
 """A method that only approximates unlearning, as a negative example: fine-tuning on what remains.
 
-Every constituent that had a record to forget goes on from where it was, for a share of its epochs,
-on the rest of its shard. Prototypes and shards stay those that the forgotten records helped to
-make. It is what a system without keys might do, and the attack shows the rest.
+Every constituent that had a record to forget is trained on for a share of its epochs, on the rest
+of its shard. Prototypes and shards stay as the forgotten records helped to make them. A system
+without keys might do this; `attack` shows what it leaves behind.
 """
 
 from dataclasses import replace
@@ -23,17 +23,17 @@ from lmeraser_ray.storage.store import Store, StoredObject
 
 
 def can_fine_tune(config: Config) -> bool:
-    """Whether training can go on from a constituent: by gradient descent, each shard by itself."""
+    """Whether a constituent can be trained on: by gradient descent, each shard by itself."""
     return isinstance(config.learner, SgdConfig) and not make_learner(config).joint
 
 
 def fine_tune(
     flow: Flow, planned: Planned, before: Manifest, gone: NDArray[np.bool_], *, share: float
 ) -> Manifest:
-    """The manifest `before` with every constituent that had a record of `gone` [n] bool trained on
-    without it, for `share` of the epochs.
+    """Return the manifest `before` with every constituent that had a record of `gone` [n] bool
+    trained on without it, for `share` of the epochs.
 
-    planned: the plan that `before` was made by. A shard of which nothing is left goes.
+    planned: the plan that `before` was made by. A shard of which no record is left is removed.
     """
     states = {shard.number: shard for shard in before.shards}
     jobs: dict[int, TrainConstituent] = {}
@@ -45,7 +45,7 @@ def fine_tune(
         if len(left) == len(members):
             after.append(old)
         elif len(left):
-            jobs[len(after)] = going_on(
+            jobs[len(after)] = training_on(
                 flow, planned, old.constituent, left, planned.index.digests_at(left), share
             )
             after.append(replace(old, size=len(left)))
@@ -57,11 +57,11 @@ def fine_tune(
     return replace(before, shards=tuple(after))
 
 
-def going_on(
+def training_on(
     flow: Flow, planned: Planned, old: StoredObject, left: Positions, digests: Digests, share: float
 ) -> TrainConstituent:
-    """The job that trains a constituent on the records that are left, `left` ascending; digests:
-    theirs."""
+    """Return the job that trains a constituent on the remaining records. left: their positions,
+    ascending; digests: their digests."""
     classes = tuple(sorted(set(planned.index.names("label", left))))
     start = with_classes(flow.store, old, classes)
     key = key_of("fine-tuned/1", bytes.fromhex(start.key), canonical_json(share), digests.tobytes())
@@ -71,7 +71,7 @@ def going_on(
 
 
 def with_classes(store: Store, old: StoredObject, classes: tuple[str, ...]) -> StoredObject:
-    """A stored constituent whose head has these of its classes: those that still have records."""
+    """Return a stored constituent whose head has only the given ones of its classes."""
     constituent = Constituent.from_bytes(store.read(old))
     if constituent.classes == classes:
         return old

@@ -15,7 +15,7 @@ from lmeraser_ray.errors import ConfigError
 
 Axis = tuple[str, list[str]]
 """A field and the values that it takes."""
-SWEPT = ("backbone", "partition", "learner", "aggregation")
+SWEEPABLE = ("backbone", "partition", "learner", "aggregation")
 """Sections whose fields can be swept: of the others, the seed and the data decide the records, and
 the rest changes nothing."""
 
@@ -83,10 +83,10 @@ def sweep_variants(
     is cut by one of the two.
     """
     fields = [name for name, _ in axes]
-    foreign = [name for name in fields if name.split(".")[0] not in SWEPT]
+    foreign = [name for name in fields if name.split(".")[0] not in SWEEPABLE]
     if foreign:
         raise ConfigError(
-            f"{foreign[0]} cannot be swept: a sweep compares {', '.join(SWEPT)} on the same "
+            f"{foreign[0]} cannot be swept: a sweep compares {', '.join(SWEEPABLE)} on the same "
             "records."
         )
     if len(set(fields)) < len(fields):

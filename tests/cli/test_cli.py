@@ -526,8 +526,11 @@ class TestExitCodes:
         said = lm("--help")
         assert said.code == 0
         assert all(verb in said.out for verb in VERBS)
-        for verb in VERBS:
-            assert "--learner.epochs" in lm(verb, "--help").out
+        for name, verb in VERBS.items():
+            text = lm(name, "--help").out
+            assert text.startswith(f"usage: lmeraser {name} ")
+            assert "--execution.retries" in text
+            assert ("--learner.epochs" in text) == verb.configures
 
     def test_typos(self, lm: Lm, made: Place, tmp_path: Path) -> None:
         expect_refused(lm("trian"), 2, "did you mean train?")
@@ -832,7 +835,8 @@ class TestDamage:
         """Training must not take it for damage and purge what it names."""
         folder = WorkspaceFolder(place.root)
         data = folder.store.read(folder.current()).replace(b'"format":2', b'"format":3')  # type: ignore[arg-type]
-        item = folder.store.put("manifests", "f" * 64, [data])
+        with folder.locked() as workspace:
+            item = workspace.store.put("manifests", "f" * 64, [data])
         (place.root / "CURRENT").write_text(f"{item.key}-{item.sha256}\n")
         before = everything(place.root)
         said = lm("train", "--config", place.config, "--workspace", place.root)

@@ -20,7 +20,7 @@ from rich.console import Console
 from lmeraser_ray.cli.live_table import lasting, picture, plain
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.overview import overview
-from lmeraser_ray.erasure.queue.telemetry import Lanes
+from lmeraser_ray.erasure.queue.telemetry import RetrainEvents
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.events import Alerts, Event, Follower, Narrator, redacted_message
 from lmeraser_ray.erasure.requests.repository import RequestRepository
@@ -263,7 +263,7 @@ def test_errors_about_data_are_told_by_their_kind() -> None:
 
 def test_lanes_that_begin_end_and_start_over_are_told() -> None:
     told: list[Event] = []
-    lanes = Lanes(told.append)
+    lanes = RetrainEvents(told.append)
     lanes.look(
         [
             {"shard": 3, "requests": 1, "keys": ["ab"], "of": ["er-1", "er-2"]},

@@ -57,7 +57,9 @@ class Place:
         current = PublishedState.read(
             folder.store, self.session.config(), folder.require_published()
         )
-        found = dict(zip(current.lanes.tolist(), current.index.names("record_id"), strict=True))
+        found = dict(
+            zip(current.constituents.tolist(), current.index.names("record_id"), strict=True)
+        )
         return [name for lane, name in sorted(found.items()) if lane >= 0]
 
     def submit(self, *names: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.cli.main import parse
 from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.cli.words import parse
 from lmeraser_ray.config.options import FIELDS, load_config
 from lmeraser_ray.config.quickstart import quickstart
 from tests.support.pages import ROOT, blocks, commands

@@ -1,6 +1,7 @@
 """Sections that come in several kinds: which there are, how one is chosen, and that one's fields
 are not another's."""
 
+import argparse
 import typing
 from itertools import permutations
 from pathlib import Path
@@ -14,7 +15,7 @@ from lmeraser_ray.config import (
     PromptHeadConfig,
     SharedHeadConfig,
 )
-from lmeraser_ray.config.options import FIELDS, help_text, kinds_of, load_config, override
+from lmeraser_ray.config.options import FIELDS, add_options, kinds_of, load_config, override
 from lmeraser_ray.errors import ConfigError
 
 QUICKSTART = load_config(None, [])
@@ -43,15 +44,16 @@ def test_the_kinds_are_those_of_the_configuration() -> None:
 
 def test_the_help_lists_kinds() -> None:
     """All of them at the section's kind; at a field those that have it, unless all do."""
-    lines = help_text().splitlines()
-    at = lines.index("  --aggregation.kind (nearest)")
-    assert lines[at + 1].strip().startswith("one of nearest, all, hash.")
-    assert "  --learner.ridge (0.01) [prompt_head]" in lines
-    assert "  --aggregation.combine (mean) [all]" in lines
-    assert "  --learner.slices (1)" in lines
-    assert "  --seed (0)" in lines
-    at = next(i for i, line in enumerate(lines) if line.startswith("  --learner.prompt.kind ("))
-    assert "one of" not in lines[at + 1], "the kinds of a prompt are not those of a learner"
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    text = " ".join(parser.format_help().split())
+    assert "--aggregation.kind {nearest,all,hash} (nearest)" in text
+    assert "--learner.ridge VALUE [prompt_head] The ridge penalty" in text
+    assert "--aggregation.combine {mean,vote} [all] mean: of" in text
+    assert "--learner.slices VALUE SISA's R" in text
+    assert "--seed VALUE Keys the split" in text
+    kinds = "{padding,fixed_patch,random_patch}"
+    assert f"--learner.prompt.kind {kinds} [prompt_head, shared_head, label_mapping]" in text
 
 
 class TestKinds:

@@ -1,6 +1,7 @@
 """Options: YAML below, options above, every mistake named with its exit code, and what is printed
 can be read again."""
 
+import argparse
 import types
 import typing
 from pathlib import Path
@@ -10,14 +11,14 @@ from pydantic import BaseModel
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.options import (
+    CHANGEABLE,
     FIELDS,
-    help_text,
+    add_options,
     kinds_of,
     load_config,
     nearest,
     override,
     read_yaml,
-    split_overrides,
     to_yaml,
 )
 from lmeraser_ray.errors import ConfigError
@@ -129,12 +130,30 @@ def test_every_field_can_be_set_by_option_and_by_yaml(name: str, kind: str, tmp_
         assert load_config(None, pairs) == config  # type: ignore[arg-type]
 
 
-def test_every_field_is_explained() -> None:
-    text = help_text()
+def test_every_field_is_an_option_and_is_explained() -> None:
+    """Once, in the group of its section, with its description, choices and default."""
+    parser = argparse.ArgumentParser(usage="x")
+    add_options(parser)
+    text = " ".join(parser.format_help().split())
     for name, option in FIELDS.items():
-        assert f"--{name} (" in text
+        choices = f"{{{','.join(option.choices)}}}" if option.choices else "VALUE"
+        assert text.count(f" --{name} {choices} ") == 1, name
         assert option.about or name.split(".")[0] in ("partition", "learner", "aggregation"), name
+    sections = {name.split(".")[0] for name in FIELDS if "." in name}
+    assert all(f" {section}: " in text for section in sections)
     assert len(FIELDS) > 70
+
+
+def test_some_fields_alone_can_be_options() -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser, CHANGEABLE)
+    words = ["--queue.poll", "1", "--execution.cpus=2", "--backbone.weights", "w"]
+    assert parser.parse_args(words).overrides == [
+        ("queue.poll", "1"),
+        ("execution.cpus", "2"),
+        ("backbone.weights", "w"),
+    ]
+    assert not any(f"--{name}" in parser.format_help() for name in ("seed", "backbone.seed"))
 
 
 def test_options_are_above_yaml_which_is_above_the_defaults(tmp_path: Path) -> None:
@@ -259,20 +278,6 @@ def test_nearest_names() -> None:
     assert nearest("learner.prompt.witdh") == ": did you mean learner.prompt.width?"
     assert nearest("sample_size") == ": did you mean partition.sample_size?"
     assert nearest("qqqqqqqq") == ""
-
-
-def test_splitting() -> None:
-    assert split_overrides([]) == []
-    assert split_overrides(["--a.b", "1", "--c=2", "--d", "-3", "--e="]) == [
-        ("a.b", "1"),
-        ("c", "2"),
-        ("d", "-3"),
-        ("e", ""),
-    ]
-    assert split_overrides(["--a", "x=y"]) == [("a", "x=y")]
-    for words in (["a"], ["--a"], ["--a", "--b", "1"], ["--"], ["--", "1"], ["-a", "1"], ["--=1"]):
-        with pytest.raises(ConfigError):
-            split_overrides(words)
 
 
 @pytest.mark.parametrize(

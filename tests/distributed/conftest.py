@@ -3,11 +3,18 @@ job server for those that send jobs."""
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from lmeraser_ray.operations.train import train
+from lmeraser_ray.pipeline.session import Session
 from tests.support import head as heads
+from tests.support.gated import Gate
+from tests.support.ray_queue import RANDOM, Place
+from tests.support.world import World
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +42,20 @@ def head(s3: str, postgresql: str) -> Iterator[heads.Head]:
     """`ray start --head`; its jobs may use the bucket."""
     with heads.started(postgresql) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
+    """A world and a workspace that each test copies."""
+    world = World(tmp_path_factory.mktemp("queue") / "world")
+    root = world.space()
+    train(Session(root), world.config(**RANDOM))
+    return world, root
+
+
+@pytest.fixture
+def place(trained: tuple[World, Path], tmp_path: Path) -> Place:
+    world, root = trained
+    shutil.copytree(root, tmp_path / "workspace")
+    (tmp_path / "gate").mkdir()
+    return Place(world, Session(tmp_path / "workspace"), Gate(tmp_path / "gate"))

@@ -254,8 +254,8 @@ def test_a_worker_that_outlives_its_command_cannot_write(world: World) -> None:
     root = world.space()
     train(Session(root), world.config())
     folder = WorkspaceFolder(root)
-    with folder.locked():
-        orphan = Store(folder.store.root, folder.store.run)
+    with folder.locked() as workspace:
+        orphan = Store(workspace.store.root, workspace.store.run)
         orphan.put("constituents", "0" * 64, [b"while its command runs"])
     unlearn(Session(root), ErasureTargets((world.ids[6],)))
     with pytest.raises(ExecutionError):

@@ -25,40 +25,12 @@ from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.choice import choice_of
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.study.race import Race
-from lmeraser_ray.study.sweep import SweepRequest, sweep
-from lmeraser_ray.study.sweep_report import Written
 from lmeraser_ray.study.trial import Step
-from lmeraser_ray.study.variants import sweep_variants
-from tests.study.test_sweep import never_stops, sides
+from tests.support.sweeps import never_stops, sides, sweep_on
 from tests.support.world import TINY, World
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("cluster")]
-VALUES = ["4", "5", "6", "7"]
 Heard = Callable[[str, Step], None]
-
-
-def run(
-    world: World,
-    engine: str,
-    root: Path,
-    *,
-    without: str = "",
-    workspace: Path | None = None,
-    axis: Any = None,
-    **execution: Any,
-) -> Written:
-    """Sweep into the study `root`. without: a record that is left out from the start."""
-    execution["engine"] = engine
-    sections: dict[str, Any] = {
-        "partition": {"sample_size": 30},
-        "learner": {"optimizer": "sgd"},
-        "execution": execution,
-    }
-    config = world.without([without], **sections) if without else world.config(**sections)
-    found = sweep_variants(
-        json.loads(config.model_dump_json()), [], [axis or ("partition.shards", VALUES)]
-    )
-    return sweep(Session(root), SweepRequest(found, workspace, keep=True))
 
 
 def listen(monkeypatch: pytest.MonkeyPatch, hear: Heard) -> None:
@@ -93,12 +65,12 @@ def test_ray_gives_what_one_process_gives(
     """Trials on fractions of the GPU; what they share is trained by one of them."""
     never_stops(monkeypatch)
     here, there, steps = world.folder / "here", world.folder / "there", list[tuple[str, Step]]()
-    run(world, "inline", here)
+    sweep_on(world, "inline", here)
     listen(monkeypatch, lambda name, step: steps.append((name, step)))
-    done = run(world, "ray", there, task_gpus=gpus)
+    done = sweep_on(world, "ray", there, task_gpus=gpus)
     assert capfd.readouterr().out == "", "stdout is for results"
     same(here, there)
-    shared, trained = done.swept.sharing, [key for _, step in steps for key in step.trained]
+    shared, trained = done.result.sharing, [key for _, step in steps for key in step.trained]
     assert shared.needed > shared.distinct == shared.trained == len(trained) == len(set(trained))
 
 
@@ -108,7 +80,7 @@ def test_what_tune_writes_of_itself_knows_no_record(world: World) -> None:
     session = session_folder()
     assert session
     before = set(session.glob("artifacts/**/*.json"))
-    run(world, "ray", world.folder / "study")
+    sweep_on(world, "ray", world.folder / "study")
     written = b"".join(
         path.read_bytes() for path in set(session.glob("artifacts/**/*.json")) - before
     )
@@ -121,16 +93,17 @@ def test_a_hopeless_trial_is_stopped(world: World, monkeypatch: pytest.MonkeyPat
     """More shards to ask for the same deletions: who cannot be more accurate any more trains
     nothing more, and the choice is the same."""
     axis = ("aggregation.shards", ["1", "2", "3", "4", "5", "6"])
-    done = run(world, "ray", world.folder / "there", axis=axis)
+    done = sweep_on(world, "ray", world.folder / "there", axis=axis)
     with monkeypatch.context() as patch:
         never_stops(patch)
-        whole = run(world, "inline", world.folder / "here", axis=axis)
-    assert done.swept.choice == whole.swept.choice
-    truth = {point.name: point for point in whole.swept.points}
+        whole = sweep_on(world, "inline", world.folder / "here", axis=axis)
+    assert done.result.choice == whole.result.choice
+    truth = {point.name: point for point in whole.result.points}
     assert all(
-        truth[name].accuracy <= found.at_most.accuracy for name, found in done.swept.stopped.items()
+        truth[name].accuracy <= found.at_most.accuracy
+        for name, found in done.result.stopped.items()
     )
-    assert len(done.swept.results) + len(done.swept.stopped) == 6
+    assert len(done.result.results) + len(done.result.stopped) == 6
 
 
 def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +118,9 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
             unlearn(Session(space), ErasureTargets((gone,)))
 
     listen(monkeypatch, erase)
-    done = run(world, "ray", world.folder / "study", workspace=space)
-    assert done.swept.records.erased == 1
-    never = run(world, "inline", world.folder / "never", without=gone)
+    done = sweep_on(world, "ray", world.folder / "study", workspace=space)
+    assert done.result.records.erased == 1
+    never = sweep_on(world, "inline", world.folder / "never", without=gone)
     assert done.rows == never.rows
     assert (
         choice_of(world.folder / "study" / "choice.json").seen
@@ -179,9 +152,9 @@ def kills(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
 
 def test_a_killed_worker_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     never_stops(monkeypatch)
-    run(world, "inline", world.folder / "here")
+    sweep_on(world, "inline", world.folder / "here")
     dead = kills(monkeypatch, 2)
-    run(world, "ray", world.folder / "there")
+    sweep_on(world, "ray", world.folder / "there")
     assert len(dead) == 2
     same(world.folder / "here", world.folder / "there")
 
@@ -191,7 +164,7 @@ def test_who_trains_what_may_be_forgotten(world: World, monkeypatch: pytest.Monk
     same."""
     never_stops(monkeypatch)
     here, there, dead = world.folder / "here", world.folder / "there", list[int]()
-    run(world, "inline", here)
+    sweep_on(world, "inline", here)
 
     def kill(_: str, step: Step) -> None:
         if step.trained and not dead:
@@ -204,7 +177,7 @@ def test_who_trains_what_may_be_forgotten(world: World, monkeypatch: pytest.Monk
             os.kill(claims["Pid"], signal.SIGKILL)
 
     listen(monkeypatch, kill)
-    run(world, "ray", there)
+    sweep_on(world, "ray", there)
     assert dead
     assert (here / "sweep.csv").read_text() == (there / "sweep.csv").read_text()
 
@@ -215,27 +188,29 @@ def test_retries_are_bounded_and_nothing_is_lost(
     """The others end, nobody waits for what the dead one had claimed, and the next command goes
     on."""
     never_stops(monkeypatch)
-    run(world, "inline", world.folder / "here")
+    sweep_on(world, "inline", world.folder / "here")
     with monkeypatch.context() as patch:
         kills(patch, 1)
         with pytest.raises(
             ExecutionError, match=r"worker of a trial died more often than execution\.retries"
         ):
-            run(world, "ray", world.folder / "there", retries=0)
-    done = run(world, "ray", world.folder / "there", retries=0)
-    assert done.swept.sharing.measured_before == 3
+            sweep_on(world, "ray", world.folder / "there", retries=0)
+    done = sweep_on(world, "ray", world.folder / "there", retries=0)
+    assert done.result.sharing.measured_before == 3
     same(world.folder / "here", world.folder / "there")
 
 
 def test_a_value_that_does_not_fit_does_not_stop_the_others(world: World) -> None:
-    done = run(world, "ray", world.folder / "study", axis=("learner.head_lr", ["0.01", "1e38"]))
-    assert list(done.swept.results) == ["learner.head_lr=0.01"]
-    assert "diverged" in done.swept.failed["learner.head_lr=1e38"]
+    done = sweep_on(
+        world, "ray", world.folder / "study", axis=("learner.head_lr", ["0.01", "1e38"])
+    )
+    assert list(done.result.results) == ["learner.head_lr=0.01"]
+    assert "diverged" in done.result.failed["learner.head_lr=1e38"]
 
 
 def test_more_gpus_than_there_are_is_an_error(world: World) -> None:
     with pytest.raises(ConfigError, match="the cluster has 1"):
-        run(world, "ray", world.folder / "study", task_gpus=2, feature_gpus=0.5)
+        sweep_on(world, "ray", world.folder / "study", task_gpus=2, feature_gpus=0.5)
 
 
 def test_kill_9_of_the_command_loses_nothing(

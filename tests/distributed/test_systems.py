@@ -12,8 +12,8 @@ from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.session import Session
-from tests.laws.test_systems import system
 from tests.support.law import held
+from tests.support.systems import system
 from tests.support.world import World
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.long]
@@ -51,7 +51,7 @@ def test_the_cluster_traces_a_curve(world: World) -> None:
     from lmeraser_ray.study.compare import CompareRequest, compare
     from lmeraser_ray.study.measure import Extent
     from lmeraser_ray.study.variants import variants
-    from tests.study.test_compare import SMALL, question
+    from tests.support.comparison import SMALL, question
 
     asked = question(world, ["sisa"], curves=True)
     tree = {**asked.variants[0].tree, "execution": {"engine": "ray"}}

@@ -51,10 +51,11 @@ class Office:
 
     def point(self, fingerprint: str | None = None) -> None:
         """Publish a state; the desk's last one, if none is named."""
-        self.folder.save_config(Config())
-        self.folder.swap(
-            StoredObject("manifests", fingerprint or state(self.desk.published), "0" * 64)
-        )
+        with self.folder.locked() as workspace:
+            workspace.save_config(Config())
+            workspace.write_pointer(
+                StoredObject("manifests", fingerprint or state(self.desk.published), "0" * 64)
+            )
 
     def certify(self, *records: str, subject: str | None = None) -> str:
         name = self.desk.certify(*records, subject=subject)

@@ -86,6 +86,34 @@ def test_where_the_system_does_not_say_nothing_is_known(
     assert not process_gone(mine)
 
 
+def test_a_mark_is_what_version_0_4_0_wrote() -> None:
+    """Its marks are in databases: the last number is the kernel's own."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    assert (process_mark() or "").split()[2:] == [str(os.getpid()), fields[19]]
+
+
+def test_of_a_mark_that_cannot_be_read_nothing_is_known() -> None:
+    boot, namespace, _, _ = (process_mark() or "").split()
+    ended = f"{boot} {namespace} {2**22 + 1} 1"
+    assert process_gone(ended)
+    for mark in ("", "1", f"{boot} {namespace} 1", f"{boot} {namespace} x 1", f"{ended}.5"):
+        assert not process_gone(mark)
+
+
+def test_another_users_process_that_is_seen_can_be_told_from_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal to it is not permitted, and /proc shows when it started."""
+
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, "kill", refuse)
+    boot, namespace, pid, started = (process_mark() or "").split()
+    assert not process_gone(process_mark())
+    assert process_gone(f"{boot} {namespace} {pid} {int(started) + 1}")
+
+
 def test_another_users_process_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be hidden from /proc, and a signal to it is not permitted."""
     boot, namespace, _, _ = (process_mark() or "").split()

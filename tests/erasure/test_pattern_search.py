@@ -142,12 +142,12 @@ def test_a_window_is_not_of_a_header_that_others_share_nor_of_a_margin() -> None
 def test_the_compact_form_is_small_and_whole(
     digest: bytes, picture: bytes, pixels: bytes, feature: bytes
 ) -> None:
-    needles = Traces.of("a record", digest, picture=picture, pixels=pixels, feature=feature)
-    data = needles.to_bytes()
+    traces = Traces.of("a record", digest, picture=picture, pixels=pixels, feature=feature)
+    data = traces.to_bytes()
     assert len(data) <= 180
     assert b"record" not in data or b"record" in digest + picture + pixels + feature
-    assert Traces.from_bytes(data, "a record") == [needles]
-    assert Traces.from_bytes(data * 3, "a record") == [needles] * 3
+    assert Traces.from_bytes(data, "a record") == [traces]
+    assert Traces.from_bytes(data * 3, "a record") == [traces] * 3
 
 
 def test_a_damaged_compact_form_is_refused() -> None:

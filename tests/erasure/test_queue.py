@@ -30,7 +30,7 @@ RANDOM = {
     "aggregation": {"kind": "all"},
     "learner": {"epochs": 1},
 }
-"""Shards that no deletion changes: each record has its lane."""
+"""Shards that no deletion changes: each record has its constituent."""
 
 
 @dataclass
@@ -87,24 +87,24 @@ class Held:
 
 @dataclass
 class Place:
-    """A trained workspace, its records by lane, and the engine behind its queue."""
+    """A trained workspace, its records by constituent, and the engine behind its queue."""
 
     world: World
     session: Session
     held: Held
     sections: dict[str, dict[str, object]]
 
-    def lanes(self) -> dict[int, list[str]]:
-        """The live records of each lane."""
+    def constituents(self) -> dict[int, list[str]]:
+        """The live records of each constituent."""
         folder = self.session.folder
         current = PublishedState.read(
             folder.store, self.session.config(), folder.require_published()
         )
         found: dict[int, list[str]] = {}
-        for name, lane in zip(
-            current.index.names("record_id"), current.lanes.tolist(), strict=True
+        for name, constituent in zip(
+            current.index.names("record_id"), current.constituents.tolist(), strict=True
         ):
-            found.setdefault(lane, []).append(name)
+            found.setdefault(constituent, []).append(name)
         return found
 
     def submit(self, *names: str, **options: object) -> str:
@@ -156,7 +156,9 @@ def place(world: World) -> Place:
 
 def test_requests_on_one_shard_share_its_retrain(place: Place) -> None:
     place.held.waits = Held.release
-    names = max((group for lane, group in place.lanes().items() if lane >= 0), key=len)[:4]
+    names = max(
+        (group for constituent, group in place.constituents().items() if constituent >= 0), key=len
+    )[:4]
     ids = [place.submit(name) for name in names]
     place.run()
     assert len(place.held.trained) == 1
@@ -167,8 +169,12 @@ def test_requests_on_one_shard_share_its_retrain(place: Place) -> None:
 def test_shards_are_retrained_at_once_and_published_as_they_are_done(place: Place) -> None:
     """One request is certified while another's shard is still being trained; what is published then
     is the law's state for it alone."""
-    lanes = {lane: group for lane, group in place.lanes().items() if lane >= 0}
-    (one, *_), (two, *_) = list(lanes.values())[:2]
+    constituents = {
+        constituent: group
+        for constituent, group in place.constituents().items()
+        if constituent >= 0
+    }
+    (one, *_), (two, *_) = list(constituents.values())[:2]
     first, second = place.submit(one), place.submit(two)
     seen: list[dict[str, State]] = []
 
@@ -202,7 +208,9 @@ def expect_fingerprint(place: Place, gone: Sequence[str]) -> None:
 def test_what_comes_while_its_shard_is_trained_supersedes_it(place: Place) -> None:
     """Nothing of the first job is done, so it starts over for both: one training is cancelled, one
     is done."""
-    one, two, *_ = next(group for lane, group in place.lanes().items() if lane >= 0)
+    one, two, *_ = next(
+        group for constituent, group in place.constituents().items() if constituent >= 0
+    )
     place.submit(one)
     turns: list[int] = []
 
@@ -226,7 +234,9 @@ def test_a_steady_stream_cannot_keep_a_shard_from_its_end(world: World) -> None:
     """A request comes at every turn; after `supersedes` restarts the retrain is left to finish, and
     its requests are published."""
     place = place_of(world, queue={"poll": 0.001, "supersedes": 2})
-    names = max((group for lane, group in place.lanes().items() if lane >= 0), key=len)
+    names = max(
+        (group for constituent, group in place.constituents().items() if constituent >= 0), key=len
+    )
     stream = iter(names[1:])
     first = place.submit(names[0])
     gone = [names[0]]
@@ -253,15 +263,17 @@ def test_a_steady_stream_cannot_keep_a_shard_from_its_end(world: World) -> None:
 def test_a_poisoned_request_fails_and_blocks_nobody(place: Place) -> None:
     """Its retrain fails whenever it is part of it: after three attempts it is FAILED, with the
     reason; the others are certified."""
-    lanes = [group for lane, group in place.lanes().items() if lane >= 0]
-    poison, fellow, *_ = max(lanes, key=len)
-    other = next(group[0] for group in lanes if poison not in group)
+    constituents = [
+        group for constituent, group in place.constituents().items() if constituent >= 0
+    ]
+    poison, fellow, *_ = max(constituents, key=len)
+    other = next(group[0] for group in constituents if poison not in group)
     bad, good, far = place.submit(poison), place.submit(fellow), place.submit(other)
     folder = place.session.folder
     current = PublishedState.read(folder.store, place.session.config(), folder.require_published())
     digest = current.index.digests[current.places([poison])[poison]].tobytes()
     place.held.fail = lambda job: (
-        not has(place, job, digest) and job_is_of(place, job, poison, lanes)
+        not has(place, job, digest) and job_is_of(place, job, poison, constituents)
     )
     place.held.waits = Held.release
     place.run()
@@ -288,30 +300,32 @@ def has(place: Place, job: TrainConstituent, digest: bytes) -> bool:
 
 
 def job_is_of(
-    place: Place, job: TrainConstituent, name: str, lanes: Sequence[Sequence[str]]
+    place: Place, job: TrainConstituent, name: str, constituents: Sequence[Sequence[str]]
 ) -> bool:
     """Whether a job trains the shard that a record was in."""
     from lmeraser_ray.data.buckets import columns, read_rows
 
     store = place.session.folder.store
-    group = next(set(members) for members in lanes if name in members)
+    group = next(set(members) for members in constituents if name in members)
     part = job.slices[0][0]
     (found,) = columns(read_rows(store, part.rows.bucket).take(part.rows.rows), "record_id")
     return bool(group & set(found))
 
 
 def test_a_round_that_is_stopped_finishes_what_runs_and_leaves_the_rest(place: Place) -> None:
-    """Draining: the lanes in training are published and certified, a request that comes later waits
-    for the next queue."""
-    lanes = [group for lane, group in place.lanes().items() if lane >= 0]
-    first = place.submit(lanes[0][0])
+    """Draining: the shards in training are published and certified, a later request waits for
+    the next queue."""
+    constituents = [
+        group for constituent, group in place.constituents().items() if constituent >= 0
+    ]
+    first = place.submit(constituents[0][0])
     stopping: list[bool] = []
     later: list[str] = []
 
     def turn(held: Held) -> None:
         if not stopping:
             stopping.append(True)
-            later.append(place.submit(lanes[1][0]))
+            later.append(place.submit(constituents[1][0]))
         held.release()
 
     place.held.waits = turn
@@ -321,11 +335,11 @@ def test_a_round_that_is_stopped_finishes_what_runs_and_leaves_the_rest(place: P
     place.held.waits = Held.release
     place.run()
     assert set(place.states().values()) == {State.CERTIFIED}
-    place.expect([lanes[0][0], lanes[1][0]])
+    place.expect([constituents[0][0], constituents[1][0]])
 
 
 def test_sampled_records_are_erased_alone_and_together(world: World) -> None:
-    """They move prototypes: lanes in training end first, then one re-clustering takes everything
+    """They move prototypes: shards in training end first, then one re-clustering takes everything
     that waits."""
     place = place_of(
         world,
@@ -374,8 +388,8 @@ def test_many_requests_over_few_shards_take_no_more_retrains_than_shards(place: 
     place.held.waits = Held.release
     names = [
         name
-        for lane, group in place.lanes().items()
-        for name in (group[: len(group) // 2] if lane >= 0 else group)
+        for constituent, group in place.constituents().items()
+        for name in (group[: len(group) // 2] if constituent >= 0 else group)
     ]
     for name in names:
         place.submit(name)

@@ -18,7 +18,7 @@ from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.erasure.absence.database_search import search_beside
 from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, FOREIGN
 from lmeraser_ray.erasure.absence.patterns import PatternSet
-from lmeraser_ray.erasure.absence.report import Findings, ScanReport
+from lmeraser_ray.erasure.absence.report import ScanReport, ScanReporter
 from lmeraser_ray.erasure.absence.scan import left_in_database, scan
 from lmeraser_ray.erasure.absence.traces import Traces
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
@@ -32,7 +32,7 @@ from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.features import features_key
 from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.store import StoredObject
@@ -55,7 +55,11 @@ class Space:
 
     def publish(self, records: Sequence[Record]) -> None:
         """Publish exactly these records, and purge."""
-        store, states = self.folder.store, []
+        with self.folder.locked() as workspace:
+            self._publish(workspace, records)
+
+    def _publish(self, workspace: LockedWorkspace, records: Sequence[Record]) -> None:
+        store, states = workspace.store, []
         self.records = sorted(records, key=lambda r: r.record_id.encode())
         for number in range(self.buckets):
             mine = [r for i, r in enumerate(self.records) if hash_of(r) % self.buckets == number]
@@ -71,20 +75,24 @@ class Space:
             )
             states.append(BucketState(bucket, item, None))
         self.manifest = Manifest({}, CARD, tuple(states), None, ())
-        item = self.folder.put_manifest(self.manifest)
-        self.folder.swap(item)
+        item = workspace.put_manifest(self.manifest)
+        workspace.write_pointer(item)
         store.purge([item, *self.manifest.objects()])
 
     def erase(self, *ids: str) -> list[Traces]:
         """Publish without these records. Returns what to look for."""
         gone = [r for r in self.records if r.record_id in ids]
         self.publish([r for r in self.records if r.record_id not in ids])
-        return [needles_of(r) for r in gone]
+        return [traces_for(r) for r in gone]
 
     def forge(self, number: int, **data: bytes) -> None:
         """Have a bucket's objects hold other bytes, under the names that these have: what a wrong
         implementation would publish."""
-        states, store = list(self.manifest.buckets), self.folder.store
+        with self.folder.locked() as workspace:
+            self._forge(workspace, number, **data)
+
+    def _forge(self, workspace: LockedWorkspace, number: int, **data: bytes) -> None:
+        states, store = list(self.manifest.buckets), workspace.store
         for kind, content in data.items():
             state = states[number]
             old = state.features if kind == "features" else state.bucket.pictures
@@ -94,14 +102,14 @@ class Space:
                 state, bucket=bucket, features=new if kind == "features" else state.features
             )
         self.manifest = replace(self.manifest, buckets=tuple(states))
-        item = self.folder.put_manifest(self.manifest)
-        self.folder.swap(item)
+        item = workspace.put_manifest(self.manifest)
+        workspace.write_pointer(item)
         store.purge([item, *self.manifest.objects()])
 
-    def scan(self, needles: Sequence[Traces], **options: object) -> ScanReport:
+    def scan(self, traces: Sequence[Traces], **options: object) -> ScanReport:
         """Scan, as the holder of the lock."""
-        with self.folder.locked():
-            return scan(self.folder, self.manifest, needles, **options)  # type: ignore[arg-type]
+        with self.folder.locked() as workspace:
+            return scan(workspace, self.manifest, traces, **options)  # type: ignore[arg-type]
 
 
 def hash_of(record: Record) -> int:
@@ -117,7 +125,7 @@ def pixels_of(image: bytes) -> bytes:
     return np.random.default_rng(list(image[-64:])).bytes(3 * 16 * 16)
 
 
-def needles_of(record: Record, subject: str | None = None) -> Traces:
+def traces_for(record: Record, subject: str | None = None) -> Traces:
     about = {
         "picture": record.image,
         "feature": feature_of(record.image).tobytes(),
@@ -133,7 +141,7 @@ def record_of(
     return Record(name, subject or name.partition("/")[0], label, False, picture)
 
 
-def traces_of(report: ScanReport) -> set[tuple[str, str]]:
+def hits_of(report: ScanReport) -> set[tuple[str, str]]:
     return {(hit.place, hit.trace) for hit in report.hits}
 
 
@@ -153,13 +161,13 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
     train(Session(root), world.config())
     folder, at, subject = WorkspaceFolder(root), 6, world.subjects[6]
     current = PublishedState.read(folder.store, Session(root).config(), folder.require_published())
-    needles = list(
+    traces = list(
         gather_traces(
             current, sorted(current.places(world.ids[i] for i in (at, at + 1)).values()), {subject}
         )
     )
-    with folder.locked():
-        before = scan(folder, folder.require_published(), needles, subjects=[subject])
+    with folder.locked() as workspace:
+        before = scan(workspace, folder.require_published(), traces, subjects=[subject])
     rows = {
         "row of an erased record",
         "row of an erased subject",
@@ -168,10 +176,10 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
         "subject",
         "digest",
     }
-    assert traces_of(before) == {("records", trace) for trace in rows}
+    assert hits_of(before) == {("records", trace) for trace in rows}
     unlearn(Session(root), ErasureTargets(subjects=(subject,)))
-    with folder.locked():
-        after = scan(folder, folder.require_published(), needles, subjects=[subject])
+    with folder.locked() as workspace:
+        after = scan(workspace, folder.require_published(), traces, subjects=[subject])
     assert after.hits == ()
     assert after.explained == 0
     searched = {one.place: one for one in after.searched}
@@ -213,15 +221,15 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_planted_is_found(space: Space, name: str) -> None:
     """Each kind of trace, at an odd offset."""
-    needles = [replace(needle, subject_id="person-3") for needle in space.erase(*IDS[6:8])]
-    assert needles[1] == needles_of(GONE, "person-3")
-    with space.folder.locked():
-        assert scan(space.folder, space.manifest, needles).hits == ()
-        path = space.root / name.replace("RUN", space.folder.store.run)
+    traces = [replace(each, subject_id="person-3") for each in space.erase(*IDS[6:8])]
+    assert traces[1] == traces_for(GONE, "person-3")
+    with space.folder.locked() as workspace:
+        assert scan(workspace, space.manifest, traces).hits == ()
+        path = space.root / name.replace("RUN", workspace.store.run)
         path.parent.mkdir(parents=True, exist_ok=True)
         for trace, value in TRACES.items():
             path.write_bytes(b"x" * 1_001 + b"\n" + value + b"\ny")
-            found = traces_of(scan(space.folder, space.manifest, needles))
+            found = hits_of(scan(workspace, space.manifest, traces))
             stray = set() if name in ALLOWED else {(FILES[name], "stray file")}
             subject = {(FILES[name], "subject")} if trace == "id" else set()
             assert found == {(FILES[name], trace)} | stray | subject
@@ -231,12 +239,12 @@ ALLOWED = ("objects/tmp/RUN/7-ab", "CURRENT.next", "configuration.json", "secret
 
 
 def test_a_name_of_a_file_is_searched_and_not_repeated(space: Space) -> None:
-    needles = [replace(needle, subject_id="person-3") for needle in space.erase(*IDS[6:8])]
+    traces = [replace(each, subject_id="person-3") for each in space.erase(*IDS[6:8])]
     (space.root / "copies" / "person-3").mkdir(parents=True)
     (space.root / "copies" / f"{IDS[7]}.png").write_bytes(b"")
-    report = space.scan(needles)
-    assert (FOREIGN, "id in a file's name") in traces_of(report)
-    assert (FOREIGN, "subject in a file's name") in traces_of(report)
+    report = space.scan(traces)
+    assert (FOREIGN, "id in a file's name") in hits_of(report)
+    assert (FOREIGN, "subject in a file's name") in hits_of(report)
     assert "person-3" not in repr(report.hits)
     assert "person-3" not in json.dumps(report.as_json())
     assert (
@@ -245,15 +253,15 @@ def test_a_name_of_a_file_is_searched_and_not_repeated(space: Space) -> None:
 
 
 def test_rays_folder_is_searched_where_it_is_told(space: Space, tmp_path: Path) -> None:
-    needles = space.erase(IDS[7])
+    traces = space.erase(IDS[7])
     spill = tmp_path / "session" / "ray_spilled_objects"
     spill.mkdir(parents=True)
     (spill / "1-multi-2").write_bytes(bytes(999) + TRACES["pixels"] + TRACES["feature"])
     (spill / "driver.log").write_text(f"INFO lmeraser unlearn --records {IDS[7]}\n")
     (tmp_path / "session" / "latest").symlink_to(spill)
-    assert space.scan(needles).hits == ()
-    report = space.scan(needles, extra_roots=[tmp_path / "session"])
-    assert traces_of(report) == {
+    assert space.scan(traces).hits == ()
+    report = space.scan(traces, extra_roots=[tmp_path / "session"])
+    assert hits_of(report) == {
         ("Ray's session folder", trace) for trace in ("pixels", "feature", "id")
     }
     assert {hit.path for hit in report.hits} == {
@@ -267,21 +275,18 @@ def test_a_link_and_what_is_not_reached_are_strays(space: Space) -> None:
     write at any moment."""
     old = list(space.manifest.objects())
     kept = {item: space.folder.store.path(item).read_bytes() for item in old}
-    needles = space.erase(IDS[7])
+    traces = space.erase(IDS[7])
     new = set(space.manifest.objects())
     extra = StoredObject("constituents", "1" * 64, "2" * 64)
     space.folder.store.path(extra).write_bytes(b"weights")
     (space.root / "link").symlink_to(space.root / "CURRENT")
-    assert traces_of(space.scan(needles)) == {
-        ("constituents", "stray file"),
-        (FOREIGN, "stray file"),
-    }
+    assert hits_of(space.scan(traces)) == {("constituents", "stray file"), (FOREIGN, "stray file")}
     (space.root / "link").unlink()
-    assert traces_of(space.scan(needles, keep=[extra])) == set()
-    assert traces_of(space.scan(needles, expected=[("constituents", "1" * 64)])) == set()
+    assert hits_of(space.scan(traces, keep=[extra])) == set()
+    assert hits_of(space.scan(traces, expected=[("constituents", "1" * 64)])) == set()
     for item in set(old) - new:
         space.folder.store.path(item).write_bytes(kept[item])
-    found = traces_of(space.scan(needles, keep=[extra]))
+    found = hits_of(space.scan(traces, keep=[extra]))
     assert {
         ("records", "id"),
         ("records", "digest"),
@@ -289,8 +294,8 @@ def test_a_link_and_what_is_not_reached_are_strays(space: Space) -> None:
         ("features", "feature"),
         ("pictures", "stray file"),
     } <= found
-    assert ("pictures", "picture") in traces_of(
-        space.scan(needles, keep=[extra, *old])
+    assert ("pictures", "picture") in hits_of(
+        space.scan(traces, keep=[extra, *old])
     )  # wanted or not: it is an erased record's
 
 
@@ -306,27 +311,27 @@ def test_a_twin_explains_what_it_owns_and_nothing_else(tmp_path: Path) -> None:
             record_of("b-twin", image=image),
         ],
     )
-    needles = space.erase("a-twin")
-    report = space.scan(needles)
+    traces = space.erase("a-twin")
+    report = space.scan(traces)
     assert report.hits == ()
     assert report.explained == 2  # its picture and its feature
-    with space.folder.locked():
-        (space.folder.store.scratch / "1-2").write_bytes(image)
-        assert traces_of(scan(space.folder, space.manifest, needles)) == {("scratch", "picture")}
+    with space.folder.locked() as workspace:
+        (workspace.store.scratch / "1-2").write_bytes(image)
+        assert hits_of(scan(workspace, space.manifest, traces)) == {("scratch", "picture")}
 
 
 def test_a_row_that_owns_wrong_bytes_is_found(space: Space) -> None:
     """The picture of the one that went, within the range of one that stayed."""
-    needles = space.erase(IDS[7])
+    traces = space.erase(IDS[7])
     number = next(i for i, s in enumerate(space.manifest.buckets) if s.bucket.size > 2)
     data = bytearray(space.folder.store.read(space.manifest.buckets[number].bucket.pictures))
     data[300:600] = GONE.image
     space.forge(number, pictures=bytes(data))
-    assert traces_of(space.scan(needles)) == {("pictures", "picture")}
+    assert hits_of(space.scan(traces)) == {("pictures", "picture")}
 
 
 def test_bytes_and_rows_that_nobody_owns_are_found(space: Space) -> None:
-    needles = space.erase(IDS[7])
+    traces = space.erase(IDS[7])
     one, other = space.manifest.buckets
     store = space.folder.store
     longer = pack_features(
@@ -335,8 +340,8 @@ def test_bytes_and_rows_that_nobody_owns_are_found(space: Space) -> None:
     )
     space.forge(0, pictures=store.read(one.bucket.pictures) + b"a rest", features=longer)
     space.forge(1, features=store.read(other.features) + bytes(4))
-    report = space.scan(needles)
-    assert traces_of(report) == {
+    report = space.scan(traces)
+    assert hits_of(report) == {
         ("pictures", "bytes of no live record"),
         ("features", "rows of no live record"),
     }
@@ -347,13 +352,13 @@ def test_bytes_and_rows_that_nobody_owns_are_found(space: Space) -> None:
 def test_a_damaged_object_is_no_finding(space: Space, kind: str) -> None:
     """Its bytes are nobody's, but not those of the one that went either: that it is damaged is what
     must be said."""
-    needles = space.erase(IDS[7])
+    traces = space.erase(IDS[7])
     state = space.manifest.buckets[0]
     path = space.folder.store.path(state.features if kind == "features" else state.bucket.pictures)
     with open(path, "ab") as file:
         file.write(b"a rest")
     with pytest.raises(VerificationError, match="is damaged"):
-        space.scan(needles)
+        space.scan(traces)
 
 
 def short_ids() -> Iterator[tuple[str, list[Record]]]:
@@ -391,16 +396,16 @@ def test_an_id_that_is_a_part_of_another_blocks_nothing(
     """And the rows still say whether it is there."""
     name, records = case
     space = Space(tmp_path / "w", records)
-    needles = [needles_of(records[0])]
+    traces = [traces_for(records[0])]
     (space.root / "configuration.json").write_text(
         json.dumps({"label": records[-1].label, "shards": 1, "cat": 42})
     )
-    assert ("records", "row of an erased record") in traces_of(space.scan(needles))
-    needles = [replace(needle, subject_id=None) for needle in space.erase(name)]
-    assert space.scan(needles).hits == ()
-    assert space.scan(needles).in_rows_only == (name in ("1", "cat"))
+    assert ("records", "row of an erased record") in hits_of(space.scan(traces))
+    traces = [replace(each, subject_id=None) for each in space.erase(name)]
+    assert space.scan(traces).hits == ()
+    assert space.scan(traces).in_rows_only == (name in ("1", "cat"))
     (space.root / "configuration.json").write_text(json.dumps({"path": f"/data/{name}/x"}))
-    told = ("configuration.json", "id") in traces_of(space.scan(needles))
+    told = ("configuration.json", "id") in hits_of(space.scan(traces))
     assert told == (name in ("digit-0042", "123456789012", 'quo"te-ä'))
 
 
@@ -410,7 +415,7 @@ def test_an_id_that_is_a_part_of_another_blocks_nothing(
 )
 def test_a_part_of_a_number_or_a_word_is_no_id(name: str, part: str, tmp_path: Path) -> None:
     space = Space(tmp_path / "w", [record_of(name), record_of("other")])
-    needles = space.erase(name)
+    traces = space.erase(name)
     for text, found in (
         (f"a {part} b", False),
         (f"a {name} b", True),
@@ -418,14 +423,14 @@ def test_a_part_of_a_number_or_a_word_is_no_id(name: str, part: str, tmp_path: P
         (name, True),
     ):
         (space.root / "configuration.json").write_text(text)
-        assert (space.scan(needles).hits != ()) == found
+        assert (space.scan(traces).hits != ()) == found
 
 
 def test_a_longer_name_that_another_open_request_names_is_that_requests(space: Space) -> None:
-    needles = space.erase(IDS[1])  # person-0/picture-1
+    traces = space.erase(IDS[1])  # person-0/picture-1
     (space.root / "configuration.json").write_text("person-0/picture-177")
-    assert traces_of(space.scan(needles)) == {("configuration.json", "id")}
-    assert space.scan(needles, open_names=["person-0/picture-177", IDS[1]]).hits == ()
+    assert hits_of(space.scan(traces)) == {("configuration.json", "id")}
+    assert space.scan(traces, open_names=["person-0/picture-177", IDS[1]]).hits == ()
 
 
 class Kept:
@@ -435,24 +440,21 @@ class Kept:
         self.space = space
         self.database = Database.open(space.root, None)
         self.requests = RequestRepository(self.database, space.folder.names())
-        self.needles = space.erase(IDS[7])
+        self.traces = space.erase(IDS[7])
         self.request = self.requests.submit([IDS[7]], [])
         with self.database.write() as conn:
             hashed = space.folder.names().hash("record", IDS[7])
             plan(
-                conn,
-                self.request.id,
-                [ErasedRecord(hashed, IDS[7], self.needles[0].to_bytes())],
-                {},
+                conn, self.request.id, [ErasedRecord(hashed, IDS[7], self.traces[0].to_bytes())], {}
             )
             conn.execute(update(requests).values(state="PUBLISHED"))
 
     def hits(self) -> set[tuple[str, str]]:
-        return traces_of(self.space.scan(self.needles, database=self.database))
+        return hits_of(self.space.scan(self.traces, database=self.database))
 
     def left(self) -> set[str]:
         return {
-            hit.trace for hit in left_in_database(self.space.folder, self.database, self.needles)
+            hit.trace for hit in left_in_database(self.space.folder, self.database, self.traces)
         }
 
 
@@ -464,18 +466,18 @@ def kept(space: Space) -> Iterator[Kept]:
 
 
 def test_what_an_open_request_names_is_at_home(kept: Kept) -> None:
-    """Its own names and needles, and those of a later one, until they are wiped; then nothing may
+    """Its own names and traces, and those of a later one, until they are wiped; then nothing may
     be left."""
-    report = kept.space.scan(kept.needles, database=kept.database)
+    report = kept.space.scan(kept.traces, database=kept.database)
     assert report.hits == ()
     assert report.explained == 6  # the id twice, the digest and three windows
-    assert kept.space.scan(kept.needles).hits == ()  # the scan opens the database itself
+    assert kept.space.scan(kept.traces).hits == ()  # the scan opens the database itself
     assert kept.left() == set()
     later = kept.requests.submit([IDS[7]], [])
     assert kept.hits() == set()
     with kept.database.write() as conn:
         wipe_names(conn, [kept.request.id, later.id])
-    report = kept.space.scan(kept.needles, database=kept.database)
+    report = kept.space.scan(kept.traces, database=kept.database)
     assert (report.hits, report.explained) == ((), 0)
 
 
@@ -531,16 +533,16 @@ def test_what_a_deleted_row_left_in_a_page_is_found(kept: Kept, space: Space) ->
 def test_files_beside_the_database_may_have_what_it_has(
     kept: Kept, tmp_path: Path, name: str
 ) -> None:
-    wanted = PatternSet(kept.needles, [])
-    for text, at_home, expected in (
+    patterns = PatternSet(kept.traces, [])
+    for text, explained, expected in (
         (IDS[7].encode(), {}, {"id"}),
         (TRACES["picture"], {}, {"picture"}),
         (b"nothing", {}, set()),
     ):
         (tmp_path / name).write_bytes(b"x" * 777 + text)
-        findings = Findings()
-        search_beside(tmp_path / name, at_home, wanted, findings)  # type: ignore[arg-type]
-        assert {hit.trace for hit in findings.hits} == expected
+        report = ScanReporter()
+        search_beside(tmp_path / name, explained, patterns, report)  # type: ignore[arg-type]
+        assert {hit.trace for hit in report.hits} == expected
     if name == "requests.waiting":
         (kept.space.root / name).write_bytes(IDS[7].encode())
         assert kept.hits() == set()  # a submission that waits names what its request names
@@ -551,24 +553,24 @@ def test_files_beside_the_database_may_have_what_it_has(
 
 def test_the_rows_of_postgresql_are_searched(space: Space, postgresql: str) -> None:
     database = Database.open(space.root, postgresql)
-    needles = space.erase(IDS[7])
+    traces = space.erase(IDS[7])
     names = RequestRepository(database, space.folder.names())
     made = names.submit([IDS[7], IDS[8]], [])
     with database.write() as conn:
         hashed = space.folder.names().hash("record", IDS[7])
-        plan(conn, made.id, [ErasedRecord(hashed, IDS[7], needles[0].to_bytes())], {})
-    assert space.scan(needles, database=database).hits == ()
+        plan(conn, made.id, [ErasedRecord(hashed, IDS[7], traces[0].to_bytes())], {})
+    assert space.scan(traces, database=database).hits == ()
     with database.write() as conn:
         conn.execute(
             update(requests).values(statement=b"12345" + TRACES["picture"], reason=f"{IDS[7]} went")
         )
-    assert traces_of(space.scan(needles, database=database)) == {
+    assert hits_of(space.scan(traces, database=database)) == {
         (DATABASE, "picture"),
         (DATABASE, "id"),
     }
     with database.write() as conn:
         conn.execute(update(requests).values(statement=None, reason=None, state="CERTIFIED"))
-    assert len(space.scan(needles, database=database).hits) == 3
+    assert len(space.scan(traces, database=database).hits) == 3
     database.close()
 
 
@@ -579,13 +581,13 @@ def test_the_pass_is_one_however_many_go(tmp_path: Path, monkeypatch: pytest.Mon
         for i in range(3000)
     ]
     space = Space(tmp_path / "w", records, buckets=4)
-    needles = space.erase(*(record.record_id for record in records[::3]))
+    traces = space.erase(*(record.record_id for record in records[::3]))
     opened: list[Path] = []
     from lmeraser_ray.erasure.absence import pattern_search as search
 
     read: Callable[[Path], int] = search.opened
     monkeypatch.setattr(search, "opened", lambda path: opened.append(path) or read(path))
-    report = space.scan(needles)
+    report = space.scan(traces)
     assert (report.hits, report.records) == ((), 1000)
     assert (
         len(opened)

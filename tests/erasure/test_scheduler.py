@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lmeraser_ray.erasure.queue import priority_queue as line_module
+from lmeraser_ray.erasure.queue import priority_queue
 from lmeraser_ray.erasure.queue.priority_queue import PriorityQueue
 from lmeraser_ray.erasure.queue.scheduler import (
-    Lane,
+    AffectedConstituent,
     Policy,
     Scheduler,
     Start,
@@ -25,34 +25,34 @@ MONTH = 30 * 86400.0
 LANES = st.integers(0, 4)
 
 
-def unknown(_: Lane) -> None:
+def unknown(_: AffectedConstituent) -> None:
     """Nothing is known of any run."""
 
 
-def half(_: Lane) -> TrainingProgress:
+def half(_: AffectedConstituent) -> TrainingProgress:
     """Every run is half done."""
     return TrainingProgress(5, 5)
 
 
-def begun(_: Lane) -> TrainingProgress:
+def begun(_: AffectedConstituent) -> TrainingProgress:
     """Every run has just begun."""
     return TrainingProgress(0, 10)
 
 
-def near_end(_: Lane) -> TrainingProgress:
+def near_end(_: AffectedConstituent) -> TrainingProgress:
     """No run is worth superseding."""
     return TrainingProgress(1e6, 1e-6)
 
 
 def ticket(
     request: str,
-    *lanes: int,
+    *constituents: int,
     at: float = 0.0,
     due: float = MONTH,
     exclusive: bool = False,
     tainted: bool = False,
 ) -> Ticket:
-    return Ticket(request, at, due, frozenset(lanes), exclusive, tainted)
+    return Ticket(request, at, due, frozenset(constituents), exclusive, tainted)
 
 
 class Run:
@@ -83,8 +83,8 @@ class Machine(RuleBasedStateMachine):
         self.now = self.count = self.superseded = self.saved = 0
         self.tickets: dict[str, Ticket] = {}
         self.tainted: set[str] = set()
-        self.done: dict[str, set[int]] = {}  # lanes, by request
-        self.runs: dict[Lane, Run] = {}
+        self.done: dict[str, set[int]] = {}  # constituents, by request
+        self.runs: dict[AffectedConstituent, Run] = {}
         self.order: dict[str, int] = {}
         self.ended: Counter[str] = Counter()
         self.added: set[str] = set()
@@ -94,28 +94,32 @@ class Machine(RuleBasedStateMachine):
     def key(self, request: str) -> tuple[float, float, int]:
         return self.tickets[request].due, self.tickets[request].received, self.order[request]
 
-    def running_for(self, request: str) -> set[Lane]:
-        return {lane for lane, run in self.runs.items() if request in run.requests}
+    def running_for(self, request: str) -> set[AffectedConstituent]:
+        return {constituent for constituent, run in self.runs.items() if request in run.requests}
 
-    def waiting_lanes(self, request: str) -> set[Lane]:
+    def waiting_lanes(self, request: str) -> set[AffectedConstituent]:
         if None in (on := self.running_for(request)):
             return set()
         return (
             {None}
             if self.tickets[request].exclusive
-            else set(self.tickets[request].lanes) - self.done[request] - on
+            else set(self.tickets[request].constituents) - self.done[request] - on
         )
 
-    def waiting(self, lane: Lane) -> list[str]:
-        """Who waits for this lane, in order; for None, who waits at all."""
+    def waiting(self, constituent: AffectedConstituent) -> list[str]:
+        """Who waits for this constituent, in order; for None, who waits at all."""
         where = {name: self.waiting_lanes(name) for name in self.tickets}
         return sorted(
-            (name for name, lanes in where.items() if (lanes if lane is None else lane in lanes)),
+            (
+                name
+                for name, constituents in where.items()
+                if (constituents if constituent is None else constituent in constituents)
+            ),
             key=self.key,
         )
 
-    def group(self, lane: Lane) -> set[str]:
-        first, *rest = self.waiting(lane)
+    def group(self, constituent: AffectedConstituent) -> set[str]:
+        first, *rest = self.waiting(constituent)
         if first in self.tainted or not self.policy.coalesce:
             return {first}
         return {first, *(name for name in rest if name not in self.tainted)}
@@ -125,17 +129,20 @@ class Machine(RuleBasedStateMachine):
         return bool(waiting) and self.tickets[waiting[0]].exclusive
 
     def startable(self) -> list[int]:
-        """Lanes that could start, in the order of their first tickets."""
-        lanes = {
-            lane
+        """Constituents that could start, in the order of their first tickets."""
+        constituents = {
+            constituent
             for name in self.tickets
-            for lane in self.waiting_lanes(name)
-            if lane is not None and lane not in self.runs
+            for constituent in self.waiting_lanes(name)
+            if constituent is not None and constituent not in self.runs
         }
-        return sorted(lanes, key=lambda lane: (self.key(self.waiting(lane)[0]), lane))
+        return sorted(
+            constituents,
+            key=lambda constituent: (self.key(self.waiting(constituent)[0]), constituent),
+        )
 
-    def progress(self, lane: Lane) -> TrainingProgress | None:
-        run = self.runs[lane]
+    def progress(self, constituent: AffectedConstituent) -> TrainingProgress | None:
+        run = self.runs[constituent]
         elapsed = self.now - run.since
         if run.known == "nothing":
             return None
@@ -143,8 +150,8 @@ class Machine(RuleBasedStateMachine):
             elapsed, max(run.whole - elapsed, 0) if run.known == "all" else None
         )
 
-    def should_supersede(self, lane: Lane) -> bool:
-        run, waiting = self.runs[lane], self.waiting(lane)
+    def should_supersede(self, constituent: AffectedConstituent) -> bool:
+        run, waiting = self.runs[constituent], self.waiting(constituent)
         if (
             not self.policy.coalesce
             or not waiting
@@ -156,7 +163,7 @@ class Machine(RuleBasedStateMachine):
             None not in self.runs and self.exclusive_first()
         ):
             return False
-        joining = len(self.group(lane))
+        joining = len(self.group(constituent))
         elapsed = self.now - run.since
         if run.known != "all":
             return run.known == "elapsed" and elapsed == 0
@@ -171,15 +178,15 @@ class Machine(RuleBasedStateMachine):
     # what may happen
 
     @rule(
-        lanes=st.frozensets(LANES, min_size=1, max_size=3),
+        constituents=st.frozensets(LANES, min_size=1, max_size=3),
         due=st.sampled_from([1, 10, 40, 200, 200, 200]),
         exclusive=st.sampled_from([False] * 5 + [True]),
         tainted=st.sampled_from([False, False, True]),
     )
-    def add(self, lanes: frozenset[int], due: int, exclusive: bool, tainted: bool) -> None:
+    def add(self, constituents: frozenset[int], due: int, exclusive: bool, tainted: bool) -> None:
         name = f"r{self.count}"
         self.count += 1
-        found = Ticket(name, self.now, self.now + due, lanes, exclusive, tainted)
+        found = Ticket(name, self.now, self.now + due, constituents, exclusive, tainted)
         self.scheduler.add(found)
         self.hold(found, self.count)
         self.added.add(name)
@@ -200,9 +207,9 @@ class Machine(RuleBasedStateMachine):
         whole=st.integers(0, 12), known=st.sampled_from(["all", "all", "all", "elapsed", "nothing"])
     )
     def start(self, whole: int, known: str) -> None:
-        expected = {lane for lane in self.runs if self.should_supersede(lane)}
+        expected = {constituent for constituent in self.runs if self.should_supersede(constituent)}
         starts = self.scheduler.next(self.now, self.progress)
-        assert {start.lane for start in starts if start.superseding} == expected
+        assert {start.constituent for start in starts if start.superseding} == expected
         for start in starts:
             self.check_and_do(start, whole, known)
         if None not in self.runs and len(self.runs) < self.slots:
@@ -214,10 +221,10 @@ class Machine(RuleBasedStateMachine):
 
     def check_and_do(self, start: Start, whole: int, known: str) -> None:
         """Whether this start is the one that the rules ask for; then do it in the model."""
-        group = self.group(start.lane)
+        group = self.group(start.constituent)
         assert list(start.requests) == sorted(start.requests, key=self.key)
         if start.superseding:
-            run = self.runs[start.lane]
+            run = self.runs[start.constituent]
             assert set(start.requests) == run.requests | group
             run.requests, run.since, run.whole, run.known = (
                 set(start.requests),
@@ -228,35 +235,41 @@ class Machine(RuleBasedStateMachine):
             run.restarts += 1
             self.superseded += 1
             return
-        assert len(self.runs) < self.slots and start.lane not in self.runs and None not in self.runs
-        if start.lane is None:
+        assert (
+            len(self.runs) < self.slots
+            and start.constituent not in self.runs
+            and None not in self.runs
+        )
+        if start.constituent is None:
             assert self.exclusive_first() and not self.runs
         else:
-            assert not self.exclusive_first() and self.startable()[0] == start.lane
+            assert not self.exclusive_first() and self.startable()[0] == start.constituent
         assert set(start.requests) == group and (len(group) == 1 or not group & self.tainted)
-        self.runs[start.lane] = Run(group, self.now, whole, known)
+        self.runs[start.constituent] = Run(group, self.now, whole, known)
 
     @precondition(lambda self: self.runs)
     @rule(choice=st.integers(0, 100))
     def finish(self, choice: int) -> None:
-        lane = list(self.runs)[choice % len(self.runs)]
-        run = self.runs.pop(lane)
+        constituent = list(self.runs)[choice % len(self.runs)]
+        run = self.runs.pop(constituent)
         self.saved += len(run.requests) - 1
         complete = set()
         for name in run.requests:
-            self.done[name] |= set(self.tickets[name].lanes) if lane is None else {lane}
-            if lane is None or self.done[name] >= self.tickets[name].lanes:
+            self.done[name] |= (
+                set(self.tickets[name].constituents) if constituent is None else {constituent}
+            )
+            if constituent is None or self.done[name] >= self.tickets[name].constituents:
                 complete.add(name)
-        assert set(self.scheduler.finished(lane)) == complete
+        assert set(self.scheduler.finished(constituent)) == complete
         for name in complete:
             self.forget(name)
 
     @precondition(lambda self: self.runs)
     @rule(choice=st.integers(0, 100), taint=st.booleans())
     def fail(self, choice: int, taint: bool) -> None:
-        lane = list(self.runs)[choice % len(self.runs)]
-        run = self.runs.pop(lane)
-        assert set(self.scheduler.failed(lane)) == run.requests
+        constituent = list(self.runs)[choice % len(self.runs)]
+        run = self.runs.pop(constituent)
+        assert set(self.scheduler.failed(constituent)) == run.requests
         for name in sorted(run.requests) if taint else []:
             self.scheduler.retaint(name)
             self.tainted.add(name)
@@ -285,19 +298,19 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.runs)
     @rule(by=st.integers(1, 4), exclusive=st.booleans())
     def renumber(self, by: int, exclusive: bool) -> None:
-        """A re-clustering was published; what was exclusive may need a lane now, and the other way
+        """A re-clustering was published; an exclusive ticket may need one shard now, or the other way
         round."""
         names = sorted(self.tickets, key=self.key, reverse=True)
         anew = []
         for name in names:
             old = self.tickets[name]
-            lanes = frozenset((lane + by) % 5 for lane in old.lanes)
+            constituents = frozenset((constituent + by) % 5 for constituent in old.constituents)
             anew.append(
                 Ticket(
                     name,
                     old.received,
                     old.due,
-                    lanes,
+                    constituents,
                     old.exclusive != exclusive,
                     name in self.tainted,
                 )
@@ -318,9 +331,10 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         if hasattr(self, "runs"):
-            assert {lane: set(requests) for lane, requests in self.scheduler.running.items()} == {
-                lane: run.requests for lane, run in self.runs.items()
-            }
+            assert {
+                constituent: set(requests)
+                for constituent, requests in self.scheduler.running.items()
+            } == {constituent: run.requests for constituent, run in self.runs.items()}
             assert len(self.scheduler) == len(self.tickets)
             assert self.scheduler.waiting == len(self.waiting(None))
             assert len(self.runs) <= self.slots and (None not in self.runs or len(self.runs) == 1)
@@ -334,7 +348,7 @@ class Machine(RuleBasedStateMachine):
         """Nothing was lost: what was not dropped finishes, once."""
         if not hasattr(self, "runs"):
             return
-        turns = 5 * sum(len(held.lanes) + 1 for held in self.tickets.values()) + 10
+        turns = 5 * sum(len(held.constituents) + 1 for held in self.tickets.values()) + 10
         while self.tickets and turns:
             turns -= 1
             self.start(1, "all")
@@ -350,7 +364,7 @@ TestMachine = Machine.TestCase
 
 def finish_all(
     scheduler: Scheduler,
-    progress: Callable[[Lane], TrainingProgress | None] = near_end,
+    progress: Callable[[AffectedConstituent], TrainingProgress | None] = near_end,
     *,
     now: float = 0.0,
 ) -> list[Start]:
@@ -360,8 +374,8 @@ def finish_all(
         found = scheduler.next(now, progress)
         assert found or scheduler.running, "stuck"
         starts += found
-        for lane in scheduler.running:
-            scheduler.finished(lane)
+        for constituent in scheduler.running:
+            scheduler.finished(constituent)
     return starts
 
 
@@ -376,8 +390,8 @@ def test_a_thousand_requests_on_twenty_lanes_need_twenty_runs_and_those_in_fligh
     rng, flying: int, slots: int, progress
 ) -> None:
     scheduler = Scheduler(Policy(), slots)
-    for lane in range(flying):
-        scheduler.add(ticket(f"flying-{lane}", lane))
+    for constituent in range(flying):
+        scheduler.add(ticket(f"flying-{constituent}", constituent))
     before = scheduler.next(0.0, progress)
     for i in range(1000):
         scheduler.add(ticket(f"r{i}", rng.randrange(20), at=1.0))
@@ -416,19 +430,21 @@ def until_started(
 ) -> int:
     """Step the clock by a second, with arrivals at each, every run taking `whole` seconds, until
     `name` runs. Returns the seconds."""
-    since: dict[Lane, int] = {}
+    since: dict[AffectedConstituent, int] = {}
 
-    def progress(lane: Lane) -> TrainingProgress:
-        return TrainingProgress(now - since[lane], whole - (now - since[lane]))
+    def progress(constituent: AffectedConstituent) -> TrainingProgress:
+        return TrainingProgress(now - since[constituent], whole - (now - since[constituent]))
 
     for now in range(limit):
-        for lane in [lane for lane, start in since.items() if now - start >= whole]:
-            del since[lane]
-            scheduler.finished(lane)
+        for constituent in [
+            constituent for constituent, start in since.items() if now - start >= whole
+        ]:
+            del since[constituent]
+            scheduler.finished(constituent)
         for arriving in arrivals(now):
             scheduler.add(arriving)
         for start in scheduler.next(float(now), progress):
-            since[start.lane] = now
+            since[start.constituent] = now
             if name in start.requests:
                 return now
     raise AssertionError(f"{name} had not started after {limit} s")
@@ -473,7 +489,7 @@ def test_a_stream_of_exclusive_tickets_does_not_starve_a_lane(
     scheduler = Scheduler(Policy(supersedes=supersedes), slots)
     for i in range(before):
         scheduler.add(ticket(f"before-{i}", exclusive=True, tainted=i % 2 == 1))
-    scheduler.add(ticket("lane", 3, at=0.5, due=MONTH + 0.5, tainted=tainted))
+    scheduler.add(ticket("constituent", 3, at=0.5, due=MONTH + 0.5, tainted=tainted))
 
     def arrivals(now: int) -> list[Ticket]:
         return [
@@ -482,7 +498,7 @@ def test_a_stream_of_exclusive_tickets_does_not_starve_a_lane(
 
     until_started(
         scheduler,
-        "lane",
+        "constituent",
         arrivals,
         whole=whole,
         limit=(2 * before + 2) * (supersedes + 1) * whole + 1,
@@ -511,14 +527,14 @@ def test_a_stream_on_its_lane_does_not_starve_a_tainted_ticket(
 
 def test_deadline_first_then_oldest_then_as_they_came() -> None:
     scheduler = Scheduler(Policy(), 1)
-    for name, lane, at, due in [
+    for name, constituent, at, due in [
         ("late", 0, 0, 9),
         ("old", 1, 1, 5),
         ("young", 2, 2, 5),
         ("same", 3, 2, 5),
         ("urgent", 4, 3, 4),
     ]:
-        scheduler.add(ticket(name, lane, at=at, due=due))
+        scheduler.add(ticket(name, constituent, at=at, due=due))
     assert [start.requests for start in finish_all(scheduler)] == [
         ("urgent",),
         ("old",),
@@ -539,7 +555,10 @@ def test_an_urgent_ticket_takes_its_lane_along() -> None:
 def test_a_request_is_done_when_all_its_lanes_are() -> None:
     scheduler = Scheduler(Policy(), 2)
     scheduler.add(ticket("a", 0, 1, 2))
-    assert {start.lane for start in scheduler.next(0, unknown)} == {0, 1} and scheduler.waiting == 1
+    assert {start.constituent for start in scheduler.next(0, unknown)} == {
+        0,
+        1,
+    } and scheduler.waiting == 1
     assert scheduler.finished(1) == ()
     assert scheduler.next(0, unknown) == [Start(2, ("a",), False)] and scheduler.waiting == 0
     assert scheduler.finished(0) == () and scheduler.finished(2) == ("a",) and len(scheduler) == 0
@@ -576,8 +595,8 @@ def test_when_starting_over_is_worth_it(
 def test_superseding_is_decided_when_somebody_comes_or_progress_becomes_known() -> None:
     scheduler, asked = Scheduler(Policy(), 4), []
 
-    def ask(lane: Lane) -> TrainingProgress | None:
-        asked.append(lane)
+    def ask(constituent: AffectedConstituent) -> TrainingProgress | None:
+        asked.append(constituent)
         return None if len(asked) < 3 else TrainingProgress(9, 1)
 
     scheduler.add(ticket("a", 0))
@@ -675,15 +694,15 @@ def test_one_exclusive_run_takes_everything_alone() -> None:
     scheduler.next(0, unknown)
     scheduler.add(ticket("all", exclusive=True, at=1))
     scheduler.add(ticket("poisoned", 1, at=2, tainted=True))
-    scheduler.add(ticket("lane", 0, 2, at=3))
+    scheduler.add(ticket("constituent", 0, 2, at=3))
     assert scheduler.next(1, begun) == [], (
         "nothing starts, and the run that is waited for is not superseded"
     )
     scheduler.finished(0)
-    assert scheduler.next(1, begun) == [Start(None, ("all", "lane"), False)]
+    assert scheduler.next(1, begun) == [Start(None, ("all", "constituent"), False)]
     scheduler.add(ticket("new", 3, at=4))
     assert scheduler.next(2, near_end) == [], "the poisoned one comes before it"
-    assert scheduler.finished(None) == ("all", "lane")
+    assert scheduler.finished(None) == ("all", "constituent")
     scheduler.relabel([ticket("new", 7, at=4), ticket("poisoned", 7, at=2, tainted=True)])
     assert [start.requests for start in finish_all(scheduler)] == [("poisoned",), ("new",)]
     assert scheduler.saved == 1
@@ -693,14 +712,16 @@ def test_an_exclusive_run_is_superseded_by_the_same_rule() -> None:
     scheduler = Scheduler(Policy(), 4)
     scheduler.add(ticket("all", exclusive=True))
     scheduler.next(0, unknown)
-    scheduler.add(ticket("lane", 0))
+    scheduler.add(ticket("constituent", 0))
     assert scheduler.next(1, lambda _: TrainingProgress(9, 1)) == []
     assert scheduler.next(1, begun) == [], "nothing has changed"
     scheduler.add(ticket("other", exclusive=True))
-    assert scheduler.next(1, half) == [Start(None, ("all", "lane", "other"), True)]
-    assert scheduler.failed(None) == ("all", "lane", "other")
+    assert scheduler.next(1, half) == [Start(None, ("all", "constituent", "other"), True)]
+    assert scheduler.failed(None) == ("all", "constituent", "other")
     scheduler.drop("all")
-    assert scheduler.next(2, unknown) == [Start(0, ("lane",), False)], "lanes are lanes again"
+    assert scheduler.next(2, unknown) == [Start(0, ("constituent",), False)], (
+        "constituents are constituents again"
+    )
 
 
 def test_without_coalescing_a_run_has_one_request() -> None:
@@ -716,15 +737,15 @@ def test_without_coalescing_a_run_has_one_request() -> None:
 
 def test_fewer_slots_stop_nothing() -> None:
     scheduler = Scheduler(Policy(), 3)
-    for lane in range(5):
-        scheduler.add(ticket(f"r{lane}", lane))
+    for constituent in range(5):
+        scheduler.add(ticket(f"r{constituent}", constituent))
     assert len(scheduler.next(0, unknown)) == 3
     scheduler.slots = 1
     scheduler.finished(0)
     scheduler.finished(1)
     assert scheduler.next(0, unknown) == []
     scheduler.finished(2)
-    assert [start.lane for start in scheduler.next(0, unknown)] == [3]
+    assert [start.constituent for start in scheduler.next(0, unknown)] == [3]
 
 
 def test_misuse_is_told() -> None:
@@ -755,23 +776,25 @@ def test_the_work_of_a_request_does_not_grow_with_the_queue(
 ) -> None:
     """Heap operations and swept entries a request, at two sizes of the queue."""
 
-    def cost(lanes: int, requests: int) -> float:
+    def cost(constituents: int, requests: int) -> float:
         done = Counter[str]()
         for name in ("heappush", "heappop", "heapify"):
-            real = getattr(line_module, name)
+            real = getattr(priority_queue, name)
 
             def counting(heap: list, *entry: object, real=real, name=name) -> object:
                 done[name] += len(heap) if name == "heapify" else 1
                 return real(heap, *entry)
 
-            monkeypatch.setattr(line_module, name, counting)
+            monkeypatch.setattr(priority_queue, name, counting)
         scheduler = Scheduler(Policy(), 8)
         for i in range(requests):
             scheduler.add(
-                ticket(f"r{i}", i * 7919 % lanes, at=i, due=MONTH + i, exclusive=i % 1000 == 999)
+                ticket(
+                    f"r{i}", i * 7919 % constituents, at=i, due=MONTH + i, exclusive=i % 1000 == 999
+                )
             )
-            for lane in list(scheduler.running)[:1] if i % 4 == 0 else []:
-                scheduler.finished(lane)
+            for constituent in list(scheduler.running)[:1] if i % 4 == 0 else []:
+                scheduler.finished(constituent)
             scheduler.next(float(i), half)
         finish_all(scheduler, half)
         monkeypatch.undo()
@@ -783,25 +806,25 @@ def test_the_work_of_a_request_does_not_grow_with_the_queue(
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 9)))))
 def test_a_line_is_a_sorted_dictionary(steps: list[tuple[int, int | None]]) -> None:
-    line: PriorityQueue[int] = PriorityQueue()
+    queue: PriorityQueue[int] = PriorityQueue()
     model: dict[int, tuple[float, float, int]] = {}
     for member, due in steps:
         if due is None:
-            line.discard(member)
+            queue.discard(member)
             model.pop(member, None)
         else:
             model[member] = (due, 0.0, 0)
-            line.put(member, model[member])
+            queue.put(member, model[member])
         ordered = sorted((key, name) for name, key in model.items())
-        assert line.first() == (ordered[0] if ordered else None)
-        assert len(line) == len(model) and (member in line) == (member in model)
-        assert sorted(line.members()) == sorted(model) and [
-            model[name] for name in line.members()
+        assert queue.first() == (ordered[0] if ordered else None)
+        assert len(queue) == len(model) and (member in queue) == (member in model)
+        assert sorted(queue.members()) == sorted(model) and [
+            model[name] for name in queue.members()
         ] == [key for key, _ in ordered]
 
 
 def test_a_line_keeps_no_more_than_it_needs() -> None:
-    line: PriorityQueue[int] = PriorityQueue()
+    queue: PriorityQueue[int] = PriorityQueue()
     for i in range(10_000):
-        line.put(i % 10, (i, 0.0, i))
-        assert len(line._heap) <= 36
+        queue.put(i % 10, (i, 0.0, i))
+        assert len(queue._heap) <= 36

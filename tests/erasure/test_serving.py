@@ -40,8 +40,10 @@ def until(true: Callable[[], object], what: str) -> None:
 
 
 def names_of(place: Place) -> list[str]:
-    """A record of each lane."""
-    return [group[0] for lane, group in sorted(place.lanes().items()) if lane >= 0]
+    """A record of each constituent."""
+    return [
+        group[0] for constituent, group in sorted(place.constituents().items()) if constituent >= 0
+    ]
 
 
 @contextmanager
@@ -91,7 +93,7 @@ def test_one_that_is_refused_before_it_begins_is_dropped(
 ) -> None:
     """Also where nothing must be trained for it, so that the scheduler never heard of it (a test
     record)."""
-    name = place.lanes()[-1][0]
+    name = place.constituents()[-1][0]
     made = place.submit(name)
     begin = rounds.Round._begin
 
@@ -201,7 +203,10 @@ def test_who_died_elsewhere_is_waited_for_and_an_heir_is_not(place: Place) -> No
         assert lease.epoch == 1
     started = time.monotonic()
     with queue_of(
-        place.session, keys=None, heir="Ray actor 1", name="Ray actor 1 (process 8 on near)"
+        place.session,
+        keys=None,
+        takeover_prefix="Ray actor 1",
+        name="Ray actor 1 (process 8 on near)",
     ) as queue:
         assert queue.lease.epoch == 2 and time.monotonic() - started < 1.5
     with place.session.database() as database, database.write() as connection:

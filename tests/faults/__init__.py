@@ -25,13 +25,15 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     4: (
         "the queue's actor is killed",
-        ("distributed/test_queue.py::test_an_actor_that_is_killed_goes_on_in_the_next_epoch",),
+        (
+            "distributed/test_queue_failures.py::test_an_actor_that_is_killed_goes_on_in_the_next_epoch",
+        ),
     ),
     5: (
         "a worker is killed",
         (
-            "distributed/test_queue.py::test_a_worker_that_is_killed_is_tried_again",
-            "distributed/test_queue.py::test_a_poisoned_request_fails_and_blocks_nobody",
+            "distributed/test_queue_failures.py::test_a_worker_that_is_killed_is_tried_again",
+            "distributed/test_queue_failures.py::test_a_poisoned_request_fails_and_blocks_nobody",
         ),
     ),
     6: (
@@ -92,6 +94,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     14: (
         "a crash around publishing",
         (
+            "operations/test_crash_in_erasure.py::test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command",
             "faults/test_killed.py::test_an_erasure_that_is_killed_anywhere_ends_once",
             "faults/test_killed.py::test_the_same_on_postgresql",
         ),
@@ -99,6 +102,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     15: (
         "a crash in the middle of the purge, a file that cannot be removed",
         (
+            "operations/test_crash_in_erasure.py::test_an_erasure_that_dies_anywhere_is_finished_by_the_same_command",
             "faults/test_purging.py::test_killed_in_the_middle_of_the_purge",
             "faults/test_purging.py::test_a_file_that_cannot_be_removed",
         ),

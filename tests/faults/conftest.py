@@ -3,9 +3,8 @@ small disks."""
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.database import VARIABLE
 from tests.support.children import Nursery
+from tests.support.disks import run_quietly
 from tests.support.story import Case, Truth
 
 ROOT = Path(__file__).parents[2]
@@ -89,10 +89,6 @@ def either(request: pytest.FixtureRequest, make: Callable[[str | None], Case]) -
     return make(request.getfixturevalue("postgresql") if request.param == "postgresql" else None)
 
 
-def run_quietly(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Mounts a small disk (a tmpfs of so many KiB) over a folder, or one folder over another; skips
@@ -111,16 +107,3 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
             stack.callback(run_quietly, "umount", "-l", str(on))
 
         yield mounted
-
-
-@contextmanager
-def immutable(path: Path) -> Iterator[None]:
-    """`chattr +i`: a file that nobody can remove, root included; skips where that is not
-    allowed."""
-    done = run_quietly("chattr", "+i", str(path))
-    if done.returncode:
-        pytest.skip(f"needs root on a file system with chattr: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        run_quietly("chattr", "-i", str(path))

@@ -17,13 +17,12 @@ from lmeraser_ray.distributed.sentinel import PATIENCE_VARIABLE
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.session import Session
-from tests.distributed.test_sweep import run
-from tests.study.test_sweep import never_stops
 from tests.support import acts
 from tests.support.children import Child, Nursery, wait_until
 from tests.support.gated import Begun, Gate
 from tests.support.law import held
 from tests.support.story import LANES, SAMPLED, Case
+from tests.support.sweeps import never_stops, sweep_on
 from tests.support.world import World
 
 pytestmark = pytest.mark.long
@@ -310,7 +309,7 @@ def test_a_node_that_is_lost_costs_a_sweep_only_its_trials(
     assert len(begun[value]) == 2
     assert all(len(begun[name]) == 1 for name in elsewhere), "nothing else is begun again"
     never_stops(monkeypatch)
-    run(world, "inline", here, axis=acts.UNLIKE)
+    sweep_on(world, "inline", here, axis=acts.UNLIKE)
     for name in ("sweep.csv", "choice.json"):
         assert (here / name).read_text() == (there / name).read_text()
 

@@ -6,7 +6,7 @@ import pytest
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.pipeline.session import Session
-from tests.faults.conftest import immutable
+from tests.support.disks import immutable
 from tests.support.story import ALONE, TESTED, Case
 
 pytestmark = pytest.mark.long

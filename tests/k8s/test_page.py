@@ -10,9 +10,9 @@ import pytest
 
 from k8s.documents import Document, title
 from k8s.validate import OVERLAYS, render
-from lmeraser_ray.cli.main import parse
 from lmeraser_ray.cli.verbs import VERBS
-from tests.k8s.test_manifests import MISTAKES, SCHEMA
+from lmeraser_ray.cli.words import parse
+from tests.support.manifest_mistakes import MISTAKES, SCHEMA
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text()

@@ -16,6 +16,7 @@ from lmeraser_ray.pipeline.flow import load_inputs, parts_of
 from lmeraser_ray.pipeline.jobs import TrainConstituent
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.storage.store import Store
 from tests.support.law import index_of, members
 from tests.support.world import Recorder, World
 
@@ -84,9 +85,9 @@ def test_a_shard_trained_alone_is_the_same(world: World) -> None:
     train(Session(root), world.config())
     folder = WorkspaceFolder(root)
     manifest, config = folder.require_published(), folder.load_config()
-    alone = WorkspaceFolder(world.space())
+    store, alone = Store(folder.store.root), Store(world.space() / "objects")
     alone.create()
-    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
+    index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     shard, group = manifest.shards[0], members(root)[0]
     positions = np.array([at for at, name in enumerate(index.names("record_id")) if name in group])
     from lmeraser_ray.data.buckets import without
@@ -95,17 +96,17 @@ def test_a_shard_trained_alone_is_the_same(world: World) -> None:
     for i, bucket in enumerate(index.buckets):
         here = index.of_bucket(i)
         keep = np.isin(np.arange(here.start, here.stop), positions)
-        kept.append(without(folder.store, {}, bucket, read_rows(folder.store, bucket), keep))
+        kept.append(without(store, {}, bucket, read_rows(store, bucket), keep))
         if kept[-1]:
             for item in (kept[-1].records, kept[-1].pictures):
-                alone.store.put(item.kind, item.key, [folder.store.read(item)])
-    own = RecordIndex.read(alone.store, [bucket for bucket in kept if bucket])
-    engine = InlineEngine(alone.store, config, load_inputs(config).card)
+                alone.put(item.kind, item.key, [store.read(item)])
+    own = RecordIndex.read(alone, [bucket for bucket in kept if bucket])
+    engine = InlineEngine(alone, config, load_inputs(config).card)
     [(_, trained)] = engine.run(
         [TrainConstituent((shard.constituent.key,), (parts_of(own, None, np.arange(len(own))),))]
     )
     assert trained.stages == shard.stages == (shard.constituent,)
-    assert alone.store.read(shard.constituent) == folder.store.read(shard.constituent)
+    assert alone.read(shard.constituent) == folder.store.read(shard.constituent)
 
 
 def test_adding_a_record_trains_only_what_it_joins(world: World) -> None:

@@ -57,7 +57,7 @@ class TestPlaces:
         assert prompt_mask(config(kind, widest), SIZE).all()
         with pytest.raises(
             ConfigError,
-            match=rf"width is {widest + 1}, but a {kind} prompt has at most {widest} pixels in an input of 16",
+            match=rf"width is {widest + 1}, but a {kind} prompt has at most {widest} pixels",
         ):
             check_width(config(kind, widest + 1), SIZE)
 
@@ -170,3 +170,30 @@ class TestOverlay:
         (overlay(torch.rand(2, 3, SIZE, SIZE), prompt, [(1, 4), (9, 0)]) * weight).sum().backward()
         assert prompt.grad is not None
         assert torch.allclose(prompt.grad[0], weight[0, :, 1:3, 4:6] + weight[1, :, 9:11, 0:2])
+
+
+class TestShapes:
+    @pytest.mark.parametrize(
+        ("size", "width"), [(16, 0), (16, 1), (16, 2), (16, 8), (15, 7), (224, 30)]
+    )
+    def test_the_frame(self, size: int, width: int) -> None:
+        mask = prompt_mask(PromptConfig(width=width), size)[0, 0]
+        inside = size - 2 * width
+        assert int(mask.sum()) == size * size - inside * inside
+        assert torch.equal(mask, mask.T)
+        assert torch.equal(mask, mask.flip(0))
+
+    def test_the_papers_prompt_has_its_number_of_parameters(self) -> None:
+        """69,840 for a frame of 30 pixels at 224."""
+        assert 3 * int(prompt_mask(PromptConfig(width=30), 224).sum()) == 69840
+
+    def test_initial_prompts(self) -> None:
+        zero = initial_prompt(PromptConfig(width=2), SIZE, torch.Generator())
+        drawn = initial_prompt(
+            PromptConfig(width=2, init="random"), SIZE, torch.Generator().manual_seed(0)
+        )
+        assert not zero.any()
+        assert not drawn[:, :, 2:-2, 2:-2].any()
+        assert drawn[
+            prompt_mask(PromptConfig(width=2), SIZE).expand(1, 3, -1, -1) == 1
+        ].std() == pytest.approx(1, abs=0.15)

@@ -208,7 +208,8 @@ def test_a_manifest_under_another_fingerprint_is_refused(world: World) -> None:
     root = world.space()
     train(Session(root), world.config())
     folder = WorkspaceFolder(root)
-    forged = folder.store.put("manifests", "f" * 64, [manifest().to_bytes()])
+    with folder.locked() as workspace:
+        forged = workspace.store.put("manifests", "f" * 64, [manifest().to_bytes()])
     (root / "CURRENT").write_text(f"{forged.key}-{forged.sha256}\n")
     with pytest.raises(VerificationError, match="fingerprint in its name"):
         folder.published()

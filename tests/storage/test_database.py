@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from sqlalchemy import insert, select, text, update
@@ -387,13 +388,23 @@ def test_the_client_that_was_stopped_is_told(
 
 # network file systems
 
-MOUNTS = """22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-31 22 0:40 / /mnt/share rw - nfs4 server:/x rw
-32 22 0:41 / /mnt/share/local rw - xfs /dev/sdb rw
-33 22 0:42 / /mnt/with\\040space rw - fuse.sshfs me@host: rw
-34 22 0:43 / /mnt/ntfs rw - fuseblk /dev/sdc rw
-35 22 0:44 / /mnt/cifs rw - cifs //host/x rw
+MOUNTS = """/dev/vda / ext4 rw,relatime 0 0
+none /mnt/share tmpfs rw 0 0
+server:/x /mnt/share nfs4 rw 0 0
+/dev/sdb /mnt/share/local xfs rw 0 0
+me@host: /mnt/with\\040space fuse.sshfs rw 0 0
+/dev/sdc /mnt/ntfs fuseblk rw 0 0
+//host/x /mnt/cifs cifs rw 0 0
 """
+
+
+@pytest.fixture
+def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine's list of mounts, as the kernel shows it."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "mounts").write_text(MOUNTS)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    return tmp_path / "self" / "mounts"
 
 
 @pytest.mark.parametrize(
@@ -409,13 +420,19 @@ MOUNTS = """22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
         ("/mnt/cifs/x", "cifs"),
     ],
 )
-def test_network_file_systems_are_refused(path: str, kind: str) -> None:
-    assert sqlite.file_system(Path(path), MOUNTS) == kind
+def test_network_file_systems_are_refused(mounts: Path, path: str, kind: str) -> None:
+    assert sqlite.file_system(Path(path)) == kind
     if kind in ("ext4", "xfs", "fuseblk"):
-        sqlite.require_local(Path(path), MOUNTS)
+        sqlite.require_local(Path(path))
     else:
         with pytest.raises(ConfigError, match=f"network file system \\({kind}\\)"):
-            sqlite.require_local(Path(path), MOUNTS)
+            sqlite.require_local(Path(path))
+
+
+def test_where_the_system_does_not_tell_a_folder_is_taken(mounts: Path) -> None:
+    mounts.unlink()
+    assert sqlite.file_system(Path("/mnt/share")) == ""
+    sqlite.require_local(Path("/mnt/share"))
 
 
 def test_this_folder_is_on_a_local_one(tmp_path: Path) -> None:

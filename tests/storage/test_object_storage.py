@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,11 +31,14 @@ from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.postgresql import parse
 from lmeraser_ray.storage.files import (
     create_once,
+    digest_of,
     discard_tree,
     disk_errors,
     empty_folder,
     files_below,
     move_into_place,
+    opened,
+    ranges_of,
     remove_files,
     remove_tree,
     write_atomic,
@@ -42,8 +46,8 @@ from lmeraser_ray.storage.files import (
 )
 from lmeraser_ray.storage.object_storage.path import MARKER, OVERHEAD, ObjectPath
 from lmeraser_ray.storage.paths import Location, inside, location, name_below, on_disk
-from lmeraser_ray.storage.reading import digest_of, opened, ranges_of
 from lmeraser_ray.storage.store import Store, StoredObject
+from tests.support.cloud import Cloud, cloud
 from tests.support.world import World
 
 
@@ -55,12 +59,34 @@ def place(s3: str, request: pytest.FixtureRequest) -> ObjectPath:
     return found
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """A server of `gs://` and `az://` buckets."""
+    with cloud() as (server, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def within(request: pytest.FixtureRequest, scheme: str) -> ObjectPath:
+    """A new prefix of a bucket of each provider."""
+    if scheme == "s3":
+        place: ObjectPath = request.getfixturevalue("place")
+        return place
+    return ObjectPath(f"{scheme}://{request.getfixturevalue('provider').bucket}", "workspace")
+
+
+@pytest.fixture(params=["s3", "gs", "az"])
+def bucket(request: pytest.FixtureRequest) -> ObjectPath:
+    """A new prefix of a bucket, of each provider."""
+    return within(request, request.param)
+
+
+@pytest.fixture(params=["disk", "s3", "gs", "az"])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """A new folder, on each kind of storage."""
-    found: Location = (
-        tmp_path / "folder" if request.param == "disk" else request.getfixturevalue("place")
-    )
+    disk = request.param == "disk"
+    found: Location = tmp_path / "folder" if disk else within(request, request.param)
     found.mkdir()
     return found
 
@@ -147,7 +173,7 @@ def test_what_a_disk_promises(anywhere: Location) -> None:
 def test_a_large_object_is_read_in_windows(
     anywhere: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmeraser_ray.storage.reading.WINDOW", 1000)
+    monkeypatch.setattr("lmeraser_ray.storage.object_storage.bucket.WINDOW", 1000)
     data = bytes(i % 251 for i in range(5_000))
     (anywhere / "tmp").mkdir()
     write_atomic(anywhere / "large", data, scratch=anywhere / "tmp")
@@ -199,14 +225,14 @@ def test_something_in_a_marker_is_seen(place: ObjectPath) -> None:
     assert files_below(place) == [place / MARKER]
 
 
-def test_one_of_many_swaps_wins(place: ObjectPath) -> None:
-    (place / "CURRENT").swap(b"first", None)
-    before, won, ready = (place / "CURRENT").tag(), list[int](), threading.Barrier(8)
+def test_one_of_many_swaps_wins(bucket: ObjectPath) -> None:
+    (bucket / "CURRENT").swap(b"first", None)
+    before, won, ready = (bucket / "CURRENT").tag(), list[int](), threading.Barrier(8)
 
     def race(i: int) -> None:
         ready.wait()
         try:
-            (place / "CURRENT").swap(f"writer {i}".encode(), before)
+            (bucket / "CURRENT").swap(f"writer {i}".encode(), before)
             won.append(i)
         except FileExistsError:
             pass
@@ -217,9 +243,9 @@ def test_one_of_many_swaps_wins(place: ObjectPath) -> None:
     for thread in threads:
         thread.join()
     assert len(won) == 1
-    assert (place / "CURRENT").read_bytes() == f"writer {won[0]}".encode()
+    assert (bucket / "CURRENT").read_bytes() == f"writer {won[0]}".encode()
     with pytest.raises(FileExistsError):
-        (place / "CURRENT").swap(b"late", None)
+        (bucket / "CURRENT").swap(b"late", None)
 
 
 def test_somebody_published_meanwhile(
@@ -228,7 +254,6 @@ def test_somebody_published_meanwhile(
     """The pointer changed after it was read: an error, and theirs stays."""
     folder = WorkspaceFolder(place)
     folder.create()
-    folder.swap(StoredObject("manifests", "1" * 64, "2" * 64))
     tag = ObjectPath.tag
 
     def then_another(path: ObjectPath) -> str | None:
@@ -236,9 +261,11 @@ def test_somebody_published_meanwhile(
         (place / "CURRENT").write(b"theirs")
         return found
 
-    monkeypatch.setattr(ObjectPath, "tag", then_another)
-    with pytest.raises(ExecutionError, match=r"has published in .* meanwhile"):
-        folder.swap(StoredObject("manifests", "3" * 64, "4" * 64))
+    with folder.locked() as workspace:
+        workspace.write_pointer(StoredObject("manifests", "1" * 64, "2" * 64))
+        monkeypatch.setattr(ObjectPath, "tag", then_another)
+        with pytest.raises(ExecutionError, match=r"has published in .* meanwhile"):
+            workspace.write_pointer(StoredObject("manifests", "3" * 64, "4" * 64))
     assert (place / "CURRENT").read_bytes() == b"theirs"
 
 
@@ -255,8 +282,9 @@ def test_an_answer_that_was_lost(
         write(path, data, mode)
         write(path, data, mode)
 
-    monkeypatch.setattr(ObjectPath, "write", twice)
-    folder.swap(item)
+    with folder.locked() as workspace:
+        monkeypatch.setattr(ObjectPath, "write", twice)
+        workspace.write_pointer(item)
     assert folder.current() == item
 
 
@@ -272,6 +300,50 @@ def test_a_bucket_that_keeps_versions_is_refused(s3: str) -> None:
         match="keeps old versions of its objects, so that what is erased could be read on",
     ):
         WorkspaceFolder(location("s3://versioned/workspace")).create()
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_a_bucket_of_google_or_azure_that_keeps_versions_is_refused(
+    provider: Cloud, scheme: str
+) -> None:
+    """Google answers each write with a generation, versioned or not; so what counts is whether an
+    overwritten object can still be read."""
+    place, provider.versioned = ObjectPath(f"{scheme}://{provider.bucket}", "workspace"), True
+    with pytest.raises(ExecutionError, match=f"bucket {place.bucket} keeps old versions"):
+        WorkspaceFolder(place).create()
+    assert set(provider.objects) == {f"{provider.bucket}/workspace/{MARKER}"}
+    provider.versioned = False
+    WorkspaceFolder(place).create()
+    provider.versioned = True
+    with pytest.raises(ExecutionError, match="keeps old versions"):
+        Store(place / "objects", "the next command").create()
+
+
+def test_looking_for_old_versions_brings_no_folder_back(
+    provider: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command removes the folder between the two writes of its marker."""
+    write = ObjectPath.write
+
+    def and_gone(path: ObjectPath, data: bytes, mode: object = "overwrite") -> object:
+        made = write(path, data, mode)
+        if mode == "create":
+            provider.objects.clear()
+        return made
+
+    monkeypatch.setattr(ObjectPath, "write", and_gone)
+    ObjectPath(f"gs://{provider.bucket}", "workspace").mkdir()
+    assert not provider.objects
+
+
+def test_one_object_that_is_gone_keeps_no_other(bucket: ObjectPath) -> None:
+    """A late writer renames its file while many are being removed."""
+    for number in range(30):
+        (bucket / f"{number:02}").write(b"of an erased person")
+    listed = list(bucket.below())
+    listed[3].unlink()
+    remove_files(listed)
+    assert list(bucket.below()) == []
 
 
 def test_a_bucket_that_is_not_there(s3: str) -> None:
@@ -320,8 +392,8 @@ def test_whoever_lost_the_lock_changes_nothing(
     that."""
     folder = WorkspaceFolder(place)
     folder.create()
-    with folder.locked():
-        kept = folder.store.put("constituents", "0" * 64, [b"bytes"])
+    with folder.locked() as workspace:
+        kept = workspace.store.put("constituents", "0" * 64, [b"bytes"])
         engine = create_engine(parse(postgresql))
         with engine.connect() as conn:
             ours = text(
@@ -332,9 +404,9 @@ def test_whoever_lost_the_lock_changes_nothing(
         engine.dispose()
         with WorkspaceFolder(place).locked():  # somebody else's now
             with pytest.raises(ExecutionError, match="went with its connection"):
-                folder.swap(StoredObject("manifests", "1" * 64, "2" * 64))
+                workspace.write_pointer(StoredObject("manifests", "1" * 64, "2" * 64))
             with pytest.raises(ExecutionError, match="went with its connection"):
-                folder.store.purge([])
+                workspace.store.purge([])
     assert folder.current() is None
     assert folder.store.sound(kept)
 

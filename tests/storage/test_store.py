@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.errors import ExecutionError, VerificationError
-from lmeraser_ray.storage import files
 from lmeraser_ray.storage.files import write_atomic
 from lmeraser_ray.storage.store import EXTENSION, KINDS, Store, StoredObject
 
@@ -146,7 +145,7 @@ def test_a_failing_rename_leaves_no_file(store: Store, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(ExecutionError, match="Input/output error"):
         store.put("features", KEY, [b"x"])
     assert store.files() == []
@@ -164,10 +163,8 @@ def test_everything_is_synced_before_it_has_its_name(
         calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
         fsync(handle)
 
-    monkeypatch.setattr(files.os, "fsync", watched)
-    monkeypatch.setattr(
-        files.os, "replace", lambda a, b: (calls.append("rename"), replace(a, b))[1]
-    )
+    monkeypatch.setattr(os, "fsync", watched)
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("rename"), replace(a, b))[1])
     store.put("features", KEY, [b"x"])
     assert calls == ["file", "rename", "folder"]
 
@@ -185,8 +182,9 @@ write_atomic(store.root.parent / "CURRENT", b"old", scratch=store.scratch)
 if sys.argv[2] == "limit":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+current = store.root.parent / "CURRENT"
 for attempt in (lambda: store.put("features", "b" * 64, (b"x" * 50_000 for _ in range(100))),
-                lambda: write_atomic(store.root.parent / "CURRENT", b"y" * 5_000_000, scratch=store.scratch)):
+                lambda: write_atomic(current, b"y" * 5_000_000, scratch=store.scratch)):
     try:
         attempt()
     except ExecutionError as error:

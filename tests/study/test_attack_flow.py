@@ -9,9 +9,8 @@ import pytest
 import torch
 import yaml
 
-from lmeraser_ray.cli.attack import LIGHT, LIGHTER, attack_options, run_attack
+from lmeraser_ray.cli.attack import LIGHT, LIGHTER, VERBS
 from lmeraser_ray.cli.main import perform
-from lmeraser_ray.cli.verb import Verb
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import remaining
 from lmeraser_ray.data.ingest import ingest
@@ -215,7 +214,7 @@ def test_fine_tuning_begins_where_training_ended(world: World) -> None:
     context.__exit__(None, None, None)  # type: ignore[attr-defined]
 
 
-VERB = Verb("attack", "", attack_options, run_attack, folder="study")
+[VERB] = VERBS
 
 
 def test_the_verb(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,30 +18,8 @@ from lmeraser_ray.study.measure import Extent
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.table import COLUMNS, interval
 from lmeraser_ray.study.variants import Variant, variants
-from tests.support.world import TINY, Recorder, World
-
-SMALL = [
-    ("partition.shards", "4"),
-    ("learner.epochs", "2"),
-    ("learner.batch", "8"),
-    ("learner.prompt.width", "2"),
-]
-
-
-def question(
-    world: World,
-    names: list[str],
-    *,
-    extent: Extent | None = None,
-    vary: tuple[str, ...] = (),
-    **options: Any,
-) -> CompareRequest:
-    base = {
-        **{name: TINY[name] for name in ("backbone", "execution")},
-        "data": {**TINY["data"], "path": str(world.path)},
-    }
-    found = variants(base, names, SMALL, vary)
-    return CompareRequest(found, options.pop("seeds", [0]), extent or Extent(1, 3), **options)
+from tests.support.comparison import SMALL, question
+from tests.support.world import Recorder, World
 
 
 def run(

@@ -7,168 +7,39 @@ where `compare` is.
 
 import itertools
 import json
-from argparse import Namespace
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 
-from lmeraser_ray.cli.figures import run_figures
-from lmeraser_ray.config import Config
-from lmeraser_ray.config.presets import names
-from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.data.reader import Reader
-from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.operations.cost import shards_in
-from lmeraser_ray.operations.train import train
-from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.errors import DataError
 from lmeraser_ray.study.figure.affected import affected_by_a_deletion, short
 from lmeraser_ray.study.figure.epochs import accuracy_over_epochs
 from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier_of_systems, pareto
 from lmeraser_ray.study.figure.labels import Named, apart, name_points
 from lmeraser_ray.study.figure.pairs import random_against_adaptive
-from lmeraser_ray.study.figure.prompts import around_grey, in_pixels
 from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accuracy
-from lmeraser_ray.study.figure.results import Spread, Study, study_of
-from lmeraser_ray.study.figure.sheets import mosaic
-from lmeraser_ray.study.figure.style import Missing, house_style, look, new_figure, rendered
-from lmeraser_ray.study.figures import (
-    MEMBERS,
-    OF_A_STUDY,
-    by_hash,
-    largest,
-    learned_prompts,
-    members_of,
-    pixels_of,
-    study_figures,
-    workspace_figures,
-)
+from lmeraser_ray.study.figure.results import Spread
+from lmeraser_ray.study.figure.style import house_style, look, new_figure, rendered
+from lmeraser_ray.study.figures import OF_A_STUDY, study_figures
 from lmeraser_ray.study.table import interval
-from tests.support.world import World
-
-Tree = dict[str, Any]
-
-
-def run_of(rng: np.random.Generator, *, epochs: int, shards: int) -> Tree:
-    """One run, as `study.measure.measure` returns it."""
-    accuracy, share = rng.uniform(0.3, 0.99), float(1 / shards)
-    forget = [
-        {"share": s, "accuracy": {"test": accuracy - s / 10, "retained": accuracy + s / 50}}
-        for s in (0.0, 0.2, 0.5)
-    ]
-    return {
-        "accuracy": {"test": accuracy, "train": accuracy + 0.01},
-        "records": {"training": 1437, "test": 360},
-        "shards": shards,
-        "cost": {
-            "expected_share": share,
-            "p99_share": min(2 * share, 1.0),
-            "worst_share": min(3 * share, 1.0),
-            "parameters": {
-                "mean": 1e6 * share,
-                "p99": 2e6 * share,
-                "worst": 3e6 * share,
-                "constituent": 1e3,
-                "total": 1e6,
-            },
-        },
-        "storage": {"constituents": 1000, "partition": 10},
-        "deletion": {"single": [], "together": None},
-        "forget": forget,
-        "curve": [accuracy * (1 - 0.5**at) for at in range(1, epochs)] + [accuracy],
-    }
-
-
-def results(
-    variants: dict[str, tuple[str, dict[str, str]]], seeds: tuple[int, ...] = (0, 1, 2)
-) -> Tree:
-    """compare.json, of variants by name: system and changes."""
-    rng = np.random.default_rng(7)
-    runs: Tree = {}
-    for name, (system, changes) in variants.items():
-        shards = int(
-            changes.get("partition.shards", 1 if system in ("ridge", "one-head", "retrain") else 20)
-        )
-        runs[name] = {
-            str(s): run_of(rng, epochs=1 if "ridge" in system else 6, shards=shards) for s in seeds
-        }
-    about = {
-        name: {"system": system, "changes": changes} for name, (system, changes) in variants.items()
-    }
-    machine = {
-        "cpu": "Some CPU",
-        "cores": 2,
-        "load": 0.1,
-        "gpu": None,
-        "torch": "2.0",
-        "python": "3.11",
-        "system": "Linux",
-    }
-    return {
-        "machine": machine,
-        "subject": {"data": "digits", "backbone": "tiny"},
-        "variants": about,
-        "systems": {},
-        "runs": runs,
-    }
-
-
-ALL = {name: (name, {}) for name in names()}
-VARIED = {
-    f"{s}_shards={k}": (s, {"partition.shards": str(k)})
-    for s in ("lmeraser", "random-mean")
-    for k in (5, 10, 40, 80)
-}
-
-
-def study(data: Tree) -> Study:
-    return study_of(data, where="compare.json")
-
-
-def drawn(found: Figure | Missing) -> Figure:
-    assert isinstance(found, Figure)
-    return found
-
-
-def written(folder: Path, data: Tree) -> Path:
-    (folder / "runs").mkdir(parents=True)
-    (folder / "compare.json").write_text(json.dumps(data))
-    return folder
-
-
-def texts(axes: Axes) -> list[str]:
-    return [text.get_text() for text in axes.texts]
-
-
-def lines(axes: Axes) -> dict[tuple[float, ...], list[list[float]]]:
-    """The heights of the lines of axes, by their places."""
-    found: dict[tuple[float, ...], list[list[float]]] = {}
-    for line in axes.lines:
-        x, y = (np.asarray(line.get_data()[i], float).tolist() for i in (0, 1))
-        found.setdefault(tuple(x), []).append([round(value, 12) for value in y])
-    return found
-
-
-def rounded(values: Any) -> list[float]:
-    return [round(float(value), 12) for value in values]
-
-
-def bars(axes: Axes) -> dict[float, float]:
-    """Where each lying bar ends, by its height."""
-    return {
-        patch.get_y() + patch.get_height() / 2: patch.get_x() + patch.get_width()
-        for patch in axes.patches
-    }  # type: ignore[attr-defined]
+from tests.support.studies import (
+    ALL,
+    VARIED,
+    bars,
+    drawn,
+    lines,
+    results,
+    rounded,
+    study,
+    texts,
+    written,
+)
 
 
 def test_a_whole_study(tmp_path: Path) -> None:
@@ -461,167 +332,3 @@ def test_sources_stand_at_the_foot() -> None:
     gpu = deepcopy(data)
     gpu["machine"]["gpu"] = "Some GPU"
     assert "Some GPU, Some CPU" in study(gpu).source
-
-
-def trained(world: World, config: Config) -> Session:
-    session = Session(world.space())
-    train(session, config)
-    return session
-
-
-def test_a_row_holds_members_of_its_shard(world: World) -> None:
-    session = trained(world, world.config(learner={"kind": "class_means"}))
-    manifest, config, store = (
-        session.folder.require_published(),
-        session.config(),
-        session.folder.store,
-    )
-    index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
-    shard_of, order = shards_in(store, config, manifest, index), by_hash(index, 0, "members")
-    chosen = [manifest.shards[place] for place in largest(manifest, 3)]
-    assert [shard.size for shard in chosen] == sorted(
-        (shard.size for shard in manifest.shards), reverse=True
-    )[:3]
-    found = members_of(shard_of, order, chosen)
-    for shard, members in zip(chosen, found, strict=True):
-        assert len(set(members.tolist())) == min(shard.size, MEMBERS)
-        assert (shard_of[members] == shard.number).all()
-    assert sorted(order.tolist()) == list(range(len(index.training)))
-
-
-def test_pictures_come_in_the_order_that_they_are_asked_in(world: World) -> None:
-    session = trained(world, world.config(learner={"kind": "class_means"}))
-    manifest, store = session.folder.require_published(), session.folder.store
-    index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
-    reader = Reader(store, manifest.backbone.spec, session.config().data.max_pixels)
-    asked = np.array([30, 2, 17, 5, 38, 0], np.int64)
-    each = [pixels_of(reader, index, asked[[at]])[0] for at in range(len(asked))]
-    assert np.array_equal(pixels_of(reader, index, asked), np.stack(each))
-
-
-def test_sheets_and_prompts_of_a_workspace(world: World, tmp_path: Path) -> None:
-    session = trained(world, world.config())
-    first = workspace_figures(session, tmp_path / "a")
-    assert [path.name for path in first.files] == [
-        "shard_members.png",
-        "shard_members.svg",
-        "prompts.png",
-        "prompts.svg",
-    ]
-    assert first.skipped == {}
-    second = workspace_figures(session, tmp_path / "b")
-    assert [path.read_bytes() for path in first.files] == [
-        path.read_bytes() for path in second.files
-    ]
-
-
-@pytest.mark.parametrize("kind", ["shared_head", "class_means"])
-def test_joint_prompts_and_none(world: World, tmp_path: Path, kind: str) -> None:
-    session = trained(
-        world,
-        world.config(learner={"kind": kind, **({"epochs": 1} if kind == "shared_head" else {})}),
-    )
-    done = workspace_figures(session, tmp_path / "out")
-    assert done.skipped == (
-        {} if kind == "shared_head" else {"prompts": "a class_means constituent has no prompt"}
-    )
-
-
-@pytest.mark.parametrize("kind", ["shared_head", "prompt_head"])
-def test_each_shard_has_its_own_prompt(world: World, kind: str) -> None:
-    """The largest first, and of a constituent that stands with every shard the shard's own prompt;
-    single classes are left out."""
-    session = trained(
-        world,
-        world.config(learner={"kind": kind, "epochs": 1, "prompt": {"width": 2, "init": "random"}}),
-    )
-    manifest, store = session.folder.require_published(), session.folder.store
-    with house_style():
-        figure = drawn(learned_prompts(store, session.config(), manifest))
-    expected = {}
-    for place, shard in enumerate(manifest.shards):
-        constituent = Constituent.from_bytes(store.read(shard.constituent))
-        if len(constituent.classes) > 1:
-            tensor = constituent.tensors["prompt"][place if kind == "shared_head" else 0]
-            expected[f"shard {shard.number} · {shard.size}"] = in_pixels(
-                tensor, manifest.backbone.spec.std
-            )
-    scale = max(np.abs(change).max() for change in expected.values())
-    found = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
-    assert len(found) > 1
-    assert found.keys() == expected.keys()
-    for name, picture in found.items():
-        assert np.array_equal(np.asarray(picture), around_grey(expected[name], scale))
-    sizes = [int(name.rpartition(" ")[2]) for name in found]
-    assert sizes == sorted(sizes, reverse=True)
-
-
-def test_the_pictures_stay_out_of_the_workspace(world: World) -> None:
-    """A workspace refuses whatever is not its own, so a folder of pictures in it would stop the
-    next training."""
-    session = trained(world, world.config(learner={"kind": "class_means"}))
-    with pytest.raises(ConfigError, match="within the workspace"):
-        workspace_figures(session, session.root / "figures")
-
-
-def test_the_verb_says_that_pictures_are_private(world: World, tmp_path: Path) -> None:
-    session = trained(world, world.config(learner={"kind": "class_means"}))
-    args = Namespace(
-        study=Path("study"), workspace=session.root, out=tmp_path / "out", overrides=()
-    )
-    report = run_figures(args, Progress(quiet=True))
-    assert "private records" in report.notes[0]
-    assert report.data is not None
-    assert [Path(path).name for path in report.data["files"]] == [
-        "shard_members.png",
-        "shard_members.svg",
-    ]
-    for wrong, words in (({"out": None}, "needs --out"), ({"study": tmp_path}, "both given")):
-        with pytest.raises(ConfigError, match=words):
-            run_figures(Namespace(**{**vars(args), **wrong}), Progress(quiet=True))
-    data = results({"lmeraser": ("lmeraser", {})}, (0,))
-    of_study = Namespace(
-        study=written(tmp_path / "study", data), workspace=None, out=None, overrides=()
-    )
-    with pytest.raises(ConfigError, match=r"--learner\.epochs changes nothing"):
-        run_figures(
-            Namespace(**{**vars(of_study), "overrides": (("learner.epochs", "3"),)}),
-            Progress(quiet=True),
-        )
-    report = run_figures(of_study, Progress(quiet=True))
-    assert report.notes == ()
-    assert (tmp_path / "study/figures/frontier.svg").exists()
-    assert "one_head_against_many was not drawn: there is no system one-head" in report.text
-
-
-def test_a_mosaic_has_every_picture_in_its_place() -> None:
-    rng = np.random.default_rng(0)
-    rows = [rng.integers(0, 256, (count, 3, 20, 20)).astype(np.uint8) for count in (3, 1)]
-    whole = mosaic(rows, 4)
-    assert whole.shape == (2 * 22, 4 * 22, 3)
-    for at, row in enumerate(rows):
-        for column, picture in enumerate(row):
-            assert (
-                whole[at * 22 : at * 22 + 20, column * 22 : column * 22 + 20]
-                == picture.transpose(1, 2, 0)
-            ).all()
-    assert (whole[22:, 22:] == 255).all()
-    assert mosaic([np.zeros((1, 3, 224, 224), np.uint8)], 1).shape == (96 + 8, 96 + 8, 3)
-
-
-def test_a_prompt_in_pixels(world: World) -> None:
-    """(x + p') / 255 normalised is x / 255 normalised plus p, for what `in_pixels` says p adds;
-    nothing is grey, the largest is full."""
-    session = trained(world, world.config(learner={"epochs": 1}))
-    manifest = session.folder.require_published()
-    prompt = Constituent.from_bytes(
-        session.folder.store.read(manifest.shards[0].constituent)
-    ).tensors["prompt"][0]
-    spec = manifest.backbone.spec
-    change = in_pixels(prompt, spec.std)
-    mean, std = (np.array(values)[:, None, None] for values in (spec.mean, spec.std))
-    assert ((100 + change) / 255 - mean) / std == pytest.approx(
-        (100 / 255 - mean) / std + prompt, abs=1e-5
-    )
-    picture = around_grey(np.array([[[0.0, 5.0]], [[-5.0, 0.0]], [[2.5, 0.0]]], np.float32), 5.0)
-    assert picture.tolist() == [[[128, 0, 191], [255, 128, 128]]]

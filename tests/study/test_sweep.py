@@ -4,8 +4,7 @@ erasures in the middle, interruptions."""
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,43 +20,12 @@ from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
 from lmeraser_ray.pipeline.jobs import Trained
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.study import sweep as sweeping
 from lmeraser_ray.study.sweep import SweepRequest, sweep
-from lmeraser_ray.study.sweep_records import ErasureWatch, sweep_records
-from lmeraser_ray.study.sweep_report import Written
 from lmeraser_ray.study.variants import parse_range, sweep_variants
+from tests.support.sweeps import SHARDS, never_stops, question, run, sides, tree
 from tests.support.world import TINY, Recorder, World
-
-SHARDS = ("partition.shards", ["2", "4", "6", "8"])
-
-
-def tree(world: World, **sections: Any) -> dict[str, Any]:
-    return json.loads(world.config(**sections).model_dump_json())
-
-
-def question(
-    world: World,
-    *axes: tuple[str, Sequence[str]],
-    workspace: Path | None = None,
-    keep: bool = False,
-    **sections: Any,
-) -> SweepRequest:
-    found = sweep_variants(
-        tree(world, **sections), [], [(name, list(values)) for name, values in axes or (SHARDS,)]
-    )
-    return SweepRequest(found, workspace, keep)
-
-
-def run(
-    world: World, asked: SweepRequest, recorder: Recorder | None = None, root: Path | None = None
-) -> Written:
-    return sweep((recorder or Recorder()).session(root or world.folder / "study"), asked)
-
-
-def never_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmeraser_ray.study.race.beaten_by", lambda at_most, measured: None)
 
 
 def test_a_constituent_that_several_values_need_is_trained_once(
@@ -70,11 +38,11 @@ def test_a_constituent_that_several_values_need_is_trained_once(
         question(world, ("partition.shards", ["4", "5", "6"]), partition={"sample_size": 30}),
         recorder,
     )
-    shared = done.swept.sharing
+    shared = done.result.sharing
     assert shared.needed > shared.distinct, "these values share shards"
     assert shared.distinct == shared.trained == len(recorder.trained) == len(set(recorder.trained))
     assert (shared.found, shared.spared) == (0, 0)
-    assert recorder.features == sum((done.swept.records.training, done.swept.records.queries)), (
+    assert recorder.features == sum((done.result.records.training, done.result.records.queries)), (
         "and features"
     )
     assert (
@@ -87,7 +55,7 @@ def test_values_that_change_no_constituent_cost_no_training(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never_stops(monkeypatch)
-    shared = run(world, question(world, ("aggregation.shards", ["1", "2", "3"]))).swept.sharing
+    shared = run(world, question(world, ("aggregation.shards", ["1", "2", "3"]))).result.sharing
     assert shared.needed == 3 * shared.distinct == 3 * shared.trained
 
 
@@ -100,8 +68,8 @@ def test_the_table_says_what_was_measured(world: World) -> None:
     assert [row["verdict"] for row in rows] == [row["verdict"] for row in done.rows]
     assert sum(row["verdict"] == "recommended" for row in rows) == 1
     assert (root / "sweep.md").read_text().count("\n| ") == len(rows) + 1
-    assert done.swept.choice.reason in (root / "sweep.md").read_text()
-    for name, result in done.swept.results.items():
+    assert done.result.choice.reason in (root / "sweep.md").read_text()
+    for name, result in done.result.results.items():
         row = next(row for row in done.rows if row["value"] == name)
         assert (row["accuracy"], row["one deletion, mean"]) == (
             result["accuracy"]["test"],
@@ -122,10 +90,10 @@ def test_what_was_measured_is_not_measured_again(world: World) -> None:
     recorder = Recorder()
     again = run(world, question(world), recorder)
     assert (recorder.trained, recorder.features) == ([], 0)
-    assert (again.rows, again.swept.sharing) == (first.rows, first.swept.sharing)
+    assert (again.rows, again.result.sharing) == (first.rows, first.result.sharing)
     more = run(world, question(world, ("partition.shards", [*SHARDS[1], "3"])), recorder)
     assert recorder.trained
-    assert more.swept.sharing.trials == 1
+    assert more.result.sharing.trials == 1
 
 
 class Dies(Recorder):
@@ -166,7 +134,7 @@ def test_an_interrupted_sweep_goes_on(world: World, monkeypatch: pytest.MonkeyPa
     assert 0 < len(measured) < 4
     done = run(world, question(world), recorder)
     assert not set(killed.trained) & set(recorder.trained), "what was finished is not trained again"
-    assert done.swept.sharing.measured_before == len(measured)
+    assert done.result.sharing.measured_before == len(measured)
     assert done.rows == whole.rows
     for name in ("best.yaml", "choice.json", "sweep.csv"):
         here, there = ((world.folder / study / name).read_text() for study in ("study", "whole"))
@@ -183,19 +151,19 @@ def test_a_hopeless_value_is_stopped_and_the_choice_is_the_same(
     sections = {"partition": {"shards": 6, "sample_size": 30}}
     recorder = Recorder()
     done = run(world, question(world, *axes, **sections), recorder)
-    assert done.swept.stopped
+    assert done.result.stopped
     with monkeypatch.context() as patch:
         never_stops(patch)
         whole = run(world, question(world, *axes, **sections), root=world.folder / "whole")
-    assert done.swept.choice == whole.swept.choice
+    assert done.result.choice == whole.result.choice
     assert {row["value"] for row in done.rows if row["verdict"] == "front"} == {
         row["value"] for row in whole.rows if row["verdict"] == "front"
     }
-    truth = {point.name: point for point in whole.swept.points}
-    for name, found in done.swept.stopped.items():
+    truth = {point.name: point for point in whole.result.points}
+    for name, found in done.result.stopped.items():
         assert truth[name].accuracy <= found.at_most.accuracy
         assert (truth[name].cost, truth[name].passes) == (found.at_most.cost, found.at_most.passes)
-    shared = done.swept.sharing
+    shared = done.result.sharing
     assert shared.distinct == shared.found + shared.trained + shared.spared
     again = Recorder()
     assert run(world, question(world, *axes, **sections), again).rows == done.rows
@@ -214,7 +182,7 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
     )
     recorder = Dies(9, lambda: unlearn(Session(space), ErasureTargets((gone,))))
     done = run(world, question(world, workspace=space, keep=True), recorder)
-    assert done.swept.records.erased == 1
+    assert done.result.records.erased == 1
     assert done.rows == truth.rows
     seen, never = (
         choice_of(world.folder / study / "choice.json").seen for study in ("study", "never")
@@ -240,105 +208,10 @@ def test_an_erasure_in_the_middle_is_obeyed(world: World, monkeypatch: pytest.Mo
     } == {len(seen)}
 
 
-def test_who_was_erased_before_is_left_out(world: World) -> None:
-    space = world.space()
-    train(Session(space), world.config())
-    person = dict(zip(world.ids, world.subjects, strict=True))[
-        sorted(sides(world, world.config())[1])[0]
-    ]
-    unlearn(Session(space), ErasureTargets(subjects=(person,)))
-    done = run(world, question(world, workspace=space))
-    assert done.swept.records.erased == 0, "not while it ran"
-    run(world, question(world), root=world.folder / "other")
-    assert (
-        choice_of(world.folder / "study" / "choice.json").seen
-        < choice_of(world.folder / "other" / "choice.json").seen
-    )
-
-
-def sides(world: World, config: Config) -> tuple[set[str], set[str]]:
-    """The ids that a sweep trains on, and those that it judges by."""
-    from lmeraser_ray.data.index import RecordIndex
-
-    folder = WorkspaceFolder(world.space())
-    folder.create()
-    with folder.locked():
-        index = RecordIndex.read(
-            folder.store, sweep_records(config, folder.store, ErasureWatch(None).now())
-        )
-    names = index.names("record_id")
-    held = {name for name, test in zip(names, index.test, strict=True) if test}
-    return set(names) - held, held
-
-
-def test_validation_holds_out_people_and_never_looks_at_test_records(world: World) -> None:
-    root = world.space()
-    train(Session(root), world.config())
-    training, test = sides(world, world.config(sweep={"on": "test"}))
-    left, held = sides(world, world.config())
-    assert left | held == training
-    assert not held & test
-    assert held
-    person = dict(zip(world.ids, world.subjects, strict=True))
-    assert not {person[name] for name in left} & {person[name] for name in held}
-    gone = sorted(left)[0]
-    smaller, same = sides(world, world.without([gone]))
-    assert (smaller, same) == (left - {gone}, held), "a deletion moves nobody"
-
-
-@pytest.mark.parametrize("kind", ["parquet", "folder"])
-def test_a_public_sweep_reads_no_private_record(world: World, kind: str) -> None:
-    public = World(world.folder / "public", 30)
-    for name, label, image in (
-        zip(public.ids, public.labels, public.images, strict=True) if kind == "folder" else ()
-    ):
-        path = public.folder / "pictures" / label / f"{name.replace('/', '-')}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(image)
-    sections = {
-        "sweep": {
-            "on": "public",
-            "path": str(public.folder / "pictures" if kind == "folder" else public.path),
-        }
-    }
-    world.path.unlink()
-    done = run(world, question(world, **sections))
-    assert done.swept.records.training + done.swept.records.queries == 30
-    assert choice_of(world.folder / "study" / "choice.json").seen == frozenset()
-
-
-def test_the_choice_trains_and_is_recorded(world: World) -> None:
-    """best.yaml → train → the manifest → unlearn says what the choice had seen."""
-    done = run(world, question(world))
-    root = world.folder / "study"
-    text = (root / "best.yaml").read_text()
-    assert text.startswith(f"# lmeraser train --config {root}/best.yaml")
-    config = load_config(root / "best.yaml", [])
-    assert config.sweep.record == (root / "choice.json").resolve()
-    assert f"partition.shards={config.partition.shards}" == done.swept.choice.point.name
-    space = world.space()
-    manifest = train(Session(space), config).manifest
-    assert manifest.choice is not None
-    assert (
-        manifest.choice["records"]
-        == done.swept.records.training + done.swept.records.queries
-        == manifest.training_records
-    )
-    folder = WorkspaceFolder(space)
-    from tests.laws.test_choice import read
-
-    _, index = read(space)
-    trains = index.names("record_id", index.training)[0]
-    assert unlearn(Session(space), ErasureTargets((trains,))).seen == 1
-    after = folder.require_published().choice
-    assert after is not None
-    assert after["records"] == manifest.choice["records"] - 1
-
-
 def test_a_value_that_does_not_fit_does_not_stop_the_others(world: World) -> None:
     done = run(world, question(world, ("learner.prompt.width", ["2", "30"])))
-    assert list(done.swept.results) == ["learner.prompt.width=2"]
-    assert "learner.prompt.width is 30" in done.swept.failed["learner.prompt.width=30"]
+    assert list(done.result.results) == ["learner.prompt.width=2"]
+    assert "learner.prompt.width is 30" in done.result.failed["learner.prompt.width=30"]
     with pytest.raises(ConfigError, match=r"No value could be measured.*width is 30"):
         run(world, question(world, ("learner.prompt.width", ["30"])), root=world.folder / "other")
 
@@ -417,6 +290,6 @@ def test_every_kind_of_system_can_be_swept(
     )
     found = sweep_variants(base, fixed, [axis])
     done = sweep(Recorder().session(world.folder / "study"), SweepRequest(found))
-    assert done.swept.choice.point in done.swept.points
+    assert done.result.choice.point in done.result.points
     assert bounds
     assert all(at_most == pytest.approx(accuracy) for at_most, accuracy in bounds)

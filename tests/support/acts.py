@@ -108,9 +108,8 @@ def sweep_held(
     each node's have of GPUs is written to `GPUS` then), and when trials on two nodes have trained,
     for the file `go`."""
     from lmeraser_ray.distributed.sweep import STEP, VALUE, Stopping
-    from tests.distributed.test_sweep import run
-    from tests.study.test_sweep import never_stops
     from tests.support.children import wait_until
+    from tests.support.sweeps import never_stops, sweep_on
 
     tell, nodes = Stopping.on_trial_result, set[str]()
 
@@ -134,7 +133,7 @@ def sweep_held(
     patch = pytest.MonkeyPatch()
     never_stops(patch)
     patch.setattr(Stopping, "on_trial_result", holding)
-    run(world, "ray", study, axis=UNLIKE, address=address, task_gpus=gpus)
+    sweep_on(world, "ray", study, axis=UNLIKE, address=address, task_gpus=gpus)
 
 
 def claims_started(address: str, times: int) -> set[str]:

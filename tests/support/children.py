@@ -1,7 +1,7 @@
-"""Real processes for the fault matrix: each is forked from a server that has imported everything,
-so that it starts in milliseconds.
+"""Real processes that tests start, stop and kill: each is forked from a server that has imported
+everything and run nothing, so that it starts in milliseconds and no thread of the tests is forked.
 
-    parent: child = start(acts.work, …) ── pipe ── child: says where it is, waits to be told to go on, is killed or stopped there
+    parent: child = start(acts.work, …) ── pipe ── child: says where it is, waits, is killed there
 
 What a child writes to stdout and stderr goes to files. A child that is killed is killed by the
 kernel: no handler, no clean-up.
@@ -16,12 +16,21 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
+PRELOADED = [
+    "tests.support.acts",
+    "tests.support.desk_acts",
+    "lmeraser_ray.operations.unlearn",
+    "lmeraser_ray.operations.verify",
+    "pyarrow.dataset",
+    "torch._dynamo",
+]
 PATIENCE = 120.0
 """Seconds after which something that should happen has not: the machine may have other work."""
 Point = tuple[str, int]
@@ -29,21 +38,28 @@ Point = tuple[str, int]
 
 
 def context() -> ForkServerContext:
-    """Where children come from."""
+    """Return where children come from: the one fork server of this process, which must be able to
+    import these tests."""
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(ROOT) not in before:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), *before]))
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["tests.support.acts"])
+    found.set_forkserver_preload(PRELOADED)
     return found
 
 
 @dataclass
 class Ended:
     """How a child ended. code: its exit code, negative for a signal; value: what the act returned;
-    out, err: what it printed."""
+    out, err: what it printed; died: the change of the disk that it died at; changes: how many it
+    came to."""
 
     code: int
     value: Any
     out: str
     err: str
+    died: str | None
+    changes: int
 
 
 @dataclass
@@ -53,7 +69,6 @@ class Child:
     process: ForkServerProcess
     pipe: Connection
     log: Path
-    said: list[Any] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -93,15 +108,22 @@ class Child:
 
     def end(self, seconds: float = PATIENCE) -> Ended:
         """Wait for the child's end."""
-        value = None
+        said: dict[str, Any] = {}
         with suppress(EOFError, ConnectionResetError):
             while self.pipe.poll(seconds):
                 kind, found = self.pipe.recv()
-                value = found if kind == "value" else value
+                said[kind] = found
         self.process.join(seconds)
         assert self.process.exitcode is not None, f"the child goes on and on: {self.printed('err')}"
         self.pipe.close()
-        return Ended(self.process.exitcode, value, self.printed("out"), self.printed("err"))
+        return Ended(
+            self.process.exitcode,
+            said.get("value"),
+            self.printed("out"),
+            self.printed("err"),
+            said.get("died"),
+            said.get("changes", 0),
+        )
 
     def printed(self, which: str) -> str:
         path = self.log.with_suffix(f".{which}")
@@ -165,8 +187,8 @@ class Nursery:
         pause: Point | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Child:
-        """Run `act(*args)` in a process. die: the failpoint at which it gets a SIGKILL; pause:
-        where it waits to be told to go on."""
+        """Run `act(*args)`, which must be importable, in a process. die: the failpoint at which it
+        gets a SIGKILL; pause: where it waits to be told to go on."""
         ours, theirs = context().Pipe()
         log = self.folder / f"child-{len(self.children)}"
         process = context().Process(
@@ -211,9 +233,10 @@ def run(
     os.environ.update(environment)
     code = 0
     try:
-        with failpoints.set_up(pipe, die=die, pause=pause):
+        with failpoints.set_up(pipe, die=die, pause=pause) as points:
             value = act(*args)
         pipe.send(("value", value))
+        pipe.send(("changes", points.counts["change"]))
     except LmeraserError as error:
         print(f"lmeraser: error: {error}", file=sys.stderr)
         code = error.exit_code

@@ -1,12 +1,10 @@
 """A workspace's request database and nothing else, on either dialect, and a server of processes
 that write to it."""
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.storage.times import utcnow
-
-ROOT = Path(__file__).parents[2]
+from tests.support.children import context
 
 
 @dataclass
@@ -74,14 +71,8 @@ class Desk:
 
 
 def start(act: Callable[..., None], *args: Any) -> ForkServerProcess:
-    """A process of its own that does this; forked from a server that has imported what is needed,
-    so that it starts in milliseconds."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-    )
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.desk_acts"])
-    process = context.Process(target=act, args=args, daemon=True)
+    """Start a process that does one of `desk_acts`."""
+    process = context().Process(target=act, args=args, daemon=True)
     process.start()
     return process
 

@@ -1,9 +1,11 @@
-"""Places in the program at which a child of the fault matrix can be killed, or waits so that its
-parent can kill or stop it.
+"""Places in the program at which a child process can be killed, or waits so that its parent can
+kill or stop it.
 
-    COMMIT (before, after) · COMMIT of the signer (before, after) · signature (before, after) · manifest (before it is written, after) ·
-    pointer (before its rename, after it) · removal of an object (before, after) · a batch of training · a constituent (before it is
-    trained, after it is stored)
+- `before` and `after` COMMIT, COMMIT of the signer, signature, manifest (its writing), pointer (its
+  rename), removal (of an object), constituent (its training and storing); and each batch.
+- `change`: any change of the disk by the main thread, which is a call of one of `EFFECTS` of `os`,
+  or the moment right before or right after a COMMIT. What SQLite itself writes between these two
+  cannot be watched. A file that was being synced when the child dies is half there.
 
 Heartbeats do not count, so that they make no difference to where the k-th one is.
 """
@@ -16,18 +18,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from lmeraser_ray.erasure.certificate import signer as certify
 from lmeraser_ray.pipeline.engine import InlineEngine
 from lmeraser_ray.pipeline.jobs import TrainConstituent
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database import database
 
+EFFECTS = ("replace", "link", "unlink", "mkdir", "rmdir", "fsync", "truncate", "ftruncate")
 TRAINED = "TRAINED_LOG"
 """The environment's variable with the file in which children note the constituents that they began
 and finished."""
+
+TRUNCATE = os.truncate
 
 
 class Points:
@@ -52,6 +57,35 @@ class Points:
         if here == self._pause:
             self._pipe.send(("reached", name))
             self._pipe.recv()
+
+    def change(self, name: str, *args: object) -> None:
+        """Note that the main thread is about to change the disk."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self.counts["change"] += 1
+        if ("change", self.counts["change"]) != self._die:
+            return
+        if name == "fsync":
+            handle = cast(int, args[0])
+            TRUNCATE(handle, os.fstat(handle).st_size // 2)
+        self._pipe.send(("died", " ".join([name, *(Path(str(arg)).name for arg in args)])))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def changing(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of `os` that changes the disk, with its failpoint. Folders are synced for the
+        power's sake alone."""
+
+        def wrapped(*args: Any, **options: Any) -> Any:
+            if not (name == "fsync" and Path(f"/proc/self/fd/{args[0]}").is_dir()):
+                self.change(name, *args)
+            return real(*args, **options)
+
+        return wrapped
+
+    def commit(self, moment: str) -> None:
+        """The child is about to commit, or has just done so."""
+        self.change({"before": "committing", "after": "committed"}[moment])
+        self(f"{moment} COMMIT")
 
     def around(
         self, name: str, real: Callable[..., Any], concerns: Callable[..., bool] = lambda *_: True
@@ -81,8 +115,10 @@ def set_up(
         def patch(target: object, name: str, value: object) -> None:
             stack.enter_context(mock.patch.object(target, name, value))
 
-        patch(database, "committing", lambda: points("before COMMIT"))
-        patch(database, "committed", lambda: points("after COMMIT"))
+        for name in EFFECTS:
+            patch(os, name, points.changing(name, getattr(os, name)))
+        patch(database, "committing", lambda: points.commit("before"))
+        patch(database, "committed", lambda: points.commit("after"))
         patch(
             os,
             "replace",
@@ -91,7 +127,7 @@ def set_up(
         patch(os, "unlink", points.around("removal", os.unlink, lambda path: is_object(Path(path))))
         patch(certify, "sign", points.around("signature", certify.sign))
         patch(
-            WorkspaceFolder, "put_manifest", points.around("manifest", WorkspaceFolder.put_manifest)
+            LockedWorkspace, "put_manifest", points.around("manifest", LockedWorkspace.put_manifest)
         )
         patch(TrainConstituent, "run", noting(points.around("constituent", TrainConstituent.run)))
         make = InlineEngine.__init__

@@ -1,7 +1,9 @@
 """A pod as processes of this machine: the command lines and variables of its manifest, in a process
 and a mount namespace of their own.
 
-    manifest ── containers ──► nsenter ──► one `unshare`, which is what all of them share, as in a pod with `shareProcessNamespace`
+    manifest ── containers ──► nsenter ──► one `unshare`
+
+All containers share its namespaces, as in a pod with `shareProcessNamespace`.
 
 What a cluster would give (names of services, ports of its own, volumes, ConfigMaps, Secrets) is
 given by the test; whatever it gives in the place of something must be in the manifest. Users,

@@ -1,4 +1,4 @@
-"""A tiny world (16-pixel pictures, a random convnet) in which the whole flow takes tenths of a second."""
+"""A tiny world (16-pixel pictures, a random convnet): its whole flow takes tenths of a second."""
 
 import io
 import json

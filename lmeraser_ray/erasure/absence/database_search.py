@@ -1,9 +1,10 @@
-"""The request database, searched: what open requests still have to name is at home there, and
-nothing else of what was erased is.
+"""The search of the request database: open requests may still name what they erase; any other
+occurrence is a finding.
 
-Of SQLite every byte is searched, free pages included: an occurrence too many is one that no row
-explains. SQLite gives its bytes out itself (`serialize`): to open and close its file here would
-drop the locks that this process holds on it. Of PostgreSQL the rows are searched.
+Of SQLite every byte is searched, free pages included, and occurrences are counted: one more than
+the rows of open requests have is a finding. SQLite hands out its bytes itself (`serialize`), since
+opening and closing the file here would drop the locks that this process holds on it. Of PostgreSQL
+the rows are searched.
 """
 
 from collections import Counter
@@ -14,16 +15,16 @@ from sqlalchemy import Connection, Select, Table, select
 
 from lmeraser_ray.erasure.absence.inventory import DATABASE
 from lmeraser_ray.erasure.absence.patterns import PatternSet
-from lmeraser_ray.erasure.absence.report import Findings
+from lmeraser_ray.erasure.absence.report import ScanReporter
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import erased, metadata, requests, targets
 from lmeraser_ray.storage.paths import Location
 
 FINISHED = (State.PURGED, State.CERTIFIED, State.REFUSED, State.CANCELLED)
-"""Their names are gone."""
+"""States in which a request names nobody any more."""
 NAMED = ((targets, "name"), (erased, "name"), (erased, "needles"))
-"""The columns that may hold what a request erases, until it is worked off."""
+"""The columns that may hold what an open request erases."""
 FILE = "requests.db"
 BESIDE = ("requests.db-journal", "requests.waiting")
 """The journal of a transaction under way has pages as they were before it, the other file
@@ -31,7 +32,7 @@ submissions that wait for their turn."""
 
 
 def search_database(
-    database: Database, root: Location, wanted: PatternSet, findings: Findings
+    database: Database, root: Location, patterns: PatternSet, report: ScanReporter
 ) -> None:
     """Search the request database of the workspace in `root`."""
     with database.read() as conn:
@@ -42,72 +43,73 @@ def search_database(
                 ).first()
                 is not None
             ):
-                findings.hit(
-                    DATABASE, FILE, f"{table.name}.{column} of a request that is worked off"
-                )
-        at_home = occurrences(
-            wanted,
+                report.hit(DATABASE, FILE, f"{table.name}.{column} of a request that is worked off")
+        explained = occurrences(
+            patterns,
             (cell for table, column in NAMED for (cell,) in conn.execute(kept(table, column))),
         )
         if database.dialect == "sqlite":
             image = conn.connection.driver_connection.serialize()  # type: ignore[union-attr]
-            there = occurrences(wanted, [image])
-            findings.count(DATABASE, len(image))
+            there = occurrences(patterns, [image])
+            report.count(DATABASE, len(image))
         else:
-            there = occurrences(wanted, cells_of(conn, findings))
-    report(there - at_home, FILE, wanted, findings)
-    findings.explained += (there & at_home).total()
+            there = occurrences(patterns, cells_of(conn, report))
+    note_surplus(there - explained, FILE, patterns, report)
+    report.explained += (there & explained).total()
     for name in BESIDE:
-        search_beside(root / name, at_home, wanted, findings)
+        search_beside(root / name, explained, patterns, report)
 
 
 def search_beside(
-    path: Location, at_home: Counter[int], wanted: PatternSet, findings: Findings
+    path: Location, explained: Counter[int], patterns: PatternSet, report: ScanReporter
 ) -> None:
-    """A file next to the database may have what the database has at home, and nothing else of what
-    was erased."""
+    """Search a file next to the database, which may contain what open requests name."""
     with suppress(FileNotFoundError):
-        there = Counter(match.pattern for match in wanted.search.in_file(path))
-        findings.count(DATABASE, path.stat().st_size)
-        report(
-            Counter({pattern: count for pattern, count in there.items() if pattern not in at_home}),
+        there = Counter(match.pattern for match in patterns.search.in_file(path))
+        report.count(DATABASE, path.stat().st_size)
+        note_surplus(
+            Counter(
+                {pattern: count for pattern, count in there.items() if pattern not in explained}
+            ),
             path.name,
-            wanted,
-            findings,
+            patterns,
+            report,
         )
-        findings.explained += sum(count for pattern, count in there.items() if pattern in at_home)
+        report.explained += sum(count for pattern, count in there.items() if pattern in explained)
 
 
 def kept(table: Table, column: str) -> Select[tuple[object]]:
-    """The cells of a column that are not null, with the request that each is of."""
+    """Select the cells of a column that are not null, joined with their requests."""
     found = table.c[column]
     return (
         select(found).join(requests, requests.c.id == table.c.request_id).where(found.is_not(None))
     )
 
 
-def occurrences(wanted: PatternSet, cells: Iterable[object]) -> Counter[int]:
-    """How often each pattern occurs, whatever is next to it: in SQLite's pages nothing lies between
-    two values."""
+def occurrences(patterns: PatternSet, cells: Iterable[object]) -> Counter[int]:
+    """Count each pattern's occurrences, whatever is next to them: in SQLite's pages nothing lies
+    between two values."""
     found: Counter[int] = Counter()
     for cell in cells:
         data = cell.encode() if isinstance(cell, str) else bytes(cell)  # type: ignore[call-overload]
-        found.update(match.pattern for match in wanted.search.in_bytes(data))
+        found.update(match.pattern for match in patterns.search.in_bytes(data))
     return found
 
 
-def cells_of(conn: Connection, findings: Findings) -> Iterator[object]:
-    """Every text and every blob of every row of a PostgreSQL database."""
-    findings.count(DATABASE, 0)
+def cells_of(conn: Connection, report: ScanReporter) -> Iterator[object]:
+    """Yield every text and every blob of every row of a PostgreSQL database."""
+    report.count(DATABASE, 0)
     for table in metadata.sorted_tables:
         for row in conn.execution_options(yield_per=1000).execute(select(table)):
             for cell in row:
                 if isinstance(cell, str | bytes | memoryview):
-                    findings.count(DATABASE, len(cell), files=0)
+                    report.count(DATABASE, len(cell), files=0)
                     yield cell
 
 
-def report(surplus: Counter[int], path: str, wanted: PatternSet, findings: Findings) -> None:
-    """Note what is there too often."""
+def note_surplus(
+    surplus: Counter[int], path: str, patterns: PatternSet, report: ScanReporter
+) -> None:
+    """Report the patterns that occur more often than open requests explain."""
     for pattern in surplus:
-        findings.hit(DATABASE, path, wanted.trace_of(pattern))
+        report.hit(DATABASE, path, patterns.trace_of(pattern))

@@ -1,9 +1,9 @@
-"""The published records, accounted for: every row is a live record's, every picture byte and every
-feature row is owned by one.
+"""The live record check: every published row is a live record's, and every picture byte and every
+feature row belongs to one of these rows.
 
-Then whatever a scan finds in them is a live record's own: a picture that another person's record
-has too, byte for byte. The rows in which something is found have their digests computed again, so
-that a row that owned the wrong bytes would be found out.
+What a scan finds in a checked object is then a live record's own, such as a picture that another
+person's record has too, byte for byte. The digest of each row in which something is found is
+computed again, so that a row with the wrong bytes is a finding.
 """
 
 from collections.abc import Collection
@@ -18,7 +18,7 @@ from lmeraser_ray.data.feature_file import HEAD, Layout
 from lmeraser_ray.erasure.absence.inventory import FEATURES, PICTURES, RECORDS
 from lmeraser_ray.erasure.absence.pattern_search import Match
 from lmeraser_ray.erasure.absence.patterns import PatternSet
-from lmeraser_ray.erasure.absence.report import Findings
+from lmeraser_ray.erasure.absence.report import ScanReporter
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.features import features_key
 from lmeraser_ray.pipeline.manifest import BucketState, Manifest
@@ -29,18 +29,18 @@ from lmeraser_ray.storage.store import REPAIR, Store, StoredObject, present
 
 @dataclass(frozen=True)
 class LiveRecordCheck:
-    """Goes through the buckets of a published state. `alive` collects the windows that live records
-    own, by pattern."""
+    """Checks the buckets of a published state. shared: collects the windows that live records have
+    too, by pattern."""
 
     store: Store
     manifest: Manifest
-    wanted: PatternSet
-    findings: Findings
-    alive: set[int]
+    patterns: PatternSet
+    report: ScanReporter
+    shared: set[int]
 
     def check(self) -> set[StoredObject]:
-        """Account for all buckets. Returns the objects that need not be searched again: pictures
-        and features.
+        """Check all buckets. Returns the objects that need not be searched again: pictures and
+        features.
 
         Errors: `VerificationError` where an object is missing or damaged.
         """
@@ -56,36 +56,38 @@ class LiveRecordCheck:
         }
 
     def _rows(self, bucket: Bucket, rows: pa.Table) -> None:
-        """No row is an erased record's or subject's."""
+        """Report rows of erased records or subjects, and learn the live names that contain an
+        erased id."""
         refused: dict[str, tuple[Collection[str] | Collection[bytes], str]] = {
-            "record_id": (self.wanted.ids, "row of an erased record"),
-            "subject_id": (self.wanted.subjects, "row of an erased subject"),
-            "digest": (self.wanted.digests, "row with an erased digest"),
+            "record_id": (self.patterns.ids, "row of an erased record"),
+            "subject_id": (self.patterns.subjects, "row of an erased subject"),
+            "digest": (self.patterns.digests, "row with an erased digest"),
         }
         for column, (gone, trace) in refused.items():
             if pc.any(pc.is_in(rows[column], pa.array(list(gone), rows[column].type))).as_py():
                 self._hit(RECORDS, bucket.records, trace)
         ids, subjects, labels = (rows[name] for name in ("record_id", "subject_id", "label"))
-        if any(self.wanted.occurs(text_of(column)) for column in (ids, subjects, labels)):
+        if any(self.patterns.occurs(text_of(column)) for column in (ids, subjects, labels)):
             people, records = (
-                set(subjects.to_pylist()) - self.wanted.subjects,
-                set(ids.to_pylist()) - self.wanted.ids,
+                set(subjects.to_pylist()) - self.patterns.subjects,
+                set(ids.to_pylist()) - self.patterns.ids,
             )
-            self.wanted.learn([*records, *people, *labels.to_pylist()])
+            self.patterns.learn([*records, *people, *labels.to_pylist()])
 
     def _pictures(self, bucket: Bucket, rows: pa.Table) -> None:
-        """The rows own the file from its first byte to its last, one behind the other."""
+        """Report bytes that no row accounts for: the rows' pictures lie one after the other, from
+        the file's first byte to its last."""
         path = self._path(bucket.pictures)
         offsets, lengths = (rows[name].to_numpy() for name in ("offset", "length"))
         size = path.stat().st_size
         if not np.array_equal(offsets, offsets_of(lengths)) or lengths.sum() != size:
             self._hit(PICTURES, bucket.pictures, "bytes of no live record")
-        self.findings.count(PICTURES, size)
+        self.report.count(PICTURES, size)
         sound: dict[int, bool] = {}
-        for match in self.wanted.search.in_file(path, texts=False):
+        for match in self.patterns.search.in_file(path, texts=False):
             first, last = (
                 int(np.searchsorted(offsets, at, "right")) - 1
-                for at in (match.at, match.at + self.wanted.size(match) - 1)
+                for at in (match.at, match.at + self.patterns.size(match) - 1)
             )
             own = all(
                 sound.setdefault(row, self._sound(bucket, rows, row))
@@ -101,34 +103,34 @@ class LiveRecordCheck:
             return False
 
     def _features(self, state: BucketState, rows: pa.Table) -> None:
-        """One row a record and nothing else, under the key that these records give."""
+        """Report features that are not one row a record under the key of these records."""
         path = self._path(state.features)
         start, whole = extent(path, rows.num_rows)
         key = features_key(self.manifest.backbone.identity, digests_in(rows))
         if not whole or key != state.features.key:
             self._hit(FEATURES, state.features, "rows of no live record")
-        self.findings.count(FEATURES, path.stat().st_size)
-        for match in self.wanted.search.in_file(path, texts=False):
+        self.report.count(FEATURES, path.stat().st_size)
+        for match in self.patterns.search.in_file(path, texts=False):
             self._judge(match, whole and match.at >= start, state.features)
 
     def _judge(self, match: Match, own: bool, item: StoredObject) -> None:
-        """A window within what live records own is theirs."""
-        if own and self.wanted.is_window(match):
-            self.alive.add(match.pattern)
-            self.findings.explained += 1
+        """Explain a window within a live record's own bytes (`own`); report any other match."""
+        if own and self.patterns.is_window(match):
+            self.shared.add(match.pattern)
+            self.report.explained += 1
         else:
             self._hit(
-                PICTURES if item.kind == "pictures" else FEATURES, item, self.wanted.trace(match)
+                PICTURES if item.kind == "pictures" else FEATURES, item, self.patterns.trace(match)
             )
 
     def _hit(self, place: object, item: StoredObject, trace: str) -> None:
-        """Something that nobody alive owns. Errors: `VerificationError` where the object is
-        damaged: then this says nothing."""
+        """Report a finding. Errors: `VerificationError` where the object is damaged: then the match
+        proves nothing."""
         if not self.store.sound(item):
             raise VerificationError(
                 f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}"
             )
-        self.findings.hit(place, f"objects/{item.name}", trace)  # type: ignore[arg-type]
+        self.report.hit(place, f"objects/{item.name}", trace)  # type: ignore[arg-type]
 
     def _path(self, item: StoredObject) -> Location:
         with disk_errors(self.store.path(item)), present(item):
@@ -137,13 +139,13 @@ class LiveRecordCheck:
 
 
 def text_of(column: pa.ChunkedArray) -> bytes:
-    """All names of a column, one behind the other with nothing between them."""
+    """Return all names of a column, one after the other with nothing between them."""
     return bytes(column.combine_chunks().buffers()[2] or b"")
 
 
 def extent(path: Location, rows: int) -> tuple[int, bool]:
-    """Where a file of features has its first byte of them, and whether it is features and checks of
-    `rows` rows, and nothing else."""
+    """Return the offset of the first feature in a file, and whether the file holds the features and
+    checksums of `rows` rows and nothing else."""
     with disk_errors(path), path.open("rb") as file:
         layout = Layout.of(file.read(HEAD))
     if layout is None:

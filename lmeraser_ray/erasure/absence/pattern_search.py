@@ -1,10 +1,10 @@
-"""Searching bytes for many patterns at once: what the absence scan is built on.
+"""Search bytes for many patterns at once: what the absence scan is built on.
 
-Binary patterns (digests, windows) are found by their 8-byte words: of any place in a file, one word
-of the pattern lies at a multiple of 8, and which words are wanted is a table that stays in the
-processor's cache: gigabytes a second, however many patterns. Text (ids) is found by Aho-Corasick.
-Invariants: nothing that is in a file is missed, wherever it lies; a file is read once, in pieces of
-1 MiB; memory does not grow with it.
+Binary patterns (digests, windows) are found by their 8-byte words. Wherever a pattern lies in a
+file, one of its words lies at a multiple of 8; the set of these words is a table that stays in the
+processor's cache, so that the search reads gigabytes a second, however many patterns there are.
+Texts (ids) are found by Aho-Corasick. Invariants: no occurrence is missed, wherever it lies; a file
+is read once, in pieces of 1 MiB, and memory does not grow with the file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,16 @@ import numpy as np
 from ahocorasick_rs import BytesAhoCorasick
 from numpy.typing import NDArray
 
+from lmeraser_ray.storage.files import opened
 from lmeraser_ray.storage.paths import Location
-from lmeraser_ray.storage.reading import opened
 
 PIECE = 1 << 20
 REACH = 4096
-"""Bytes around a text that are shown with it: an id has at most 1,024 characters (`data.names`), so
+"""Bytes around a text that a match has with it: an id has at most 1,024 characters (`data.ids`), so
 at most 4,096 bytes."""
 MARGIN = 2 * REACH
 SHORTEST = 15
-"""Bytes of a binary pattern at least: so that, wherever it lies, it has a whole word at a multiple
+"""The least bytes of a binary pattern: wherever 15 bytes lie, they have a whole word at a multiple
 of 8."""
 BLOCK = 1 << 14
 """Words that are looked up at a time."""
@@ -34,10 +34,10 @@ MIX = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Where a pattern was found: its position among the patterns, the first byte's offset, and, of
-    texts, what is around it.
+    """An occurrence of a pattern.
 
-    before and after: at most `REACH` bytes each, none for binary patterns.
+    pattern: its position among the patterns; at: the offset of its first byte; before, after: up to
+    `REACH` bytes around a text, none for binary patterns.
     """
 
     pattern: int
@@ -69,16 +69,16 @@ class Words:
     def _slots(
         self, mixed: NDArray[np.uint64], out: NDArray[np.uint64] | None = None
     ) -> NDArray[np.int64]:
-        """The upper bits of hashed words."""
+        """Return the upper bits of hashed words: slots of the first table."""
         return np.right_shift(mixed, np.uint64(64 - self._bits), out=out).view(np.int64)
 
     def _other_slots(self, mixed: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Other bits, for those that the first table lets through."""
+        """Return other bits: slots of the second table, for words that the first lets through."""
         return self._slots(mixed << np.uint64(24))
 
     def _candidates(self, words: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The places of words that may be wanted. In blocks that stay in the cache, in memory that
-        is taken once."""
+        """Return the positions of words that may be of a pattern. Works in blocks that stay in the
+        cache, in memory that is allocated once."""
         found: list[NDArray[np.int64]] = []
         for at in range(0, len(words), BLOCK):
             block = words[at : at + BLOCK]
@@ -90,7 +90,7 @@ class Words:
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def find(self, data: memoryview) -> Iterator[tuple[int, int]]:
-        """Every occurrence: the pattern's position and the offset."""
+        """Yield every occurrence: the pattern's position and the offset."""
         words = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
         places = self._candidates(words) if self._patterns else np.empty(0, np.int64)
         first, last = (
@@ -107,8 +107,8 @@ class Words:
 
 
 def best_offsets(pattern: bytes) -> list[int]:
-    """For each remainder by 8 the offset whose word has the most different bytes: words such as
-    eight zeros are everywhere."""
+    """Return for each remainder modulo 8 the offset whose word has the most different bytes: a word
+    such as eight zeros occurs everywhere."""
     if len(pattern) < SHORTEST:
         raise ValueError(f"a binary pattern has {SHORTEST} bytes at least, not {len(pattern)}")
     different = [len(set(pattern[at : at + 8])) for at in range(len(pattern) - 7)]
@@ -136,8 +136,8 @@ class Search:
     def in_bytes(
         self, data: bytes | memoryview, *, binary: bool = True, texts: bool = True
     ) -> Iterator[Match]:
-        """Every occurrence in `data` of the binary patterns, if they are asked for, and of the
-        texts, if these are."""
+        """Yield every occurrence in `data` of the binary patterns, if `binary`, and of the texts,
+        if `texts`."""
         view = memoryview(data)
         if binary:
             yield from (Match(pattern, at) for pattern, at in self._words.find(view))
@@ -147,7 +147,7 @@ class Search:
                 yield Match(len(self._binary) + i, start, *around)
 
     def in_file(self, path: Location, *, texts: bool = True) -> Iterator[Match]:
-        """Every occurrence in a file. Errors: `FileNotFoundError` where it is gone,
+        """Yield every occurrence in a file. Errors: `FileNotFoundError` where the file is gone,
         `ExecutionError` where it cannot be read."""
         for base, piece, first, end in pieces(path):
             for match in self.in_bytes(piece, texts=texts):
@@ -156,10 +156,10 @@ class Search:
 
 
 def pieces(path: Location) -> Iterator[tuple[int, memoryview, int, int]]:
-    """A file in overlapping pieces: where each lies, its bytes, and from where to where in them it
-    has no other's share.
+    """Yield a file in overlapping pieces: the piece's offset in the file, its bytes, and the first
+    and last position in them that belong to this piece alone.
 
-    By reads and not by a memory map: a file that shrinks meanwhile would kill the process.
+    The file is read and not mapped: a mapped file that shrinks meanwhile kills the process.
     """
     view = np.empty(PIECE + 2 * MARGIN, np.uint8).data  # aligned, so that words are
     with opened(path) as fill:

@@ -1,10 +1,11 @@
-"""What a scan looks for, as patterns, and which of their occurrences are somebody else's.
+"""The pattern set of a scan: what to look for, and which occurrences are explained by live data.
 
-    needles + subjects → binary patterns and texts → (learn the live names) → judge a match: a trace, or explained
+    traces + subjects → binary patterns and texts → (learn the live names)
+        → judge each match: a trace, or explained
 
-An id may be a part of a longer live one, or a live label: `person-1` is in `person-12`. So the live
-names that contain one of the ids are learned first, and an occurrence within such a name is the
-name's. An id that says nothing by itself (`1`, `cat`) is looked for in rows only.
+An id may be part of a longer live id, or of a live label: `person-1` is in `person-12`. So the live
+names that contain an erased id are learned first, and an occurrence within such a name is explained
+by it. An id that identifies nobody by itself (`1`, `cat`) is looked for in rows only.
 """
 
 import json
@@ -17,22 +18,22 @@ from lmeraser_ray.erasure.absence.traces import Trace, Traces, telling
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text to look for. apart: it counts only where no letter or digit is next to it."""
+    """A text to look for. apart: a match counts only where no letter or digit is next to it."""
 
     trace: Trace
     apart: bool
 
 
 class PatternSet:
-    """The patterns of one scan. ids, subjects, digests: what no live row may have."""
+    """The patterns of one scan. ids, subjects, digests: values that no live row may have."""
 
-    def __init__(self, needles: Sequence[Traces], subjects: Collection[str]) -> None:
-        self.ids = frozenset(needle.record_id for needle in needles)
+    def __init__(self, traces: Sequence[Traces], subjects: Collection[str]) -> None:
+        self.ids = frozenset(each.record_id for each in traces)
         self.subjects = frozenset(subjects) | {
-            needle.subject_id for needle in needles if needle.subject_id is not None
+            each.subject_id for each in traces if each.subject_id is not None
         }
-        self.digests = frozenset(needle.digest for needle in needles)
-        binary = binary_patterns(needles)
+        self.digests = frozenset(each.digest for each in traces)
+        binary = binary_patterns(traces)
         self._texts = texts_of(self.ids, self.subjects)
         self._binary = list(binary.values())
         self.search = Search(list(binary), list(self._texts))
@@ -42,20 +43,20 @@ class PatternSet:
 
     @property
     def in_rows_only(self) -> int:
-        """Ids and subjects that say too little to be looked for in bytes."""
+        """How many ids and subjects identify too little to be looked for in bytes."""
         return sum(telling(name) == "no" for name in self.ids | self.subjects)
 
     def trace_of(self, pattern: int) -> Trace:
-        """What a pattern is of."""
+        """Return the kind of trace that a pattern is."""
         binary = len(self._binary)
         return self._binary[pattern] if pattern < binary else self._kinds[pattern - binary].trace
 
     def trace(self, match: Match) -> Trace:
-        """What was found."""
+        """Return the kind of trace that was found."""
         return self.trace_of(match.pattern)
 
     def size(self, match: Match) -> int:
-        """How many bytes were found."""
+        """Return how many bytes were found."""
         return len(self._shown[match.pattern])
 
     def is_text(self, match: Match) -> bool:
@@ -63,22 +64,22 @@ class PatternSet:
         return match.pattern >= len(self._binary)
 
     def is_window(self, match: Match) -> bool:
-        """Whether a stretch of a picture or of features was found, which several records may
+        """Whether a window of a picture or of features was found, which several records may
         have."""
         return self.trace(match) in ("picture", "pixels", "feature")
 
     def occurs(self, text: bytes) -> bool:
-        """Whether there may be something to learn from names that lie one behind the other in
-        `text`; False is certain."""
+        """Whether one of the ids may occur in names that lie one after the other in `text`; False
+        is certain."""
         return bool(self._texts) and (
             not plain(text) or any(self.search.in_bytes(text, binary=False))
         )
 
     def learn(self, names: Iterable[str]) -> None:
-        """Take note of live ids, subjects or labels in which an id occurs."""
+        """Note the live ids, subjects or labels in which an erased id occurs."""
         if not self._texts:
             return
-        listed = set(names)  # none has a line break (`data.names`)
+        listed = set(names)  # none has a line break (`data.ids`)
         joined = "\n".join(listed).encode()
         if not plain(joined):
             joined = b"\n".join({form for name in listed for form in forms(name)})
@@ -88,8 +89,8 @@ class PatternSet:
             by_length.setdefault((len(before), len(after)), set()).add((before, after))
 
     def explained(self, match: Match) -> bool:
-        """Whether what was found is an id or a subject that is a part of something longer: of a
-        live name, of a number, of a word."""
+        """Whether a match is an id or a subject within something longer: a live name, a number, or
+        a word."""
         if not self.is_text(match):
             return False
         before, after = match.before, match.after
@@ -104,7 +105,7 @@ class PatternSet:
         )
 
     def masked(self, text: str) -> str:
-        """A file's name without what was looked for in it."""
+        """Return a file's name with every pattern in it replaced by `***`."""
         data = text.encode(errors="surrogateescape")
         for match in sorted(
             self.search.in_bytes(data), key=lambda match: -len(self._shown[match.pattern])
@@ -113,24 +114,25 @@ class PatternSet:
         return data.decode(errors="replace")
 
 
-def binary_patterns(needles: Sequence[Traces]) -> dict[bytes, Trace]:
-    """Digests, also as hexadecimal digits, and windows; one that several records share is there
-    once."""
+def binary_patterns(traces: Sequence[Traces]) -> dict[bytes, Trace]:
+    """Return digests, also as hexadecimal digits, and windows; a pattern that several records share
+    is there once."""
     found: dict[bytes, Trace] = {}
-    for needle in needles:
-        found[needle.digest] = "digest"
-        found[needle.digest.hex().encode()] = "hexadecimal digest"
+    for each in traces:
+        found[each.digest] = "digest"
+        found[each.digest.hex().encode()] = "hexadecimal digest"
         windows: tuple[tuple[bytes | None, Trace], ...] = (
-            (needle.picture, "picture"),
-            (needle.pixels, "pixels"),
-            (needle.feature, "feature"),
+            (each.picture, "picture"),
+            (each.pixels, "pixels"),
+            (each.feature, "feature"),
         )
         found |= {window: trace for window, trace in windows if window is not None}
     return found
 
 
 def texts_of(ids: Collection[str], subjects: Collection[str]) -> dict[bytes, Text]:
-    """The ids and subjects that can be looked for in bytes, in UTF-8 and as JSON writes them."""
+    """Return the ids and subjects that can be looked for in bytes, in UTF-8 and as JSON writes
+    them."""
     found: dict[bytes, Text] = {}
     kinds: tuple[tuple[Collection[str], Trace], ...] = ((subjects, "subject"), (ids, "id"))
     for names, trace in kinds:
@@ -142,7 +144,7 @@ def texts_of(ids: Collection[str], subjects: Collection[str]) -> dict[bytes, Tex
 
 
 def forms(name: str) -> set[bytes]:
-    """A name in UTF-8, and as JSON writes it, with and without what is not ASCII."""
+    """Return a name in UTF-8, and as JSON writes it with and without escapes for non-ASCII."""
     if plain(name.encode()):
         return {name.encode()}
     return {
@@ -153,7 +155,7 @@ def forms(name: str) -> set[bytes]:
 
 
 def plain(text: bytes) -> bool:
-    """Whether JSON writes a text as it is."""
+    """Whether JSON writes a text unchanged."""
     return text.isascii() and b'"' not in text and b"\\" not in text
 
 

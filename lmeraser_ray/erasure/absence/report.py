@@ -1,16 +1,18 @@
-"""What a scan finds, counts and reports."""
+"""The scan report: what a scan has found, and how much of each place it has searched."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, FOREIGN, DataPlace, How
+from lmeraser_ray.erasure.absence.traces import Traces
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A finding. place: a registered one, or `FOREIGN`; path: the file's, below what was searched,
-    without the id; trace: what it is."""
+    """A finding. place: one of the inventory, or `FOREIGN`; path: of the file, below the searched
+    folder, with ids masked; trace: what was found."""
 
     place: str
     path: str
@@ -29,9 +31,12 @@ class Searched:
 
 @dataclass(frozen=True)
 class ScanReport:
-    """What a scan did and found. records: those that were looked for; explained: occurrences that
-    are somebody else's or an open request's; in_rows_only: ids that say too little to be looked for
-    in bytes; without: how many records have no window of a kind."""
+    """What a scan did and found.
+
+    records: how many were looked for; explained: occurrences that a live record, a live name or an
+    open request explains; in_rows_only: ids that identify too little to be looked for in bytes;
+    without: how many records have no window, by the kind of window.
+    """
 
     records: int
     searched: tuple[Searched, ...]
@@ -41,7 +46,7 @@ class ScanReport:
     without: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
-        """For the certificate: places, counts, bytes; no id, no path."""
+        """Return what the certificate says: places, counts, bytes; no id, no path."""
         there = {one.place for one in self.searched}
         return {
             "records": self.records,
@@ -62,8 +67,8 @@ class ScanReport:
 
 
 @dataclass
-class Findings:
-    """What a scan under way has found and counted so far."""
+class ScanReporter:
+    """Collects what a scan finds and counts, and makes the report."""
 
     hits: dict[Hit, None] = field(default_factory=dict)
     explained: int = 0
@@ -71,17 +76,16 @@ class Findings:
     bytes: Counter[str] = field(default_factory=Counter)
 
     def count(self, place: DataPlace | None, size: int, files: int = 1) -> None:
-        """Note that a file was searched."""
+        """Note that files of a place were searched. size: their bytes."""
         self.files[name_of(place)] += files
         self.bytes[name_of(place)] += size
 
     def hit(self, place: DataPlace | None, path: str, trace: str) -> None:
-        """Note a finding; the same trace in the same file is one."""
+        """Note a finding. The same trace in the same file counts once."""
         self.hits[Hit(name_of(place), path, trace)] = None
 
     def searched(self) -> tuple[Searched, ...]:
-        """The places that were searched, in the order of the registry, then what is no part of
-        it."""
+        """Return the searched places in the order of the inventory, then the foreign files."""
         hows: dict[str, How] = {
             **{place.name: place.how for place in DATA_INVENTORY},
             FOREIGN: "raw",
@@ -92,7 +96,16 @@ class Findings:
             if name in self.files
         )
 
+    def finish(self, traces: Sequence[Traces], in_rows_only: int) -> ScanReport:
+        """Return the report of a scan for these traces."""
+        kinds = ("picture", "pixels", "feature")
+        without = {kind: sum(getattr(each, kind) is None for each in traces) for kind in kinds}
+        records = len({each.record_id for each in traces})
+        return ScanReport(
+            records, self.searched(), tuple(self.hits), self.explained, in_rows_only, without
+        )
+
 
 def name_of(place: DataPlace | None) -> str:
-    """A place's name; that of what is in no place."""
+    """Return a place's name, `FOREIGN` for None."""
     return place.name if place else FOREIGN

@@ -1,10 +1,18 @@
 """Traces: what the absence scan looks for of a record that was erased.
 
-    record → its id, its digest, a window of its picture, of its pixels, of its features → kept with the request until it is certified
+    record → its id, its digest, a window of its picture, of its pixels, of its features
+        → kept with the request until it is certified
 
-Invariants: a window holds enough different bytes to be this record's and no other's, or there is
-none; the compact form has no id in it and at most 184 bytes, so that a million records to erase are
-184 MB of the request database.
+>>> picture = bytes(range(256)) * 4
+>>> traces = Traces.of("person-1/cat", bytes(32), picture=picture, feature=bytes(400))
+>>> len(traces.picture), traces.feature  # features that are all zero identify no record
+(48, None)
+>>> Traces.from_bytes(traces.to_bytes(), "person-1/cat") == [traces]
+True
+
+Invariants: a window has enough different bytes to identify its record, or there is no window; the
+compact form holds no id and has at most 184 bytes, so that a million records to erase take 184 MB
+of the request database.
 """
 
 from dataclasses import dataclass
@@ -15,21 +23,20 @@ from lmeraser_ray.storage.digests import DIGEST_BYTES
 
 Trace = Literal["id", "subject", "digest", "hexadecimal digest", "picture", "pixels", "feature"]
 WINDOW = 48
-"""Bytes of a window: 12 features, 16 RGB pixels. A byte less or more decides nothing."""
+"""Bytes of a window: 12 features, 16 RGB pixels."""
 LEAST = 16
-"""Bytes that a window has at least: fewer may be anybody's."""
+"""The least bytes of a window: fewer may occur in anybody's data."""
 DIFFERENT = 8
-"""Different byte values in a window at least: a black margin or features that are all zero say
-nothing of whose they are."""
+"""The least number of different byte values in a window: a black margin, or features that are all
+zero, identify nobody."""
 TRIED = 64
-"""Places in the data at which a window is tried."""
+"""How many places in the data are tried for a window."""
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """One record's needles. A window is None where the record has no stretch of bytes that
-    identifies it.
+    """The traces of one record. A window is None where no stretch of bytes identifies the record.
 
     record_id: as stored; subject_id: only where all of a subject's records go; digest: the
     record's, 32 bytes; picture: of the encoded picture; pixels: of the decoded picture as the
@@ -54,8 +61,11 @@ class Traces:
         pixels: bytes = b"",
         subject_id: str | None = None,
     ) -> "Traces":
-        """The needles of a record. picture: the encoded file; feature: its row [d] float32 as
-        bytes; pixels: [3, s, s] uint8 as bytes."""
+        """Return the traces of a record.
+
+        picture: the encoded file; feature: its row [d] float32 as bytes; pixels: [3, s, s] uint8 as
+        bytes. Errors: `ValueError` where the digest has another length.
+        """
         if len(digest) != DIGEST_BYTES:
             raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
         return cls(
@@ -63,8 +73,8 @@ class Traces:
         )
 
     def to_bytes(self) -> bytes:
-        """The compact form: a format byte, the digest, and each window behind its length. Ids are
-        not in it."""
+        """Return the compact form: a format byte, the digest, and each window after its length,
+        without the ids."""
         windows = (self.picture or b"", self.pixels or b"", self.feature or b"")
         return (
             bytes([FORMAT])
@@ -76,8 +86,8 @@ class Traces:
     def from_bytes(
         cls, data: bytes, record_id: str, subject_id: str | None = None
     ) -> "list[Traces]":
-        """Read what `to_bytes` wrote, several forms one behind the other: of a record that had
-        several pictures while its request waited.
+        """Read one or several compact forms, one after the other: several where a record came back
+        with another picture while its request waited.
 
         Errors: `VerificationError` on anything else.
         """
@@ -103,12 +113,11 @@ class Traces:
 
 
 def window_of(data: bytes) -> bytes | None:
-    """The stretch of `WINDOW` bytes that tells most: the one with the most different byte values,
-    ties to the nearest to three quarters.
+    """Return the `WINDOW` bytes with the most different byte values, ties to the stretch nearest to
+    three quarters of the data; None where no stretch has `DIFFERENT` values.
 
-    Of the second half, if it can be: the first may be a colour profile or a header that many
-    pictures share. None where no stretch has `DIFFERENT` values. Shorter data are a window
-    themselves, from `LEAST` bytes on.
+    The second half is preferred: the first may be a colour profile or a header that many pictures
+    share. Data of `LEAST` to `WINDOW` bytes are a window as a whole.
     """
     for begin in (len(data) // 2, 0):
         last = max(begin, len(data) - WINDOW)
@@ -127,12 +136,12 @@ def window_of(data: bytes) -> bytes | None:
 
 
 def telling(name: str) -> Literal["anywhere", "apart", "no"]:
-    """How an id or a subject can be looked for in bytes that are not rows.
+    """Return how an id or a subject can be looked for in bytes that are not rows.
 
-    anywhere: it hardly occurs by chance, so every occurrence counts; apart: it could be a part of a
-    longer number or word (digits, a single word, hexadecimal digits), so it counts where no letter
-    or digit is next to it; no: it is everywhere (`1`, `cat`, `000042`), so only rows, in which it
-    is a value of its own, can say whether it is there.
+    anywhere: it hardly occurs by chance, so that every occurrence counts; apart: it could be part
+    of a longer number or word (digits, a single word, hexadecimal digits), so that it counts where
+    no letter or digit is next to it; no: it occurs everywhere (`1`, `cat`, `000042`), so that only
+    rows, where it is a value by itself, can tell whether it is there.
     """
     size = len(name.encode())
     letters, digits = any(map(str.isalpha, name)), any(map(str.isdigit, name))

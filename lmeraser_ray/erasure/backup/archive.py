@@ -1,11 +1,11 @@
-"""A backup's file: a tar of parts, each with its digest in a table of contents that comes first,
-itself with a digest.
+"""The file of a backup: a tar of parts behind a table of contents, which has the digest of each
+part.
 
     contents.json, contents.sha256, then the parts in the order of the table
 
-Invariants: the file appears whole or not at all, mode 0600; what is read was verified, its size and
-its SHA-256; no part is ever written to a path that the archive names. It guards against damage and
-against a file that was cut; against forgery only as far as its digest was kept elsewhere.
+Invariants: the file appears whole or not at all, mode 0600; size and SHA-256 of each part are
+verified when it is read; no part is written to a path that the archive names. The digests detect
+damage and truncation, and forgery only where the digest of the table is kept elsewhere.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from lmeraser_ray.storage.paths import Location
 
 ROWS = "requests.jsonl"
 KEPT = ("configuration.json", "secret", "database")
-"""Files of the workspace that are copied as they are; `database` says for people where the requests
+"""Files of the workspace that are copied unchanged; `database` tells people where the requests
 were."""
 
 FORMAT = 1
@@ -46,7 +46,7 @@ class ArchivePart:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The table of contents. about: what the archive is of, JSON values."""
+    """The table of contents. about: what the archive is a backup of, JSON values."""
 
     about: dict[str, Any]
     parts: tuple[ArchivePart, ...]
@@ -76,7 +76,7 @@ class Contents:
 
 
 class Checked(io.RawIOBase):
-    """A file that is read once, front to back, and hashed on the way."""
+    """A file that is read once, front to back, and hashed while it is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._state = file, hashlib.sha256()
@@ -89,12 +89,12 @@ class Checked(io.RawIOBase):
 
     @property
     def sha256(self) -> str:
-        """Of what was read so far, in hexadecimal."""
+        """The SHA-256 of what was read so far, in hexadecimal."""
         return self._state.hexdigest()
 
 
 def part_of(name: str, path: Location) -> ArchivePart:
-    """A file as a part."""
+    """Describe a file as a part."""
     with disk_errors(path), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         return ArchivePart(name, file.tell(), found)
@@ -142,7 +142,7 @@ def add(archive: tarfile.TarFile, part: ArchivePart, source: Location) -> None:
 
 
 def header(name: str, size: int) -> tarfile.TarInfo:
-    """A part's header: the same for the same part, whoever and whenever."""
+    """Return a part's header, without owner and time: equal parts have equal headers."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o600
     return info
@@ -164,8 +164,8 @@ class Archive:
         self.contents = Contents.from_bytes(table)
 
     def parts(self) -> Iterator[tuple[ArchivePart, Iterator[bytes]]]:
-        """Each part with its bytes in pieces, which the caller reads to the end before the next;
-        the last piece comes verified."""
+        """Yield each part with its bytes in pieces. The caller reads all pieces before the next
+        part. Errors: `VerificationError`, before the last piece, where a part is damaged."""
         for part in self.contents.parts:
             yield part, self._read(part.name, part)
         if self._next() is not None:

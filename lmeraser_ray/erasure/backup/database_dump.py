@@ -1,8 +1,7 @@
-"""The rows of a request database as lines of JSON: what a backup holds of it, from either dialect
-and for either.
+"""The rows of a request database as lines of JSON, from and for either dialect.
 
-Rows and not the file: what a deleted row may have left in a page is not among them. Invariant:
-`load(dump)` gives the same rows.
+A backup holds rows and not the database's file: pages may contain what deleted rows have left.
+Invariant: `load` of a `dump` gives the same rows.
 """
 
 import base64
@@ -20,7 +19,7 @@ BATCH = 1000
 
 
 def dump(conn: Connection) -> Iterator[bytes]:
-    """Every row of every table, in the order of the tables and of their keys, a line each."""
+    """Yield one line for each row of each table, in the order of tables and primary keys."""
     for table in metadata.sorted_tables:
         for row in (
             conn.execution_options(yield_per=BATCH)
@@ -36,7 +35,7 @@ def dump(conn: Connection) -> Iterator[bytes]:
 
 
 def plain(value: object) -> object:
-    """A cell as JSON: blobs as {"base64": …}."""
+    """Return a cell as a JSON value, blobs as {"base64": …}."""
     return (
         {"base64": base64.b64encode(bytes(value)).decode()}
         if isinstance(value, bytes | memoryview)
@@ -45,13 +44,13 @@ def plain(value: object) -> object:
 
 
 def cell(value: Any) -> object:
-    """What `plain` was given."""
+    """Return the cell that `plain` was given."""
     return base64.b64decode(value["base64"], validate=True) if isinstance(value, dict) else value
 
 
 def rows_in(lines: Iterable[bytes]) -> Iterator[tuple[str, dict[str, object]]]:
-    """The rows in lines: their table's name and their cells. Errors: `VerificationError` where a
-    line is none."""
+    """Yield the rows in lines: the table's name and the cells. Errors: `VerificationError` where a
+    line is not a row."""
     for line in lines:
         try:
             name, row = json.loads(line)
@@ -64,8 +63,8 @@ def rows_in(lines: Iterable[bytes]) -> Iterator[tuple[str, dict[str, object]]]:
 
 
 def load(conn: Connection, rows: Iterable[tuple[str, dict[str, object]]]) -> None:
-    """Replace all rows but the workspace's own by these, in the order of `dump`. Errors:
-    `VerificationError` on unknown columns."""
+    """Replace the rows of all tables but `workspace` by these, which are in the order of `dump`.
+    Errors: `VerificationError` on unknown tables or columns."""
     for table in reversed(metadata.sorted_tables):
         if table is not workspace:
             conn.execute(table.delete())
@@ -85,7 +84,7 @@ def load(conn: Connection, rows: Iterable[tuple[str, dict[str, object]]]) -> Non
 
 
 def fill(conn: Connection, table: Table, rows: Iterator[dict[str, object]]) -> None:
-    """Insert the rows of one table, some at a time."""
+    """Insert the rows of one table in batches."""
     while batch := list(islice(rows, BATCH)):
         unknown = {column for row in batch for column in row} - set(table.c.keys())
         if unknown:

@@ -1,8 +1,8 @@
-"""The erasures of a workspace in one small file: the tombstones and the ledger's head, to be kept
-apart from backups, say daily.
+"""The erasure list: all tombstones of a workspace and its ledger's head in one small file, to be
+written daily and kept apart from backups.
 
-An old backup does not know who was erased after it; this file does. It holds keyed hashes, which
-say nothing without the workspace's secret.
+An old backup does not know what was erased after it; this file does. It holds keyed hashes, which
+reveal nothing without the workspace's secret.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class ErasureList:
-    """Who was erased in a workspace (`Names.workspace_id`) until a moment, when its ledger had this
-    head."""
+    """The tombstones of a workspace at a moment. workspace: `Pseudonymizer.workspace_id`; at: the
+    moment; seq, hash: the ledger's head then."""
 
     workspace: str
     at: str
@@ -35,7 +35,7 @@ class ErasureList:
 
     @classmethod
     def now(cls, conn: Connection, workspace: str) -> "ErasureList":
-        """As the request database has it."""
+        """Read the list from the request database."""
         head = ledger.head(conn)
         hashes = tuple(sorted(conn.scalars(select(tombstones.c.hash))))
         return cls(workspace, to_text(utcnow()), head.seq, head.hash, hashes)

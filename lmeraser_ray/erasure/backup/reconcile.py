@@ -1,11 +1,14 @@
-"""A backup's request database and the one that is there: the newer one is kept, and no erasure of
-either is lost.
+"""Reconcile a backup's request database with the workspace's: the newer one is kept, and no erasure
+of either is lost.
 
-    ledger there ⊇ ledger of the backup → keep what is there       ledger of the backup ⊋ ledger there → take the backup's rows
-    neither continues the other → refuse                           nothing there → the backup's rows, if something says what came after it
+    the workspace's ledger continues the backup's → keep the workspace's rows
+    the backup's ledger continues the workspace's → take the backup's rows
+    neither continues the other                   → refuse
+    the workspace has no ledger                   → take the backup's rows, if it is known which
+                                                    erasures came after the backup
 
-Invariant: tombstones only become more: those that were there, the backup's, and those of the file
-of erasures, in one transaction.
+Invariant: one transaction writes the tombstones of the workspace, of the backup and of the erasure
+list; no tombstone is ever removed.
 """
 
 from dataclasses import dataclass
@@ -35,14 +38,14 @@ FORKED = (
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of later erasures besides the backup: the file of erasures, or somebody's word
-    that there were none (`no_later`)."""
+    """What is known of erasures after the backup: the erasure list, or that there were none, as the
+    caller says (`no_later`)."""
 
     erasures: ErasureList | None
     no_later: bool
 
     def require(self, staged: Staged) -> None:
-        """Errors: `ConfigError` where nobody can tell who was erased after the backup."""
+        """Errors: `ConfigError` where it is not known what was erased after the backup."""
         if self.no_later:
             return
         if self.erasures is None:
@@ -62,9 +65,11 @@ class Known:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What is known now. kept: whether the request database that was there was kept; lost: entries
-    that the ledger had when the file of erasures was written and has no more; tombstones: how many
-    there are."""
+    """The reconciled database.
+
+    kept: whether the workspace's rows were kept; lost: how many entries the ledger had when the
+    erasure list was written and has no more; tombstones: how many there are.
+    """
 
     kept: bool
     lost: int
@@ -72,10 +77,11 @@ class Reconciled:
 
 
 def reconcile(database: Database, staged: Staged, known: Known) -> Reconciled:
-    """Bring the database that is there, perhaps an empty one, and the backup's together.
+    """Reconcile the workspace's database, perhaps an empty one, with the backup's.
 
-    Errors: `ConfigError` where neither continues the other, or where nobody can tell what came
-    after the backup; `VerificationError` where a ledger's chain is broken. Then nothing is changed.
+    Errors: `ConfigError` where neither ledger continues the other, or where it is not known what
+    was erased after the backup; `VerificationError` where a ledger's chain is broken. Then nothing
+    is changed.
     """
     with database.write() as conn:
         hashes = {str(row["hash"]) for name, row in staged.rows() if name == tables.tombstones.name}
@@ -98,8 +104,8 @@ def reconcile(database: Database, staged: Staged, known: Known) -> Reconciled:
 
 
 def take(conn: Connection, staged: Staged) -> None:
-    """Take the backup's rows in the place of those that are there. A queue that still runs finds
-    another epoch, and stops."""
+    """Replace the workspace's rows by the backup's. A queue that still runs finds another epoch,
+    and stops."""
     before = conn.scalar(select(tables.lease.c.epoch)) or 0
     load(conn, staged.rows())
     require_chain(conn, "in the backup")
@@ -109,8 +115,8 @@ def take(conn: Connection, staged: Staged) -> None:
             "another backup."
         )
     epoch = max(before, conn.scalar(select(tables.lease.c.epoch)) or 0) + 1
-    nobody = {"holder": None, "process": None, "heartbeat_at": None, "snapshot": None}
-    conn.execute(update(tables.lease).values(epoch=epoch, **nobody))
+    released = {"holder": None, "process": None, "heartbeat_at": None, "snapshot": None}
+    conn.execute(update(tables.lease).values(epoch=epoch, **released))
 
 
 def require_chain(conn: Connection, which: str) -> None:

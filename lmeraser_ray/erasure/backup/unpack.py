@@ -1,5 +1,5 @@
-"""A backup, unpacked where nobody sees it: in the scratch folder of whoever holds the workspace's
-lock, which goes with the lock.
+"""Unpack a backup into the scratch folder of the command that holds the workspace's lock; the
+folder is removed with the lock.
 
 Invariant: nothing of a backup is anywhere else before all of it was verified.
 """
@@ -24,8 +24,8 @@ OBJECT = re.compile(rf"objects/({'|'.join(KINDS)})/([0-9a-f]{{64}})-([0-9a-f]{{6
 
 @dataclass(frozen=True)
 class Staged:
-    """An unpacked backup. root: the folder that has it; workspace: whose it is; head: its ledger's;
-    digest: of its table of contents."""
+    """An unpacked backup. root: its folder; workspace: the id of its workspace; head: of its
+    ledger; digest: of its table of contents."""
 
     root: Location
     workspace: str
@@ -36,7 +36,7 @@ class Staged:
 
     @property
     def store(self) -> Store:
-        """Its objects."""
+        """The backup's objects."""
         return Store(self.root / "objects")
 
     @property
@@ -45,12 +45,12 @@ class Staged:
         return (self.root / "secret").read_bytes()
 
     def rows(self) -> Iterator[tuple[str, dict[str, object]]]:
-        """The rows of its request database."""
+        """Yield the rows of the backup's request database."""
         with disk_errors(self.root / ROWS), (self.root / ROWS).open("rb") as file:
             yield from rows_in(file)
 
     def hash_at(self, seq: int) -> str | None:
-        """The hash of an entry of its ledger, None where there is none of this number."""
+        """Return the hash of an entry of the backup's ledger, None where it has no such entry."""
         return next(
             (
                 str(row["hash"])
@@ -94,7 +94,8 @@ def unpack(archive: Archive, root: Location) -> Staged:
 
 
 def place_of(name: str, sha256: str, root: Location, store: Store) -> Location:
-    """Where a part goes. Only names that a backup has lead anywhere."""
+    """Return where a part is unpacked. Errors: `VerificationError` for a name that no backup
+    has."""
     found = OBJECT.fullmatch(name)
     if found:
         item = StoredObject(found[1], found[2], found[3])  # type: ignore[arg-type]

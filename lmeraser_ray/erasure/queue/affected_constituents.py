@@ -1,10 +1,12 @@
-"""Lanes: which constituents an erasure trains again.
+"""Affected constituents: which constituents an erasure trains again.
 
-    record → its shard → the constituent that serves it (a lane).     A sampled record → the whole partition (exclusive)
+    an unsampled record ─► its shard ─► the one constituent that was trained on it
+    a sampled record    ─► the whole partition: every constituent may change
 
-A lane is the number of a shard, or 0 for all shards where one constituent serves them. An unsampled
-record's going changes its own lane and nothing else, so lanes are trained and published
-independently of each other. A sampled one's going moves prototypes: that is done alone.
+A constituent's number is that of its shard, or 0 for all shards where one constituent serves them
+all (a joint learner). When an unsampled record leaves, only its own constituent changes, so
+constituents are trained and published independently of each other. When a sampled record leaves,
+prototypes move and shards get new numbers: such an erasure runs alone.
 """
 
 from collections.abc import Iterable
@@ -22,26 +24,27 @@ from lmeraser_ray.models.partition.stage import sample_positions, stored_shards
 from lmeraser_ray.pipeline.manifest import BucketState, Manifest
 from lmeraser_ray.storage.store import Store
 
-NO_LANE = -1
+NO_CONSTITUENT = -1
+"""The number of a record's constituent where it trains none."""
 
 
 def constituent_of_rows(
     store: Store, config: Config, states: tuple[BucketState, ...], index: RecordIndex
 ) -> Labels:
-    """The lane of each record of the index, whose buckets have these states [n] int32; -1: a test
-    record, which trains nothing."""
-    lane = stored_shards(
+    """The number of the constituent that each record trains [n] int32; `NO_CONSTITUENT` for a test
+    record. states: of the buckets of the index, in its order."""
+    numbers = stored_shards(
         store, config.partition, config.seed, [state.assignments for state in states], index
     )
     if make_learner(config).joint:
-        lane[lane >= 0] = 0
-    return lane
+        numbers[numbers >= 0] = 0
+    return numbers
 
 
 @dataclass(frozen=True)
 class PublishedState:
-    """A published state as the queue sees it: the live records, their lanes, and which were
-    sampled."""
+    """A published state as the queue sees it: the n live records, the constituent that each one
+    trains, and whether it was sampled."""
 
     store: Store
     config: Config
@@ -52,7 +55,8 @@ class PublishedState:
     def read(
         cls, store: Store, config: Config, manifest: Manifest, known: RecordIndex | None = None
     ) -> "PublishedState":
-        """Read the live records. known: the index of another state."""
+        """Read the live records. known: the index of another state; buckets that it has are not
+        read again."""
         return cls(
             store,
             config,
@@ -61,17 +65,19 @@ class PublishedState:
         )
 
     def places(self, names: Iterable[str]) -> dict[str, int]:
-        """The positions of those of these records that live, by id."""
+        """The positions, by id, of those of these records that are live."""
         return self.index.places(self.config.seed, names, self.config.data.buckets)
 
     @cached_property
-    def lanes(self) -> Labels:
-        """The lane of each live record [n] int32."""
+    def constituents(self) -> Labels:
+        """The number of the constituent that each live record trains [n] int32; `NO_CONSTITUENT`
+        for a test record."""
         return constituent_of_rows(self.store, self.config, self.manifest.buckets, self.index)
 
     @cached_property
     def sampled(self) -> NDArray[np.bool_]:
-        """Whether each live record was sampled, so that its going clusters anew [n] bool."""
+        """Whether each live record was sampled for the partition [n] bool: without a sampled record
+        the partition is computed again."""
         found = np.zeros(len(self.index), np.bool_)
         if isinstance(self.config.partition, AdaptiveConfig):
             found[
@@ -80,8 +86,8 @@ class PublishedState:
         return found
 
     def mask(self, names: Iterable[str]) -> NDArray[np.bool_]:
-        """Which live records have one of these ids [n] bool; ids of records that are gone are of no
-        consequence."""
+        """Which live records have one of these ids [n] bool. Ids of records that are gone are
+        ignored."""
         found = np.zeros(len(self.index), np.bool_)
         found[list(self.places(names).values())] = True
         return found

@@ -1,8 +1,10 @@
-"""Intake: requests that were received are resolved against the live records and planned, or
-refused.
+"""Intake: resolve received requests against the live records, then plan or refuse them.
 
-RECEIVED → its targets → records, needles for the absence scan → PLANNED and tombstoned, in one
-transaction: from here on it will happen
+    RECEIVED ─► its targets ─► its records, and their traces ─► one transaction:
+                               for the absence scan             PLANNED, tombstones
+
+A PLANNED request will be carried out, whatever crashes. A request that names an unknown id is
+REFUSED as a whole.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -28,30 +30,29 @@ from lmeraser_ray.storage.times import utcnow
 Covers = Callable[[What, str], bool]
 
 TOGETHER = 200
-"""RequestRepository that are planned in one transaction: others write to the database too."""
+"""Requests that are planned in one transaction: others write to the database too."""
 LEFT = erased.c.publication.is_(None)
-"""Rows of records that are in the published state still."""
+"""Rows of records that have not left the published state."""
 Planned = tuple[ErasureRequest, tuple[ErasedRecord, ...]]
-"""A request and its records that have not left the published state."""
+"""A request, and its records that have not left the published state."""
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A request against the live records: the positions of those that go, ascending; what became of
-    each target (as the targets)."""
+    """A request against the live records. positions: of the records that leave, ascending;
+    outcomes: of the targets, in their order."""
 
     positions: tuple[int, ...]
     outcomes: tuple[Outcome, ...]
 
     @property
     def unknown(self) -> int:
-        """Targets that are neither here nor were erased."""
+        """How many targets are neither live nor were erased before."""
         return self.outcomes.count("unknown")
 
 
 def resolve(current: PublishedState, targets: Sequence[Target], covers: Covers) -> Resolved:
-    """Find the records of targets whose names are known. covers: whether a name was erased
-    before."""
+    """Find the records of targets. covers: whether a name was erased before."""
     gone: set[int] = set()
     outcomes: list[Outcome] = []
     places = current.places(
@@ -74,7 +75,7 @@ def resolve(current: PublishedState, targets: Sequence[Target], covers: Covers) 
 
 
 def unknown_reason(unknown: int, targets: int) -> str:
-    """Why a request is refused; its ids are not said, because the sentence is kept."""
+    """Why a request is refused. Names no ids, because the sentence is kept."""
     return (
         f"{unknown} of {targets} ids are neither in the workspace nor erased before: nothing was "
         "changed. Correct the ids and try again."
@@ -83,7 +84,7 @@ def unknown_reason(unknown: int, targets: int) -> str:
 
 @dataclass(frozen=True)
 class Intake:
-    """Takes requests of one workspace in."""
+    """Plans or refuses the received requests of one workspace."""
 
     folder: WorkspaceFolder
     database: Database
@@ -91,8 +92,8 @@ class Intake:
     settings: QueueConfig
 
     def look(self, current: PublishedState, *, known: Container[str], hurry: bool) -> list[Planned]:
-        """Plan what was received, once it has waited for others as long as is configured (hurry: at
-        once)."""
+        """Plan or refuse the received requests, except those in `known`, that have waited for
+        others to come for `queue.window` seconds; with `hurry`, all. Returns the planned ones."""
         names = self.folder.names()
         received = RequestRepository(self.database, names).list({State.RECEIVED})
         before = utcnow() - timedelta(seconds=0.0 if hurry else self.settings.window)
@@ -111,7 +112,7 @@ class Intake:
         )
 
     def _refuse(self, found: Sequence[tuple[ErasureRequest, Resolved]]) -> None:
-        """Refuse what names ids that nobody knows."""
+        """Refuse requests that name unknown ids."""
         if not found:
             return
         with self.lease.write() as conn:
@@ -125,7 +126,7 @@ class Intake:
     def _plan(
         self, found: Sequence[tuple[ErasureRequest, Resolved]], current: PublishedState
     ) -> list[Planned]:
-        """Note which records go, and that they go."""
+        """Note which records leave, with tombstones over them."""
         if not found:
             return []
         names = self.folder.names()
@@ -138,9 +139,9 @@ class Intake:
         everyone = sorted({position for _, resolved in found for position in resolved.positions})
         rows = {
             position: ErasedRecord(
-                names.hash("record", needles.record_id), needles.record_id, needles.to_bytes()
+                names.hash("record", traces.record_id), traces.record_id, traces.to_bytes()
             )
-            for position, needles in zip(
+            for position, traces in zip(
                 everyone, gather_traces(current, everyone, subjects), strict=True
             )
         }
@@ -162,7 +163,7 @@ class Intake:
         return planned
 
     def resume(self) -> list[Planned]:
-        """What was planned before and has not left the published state yet."""
+        """The requests that an earlier round planned and did not finish."""
         found = RequestRepository(self.database, self.folder.names()).list(
             {State.PLANNED, State.TRAINING}
         )
@@ -177,7 +178,7 @@ class Intake:
 
 
 def noted(conn: Connection, request: str) -> tuple[ErasedRecord, ...]:
-    """What a request that was planned before removes, and has not left the published state."""
+    """The records of a request that was planned before which have not left the published state."""
     left = conn.execute(select(erased).where(LEFT, erased.c.request_id == request))
     return tuple(ErasedRecord(row.hash, row.name, row.needles) for row in left)
 

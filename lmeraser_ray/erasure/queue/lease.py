@@ -1,21 +1,22 @@
-"""The lease: who the one queue of a workspace is, and the epoch that fences its writes.
+"""The lease: which process is the one queue of a workspace, and the epoch that fences its writes.
 
-Claiming raises the epoch. Every write of a queue goes through `Lease.write`, which locks the
-lease's row and looks at the epoch before anything else: a queue that was stopped, cut off or given
-up for dead finds another epoch there and writes nothing. Clocks, and what this machine says of the
-holder's process, only decide how soon another may claim, never who may write.
+To claim the lease raises its epoch. Every write of a queue goes through `Lease.write`, which locks
+the lease's row and reads the epoch before anything else: a queue that was stopped, cut off or taken
+for dead finds a later epoch and writes nothing. Clocks, and what this machine knows of the holder's
+process, only decide how soon another queue may claim, never which one may write.
 """
 
 import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+import psutil
 from sqlalchemy import Connection, select, update
 
 from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError, VerificationError
@@ -25,20 +26,19 @@ from lmeraser_ray.storage.times import from_text, to_text, utcnow
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 NAMESPACE = "/proc/self/ns/pid"
-ENDED = ("Z", "X")
-"""States of /proc/PID/stat in which a process runs no more: its parent has not asked for its end
-yet."""
+ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+"""States of a process that runs no more: its parent has not asked for its exit status yet."""
 
 Snapshot = dict[str, object]
-"""What a queue shows of itself: JSON values, no ids of records or subjects."""
+"""The state of a queue for whoever watches: JSON values, no ids of records or subjects."""
 SHOWN = 1.0
-"""Seconds between two beats at most, so that who watches sees how the work goes on."""
+"""The most seconds between two heartbeats, so that whoever watches sees the work progress."""
 row = tables.lease
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """The lease as anyone may see it."""
+    """The lease as the database has it."""
 
     epoch: int
     holder: str | None
@@ -48,11 +48,9 @@ class LeaseView:
     """The mark of the holder's process (`process_mark`), None where its system does not say."""
 
     def live(self, now: datetime, timeout_s: float) -> bool:
-        """Whether the holder gave a sign of life within the last `timeout_s` seconds (or a clock
-        that is ahead says so).
-
-        Not where its process is known to have ended.
-        """
+        """Whether the holder is taken to be alive: its last heartbeat is younger than `timeout_s`
+        seconds (or less far in the future, by a clock that is ahead), and its process is not known
+        to have ended."""
         if self.holder is None or self.heartbeat_at is None or process_gone(self.process):
             return False
         return abs((now - self.heartbeat_at).total_seconds()) < timeout_s
@@ -60,7 +58,7 @@ class LeaseView:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One claim: valid until another has a higher epoch."""
+    """One claim, valid until another queue has a higher epoch."""
 
     database: Database
     holder: str
@@ -70,10 +68,9 @@ class Lease:
     def claim(
         cls, database: Database, holder: str, *, timeout_s: float, force: bool = False
     ) -> "Lease":
-        """Become the queue, by the next epoch. holder: who, for people and for `live`.
+        """Become the queue, with the next epoch. holder: the name of this process, for people.
 
-        Errors: `ExecutionError` while another holder's last sign of life is younger than
-        `timeout_s` seconds, unless `force`, or unless its process was on this machine and is gone.
+        Errors: `ExecutionError` while another holder is alive (`LeaseView.live`), unless `force`.
         """
         with database.write() as connection:
             seen = look(connection)
@@ -97,14 +94,15 @@ class Lease:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction of this epoch. Errors: `StaleEpochError`, before anything is written, where
-        another has taken over."""
+        """A write transaction of this epoch. Errors: `StaleEpochError`, before anything is written,
+        where another queue has taken over."""
         with self.database.write() as connection:
             self.require(connection)
             yield connection
 
     def require(self, connection: Connection) -> None:
-        """Lock the lease for this transaction. Errors: `StaleEpochError` where it is another's."""
+        """Lock the lease for this transaction. Errors: `StaleEpochError` where another queue has
+        it."""
         epoch = connection.scalar(select(row.c.epoch).with_for_update())
         if epoch != self.epoch:
             raise StaleEpochError(
@@ -113,35 +111,35 @@ class Lease:
             )
 
     def heartbeat(self, snapshot: Snapshot | None = None) -> None:
-        """A sign of life, with what the queue shows of itself. Errors: `StaleEpochError` where
-        another has taken over."""
+        """Note that this queue is alive, with its snapshot. Errors: `StaleEpochError` where another
+        queue has taken over."""
         text = None if snapshot is None else json.dumps(snapshot)
         with self.write() as connection:
             connection.execute(update(row).values(heartbeat_at=to_text(utcnow()), snapshot=text))
 
     def release(self) -> None:
-        """Give it back, so that the next one need not wait. Nothing happens where another has taken
-        over."""
+        """Give the lease back, so that the next queue need not wait. Does nothing where another
+        queue has taken over."""
         with self.database.write() as connection:
             nobody = {"holder": None, "process": None, "heartbeat_at": None, "snapshot": None}
             connection.execute(update(row).where(row.c.epoch == self.epoch).values(nobody))
 
     @staticmethod
     def look(database: Database) -> LeaseView:
-        """The lease as it stands."""
+        """Read the lease."""
         with database.read() as connection:
             return look(connection)
 
     @staticmethod
     def live(database: Database, now: datetime, timeout_s: float) -> str | None:
-        """Who works on the workspace now, None where nobody gave a sign of life within the last
-        `timeout_s` seconds."""
+        """The holder that works on the workspace now; None where none is alive
+        (`LeaseView.live`)."""
         seen = Lease.look(database)
         return seen.holder if seen.live(now, timeout_s) else None
 
 
 def look(connection: Connection) -> LeaseView:
-    """The lease, within a transaction."""
+    """Read the lease within a transaction."""
     found = connection.execute(select(row)).one()
     heartbeat = from_text(found.heartbeat_at) if found.heartbeat_at else None
     return LeaseView(
@@ -154,12 +152,12 @@ def look(connection: Connection) -> LeaseView:
 
 
 class Heart:
-    """Beats for a lease from a thread of its own, four times in each `timeout_s` or more often, for
-    as long as the context lasts.
+    """Writes heartbeats for a lease from a thread of its own, at least four in each `timeout_s`
+    seconds, for as long as the context lasts.
 
-    `stale` is set when another queue has taken over, when no beat came through for `timeout_s`
-    seconds, so that another may, when the database is damaged, and when the thread ends by a
-    defect.
+    `stale` is set when another queue has taken over; when no heartbeat was written for `timeout_s`
+    seconds, so that another queue may take over; when the database is damaged; and when the thread
+    ends by a defect.
     """
 
     def __init__(self, lease: Lease, timeout_s: float) -> None:
@@ -169,10 +167,10 @@ class Heart:
         self._thread = threading.Thread(target=self._beat, name="lmeraser-heart", daemon=True)
         self.stale = threading.Event()
         self.error: LmeraserError | None = None
-        """The last beat's error, None after one that came through."""
+        """The error of the last heartbeat; None after one that was written."""
 
     def show(self, snapshot: Snapshot) -> None:
-        """What the next beats tell."""
+        """Set the snapshot that the next heartbeats write."""
         self._snapshot = snapshot
 
     def require(self) -> None:
@@ -224,26 +222,29 @@ class Heart:
 
 
 def process_mark() -> str | None:
-    """The mark of this process, None where the system does not say."""
-    place, stat = _place(), _stat(os.getpid())
-    return f"{place} {os.getpid()} {stat[1]}" if place and stat else None
+    """A text that names this process among all processes of all machines: the boot, the namespace
+    of process ids, the id, and the start in clock ticks since the boot. None where the system does
+    not tell (only Linux does)."""
+    place = _place()
+    return f"{place} {os.getpid()} {_started(psutil.Process())}" if place else None
 
 
-def process_gone(known: str | None) -> bool:
-    """Whether the process with this mark has certainly ended."""
-    if known is None:
+def process_gone(mark: str | None) -> bool:
+    """Whether the process with this mark has certainly ended. False for a process of another
+    machine, and for a mark that cannot be read: the lease's timeout decides then."""
+    parts = (mark or "").rsplit(" ", 2)
+    if len(parts) != 3 or parts[0] != _place() or not (parts[1] + parts[2]).isdecimal():
         return False
-    place, pid, started = known.rsplit(" ", 2)
-    if place != _place():
-        return False
+    pid, started = int(parts[1]), int(parts[2])
     try:
-        os.kill(int(pid), 0)
+        with suppress(PermissionError):  # another user's process is there, perhaps hidden in /proc
+            os.kill(pid, 0)
+        process = psutil.Process(pid)
+        return process.status() in ENDED or _started(process) != started
     except ProcessLookupError:
         return True
-    except PermissionError:  # another user's: it is there
-        pass
-    stat = _stat(int(pid))
-    return stat is not None and (stat[0] in ENDED or stat[1] != started)
+    except psutil.Error:
+        return False
 
 
 def _place() -> str | None:
@@ -254,12 +255,8 @@ def _place() -> str | None:
         return None
 
 
-def _stat(pid: int) -> tuple[str, str] | None:
-    """A process's state and when it started, in clock ticks since the boot; None where nobody
-    says."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-    return fields[0], fields[19]
+def _started(process: psutil.Process) -> int:
+    """When a process started, in clock ticks since the boot. The difference of psutil's two times
+    does not change when the system's clock is set."""
+    seconds = process.create_time() - psutil.boot_time()
+    return round(seconds * os.sysconf("SC_CLK_TCK"))

@@ -1,12 +1,12 @@
-"""The queue: one process at a time works off a workspace's erasure requests, until they are done or
-it is told to stop.
+"""The queue: one process at a time that works off a workspace's erasure requests, until nothing is
+left or it is asked to stop.
 
     claim an epoch → look for requests → lock the workspace → a round → (sign) → look again
 
-It holds the workspace's lock only while there is something to do, so that training and erasing take
-turns. It runs wherever it is started: in the process of `lmeraser unlearn`, or in the actor behind
-`lmeraser queue serve`. Invariant: nothing is in its memory that a new one, with a higher epoch,
-would not find in the database.
+The queue holds the workspace's lock only while there is something to do, so that training and
+erasing take turns. It runs wherever it is started: in the process of `lmeraser unlearn`, or in the
+actor behind `lmeraser queue serve`. Invariant: a new queue, with a higher epoch, finds everything
+in the database that this one has in memory.
 """
 
 import os
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -23,34 +23,39 @@ from sqlalchemy import exists, select
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.signer import certify_pending
 from lmeraser_ray.erasure.queue.lease import Heart, Lease
+from lmeraser_ray.erasure.queue.quarantine import QuarantineWatch
 from lmeraser_ray.erasure.queue.round import Round
-from lmeraser_ray.erasure.queue.telemetry import Lanes, Sums
+from lmeraser_ray.erasure.queue.telemetry import RetrainEvents, Sums
 from lmeraser_ray.erasure.requests.events import Event, Say, redacted_message
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.times import to_text, utcnow
 
 BEGUN = (State.PLANNED, State.TRAINING, State.PUBLISHED)
-"""What the queue has begun to work on and not ended; a PURGED request waits for the signer only."""
+"""States of the requests that the queue has begun and must finish. A PURGED request only waits for
+its signature."""
 LONGEST_PAUSE = 60.0
-"""Seconds between two tries at most, where one round after the other ends in an error."""
+"""The most seconds between two tries, where one round after the other ends in an error."""
 Pause = Callable[[float], bool]
-"""Waits so many seconds, or until the end is asked for; returns whether it is."""
+"""Waits so many seconds, or until the queue is asked to stop. Returns whether it is asked to."""
 
 
 def nobody(_: Event) -> None:
-    """Tell nobody."""
+    """Report to nobody."""
 
 
 @dataclass
 class Queue:
-    """Works off the requests of one workspace under one lease. keys: signs too, where given; else
-    someone else does. say: is told of lanes and errors, which are in no ledger."""
+    """Works off the requests of one workspace under one lease.
+
+    keys: the queue signs with these; None: another process signs. say: gets events about retrains
+    and errors, which are in no ledger.
+    """
 
     session: Session
     database: Database
@@ -64,29 +69,33 @@ class Queue:
     sums: Sums = field(default_factory=Sums)
     """Of all rounds."""
 
+    @cached_property
+    def quarantine(self) -> QuarantineWatch:
+        """Settles what a command that died left in quarantine, or did not come to quarantine."""
+        return QuarantineWatch(self.session.folder, self.database, self.session.config())
+
     def round(self, *, patient: bool, stop: Callable[[], bool]) -> None:
         """Lock the workspace and work until nothing is left. Errors: those of `Round.run`;
-        `ExecutionError` where another has the lock."""
-        folder = self.session.folder
-        with folder.locked():
-            self.work(folder, patient=patient, stop=stop)
+        `ExecutionError` where another command holds the lock."""
+        with self.session.folder.locked() as workspace:
+            self.work(workspace, patient=patient, stop=stop)
 
-    def work(self, folder: WorkspaceFolder, *, patient: bool, stop: Callable[[], bool]) -> None:
-        """A round in a workspace that the caller has locked."""
-        session, manifest = self.session, folder.require_published()
-        choice = choice_in(folder.store, manifest)
+    def work(self, workspace: LockedWorkspace, *, patient: bool, stop: Callable[[], bool]) -> None:
+        """Run one round in a workspace that the caller has locked. Errors: those of `Round.run`."""
+        session, manifest = self.session, workspace.require_published()
+        choice = choice_in(workspace.store, manifest)
         with session.flow(
-            folder.store, session.config(), manifest.backbone, manifest.partition, choice
+            workspace.store, session.config(), manifest.backbone, manifest.partition, choice
         ) as flow:
-            work = Round(folder, self.database, self.lease, flow, manifest)
-            lanes = Lanes(self.say)
+            work = Round(workspace, self.database, self.lease, flow, manifest)
+            events = RetrainEvents(self.say)
             try:
-                work.run(patient=patient, stop=stop, look=partial(self._look, work, lanes))
+                work.run(patient=patient, stop=stop, look=partial(self._look, work, events))
             except LmeraserError as error:
                 self.refuse_stale(error)
                 raise
             finally:
-                lanes.look([], work.errors)
+                events.look([], work.errors)
                 self.errors, self.rounds = work.errors, self.rounds + 1
                 self.sums += Sums.of(work.scheduler)
         self.sign()
@@ -102,12 +111,13 @@ class Queue:
             ) from error
 
     def sign(self) -> list[str]:
-        """Certify what is purged, if this process has the keys."""
+        """Certify the PURGED requests, where this process has the keys. Returns their ids."""
         return certify_pending(self.database, self.keys) if self.keys else []
 
-    def _look(self, work: Round, lanes: Lanes, snapshot: dict[str, Any]) -> None:
-        """Show how things are; end the round where another queue took over."""
-        lanes.look(snapshot["training"], work.errors, snapshot["superseded"])
+    def _look(self, work: Round, events: RetrainEvents, snapshot: dict[str, Any]) -> None:
+        """Show the snapshot of a round, and sign. Errors: end the round where another queue took
+        over."""
+        events.look(snapshot["training"], work.errors, snapshot["superseded"])
         sums = self.sums + Sums.of(work.scheduler)
         gpus = work.flow.engine.gpus if work.retrains.running else 0.0
         self.heart.show({**snapshot, **sums.as_json(), "gpus": gpus, "rounds": self.rounds})
@@ -115,27 +125,28 @@ class Queue:
         self.sign()
 
     def busy(self) -> bool:
-        """Whether there is something to work on: what waits for others to come together is not,
-        yet."""
+        """Whether there is something to work on. A request that still waits for others to come
+        (`queue.window`) does not count yet."""
         before = to_text(utcnow() - timedelta(seconds=self.session.config().queue.window))
-        ripe = (requests.c.state == State.RECEIVED) & (requests.c.received_at <= before)
+        ready = (requests.c.state == State.RECEIVED) & (requests.c.received_at <= before)
         with self.database.read() as conn:
             return (
-                conn.scalar(select(exists().where(requests.c.state.in_(map(str, BEGUN)) | ripe)))
+                conn.scalar(select(exists().where(requests.c.state.in_(map(str, BEGUN)) | ready)))
                 or False
             )
 
     def serve(self, pause: Pause, *, say: Say | None = None) -> None:
-        """Work, round after round, until `pause` says so.
+        """Work, round after round, until `pause` asks to stop.
 
-        Errors: `StaleEpochError`; nothing else that a user can cause: that is told, shown in
-        `status`, and tried again after a pause.
+        Errors: `StaleEpochError` where another queue took over. Any other error that a user can
+        cause is reported, shown by `queue status`, and the round is tried again after a pause.
         """
         self.say = say or self.say
         wait, stopping = 0.0, False
         while not stopping:
             self.heart.require()
             try:
+                self.quarantine.look()
                 if self.busy():
                     self.round(patient=True, stop=lambda: pause(0.0))
                 self.sign()
@@ -162,7 +173,7 @@ class Queue:
 
 
 def holder() -> str:
-    """Who this process is, for people."""
+    """The name of this process as a holder of the lease, for people."""
     return f"process {os.getpid()} on {platform.node()}"
 
 
@@ -172,18 +183,20 @@ def queue_of(
     *,
     keys: KeyFolder | None,
     name: str | None = None,
-    heir: str | None = None,
+    takeover_prefix: str | None = None,
     say: Say = nobody,
 ) -> Iterator[Queue]:
-    """Be the queue of a session's workspace. heir: take over at once from a holder whose name
-    begins so.
+    """Be the queue of a session's workspace. takeover_prefix: take over at once from a holder whose
+    name begins so.
 
-    Errors: `ExecutionError` while another one lives.
+    Errors: `ExecutionError` while another queue is alive.
     """
     settings = session.config().queue
     with session.database() as database:
         last = Lease.look(database).holder
-        force = heir is not None and last is not None and last.startswith(heir)
+        force = (
+            takeover_prefix is not None and last is not None and last.startswith(takeover_prefix)
+        )
         lease = Lease.claim(database, name or holder(), timeout_s=settings.lease, force=force)
         try:
             with Heart(lease, settings.lease) as heart:
@@ -192,13 +205,13 @@ def queue_of(
             lease.release()
 
 
-def wait_for_turn(session: Session, pause: Pause, *, heir: str | None = None) -> None:
-    """Wait as long as the last holder gives no sign of life and might yet; no longer than the lease
-    lasts. Who lives is not waited for."""
+def wait_for_turn(session: Session, pause: Pause, *, takeover_prefix: str | None = None) -> None:
+    """Wait while the last holder of the lease gives no sign of life but still might; no longer than
+    the lease lasts. Returns at once where the holder is alive."""
     settings = session.config().queue
     with session.database() as database:
         first = seen = Lease.look(database)
-        if heir is not None and (first.holder or "").startswith(heir):
+        if takeover_prefix is not None and (first.holder or "").startswith(takeover_prefix):
             return
         while seen.live(utcnow(), settings.lease) and (seen.epoch, seen.heartbeat_at) == (
             first.epoch,
@@ -216,18 +229,20 @@ def keep_serving(
     keys: KeyFolder | None,
     say: Say,
     name: str | None = None,
-    heir: str | None = None,
+    takeover_prefix: str | None = None,
 ) -> None:
-    """Be the queue until `pause` says so: with a new epoch where the lease was lost, as when the
-    database could not be reached for long.
+    """Be the queue until `pause` asks to stop. Where the lease was lost, as when the database could
+    not be reached for long, claim a new epoch.
 
-    Errors: those of the first claim, `ExecutionError` while another queue lives among them.
+    Errors: those of the first claim, such as `ExecutionError` while another queue is alive.
     """
     served, wait = False, 0.0
     while True:
         try:
-            wait_for_turn(session, pause, heir=heir)
-            with queue_of(session, keys=keys, name=name, heir=heir, say=say) as queue:
+            wait_for_turn(session, pause, takeover_prefix=takeover_prefix)
+            with queue_of(
+                session, keys=keys, name=name, takeover_prefix=takeover_prefix, say=say
+            ) as queue:
                 served, wait = True, 0.0
                 queue.serve(pause)
                 return

@@ -1,7 +1,7 @@
-"""How the queue of a workspace stands, from its request database alone: who works, what waits, what
-is urgent. No Ray, no ids of records.
+"""The state of a workspace's queue, from its request database alone: who works, what waits, what is
+urgent. No Ray, no ids of records.
 
-Invariant: one read transaction, so that what is shown together was so at one moment.
+Invariant: one read transaction, so that all parts of an overview are of one moment.
 """
 
 from collections import Counter
@@ -42,8 +42,9 @@ class OpenRequest:
 
 @dataclass(frozen=True)
 class Overview:
-    """One moment. live: whether the lease's holder gives signs of life; alerts: unanswered requests
-    by the highest level they reached; first: those to be answered first."""
+    """The queue at one moment. live: whether the holder of the lease is alive; alerts: how many
+    unanswered requests have reached each level, by the highest one; first: the requests to be
+    answered first."""
 
     now: datetime
     seen: LeaseView
@@ -55,31 +56,31 @@ class Overview:
 
     @property
     def open(self) -> int:
-        """Requests that the queue has to work on."""
+        """How many requests the queue has to work on."""
         return sum(self.counts[state] for state in OPEN)
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
-        """What the queue last showed of itself; empty where none lives."""
+        """The last snapshot of the queue; empty where none is alive."""
         return (self.seen.snapshot or {}) if self.live else {}
 
     @property
     def training(self) -> list[dict[str, Any]]:
-        """The lanes in training: shard (None: all), requests, constituents, share, seconds,
+        """The runs in training: shard (None: all), requests, constituents, share, seconds,
         remaining."""
         return list(self.snapshot.get("training", ()))
 
     @property
     def heartbeat_age(self) -> float | None:
-        """Seconds since the last sign of life."""
+        """Seconds since the last heartbeat; None where there was none."""
         return (
             (self.now - self.seen.heartbeat_at).total_seconds() if self.seen.heartbeat_at else None
         )
 
     @property
     def in_use(self) -> int:
-        """Slots in which something is being trained."""
-        jobs = sum(lane["constituents"] for lane in self.training)
+        """How many slots train something."""
+        jobs = sum(run["constituents"] for run in self.training)
         slots = self.snapshot.get("slots")
         return int(jobs if slots is None else min(jobs, slots))
 
@@ -111,8 +112,8 @@ class Overview:
 def overview(
     database: Database, *, lease_s: float, first: int = 0, now: datetime | None = None
 ) -> Overview:
-    """How things stand. lease_s: `queue.lease`; first: how many of the requests that are to be
-    answered first are wanted."""
+    """Read the overview. lease_s: `queue.lease`, seconds; first: how many of the requests that are
+    to be answered first to list."""
     moment = now or utcnow()
     unanswered = requests.c.state.in_(sorted(map(str, UNANSWERED)))
     columns = (requests.c.id, requests.c.state, requests.c.received_at, deadline.label("due"))
@@ -152,13 +153,13 @@ def overview(
 
 
 def overview_of(session: Session, *, first: int = 0) -> Overview:
-    """How things stand in a workspace."""
+    """Read the overview of a workspace."""
     with session.database() as database:
         return overview(database, lease_s=session.config().queue.lease, first=first)
 
 
 def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> OpenRequest:
-    """A row as a list shows it."""
+    """A row of the database as a list shows it."""
     return OpenRequest(
         name, State(state), from_text(received), from_text(due), used_of(received, due, now)
     )

@@ -1,15 +1,16 @@
-"""From PUBLISHED to PURGED: what nothing reaches is removed, every place is looked through, and
-what was found is frozen.
+"""From PUBLISHED to PURGED: remove what nothing reaches, search every place, freeze the statement.
 
-    purge → absence scan over every registered place → [names wiped, statement frozen: one transaction] → the database itself
+    purge ─► absence scan of ─► one transaction: names wiped, ─► scan of the database itself
+             every place        statement frozen, PURGED
 
-Invariant: a request gets here only by a scan that found nothing. What cannot be removed, or is
-found, leaves it PUBLISHED: the new state answers, nothing is called done, and the next round tries
-again.
+Invariant: a request is PURGED only after a scan that found nothing, and the bytes of its statement
+never change from then on. Where a file cannot be removed, or a trace is found, the request stays
+PUBLISHED: the new state answers, nothing is called done, and the next round tries again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 from sqlalchemy import Connection, select
 
@@ -25,14 +26,15 @@ from lmeraser_ray.erasure.certificate.statement import (
     statement_of,
 )
 from lmeraser_ray.erasure.queue.lease import Lease
-from lmeraser_ray.erasure.queue.publisher import Facts, Publisher
+from lmeraser_ray.erasure.queue.publisher import Facts
 from lmeraser_ray.erasure.queue.retrains import Retrains
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.publication import purge
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import erased, publications, targets
@@ -46,38 +48,53 @@ LEFT = (
 
 @dataclass(frozen=True)
 class ScanTargets:
-    """What a scan looks for. others: ids that requests name which are not worked off yet."""
+    """What a scan looks for. subjects: those all of whose records went; others: ids that requests
+    name which are not worked off yet."""
 
-    needles: list[Traces]
+    traces: list[Traces]
     subjects: frozenset[str]
     others: frozenset[str]
 
 
+class Changes(TypedDict):
+    """The part of `ErasureFacts` that the publications of a request tell."""
+
+    before: str
+    after: str
+    rebuilt: tuple[str, ...]
+    reused: int
+    reused_digest: str
+    reclustered: bool
+    passes: int
+    numerics: tuple[dict[str, Any], ...]
+    seen: tuple[int, int] | None
+
+
 @dataclass(frozen=True)
 class Proof:
-    """Purges, scans and freezes for the published requests of one workspace."""
+    """Purges, scans and freezes statements for the published requests of one workspace."""
 
-    folder: WorkspaceFolder
+    workspace: LockedWorkspace
     database: Database
     lease: Lease
     config: Config
 
-    def prove(self, publisher: Publisher, manifest: Manifest, retrains: Retrains) -> list[str]:
+    def prove(self, manifest: Manifest, retrains: Retrains) -> list[str]:
         """Bring every PUBLISHED request to PURGED. Returns their ids.
 
         Errors: `ExecutionError` where a file cannot be removed, `VerificationError` where something
         of a record was found.
         """
-        published = RequestRepository(self.database, self.folder.names()).list({State.PUBLISHED})
-        purged = publisher.purge(manifest, retrains.wanted())
+        published = RequestRepository(self.database, self.workspace.names()).list({State.PUBLISHED})
+        purged = purge(self.workspace, manifest, retrains.wanted())
         ids = [request.id for request in published]
         if not ids:
             return []
         wanted = self._wanted(ids)
         report = scan(
-            self.folder,
+            self.workspace,
             manifest,
-            wanted.needles,
+            wanted.traces,
             database=self.database,
             subjects=wanted.subjects,
             open_names=wanted.others,
@@ -92,8 +109,8 @@ class Proof:
                 facts = self._facts(conn, request, report, purged, manifest)
                 transitions.set_purged(conn, request.id, statement_of(facts))
         self.database.vacuum_names()
-        left = left_in_database(self.folder, self.database, wanted.needles, wanted.subjects)
-        if left:  # what to look for is known for the last time, so that a person has to
+        left = left_in_database(self.workspace, self.database, wanted.traces, wanted.subjects)
+        if left:  # nobody can scan again, because the traces are wiped: a person must look
             with self.lease.write() as conn:
                 transitions.move(
                     conn, ids, [State.PURGED], State.FAILED, {"statement": None, "reason": LEFT}, {}
@@ -102,7 +119,7 @@ class Proof:
         return ids
 
     def _wanted(self, ids: Sequence[str]) -> ScanTargets:
-        """What to look for: what these requests removed, as they noted it before."""
+        """What to look for: the traces that these requests noted before their records left."""
         with self.database.read() as conn:
             rows = conn.execute(
                 select(erased).where(erased.c.request_id.in_(ids), erased.c.name.is_not(None))
@@ -113,12 +130,12 @@ class Proof:
                 )
             ).all()
         noted = {(row.name, bytes(row.needles)) for row in rows if row.needles}
-        needles = {needle for name, found in noted for needle in Traces.from_bytes(found, name)}
+        found = {traces for name, data in noted for traces in Traces.from_bytes(data, name)}
         subjects = frozenset(
             row.name for row in named if row.what == "subject" and row.request_id in ids
         )
         return ScanTargets(
-            sorted(needles, key=lambda needle: (needle.record_id, needle.digest)),
+            sorted(found, key=lambda traces: (traces.record_id, traces.digest)),
             subjects,
             frozenset(row.name for row in named if row.request_id not in ids),
         )
@@ -135,31 +152,14 @@ class Proof:
         rows = conn.execute(
             select(erased.c.hash, erased.c.publication).where(erased.c.request_id == request.id)
         ).all()
-        numbers = {row.publication for row in rows} | {request.publication}
-        steps = conn.execute(
-            select(publications).where(publications.c.id.in_(numbers)).order_by(publications.c.id)
-        ).all()
-        done = [Facts.from_json(step.facts) for step in steps]
-        outcomes = conn.execute(
-            select(targets.c.what, targets.c.hash, targets.c.outcome).where(
-                targets.c.request_id == request.id
-            )
-        ).all()
         end = ledger.head(conn)
-        last = done[-1]
         return ErasureFacts(
             request=request.id,
             due=to_text(request.due_at),
             extended=to_text(request.extended_at) if request.extended_at else None,
-            targets=tuple(ErasedTarget(row.what, row.hash, row.outcome) for row in outcomes),
+            targets=targets_of(conn, request.id),
             records=tuple(row.hash for row in rows),
-            before=steps[0].before,
-            after=steps[-1].after,
-            rebuilt=tuple(sorted({key for facts in done for key in facts.rebuilt})),
-            reused=last.reused,
-            reused_digest=last.reused_digest,
-            reclustered=any(facts.reclustered for facts in done),
-            passes=sum(facts.passes for facts in done),
+            **changes_of(conn, {row.publication for row in rows} | {request.publication}, manifest),
             purged=purged,
             scan=report.as_json(),
             engine=self.config.execution.engine,
@@ -168,18 +168,41 @@ class Proof:
             configuration=manifest.identity,
             backbone=manifest.backbone.identity,
             seed=self.config.seed,
-            numerics=tuple(each for facts in done for each in facts.numerics),
-            seen=(sum(facts.seen for facts in done), sum(facts.removed for facts in done))
-            if manifest.choice
-            else None,
             times=times_of(request),
             ledger_seq=end.seq,
             ledger_hash=end.hash,
         )
 
 
+def targets_of(conn: Connection, request_id: str) -> tuple[ErasedTarget, ...]:
+    """What became of each target of a request."""
+    columns = (targets.c.what, targets.c.hash, targets.c.outcome)
+    rows = conn.execute(select(*columns).where(targets.c.request_id == request_id))
+    return tuple(ErasedTarget(row.what, row.hash, row.outcome) for row in rows)
+
+
+def changes_of(conn: Connection, numbers: Set[int | None], manifest: Manifest) -> Changes:
+    """What the publications with these numbers changed, taken together."""
+    steps = conn.execute(
+        select(publications).where(publications.c.id.in_(numbers)).order_by(publications.c.id)
+    ).all()
+    done = [Facts.from_json(step.facts) for step in steps]
+    seen = (sum(facts.seen for facts in done), sum(facts.removed for facts in done))
+    return Changes(
+        before=steps[0].before,
+        after=steps[-1].after,
+        rebuilt=tuple(sorted({key for facts in done for key in facts.rebuilt})),
+        reused=done[-1].reused,
+        reused_digest=done[-1].reused_digest,
+        reclustered=any(facts.reclustered for facts in done),
+        passes=sum(facts.passes for facts in done),
+        numerics=tuple(each for facts in done for each in facts.numerics),
+        seen=seen if manifest.choice else None,
+    )
+
+
 def refuse_traces(hits: Sequence[Hit]) -> None:
-    """Errors: `VerificationError` where something of an erased record was found."""
+    """Errors: `VerificationError` where a trace of an erased record was found."""
     if hits:
         raise VerificationError(
             f"The absence scan found the {hits[0].trace} of an erased record in {hits[0].place} "
@@ -190,7 +213,7 @@ def refuse_traces(hits: Sequence[Hit]) -> None:
 
 
 def times_of(request: ErasureRequest) -> Times:
-    """When a published request came to each state; it is being purged now."""
+    """The moments at which a published request came to each state; PURGED is now."""
     planned, training, published = (
         to_text(moment) if moment else None
         for moment in (request.planned_at, request.training_at, request.published_at)

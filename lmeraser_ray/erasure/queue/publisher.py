@@ -1,15 +1,16 @@
-"""From what was trained to what is proven: publish, purge, scan, freeze. Each step can be repeated
-after a crash.
+"""Publishing for erasure requests: a publication is noted before it happens, so that a crash in the
+middle of it can be told from one before.
 
-    intent (row) → manifest → [pointer + PUBLISHED, one transaction] → purge → scan → [names wiped + statement frozen, one transaction]
+    intent: a row of `publications` ─► one transaction: requests PUBLISHED, ledger, pointer
+                                       (`lmeraser_ray.pipeline.publication`)
 
-Invariants: every write is within the queue's lease, so a stale queue changes nothing; the pointer
-is old or new; a request is PURGED only after a scan that found nothing, and its statement's bytes
-never change from then on.
+Invariant: every write is within the queue's lease, so that a queue that lost it changes nothing.
+After a crash between the pointer and the COMMIT, `recover` does what the transaction would have
+done; after any earlier crash it takes the intent back.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,21 +19,23 @@ from sqlalchemy import Connection, insert, select, update
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.request import State
-from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.pointer import release, silence, write_pointer
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.publication import Quarantine, publication
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import erased, publications, requests
-from lmeraser_ray.storage.store import StoredObject
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a publication did. rebuilt: keys of the constituents that were not in the state before;
-    passes: record passes that took; seen: how many of the removed records a sweep saw when it chose
-    the configuration."""
+    """What a publication changed, as the certificate will say.
+
+    rebuilt: keys of the constituents that were not in the state before; reused, reused_digest: how
+    many were, and the hash over their keys; passes: record passes that training took; removed:
+    records that left; numerics: on what the rebuilt ones were trained; seen: how many of the
+    removed records a sweep saw when it chose the configuration.
+    """
 
     rebuilt: tuple[str, ...] = ()
     reused: int = 0
@@ -45,7 +48,7 @@ class Facts:
     seen: int = 0
 
     def to_json(self) -> str:
-        """As the row of the publication keeps it."""
+        """The JSON that the row of the publication keeps."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -55,10 +58,6 @@ class Facts:
         return cls(
             **{**read, "rebuilt": tuple(read["rebuilt"]), "numerics": tuple(read["numerics"])}
         )
-
-
-Silent = Mapping[str, Sequence[str]]
-"""Keys of constituents in quarantine, by request."""
 
 
 @dataclass(frozen=True)
@@ -74,45 +73,28 @@ class Leaving:
 class Publisher:
     """Publishes states of one workspace under one lease."""
 
-    folder: WorkspaceFolder
+    workspace: LockedWorkspace
     database: Database
     lease: Lease
 
     def publish(
-        self, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts, silent: Silent
-    ) -> StoredObject:
-        """Make `after` the published state and its requests PUBLISHED. silent: the constituents
-        that must not answer, by request. Returns the manifest's object."""
+        self,
+        before: Manifest,
+        after: Manifest,
+        leaving: Leaving,
+        facts: Facts,
+        quarantine: Quarantine,
+    ) -> None:
+        """Make `after` the published state, and the requests that it completes PUBLISHED."""
         with self.lease.write() as conn:
             number = self._intend(conn, before, after, leaving, facts)
-        item = self.folder.put_manifest(after)
-        with self.lease.write() as conn:
-            for request, constituents in silent.items():
-                silence(conn, request, constituents)
+        with publication(self.workspace, self.lease.write, after, quarantine) as conn:
             conclude(conn, number, leaving.complete)
-            write_pointer(conn, self.folder, item, after)
-        return item
-
-    def hush(self, manifest: Manifest, silent: Silent) -> None:
-        """Silence what must not answer now, and only that: for a request that came without its
-        quarantine, or was refused since."""
-        state, wanted = (
-            self.folder.require_state(),
-            {key for keys in silent.values() for key in keys},
-        )
-        item = self.folder.current()
-        if item is None or wanted == state.quarantined:
-            return
-        with self.lease.write() as conn:
-            for request, constituents in silent.items():
-                silence(conn, request, constituents)
-            write_pointer(conn, self.folder, item, manifest)
 
     def _intend(
         self, conn: Connection, before: Manifest, after: Manifest, leaving: Leaving, facts: Facts
     ) -> int:
-        """Note what is about to be published, so that a crash between the pointer and the rows is
-        told from one before."""
+        """Note what is about to be published. Returns the number of the publication."""
         row = {
             "epoch": self.lease.epoch,
             "before": before.fingerprint,
@@ -132,26 +114,14 @@ class Publisher:
         return int(number)
 
     def recover(self) -> None:
-        """Conclude or forget the publications that a crash left between the pointer and the
-        rows."""
+        """Conclude or take back the publications that a crash interrupted."""
         with self.lease.write() as conn:
-            recover(conn, self.folder)
-
-    def purge(self, manifest: Manifest, wanted: Iterable[StoredObject]) -> int:
-        """Remove every file of the store that neither the published state nor work under way
-        (`wanted`) reaches. Returns how many."""
-        current = self.folder.current()
-        if current is None or current.key != manifest.fingerprint:
-            raise VerificationError(
-                f"The state that is published in {self.folder.root} changed under a lock: run "
-                "`lmeraser verify`."
-            )
-        return self.folder.store.purge([current, *manifest.objects(), *wanted])
+            recover(conn, self.workspace)
 
 
 def recover(conn: Connection, folder: WorkspaceFolder) -> None:
-    """Conclude or forget the publications that a crash left between the pointer and the rows.
-    Before any other state is published."""
+    """Conclude the publications whose state is published but whose rows a crash left unwritten, and
+    take back the others. Must come before any other state is published."""
     current = folder.current()
     for row in conn.execute(
         select(publications).where(publications.c.done.is_(False)).order_by(publications.c.id)
@@ -166,11 +136,10 @@ def recover(conn: Connection, folder: WorkspaceFolder) -> None:
 
 
 def conclude(conn: Connection, number: int, complete: Sequence[str]) -> None:
-    """Note that a publication happened and which requests it completed."""
+    """Note that a publication happened: its requests become PUBLISHED, with a ledger entry."""
     row = conn.execute(select(publications).where(publications.c.id == number)).one()
     conn.execute(update(publications).where(publications.c.id == number).values(done=True))
     transitions.set_published(conn, number, complete)
-    release(conn, complete)
     ledger.append(
         conn,
         "PUBLICATION",
@@ -185,7 +154,8 @@ def conclude(conn: Connection, number: int, complete: Sequence[str]) -> None:
 
 
 def completed(conn: Connection, number: int) -> list[str]:
-    """The requests all of whose records left with this publication or an earlier one."""
+    """The ids of the requests in work all of whose records left with this publication or an earlier
+    one."""
     done = select(publications.c.id).where(publications.c.done.is_(True))
     ours = set(
         conn.execute(select(erased.c.request_id).where(erased.c.publication == number)).scalars()

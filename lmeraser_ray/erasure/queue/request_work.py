@@ -1,28 +1,29 @@
-"""One request under way: which of its records wait for a lane, are being trained away, or are ready
-to leave the published state."""
+"""One request under way: which of its records wait for a retrain, are left out of one that runs, or
+are ready to leave the published state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lmeraser_ray.erasure.queue.affected_constituents import NO_LANE, PublishedState
-from lmeraser_ray.erasure.queue.scheduler import Lane, Ticket
+from lmeraser_ray.erasure.queue.affected_constituents import NO_CONSTITUENT, PublishedState
+from lmeraser_ray.erasure.queue.scheduler import AffectedConstituent, Ticket
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 
 
 @dataclass
 class Work:
-    """A request's records by id. `hashes`: their keyed hashes; begun: whether the request is
-    TRAINING; tainted: its retrain failed before.
+    """A request's records, by id. hashes: their keyed hashes; waiting, running: by the constituent
+    that must be trained without them; trained: those that may leave; begun: whether the request is
+    TRAINING.
 
-    A record that trains nothing (a test record, or one that is gone already) waits for no lane: it
-    is ready as soon as the request begins.
+    A record that trains nothing (a test record, or one that has left already) waits for no retrain:
+    it may leave as soon as the request begins.
     """
 
     request: ErasureRequest
     hashes: dict[str, str]
-    waiting: dict[Lane, set[str]] = field(default_factory=dict)
-    running: dict[Lane, set[str]] = field(default_factory=dict)
+    waiting: dict[AffectedConstituent, set[str]] = field(default_factory=dict)
+    running: dict[AffectedConstituent, set[str]] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
     begun: bool = False
 
@@ -30,7 +31,8 @@ class Work:
     def of(
         cls, request: ErasureRequest, rows: Sequence[ErasedRecord], current: PublishedState
     ) -> "Work":
-        """A planned request, with its records that are not published yet."""
+        """The work of a planned request. rows: its records that have not left the published
+        state."""
         begun = request.state is State.TRAINING  # in a round that died
         work = cls(request, {row.name: row.hash for row in rows if row.name}, begun=begun)
         work._wait(set(work.hashes), current)
@@ -43,7 +45,7 @@ class Work:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing more must be trained for it."""
+        """Whether nothing more must be trained for the request."""
         return not self.waiting and not self.running
 
     @property
@@ -52,47 +54,51 @@ class Work:
         return self.trained.union(*self.running.values())
 
     def ticket(self) -> Ticket:
-        """What the scheduler must know."""
+        """What the scheduler must know of the request."""
         received, due = self.request.received_at.timestamp(), self.request.deadline.timestamp()
-        lanes = frozenset(lane for lane in self.waiting if lane is not None)
+        constituents = frozenset(
+            constituent for constituent in self.waiting if constituent is not None
+        )
         return Ticket(
             self.id,
             received,
             due,
-            lanes,
+            constituents,
             exclusive=None in self.waiting,
             tainted=self.request.attempts > 0,
         )
 
     def _wait(self, names: set[str], current: PublishedState) -> None:
-        """Sort records by their lanes in a published state."""
+        """Let records wait for the retrains of their constituents in a published state."""
         places = current.places(names)
-        lanes = {name: int(current.lanes[at]) for name, at in places.items()}
+        constituents = {name: int(current.constituents[at]) for name, at in places.items()}
         exclusive = any(current.sampled[at] for at in places.values())
         for name in names:
-            lane = lanes.get(name, NO_LANE)
-            if lane == NO_LANE:
+            constituent = constituents.get(name, NO_CONSTITUENT)
+            if constituent == NO_CONSTITUENT:
                 self.trained.add(name)
             else:
-                self.waiting.setdefault(None if exclusive else lane, set()).add(name)
+                self.waiting.setdefault(None if exclusive else constituent, set()).add(name)
 
-    def begin(self, lane: Lane) -> None:
-        """A lane (None: everything) is being trained without what waited for it."""
-        for one in list(self.waiting) if lane is None else [lane]:
-            self.running.setdefault(lane, set()).update(self.waiting.pop(one, set()))
+    def begin(self, constituent: AffectedConstituent) -> None:
+        """Note that a constituent (None: all) is being trained without the records that waited for
+        it."""
+        for one in list(self.waiting) if constituent is None else [constituent]:
+            self.running.setdefault(constituent, set()).update(self.waiting.pop(one, set()))
 
-    def finish(self, lane: Lane) -> None:
-        """A lane is trained."""
-        self.trained |= self.running.pop(lane, set())
+    def finish(self, constituent: AffectedConstituent) -> None:
+        """Note that a constituent is trained: the records that it was trained without may leave."""
+        self.trained |= self.running.pop(constituent, set())
 
-    def fail(self, lane: Lane) -> None:
-        """A lane could not be trained: what left with it waits again."""
-        names = self.running.pop(lane, set())
+    def fail(self, constituent: AffectedConstituent) -> None:
+        """Note that a retrain failed: the records that it left out wait again."""
+        names = self.running.pop(constituent, set())
         if names:
-            self.waiting.setdefault(lane, set()).update(names)
+            self.waiting.setdefault(constituent, set()).update(names)
 
     def relabel(self, current: PublishedState) -> None:
-        """The shards have new numbers: sort what waits again."""
+        """Let waiting records wait for their constituents in a state whose shards have new
+        numbers."""
         names = {name for part in self.waiting.values() for name in part}
         self.waiting.clear()
         self._wait(names, current)

@@ -1,10 +1,10 @@
-"""What is being trained for erasures: jobs of the engine, by the key of the constituent, and the
-lanes that wait for them.
+"""The retrains under way: jobs of the engine, by the key of the constituent that each one trains.
 
-    records that leave → plan of the live records without them → keys that are missing → jobs; keys that nobody needs any more: cancelled
+    records that leave ─► plan of the live records ─► missing keys ─► jobs
+                          without them                keys not needed any more ─► cancelled
 
-Invariant: a job is under way exactly for the keys that the latest plan lacks and a running lane
-needs.
+Invariant: a job is under way exactly for the keys that the latest plan lacks and that a run of the
+scheduler needs.
 """
 
 import time
@@ -16,7 +16,7 @@ from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import remaining
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.publisher import Facts
-from lmeraser_ray.erasure.queue.scheduler import Lane, TrainingProgress
+from lmeraser_ray.erasure.queue.scheduler import AffectedConstituent, TrainingProgress
 from lmeraser_ray.errors import ExecutionError, LmeraserError, VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.pipeline.flow import Flow, Planned
@@ -27,13 +27,13 @@ from lmeraser_ray.storage.digests import key_of
 from lmeraser_ray.storage.store import Kind, StoredObject
 
 NAMED = 3
-"""Constituents and requests that are named where a lane is shown."""
+"""How many keys and requests the snapshot names for each run."""
 
 
 @dataclass(frozen=True)
 class Retrain:
-    """A job under way: the engine's ticket, the plan that it was made from, since when, and the
-    record passes that it will take."""
+    """A job under way. ticket: the engine's; plan: the number of the plan that the job was made
+    from; since: when it was submitted, seconds; passes: record passes that it will take."""
 
     ticket: int
     plan: int
@@ -43,28 +43,32 @@ class Retrain:
 
 @dataclass
 class Retrains:
-    """The jobs of one round."""
+    """The jobs of one round. needs: for each run of the scheduler, the keys that it still waits
+    for; made: the objects that jobs made, by key; passes: record passes by key; seconds: of all
+    jobs that ended."""
 
     flow: Flow
     jobs: dict[str, Retrain] = field(default_factory=dict)
-    needs: dict[Lane, set[str]] = field(default_factory=dict)
+    needs: dict[AffectedConstituent, set[str]] = field(default_factory=dict)
     made: dict[str, StoredObject] = field(default_factory=dict)
     passes: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     stale: bool = False
-    """Whether a job could not be done because its plan is not the latest: plan again."""
+    """Whether a job failed because its plan is not the latest one: plan again."""
     _planned: Planned | None = None
     _leaving: frozenset[str] = frozenset()
     _plans: int = 0
 
     @property
-    def running(self) -> set[Lane]:
-        """The lanes that wait for a job."""
+    def running(self) -> set[AffectedConstituent]:
+        """The runs that wait for a job."""
         return set(self.needs)
 
-    def plan(self, current: PublishedState, leaving: set[str], lanes: set[Lane]) -> None:
-        """Train what `lanes` need once the records in `leaving` have left; stop what nobody needs
-        any more."""
+    def plan(
+        self, current: PublishedState, leaving: set[str], constituents: set[AffectedConstituent]
+    ) -> None:
+        """Start the jobs that these runs need once the records in `leaving` have left, and cancel
+        those that no run needs any more."""
         self._plans += 1
         self.stale = False
         self._planned = self.flow.plan(
@@ -72,7 +76,11 @@ class Retrains:
         )
         self._leaving = frozenset(leaving)
         missing = {build.spec.key: build for build in self._planned.plan.build}
-        self.needs = {lane: keys for lane in lanes if (keys := self._keys(lane, missing))}
+        self.needs = {
+            constituent: keys
+            for constituent in constituents
+            if (keys := self._keys(constituent, missing))
+        }
         wanted: set[str] = set().union(*self.needs.values())
         for key in set(self.jobs) - wanted:
             self.flow.engine.cancel(self._take(key).ticket)
@@ -88,24 +96,28 @@ class Retrains:
                 self.flow.engine.submit(job), self._plans, time.monotonic(), self._expected(build)
             )
 
-    def _keys(self, lane: Lane, missing: Mapping[str, Build]) -> set[str]:
-        """The missing constituents that a lane waits for."""
+    def _keys(self, constituent: AffectedConstituent, missing: Mapping[str, Build]) -> set[str]:
+        """The keys of the missing constituents that a run waits for."""
         return {
             key
             for key, build in missing.items()
-            if lane is None or build.spec.groups is not None or lane in build.spec.shards
+            if constituent is None
+            or build.spec.groups is not None
+            or constituent in build.spec.shards
         }
 
     def _expected(self, build: Build) -> int:
-        """Record passes that a job will take, as far as the configuration says; closed forms see
-        each record once."""
+        """Record passes that a job will take, by the configuration. A closed form sees each record
+        once."""
         epochs = getattr(self.flow.config.learner, "epochs", 1)
         return max(1, build.spec.passes(build.first) * int(epochs))
 
-    def collect(self, seconds: float) -> tuple[list[Lane], dict[Lane, LmeraserError]]:
-        """Wait for a job, so long at most. Returns the lanes that have all they need now, and those
-        whose job failed, with its error."""
-        failed: dict[Lane, LmeraserError] = {}
+    def collect(
+        self, seconds: float
+    ) -> tuple[list[AffectedConstituent], dict[AffectedConstituent, LmeraserError]]:
+        """Wait for a job, at most so many seconds. Returns the runs that have all they need now,
+        and the runs of which a job failed, with its error."""
+        failed: dict[AffectedConstituent, LmeraserError] = {}
         with self.flow.progress.stage("training"):
             outcomes = self.flow.engine.wait(seconds)
         by_ticket = {job.ticket: key for key, job in self.jobs.items()}
@@ -115,9 +127,7 @@ class Retrains:
             if outcome.error is None:
                 self._keep(outcome.result)
             elif isinstance(outcome.error, VerificationError) and job.plan != self._plans:
-                self.stale = (
-                    True  # its buckets went with a publication; the latest plan has them anew
-                )
+                self.stale = True  # a publication purged its buckets; the latest plan has new ones
                 continue
             else:
                 error = (
@@ -125,14 +135,16 @@ class Retrains:
                     if isinstance(outcome.error, LmeraserError)
                     else ExecutionError(str(outcome.error))
                 )
-                failed |= {lane: error for lane, keys in self.needs.items() if key in keys}
+                failed |= {
+                    constituent: error for constituent, keys in self.needs.items() if key in keys
+                }
             for keys in self.needs.values():
                 keys.discard(key)
-        for lane in failed:
-            del self.needs[lane]
-        done = [lane for lane, keys in self.needs.items() if not keys]
-        for lane in done:
-            del self.needs[lane]
+        for constituent in failed:
+            del self.needs[constituent]
+        done = [constituent for constituent, keys in self.needs.items() if not keys]
+        for constituent in done:
+            del self.needs[constituent]
         return done, failed
 
     def _keep(self, trained: Trained) -> None:
@@ -141,15 +153,15 @@ class Retrains:
         self.passes[trained.key] = trained.passes
 
     def _take(self, key: str) -> Retrain:
-        """A job that has ended."""
+        """Remove a job that has ended."""
         job = self.jobs.pop(key)
         self.seconds += time.monotonic() - job.since
         return job
 
-    def progress(self, lane: Lane) -> TrainingProgress | None:
-        """How far a running lane is, by the record passes of its slowest job. One that has reported
-        none has not begun: nothing is lost."""
-        jobs = [self.jobs[key] for key in self.needs.get(lane, ()) if key in self.jobs]
+    def progress(self, constituent: AffectedConstituent) -> TrainingProgress | None:
+        """How far a run is, by the record passes of its slowest job. A job that has reported none
+        has not begun: cancelling it loses nothing."""
+        jobs = [self.jobs[key] for key in self.needs.get(constituent, ()) if key in self.jobs]
         if not jobs:
             return None
         since = min(job.since for job in jobs)
@@ -162,8 +174,8 @@ class Retrains:
         )
 
     def manifest(self, current: PublishedState, leaving: set[str]) -> Manifest | None:
-        """The state without these records, with all of its constituents. None where one is still to
-        be trained for a running lane."""
+        """The state without these records, with all of its constituents. None where it needs one
+        that a run is still training."""
         if self._planned is not None and self._leaving == leaving and not self.needs:
             found = self._missing_made(self._planned)
             if found is not None:
@@ -177,22 +189,22 @@ class Retrains:
         return evaluated.manifest
 
     def published(self, names: set[str]) -> bool:
-        """Note that records have left the published state. Returns whether jobs under way are
-        planned with some of them: plan again."""
+        """Note that records have left the published state. Returns whether the plan of the jobs
+        under way still has some of them, so that it must be made again."""
         if self._leaving <= names and not self.needs:
             self._planned = None
         return bool(self.needs) and not names <= self._leaving
 
     def _missing_made(self, planned: Planned) -> dict[str, StoredObject] | None:
-        """What the plan lacked and was made since; None where something is not made."""
+        """The constituents that the plan lacked, by key; None where one is not made yet."""
         keys = [key for build in planned.plan.build for key in build.spec.keys[build.first :]]
         return (
             {key: self.made[key] for key in keys} if all(key in self.made for key in keys) else None
         )
 
     def wanted(self) -> list[StoredObject]:
-        """What a purge must leave: the objects of the latest plan, until all that leaves by it has
-        left."""
+        """What a purge must leave: the objects of the latest plan, until the state that it plans is
+        published."""
         if self._planned is None:
             return []
         planned = self._planned
@@ -212,8 +224,8 @@ class Retrains:
         ]
 
     def expected(self) -> list[tuple[Kind, str]]:
-        """What jobs under way may write at any moment."""
-        return [("constituents", key) for lane in self.needs.values() for key in lane]
+        """The objects, by kind and key, that jobs under way may write at any moment."""
+        return [("constituents", key) for constituent in self.needs.values() for key in constituent]
 
     def facts(self, before: Manifest, after: Manifest, removed: int) -> Facts:
         """What a publication changes."""
@@ -237,21 +249,24 @@ class Retrains:
             seen=before.seen - after.seen,
         )
 
-    def snapshot(self, lanes: Mapping[Lane, Sequence[str]]) -> list[dict[str, Any]]:
-        """The lanes in training: shard (None: all), requests, share done, seconds so far and to
-        come; keys, of: the first few keys of what is trained, and the first few requests, by id."""
+    def snapshot(
+        self, constituents: Mapping[AffectedConstituent, Sequence[str]]
+    ) -> list[dict[str, Any]]:
+        """The runs in training: shard (None: all), how many requests, share done, seconds so far
+        and to come; keys, of: the first few keys that are trained, and the first few requests by
+        id. constituents: the requests of each run."""
         found = []
-        for lane in self.needs:
-            progress = self.progress(lane)
+        for constituent in self.needs:
+            progress = self.progress(constituent)
             remaining = progress.remaining if progress else None
             whole = progress.elapsed + remaining if progress and remaining is not None else None
             found.append(
                 {
-                    "shard": lane,
-                    "requests": len(lanes.get(lane, ())),
-                    "constituents": len(self.needs[lane]),
-                    "keys": sorted(self.needs[lane])[:NAMED],
-                    "of": sorted(lanes.get(lane, ()))[:NAMED],
+                    "shard": constituent,
+                    "requests": len(constituents.get(constituent, ())),
+                    "constituents": len(self.needs[constituent]),
+                    "keys": sorted(self.needs[constituent])[:NAMED],
+                    "of": sorted(constituents.get(constituent, ()))[:NAMED],
                     "share": round(progress.elapsed / whole, 4) if progress and whole else None,
                     "seconds": round(progress.elapsed, 3) if progress else None,
                     "remaining": round(remaining, 3) if remaining is not None else None,

@@ -1,15 +1,17 @@
 """One round of the queue: from the moment that the workspace is locked until nothing is left to do,
-or someone says stop.
+or the queue is asked to stop.
 
-    RECEIVED ─ intake ─► PLANNED ─ begin ─► TRAINING ─ collect ─► trained ─ publish ─► PUBLISHED ─ prove ─► PURGED
+    RECEIVED ─intake─► PLANNED ─begin─► TRAINING ─collect─► trained ─publish─► PUBLISHED
+                                                                                   │
+                                                                 PURGED ◄──prove───┘
 
-Invariants: what is published is always train(D \\ R') for a set R' of records; a job that nobody
-needs any more is cancelled and has no place left to write to; a failed retrain is counted against
-its own requests and blocks no others; nothing is known here that a crash would lose.
+Invariants: the published state is always train(D \\ R') for a set R' of records; a job that no
+request needs any more is cancelled and cannot write; a failed retrain is counted against its own
+requests and blocks no others; a crash loses nothing that a round keeps in memory.
 """
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,10 +20,10 @@ from lmeraser_ray.erasure.queue.intake import Intake
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.proof import Proof
 from lmeraser_ray.erasure.queue.publisher import Facts, Leaving, Publisher
-from lmeraser_ray.erasure.queue.quarantine import still_silent
+from lmeraser_ray.erasure.queue.quarantine import Quarantine, QuarantineWatch
 from lmeraser_ray.erasure.queue.request_work import Work
 from lmeraser_ray.erasure.queue.retrains import Retrains
-from lmeraser_ray.erasure.queue.scheduler import Lane, Policy, Scheduler
+from lmeraser_ray.erasure.queue.scheduler import AffectedConstituent, Policy, Scheduler
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.errors import (
     ConfigError,
@@ -32,36 +34,37 @@ from lmeraser_ray.errors import (
 )
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database.database import Database
 
 PAUSE = 4.0
-"""While something is being trained, what was trained is published after so many times what the last
-publication took: a fifth of the time at most goes into publishing, purging and scanning."""
+"""While something is being trained, the next publication waits for this many times the seconds that
+the last one took: at most a fifth of the time goes into publishing, purging and scanning."""
 UNBOUNDED = 1 << 20
-"""Slots until the engine has been started, which is when a lane waits."""
+"""Slots of the scheduler until the engine is started, which is when a retrain waits."""
 
 
 class Round:
-    """Works off the requests of one workspace, whose lock the caller holds."""
+    """Works off the requests of one workspace, which the caller has locked."""
 
     def __init__(
         self,
-        folder: WorkspaceFolder,
+        workspace: LockedWorkspace,
         database: Database,
         lease: Lease,
         flow: Flow,
         manifest: Manifest,
     ) -> None:
         config = flow.config
-        self.folder, self.database, self.lease, self.flow = folder, database, lease, flow
+        self.workspace, self.database, self.lease, self.flow = workspace, database, lease, flow
         self.settings = config.queue
-        self.current = PublishedState.read(folder.store, config, manifest)
+        self.current = PublishedState.read(workspace.store, config, manifest)
         self.scheduler = Scheduler(Policy(supersedes=self.settings.supersedes), UNBOUNDED)
-        self.intake = Intake(folder, database, lease, self.settings)
+        self.intake = Intake(workspace, database, lease, self.settings)
         self.retrains = Retrains(flow)
-        self.publisher = Publisher(folder, database, lease)
-        self.proof = Proof(folder, database, lease, config)
+        self.publisher = Publisher(workspace, database, lease)
+        self.proof = Proof(workspace, database, lease, config)
+        self.quarantine = QuarantineWatch(workspace, database, config)
         self.work: dict[str, Work] = {}
         self.patient = True
         self.busy_until = 0.0
@@ -71,12 +74,13 @@ class Round:
     def run(
         self, *, patient: bool, stop: Callable[[], bool], look: Callable[[dict[str, Any]], object]
     ) -> None:
-        """Work until nothing is left, or until `stop` says so and nothing is being trained.
+        """Work until nothing is left, or until `stop` returns True and nothing is being trained.
 
-        patient: wait for requests that are to come together, and try a failed retrain again;
-        otherwise it is left for the next round, and its error is in `errors`. look: shown how
-        things are, often, and may raise to end the round. Errors: `StaleEpochError` where another
-        queue took over; what the disk or the store says. Whatever it is, the next round goes on.
+        patient: wait for requests that are to be taken together (`queue.window`), and try a failed
+        retrain again; otherwise a failed retrain is left for the next round, with its error in
+        `errors`. look: gets a snapshot, often, and may raise to end the round. Errors:
+        `StaleEpochError` where another queue took over; errors of the disk and of the store.
+        Whatever ends a round, the next one goes on from there.
         """
         self.patient = patient
         self.recover()
@@ -86,8 +90,7 @@ class Round:
                 fresh = self.intake.look(self.current, known=self.work, hurry=not patient)
                 for request, rows in fresh:
                     self._accept(Work.of(request, rows, self.current))
-                if any(request.quarantine for request, _ in fresh):
-                    self.publisher.hush(self.current.manifest, self._silent())
+                self.quarantine.look()
                 self._begin()
             self._publish()
             look(self.snapshot())
@@ -98,11 +101,11 @@ class Round:
             raise self.unproven
 
     def recover(self) -> None:
-        """Finish what the last round, wherever it died, had published, and take up what it had
-        planned.
+        """Go on where the last round ended, or died.
 
-        What it had trained for that is found first, so that the purge leaves it. Where that cannot
-        be (a full disk, a damaged bucket), what is published is purged and proven all the same.
+        Concludes its publication, takes up what it had planned, and starts the retrains for that,
+        so that the purge leaves constituents that it had trained. Where these cannot start (a full
+        disk, a damaged bucket), the published requests are purged and proven all the same.
         """
         self.publisher.recover()
         for request, rows in self.intake.resume():
@@ -113,32 +116,25 @@ class Round:
             self._prove()
 
     def _accept(self, work: Work) -> None:
-        """Let a request wait for its lanes."""
+        """Let a request wait for the retrains that it needs."""
         self.work[work.id] = work
         if work.waiting:
             self.scheduler.add(work.ticket())
 
-    def _silent(self, without: Container[str] = ()) -> dict[str, tuple[str, ...]]:
-        """What must not answer in the current state, by request."""
-        store, config, manifest = self.folder.store, self.flow.config, self.current.manifest
-        return still_silent(
-            self.database, self.folder.names(), store, config, manifest, without=without
-        )
-
     def _begin(self) -> None:
-        """Start the lanes whose turn it is; the next ones at once, where a round that died had
-        trained all that they need."""
-        while not self._moving() and self._begin_lanes():
+        """Start the retrains whose turn it is. Where a round that died had trained already what one
+        needs, the next one starts at once."""
+        while not self._moving() and self._begin_next():
             pass
 
     def _moving(self) -> bool:
-        """Whether what is trained and not published yet gives the shards new numbers: until it is
-        published, no lane can start."""
+        """Whether a trained, unpublished state gives the shards new numbers: until it is published,
+        no retrain can start."""
         names = {name for work in self.work.values() for name in work.trained}
         return bool(self.current.sampled[self.current.mask(names)].any())
 
-    def _begin_lanes(self) -> bool:
-        """Start the lanes whose turn it is. Returns whether one of them had nothing to train."""
+    def _begin_next(self) -> bool:
+        """Start the retrains whose turn it is. Returns whether one of them had nothing to train."""
         if self.scheduler.slots == UNBOUNDED and self.scheduler.waiting:
             with self.flow.progress.stage("start"):
                 self.flow.engine.start()
@@ -153,11 +149,11 @@ class Round:
         for start in starts:
             for request in start.requests:
                 if request in self.work:
-                    self.work[request].begin(start.lane)
+                    self.work[request].begin(start.constituent)
         return self._replan() if starts else False
 
     def _note_training(self, requests: set[str]) -> list[str]:
-        """Note that these are in work now. Returns those that were refused meanwhile."""
+        """Note that these requests are TRAINING. Returns those that were refused meanwhile."""
         if not requests:
             return []
         with self.lease.write() as conn:
@@ -174,42 +170,42 @@ class Round:
 
     def _replan(self) -> bool:
         """Plan the live records without all that leave, and train what that needs. Returns whether
-        a lane needs nothing."""
+        a constituent needs no training."""
         leaving = {name for work in self.work.values() for name in work.leaving}
         running = set(self.scheduler.running)
         self.retrains.plan(self.current, leaving, running)
         if self.retrains.running:
             self.scheduler.slots = self.flow.engine.slots
         done = running - self.retrains.running
-        for lane in done:
-            self._finish(lane)
+        for constituent in done:
+            self._finish(constituent)
         return bool(done)
 
-    def _finish(self, lane: Lane) -> None:
-        """A lane is trained."""
-        self.scheduler.finished(lane)
+    def _finish(self, constituent: AffectedConstituent) -> None:
+        """Note that a constituent is trained."""
+        self.scheduler.finished(constituent)
         for work in self.work.values():
-            work.finish(lane)
+            work.finish(constituent)
 
     def _collect(self) -> None:
-        """Wait for a job, or until it is time to look for new requests. A full disk ends the round:
-        no request is given up for it."""
+        """Wait for a job, or until it is time to look for new requests. Errors: `DiskFullError`,
+        which ends the round, because no request must fail for it."""
         done, failed = self.retrains.collect(self.settings.poll)
         for error in failed.values():
             if isinstance(error, DiskFullError):
                 raise error
-        for lane in done:
-            self._finish(lane)
-        for lane, error in failed.items():
-            self._fail(lane, error)
+        for constituent in done:
+            self._finish(constituent)
+        for constituent, error in failed.items():
+            self._fail(constituent, error)
         if self.retrains.stale or failed:
             self._replan()
 
-    def _fail(self, lane: Lane, error: LmeraserError) -> None:
-        """A lane's retrain failed: its requests wait again, each alone from now on; one that failed
-        too often ends as FAILED."""
+    def _fail(self, constituent: AffectedConstituent, error: LmeraserError) -> None:
+        """Note that a retrain failed: its requests wait again, each alone from now on. A request
+        that failed `queue.attempts` times ends as FAILED."""
         self.errors.append(error)
-        requests = self.scheduler.failed(lane)
+        requests = self.scheduler.failed(constituent)
         with self.lease.write() as conn:
             attempts = transitions.count_attempt(conn, list(requests))
             worn = {
@@ -220,15 +216,15 @@ class Round:
             for request in sorted(worn):
                 transitions.fail(conn, request, failed_reason(attempts[request], error))
         for request in requests:
-            self.work[request].fail(lane)
+            self.work[request].fail(constituent)
             if self.patient and request not in worn:
                 self.scheduler.retaint(request)
             else:
                 self._drop(request)
 
     def _publish(self) -> None:
-        """Publish the state without the records whose lanes are trained, if that completes a
-        request or nothing is being trained."""
+        """Publish the state without the records whose constituents are trained, where that
+        completes a request or nothing is being trained."""
         trained = {
             work.id: work
             for work in self.work.values()
@@ -243,7 +239,7 @@ class Round:
         names = {name for work in trained.values() for name in work.trained}
         manifest = self.retrains.manifest(self.current, names)
         if manifest is None:
-            return  # what runs has to be there first
+            return  # it needs a constituent that is being trained
         before = self.current.manifest
         facts = self._facts(before, manifest, int(self.current.mask(names).sum()))
         leaving = Leaving(
@@ -254,13 +250,15 @@ class Round:
             complete,
         )
         self.current = PublishedState.read(
-            self.folder.store, self.flow.config, manifest, self.current.index
+            self.workspace.store, self.flow.config, manifest, self.current.index
         )
         for request in complete:
             self.work.pop(request)
-        silent = self._silent(complete)
+        quarantine = Quarantine(self.workspace.store, self.flow.config, manifest)
         with self.flow.progress.stage("publish"):
-            self.publisher.publish(before, manifest, leaving, facts, silent)
+            self.publisher.publish(
+                before, manifest, leaving, facts, quarantine.prepare(self.database)
+            )
         self._settle(trained.values(), moved=before.partition != manifest.partition)
         if self.retrains.published(names):
             self._replan()
@@ -268,21 +266,21 @@ class Round:
         self.busy_until = time.monotonic() + PAUSE * (time.monotonic() - started)
 
     def _prove(self) -> None:
-        """Purge and prove what is published. Where that cannot be (a file that stays, a trace that
-        is found), it is told at the end of the round: nobody else's retrain and publication wait
+        """Purge and prove what is published. An error (a file that cannot be removed, a trace that
+        is found) is raised at the end of the round, so that no other retrain or publication waits
         for it."""
         self.unproven = None
         try:
             with self.flow.progress.stage("prove"):
-                self.proof.prove(self.publisher, self.current.manifest, self.retrains)
+                self.proof.prove(self.current.manifest, self.retrains)
         except StaleEpochError:
             raise
         except LmeraserError as error:
             self.unproven = error
 
     def _settle(self, published: Iterable[Work], *, moved: bool) -> None:
-        """What is published needs no more training; where shards have new numbers, what waits has
-        new lanes."""
+        """Forget what is published. moved: the shards have new numbers, so that waiting requests
+        need other constituents."""
         for work in published:
             work.trained.clear()
         if moved:
@@ -297,7 +295,7 @@ class Round:
         return self.retrains.facts(before, after, removed)
 
     def snapshot(self) -> dict[str, Any]:
-        """How things are, for whoever watches: a JSON value without ids."""
+        """The state of the round for whoever watches: a JSON value without ids of records."""
         return {
             "waiting": self.scheduler.waiting,
             "saved": self.scheduler.saved,
@@ -308,14 +306,14 @@ class Round:
 
 
 def failed_reason(attempts: int, error: LmeraserError) -> str:
-    """Why a request is FAILED. The sentence is kept, so that an error about data, which may name a
-    record, is told by its kind only."""
-    told = (
+    """Why a request is FAILED. The sentence is kept, so an error about data, which may name a
+    record, is replaced by a general one."""
+    cause = (
         "an input that cannot be used: run `lmeraser verify`"
         if isinstance(error, DataError | ConfigError)
         else str(error)
     )
     return (
-        f"Its retrain failed {attempts} times, at last by {type(error).__name__}: {told} Mend "
+        f"Its retrain failed {attempts} times, at last by {type(error).__name__}: {cause} Mend "
         "that, then `lmeraser retry`."
     )

@@ -1,28 +1,40 @@
-"""Which shard is trained again when, and for which erasure requests. Pure: no clock, no files, no
-Ray, no database.
+"""Which constituent is trained again when, and for which erasure requests.
 
-    add(ticket) ──► waiting, by lane ──next(now)──► starts ──(the caller trains)──► finished(lane) ──► requests all of whose lanes are done
-                          ▲                                                     └─► failed(lane) ──┐
-                          └────────────────────────────────────────────────────────────────────────┘
+Pure: no clock, no files, no Ray, no database.
 
-A *lane* is a constituent that a request needs trained again; an *exclusive* ticket needs everything
-(the shards change themselves). Rules:
+    add(ticket) ─► waiting ─next(now)─► starts ─(the caller trains)─► finished ─► requests that
+                      ▲                                    │                      need nothing more
+                      └──────────────── failed ◄───────────┘
 
-- Deadline first, then oldest. A lane has the place of its first waiting ticket; at most `slots`
-  lanes run, and a lane runs once at a time.
-- WaitingRequests tickets of a lane share its next run, but for tainted ones, whose retrain has
-  failed before: each runs alone when it is first.
-- What comes while its lane runs waits, or supersedes the run where `worth_superseding` says so and
-  no tainted ticket is concerned. A run is superseded `Policy.supersedes` times at most, so that no
-  stream of arrivals keeps it from its end.
-- When the first of all waiting tickets is exclusive, nothing starts or is superseded until nothing
-  runs. Then one run alone takes every waiting ticket, lanes' too (a tainted exclusive one: itself).
-  What comes meanwhile waits, or supersedes by the same rule.
-- So nobody starves: before a ticket start only runs of tickets that are due before it, and what
-  fills slots that it cannot use itself.
+A ticket names the constituents that a request needs trained again. An *exclusive* ticket needs all
+of them, because the shards themselves change; its run is that of the constituent None. Rules:
 
-Invariants: an added request is returned by `finished` once, or dropped; it waits, runs, or both (on
-different lanes), until then. Each call costs O(log n) for each request and lane that it moves.
+- The request that is due first comes first, then the oldest. A constituent has the place of its
+  first waiting ticket. At most `slots` constituents run, and a constituent has one run at a time.
+- The tickets that wait for a constituent share its next run. A *tainted* ticket, whose retrain
+  failed before, shares no run: it runs alone once it is first.
+- A ticket that comes while its constituent runs waits, or the run starts over for it where
+  `worth_superseding` says so and no tainted ticket is concerned. A run starts over at most
+  `Policy.supersedes` times, so that no stream of arrivals keeps it from its end.
+- When the first of all waiting tickets is exclusive, nothing starts or starts over until nothing
+  runs. Then a single run takes every waiting ticket (for a tainted exclusive ticket: itself only).
+  Tickets that come meanwhile wait, or the run starts over by the same rule.
+- So no ticket starves: before it start only runs of tickets that are due before it, and runs in
+  slots that it cannot use itself.
+
+    >>> scheduler = Scheduler(Policy(), slots=1)
+    >>> scheduler.add(Ticket("a", received=0, due=100, constituents=frozenset({3})))
+    >>> scheduler.add(Ticket("b", received=1, due=90, constituents=frozenset({3, 5})))
+    >>> scheduler.next(2.0, lambda constituent: None)
+    [Start(constituent=3, requests=('b', 'a'), superseding=False)]
+    >>> scheduler.finished(3)
+    ('a',)
+    >>> scheduler.next(9.0, lambda constituent: None)
+    [Start(constituent=5, requests=('b',), superseding=False)]
+
+Invariants: an added request is returned by `finished` once, or dropped; until then it waits, runs,
+or both (for different constituents). Each call costs O(log n) for each request and constituent that
+it moves.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,7 +44,7 @@ from math import inf
 
 from lmeraser_ray.erasure.queue.priority_queue import Key, PriorityQueue, WaitingRequests
 from lmeraser_ray.erasure.queue.ticket import (
-    Lane,
+    AffectedConstituent,
     Policy,
     Start,
     Ticket,
@@ -41,7 +53,7 @@ from lmeraser_ray.erasure.queue.ticket import (
 )
 
 __all__ = [
-    "Lane",
+    "AffectedConstituent",
     "Policy",
     "Scheduler",
     "Start",
@@ -53,20 +65,20 @@ __all__ = [
 
 @dataclass
 class _Held:
-    """A ticket in the scheduler. todo: its lanes that are not done; on: those of them that run, or
-    None with all of them."""
+    """A ticket in the scheduler. todo: its constituents that are not trained yet; on: those of them
+    that run, or None where all run at once."""
 
     ticket: Ticket
     key: Key
     alone: bool
     todo: set[int]
-    on: set[Lane] = field(default_factory=set)
+    on: set[AffectedConstituent] = field(default_factory=set)
 
 
 @dataclass
 class _Run:
-    """What runs on a lane. restarts: how often it was superseded; tainted: those of its requests
-    that nobody may join."""
+    """The run of a constituent. restarts: how often it started over; tainted: those of its requests
+    that share no run."""
 
     requests: PriorityQueue[str] = field(default_factory=PriorityQueue)
     restarts: int = 0
@@ -80,102 +92,110 @@ class _Run:
 
 
 class Scheduler:
-    """Decides what starts. `slots`, how many lanes may run at once, can be changed at any time:
-    what runs goes on."""
+    """Decides what starts. `slots`, how many constituents may run at once, can be changed at any
+    time; what runs goes on."""
 
     def __init__(self, policy: Policy, slots: int) -> None:
-        """Errors: `ValueError` with no slot, or fewer than no supersedes."""
+        """Errors: `ValueError` where `slots` is below 1 or `policy.supersedes` below 0."""
         if slots < 1 or policy.supersedes < 0:
             raise ValueError(
-                f"a scheduler needs a slot at least and supersedes >= 0, not {slots} and "
+                f"a scheduler needs slots >= 1 and supersedes >= 0, not {slots} and "
                 f"{policy.supersedes}"
             )
         self.policy, self.slots = policy, slots
         self._numbers = count()
         self._held: dict[str, _Held] = {}
         self._all = WaitingRequests()
-        self._lanes: dict[int, WaitingRequests] = {}
-        self._ready: PriorityQueue[int] = PriorityQueue()  # lanes that could start
-        self._runs: dict[Lane, _Run] = {}
-        self._knocking: dict[
-            Lane, None
+        self._by_constituent: dict[int, WaitingRequests] = {}
+        self._ready: PriorityQueue[int] = PriorityQueue()  # constituents that could start
+        self._runs: dict[AffectedConstituent, _Run] = {}
+        self._to_decide: dict[
+            AffectedConstituent, None
         ] = {}  # runs whose superseding is to be decided, since something about them changed
         self._served = self._superseded = self._finished = 0
 
     def __len__(self) -> int:
-        """Requests that were added and are neither done nor dropped."""
+        """How many requests were added and are neither done nor dropped."""
         return len(self._held)
 
     @property
     def waiting(self) -> int:
-        """Requests of which something waits."""
+        """How many requests wait for at least one run."""
         return len(self._all)
 
     @property
-    def running(self) -> dict[Lane, tuple[str, ...]]:
-        """The lanes that run, and for whom (nobody, where all were dropped)."""
-        return {lane: tuple(run.requests.members()) for lane, run in self._runs.items()}
+    def running(self) -> dict[AffectedConstituent, tuple[str, ...]]:
+        """The constituents that run, with the requests of each run (none, where all were
+        dropped)."""
+        return {
+            constituent: tuple(run.requests.members()) for constituent, run in self._runs.items()
+        }
 
     @property
     def superseded(self) -> int:
-        """Runs that were started over."""
+        """How many times a run started over."""
         return self._superseded
 
     @property
     def retrains(self) -> int:
-        """Runs that finished or were superseded."""
+        """How many runs finished or started over."""
         return self._finished + self._superseded
 
     @property
     def saved(self) -> int:
-        """Retrains that sharing has saved: over all finished runs their requests less one, less the
-        runs that were superseded."""
+        """How many retrains sharing has saved: the requests of all finished runs, less the runs
+        that finished or started over."""
         return self._served - self.retrains
 
     def add(self, ticket: Ticket) -> None:
-        """Let a request wait. Errors: `ValueError` where it is here already, or needs nothing."""
+        """Let a request wait. Errors: `ValueError` where it is scheduled already, or needs no
+        constituent."""
         if ticket.request in self._held:
             raise ValueError(f"request {ticket.request} is scheduled already")
         _require_need(ticket)
         self._add(ticket, next(self._numbers))
 
-    def drop(self, request: str) -> tuple[Lane, ...]:
-        """Forget a request. Returns the lanes that run for it: their runs go on, without it.
-        Errors: `ValueError` if it is not here."""
+    def drop(self, request: str) -> tuple[AffectedConstituent, ...]:
+        """Forget a request. Returns the constituents that run for it; these runs go on without it.
+        Errors: `ValueError` where it is not scheduled."""
         held = self._get(request)
         del self._held[request]
         self._all.discard(request)
-        for lane in held.todo:
-            self._lanes[lane].discard(request)
-            self._look(lane)
+        for constituent in held.todo:
+            self._by_constituent[constituent].discard(request)
+            self._look(constituent)
         for running in held.on:
             self._runs[running].requests.discard(request)
             self._runs[running].tainted.discard(request)
         if None in self._runs:
-            self._knocking[None] = None
-        return tuple(sorted(held.on, key=lambda lane: -1 if lane is None else lane))
+            self._to_decide[None] = None
+        return tuple(
+            sorted(held.on, key=lambda constituent: -1 if constituent is None else constituent)
+        )
 
     def retaint(self, request: str) -> None:
-        """Let a request run alone from now on; runs that it shares go on. Errors: `ValueError` if
-        it is not here."""
+        """Let a request run alone from now on; runs that it shares go on. Errors: `ValueError`
+        where it is not scheduled."""
         held = self._get(request)
         held.alone = True
-        for lane in held.on:
-            self._runs[lane].tainted.add(request)
-        for line in (self._all, *(self._lanes[lane] for lane in held.todo)):
-            if request in line:
-                line.put(request, held.key, alone=True)
+        for constituent in held.on:
+            self._runs[constituent].tainted.add(request)
+        for queue in (self._all, *(self._by_constituent[constituent] for constituent in held.todo)):
+            if request in queue:
+                queue.put(request, held.key, alone=True)
 
-    def next(self, now: float, progress: Callable[[Lane], TrainingProgress | None]) -> list[Start]:
-        """What to start now, on the clock of the tickets. `progress` says how far a running lane
-        is; None: nothing is known of it."""
+    def next(
+        self, now: float, progress: Callable[[AffectedConstituent], TrainingProgress | None]
+    ) -> list[Start]:
+        """What to start now, on the clock of the tickets. `progress` says how far a running
+        constituent is; None where it does not know."""
         starts: list[Start] = []
         if None in self._runs or not self._exclusive_first():
-            knocking = list(self._knocking)
+            to_decide = list(self._to_decide)
             starts += [
-                self._start(lane, superseding=True)
-                for lane in knocking
-                if self._supersedes(lane, now, progress)
+                self._start(constituent, superseding=True)
+                for constituent in to_decide
+                if self._supersedes(constituent, now, progress)
             ]
         while len(self._runs) < self.slots and None not in self._runs:
             if self._exclusive_first():
@@ -188,35 +208,35 @@ class Scheduler:
             starts.append(self._start(first[1], superseding=False))
         return starts
 
-    def finished(self, lane: Lane) -> tuple[str, ...]:
-        """The lane's run is done, for all its requests. Returns those that need nothing more.
-        Errors: `ValueError` if it does not run."""
-        run = self._end(lane)
+    def finished(self, constituent: AffectedConstituent) -> tuple[str, ...]:
+        """End the run of a constituent that is trained. Returns the run's requests that need
+        nothing more. Errors: `ValueError` where the constituent does not run."""
+        run = self._end(constituent)
         self._finished += 1
         self._served += len(run.requests)
         done = []
         for request in run.requests.members():
             held = self._held[request]
-            held.on.discard(lane)
-            held.todo = set() if lane is None else held.todo - {lane}
+            held.on.discard(constituent)
+            held.todo = set() if constituent is None else held.todo - {constituent}
             if not held.todo:
                 del self._held[request]
                 done.append(request)
         return tuple(done)
 
-    def failed(self, lane: Lane) -> tuple[str, ...]:
-        """The lane's run came to nothing. Returns its requests, which wait again. Errors:
-        `ValueError` where it does not run."""
-        requests = tuple(self._end(lane).requests.members())
+    def failed(self, constituent: AffectedConstituent) -> tuple[str, ...]:
+        """End the run of a constituent whose retrain failed. Returns the run's requests, which wait
+        again. Errors: `ValueError` where the constituent does not run."""
+        requests = tuple(self._end(constituent).requests.members())
         for request in requests:
             held = self._held[request]
-            held.on.discard(lane)
+            held.on.discard(constituent)
             self._wait(held)
         return requests
 
     def relabel(self, tickets: Iterable[Ticket]) -> None:
-        """Lanes have new numbers: here are all waiting tickets anew. Equal ones keep their order,
-        tainted ones must be told so again.
+        """Take new tickets for all waiting requests, because constituents have new numbers. Tickets
+        with the same times keep their order; `tainted` is taken from the new tickets.
 
         Errors: `ValueError` where something runs, or where the tickets are not those of exactly the
         waiting requests.
@@ -226,16 +246,21 @@ class Scheduler:
             _require_need(ticket)
         if self._runs or found.keys() != self._held.keys():
             raise ValueError(
-                f"relabel found {len(self._runs)} running lanes, and {len(found)} tickets for "
-                f"{len(self._held)} requests"
+                f"relabel found {len(self._runs)} running constituents, and {len(found)} tickets "
+                f"for {len(self._held)} requests"
             )
         numbers = {request: held.key[2] for request, held in self._held.items()}
-        self._held, self._lanes, self._all, self._ready = {}, {}, WaitingRequests(), PriorityQueue()
+        self._held, self._by_constituent, self._all, self._ready = (
+            {},
+            {},
+            WaitingRequests(),
+            PriorityQueue(),
+        )
         for request, ticket in found.items():
             self._add(ticket, numbers[request])
 
     def _add(self, ticket: Ticket, number: int) -> None:
-        todo = set() if ticket.exclusive else set(ticket.lanes)
+        todo = set() if ticket.exclusive else set(ticket.constituents)
         held = _Held(ticket, (ticket.due, ticket.received, number), ticket.tainted, todo)
         self._held[ticket.request] = held
         self._wait(held)
@@ -246,41 +271,44 @@ class Scheduler:
         return self._held[request]
 
     def _wait(self, held: _Held) -> None:
-        """Let a request wait for what it needs and what does not run for it."""
+        """Let a request wait for those of its constituents that do not run for it."""
         request = held.ticket.request
         self._all.put(request, held.key, alone=held.alone)
-        for lane in held.todo:
-            if lane not in held.on:
-                self._lanes.setdefault(lane, WaitingRequests()).put(
+        for constituent in held.todo:
+            if constituent not in held.on:
+                self._by_constituent.setdefault(constituent, WaitingRequests()).put(
                     request, held.key, alone=held.alone
                 )
-                self._look(lane)
+                self._look(constituent)
         if None in self._runs:
-            self._knocking[None] = None
+            self._to_decide[None] = None
 
-    def _look(self, lane: int) -> None:
-        """Something about this lane changed: give it its place among those that could start, or ask
-        again whether to supersede its run."""
-        first = self._lanes[lane].first()
-        if lane in self._runs:
-            self._knocking[lane] = None
+    def _look(self, constituent: int) -> None:
+        """After a change: give a constituent its place among those that could start or, where it
+        runs, note that its run might start over."""
+        first = self._by_constituent[constituent].first()
+        if constituent in self._runs:
+            self._to_decide[constituent] = None
         elif first:
-            self._ready.put(lane, first[0])
+            self._ready.put(constituent, first[0])
         else:
-            self._ready.discard(lane)
+            self._ready.discard(constituent)
 
     def _exclusive_first(self) -> bool:
         first = self._all.first()
         return first is not None and self._held[first[1]].ticket.exclusive
 
     def _supersedes(
-        self, lane: Lane, now: float, progress: Callable[[Lane], TrainingProgress | None]
+        self,
+        constituent: AffectedConstituent,
+        now: float,
+        progress: Callable[[AffectedConstituent], TrainingProgress | None],
     ) -> bool:
-        """Whether the lane's run starts over now. It is asked again only after a change, or where
-        progress is unknown."""
+        """Whether a constituent's run starts over now. Decided again only after a change, or where
+        its progress is unknown."""
         run, joining = (
-            self._runs[lane],
-            (self._all if lane is None else self._lanes[lane]).joining(),
+            self._runs[constituent],
+            (self._all if constituent is None else self._by_constituent[constituent]).joining(),
         )
         found: bool | None = False
         if (
@@ -290,46 +318,52 @@ class Scheduler:
             and run.restarts < self.policy.supersedes
         ):
             found = worth_superseding(
-                progress(lane), running=len(run.requests), joining=joining, slack=run.due - now
+                progress(constituent),
+                running=len(run.requests),
+                joining=joining,
+                slack=run.due - now,
             )
         if found is not None:
-            del self._knocking[lane]
+            del self._to_decide[constituent]
         return bool(found)
 
-    def _start(self, lane: Lane, *, superseding: bool) -> Start:
-        """Move what waits for a lane into a run of it, a new one or the one that is superseded."""
-        taken = (self._all if lane is None else self._lanes[lane]).group(
+    def _start(self, constituent: AffectedConstituent, *, superseding: bool) -> Start:
+        """Move what waits for a constituent into its run: a new run, or the one that starts
+        over."""
+        taken = (self._all if constituent is None else self._by_constituent[constituent]).group(
             coalesce=self.policy.coalesce
         )
-        run = self._runs.setdefault(lane, _Run())
+        run = self._runs.setdefault(constituent, _Run())
         run.restarts += superseding
         self._superseded += superseding
         for request in taken:
             held = self._held[request]
-            held.on.add(lane)
+            held.on.add(constituent)
             run.requests.put(request, held.key)
             if held.alone:
                 run.tainted.add(request)
-            for waited in held.todo if lane is None else (lane,):
-                self._lanes[waited].discard(request)
+            for waited in held.todo if constituent is None else (constituent,):
+                self._by_constituent[waited].discard(request)
                 self._look(waited)
-            if lane is None or len(held.on) == len(held.todo):
+            if constituent is None or len(held.on) == len(held.todo):
                 self._all.discard(request)
-        if lane is not None:
-            self._ready.discard(lane)
-        self._knocking.pop(lane, None)
-        return Start(lane, tuple(run.requests.members()), superseding)
+        if constituent is not None:
+            self._ready.discard(constituent)
+        self._to_decide.pop(constituent, None)
+        return Start(constituent, tuple(run.requests.members()), superseding)
 
-    def _end(self, lane: Lane) -> _Run:
-        if lane not in self._runs:
-            raise ValueError(f"lane {lane} does not run")
-        self._knocking.pop(lane, None)
-        run = self._runs.pop(lane)
-        if lane is not None:
-            self._look(lane)
+    def _end(self, constituent: AffectedConstituent) -> _Run:
+        if constituent not in self._runs:
+            raise ValueError(f"constituent {constituent} does not run")
+        self._to_decide.pop(constituent, None)
+        run = self._runs.pop(constituent)
+        if constituent is not None:
+            self._look(constituent)
         return run
 
 
 def _require_need(ticket: Ticket) -> None:
-    if not ticket.exclusive and not ticket.lanes:
-        raise ValueError(f"request {ticket.request} needs no lane, so there is nothing to schedule")
+    if not ticket.exclusive and not ticket.constituents:
+        raise ValueError(
+            f"request {ticket.request} needs no constituent, so there is nothing to schedule"
+        )

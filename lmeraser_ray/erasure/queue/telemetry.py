@@ -1,4 +1,4 @@
-"""What a queue shows of itself besides the requests: the lanes that begin and end, and sums over
+"""What a queue reports besides the states of requests: retrains that begin and end, and sums over
 its rounds."""
 
 import time
@@ -13,8 +13,8 @@ from lmeraser_ray.errors import LmeraserError
 
 @dataclass(frozen=True)
 class Sums:
-    """Over all rounds of a queue: retrains that ended or started over, those that sharing saved,
-    those that started over."""
+    """Sums over all rounds of a queue. retrains: those that ended or started over; saved: those
+    that were not needed because requests shared one; superseded: those that started over."""
 
     retrains: int = 0
     saved: int = 0
@@ -22,7 +22,7 @@ class Sums:
 
     @classmethod
     def of(cls, scheduler: Scheduler) -> "Sums":
-        """Of one round."""
+        """The sums of one round."""
         return cls(scheduler.retrains, scheduler.saved, scheduler.superseded)
 
     def __add__(self, other: "Sums") -> "Sums":
@@ -33,7 +33,7 @@ class Sums:
         )
 
     def as_json(self) -> dict[str, int]:
-        """As a snapshot has them."""
+        """For the queue's snapshot."""
         return {
             "retrains": self.retrains,
             "saved": max(0, self.saved),
@@ -42,9 +42,9 @@ class Sums:
 
 
 @dataclass
-class Lanes:
-    """Tells of lanes whose training begins, ends or fails, by comparing what is seen with what was
-    seen before."""
+class RetrainEvents:
+    """Reports retrains that begin, end, start over or fail, by comparing each snapshot with the one
+    before."""
 
     say: Say
     _requests: dict[object, int] = field(default_factory=dict)
@@ -58,11 +58,12 @@ class Lanes:
         errors: Sequence[LmeraserError],
         superseded: int = 0,
     ) -> None:
-        """training: the lanes of a round's snapshot; errors, superseded: of the round so far."""
-        now = {lane["shard"]: int(lane["requests"]) for lane in training}
+        """Report what changed. training: of the round's snapshot; errors, superseded: of the round
+        so far."""
+        now = {run["shard"]: int(run["requests"]) for run in training}
         names = {
-            lane["shard"]: {name: ",".join(lane[name]) for name in ("keys", "of") if lane.get(name)}
-            for lane in training
+            run["shard"]: {name: ",".join(run[name]) for name in ("keys", "of") if run.get(name)}
+            for run in training
         }
         for error in errors[self._errors :]:
             self.say(
@@ -95,5 +96,5 @@ class Lanes:
 
 
 def named(shard: object) -> object:
-    """A lane in a line: its shard's number, or `all`."""
+    """A constituent in a line of the log: its shard's number, or `all`."""
     return "all" if shard is None else shard

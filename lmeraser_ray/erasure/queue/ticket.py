@@ -1,16 +1,16 @@
-"""What the scheduler is told and what it says: tickets, the progress of runs, starts; and the rule
-by which a run starts over. Pure."""
+"""What goes into the scheduler and what comes out: tickets and the progress of runs in, starts out;
+and the rule by which a run starts over. Pure."""
 
 from dataclasses import dataclass
 
-Lane = int | None
-"""A constituent's number; None is everything at once."""
+AffectedConstituent = int | None
+"""What one run trains: the number of a constituent, or None for all of them at once."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """coalesce: whether requests share runs (False is for comparison); supersedes: how often a run
-    may start over for newcomers."""
+    """coalesce: whether requests share runs (False: to measure what sharing saves); supersedes: how
+    often a run may start over for requests that come while it runs."""
 
     coalesce: bool = True
     supersedes: int = 3
@@ -18,21 +18,24 @@ class Policy:
 
 @dataclass(frozen=True)
 class Ticket:
-    """What a request needs. received, due: seconds on the caller's clock; lanes: to train again (an
-    exclusive ticket's are ignored); tainted: it shares a run with nobody."""
+    """What a request needs.
+
+    received, due: seconds on the caller's clock. constituents: the numbers of those to train again;
+    ignored for an exclusive ticket. exclusive: all must be trained again, in a run of its own.
+    tainted: a retrain for this request failed before, so that it shares no run.
+    """
 
     request: str
     received: float
     due: float
-    lanes: frozenset[int]
+    constituents: frozenset[int]
     exclusive: bool = False
     tainted: bool = False
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a run is, in seconds: elapsed, and an estimate of what remains (None: unknown
-    yet)."""
+    """How far a run is, in seconds. remaining: an estimate; None while it is unknown."""
 
     elapsed: float
     remaining: float | None
@@ -40,10 +43,10 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class Start:
-    """Train this lane (None: everything) for these requests. superseding: in the place of the
-    lane's run, whose requests are among them."""
+    """Train this constituent (None: all of them) for these requests. superseding: instead of the
+    run of this constituent that is under way, whose requests are among them."""
 
-    lane: Lane
+    constituent: AffectedConstituent
     requests: tuple[str, ...]
     superseding: bool
 
@@ -51,19 +54,19 @@ class Start:
 def worth_superseding(
     progress: TrainingProgress | None, *, running: int, joining: int, slack: float
 ) -> bool | None:
-    """Whether a run for `running` requests should start over with `joining` newcomers. None: cannot
-    be told yet, ask again.
+    """Whether a run for `running` requests should start over with `joining` new ones. None: not
+    known yet, ask again.
 
     With T the seconds of a whole run and p the share of it that is done, starting over saves (1 -
-    p) T of training (one run of T instead of what is left of this one and another), serves each
-    newcomer (1 - p) T earlier, and delays each that runs by p T. A second of training counts as a
-    second of waiting, so it is worth it if
+    p) T of training (one run of T instead of what is left of this one and another), serves each new
+    request (1 - p) T earlier, and delays each request that runs by p T. A second of training counts
+    as a second of waiting, so starting over is worth it if
 
         (1 - p) T (1 + joining) > p T running
 
-    slack: seconds until the first of the running requests is due; with less than 2 T of it nothing
-    starts over. Where the remaining time is unknown, a run that has not begun (elapsed 0) starts
-    over, because nothing is lost, and any other goes on for now: it may be at its end.
+    slack: seconds until the first of the running requests is due; below 2 T nothing starts over.
+    Where the remaining time is unknown, a run that has not begun (elapsed 0) starts over, because
+    nothing is lost, and any other goes on for now, because it may be near its end.
     """
     if progress is None:
         return None

@@ -1,4 +1,4 @@
-"""Evidence: what the absence scan will look for, read off the records before they go."""
+"""Gather the traces of records before they leave: what the absence scan will look for."""
 
 from collections.abc import Container, Iterator, Sequence
 
@@ -14,8 +14,8 @@ from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 def gather_traces(
     current: PublishedState, positions: Sequence[int], subjects: Container[str]
 ) -> Iterator[Traces]:
-    """The needles of live records. subjects: those of which all records go, so that their ids are
-    looked for too."""
+    """The traces of the live records at some positions. subjects: those all of whose records leave,
+    so that the scan looks for their ids too."""
     stored = {state.bucket.number: state.features for state in current.manifest.buckets}
     for rows in current.index.rows(np.array(positions, np.int64)):
         table = read_rows(current.store, rows.bucket).take(rows.rows)

@@ -35,7 +35,6 @@ from lmeraser_ray.erasure.requests.request import (
 )
 from lmeraser_ray.erasure.requests.transitions import Moved, chunks, held_by, move, wipe_names
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.pipeline.pointer import release
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
@@ -181,16 +180,6 @@ class RequestRepository:
         with self._database.read() as connection:
             return read_requests(connection, asked)
 
-    def quarantined(self) -> Found:
-        """The requests that asked for quarantine and whose records may still be in the published
-        state."""
-        waiting = sorted(map(str, (State.RECEIVED, State.PLANNED, State.TRAINING, State.FAILED)))
-        with self._database.read() as connection:
-            return read_requests(
-                connection,
-                select(requests).where(requests.c.quarantine, requests.c.state.in_(waiting)),
-            )
-
     def counts(self) -> dict[State, int]:
         """How many requests are in each state."""
         with self._database.read() as connection:
@@ -237,7 +226,6 @@ class RequestRepository:
                 connection, move(connection, [name], sources, goal, values, facts), sources, goal
             )
             lift_hashes(connection, unneeded(connection, name))
-            release(connection, [name])
             wipe_names(connection, [name])
             closed = require(connection, name)
         self._database.vacuum_names()

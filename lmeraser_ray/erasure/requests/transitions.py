@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from lmeraser_ray.erasure.requests.request import Outcome, State, What
-from lmeraser_ray.pipeline.pointer import release
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import insert_new
 from lmeraser_ray.storage.database.tombstones import cover_hashes
@@ -161,7 +160,7 @@ def held_by(connection: Connection, name: str) -> set[str]:
 
 def refuse_unknown(connection: Connection, name: str, reason: str, outcomes: Outcomes) -> Moved:
     """RECEIVED → REFUSED, because it names what the workspace never held. reason: without ids. Its
-    names go, and its quarantine ends."""
+    names go."""
     moved = move(
         connection,
         [name],
@@ -171,7 +170,6 @@ def refuse_unknown(connection: Connection, name: str, reason: str, outcomes: Out
         {"because": "unknown"},
     )
     set_outcomes(connection, name, outcomes if moved.done else {})
-    release(connection, moved.done)
     wipe_names(connection, moved.done)
     return moved
 

@@ -85,6 +85,10 @@ class PictureLearner(Protocol):
     def identity(self) -> dict[str, object]:
         """What enters a shard's key besides its records and the backbone: a JSON value."""
 
+    def check(self, backbone: Backbone) -> None:
+        """Refuse what this learner cannot do with the backbone, before any record is read. Errors:
+        `ConfigError`."""
+
     def train(
         self,
         shard: ShardData,
@@ -111,6 +115,10 @@ class FeatureLearner(Protocol):
 
     def identity(self) -> dict[str, object]:
         """What enters a shard's key besides its records and the backbone: a JSON value."""
+
+    def check(self, backbone: Backbone) -> None:
+        """Refuse what this learner cannot do with the backbone, before any record is read. Errors:
+        `ConfigError`."""
 
     def train(
         self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED

@@ -1,30 +1,24 @@
 """The nearest class mean, on stored features, from integer sums: the cheapest of the closed-form
 learners.
 
+    >>> from lmeraser_ray.config import ClassMeansConfig
+    >>> shard = ShardData("00" * 32, np.float32([[0, 0], [0, 2], [5, 5]]), ("cat", "cat", "dog"))
+    >>> constituent = ClassMeans(ClassMeansConfig(), quantum=2.0**-8).train(shard)
+    >>> constituent.tensors["counts"], constituent.tensors["sums"][0]
+    (array([2, 1]), array([  0, 512]))
+
 The constituent is the shard's sufficient statistics themselves, so a deletion is a subtraction.
 """
-
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import ClassMeansConfig
-from lmeraser_ray.models.learners.base import (
-    UNWATCHED,
-    WHOLE,
-    Features,
-    Probabilities,
-    ShardData,
-    Stage,
-    Watch,
-)
+from lmeraser_ray.models.learners.base import Features, Probabilities, ShardData
+from lmeraser_ray.models.learners.closed_form import ClosedFormLearner
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.models.learners.quantize import quantize, quantize_shard
+from lmeraser_ray.models.learners.quantize import Integers
 from lmeraser_ray.models.learners.statistics import Statistics
-
-RECIPE = 1
-"""Raised whenever a change changes the bits of a constituent; part of every shard key."""
 
 SPREAD_SHARE = 0.15
 """The softmax's temperature over V, the mean squared distance of a record to its class mean. V
@@ -34,31 +28,12 @@ The log loss on test digits is least between 0.1 and 0.2 in each of eight settin
 1 and at 0.01."""
 
 
-class ClassMeans:
-    """Nearest class mean. Stateless: `train` is a function of the shard and the configuration, in
-    any order of its records."""
+class ClassMeans(ClosedFormLearner[ClassMeansConfig]):
+    """Nearest class mean: counts and sums of the shard's integer features."""
 
-    needs: Literal["features"] = "features"
-    joint = False
-    needs_classifier = False
-
-    def __init__(self, config: ClassMeansConfig, *, quantum: float) -> None:
-        self.config, self.quantum = config, quantum
-
-    def identity(self) -> dict[str, object]:
-        """What enters a shard's key besides its records and the backbone."""
-        return {**self.config.identity(), "quantum": self.quantum, "recipe": RECIPE}
-
-    def train(
-        self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED
-    ) -> Constituent:
-        """Count and sum one shard. A stage sees all records up to its slice, so it needs no
-        start."""
-        integers = quantize_shard(shard.inputs, quantum=self.quantum)  # type: ignore[arg-type]
-        found = self.constituent(Statistics.of(integers, shard.labels, gram=False))
-        watch.records(len(shard.labels))
-        watch.epoch(lambda: found)
-        return found
+    def fit(self, integers: Integers, shard: ShardData) -> Constituent:
+        """Count and sum. integers: [n, d] int16."""
+        return self.constituent(Statistics.of(integers, shard.labels, gram=False))
 
     def constituent(self, statistics: Statistics) -> Constituent:
         """The constituent of the records that these statistics are of. counts: [c] int64; sums: [c,
@@ -79,10 +54,9 @@ class ClassMeans:
         Where no class has two records, V is 0 and the nearest mean is certain; ties share.
         """
         means, spread = means_and_spread(constituent)
-        x = quantize(features, quantum=self.quantum).astype(np.float64)
-        distances = np.square(means).sum(axis=1) - 2 * (
-            x @ means.T
-        )  # |x|² is the same for all classes
+        x = self.queries(features).astype(np.float64)
+        # |x|² is the same for all classes and cancels.
+        distances = np.square(means).sum(axis=1) - 2 * (x @ means.T)
         distances -= distances.min(axis=1, keepdims=True)
         likelihoods = (
             np.exp(-distances / (SPREAD_SHARE * spread))

@@ -13,16 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lmeraser_ray.config import LabelMappingConfig
-from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import UNWATCHED, Pictures, ShardData, Stage, Watch
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.models.learners.picture_learner import (
-    GradientLearner,
-    PictureFitter,
-    Scorer,
-    placed,
-)
+from lmeraser_ray.models.learners.picture_learner import PictureFitter, Scorer, placed
 from lmeraser_ray.models.learners.prompt import (
     drawn_places,
     first_prompt,
@@ -30,6 +24,7 @@ from lmeraser_ray.models.learners.prompt import (
     overlay,
     prompt_mask,
 )
+from lmeraser_ray.models.learners.prompt_learner import PromptLearner
 from lmeraser_ray.models.learners.sgd import Group, frozen
 
 
@@ -51,7 +46,8 @@ class LabelMappingFitter(PictureFitter[LabelMappingConfig]):
     def _map(self) -> NDArray[np.int64]:
         """The backbone's class for each label [c] int64, from the activations under the prompt that
         training begins with."""
-        pictures, total = np.asarray(self.shard.inputs, np.uint8), None
+        pictures = np.asarray(self.shard.inputs, np.uint8)
+        found: list[Tensor] = []
         one_hot = functional.one_hot(self.targets, len(self.shard.classes)).double()
         for at in range(0, len(pictures), self.backbone.batch):
             part = pictures[at : at + self.backbone.batch]
@@ -64,18 +60,9 @@ class LabelMappingFitter(PictureFitter[LabelMappingConfig]):
             winners = functional.one_hot(probabilities.argmax(1), probabilities.shape[1]).double()
             # Counts are whole; the mean probability, which is below 1, only tells equal counts
             # apart.
-            scores = one_hot[at : at + len(part)].T @ (
-                winners + probabilities / (len(pictures) + 1)
-            )
-            total = scores if total is None else total + scores
-        if total is None or total.shape[1] < total.shape[0]:
-            sources = 0 if total is None else total.shape[1]
-            raise ConfigError(
-                f"The backbone's classifier has {sources} classes, a shard has "
-                f"{len(self.shard.classes)} labels: label mapping needs at least as many; use "
-                "another backbone or learner.kind prompt_head."
-            )
-        return one_to_one(total.cpu().numpy())
+            scores = winners + probabilities / (len(pictures) + 1)
+            found.append(one_hot[at : at + len(part)].T @ scores)
+        return one_to_one(sum(found[1:], found[0]).cpu().numpy())
 
     def run(self, watch: Watch = UNWATCHED) -> None:
         """All epochs; without a prompt there is nothing to tune."""
@@ -106,14 +93,14 @@ class LabelMappingFitter(PictureFitter[LabelMappingConfig]):
         )
 
 
-class LabelMapping(GradientLearner[LabelMappingConfig]):
+class LabelMapping(PromptLearner[LabelMappingConfig]):
     """The learner of DAM-VP."""
 
     needs_classifier = True
 
     def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> LabelMappingFitter:
-        """The mapping, then the prompt. Errors: `ConfigError` where the backbone has fewer classes
-        than the shard."""
+        """The mapping, then the prompt. The backbone has at least as many classes as there are
+        labels (`requirements.check_labels`)."""
         return LabelMappingFitter(self.config, shard, backbone, stage)
 
     def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:
@@ -121,12 +108,7 @@ class LabelMapping(GradientLearner[LabelMappingConfig]):
         prompt, mapping = placed(constituent, ("prompt", "mapping"), backbone.device)
 
         def score(pictures: Pictures) -> Tensor:
-            x = overlay(
-                backbone.normalize(torch.from_numpy(pictures)),
-                prompt,
-                hashed_places(self.config.prompt, pictures),
-            )
-            return backbone.logits(x)[:, mapping]
+            return backbone.logits(self.prompted(backbone, prompt, pictures))[:, mapping]
 
         return score
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import LinearProbeConfig
+from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import (
     UNWATCHED,
     WHOLE,
@@ -39,6 +40,9 @@ class LinearProbe:
     def identity(self) -> dict[str, object]:
         """What enters a shard's key besides its records and the backbone."""
         return {**self.config.identity(), "recipe": RECIPE}
+
+    def check(self, backbone: Backbone) -> None:
+        """Any finite features will do."""
 
     def train(
         self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import PictureSgdConfig
+from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import (
     UNWATCHED,
@@ -101,10 +102,17 @@ class GradientLearner(ABC, Generic[C]):
         """What enters a shard's key besides its records and the backbone."""
         return {**self.config.identity(), "recipe": self.recipe}
 
+    def check(self, backbone: Backbone) -> None:
+        """Errors: `ConfigError` where a random crop can leave nothing of a picture."""
+        if self.config.crop >= backbone.spec.input_size:
+            raise ConfigError(
+                f"learner.crop is {self.config.crop}, but an input of {backbone.spec.input_size} "
+                "pixels that is moved so far is blank: make it smaller."
+            )
+
     @abstractmethod
     def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> PictureFitter[C]:
-        """How a stage of a shard is fitted. Errors: `ConfigError` where the configuration does not
-        suit the backbone or the shard."""
+        """How a stage of a shard is fitted, on a backbone that `check` accepts."""
 
     @abstractmethod
     def scores(self, constituent: Constituent, backbone: Backbone, group: int) -> Scorer:

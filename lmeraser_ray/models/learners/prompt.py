@@ -57,9 +57,8 @@ def initial_prompt(config: PromptConfig, size: int, generator: torch.Generator) 
 def first_prompt(
     config: PromptConfig, size: int, start: Constituent | None, generator: torch.Generator
 ) -> Tensor:
-    """The prompt that a stage begins with: the last stage's, which stays as it is, or a new one.
-    Errors: `ConfigError` as `check_width`."""
-    check_width(config, size)
+    """The prompt that a stage begins with: a copy of the last stage's, or a new one
+    [1, 3, h, w]."""
     return (
         torch.from_numpy(start.tensors["prompt"].copy())
         if start

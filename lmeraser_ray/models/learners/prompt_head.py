@@ -4,7 +4,6 @@ minimise over prompt p and head h: Σ over the shard's (x, y) of cross_entropy(h
 """
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,19 +12,9 @@ from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import WHOLE, Pictures, ShardData, Stage
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.head import Head, ridge_head
-from lmeraser_ray.models.learners.picture_learner import (
-    GradientLearner,
-    PictureFitter,
-    Scorer,
-    placed,
-)
-from lmeraser_ray.models.learners.prompt import (
-    drawn_places,
-    first_prompt,
-    hashed_places,
-    overlay,
-    prompt_mask,
-)
+from lmeraser_ray.models.learners.picture_learner import PictureFitter, Scorer, placed
+from lmeraser_ray.models.learners.prompt import drawn_places, first_prompt, overlay, prompt_mask
+from lmeraser_ray.models.learners.prompt_learner import PromptLearner
 from lmeraser_ray.models.learners.sgd import Group, frozen
 
 
@@ -88,7 +77,7 @@ class PromptHeadFitter(PictureFitter[PromptHeadConfig]):
         return frozen(self.shard.classes, tensors, self.config.kind)
 
 
-class PromptHead(GradientLearner[PromptHeadConfig]):
+class PromptHead(PromptLearner[PromptHeadConfig]):
     """The learner of LMEraser."""
 
     def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> PromptHeadFitter:
@@ -100,11 +89,7 @@ class PromptHead(GradientLearner[PromptHeadConfig]):
         prompt, weight, bias = placed(constituent, ("prompt", "weight", "bias"), backbone.device)
 
         def score(pictures: Pictures) -> Tensor:
-            x = overlay(
-                backbone.normalize(torch.from_numpy(pictures)),
-                prompt,
-                hashed_places(self.config.prompt, pictures),
-            )
-            return functional.linear(backbone.read(x), weight, bias)
+            features = backbone.read(self.prompted(backbone, prompt, pictures))
+            return functional.linear(features, weight, bias)
 
         return score

@@ -20,7 +20,8 @@ from torch import Tensor
 from lmeraser_ray.config import ClosedFormConfig
 from lmeraser_ray.errors import ConfigError
 
-QUANTA = {"none": 2.0**-8, "layer": 2.0**-10, "l2": 2.0**-15}
+Normalization = Literal["none", "layer", "l2"]
+QUANTA: dict[Normalization, float] = {"none": 2.0**-8, "layer": 2.0**-10, "l2": 2.0**-15}
 """By the readout's normalisation: features up to 128 in size, up to 32, and up to 1."""
 LIMIT = 32767
 """Symmetric, unlike int16, so that |value| ≤ 2^15 - 1; a value at the limit is taken as
@@ -35,10 +36,32 @@ BLOCK = 4096
 Integers = NDArray[np.int16]
 
 
-def quantum_of(config: ClosedFormConfig, normalize: Literal["none", "layer", "l2"]) -> float:
+def quantum_of(config: ClosedFormConfig, normalize: Normalization) -> float:
     """The step of the features' grid in feature units: the configured one, or the default for the
     readout's normalisation."""
     return QUANTA[normalize] if config.quantum is None else config.quantum
+
+
+def check_quantum(quantum: float, normalize: Normalization, dimension: int) -> None:
+    """Refuse a quantum that suits no feature of this normalisation. Features are d = `dimension`
+    numbers; l2: root mean square 1/√d, each at most 1; layer: 1, each at most √d; none: unknown.
+
+    Errors: `ConfigError` where every number would be rounded to 0, or where the root mean square
+    itself is beyond the limit.
+    """
+    if normalize == "none":
+        return
+    largest, mean = (1.0, dimension**-0.5) if normalize == "l2" else (dimension**0.5, 1.0)
+    if quantum >= 2 * largest:
+        fault = f"so that every number, at most {largest:.6g} in size, is rounded to 0"
+    elif quantum * LIMIT < mean:
+        fault = f"which holds ±{LIMIT * quantum:.6g}, less than their root mean square {mean:.6g}"
+    else:
+        return
+    raise ConfigError(
+        f"learner.quantum is {quantum:.6g}, but backbone.readout.normalize is {normalize}, "
+        f"{fault}: leave it out (null), or set {QUANTA[normalize]:.6g}."
+    )
 
 
 def quantize(features: NDArray[np.float32], *, quantum: float) -> Integers:
@@ -97,15 +120,7 @@ def doubles(integers: Integers) -> Tensor:
 
 def products(left: Integers, right: Integers) -> NDArray[np.float64]:
     """All inner products of two sets of rows, exact integers in float64. left: [n, d], right: [m,
-    d], both int16 → [n, m] float64.
-
-    Errors: `ConfigError` where the rows are too long for exactness (d > 2^23).
-    """
-    if left.shape[1] > EXACT_TERMS:
-        raise ConfigError(
-            f"Features have {left.shape[1]} numbers, at most {EXACT_TERMS} are exact: choose "
-            "another backbone.readout."
-        )
+    d], both int16, d at most `EXACT_TERMS` → [n, m] float64."""
     found = np.empty((len(left), len(right)))
     for column in range(0, len(right), BLOCK):
         columns = doubles(right[column : column + BLOCK]).T

@@ -1,16 +1,22 @@
 """Ridge regression of one-hot labels on stored features, or on a random ReLU projection of them
 (RanPAC: McDonnell et al., NeurIPS 2023).
 
-    minimise over W:   |Xc W - Yc|² + λ |W|²,      λ = penalty × mean |xc|²,      Xc, Yc: centred integer features and one-hot labels
+    minimise over W:   |Xc W - Yc|² + λ |W|²,      λ = penalty × mean |xc|²
+    Xc [n, d]: centred integer features;           Yc [n, c]: centred one-hot labels
 
 Solved with the d × d Gram matrix where a shard has at least as many records as features, and with
 the n × n matrix of inner products where it has fewer. Both are exact integers, so the equations are
-a function of the set of records; they are solved in float64, and whoever calls holds torch to one
+a function of the set of records; they are solved in float64, and the caller holds torch to one
 thread. The Gram matrix adds up, so a deletion there is a subtraction and one solution.
+
+    >>> from lmeraser_ray.config import RidgeConfig
+    >>> shard = ShardData("00" * 32, np.float32([[0, 0], [0, 2], [5, 5]]), ("cat", "cat", "dog"))
+    >>> learner = Ridge(RidgeConfig(), quantum=2.0**-8)
+    >>> learner.answer(learner.train(shard), np.float32([[5, 4]])).round(2)
+    array([[0., 1.]], dtype=float32)
 """
 
 import functools
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,30 +24,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import RidgeConfig
-from lmeraser_ray.models.learners.base import (
-    UNWATCHED,
-    WHOLE,
-    Features,
-    Probabilities,
-    ShardData,
-    Stage,
-    Watch,
-)
+from lmeraser_ray.models.learners.base import Features, Probabilities, ShardData
+from lmeraser_ray.models.learners.closed_form import ClosedFormLearner
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.quantize import (
     BLOCK,
+    EXACT_TERMS,
     Integers,
     clip,
     doubles,
     products,
-    quantize,
-    quantize_shard,
 )
 from lmeraser_ray.models.learners.statistics import Statistics
 from lmeraser_ray.storage.digests import canonical_json, generator_seed, key_of
-
-RECIPE = 1
-"""Raised whenever a change changes the bits of a constituent; part of every shard key."""
 
 SCALE = 8.0
 """Scores are near 0 and 1; logits are these times the scale. On test digits the log loss is least
@@ -54,41 +49,29 @@ PROJECTION_BITS = 12
 int16."""
 
 
-class Ridge:
-    """Ridge regression. Stateless: `train` is a function of the shard, the configuration and, for
-    the projection, the public seed."""
+class Ridge(ClosedFormLearner[RidgeConfig]):
+    """Ridge regression; a function of the public seed too, from which the projection is drawn."""
 
-    needs: Literal["features"] = "features"
-    joint = False
-    needs_classifier = False
+    longest = EXACT_TERMS
 
     def __init__(self, config: RidgeConfig, *, quantum: float, seed: int = 0) -> None:
-        self.config, self.quantum, self.seed = config, quantum, seed
+        super().__init__(config, quantum=quantum)
+        self.seed = seed
 
     def identity(self) -> dict[str, object]:
-        """What enters a shard's key besides its records and the backbone; the seed only where
-        something is drawn."""
-        drawn = {"seed": self.seed} if self.config.projection else {}
-        return {**self.config.identity(), **drawn, "quantum": self.quantum, "recipe": RECIPE}
+        """As of every closed form; the seed only where something is drawn."""
+        return {**super().identity(), **({"seed": self.seed} if self.config.projection else {})}
 
-    def train(
-        self, shard: ShardData, *, stage: Stage = WHOLE, watch: Watch = UNWATCHED
-    ) -> Constituent:
-        """Solve one shard. A stage sees all records up to its slice, so it needs no start. Errors:
-        `ConfigError`, see `solve`."""
-        integers = self.project(quantize_shard(shard.inputs, quantum=self.quantum))  # type: ignore[arg-type]
-        n, d = integers.shape
-        if n >= d or len(shard.classes) == 1:
-            found = self.constituent(
-                Statistics.of(integers, shard.labels, gram=len(shard.classes) > 1)
-            )
-        else:
-            found = self._frozen(
-                shard.classes, *solve_dual(integers, shard.labels, self.config.penalty)
-            )
-        watch.records(n)
-        watch.epoch(lambda: found)
-        return found
+    def fit(self, integers: Integers, shard: ShardData) -> Constituent:
+        """Solve with the smaller of the two matrices. integers: [n, d] int16, before the
+        projection."""
+        projected = self.project(integers)
+        n, d = projected.shape
+        several = len(shard.classes) > 1
+        if several and n < d:
+            weight, bias = solve_dual(projected, shard.labels, self.config.penalty)
+            return self._frozen(shard.classes, weight, bias)
+        return self.constituent(Statistics.of(projected, shard.labels, gram=several))
 
     def constituent(self, statistics: Statistics) -> Constituent:
         """The constituent of the records that these statistics are of, which must be at least as
@@ -136,7 +119,7 @@ class Ridge:
             torch.from_numpy(constituent.tensors[name].astype(np.float64))
             for name in ("weight", "bias")
         )
-        integers = self.project(quantize(features, quantum=self.quantum))
+        integers = self.project(self.queries(features))
         found = [
             doubles(integers[at : at + BLOCK]) @ weight.T for at in range(0, len(integers), BLOCK)
         ]

@@ -1,7 +1,8 @@
 """One head for all shards: a prompt for each, trained together with the one head (the ablation of
 Fig. 8 of the paper).
 
-    minimise over prompts p_1 … p_k and head h:   Σ over all (x, y, shard i) of  cross_entropy(h(backbone(x + p_i)), y)
+    minimise over prompts p_1 … p_k and head h:
+        Σ over all (x, y, shard i) of cross_entropy(h(backbone(x + p_i)), y)
 
 The head has seen every record, and each prompt was tuned to that head: so there is one constituent
 for all shards, and every deletion trains it again.
@@ -16,20 +17,9 @@ from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import Pictures, ShardData, Stage
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.head import Head
-from lmeraser_ray.models.learners.picture_learner import (
-    GradientLearner,
-    PictureFitter,
-    Scorer,
-    placed,
-)
-from lmeraser_ray.models.learners.prompt import (
-    check_width,
-    drawn_places,
-    hashed_places,
-    initial_prompt,
-    overlay,
-    prompt_mask,
-)
+from lmeraser_ray.models.learners.picture_learner import PictureFitter, Scorer, placed
+from lmeraser_ray.models.learners.prompt import drawn_places, initial_prompt, overlay, prompt_mask
+from lmeraser_ray.models.learners.prompt_learner import PromptLearner
 from lmeraser_ray.models.learners.sgd import Group, frozen
 
 
@@ -41,7 +31,6 @@ class SharedHeadFitter(PictureFitter[SharedHeadConfig]):
     ) -> None:
         super().__init__(config, shard, backbone, stage)
         size, device = backbone.spec.input_size, backbone.device
-        check_width(config.prompt, size)
         if shard.groups is None:
             raise ValueError("a joint learner needs the shard of each record")
         self.group_of = torch.from_numpy(shard.groups).long().to(device)
@@ -86,7 +75,7 @@ class SharedHeadFitter(PictureFitter[SharedHeadConfig]):
         return frozen(self.shard.classes, tensors, self.config.kind)
 
 
-class SharedHead(GradientLearner[SharedHeadConfig]):
+class SharedHead(PromptLearner[SharedHeadConfig]):
     """The joint learner: its one constituent holds all prompts and the head."""
 
     joint = True
@@ -100,8 +89,7 @@ class SharedHead(GradientLearner[SharedHeadConfig]):
         prompts, weight, bias = placed(constituent, ("prompt", "weight", "bias"), backbone.device)
 
         def score(pictures: Pictures) -> Tensor:
-            places = hashed_places(self.config.prompt, pictures)
-            x = overlay(backbone.normalize(torch.from_numpy(pictures)), prompts[[group]], places)
-            return functional.linear(backbone.read(x), weight, bias)
+            features = backbone.read(self.prompted(backbone, prompts[[group]], pictures))
+            return functional.linear(features, weight, bias)
 
         return score

@@ -28,7 +28,7 @@ from lmeraser_ray.storage.database.database_location import FILE, DatabaseLocati
 from lmeraser_ray.storage.database.driver_errors import meaning
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.files import disk_errors
-from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.paths import Location, local_folder
 from lmeraser_ray.storage.store import Store
 
 VARIABLE = "LMERASER_DATABASE"
@@ -94,7 +94,7 @@ class Database:
         if pin is not None:
             pin.require(root, "postgresql" if url else "sqlite")
         if url is None:
-            database = cls._of_sqlite(root, pin) if isinstance(root, Path) else no_server(root)
+            database = cls._of_sqlite(local_folder(root) or no_server(root), pin)
         else:
             database = cls._of_postgresql(url, names)
         try:

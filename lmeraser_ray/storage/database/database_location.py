@@ -6,12 +6,11 @@ a server may move).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.files import create_once, disk_errors
-from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.paths import Location, local_folder
 from lmeraser_ray.storage.store import Store
 
 FILE = "database"
@@ -41,7 +40,7 @@ class DatabaseLocation:
                 text = ""
             if not text:
                 made = (
-                    isinstance(root, Path)
+                    local_folder(root)
                     and (root / "requests.db").exists()
                     and (root / "requests.db").stat().st_size
                 )

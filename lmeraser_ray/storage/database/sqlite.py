@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, select
 
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
@@ -38,31 +39,10 @@ BUSY_SECONDS = 20.0
 """How long SQLite itself waits, for programs that do not take the turn (a backup, `sqlite3` in a
 shell)."""
 NETWORKED = frozenset(
-    [
-        "nfs",
-        "nfs3",
-        "nfs4",
-        "cifs",
-        "smb",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "afs",
-        "coda",
-        "ncpfs",
-        "ceph",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "glusterfs",
-        "ocfs2",
-        "gfs2",
-        "orangefs",
-        "pvfs2",
-        "webdav",
-        "davfs",
-    ]
-)
+    ["nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "coda", "ncpfs", "ceph",
+     "lustre", "gpfs", "beegfs", "glusterfs", "ocfs2", "gfs2", "orangefs", "pvfs2", "webdav",
+     "davfs"]
+)  # fmt: skip
 """File systems that several machines write to: their locks do not keep SQLite's promises."""
 LOCAL_FUSE = frozenset(
     ("fuseblk", "fuse.ext4", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.mergerfs")
@@ -185,10 +165,9 @@ def differences(connection: Connection) -> list[str]:
     ]
 
 
-def require_local(path: Path, mounts: str | None = None) -> None:
-    """Errors: `ConfigError` where the folder `path` is on a network file system. mounts: as
-    /proc/self/mountinfo has it."""
-    kind = file_system(path, mounts)
+def require_local(path: Path) -> None:
+    """Errors: `ConfigError` where the folder `path` is on a network file system."""
+    kind = file_system(path)
     if kind in NETWORKED or (kind.startswith("fuse") and kind not in LOCAL_FUSE):
         raise ConfigError(
             f"{path} is on a network file system ({kind}), on which SQLite loses commits: put the "
@@ -197,31 +176,16 @@ def require_local(path: Path, mounts: str | None = None) -> None:
         )
 
 
-def file_system(path: Path, mounts: str | None = None) -> str:
-    """The type of the file system that holds `path`, "" where the system does not say (only Linux
-    does)."""
-    if mounts is None:
-        try:
-            mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
-        except OSError:
-            return ""
-    found, longest = "", -1
-    folder = str(path.resolve())
-    for line in mounts.splitlines():
-        before, separator, after = line.partition(" - ")
-        if not separator:
-            continue
-        point = (
-            before.split()[4]
-            .encode()
-            .decode("unicode_escape")
-            .encode("latin-1", "replace")
-            .decode("utf-8", "replace")
-        )
-        if len(point) >= longest and (
-            folder == point or folder.startswith(point.rstrip("/") + "/")
-        ):
-            found, longest = after.split()[0], len(point)
+def file_system(path: Path) -> str:
+    """The type of the file system that holds `path`; "" where the system does not tell."""
+    try:
+        mounts = psutil.disk_partitions(all=True)
+    except (OSError, psutil.Error):
+        return ""
+    folder, found, longest = path.resolve(), "", -1
+    for mount in mounts:
+        if folder.is_relative_to(mount.mountpoint) and len(mount.mountpoint) >= longest:
+            found, longest = mount.fstype, len(mount.mountpoint)  # a later mount hides an earlier
     return found
 
 

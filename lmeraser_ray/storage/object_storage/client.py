@@ -1,4 +1,4 @@
-"""The client of a bucket, and what its errors mean."""
+"""The client of a bucket, and its errors as the `OSError`s of a disk."""
 
 import errno
 import os
@@ -19,13 +19,13 @@ from obstore.store import from_url
 
 NO_BUCKET = "NoSuchBucket"
 RETRIES, RETRY = 8, timedelta(seconds=60)
-"""How often, and for how long, a request that failed is made again."""
+"""How often, and for how long, the client repeats a request that failed."""
 
 
 @lru_cache(maxsize=16)
 def client(bucket: str, pid: int) -> Any:  # noqa: ARG001 - a client does not survive a fork
-    """This process's client of `bucket`, a URL. Errors: `OSError` where the environment does not
-    say enough."""
+    """This process's client of `bucket`, a URL, configured by the environment. Errors: `BaseError`
+    of obstore where the environment lacks something."""
     plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
     placed = (
         not bucket.startswith("s3")
@@ -42,7 +42,7 @@ def client(bucket: str, pid: int) -> Any:  # noqa: ARG001 - a client does not su
 
 @contextmanager
 def as_os_errors(bucket: str, path: str) -> Iterator[None]:
-    """Turn the client's errors into the `OSError`s that a disk would give."""
+    """Turn the client's errors into the `OSError`s that a disk would raise for `path`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -64,10 +64,20 @@ def as_os_errors(bucket: str, path: str) -> Iterator[None]:
 
 
 def no_bucket(bucket: str, path: str) -> OSError:
-    """The bucket of a path does not exist."""
+    """The error for a bucket that does not exist."""
     return OSError(errno.EIO, f"there is no bucket {bucket}", path)
 
 
+def keeps_versions(bucket: str, path: str) -> OSError:
+    """The error for a bucket that keeps the old versions of its objects."""
+    return OSError(
+        errno.EPERM,
+        f"the bucket {bucket} keeps old versions of its objects, so that what is erased could be "
+        "read on: use one without versioning",
+        path,
+    )
+
+
 def first_sentence(text: str) -> str:
-    """What a client's error says, without the server's page and the client's inner state."""
+    """The first sentence of a client's error, without the server's page and the client's state."""
     return text.partition("\n")[0].partition(": <")[0].strip() or "the object storage failed"

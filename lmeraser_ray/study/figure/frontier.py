@@ -1,16 +1,16 @@
-"""The frontier: accuracy against the expected cost of a deletion. What nothing else beats in both
-is connected.
+"""The frontier: accuracy against the expected cost of a deletion. The points that no other beats in
+both are connected.
 
-The error is on a log scale, because what is worth having lies close together near 100%.
+The error is on a log scale, because good systems lie close together near 100%.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmeraser_ray.study.figure.labels import Named, name_points
+from lmeraser_ray.study.figure.labels import Line, Named, name_points
 from lmeraser_ray.study.figure.results import Spread, Study, expected_share, test_accuracy
 from lmeraser_ray.study.figure.style import GREY, WIDTH, Look, Missing, foot, new_figure
 
@@ -24,8 +24,8 @@ TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 
 @dataclass(frozen=True)
 class FrontierPoint:
-    """One choice: what a deletion costs on average, as a share of a full training, and how good it
-    is. ringed: with a ring around it."""
+    """One choice. cost: of a deletion on average, as a share of a full training; ringed: whether a
+    ring is drawn around it."""
 
     label: str
     look: Look
@@ -35,7 +35,7 @@ class FrontierPoint:
 
 
 def frontier_of_systems(study: Study) -> "Figure | Missing":
-    """All systems and variants of a study."""
+    """Draw all systems and variants of a study."""
     points = []
     for variant in study.variants:
         cost, accuracy = variant.over(expected_share), variant.over(test_accuracy)
@@ -45,8 +45,8 @@ def frontier_of_systems(study: Study) -> "Figure | Missing":
 
 
 def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
-    """The points that no other beats: none is at most as costly and at least as accurate, and
-    better in one. From cheap to dear."""
+    """Return the points that no other beats, from cheap to dear. A point beats another that costs
+    no less and is no more accurate, if they differ."""
     found: list[FrontierPoint] = []
     for point in sorted(points, key=lambda p: (p.cost, -p.accuracy.mean, p.label)):
         best = found[-1] if found else None
@@ -66,8 +66,8 @@ def frontier(
     bars: str = OVER_SEEDS,
     what: str = "test accuracy",
 ) -> "Figure | Missing":
-    """Draw points, their Pareto-optimal ones connected, every name where it has room. bars: a
-    sentence on what the bars are; what: the kind of accuracy."""
+    """Draw points, connect the Pareto-optimal ones, and name each point where there is room. bars:
+    a sentence on what the bars are; what: the kind of accuracy."""
     if not points:
         return Missing(
             "no system has both a test accuracy and a cost: run `lmeraser compare` on data with "
@@ -84,71 +84,49 @@ def frontier(
     scales(axes, points, floor=floor, cheapest=cheapest, dearest=max(costs, default=1.0))
     axes.set_ylabel(f"{what} (%; the error on a log scale)")
     best = pareto(points)
-    x = [max(point.cost, cheapest) for point in best]
-    axes.step(
-        x,
-        [point.accuracy.mean for point in best],
-        where="post",
-        color=GREY,
-        linewidth=0.8,
-        zorder=2,
-    )
+    x, y = [max(p.cost, cheapest) for p in best], [p.accuracy.mean for p in best]
+    axes.step(x, y, where="post", color=GREY, linewidth=0.8, zorder=2)
     for point in points:
-        at, optimal, mean = max(point.cost, cheapest), point in best, point.accuracy.mean
-        axes.plot(
-            [at, at],
-            [point.accuracy.low, point.accuracy.high],
-            color=point.look.colour,
-            linewidth=0.6,
-            zorder=2,
-        )
-        face = point.look.colour if optimal else "white"
-        axes.plot(
-            at,
-            mean,
-            point.look.marker,
-            color=point.look.colour,
-            markerfacecolor=face,
-            markeredgewidth=0.8,
-            zorder=4,
-        )
-        if point.ringed:
-            axes.plot(
-                at,
-                mean,
-                "o",
-                color=point.look.colour,
-                markerfacecolor="none",
-                markersize=8,
-                markeredgewidth=0.8,
-                zorder=4,
-            )
+        draw_point(axes, point, max(point.cost, cheapest), filled=point in best)
     free = " A cost of 0 stands at the left edge." if min(p.cost for p in points) <= 0 else ""
     foot(
         figure, f"Filled and connected: no other is as cheap and as accurate. {bars}{free}", source
     )
-    first = [*best[::-1], *(point for point in points if point not in best)]
-    axes.set_title(" ", fontsize=5, color=GREY, loc="right")  # its room, for what follows
-    named = [Named(max(p.cost, cheapest), p.accuracy.mean, p.label, p.look.colour) for p in first]
-    spans = [
-        [(name.x, point.accuracy.low), (name.x, point.accuracy.high)]
-        for name, point in zip(named, first, strict=True)
-    ]
-    unnamed = name_points(
-        axes, named, avoid=[stairs(x, [point.accuracy.mean for point in best])], rather_not=spans
-    )
-    if unnamed:
-        axes.set_title(
-            f"{len(unnamed)} of {len(points)} without room for a name",
-            fontsize=5,
-            color=GREY,
-            loc="right",
-        )
+    ordered = [*best[::-1], *(point for point in points if point not in best)]
+    name_all(axes, ordered, cheapest, stairs(x, y))
     return figure
 
 
+def draw_point(axes: "Axes", point: FrontierPoint, x: float, *, filled: bool) -> None:
+    """Draw a point at the cost `x` with its bar, and with its ring where it has one."""
+    colour, y = point.look.colour, point.accuracy.mean
+    axes.plot(
+        [x, x], [point.accuracy.low, point.accuracy.high], color=colour, linewidth=0.6, zorder=2
+    )
+    style: dict[str, Any] = {"color": colour, "markeredgewidth": 0.8, "zorder": 4}
+    axes.plot(x, y, point.look.marker, markerfacecolor=colour if filled else "white", **style)
+    if point.ringed:
+        axes.plot(x, y, "o", markerfacecolor="none", markersize=8, **style)
+
+
+def name_all(axes: "Axes", points: Sequence[FrontierPoint], cheapest: float, line: Line) -> None:
+    """Name points, the first ones first, off the line and rather off the bars; the title says how
+    many have no room for a name."""
+    title: dict[str, Any] = {"fontsize": 5, "color": GREY, "loc": "right"}
+    axes.set_title(" ", **title)  # keeps the room
+    named = [Named(max(p.cost, cheapest), p.accuracy.mean, p.label, p.look.colour) for p in points]
+    spans = [
+        [(name.x, point.accuracy.low), (name.x, point.accuracy.high)]
+        for name, point in zip(named, points, strict=True)
+    ]
+    unnamed = name_points(axes, named, avoid=[line], rather_not=spans)
+    if unnamed:
+        axes.set_title(f"{len(unnamed)} of {len(points)} without room for a name", **title)
+
+
 def stairs(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
-    """The corners of a line that runs level from each point to below the next and then up to it."""
+    """Return the corners of a line that runs level from each point, and then up or down to the
+    next."""
     corners = [
         corner
         for at, height, after in zip(x, y, x[1:], strict=False)
@@ -160,8 +138,7 @@ def stairs(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
 def scales(
     axes: "Axes", points: Sequence[FrontierPoint], *, floor: float, cheapest: float, dearest: float
 ) -> None:
-    """Log cost, and accuracy by the logarithm of the error (an error below `floor` counts as
-    that)."""
+    """Scale the axes: log cost, and accuracy by the logarithm of the error, at least `floor`."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     def forward(accuracy: np.ndarray) -> np.ndarray:

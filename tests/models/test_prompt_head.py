@@ -1,5 +1,5 @@
-"""The learner: equations 1, 3 and 4, and that a constituent is a function of its shard, the
-backbone and the recipe."""
+"""Prompt and head: equations 1, 3 and 4. What it shares with the other learners is in
+`test_every_learner.py`."""
 
 import math
 import random
@@ -9,18 +9,13 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from torch.nn import functional
 
 from lmeraser_ray.config import BackboneConfig, PromptConfig, PromptHeadConfig, ReadoutConfig
-from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import ShardData, Watch
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.models.learners.head import ridge_head
-from lmeraser_ray.models.learners.prompt import initial_prompt, prompt_mask
+from lmeraser_ray.models.learners.prompt import prompt_mask
 from lmeraser_ray.models.learners.prompt_head import PromptHead, PromptHeadFitter
-from lmeraser_ray.models.learners.sgd import augment, schedule
 from lmeraser_ray.models.numerics import one_thread
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
@@ -143,11 +138,6 @@ class TestTraining:
             torch.equal(value, before[name]) for name, value in backbone.module.state_dict().items()
         )
 
-    def test_work_done_is_records_times_epochs(self, backbone: Backbone) -> None:
-        batches: list[int] = []
-        PromptHead(config()).train(shard(), backbone, watch=Watch(records=batches.append))
-        assert batches == [5, 5, 2] * 4
-
     def test_a_shard_of_one_class_does_no_work(self, backbone: Backbone) -> None:
         """Equation 3 is zero for every prompt and head."""
         batches: list[int] = []
@@ -180,14 +170,6 @@ class TestTraining:
             loss_of(full, backbone, shard()), rel=0.2
         )
 
-    def test_too_wide_a_prompt_is_refused(self, backbone: Backbone) -> None:
-        PromptHead(config(prompt={"width": 8}, epochs=1)).train(shard(), backbone)
-        with pytest.raises(
-            ConfigError,
-            match=r"prompt\.width is 9, but a padding prompt has at most 8 pixels in an input of 16",
-        ):
-            PromptHead(config(prompt={"width": 9})).train(shard(), backbone)
-
     def test_a_prompt_of_no_width_is_a_head_alone(self, backbone: Backbone) -> None:
         found = PromptHead(config(prompt={"width": 0})).train(shard(), backbone)
         assert not found.tensors["prompt"].any()
@@ -195,10 +177,11 @@ class TestTraining:
 
 
 class TestDeterminism:
-    """A constituent is a function of its shard, the backbone and the recipe."""
+    """A constituent is a function of its shard, the backbone and the recipe, whatever field of the
+    recipe is used."""
 
     @pytest.mark.parametrize(
-        "fields", [{}, {"head_init": "ridge"}, {"optimizer": "sgd"}, {"dtype": "bfloat16"}], ids=str
+        "fields", [{"head_init": "ridge"}, {"optimizer": "sgd"}, {"dtype": "bfloat16"}], ids=str
     )
     def test_two_trainings_are_equal_bit_for_bit(
         self, backbone: Backbone, fields: dict[str, object]
@@ -212,18 +195,6 @@ class TestDeterminism:
             random.seed(seed)
             learner.train(shard(n=7, key="11" * 32, seed=seed), backbone)
             assert same(learner.train(shard(), backbone), first)
-
-    def test_training_does_not_move_the_global_generators(self, backbone: Backbone) -> None:
-        torch.manual_seed(3)
-        before = torch.get_rng_state()
-        PromptHead(config(head_init="ridge")).train(shard(), backbone)
-        assert torch.equal(torch.get_rng_state(), before)
-
-    def test_the_key_seeds_everything_random(self, backbone: Backbone) -> None:
-        one, other = (
-            PromptHead(config()).train(shard(key=key), backbone) for key in (KEY, "5b" * 32)
-        )
-        assert not same(one, other)
 
     def test_without_augmentation_and_shuffling_the_key_changes_nothing(
         self, backbone: Backbone
@@ -251,130 +222,3 @@ class TestDeterminism:
         assert len(TestDeterminism.seen) == 1
 
     seen: set[str] = set()  # noqa: RUF012
-
-
-class TestAugment:
-    def pictures(self, n: int = 40) -> torch.Tensor:
-        return torch.from_numpy(
-            np.random.default_rng(0).integers(1, 256, (n, 3, 8, 8), dtype=np.uint8)
-        )
-
-    def draw(self, seed: int = 0, **fields: object) -> torch.Tensor:
-        return augment(self.pictures(), config(**fields), torch.Generator().manual_seed(seed))
-
-    def test_a_function_of_the_generator(self) -> None:
-        assert torch.equal(self.draw(0), self.draw(0))
-        assert not torch.equal(self.draw(0), self.draw(1))
-
-    def test_nothing_set_nothing_done(self) -> None:
-        assert torch.equal(self.draw(crop=0, flip=False), self.pictures())
-
-    def test_a_flip_is_a_flip(self) -> None:
-        found, pictures = self.draw(crop=0, flip=True), self.pictures()
-        flipped = [torch.equal(a, b.flip(2)) for a, b in zip(found, pictures, strict=True)]
-        kept = [torch.equal(a, b) for a, b in zip(found, pictures, strict=True)]
-        assert all(a != b for a, b in zip(flipped, kept, strict=True))
-        assert 8 < sum(flipped) < 32
-
-    def test_a_crop_is_a_shift_with_zeros_at_the_border(self) -> None:
-        found, pictures = self.draw(crop=2, flip=False), self.pictures()
-        padded = functional.pad(pictures, (2, 2, 2, 2))
-        shifts = set()
-        for one, source in zip(found, padded, strict=True):
-            fits = [
-                (t, u)
-                for t in range(5)
-                for u in range(5)
-                if torch.equal(one, source[:, t : t + 8, u : u + 8])
-            ]
-            assert len(fits) == 1
-            shifts.add(fits[0])
-        assert {t for t, _ in shifts} == {u for _, u in shifts} == set(range(5))
-        assert found.dtype == torch.uint8
-
-
-class TestParts:
-    @pytest.mark.parametrize(
-        ("size", "width"), [(16, 0), (16, 1), (16, 2), (16, 8), (15, 7), (224, 30)]
-    )
-    def test_the_frame(self, size: int, width: int) -> None:
-        mask = prompt_mask(PromptConfig(width=width), size)[0, 0]
-        inside = size - 2 * width
-        assert int(mask.sum()) == size * size - inside * inside
-        assert torch.equal(mask, mask.T)
-        assert torch.equal(mask, mask.flip(0))
-
-    def test_the_papers_prompt_has_its_number_of_parameters(self) -> None:
-        """69,840 for a frame of 30 pixels at 224."""
-        assert 3 * int(prompt_mask(PromptConfig(width=30), 224).sum()) == 69840
-
-    def test_initial_prompts(self) -> None:
-        zero = initial_prompt(PromptConfig(width=2), SIZE, torch.Generator())
-        drawn = initial_prompt(
-            PromptConfig(width=2, init="random"), SIZE, torch.Generator().manual_seed(0)
-        )
-        assert not zero.any()
-        assert not drawn[:, :, 2:-2, 2:-2].any()
-        assert drawn[
-            prompt_mask(PromptConfig(width=2), SIZE).expand(1, 3, -1, -1) == 1
-        ].std() == pytest.approx(1, abs=0.15)
-
-    @pytest.mark.parametrize(("n", "d", "c"), [(9, 4, 3), (4, 50, 2), (1, 3, 2)])
-    def test_ridge_is_the_closed_form(self, n: int, d: int, c: int) -> None:
-        """Against the primal solution of numpy, with more records than features and the other way
-        round."""
-        rng = np.random.default_rng(n)
-        features, targets = rng.normal(3, 2, (n, d)).astype(np.float32), rng.integers(0, c, n)
-        weight, bias = ridge_head(features, targets, c, 0.1)
-        x = features.astype(float) - features.astype(float).mean(0)
-        y = np.eye(c)[targets]
-        strength = 0.1 * np.square(x).sum(1).mean() + 1e-12
-        expected = np.linalg.solve(x.T @ x + strength * np.eye(d), x.T @ (y - y.mean(0))).T
-        assert weight == pytest.approx(expected, abs=1e-5)
-        assert bias == pytest.approx(
-            y.mean(0) - expected @ features.astype(float).mean(0), abs=1e-4
-        )
-        assert (weight.shape, bias.shape, weight.dtype) == ((c, d), (c,), np.float32)
-
-    @pytest.mark.parametrize(
-        ("steps", "warmup"), [(1, 0.0), (1, 0.9), (10, 0.2), (100, 0.33), (100, 0.0), (7, 0.99)]
-    )
-    def test_the_schedule(self, steps: int, warmup: float) -> None:
-        rates = [schedule(step, steps, warmup) for step in range(steps)]
-        peak = int(np.argmax(rates))
-        assert all(0 < rate <= 1 for rate in rates)
-        assert rates[: peak + 1] == sorted(rates[: peak + 1])
-        assert rates[peak:] == sorted(rates[peak:], reverse=True)
-        assert peak <= warmup * steps + 1
-        if warmup == 0:
-            assert rates[0] == 1
-        if steps == 100:
-            assert rates[-1] < 0.01
-            assert max(rates) > 0.95
-
-    def test_constituents_are_canonical(self) -> None:
-        tensors: dict[str, NDArray[np.float32]] = {
-            "b": np.ones((2, 2), np.float32),
-            "a": np.zeros(3, np.float32),
-        }
-        one = Constituent(("x", "y"), tensors, {"b": 1, "a": {"d": 1, "c": 2}})
-        other = Constituent(
-            ("x", "y"), dict(reversed(tensors.items())), {"a": {"c": 2, "d": 1}, "b": 1}
-        )
-        turned = Constituent(("x", "y"), {**tensors, "b": np.ones((2, 2), np.float32).T}, one.about)
-        assert one.to_bytes() == other.to_bytes() == turned.to_bytes()
-        back = Constituent.from_bytes(one.to_bytes())
-        assert (back.classes, back.about) == (one.classes, one.about)
-        assert back.to_bytes() == one.to_bytes()
-
-    @pytest.mark.parametrize("data", [b"", b"\0" * 8, b"not safetensors at all", b"\xff" * 100])
-    def test_a_damaged_constituent(self, data: bytes) -> None:
-        with pytest.raises(VerificationError, match="constituent cannot be read"):
-            Constituent.from_bytes(data)
-
-    def test_an_answer_is_a_probability(self, backbone: Backbone) -> None:
-        found = PromptHead(config()).train(shard(), backbone)
-        answer = PromptHead(config()).answer(found, backbone, shard(n=11, seed=9).inputs)
-        assert answer.shape == (11, 3)
-        assert answer.sum(1) == pytest.approx(np.ones(11), abs=1e-5)
-        assert (answer >= 0).all()

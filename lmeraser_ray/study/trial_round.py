@@ -1,4 +1,4 @@
-"""What a round of trials starts from."""
+"""What a round of trials starts from: the records in a store, and the planned trials."""
 
 from dataclasses import dataclass, field
 
@@ -13,8 +13,8 @@ from lmeraser_ray.storage.store import Store, StoredObject
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A value that is to be measured: its configuration, its backbone, its public prototypes where
-    it has any, and what it needs."""
+    """One value that is to be measured: its configuration, its backbone, its public prototypes
+    (None where it has none), and the constituents that it needs."""
 
     name: str
     config: Config
@@ -24,9 +24,8 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """Everything that a round of trials starts from: the records in a store, and the trials, once
-    they are planned."""
+class TrialRound:
+    """All values on one set of records. trials: empty until they are planned."""
 
     session: Session
     store: Store
