@@ -37,12 +37,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     ),
     "assignments": ("models/partition/stage.py", *THE_STORE),
     "constituents": ("pipeline/jobs.py", "study/unlearners.py", *THE_STORE),
-    "manifests": (
-        "pipeline/workspace_folder.py",
-        "operations/train.py",
-        "erasure/queue/publisher.py",
-        *THE_STORE,
-    ),
+    "manifests": ("pipeline/workspace_folder.py", "erasure/queue/publisher.py", *THE_STORE),
     "scratch": (
         "data/ingest.py",
         "study/attack.py",

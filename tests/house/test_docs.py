@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from lmeraser_ray import __version__
 from lmeraser_ray.cli.verbs import VERBS
 from lmeraser_ray.cli.words import parse, parser_of
 from lmeraser_ray.config import presets
@@ -22,7 +23,11 @@ from tests.support.pages import PAGES, ROOT, blocks, commands, jobs, lines, name
 COMMANDS = [(name_of(page), words) for page in PAGES for words in commands(page.read_text())]
 SCRIPTS = sorted((ROOT / "jobs").glob("*.py"))
 JOBS = sorted({job for page in [*PAGES, *SCRIPTS] for job in jobs(page.read_text())})
-EXAMPLES = [page for page in PAGES if blocks(page.read_text(), "python")]
+ELSEWHERE = ("README.md", "docs/tutorial.md")
+"""Their examples run in tests of their own."""
+EXAMPLES = [
+    page for page in PAGES if blocks(page.read_text(), "python") and name_of(page) not in ELSEWHERE
+]
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +122,13 @@ def test_each_page_asks_for_what_is_generated(hooks: ModuleType) -> None:
     assert page.startswith("before\n\n| metric |") and page.endswith("\n\nafter")
 
 
+def test_images_have_the_version_of_the_code() -> None:
+    tags = {
+        tag for page in PAGES for tag in re.findall(r"lmeraser-ray:([\d.]+\d)", page.read_text())
+    }
+    assert tags == {__version__}
+
+
 def test_each_word_of_the_glossary_is_there_once() -> None:
     words = re.findall(
         r"^\| \*\*(.+?)\*\* \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE
@@ -149,6 +161,7 @@ def test_the_python_examples_run(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     """All of its programs and commands, in their order, in one shell that stops at the first
     failure. `~` is a folder of the test's own."""
