@@ -214,12 +214,6 @@ def understood(documents: Sequence[Document]) -> Iterator[Finding]:
             )
         except LmeraserError as error:
             yield Finding(title(document), field, str(error))
-        except SystemExit:
-            yield Finding(
-                title(document),
-                field,
-                f"`lmeraser {verb} {' '.join(words)}` has an option that is not there.",
-            )
         for word in words:
             if word.startswith(IMAGE_HOME) and not (ROOT / word.removeprefix(IMAGE_HOME)).exists():
                 yield Finding(title(document), field, f"{word} is not in the image.")

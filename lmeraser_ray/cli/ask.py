@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.cli.table import table
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, share, workspace_of
+from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, share, workspace_of
 from lmeraser_ray.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from lmeraser_ray.operations.predict import Predicting
 
 
-def predict_options(parser: Parser) -> None:
-    """Declare the pictures."""
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture files")
+PREDICT = (Argument("images", "picture files", type=Path, nargs="+", metavar="IMAGE"),)
 
 
 def run_predict(args: Arguments, progress: Progress) -> Report:
@@ -90,4 +88,4 @@ def run_evaluate(args: Arguments, progress: Progress) -> Report:
     return Report(f"{text}\n\n{classes}\n\n{shards}", data, notes)
 
 
-VERBS = (Verb("predict", run_predict, predict_options), Verb("evaluate", run_evaluate))
+VERBS = (Verb("predict", run_predict, PREDICT), Verb("evaluate", run_evaluate))

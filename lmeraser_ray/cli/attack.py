@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lmeraser_ray.cli.study import numbers
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb
+from lmeraser_ray.cli.verb import KEEP, Argument, Arguments, Report, Verb
 from lmeraser_ray.config.options import read_yaml
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
@@ -37,29 +37,23 @@ power. A head without a prompt: it learns from stored features and decodes no pi
 fifth of the time. Any other system is as its own file says."""
 
 
-def attack_options(parser: Parser) -> None:
-    """Declare what is attacked, and with how many models."""
-    parser.add_argument(
+ATTACK = (
+    Argument(
         "--config",
+        "a YAML file for data, backbone and execution; without it, digits and a tiny backbone",
         type=Path,
-        help="a YAML file for data, backbone and execution; without it, digits and a tiny backbone",
-    )
-    parser.add_argument("--system", default="lmeraser", help="a name or a YAML file (lmeraser)")
-    parser.add_argument(
+    ),
+    Argument("--system", "a name or a YAML file (lmeraser)", default="lmeraser"),
+    Argument(
         "--shadows",
+        "models to attack; half as many more choose the memorised records (64)",
         type=int,
         default=64,
-        help="models to attack; half as many more choose the memorised records (64)",
-    )
-    parser.add_argument("--forget", type=int, default=40, help="records in a forget set (40)")
-    parser.add_argument(
-        "--share", type=float, default=0.2, help="share of the epochs that fine-tuning has (0.2)"
-    )
-    parser.add_argument(
-        "--keep",
-        action="store_true",
-        help="keep the records and models under STUDY/work for another run",
-    )
+    ),
+    Argument("--forget", "records in a forget set (40)", type=int, default=40),
+    Argument("--share", "share of the epochs that fine-tuning has (0.2)", type=float, default=0.2),
+    KEEP,
+)
 
 
 def run_attack(args: Arguments, progress: Progress) -> Report:
@@ -85,4 +79,4 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data)
 
 
-VERBS = (Verb("attack", run_attack, attack_options, folder="study", configures=True),)
+VERBS = (Verb("attack", run_attack, ATTACK, folder="study", configures=True),)

@@ -2,24 +2,23 @@
 
 from pathlib import Path
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, timed, workspace_of
+from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, counted, timed, workspace_of
 from lmeraser_ray.pipeline.progress import Progress
 
-
-def backup_options(parser: Parser) -> None:
-    """Declare the files to write."""
-    parser.add_argument(
+BACKUP = (
+    Argument(
         "--to",
+        "write the published state, the requests and the secret there (tar)",
         type=Path,
         metavar="FILE",
-        help="write the published state, the requests and the secret there (tar)",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--erasures",
+        "write there who was erased (keyed hashes): keep it apart, write it often",
         type=Path,
         metavar="FILE",
-        help="write there who was erased (keyed hashes): keep it apart, write it often",
-    )
+    ),
+)
 
 
 def run_backup(args: Arguments, progress: Progress) -> Report:
@@ -52,27 +51,24 @@ def run_backup(args: Arguments, progress: Progress) -> Report:
     return Report("\n".join(lines), data, notes)
 
 
-def restore_options(parser: Parser) -> None:
-    """Declare the backup, and what is known of later erasures."""
-    parser.add_argument(
+RESTORE = (
+    Argument(
         "--from",
+        "the file of `lmeraser backup --to`",
         type=Path,
         required=True,
         dest="source",
         metavar="FILE",
-        help="the file of `lmeraser backup --to`",
-    )
-    parser.add_argument(
-        "--erasures",
-        type=Path,
-        metavar="FILE",
-        help="the newest file of `lmeraser backup --erasures`",
-    )
-    parser.add_argument(
+    ),
+    Argument(
+        "--erasures", "the newest file of `lmeraser backup --erasures`", type=Path, metavar="FILE"
+    ),
+    Argument(
         "--no_later_erasures",
+        "nobody was erased after the backup (needed where nothing else could tell)",
         action="store_true",
-        help="nobody was erased after the backup (needed where nothing else could tell)",
-    )
+    ),
+)
 
 
 def run_restore(args: Arguments, progress: Progress) -> Report:
@@ -118,4 +114,4 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
     return Report(text, data, tuple(notes))
 
 
-VERBS = (Verb("backup", run_backup, backup_options), Verb("restore", run_restore, restore_options))
+VERBS = (Verb("backup", run_backup, BACKUP), Verb("restore", run_restore, RESTORE))

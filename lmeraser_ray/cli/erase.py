@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lmeraser_ray.cli.requests import named_by, named_options
+from lmeraser_ray.cli.requests import NAMED, named_by
 from lmeraser_ray.cli.table import table
 from lmeraser_ray.cli.verb import (
+    Argument,
     Arguments,
-    Parser,
     Report,
     Verb,
     counted,
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from lmeraser_ray.operations.cost import Costing
 
 
-def cost_options(parser: Parser) -> None:
-    """Declare whose deletion is computed."""
-    parser.add_argument(
+COST = (
+    Argument(
         "--records",
+        "record ids; without it, every training record",
         action="append",
         default=[],
         metavar="ID,…",
-        help="record ids; without it, every training record",
-    )
+    ),
+)
 
 
 def run_cost(args: Arguments, progress: Progress) -> Report:
@@ -149,4 +149,4 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
     return Report(text, data, tuple(notes))
 
 
-VERBS = (Verb("cost", run_cost, cost_options), Verb("unlearn", run_unlearn, named_options))
+VERBS = (Verb("cost", run_cost, COST), Verb("unlearn", run_unlearn, NAMED))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, workspace_of
+from lmeraser_ray.cli.verb import KEYS, Argument, Arguments, Report, Verb, counted, workspace_of
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.pipeline.progress import Progress
 
@@ -13,17 +13,15 @@ if TYPE_CHECKING:
     from lmeraser_ray.erasure.certificate.keystore import KeyFolder
     from lmeraser_ray.erasure.certificate.verifier import Certificate
 
-KEYS_HELP = "the folder of signing keys (else LMERASER_KEYS, else ~/.config/lmeraser_ray/keys)"
 
-
-def keys_options(parser: Parser) -> None:
-    """Declare what to do, and where the keys are."""
-    parser.add_argument(
+KEYS_VERB = (
+    Argument(
         "what",
+        "make the first key, replace it by a new one, or list all",
         choices=("init", "rotate", "list"),
-        help="make the first key, replace it by a new one, or list all",
-    )
-    parser.add_argument("--keys", type=Path, metavar="DIR", help=KEYS_HELP)
+    ),
+    KEYS,
+)
 
 
 def run_keys(args: Arguments, _: Progress) -> Report:
@@ -50,16 +48,16 @@ def run_keys(args: Arguments, _: Progress) -> Report:
     )
 
 
-def certificate_options(parser: Parser) -> None:
-    """Declare the request, and where its certificate goes."""
-    parser.add_argument("request", metavar="ID", help="the id that `lmeraser submit` printed")
-    parser.add_argument(
+CERTIFICATE = (
+    Argument("request", "the id that `lmeraser submit` printed", metavar="ID"),
+    Argument(
         "--output",
+        "write the certificate there, byte for byte (DSSE, JSON)",
         type=Path,
         metavar="FILE",
-        help="write the certificate there, byte for byte (DSSE, JSON)",
-    )
-    parser.add_argument("--keys", type=Path, metavar="DIR", help=KEYS_HELP)
+    ),
+    KEYS,
+)
 
 
 def run_certificate(args: Arguments, progress: Progress) -> Report:
@@ -154,26 +152,21 @@ def scan_line(scan: dict[str, Any]) -> str:
     return f"{where}, for {counted(scan['records'], 'record')}: {scan['found']} found"
 
 
-def audit_options(parser: Parser) -> None:
-    """Declare how deep the check goes, and which head of the ledger it has to do with."""
-    parser.add_argument(
-        "--rebuild",
-        action="store_true",
-        help="train the published state again too, and compare bytes",
-    )
-    parser.add_argument(
+AUDIT = (
+    Argument(
+        "--rebuild", "train the published state again too, and compare bytes", action="store_true"
+    ),
+    Argument(
         "--head",
+        "write the ledger's signed head there, to be kept elsewhere",
         type=Path,
         metavar="FILE",
-        help="write the ledger's signed head there, to be kept elsewhere",
-    )
-    parser.add_argument(
-        "--against",
-        type=Path,
-        metavar="FILE",
-        help="prove that the ledger still holds this signed head",
-    )
-    parser.add_argument("--keys", type=Path, metavar="DIR", help=KEYS_HELP)
+    ),
+    Argument(
+        "--against", "prove that the ledger still holds this signed head", type=Path, metavar="FILE"
+    ),
+    KEYS,
+)
 
 
 def run_audit(args: Arguments, progress: Progress) -> Report:
@@ -253,25 +246,25 @@ def run_fingerprint(args: Arguments, progress: Progress) -> Report:
     return Report(found, {"fingerprint": found})
 
 
-def verify_options(parser: Parser) -> None:
-    """Declare how deep the check goes, or which certificate is checked."""
-    parser.add_argument(
+VERIFY = (
+    Argument(
         "--rebuild",
+        "train again from the live records in a scratch place and compare bytes",
         action="store_true",
-        help="train again from the live records in a scratch place and compare bytes",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--certificate",
+        "check a certificate instead: needs no workspace",
         type=Path,
         metavar="FILE",
-        help="check a certificate instead: needs no workspace",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--public_key",
+        "the key that must have signed it; without it, those of LMERASER_KEYS",
         type=Path,
         metavar="PEM",
-        help="the key that must have signed it; without it, those of LMERASER_KEYS",
-    )
+    ),
+)
 
 
 def run_verify(args: Arguments, progress: Progress) -> Report:
@@ -327,9 +320,9 @@ def run_verify_certificate(args: Arguments) -> Report:
 
 
 VERBS = (
-    Verb("certificate", run_certificate, certificate_options),
-    Verb("verify", run_verify, verify_options),
-    Verb("audit", run_audit, audit_options),
+    Verb("certificate", run_certificate, CERTIFICATE),
+    Verb("verify", run_verify, VERIFY),
+    Verb("audit", run_audit, AUDIT),
     Verb("fingerprint", run_fingerprint),
-    Verb("keys", run_keys, keys_options),
+    Verb("keys", run_keys, KEYS_VERB),
 )

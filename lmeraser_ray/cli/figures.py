@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, timed, workspace_of
+from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, counted, timed, workspace_of
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.paths import location
@@ -15,18 +15,18 @@ PRIVATE = (
 )
 
 
-def figures_options(parser: Parser) -> None:
-    """Declare what is drawn, and where the pictures go."""
-    parser.add_argument(
+FIGURES = (
+    Argument(
         "--workspace",
+        "draw a workspace's shards and prompts instead of a study's results (private records)",
         type=location,
-        help="draw a workspace's shards and prompts instead of a study's results (private records)",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--out",
+        "the folder of the pictures (STUDY/figures; with --workspace there is no default)",
         type=Path,
-        help="the folder of the pictures (STUDY/figures; with --workspace there is no default)",
-    )
+    ),
+)
 
 
 def run_figures(args: Arguments, progress: Progress) -> Report:
@@ -62,20 +62,20 @@ def run_figures(args: Arguments, progress: Progress) -> Report:
     return Report("\n".join(lines), data, (PRIVATE,) if args.workspace and done.files else ())
 
 
-def diversity_options(parser: Parser) -> None:
-    """Declare how diversity is measured."""
-    parser.add_argument(
+DIVERSITY = (
+    Argument(
         "--metric",
+        "distance of stored features, or LPIPS (features)",
         choices=("features", "lpips"),
         default="features",
-        help="distance of stored features, or LPIPS (features)",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--pairs",
+        "pairs of training records that are drawn by keyed hash (2000)",
         type=int,
         default=2000,
-        help="pairs of training records that are drawn by keyed hash (2000)",
-    )
+    ),
+)
 
 
 def run_diversity(args: Arguments, progress: Progress) -> Report:
@@ -123,6 +123,6 @@ def run_diversity(args: Arguments, progress: Progress) -> Report:
 
 
 VERBS = (
-    Verb("figures", run_figures, figures_options, folder="study"),
-    Verb("diversity", run_diversity, diversity_options),
+    Verb("figures", run_figures, FIGURES, folder="study"),
+    Verb("diversity", run_diversity, DIVERSITY),
 )

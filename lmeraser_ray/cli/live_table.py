@@ -1,15 +1,15 @@
-"""How a queue stands, for people: as a live table in a terminal, or as plain lines. Everything
+"""The state of a queue for people to read: a live table in a terminal, or plain lines. Everything
 comes from the request database.
 
-The queue shows itself once a second; in between the table moves by the clock, so that times and
-bars do not stand still.
+The database is read once a second; in between the clock moves times and bars.
 """
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from io import StringIO
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -23,20 +23,20 @@ from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.stop_signal import Stop
 
 REFRESH_S, READ_S = 0.25, 1.0
-"""Seconds between two pictures, and between two looks into the database."""
+"""Seconds between two pictures, and between two reads of the database."""
 COLORS = {None: "green", 50: "yellow", 80: "dark_orange", 95: "red", 100: "bold red"}
-"""Of a deadline's bar, by its alert."""
+"""The color of a deadline's bar, by its alert."""
 AROUND = 16
-"""Lines of a picture that are not a request's or a shard's."""
+"""Lines of a picture that show neither a request nor a shard."""
 LONGEST_LIST = 20
 
 
 def watch(read: Callable[[int], Overview], console: Console, *, epochs: int | None) -> None:
-    """Show a live table until Ctrl-C or SIGTERM. read: how things stand, with so many requests;
-    epochs: of a shard's training, if any.
+    """Show a live table until Ctrl-C or SIGTERM. read: returns the overview with so many requests;
+    epochs: of a shard's training, None where it has none.
 
-    Not by `KeyboardInterrupt`: one that is raised while Python collects garbage is printed and
-    lost.
+    The signals are handled here, because Python prints and drops a `KeyboardInterrupt` that is
+    raised during garbage collection.
     """
     rows = max(3, min(LONGEST_LIST, console.height - AROUND))
     with (
@@ -51,19 +51,19 @@ def watch(read: Callable[[int], Overview], console: Console, *, epochs: int | No
 
 
 def plain(found: Overview, *, epochs: int | None, width: int = 100) -> str:
-    """One picture as text."""
+    """Return one picture as text."""
     sink = StringIO()
     Console(file=sink, width=width, no_color=True).print(picture(found, later=0.0, epochs=epochs))
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
 
 
 def on_terminal() -> bool:
-    """Whether stdout is one."""
+    """Return whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def picture(found: Overview, *, later: float, epochs: int | None) -> RenderableType:
-    """One picture. later: seconds since the database was read."""
+    """Draw one picture. later: seconds since the database was read."""
     parts: list[RenderableType] = [Group(holder_line(found, later), Text(), states_table(found))]
     if found.first:
         parts.append(requests_table(found))
@@ -75,7 +75,7 @@ def picture(found: Overview, *, later: float, epochs: int | None) -> RenderableT
 
 
 def holder_line(found: Overview, later: float) -> RenderableType:
-    """Who works."""
+    """Draw which queue holds the lease, and its last sign of life."""
     if not found.live:
         return Text(
             "Nobody works on them: run `lmeraser queue serve`, or `queue run`.",
@@ -90,7 +90,7 @@ def holder_line(found: Overview, later: float) -> RenderableType:
 
 
 def states_table(found: Overview) -> Table:
-    """How many requests are in each state."""
+    """Draw how many requests are in each state."""
     table = Table(box=None, padding=(0, 2, 0, 0), expand=False)
     for state in State:
         style = (
@@ -105,16 +105,21 @@ def states_table(found: Overview) -> Table:
     return table
 
 
-def requests_table(found: Overview) -> Table:
-    """The requests that must be answered first, with what is left of their time."""
-    table = Table(
+def titled(title: str) -> Table:
+    """Return an empty table over the whole width."""
+    return Table(
         box=None,
         padding=(0, 2, 0, 0),
         expand=True,
-        title="to be answered first",
+        title=title,
         title_justify="left",
         title_style="bold",
     )
+
+
+def requests_table(found: Overview) -> Table:
+    """Draw the requests that must be answered first, with what is left of their time."""
+    table = titled("to be answered first")
     table.add_column("request", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("received", justify="right", no_wrap=True)
@@ -122,73 +127,56 @@ def requests_table(found: Overview) -> Table:
     table.add_column("deadline", justify="right", no_wrap=True)
     for waiting in found.first:
         color = COLORS[waiting.alert]
-        bar = ProgressBar(
-            total=1.0,
-            completed=min(1.0, max(0.0, waiting.used)),
-            complete_style=color,
-            finished_style=color,
-        )
-        state = Text(waiting.state.lower(), style="red" if waiting.state is State.FAILED else "")
+        used = min(1.0, max(0.0, waiting.used))
         table.add_row(
             waiting.id,
-            state,
+            Text(waiting.state.lower(), style="red" if waiting.state is State.FAILED else ""),
             f"{ago(waiting.received, found.now)} ago",
-            bar,
+            ProgressBar(total=1.0, completed=used, complete_style=color, finished_style=color),
             Text(left(waiting, found.now), style=color),
         )
     return table
 
 
 def training_table(found: Overview, later: float, epochs: int | None) -> Table:
-    """The shards in training."""
-    table = Table(
-        box=None,
-        padding=(0, 2, 0, 0),
-        expand=True,
-        title="in training",
-        title_justify="left",
-        title_style="bold",
-    )
+    """Draw the shards in training."""
+    table = titled("in training")
     for name in ("shard", "requests", "epoch" if epochs else "done"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("progress", ratio=1, min_width=10)
     table.add_column("since", justify="right", no_wrap=True)
     table.add_column("to go", justify="right", no_wrap=True)
-    lanes = found.training[:LONGEST_LIST]
-    for lane in lanes:
-        share, seconds, remaining = lane["share"], lane["seconds"], lane["remaining"]
-        if share is not None and remaining is not None and seconds is not None:
-            remaining, seconds = max(0.0, remaining - later), seconds + later
-            share = seconds / max(seconds + remaining, 1e-9)
-        done = (
-            ""
-            if share is None
-            else f"{share * epochs:.1f} of {epochs}"
-            if epochs
-            else f"{share:.0%}"
-        )
-        bar = ProgressBar(
-            total=None if share is None else 1.0,
-            completed=share or 0.0,
-            pulse=share is None,
-            complete_style="cyan",
-            pulse_style="cyan",
-        )
-        table.add_row(
-            "all" if lane["shard"] is None else str(lane["shard"]),
-            f"{lane['requests']:,}",
-            done,
-            bar,
-            "" if seconds is None else lasting(seconds),
-            "" if remaining is None else lasting(remaining),
-        )
-    if len(found.training) > len(lanes):
-        table.caption = f"and {len(found.training) - len(lanes):,} more"
+    shards = found.training[:LONGEST_LIST]
+    for shard in shards:
+        table.add_row(*training_row(shard, later, epochs))
+    if len(found.training) > len(shards):
+        table.caption = f"and {len(found.training) - len(shards):,} more"
     return table
 
 
+def training_row(
+    shard: Mapping[str, Any], later: float, epochs: int | None
+) -> Iterator[RenderableType]:
+    """Yield the cells of a shard in training; its share is moved on by the clock."""
+    share, seconds, remaining = shard["share"], shard["seconds"], shard["remaining"]
+    if share is not None and remaining is not None and seconds is not None:
+        remaining, seconds = max(0.0, remaining - later), seconds + later
+        share = seconds / max(seconds + remaining, 1e-9)
+    yield "all" if shard["shard"] is None else str(shard["shard"])
+    yield f"{shard['requests']:,}"
+    if share is None:
+        yield ""
+        yield ProgressBar(total=None, pulse=True, pulse_style="cyan")
+    else:
+        yield f"{share * epochs:.1f} of {epochs}" if epochs else f"{share:.0%}"
+        yield ProgressBar(total=1.0, completed=share, complete_style="cyan")
+    yield "" if seconds is None else lasting(seconds)
+    yield "" if remaining is None else lasting(remaining)
+
+
 def summary(found: Overview) -> list[Text]:
-    """Slots, GPUs, what sharing saved; deadlines that come near; the error of the last round."""
+    """Draw the slots and GPUs in use, what sharing saved, near deadlines, and the last round's
+    error."""
     shown, parts = found.snapshot, []
     if shown.get("slots"):
         gpus = found.in_use * (shown.get("gpus") or 0.0)
@@ -222,18 +210,18 @@ def summary(found: Overview) -> list[Text]:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """How long ago a moment was."""
+    """Return how long ago a time was."""
     return lasting(max(0.0, (now - moment).total_seconds()))
 
 
 def left(waiting: OpenRequest, now: datetime) -> str:
-    """What is left until a deadline."""
+    """Return what is left until a deadline."""
     seconds = (waiting.deadline - now).total_seconds()
     return f"in {lasting(seconds)}" if seconds >= 0 else f"{lasting(-seconds)} overdue"
 
 
 def lasting(seconds: float) -> str:
-    """A span of time in its largest unit."""
+    """Return a span of time in its largest unit."""
     for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

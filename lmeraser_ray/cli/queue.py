@@ -1,10 +1,9 @@
 """The verb of the service: `queue serve`, `run`, `status`, `watch`."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, workspace_of
+from lmeraser_ray.cli.verb import KEYS, Argument, Arguments, Report, Verb, counted, workspace_of
 from lmeraser_ray.errors import INTERRUPTED
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
@@ -17,20 +16,15 @@ CLOSINGS = ("certified", "refused", "cancelled", "failed")
 WHAT = "serve until Ctrl-C; run until nothing is left; status in one look; watch it live"
 
 
-def queue_options(parser: Parser) -> None:
-    """Declare what to do, and where the keys are."""
-    parser.add_argument("what", choices=("serve", "run", "status", "watch"), help=WHAT)
-    parser.add_argument(
-        "--keys",
-        type=Path,
-        metavar="DIR",
-        help="the folder of signing keys (else LMERASER_KEYS, else ~/.config/lmeraser_ray/keys)",
-    )
-    parser.add_argument(
+QUEUE = (
+    Argument("what", WHAT, choices=("serve", "run", "status", "watch")),
+    KEYS,
+    Argument(
         "--trusted_network",
+        "serve: accept a Ray cluster that asks nobody for a token",
         action="store_true",
-        help="serve: accept a Ray cluster that asks nobody for a token",
-    )
+    ),
+)
 
 
 def run_queue(args: Arguments, progress: Progress) -> Report:
@@ -83,4 +77,4 @@ def log(event: "Event") -> None:
     sys.stderr.flush()
 
 
-VERBS = (Verb("queue", run_queue, queue_options),)
+VERBS = (Verb("queue", run_queue, QUEUE),)

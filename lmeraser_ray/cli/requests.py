@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, refuse_names, workspace_of
+from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, refuse_names, workspace_of
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.operations.workspace import WITHDRAWN
 from lmeraser_ray.pipeline.progress import Progress
@@ -18,25 +18,23 @@ if TYPE_CHECKING:
 REASON_HELP = "a sentence without ids; it stays with the request"
 
 
-def named_options(parser: Parser) -> None:
-    """Declare what is to be erased."""
-    parser.add_argument(
-        "--records", action="append", default=[], metavar="ID,…", help="record ids; may be repeated"
-    )
-    parser.add_argument(
+NAMED = (
+    Argument(
+        "--records", "record ids; may be repeated", action="append", default=[], metavar="ID,…"
+    ),
+    Argument(
         "--subjects",
+        "subjects, with all their records; may be repeated",
         action="append",
         default=[],
         metavar="ID,…",
-        help="subjects, with all their records; may be repeated",
-    )
-    parser.add_argument(
-        "--file", type=Path, help="a file of record ids, one a line (for ids with commas too)"
-    )
-    parser.add_argument("--subjects_file", type=Path, help="a file of subjects, one a line")
-    parser.add_argument(
-        "--quarantine", action="store_true", help="what was trained on them stops answering at once"
-    )
+    ),
+    Argument("--file", "a file of record ids, one a line (for ids with commas too)", type=Path),
+    Argument("--subjects_file", "a file of subjects, one a line", type=Path),
+    Argument(
+        "--quarantine", "what was trained on them stops answering at once", action="store_true"
+    ),
+)
 
 
 def named_by(args: Arguments) -> "ErasureTargets":
@@ -51,21 +49,6 @@ def named_by(args: Arguments) -> "ErasureTargets":
     return read_targets(args.records, args.subjects, args.file, args.subjects_file)
 
 
-def submit_options(parser: Parser) -> None:
-    """Declare what is to be erased, for whom and by when."""
-    named_options(parser)
-    parser.add_argument(
-        "--key", help="an idempotency key: the same key with the same ids is the same request"
-    )
-    parser.add_argument(
-        "--due",
-        type=moment,
-        metavar="DATE",
-        help="an earlier deadline than the month that the law gives (ISO 8601)",
-    )
-    parser.add_argument("--submitter", help="who asks, for the quota (the user of this process)")
-
-
 def moment(text: str) -> datetime:
     """Return a date or time in ISO 8601; without a time zone, a local one."""
     try:
@@ -74,6 +57,19 @@ def moment(text: str) -> datetime:
         raise ArgumentTypeError(
             f"{text!r} is no date such as 2026-12-24 or 2026-12-24T12:00:00+01:00"
         ) from error
+
+
+SUBMIT = (
+    *NAMED,
+    Argument("--key", "an idempotency key: the same key with the same ids is the same request"),
+    Argument(
+        "--due",
+        "an earlier deadline than the month that the law gives (ISO 8601)",
+        type=moment,
+        metavar="DATE",
+    ),
+    Argument("--submitter", "who asks, for the quota (the user of this process)"),
+)
 
 
 def run_submit(args: Arguments, progress: Progress) -> Report:
@@ -90,16 +86,14 @@ def run_submit(args: Arguments, progress: Progress) -> Report:
     return Report(made.id, made.as_json())
 
 
-def one_request(parser: Parser) -> None:
-    """Declare the request."""
-    parser.add_argument("request", metavar="ID", help="the id that `lmeraser submit` printed")
+REQUEST = Argument("request", "the id that `lmeraser submit` printed", metavar="ID")
 
 
-def status_options(parser: Parser) -> None:
-    """Declare the request; without one, all that are open are meant."""
-    parser.add_argument(
-        "request", nargs="?", metavar="ID", help="a request; without it, the queue and what is open"
-    )
+STATUS = (
+    Argument(
+        "request", "a request; without it, the queue and what is open", nargs="?", metavar="ID"
+    ),
+)
 
 
 def run_status(args: Arguments, progress: Progress) -> Report:
@@ -134,12 +128,10 @@ def request_line(found: "ErasureRequest") -> str:
     return "\n".join(lines)
 
 
-def wait_options(parser: Parser) -> None:
-    """Declare the request and the longest wait."""
-    one_request(parser)
-    parser.add_argument(
-        "--timeout", type=float, metavar="S", help="seconds to wait at most (for ever)"
-    )
+WAIT = (
+    REQUEST,
+    Argument("--timeout", "seconds to wait at most (for ever)", type=float, metavar="S"),
+)
 
 
 def run_wait(args: Arguments, progress: Progress) -> Report:
@@ -158,22 +150,13 @@ def run_wait(args: Arguments, progress: Progress) -> Report:
     )
 
 
-def reason_options(parser: Parser) -> None:
-    """Declare the request and a required reason."""
-    one_request(parser)
-    parser.add_argument("--reason", required=True, help=REASON_HELP)
+REASON = (REQUEST, Argument("--reason", REASON_HELP, required=True))
 
 
-def cancel_options(parser: Parser) -> None:
-    """Declare the request and an optional reason."""
-    one_request(parser)
-    parser.add_argument("--reason", default=WITHDRAWN, help=f"{REASON_HELP} ({WITHDRAWN})")
+CANCEL = (REQUEST, Argument("--reason", f"{REASON_HELP} ({WITHDRAWN})", default=WITHDRAWN))
 
 
-def extend_options(parser: Parser) -> None:
-    """Declare the request, the further months and the reason."""
-    reason_options(parser)
-    parser.add_argument("--months", type=int, default=2, help="further months, 1 or 2 (2)")
+EXTEND = (*REASON, Argument("--months", "further months, 1 or 2 (2)", type=int, default=2))
 
 
 def request_report(found: "ErasureRequest") -> Report:
@@ -204,11 +187,11 @@ def run_retry(args: Arguments, progress: Progress) -> Report:
 
 
 VERBS = (
-    Verb("submit", run_submit, submit_options),
-    Verb("status", run_status, status_options),
-    Verb("wait", run_wait, wait_options),
-    Verb("cancel", run_cancel, cancel_options),
-    Verb("refuse", run_refuse, reason_options),
-    Verb("extend", run_extend, extend_options),
-    Verb("retry", run_retry, one_request),
+    Verb("submit", run_submit, SUBMIT),
+    Verb("status", run_status, STATUS),
+    Verb("wait", run_wait, WAIT),
+    Verb("cancel", run_cancel, CANCEL),
+    Verb("refuse", run_refuse, REASON),
+    Verb("extend", run_extend, EXTEND),
+    Verb("retry", run_retry, (REQUEST,)),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.cli.table import table
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted
+from lmeraser_ray.cli.verb import KEEP, Argument, Arguments, Report, Verb, counted
 from lmeraser_ray.config import presets
 from lmeraser_ray.config.options import read_yaml
 from lmeraser_ray.config.quickstart import QUICKSTART
@@ -17,7 +17,6 @@ from lmeraser_ray.storage.paths import location
 
 if TYPE_CHECKING:
     from lmeraser_ray.study.sweep_report import SweepResult
-
 
 SUMMARY = (
     "test accuracy",
@@ -56,53 +55,45 @@ def shares(text: str, what: str) -> tuple[float, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def compare_options(parser: Parser) -> None:
-    """Declare what is compared, and how far it is measured."""
-    parser.add_argument(
+COMPARE = (
+    Argument(
         "--config",
+        "a YAML file for data, backbone and execution; without it, the quickstart's",
         type=Path,
-        help="a YAML file for data, backbone and execution; without it, the quickstart's",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--systems",
+        f"names or YAML files, with commas: all, or some of {', '.join(presets.names())}",
         default="all",
-        help=f"names or YAML files, with commas: all, or some of {', '.join(presets.names())}",
-    )
-    parser.add_argument(
-        "--seeds", default="0,1,2", help="each seed is a split of its own too (0,1,2)"
-    )
-    parser.add_argument(
+    ),
+    Argument("--seeds", "each seed is a split of its own too (0,1,2)", default="0,1,2"),
+    Argument(
         "--vary",
+        "measure each system with these values; may be repeated",
         action="append",
         default=[],
         metavar="FIELD=A,B",
-        help="measure each system with these values; may be repeated",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--deletions",
+        "single deletions that are timed for each system and seed (3)",
         type=int,
         default=3,
-        help="single deletions that are timed for each system and seed (3)",
-    )
-    parser.add_argument(
-        "--together", type=int, default=10, help="records of one joint deletion (10)"
-    )
-    parser.add_argument(
+    ),
+    Argument("--together", "records of one joint deletion (10)", type=int, default=10),
+    Argument(
         "--forget",
+        "shares of the training records to erase at once: 0,0.1,0.5",
         default="",
         metavar="A,B",
-        help="shares of the training records to erase at once: 0,0.1,0.5",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--curves",
+        "accuracy after each epoch, for the first seed: trains it once more",
         action="store_true",
-        help="accuracy after each epoch, for the first seed: trains it once more",
-    )
-    parser.add_argument(
-        "--keep",
-        action="store_true",
-        help="keep the records and models under STUDY/work for another run",
-    )
+    ),
+    KEEP,
+)
 
 
 def run_compare(args: Arguments, progress: Progress) -> Report:
@@ -142,45 +133,40 @@ def run_compare(args: Arguments, progress: Progress) -> Report:
     return Report(text, data, notes, exit_code=ConfigError.exit_code if done.failed else 0)
 
 
-def sweep_options(parser: Parser) -> None:
-    """Declare what is swept, and on which records."""
-    parser.add_argument(
+SWEEP = (
+    Argument(
         "--config",
+        "a YAML file; without it, the workspace's configuration, else the quickstart's",
         type=Path,
-        help="a YAML file; without it, the workspace's configuration, else the quickstart's",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--system",
-        help=f"sweep another system: {', '.join(presets.names())}, or a YAML file with its three "
+        f"sweep another system: {', '.join(presets.names())}, or a YAML file with its three "
         "sections",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--thresholds",
+        "values of partition.threshold, evenly spaced: 5:40:8",
         metavar="FIRST:LAST:COUNT",
-        help="values of partition.threshold, evenly spaced: 5:40:8",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--sweep",
+        "values of any field of a system; repeated: every combination",
         action="append",
         default=[],
         metavar="FIELD=A,B",
-        help="values of any field of a system; repeated: every combination",
-    )
-    parser.add_argument(
+    ),
+    Argument(
         "--workspace",
+        "leave out whom this workspace erased, also while the sweep runs",
         type=location,
-        help="leave out whom this workspace erased, also while the sweep runs",
-    )
-    parser.add_argument(
-        "--keep",
-        action="store_true",
-        help="keep the records and models under STUDY/work for another run",
-    )
+    ),
+    KEEP,
+)
 
 
 def run_sweep(args: Arguments, progress: Progress) -> Report:
-    """Find which threshold, or other value, to train with: accuracy, cost of a deletion, a
-    choice."""
+    """Find which threshold, or other value, to train with, by accuracy and cost of a deletion."""
     from lmeraser_ray.study.figures import sweep_figure
     from lmeraser_ray.study.sweep import SweepRequest, sweep
     from lmeraser_ray.study.sweep_report import COLUMNS, cells
@@ -198,8 +184,8 @@ def run_sweep(args: Arguments, progress: Progress) -> Report:
     files = [*done.files, *sweep_figure(args.study, progress)]
     swept, choice = done.result, done.result.choice
     text = (
-        f"{table(COLUMNS, cells(done.rows))}\n\n{choice.reason}\n{swept.sharing.sentence()}\ntrain "
-        f"with it: `lmeraser train --config {args.study / 'best.yaml'}`\nwritten to "
+        f"{table(COLUMNS, cells(done.rows))}\n\n{choice.reason}\n{swept.sharing.sentence()}\n"
+        f"train with it: `lmeraser train --config {args.study / 'best.yaml'}`\nwritten to "
         f"{', '.join(str(path) for path in files)}"
     )
     data = {
@@ -245,6 +231,6 @@ def sweep_notes(swept: "SweepResult") -> tuple[str, ...]:
 
 
 VERBS = (
-    Verb("compare", run_compare, compare_options, folder="study", configures=True),
-    Verb("sweep", run_sweep, sweep_options, folder="study", configures=True),
+    Verb("compare", run_compare, COMPARE, folder="study", configures=True),
+    Verb("sweep", run_sweep, SWEEP, folder="study", configures=True),
 )

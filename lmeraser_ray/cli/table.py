@@ -29,16 +29,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) 
     The table fits the terminal, or `WIDTH` columns where stdout is none: headings are broken
     between words for that, values never are, so that a table of wide values is wider.
     """
-    drawn = Table(box=SIMPLE_HEAD, show_edge=False)
     cells = [list(row) for row in rows]
-    least = 0
-    for at, name in enumerate(head):
-        widest = max(map(len, (*name.split(), *(row[at] for row in cells))), default=0)
-        drawn.add_column(Text(name), justify="left" if at < left else "right", min_width=widest)
-        least += widest + PADDING
+    values = [max((len(row[at]) for row in cells), default=0) for at in range(len(head))]
+    broken = [
+        max(wide, *map(len, name.split() or [""])) for name, wide in zip(head, values, strict=True)
+    ]
+    whole = [max(wide, len(name)) for name, wide in zip(head, values, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    widths = whole if sum(whole) + PADDING * len(head) <= room else broken
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False)
+    for at, (name, wide) in enumerate(zip(head, widths, strict=True)):
+        drawn.add_column(Text(name), justify="left" if at < left else "right", width=wide)
     for row in cells:
         drawn.add_row(*map(Text, row))
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     sink = StringIO()
-    Console(file=sink, width=max(width, least), color_system=None).print(drawn)
+    Console(file=sink, width=sum(widths) + PADDING * len(head), color_system=None).print(drawn)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())

@@ -3,26 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.cli.verb import Arguments, Parser, Report, Verb, counted, in_job, share, timed
+from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, counted, in_job, share, timed
 from lmeraser_ray.config import presets
 from lmeraser_ray.config.options import load_config, to_yaml
 from lmeraser_ray.operations.workspace import Workspace
 from lmeraser_ray.pipeline.progress import Progress
 
-
-def train_options(parser: Parser) -> None:
-    """Declare where the configuration comes from."""
-    parser.add_argument(
-        "--config", type=Path, help="a YAML file; without it, the quickstart configuration"
-    )
-    parser.add_argument(
+TRAIN = (
+    Argument("--config", "a YAML file; without it, the quickstart configuration", type=Path),
+    Argument(
         "--system",
-        help=f"train another system: {', '.join(presets.names())}, or a YAML file with its three "
+        f"train another system: {', '.join(presets.names())}, or a YAML file with its three "
         "sections",
-    )
-    parser.add_argument(
-        "--print_config", action="store_true", help="print the effective configuration and stop"
-    )
+    ),
+    Argument("--print_config", "print the effective configuration and stop", action="store_true"),
+)
 
 
 def run_train(args: Arguments, progress: Progress) -> Report:
@@ -86,4 +81,4 @@ def train_notes(ingested: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-VERBS = (Verb("train", run_train, train_options, configures=True),)
+VERBS = (Verb("train", run_train, TRAIN, configures=True),)

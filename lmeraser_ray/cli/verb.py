@@ -14,7 +14,6 @@ from lmeraser_ray.operations.workspace import Workspace
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.paths import goes_with_job
 
-Parser = argparse.ArgumentParser
 Arguments = argparse.Namespace
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets this variable in the driver of a job."""
@@ -30,18 +29,47 @@ class Report:
     exit_code: int = 0
 
 
-def no_options(_: Parser) -> None:
-    """Declare nothing: the common options are enough."""
+@dataclass(frozen=True)
+class Argument:
+    """One option or positional word of a verb; the fields are those of
+    `argparse.ArgumentParser.add_argument`."""
+
+    name: str
+    help: str
+    type: Callable[[str], object] | None = None
+    default: object = None
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+    action: str | None = None
+    nargs: str | None = None
+    dest: str | None = None
+    required: bool | None = None
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the argument on a parser."""
+        settings = {name: value for name, value in vars(self).items() if value is not None}
+        parser.add_argument(settings.pop("name"), **settings)
+
+
+KEEP = Argument(
+    "--keep", "keep the records and models under STUDY/work for another run", action="store_true"
+)
+KEYS = Argument(
+    "--keys",
+    "the folder of signing keys (else LMERASER_KEYS, else ~/.config/lmeraser_ray/keys)",
+    type=Path,
+    metavar="DIR",
+)
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb of the command line. `run` does the work, and its docstring is the verb's help;
-    `options` declares its own options on a parser."""
+    """One verb of the command line. `run` does the work, and its docstring is the verb's
+    help."""
 
     name: str
     run: Callable[[Arguments, Progress], Report]
-    options: Callable[[Parser], None] = no_options
+    arguments: tuple[Argument, ...] = ()
     folder: Literal["workspace", "study"] = "workspace"
     """The kind of folder that the verb works in, and the option that names the folder."""
     configures: bool = False

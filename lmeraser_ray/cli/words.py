@@ -71,7 +71,8 @@ def parser_of(verb: Verb) -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    verb.options(parser)
+    for argument in verb.arguments:
+        argument.add_to(parser)
     usage = parser.format_usage().removeprefix("usage: ").replace("%", "%%")
     parser.usage = f"{usage}{' ' * len(f'usage: {parser.prog} ')}[--section.field VALUE ...]"
     add_options(parser, ("",) if verb.configures else CHANGEABLE)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -31,8 +30,8 @@ Tree = dict[str, Any]
 def load_config(
     path: Path | None, overrides: Sequence[tuple[str, str]], *, system: str | None = None
 ) -> Config:
-    """The configuration of a YAML file (or the quickstart's), a system's sections and overrides on
-    top. Errors: `ConfigError`."""
+    """Return the configuration of a YAML file (or the quickstart's), with a system's sections and
+    overrides on top. Errors: `ConfigError`."""
     tree = read_yaml(path) if path else deepcopy(QUICKSTART)
     if system:
         tree = with_system(tree, system)
@@ -40,24 +39,21 @@ def load_config(
 
 
 def override(config: Config, overrides: Sequence[tuple[str, str]]) -> Config:
-    """A configuration with some fields replaced."""
+    """Return a configuration with some fields replaced. Errors: `ConfigError`."""
     if not overrides:
         return config
     return with_overrides(config.model_dump(mode="json"), overrides, source="the options")
 
 
 def read_yaml(path: Path) -> Tree:
-    """A YAML mapping, read safely. Errors: `ConfigError` with the line."""
+    """Read a YAML mapping safely. Errors: `ConfigError` with the line."""
     try:
         read = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"--config {path} cannot be read ({error.strerror}): give the path of a YAML file."
         ) from error
-    except (
-        yaml.YAMLError,
-        ValueError,
-    ) as error:  # ValueError: no Unicode, or a date that does not exist
+    except (yaml.YAMLError, ValueError) as error:  # no YAML, no Unicode, or no date of a calendar
         raise ConfigError(
             f"--config {path} is not valid YAML: {' '.join(str(error).split())}"
         ) from error
@@ -70,7 +66,8 @@ def read_yaml(path: Path) -> Tree:
 
 
 def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: str) -> Config:
-    """Validate a tree after setting dotted names in it."""
+    """Set dotted names in a tree, and return it as a valid configuration. source: names the tree in
+    messages. Errors: `ConfigError`."""
     refuse_unknown(overrides)
     for name, text in sorted(
         overrides, key=lambda pair: (not pair[0].endswith(".kind"), pair[0].count("."))
@@ -97,7 +94,7 @@ def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: 
 
 
 def refuse_unknown(overrides: Sequence[tuple[str, str]]) -> None:
-    """Errors: `ConfigError` with the nearest name where one is no field."""
+    """Refuse names that are no field. Errors: `ConfigError` with the nearest name."""
     for name, _ in overrides:
         if name not in FIELDS:
             raise ConfigError(
@@ -107,8 +104,8 @@ def refuse_unknown(overrides: Sequence[tuple[str, str]]) -> None:
 
 
 def value_of(name: str, text: str) -> Any:
-    """An option's text: `null` is None, lists and mappings are YAML, all else is left to the
-    field's own type."""
+    """Return the value of an option's text: `null` is None, lists and mappings are YAML, all else
+    is left to the field's own type. Errors: `ConfigError`."""
     if text in ("null", "none", "None"):
         return None
     if not text.startswith(("[", "{")):
@@ -122,7 +119,7 @@ def value_of(name: str, text: str) -> Any:
 
 
 def explained(error: ValidationError, source: str) -> str:
-    """The first validation error as a sentence with the field's name."""
+    """Return the first validation error as a sentence with the field's name."""
     first = error.errors()[0]
     name = ".".join(
         str(part)
@@ -209,10 +206,10 @@ def all_fields() -> dict[str, Option]:
     """Return every field once. A field of several kinds has the first kind's default."""
     found: dict[str, Option] = {}
     for name, option in fields():
-        if known := found.get(name):
+        known = found.setdefault(name, option)
+        if known is not option:
             choices = tuple(dict.fromkeys((*known.choices, *option.choices)))
-            option = replace(known, choices=choices, kinds=(*known.kinds, *option.kinds))
-        found[name] = option
+            found[name] = replace(known, choices=choices, kinds=(*known.kinds, *option.kinds))
     return found
 
 
@@ -247,15 +244,10 @@ def add_options(parser: argparse.ArgumentParser, starts: Sequence[str] = ("",)) 
             dest="overrides",
             action="append",
             default=[],
-            type=partial(pair, name),
+            type=lambda text, name=name: (name, text),
             metavar=f"{{{','.join(option.choices)}}}" if option.choices else "VALUE",
             help=help_of(name, option).replace("%", "%%"),
         )
-
-
-def pair(name: str, text: str) -> tuple[str, str]:
-    """Return an option as it is parsed: the field's name and the text of its value."""
-    return name, text
 
 
 def about(section: str) -> str:

@@ -174,8 +174,7 @@ def test_the_picture_can_be_drawn(database: Database, tmp_path: Path) -> None:
     (tmp_path / "watch.svg").write_text(drawn)
     assert (
         "<svg" in drawn
-        and "The&#160;last&#160;round&#160;ended&#160;in&#160;an&#160;error:&#160;The&#160;disk&#160;is&#160;full."
-        in drawn
+        and "The last round ended in an error: The disk is full.".replace(" ", "&#160;") in drawn
     )
     if "WATCH_SVG" in os.environ:
         Path(os.environ["WATCH_SVG"]).write_text(drawn)
@@ -312,7 +311,8 @@ from lmeraser_ray.erasure.queue.overview import overview
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.cli.live_table import watch
 database = Database.open(Path(sys.argv[1]), None)
-watch(lambda first: overview(database, lease_s=10.0, first=first), Console(force_terminal=True, width=100, height=30), epochs=8)
+console = Console(force_terminal=True, width=100, height=30)
+watch(lambda first: overview(database, lease_s=10.0, first=first), console, epochs=8)
 print("ended")
 """
 
