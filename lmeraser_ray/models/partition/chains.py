@@ -1,7 +1,8 @@
 """What is trained again when shards are trained slice by slice: the chains of `plan`, as counts of
 records instead of keys.
 
-    a shard's slices, in order → stages, each of which sees all slices up to its own;   cost of a stage = the records that it sees
+    a shard's slices, in order → stages, each of which sees all slices up to its own
+    cost of a stage = the records that it sees
 
 Invariants: the same numbers as `plan_constituents` would give with all old constituents in the
 store. A stage of a new shard is an old one if and only if the new shard's records up to that slice

@@ -1,6 +1,7 @@
 """What forgetting one record costs in every system, computed exactly and without training anything.
 
-    adaptive         an unsampled record changes its own shard; a sampled one re-clusters (`recluster`)
+    adaptive         an unsampled record changes its own shard; a sampled record re-clusters
+                     (`recluster`)
     public, random   a record changes its own shard, whatever the others do
     slices           what changes is trained from the first changed stage on (`chains`)
     a joint learner  has seen every record: everything is trained again

@@ -1,14 +1,15 @@
 """The deletion of a sampled record: the sample without it (and with the next) is clustered again,
 and border records change sides.
 
-    sample without the record → clusters → nearest prototype of every record → shards and stages that the old state lacks
+    sample without the record → clusters → nearest prototype of every record
+    → shards and stages that the old state lacks
 
 Invariants: what is returned is what `stage` would do, tie by tie. What is approximate is a filter
 with a proven margin: a record that it does not decide goes through `nearest`. `cdist` and `pdist`
 compute each pair by itself (bit for bit: tests/models/test_recluster.py).
 
-The records' features pass by in blocks, once for some thousands of deletions: what is kept of a
-record is its shard and its slice.
+The records' features are read in blocks, once for some thousands of deletions; of a record only its
+shard and its slice are kept.
 
 Why it is fast: most clusters survive a deletion with the same members, so with the same prototype
 to the bit; only fresh ones need distances. A fresh prototype q is the mean of sampled records m, so
