@@ -75,8 +75,9 @@ WHOLE = Stage()
 
 
 class PictureLearner(Protocol):
-    """Learns from pictures through the backbone. joint: one constituent serves all shards, told
-    apart by `ShardData.groups`."""
+    """Learns from pictures through the backbone. joint: one constituent serves all shards, and
+    `ShardData.groups` says which record is in which shard; needs_classifier: the backbone must be
+    loaded with its classifier."""
 
     needs: Literal["pictures"]
     joint: bool
@@ -107,7 +108,7 @@ class PictureLearner(Protocol):
 
 
 class FeatureLearner(Protocol):
-    """Learns from stored features; needs no backbone."""
+    """Learns from stored features, without a backbone. Attributes as of `PictureLearner`."""
 
     needs: Literal["features"]
     joint: bool

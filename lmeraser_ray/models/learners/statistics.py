@@ -31,7 +31,7 @@ class Statistics:
     """Of n records x: [d] int16 with labels.
 
     classes: the c labels that occur, sorted; counts: [c] int64, none zero; sums: [c, d] int64, Σ x
-    by class; squares: Σ |x|²; gram: [d, d] int64, Σ x xᵀ, or None where nobody needs it.
+    by class; squares: Σ |x|²; gram: [d, d] int64, Σ x xᵀ, or None where it is not needed.
     """
 
     classes: tuple[str, ...]
