@@ -1,4 +1,4 @@
-"""The frozen public model and how features are read off it."""
+"""The frozen public model and how features are read off it: the section `backbone`."""
 
 from typing import Annotated, Literal
 

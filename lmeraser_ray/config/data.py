@@ -1,4 +1,4 @@
-"""Where records come from and how they are laid out."""
+"""Where records come from and how they are stored: the section `data`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,7 +29,7 @@ class DataConfig(Section):
     `test_fraction` is held out."""
     test_fraction: Fraction = 0.2
     """The share of the subjects held out for testing, by keyed hash of the subject: a deletion
-    moves nobody. Unused where the test records are given."""
+    moves no other subject. Unused where the test records are given."""
     buckets: Annotated[int, Field(gt=0, le=65536)] = 16
     """Records are stored in this many buckets by keyed hash of the id; about one per 4,000 records
     serves well."""
@@ -50,8 +50,8 @@ class DataConfig(Section):
     r"""A regular expression searched in the record id; its group `subject`, else its first group,
     else the match, is the subject."""
     exclude: Annotated[Path | None, EXECUTION] = None
-    """A file of record ids, one a line, that are left out from the start: how anyone trains on D
-    without U."""
+    """A file of record ids, one a line, that are left out from the start: the training on D without
+    U to compare an unlearning with."""
     readmit: Annotated[Path | None, EXECUTION] = None
     """A file of record ids, one a line, that were erased and are to be accepted again by this
     training."""

@@ -1,4 +1,4 @@
-"""How the work is carried out, which must not change a byte."""
+"""How the work is carried out, which must not change a byte: the section `execution`."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""What is trained on each shard."""
+"""What is trained on each shard: the section `learner`, one class a kind."""
 
 from typing import Annotated, Literal
 

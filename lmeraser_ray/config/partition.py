@@ -1,4 +1,4 @@
-"""How records are divided into shards."""
+"""How records are divided into shards: the section `partition`, one class a kind."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,5 +1,5 @@
-"""How erasure requests are kept and worked off, which must not change a byte of the state that they
-lead to."""
+"""How erasure requests are kept and processed, which must not change a byte of the state that they
+lead to: the section `queue`."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class QueueConfig(Section):
-    """How erasure requests are kept and worked off."""
+    """How erasure requests are kept and processed."""
 
     database: str | None = None
     """postgresql://… without a password, shared by several machines; None uses LMERASER_DATABASE,

@@ -1,5 +1,8 @@
-"""What every part of the configuration is made of: frozen, typed, and divided into identity and
-execution."""
+"""The base of every section of the configuration: frozen, typed, divided into identity and
+execution.
+
+Invariant: `identity()` of a section is the JSON value of exactly the fields that may change bytes.
+"""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -33,8 +36,8 @@ class Section(BaseModel):
 
 
 def kind_or(default: str) -> Callable[[Any], str]:
-    """What tells the members of a union apart: the value's `kind`, or the default where none is
-    given."""
+    """The discriminator of a union of sections: the value's `kind`, or `default` where the value
+    gives none."""
 
     def kind(value: Any) -> str:
         found = (

@@ -19,9 +19,9 @@ class SweepConfig(Section):
     judging are both done on the pictures at `path`, and no private record is read."""
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """validation, public: the share of the subjects to judge by, by keyed hash of the subject: a
-    deletion moves nobody."""
+    deletion moves no other subject."""
     path: Path | None = None
-    """public: labelled pictures that are nobody's, PATH/class/file or Parquet with the columns
+    """public: labelled pictures of no private person, PATH/class/file or Parquet with the columns
     record_id, label and image."""
     record: Path | None = None
     """`train`: the record of the sweep that chose this configuration (STUDY/choice.json). What

@@ -1,13 +1,20 @@
 """The canonical layout of records: a fixed number of buckets, each a function of the set of records
 in it.
 
-    bucket b  =  records/KEY.parquet   one row a record, sorted by id: id, subject, label, split, digest, place of its picture
+    bucket b  =  records/KEY.parquet   one row a record, sorted by id: id, subject, label, split,
+                                       digest, place of its picture
                  pictures/KEY.bin      the encoded pictures, one behind the other in the same order
 
-Invariants: no trace of a removed record or of the order of arrival is left; planning reads rows and
-never pictures; a task reads the pictures of its own rows and nothing else. Parquet is written
-plain, without compression, dictionaries or statistics, so that an absence scan finds in the bytes
-whatever is there.
+    >>> bucket_number(0, "digit-0000", 16) == bucket_number(0, "digit-0000", 16) < 16
+    True
+    >>> rows_of([Record("cat-1", "ann", "cat", False, b"..."),
+    ...          Record("cat-2", "bob", "cat", True, b".....")])["offset"].to_pylist()
+    [0, 3]
+
+Place in the flow: ingest → buckets → index. Invariants: no trace of a removed record or of the
+order of arrival is left; planning reads rows and never pictures; a task reads the pictures of its
+own rows and nothing else. Parquet is written plain, without compression, dictionaries or
+statistics, so that an absence scan finds every id in the bytes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -60,11 +67,11 @@ class Bucket:
 
 @dataclass(frozen=True)
 class About:
-    """What must be known of some rows of a bucket to read their pictures and to check them: whoever
-    is told this reads no row.
+    """What reading and checking the pictures of m rows of a bucket needs to know, so that a worker
+    need not read the bucket's rows.
 
-    ids and labels: m names; digests: the records' [m, 32] uint8; offsets, lengths: of the pictures
-    in bytes [m] int64.
+    ids, labels: m names; digests: of the records [m, 32] uint8; offsets, lengths: of the pictures
+    in the bucket's file, in bytes [m] int64.
     """
 
     ids: tuple[str, ...]
@@ -75,7 +82,7 @@ class About:
 
     @classmethod
     def of(cls, rows: pa.Table) -> "About":
-        """Of rows that were read."""
+        """Take it from rows of a bucket."""
         ids, labels = columns(rows, "record_id", "label")
         found = (rows[name].to_numpy() for name in ("offset", "length"))
         return cls(tuple(map(str, ids)), tuple(map(str, labels)), digests_in(rows), *found)
@@ -92,8 +99,8 @@ def digests_in(rows: pa.Table) -> NDArray[np.uint8]:
 
 
 def bucket_number(seed: int, record_id: str, buckets: int) -> int:
-    """The bucket of a record: a keyed hash of its id, so that nobody else's coming or going moves
-    it."""
+    """The bucket of a record (0 ≤ bucket < buckets): a keyed hash of its id, so that no other
+    record's arrival or erasure moves the record."""
     return bucket_of(keyed_hash(seeded_key(seed, "bucket"), record_id), buckets)
 
 
@@ -163,20 +170,19 @@ def put_bucket(
 def read_rows(store: Store, bucket: Bucket) -> pa.Table:
     """All rows of a bucket, checked against the digest of the file."""
     with pq.ParquetFile(pa.BufferReader(store.read(bucket.records))) as file:
-        return file.read(
-            use_threads=False
-        )  # a bucket is small: threads would only each keep memory of their own
+        # A bucket is small: threads would only each keep memory of their own.
+        return file.read(use_threads=False)
 
 
 def read_pictures(store: Store, bucket: Bucket, rows: pa.Table) -> Iterator[bytes]:
     """The encoded pictures of `rows` (some of the bucket's), each checked against its record's
-    digest."""
+    digest. Errors: `VerificationError`."""
     return pictures_of(store, bucket, About.of(rows))
 
 
 def pictures_of(store: Store, bucket: Bucket, about: About) -> Iterator[bytes]:
-    """The encoded pictures of rows of which one is told, each checked against its record's
-    digest."""
+    """The encoded pictures of the rows that `about` describes, each checked against its record's
+    digest. Errors: `VerificationError`."""
     for at in range(0, len(about), 256):
         part = slice(at, at + 256)
         images = store.read_ranges(

@@ -1,9 +1,11 @@
 """A bucket's file of features: one row a record, and a check of each row, so that a task reads its
 own rows and no others.
 
-    safetensors:  features [m, d] float32      checks [m, 8] uint8: the first bytes of SHA-256 over the record's digest and its row
+    safetensors:  features [m, d] float32
+                  checks   [m, 8] uint8: the first bytes of SHA-256 over the record's digest and row
 
-Whoever reads the whole file checks it by its name; whoever reads some rows, by their checks.
+Place in the flow: records → features → partition, and the input of feature learners. Invariant:
+what is read is checked, a whole file by the digest in its name, some rows by their checks.
 """
 
 import json
@@ -49,8 +51,8 @@ def read_features(store: Store, item: StoredObject) -> Features:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where in a file what is. rows, dimension: of the features; features: the offset of their
-    first byte."""
+    """The offsets in a file of features. rows, dimension: m and d; features: the offset of the
+    first feature's first byte."""
 
     rows: int
     dimension: int

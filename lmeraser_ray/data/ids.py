@@ -1,5 +1,14 @@
-"""Names of records, subjects and classes: as they must be, and as files of them are read. All are
-Unicode NFC."""
+"""Record ids, subject ids and labels: the one form in which they are accepted, and files of ids.
+
+    >>> clean_name(7, what="label", where="records.parquet, row 0")
+    '7'
+    >>> clean_name("../cat", what="record id", where="records.parquet, row 1")
+    Traceback (most recent call last):
+    lmeraser_ray.errors.DataError: records.parquet, row 1: the record id '../cat' has a path ...
+
+Place in the flow: in every source, and wherever a person names ids. Invariant: every id is text in
+Unicode NFC of 1 to 1,024 characters, so that one id has one sequence of bytes.
+"""
 
 import unicodedata
 from pathlib import Path
@@ -10,12 +19,11 @@ MAX_ID_CHARACTERS = 1024
 
 
 def clean_name(name: object, *, what: str, where: str) -> str:
-    """A record id, subject id or label as text in Unicode NFC, or a `DataError` that says what is
-    wrong with it and where.
+    """A record id, subject id or label as text in Unicode NFC. Text and whole numbers are accepted.
+    what: the kind of name ("record id"); where: the file or row, for the error.
 
-    Text and whole numbers are accepted. Refused: nothing, more than 1,024 characters, control
-    characters and line breaks, surrounding white space, and a path component `..`. `what` names the
-    kind ("record id"), `where` the file or row.
+    Errors: `DataError` for an empty name, more than 1,024 characters, control characters, line
+    breaks, surrounding white space, and a path component `..`.
     """
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise DataError(

@@ -1,10 +1,11 @@
-"""The live records as columns: what planning needs to know of them, and nothing of their pictures.
+"""The live records as columns: what planning needs to know of them, without their pictures.
 
-Positions (0 ≤ position < n) run through the buckets by number and through each bucket's rows. The
-columns of a bucket are read once and shared by the indexes of all states that have it: 42 bytes a
-record and the length of its id, and of its subject where that is another, and 4 for each hash that
-was asked for. Training, erasing and reckoning costs go through the buckets, or some tens of
-thousands of positions.
+    buckets → RecordIndex → features, partition, shards: arrays in the order of positions
+
+Positions (0 ≤ position < n) run through the buckets by number and through each bucket's rows.
+Invariant: nothing is read but the buckets' rows, and the columns of a bucket are read once and
+shared by the indexes of all states that have the bucket. Memory: 42 bytes a record, its id, its
+subject where that differs from the id, and 4 bytes for each kind of hash that was computed.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -49,7 +50,7 @@ class Columns:
 
     @classmethod
     def read(cls, store: Store, bucket: Bucket) -> "Columns":
-        """Read the rows of a bucket. What is not kept of them is given back."""
+        """Read the rows of a bucket; memory holds only the columns above afterwards."""
         rows = read_rows(store, bucket)
         ids, subjects, labels = (
             rows[name].combine_chunks() for name in ("record_id", "subject_id", "label")
@@ -103,7 +104,7 @@ class Columns:
         return np.frombuffer(found, ">u8").astype(np.uint64)
 
     def about(self, rows: Positions) -> About:
-        """What reading some rows needs to know."""
+        """What reading the pictures of some rows needs to know. rows: [m] → m rows."""
         ids, labels = (tuple(self.names(column, rows)) for column in ("record_id", "label"))
         offsets = offsets_of(self.lengths)
         return About(
@@ -124,8 +125,8 @@ class RecordIndex:
     def read(
         cls, store: Store, buckets: Sequence[Bucket], known: "RecordIndex | None" = None
     ) -> "RecordIndex":
-        """Read the rows of buckets, which are in order of their numbers. known: an index of another
-        state; what it has is not read."""
+        """Read the rows of buckets, which are in the order of their numbers. known: an index of
+        another state, whose columns are used for the buckets that both have."""
         there = dict(zip(known.buckets, known.columns, strict=True)) if known else {}
         columns = tuple(there.get(bucket) or Columns.read(store, bucket) for bucket in buckets)
         return cls(tuple(buckets), columns, np.cumsum([0, *map(len, columns)], dtype=np.int64))
@@ -143,8 +144,8 @@ class RecordIndex:
         }
 
     def split(self, positions: Positions) -> Iterator[tuple[int, Positions, Positions]]:
-        """Positions by bucket: the bucket's place, which of `positions` lie in it, and the rows
-        that these are. Errors: `IndexError`."""
+        """Positions by bucket: the bucket's place in the index, which of `positions` lie in it [j],
+        and their rows in the bucket [j]. Errors: `IndexError` for a position that is none."""
         places = np.searchsorted(self.starts, positions, "right") - 1
         if len(places) and not 0 <= places.min() <= places.max() < len(self.buckets):
             raise IndexError(
@@ -208,8 +209,8 @@ class RecordIndex:
         )
 
     def places(self, seed: int, ids: Iterable[str], buckets: int) -> dict[str, int]:
-        """The positions of those of `ids` that live, which looks into their buckets only. buckets:
-        how many the layout has."""
+        """The positions of those of `ids` that are live records; only their buckets are searched.
+        buckets: how many the layout has."""
         asked: dict[int, list[str]] = {}
         for name in filter(storable, ids):
             asked.setdefault(bucket_number(seed, name, buckets), []).append(name)
@@ -236,8 +237,8 @@ class RecordIndex:
         return np.flatnonzero(self.held("subject_id", [subject])).tolist()
 
     def held(self, column: str, names: Collection[str]) -> NDArray[np.bool_]:
-        """Which records have one of these record ids, or subject ids [n] bool; names of nobody are
-        of no consequence."""
+        """Which records have one of these record ids or subject ids [n] bool; unknown names match
+        no record. column: `record_id` or `subject_id`."""
         asked = pa.array([name for name in names if storable(name)], pa.string())
         parts = (
             pc.is_in(part.texts[column], asked).to_numpy(zero_copy_only=False)
@@ -245,23 +246,25 @@ class RecordIndex:
         )
         return np.concatenate([np.empty(0, np.bool_), *parts])
 
-    def rows(self, positions: Positions, *, told: bool = False) -> tuple[Rows, ...]:
-        """Positions as rows of buckets, ascending: what a job is told. told: with all that reading
-        them needs to know."""
+    def rows(self, positions: Positions, *, about: bool = False) -> tuple[Rows, ...]:
+        """Positions as rows of buckets, ascending, as a job takes them. about: with `Rows.about`,
+        so that the job does not read the buckets' rows."""
         pieces = self.split(np.sort(positions))
         return tuple(
-            Rows(self.buckets[i], rows, self.columns[i].about(rows) if told else None)
+            Rows(self.buckets[i], rows, self.columns[i].about(rows) if about else None)
             for i, _, rows in pieces
         )
 
 
 def storable(name: str) -> bool:
-    """Whether a name can be in a column at all: what a shell passes on undecoded cannot."""
+    """Whether a name can be in a column at all: it cannot with lone surrogates, by which Python
+    represents undecodable bytes of a command line."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def remaining(store: Store, index: RecordIndex, gone: NDArray[np.bool_]) -> list[Bucket]:
-    """The buckets without the rows that go [n] bool."""
+    """The buckets without the records that go, stored; a bucket that loses all is left out. gone:
+    [n] bool, by position."""
     listing = store.listing()
     left: list[Bucket] = []
     for i, bucket in enumerate(index.buckets):

@@ -1,9 +1,9 @@
 """Ingest: from a source's stream to canonical buckets, in the memory of one bucket.
 
-    source → (erased, excluded: left out) → spill by bucket → sort, digest → stored bucket
+    source → leave out erased and excluded records → spill by bucket → sort, digest → stored bucket
 
-Invariants: nothing is published from a stream that fails; the stored buckets do not depend on the
-order of arrival.
+Place in the flow: first, before features. Invariants: nothing is published from a stream that
+fails; the stored buckets do not depend on the order of arrival.
 """
 
 import os
@@ -45,8 +45,10 @@ class Erased(Protocol):
 
 @dataclass
 class Ingested:
-    """What came in. `left_out`: ids that were erased before; `excluded`: ids that the configuration
-    excludes; `let_in_again`: erased ids that it readmits; `twins`: equal pictures."""
+    """The result of an ingest. left_out: how many records were erased before; excluded: how many
+    the configuration excludes; unknown_exclusions: excluded ids that the source does not have;
+    let_in_again: how many erased ids were readmitted; twins: records whose picture another record
+    has too; twin_example: the ids of two such records."""
 
     buckets: list[Bucket] = field(default_factory=list)
     left_out: int = 0
@@ -58,8 +60,9 @@ class Ingested:
 
 
 def ingest(config: Config, store: Store, tombstones: Erased) -> Ingested:
-    """Read the configured source into buckets. Erased and excluded records are left out and
-    counted; no tombstone is lifted yet."""
+    """Read the configured source into stored buckets. Erased and excluded records are left out and
+    counted. Readmitted ids keep their tombstones until the training is published. Errors:
+    `ConfigError`, `DataError` and `PictureError` of the source."""
     result = Ingested()
     admitted = readmitted(config)
     spill = Spill(store.scratch)
@@ -82,8 +85,8 @@ def ingest(config: Config, store: Store, tombstones: Erased) -> Ingested:
 
 
 def readmitted(config: Config) -> Admitted:
-    """The record ids and the subjects that are let in again. Two lists, since a record and a
-    subject may share a name."""
+    """The record ids and the subjects that the configuration readmits: two sets, since a record and
+    a subject may share a name."""
     return read_ids(config.data.readmit, "data.readmit"), read_ids(
         config.data.readmit_subjects, "data.readmit_subjects"
     )
@@ -121,20 +124,20 @@ def admissible(
 
 
 class Twins:
-    """Counts records whose encoded picture another record has too: erasing the one leaves the
-    other. 16 bytes a record."""
+    """Counts records whose encoded picture another record has too, since erasing one of them leaves
+    the other. Memory: 16 bytes a record."""
 
     def __init__(self) -> None:
         self._seen: list[NDArray[np.uint64]] = []
 
     def look_at(self, records: list[Record]) -> None:
-        """Take note of a bucket's records."""
+        """Add a bucket's records."""
         found = b"".join(digest("picture", record.image)[:16] for record in records)
         self._seen.append(np.frombuffer(found, np.uint64).reshape(-1, 2))
 
     def tell(self, store: Store, result: Ingested) -> None:
-        """Count them. The buckets of `result` are those that were looked at; the first record with
-        a picture is no twin."""
+        """Write the number of twins and an example into `result`, whose buckets are those that were
+        looked at, in order. The first record with a picture does not count as a twin."""
         seen = np.concatenate([np.empty((0, 2), np.uint64), *self._seen])
         self._seen = []
         maybe = np.flatnonzero(come_again(seen[:, 0]))  # a few, and all is decided among them
@@ -152,7 +155,7 @@ class Twins:
             )
 
     def _name(self, store: Store, result: Ingested, position: int) -> str:
-        """The id of the record that was the `position`-th to be looked at."""
+        """The id of the `position`-th record that was looked at."""
         for bucket in result.buckets:
             if position < bucket.size:
                 return str(read_rows(store, bucket)["record_id"][position].as_py())
@@ -161,7 +164,7 @@ class Twins:
 
 
 def come_again(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which of the numbers [n] are there more than once [n] bool."""
+    """Which numbers occur more than once. numbers: [n] uint64 → [n] bool."""
     ordered = np.sort(numbers)
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if len(twice) == 0:
@@ -182,8 +185,8 @@ class Spill:
         with disk_errors(self._where):
             self._file = tempfile.TemporaryFile(dir=self._where)  # noqa: SIM115 - it has no name and goes with the process
         self._places: dict[int, array[int]] = {}
-        """Of each bucket, where its pieces begin and how long they are, one behind the other: large
-        pictures are a piece each."""
+        """For each bucket, the beginning and the length of each of its pieces in the file, in
+        turn."""
         self._waiting: dict[int, bytearray] = {}
         self._bytes = 0
 
@@ -221,5 +224,5 @@ class Spill:
             yield number, sorted(records, key=lambda record: record.record_id.encode())
 
     def remove(self) -> None:
-        """Give the disk its room back."""
+        """Close the file, which frees its disk space."""
         self._file.close()

@@ -1,6 +1,12 @@
-"""Encoded pictures to pixels: what the sources check before a record exists, and what the backbone
-sees afterwards.
+"""Encoded pictures to pixels: the check of every source, and the input of the backbone.
 
+    >>> from lmeraser_ray.data.sources.png import stored_png
+    >>> image = stored_png(np.full((8, 6), 128, np.uint8))
+    >>> options = {"input_size": 4, "resize": 4, "interpolation": "bilinear", "max_pixels": 100}
+    >>> prepare_picture(image, **options).shape
+    (3, 4, 4)
+
+Place in the flow: before a record exists (`check_picture`), and in a worker (`prepare_picture`).
 Invariants: a picture is decoded in exactly one right way or refused with the reason, so that no
 conversion is a guess; the pixels are a function of the bytes and the options alone; hostile bytes
 end in a `PictureError` and in nothing else; no setting of Pillow is changed.
@@ -56,10 +62,8 @@ thread."""
 
 
 def check_picture(image: bytes, *, max_pixels: int) -> None:
-    """Decode the picture whole and drop the pixels.
-
-    Raises `PictureError` with the reason alone, to which the caller adds the place.
-    """
+    """Decode the whole picture and discard the pixels. Errors: `PictureError` with the reason; the
+    caller adds the file or row."""
     decode_picture(image, max_pixels=max_pixels)
 
 
@@ -69,7 +73,7 @@ def decode_picture(image: bytes, *, max_pixels: int) -> Image.Image:
     `max_pixels` is compared with the header before any pixel is decoded; above twice
     `PIL.Image.MAX_IMAGE_PIXELS` Pillow refuses by itself. Colour profiles are not applied. Not
     detectable with Pillow: a JPEG whose damaged pixels still decode to its full size. Raises
-    `PictureError`, and `ConfigError` where another library has told Pillow to accept truncated
+    `PictureError`, and `ConfigError` where another library has set Pillow to accept truncated
     pictures.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -91,7 +95,7 @@ def decode_picture(image: bytes, *, max_pixels: int) -> Image.Image:
         ) from error
     except UnidentifiedImageError as error:
         raise PictureError(_unidentified(image)) from error
-    except Exception as error:  # Pillow's plugins raise whatever hostile bytes lead them into: OSError, TypeError, struct.error, ...
+    except Exception as error:  # hostile bytes lead Pillow into OSError, TypeError, struct.error, …
         raise PictureError(
             f"the picture is truncated or corrupt ({_reason(error)}): replace it or leave it out."
         ) from error

@@ -1,9 +1,9 @@
-"""Reading records back: from rows of buckets to the backbone's pixels. Needs no torch, so that a
-decoding worker stays small.
+"""Reading stored records back: from rows of buckets to the backbone's pixels, or to features.
 
-Invariant: only the pictures, or the features, of the asked rows are read, and each is checked. A
-reader that is told of its rows reads nothing else; one that is not (a pass over whole buckets, for
-features) reads the buckets' rows.
+Place in the flow: in a worker, before a learner or the backbone. Needs no torch, so that a decoding
+worker stays small. Invariant: only the pictures, or the features, of the asked rows are read, and
+each is checked. Where `Rows.about` is given, nothing else is read; without it (a pass over whole
+buckets, for features) the buckets' rows are read too.
 """
 
 import hashlib
@@ -28,16 +28,16 @@ bucket."""
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of one bucket: `rows` [m] int64, ascending. about: what reading them needs to know,
-    else the bucket's rows are read."""
+    """Some rows of one bucket. rows: [m] int64, ascending; about: what reading their pictures needs
+    to know; None has the reader read the bucket's rows."""
 
     bucket: Bucket
     rows: NDArray[np.int64]
     about: About | None = None
 
     def pieces(self, size: int) -> "Iterator[tuple[int, Rows]]":
-        """The rows in pieces of `size`, of which nothing is told, each with the place of its first
-        row; the last one may be smaller."""
+        """The rows in pieces of `size` without `about`, each with the place of its first row; the
+        last piece may be smaller."""
         return (
             (at, Rows(self.bucket, self.rows[at : at + size]))
             for at in range(0, len(self.rows), size)
@@ -46,7 +46,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Read:
-    """Rows as they were read. inputs: pictures [m, 3, s, s] uint8 or features [m, d] float32;
+    """m records as they were read. inputs: pictures [m, 3, s, s] uint8 or features [m, d] float32;
     digests: [m, 32] uint8; labels: m names."""
 
     inputs: Pixels | Features
@@ -105,12 +105,12 @@ class Reader:
         return pixels
 
     def _about(self, part: Rows) -> About:
-        """What the part tells of its rows, else what is read of them."""
+        """What reading these rows needs to know: as given, else from the bucket's rows."""
         return part.about or About.of(self._rows(part.bucket).take(part.rows))
 
     def _rows(self, bucket: Bucket) -> pa.Table:
-        """All rows of a bucket, from memory where they are kept: of each bucket the last version
-        that was asked for."""
+        """All rows of a bucket, from memory where this version of the bucket was the last one that
+        was asked for."""
         item, rows = self._kept.pop(bucket.number, (None, None))
         if item != bucket.records:
             rows = read_rows(self.store, bucket)

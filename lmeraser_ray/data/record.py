@@ -1,8 +1,12 @@
 """One record: a labelled picture of a person who may ask that it be forgotten.
 
-A record's digest covers its id, its label and its encoded picture: what a constituent can learn
-from. The subject and the split decide whom an erasure reaches and which side a record is on, and no
-model sees them.
+    >>> one = Record("cat-1", "ann", "cat", False, b"...")
+    >>> one.digest() == Record("cat-1", "bob", "cat", True, b"...").digest()
+    True
+
+A record's digest covers its id, its label and its encoded picture: all that a constituent can learn
+from. The subject decides which records an erasure reaches, `test` whether a record trains; no model
+sees either.
 """
 
 from dataclasses import dataclass
@@ -12,8 +16,8 @@ from lmeraser_ray.storage.digests import digest
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A labelled picture. `image` holds the encoded file as it came; `test` records train
-    nothing."""
+    """A labelled picture. subject_id: the person; test: held out, trains nothing; image: the
+    encoded file, byte for byte as the source has it."""
 
     record_id: str
     subject_id: str

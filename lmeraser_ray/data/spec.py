@@ -1,5 +1,7 @@
-"""How an encoded picture becomes the backbone's input: everything resolved, nothing left to a
-default."""
+"""How an encoded picture becomes the backbone's input, with every default resolved.
+
+Part of the backbone's identity: two backbones that see pictures differently have different
+features."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,8 +1,8 @@
-"""Who a record is about, and on which side of the split that person is.
+"""The person that a record is about, and the side of the split that this person is on.
 
-Between the sources and the records. Invariants: a subject is a function of the record id and the
-configuration; the side is a function of the seed and the subject alone, so that no deletion moves
-anybody, and all pictures of one person are on one side.
+Place in the flow: between a source's entries and the records. Invariants: a subject is a function
+of the record id and the configuration; the side is a function of the seed and the subject alone, so
+that a deletion moves no other record, and all pictures of one person are on one side.
 """
 
 import csv

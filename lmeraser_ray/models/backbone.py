@@ -1,10 +1,15 @@
-"""The frozen public backbone: from normalised pictures to features, and nothing about it is ever
-trained.
+"""The frozen public backbone: from normalised pictures to features; nothing about it is trained.
 
-Invariants: evaluation mode, no gradient to its weights; its identity is a digest of architecture,
-weights, preprocessing and readout, not of where the weights came from or of the classifier behind
-its features; a feature pass has one fixed batch shape and, on the CPU, one thread, so that a
-record's bits do not depend on its batch-mates or on how busy the machine is.
+    >>> config = BackboneConfig(name="tiny", weights="random", input_size=16)
+    >>> backbone = load_backbone(config, torch.device("cpu"))
+    >>> backbone.features(np.zeros((2, 3, 16, 16), np.uint8)).shape
+    (2, 16)
+
+Place in the flow: records → features, and inside every learner of pictures. Invariants: evaluation
+mode, no gradient to the weights; the identity is a digest of architecture, weights, preprocessing
+and readout, not of where the weights came from or of the classifier behind the features; a feature
+pass has one fixed batch shape and, on the CPU, one thread, so that a record's bits do not depend on
+its batch-mates or on how busy the machine is.
 """
 
 from collections.abc import Callable
@@ -40,7 +45,8 @@ class TinyConvnet(nn.Module):
     """A small random convnet for tests and examples: two strided convolutions, 16 features."""
 
     default_cfg: ClassVar = {
-        "input_size": (3, 16, 16), "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
+        "input_size": (3, 16, 16), "interpolation": "bilinear",
+        "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
         "num_classes": 10, "classifier": "classifier",
     }  # fmt: skip
 
@@ -60,7 +66,8 @@ class TinyConvnet(nn.Module):
 
 
 class Backbone:
-    """A loaded, frozen backbone on a device. Build it with `load_backbone`."""
+    """A loaded, frozen backbone on a device; `load_backbone` builds it. dimension: d, the numbers
+    of a feature; batch: pictures in one feature pass; identity: SHA-256 in hexadecimal."""
 
     def __init__(
         self,
@@ -110,8 +117,8 @@ class Backbone:
         return pooled
 
     def logits(self, x: Tensor) -> Tensor:
-        """What the pre-trained classifier says of each normalised picture, differentiable in x,
-        whatever the readout.
+        """The scores of the pre-trained classifier for each normalised picture, differentiable in
+        x, whatever the readout.
 
         x: [b, 3, s, s] → [b, source classes] float32. Errors: `ConfigError` where the backbone was
         loaded without its classifier.
@@ -146,8 +153,8 @@ class Backbone:
 
 
 def read_features(module: nn.Module, x: Tensor, readout: ReadoutConfig) -> Tensor:
-    """Pooled features at the layer that the readout names. x: [b, 3, s, s] → [b, d]. Layers behind
-    it do not run."""
+    """Pooled features at the layer that the readout names. x: [b, 3, s, s] float32 → [b, d]. Layers
+    behind that layer do not run."""
     if readout.layer is None and readout.pool == "mean":
         return module(x)  # type: ignore[no-any-return]
     if readout.layer is None:
@@ -214,8 +221,8 @@ def weight_parts(module: nn.Module) -> list[bytes]:
 def backbone_identity(
     name: str, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int
 ) -> str:
-    """SHA-256 over architecture, every weight, preprocessing, readout and batch shape. A classifier
-    is not in it."""
+    """SHA-256 in hexadecimal over architecture, every weight, preprocessing, readout and batch
+    shape, without any classifier."""
     about = {
         "pipeline": PIPELINE,
         "architecture": name,
@@ -229,11 +236,11 @@ def backbone_identity(
 def load_backbone(
     config: BackboneConfig, device: torch.device, *, classifier: bool = False
 ) -> Backbone:
-    """Build the architecture, give it its weights, resolve its preprocessing; with `classifier`,
-    keep what it was pre-trained with.
+    """Build the architecture, load its weights and resolve its preprocessing. classifier: keep the
+    classifier that the weights come with.
 
-    Errors: `ConfigError` with the nearest name or the cause; where a classifier is wanted and there
-    is none.
+    Errors: `ConfigError` that names the field: no such model (with the nearest name), weights that
+    do not fit, a readout or a size that the model does not have, or no classifier.
     """
     module, spare = build_module(config)
     spec = resolve_picture(config, module)
@@ -253,14 +260,13 @@ def load_backbone(
 
 
 def architecture(config: BackboneConfig) -> str:
-    """The architecture that a model name stands for, without timm's tag of the pre-trained
-    weights."""
+    """The architecture in a model name: the name without timm's tag of the pre-trained weights."""
     return config.name.split(".")[0]
 
 
 def build_module(config: BackboneConfig) -> tuple[nn.Module, Weights]:
-    """The module with its weights, on the CPU, and the classifier's weights that a file had
-    besides."""
+    """The module with its weights, on the CPU, and the classifier's weights that the file held
+    besides (none for random or pretrained weights)."""
     module = create(config, classes=0)
     if config.weights in ("random", "pretrained"):
         return module, {}
@@ -320,8 +326,8 @@ def create(config: BackboneConfig, classes: int) -> nn.Module:
 
 
 def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
-    """A timm model for the configured size: one that is built for a size takes `img_size`, and one
-    that takes any size refuses the word."""
+    """A timm model for the configured size. A model that is built for one size takes `img_size`; a
+    model that takes pictures of any size refuses this argument. Errors: `ConfigError`."""
     import timm
 
     known = timm.list_models() + timm.list_pretrained()
@@ -356,13 +362,14 @@ def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
 
 
 def own_settings(module: nn.Module) -> dict[str, Any]:
-    """What the model says of itself: timm's configuration of its weights (input, preprocessing,
-    name of its classifier)."""
+    """timm's configuration of the model's weights: input size, preprocessing, name of its
+    classifier."""
     return getattr(module, "pretrained_cfg", None) or module.default_cfg  # type: ignore[return-value]
 
 
 def resolve_picture(config: BackboneConfig, module: nn.Module) -> PictureSpec:
-    """Preprocessing, from timm's data configuration where the configuration leaves it open."""
+    """The preprocessing: as configured, and the model's own where a field is None. Errors:
+    `ConfigError`."""
     own = own_settings(module)
     size = config.input_size or int(own["input_size"][-1])
     spec = PictureSpec(

@@ -1,9 +1,10 @@
-"""Weights from files into a backbone: a package's, any checkpoint's, and those of the four files
-that the paper's repository gives out.
+"""Weights from files into a backbone: from a package, from any checkpoint, and from the four files
+that the paper's repository publishes.
 
-Invariants: nothing is loaded that could run code; a file of a known name or content is what it
-says; a state dict in an older layout is converted by timm's own function and by nothing else; what
-lies behind the features, the classifier, is handed back and not lost.
+Place in the flow: called by `backbone.build_module`. Invariants: nothing is loaded that could run
+code; a file with the name or the content of a published one has its MD5 and its architecture; a
+state dict in an older layout is converted by timm's own function and by nothing else; the weights
+behind the features, the classifier's, are returned and not lost.
 """
 
 import hashlib
@@ -95,8 +96,8 @@ def load_checkpoint(module: nn.Module, path: Path, architecture: str) -> Weights
 
 
 def check_release(path: Path, architecture: str) -> None:
-    """A file with the name of a released one has its MD5, and one with the MD5 of a released one is
-    loaded into its architecture."""
+    """Refuse a file with the name of a published one but another MD5, and a published file for
+    another architecture than its own. Errors: `ConfigError`."""
     if path.suffix == ".safetensors":
         return
     with path.open("rb") as file:
@@ -118,7 +119,8 @@ def check_release(path: Path, architecture: str) -> None:
 
 
 def read_state(path: Path) -> Weights:
-    """The state dict in a file; a pickle that would run code is refused and not run."""
+    """The state dict in a file. Errors: `ConfigError`, also for a pickle that would run code, which
+    is not run."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

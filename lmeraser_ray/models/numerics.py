@@ -16,12 +16,12 @@ from lmeraser_ray.errors import ConfigError
 
 
 def choose_device(wanted: str, gpus: float | None = None) -> torch.device:
-    """`auto`, `cpu` or `cuda` as a torch device. `gpus` is the fraction of a GPU that this process
-    may use, None if nobody said.
+    """`auto`, `cpu` or `cuda` as a torch device. gpus: the GPUs, or the fraction of one, that this
+    process was given; None outside of Ray.
 
-    auto is CUDA where there is one and the process may use it: Ray shows all GPUs to a task that
-    was given none. A fraction is logical, so it is made to hold for the memory too. Errors:
-    `ConfigError` where cuda is wanted and there is none.
+    auto is CUDA where a GPU is there and this process was not given zero: Ray shows all GPUs to a
+    task that was given none. Ray's fractions are logical; this function limits the process's GPU
+    memory to the fraction too. Errors: `ConfigError` for cuda where torch sees no GPU.
     """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
@@ -68,8 +68,8 @@ def one_thread() -> Iterator[None]:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """What the byte claim is made under: a JSON value, equal wherever the same bits are
-    expected."""
+    """The numerics of this process as a JSON value, equal wherever the same bits are expected:
+    versions of torch, timm and the decoders, the device and its hardware."""
     if device.type == "cuda":
         hardware = [
             torch.cuda.get_device_name(device),

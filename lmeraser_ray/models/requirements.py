@@ -3,8 +3,8 @@
     configuration + loaded backbone → check_requirements → ingest → check_labels → features → …
 
 Place in the flow: `pipeline.flow.load_inputs` calls `check_requirements` before any record is read
-and before anything is written; whoever reads the records calls `check_labels` before features are
-computed. What a learner asks is said by its own `check` (`learners/base.py`). What the
+and before anything is written; every caller then calls `check_labels` with the records it read,
+before features are computed. Each learner has a `check` of its own (`learners/base.py`). What the
 configuration alone can decide is refused by its validators (`config/`).
 
 Invariant: a check depends on the configuration, the backbone and, for labels, on the set of all

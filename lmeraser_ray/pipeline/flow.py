@@ -204,7 +204,7 @@ def parts_of(
     """Positions as a job's parts, ascending; with the buckets' features for learners that need
     these."""
     where = {} if features is None else dict(zip(index.buckets, features, strict=True))
-    return tuple(Part(rows, where.get(rows.bucket)) for rows in index.rows(positions, told=True))
+    return tuple(Part(rows, where.get(rows.bucket)) for rows in index.rows(positions, about=True))
 
 
 def shard_states(

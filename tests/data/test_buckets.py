@@ -237,7 +237,7 @@ def test_whoever_is_told_of_rows_reads_no_row(tmp_path: Path) -> None:
     records = [record(i) for i in range(9)]
     bucket = put(store, records)
     index = RecordIndex.read(store, [bucket])
-    [told], [untold] = index.rows(np.array([7, 2, 5]), told=True), index.rows(np.array([7, 2, 5]))
+    [told], [untold] = index.rows(np.array([7, 2, 5]), about=True), index.rows(np.array([7, 2, 5]))
     assert told.about is not None and untold.about is None
     store.path(bucket.records).unlink()
     assert list(pictures_of(store, bucket, told.about)) == [records[i].image for i in (2, 5, 7)]

@@ -69,7 +69,7 @@ def test_some_records_in_any_order(found: tuple[RecordIndex, list[Record]], at: 
     assert index.names("record_id", positions) == [record.record_id for record in some]
     assert index.names("label", positions) == [record.label for record in some]
     assert index.digests_at(positions).tobytes() == b"".join(record.digest() for record in some)
-    rows = index.rows(positions, told=True)
+    rows = index.rows(positions, about=True)
     assert [name for part in rows if part.about for name in part.about.ids] == [
         records[i].record_id for i in sorted(at)
     ]

@@ -1,4 +1,8 @@
-"""What a source says of a picture, or of one record, before anybody has looked at the picture."""
+"""What a source yields: a picture, or a record to be, whose bytes are not read yet.
+
+Invariants: names and labels are clean (`data/ids`); `where` is fit for an error message; reading is
+left to the caller, so that a skipped record's picture is never opened.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +11,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as it is found, of no class and of nobody. `name` is clean; `where` is for errors;
-    `read` fetches the encoded picture."""
+    """A picture without a class or a person. where: the file or row, for errors; read: fetches the
+    encoded picture."""
 
     name: str
     where: str
@@ -17,8 +21,8 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """A record as a source finds it. `name` and `label` are clean; `read` fetches the encoded
-    picture and is called at most once."""
+    """A record as a source finds it. subject: the person, None where another rule decides; where:
+    the file or row, for errors; read: fetches the encoded picture, called at most once."""
 
     name: str
     label: str

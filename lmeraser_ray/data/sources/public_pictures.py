@@ -1,9 +1,9 @@
-"""Public pictures, by which `partition.kind: public` divides the private records. They become no
-records: of nobody, without a class.
+"""Public pictures, by which `partition.kind: public` divides the private records. They have no
+class and no subject, and become no records.
 
-Invariants: names are unique and depend on what lies below the path and not on where it lies;
-pictures come in the order of their names, streamed; as for the private folder, nothing outside of
-the path is read and nothing is left out in silence but hidden files.
+Invariants: names are unique and depend only on paths below the given one; pictures are streamed in
+the order of their names; as for the private folder, nothing outside of the path is read, and no
+file but hidden ones is left out without an error.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,11 @@
-"""The sources of records: where labelled pictures come from, streamed as checked `Record`s. First
-in the flow.
+"""The configured source as a stream of checked records.
 
-Invariants: ids are unique; every yielded picture decodes; its bytes are as they came; the order is
-the source's own. Never more than `WINDOW` pictures are held. A record that `skip` names is not
-looked at beyond its id and its label, so that what is erased can be broken.
+    entries of a source → ids, subjects, sides → pictures read and checked, some ahead → records
+
+Place in the flow: first, called by `ingest`. Invariants: ids are unique; every yielded picture
+decodes; its bytes are unchanged; the order is the source's own. Memory holds at most `WINDOW`
+pictures. Of a record that `skip` names only the id and the label are read, so that the picture of
+an erased record may be damaged.
 """
 
 import itertools
@@ -37,12 +39,12 @@ WORKERS = 4
 
 
 def read_source(config: DataConfig, *, seed: int, skip: Callable[[str], bool]) -> Iterator[Record]:
-    """The records of the configured source: training and, by its own split, from `data.test_path`
-    or by keyed hash, test records.
+    """The records of the configured source. Test records are those of the source's own test split
+    or of `data.test_path`, else of the subjects that a keyed hash under `seed` holds out.
 
-    `skip(record_id)` true leaves a record out, its picture unread; its label still counts as a
-    class. Raises `ConfigError` now, and `DataError` or `PictureError` naming the file or row when
-    the stream gets there; the number of classes is judged at the end.
+    skip(record_id): true leaves a record out, its picture unread; its label still counts as a
+    class. Errors: `ConfigError` at once; `DataError` or `PictureError` that names the file or row
+    when the stream arrives there; too few classes at the end.
     """
     _check_disjoint(config)
     return _checked(
@@ -130,8 +132,8 @@ def refuse_twice(found: tuple[str, str] | None) -> None:
 
 
 def _sides(config: DataConfig) -> Iterator[_Side]:
-    """What the source gives, the training side first. Nothing is read before its entries are asked
-    for."""
+    """The sides of the source, the training side first. Nothing is read before the first entry of
+    a side is taken."""
     if config.path is None:
         yield _Side(digit_entries(), "", None, "digits")
     elif config.source in TORCHVISION:
@@ -172,14 +174,14 @@ def _check_classes(labels: set[str], where: str, *, training: bool) -> None:
 
 
 def _check_disjoint(config: DataConfig) -> None:
-    """A picture that is on both sides would be trained on and tested with."""
+    """Errors: `ConfigError` where a file is on both sides: it would be trained on and tested
+    with."""
     if config.path is None or config.test_path is None:
         return
     path, test_path = config.path.resolve(), config.test_path.resolve()
     shared = path.is_relative_to(test_path) or test_path.is_relative_to(path)
-    if (
-        shared and config.source == "parquet"
-    ):  # one folder within the other is no overlap: files are not looked for in depth
+    # One folder within the other is no overlap for Parquet: files are not searched for in depth.
+    if shared and config.source == "parquet":
         shared = not {f.resolve() for f in parquet_files(path)}.isdisjoint(
             f.resolve() for f in parquet_files(test_path)
         )
@@ -210,7 +212,7 @@ def _checked(planned: Iterator[_Planned], max_pixels: int) -> Iterator[Record]:
 
 
 def _cancel(ahead: "deque[Future[Record]]") -> None:
-    """After an error, or where the reader has seen enough, what is not begun need not be done."""
+    """Drop what is not begun, after an error or where the caller stops early."""
     for future in ahead:
         future.cancel()
 

@@ -1,5 +1,11 @@
-"""Nearest prototypes: a query is answered by the m shards whose prototypes are nearest, averaged (m
-= 1 is the paper's).
+"""Nearest prototypes: a query is answered by the m shards whose prototypes are nearest, averaged
+(m = 1 is the paper's rule).
+
+    >>> prototypes = np.array([[0.0, 0.0], [4.0, 0.0], [9.0, 9.0]])
+    >>> nearest_shards(np.float32([[1, 0]]), prototypes, NearestConfig(shards=2, temperature=None))
+    (array([[0, 1]]), array([[0.5, 0.5]]))
+
+    weight of shard i  ∝  exp(-(d²ᵢ / d²₁ - 1) / temperature),  d₁: distance of the nearest shard
 
 A class that a constituent has never seen has probability 0 in its answer, and a shard of one class
 is certain of it. So the plain mean lets far shards shout down the near one (quickstart, 5 seeds:
@@ -17,8 +23,9 @@ from lmeraser_ray.config import NearestConfig
 def nearest_shards(
     features: NDArray[np.float32], prototypes: NDArray[np.float64], config: NearestConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest shards of each query [q, m], nearest first, and their weights [q, m]. features:
-    [q, d], prototypes: [k, d], k ≥ 1."""
+    """The shards that answer each query [q, m] int64, nearest first, and their weights [q, m]
+    float64, whose rows sum to 1; m is `config.shards`, or k where there are fewer. features: [q, d]
+    float32; prototypes: [k, d] float64, k ≥ 1."""
     m = min(config.shards, len(prototypes))
     shards, near = np.empty((len(features), m), np.int64), np.empty((len(features), m))
     for at in range(0, len(features), 4096):

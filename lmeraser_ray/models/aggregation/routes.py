@@ -1,8 +1,11 @@
-"""Who answers a query, and how the answers become one prediction.
+"""Which shards answer a query, and how their answers become one prediction.
 
-nearest: the m shards whose prototypes are nearest; all: every shard; hash: the one that a keyed
-hash of the query's pixels names. Shards are numbered here by their place among those that have
-records.
+    queries → route → shards and weights → (each shard answers) → combine → predictions
+
+nearest: the m shards whose prototypes are nearest; all: every shard; hash: the shard that a keyed
+hash of the query's pixels chooses. Invariant: a prediction is a function of the query, the
+prototypes and the constituents, not of the other queries. Shards are numbered here by their place
+among the shards that have records.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +23,8 @@ from lmeraser_ray.storage.digests import bucket_of, keyed_digest, seeded_key
 
 @dataclass(frozen=True)
 class Routes:
-    """Who answers q queries. shards: [q, m] int64, nearest first; weights: [q, m] float64, rows sum
-    to 1; vote: each answer counts as one vote for its most probable class."""
+    """The shards that answer q queries. shards: [q, m] int64, nearest first; weights: [q, m]
+    float64, rows sum to 1; vote: an answer counts as one vote for its most probable class."""
 
     shards: NDArray[np.int64]
     weights: NDArray[np.float64]
@@ -37,7 +40,7 @@ class Routes:
 
 @dataclass(frozen=True)
 class Queries:
-    """What can be asked of q queries, each when it is needed.
+    """What a route may need to know of q queries, computed when it is needed.
 
     features: [q, d] float32; hashes: SHA-256 of each query's pixels, as the backbone sees them.
     """
@@ -57,7 +60,7 @@ class Serving:
 
 
 def route(config: Aggregation, queries: Queries, serving: Serving, *, seed: int) -> Routes:
-    """Who answers each query."""
+    """The shards that answer each query, as `config` says. seed: keys the hash of the pixels."""
     k = len(serving.numbers)
     match config:
         case NearestConfig():
@@ -80,7 +83,7 @@ def route(config: Aggregation, queries: Queries, serving: Serving, *, seed: int)
 @dataclass(frozen=True)
 class Predictions:
     """Answers to q queries. classes: c labels, sorted; probabilities: [q, c] float64, rows sum to
-    1; routes: who answered."""
+    1; routes: the shards that answered."""
 
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
@@ -95,8 +98,8 @@ class Predictions:
 def combine(
     routes: Routes, asked: Mapping[int, NDArray[np.int64]], answers: Mapping[int, Answers]
 ) -> Predictions:
-    """Average what the shards answered. `asked[k]` are the queries, in order, that `answers[k]` is
-    about."""
+    """Average the shards' answers by their weights. asked[k]: the queries [m] int64, in order, that
+    shard k was asked; answers[k]: its answers to these."""
     classes = tuple(sorted({name for part in answers.values() for name in part.classes}))
     column = {name: i for i, name in enumerate(classes)}
     total = np.zeros((len(routes.shards), len(classes)))

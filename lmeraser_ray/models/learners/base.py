@@ -1,10 +1,10 @@
 """What a learner is: a pure function from a shard's records to a constituent, and from a
 constituent and queries to probabilities.
 
-Two kinds: picture learners see pictures through the frozen backbone, feature learners see the
-stored features and no picture. Invariants: a constituent is a function of the shard, the backbone
-and the configuration; everything random comes from one generator that is seeded by the shard's key;
-whoever watches changes no bit.
+Two kinds: a picture learner sees pictures through the frozen backbone, a feature learner sees the
+stored features and no picture. Place in the flow: shards → learner → constituents → answers.
+Invariants: a constituent is a function of the shard, the backbone and the configuration; everything
+random comes from one generator, seeded by the shard's key; watching a training changes no bit.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,15 @@ Probabilities = NDArray[np.float32]
 
 
 def ignore(_: object) -> None:
-    """Look away."""
+    """Do nothing with what is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who looks on while a shard is trained.
+    """What is called while a shard is trained.
 
-    records: called after each batch with its number of records; epoch: after each epoch with a
-    function that gives the constituent as it is then.
+    records: after each batch, with its number of records; epoch: after each epoch, with a function
+    that returns the constituent as it is then.
     """
 
     records: Callable[[int], object] = ignore
@@ -43,11 +43,11 @@ UNWATCHED = Watch()
 
 @dataclass(frozen=True, slots=True)
 class ShardData:
-    """What one stage of training sees: records in canonical order.
+    """What one stage of training sees: n records in canonical order (by digest).
 
-    key: of the stage, which seeds its generator; inputs: pictures [n, 3, s, s] uint8 or features
-    [n, d] float32, as the learner needs; labels: n names; groups: [n] int32, the shard of each
-    record where one constituent serves several (a joint learner), else None.
+    key: the stage's key in hexadecimal, which seeds its generator; inputs: pictures [n, 3, s, s]
+    uint8 or features [n, d] float32, as the learner needs; labels: n names; groups: [n] int32, the
+    shard of each record where one constituent serves several shards (a joint learner), else None.
     """
 
     key: str
@@ -63,8 +63,8 @@ class ShardData:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of a shard's training in slices. start: the constituent of the stage before; share:
-    of the configured epochs."""
+    """One stage of a shard's training in slices. start: the constituent of the stage before, None
+    for the first stage; share: the share of the configured epochs, in (0, 1]."""
 
     start: Constituent | None = None
     share: float = 1.0
@@ -75,8 +75,9 @@ WHOLE = Stage()
 
 
 class PictureLearner(Protocol):
-    """Learns from pictures through the backbone. joint: one constituent serves all shards, told
-    apart by `ShardData.groups`."""
+    """Learns from pictures through the backbone. joint: one constituent serves all shards, and
+    `ShardData.groups` says which record is in which shard; needs_classifier: the backbone must be
+    loaded with its classifier."""
 
     needs: Literal["pictures"]
     joint: bool
@@ -107,7 +108,7 @@ class PictureLearner(Protocol):
 
 
 class FeatureLearner(Protocol):
-    """Learns from stored features; needs no backbone."""
+    """Learns from stored features, without a backbone. Attributes as of `PictureLearner`."""
 
     needs: Literal["features"]
     joint: bool

@@ -1,4 +1,4 @@
-"""A constituent: what one shard's training leaves behind, frozen, with its canonical bytes.
+"""A constituent: the result of training one shard, frozen, with its canonical bytes.
 
 Invariants: its classes are those of the shard's own records, so it is a function of nothing else;
 `to_bytes` is canonical (safetensors with one metadata key: with more, the order of keys varies from

@@ -1,5 +1,10 @@
-"""The linear head: its values at the beginning, its growth from slice to slice, and its closed-form
-start."""
+"""The linear head, and its closed-form start.
+
+    scores = weight · feature + bias,   weight [c, d] and bias [c] float32
+
+Invariant: a head begins at zero, at the head of the stage before (new classes at zero), or at the
+ridge regression of the shard's own features; it draws nothing at random.
+"""
 
 import numpy as np
 import torch
@@ -11,8 +16,8 @@ from lmeraser_ray.models.learners.constituent import Constituent
 
 
 class Head(nn.Module):
-    """A linear map from features to class scores, zero at first; grown from an earlier stage's, a
-    new class begins at zero."""
+    """A linear map from features [b, d] to class scores [b, c]: zero, or the head of the
+    constituent `start`, in which a class that is new begins at zero."""
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
 """DAM-VP without a head (Huang et al., CVPR 2023): a prompt for each shard, and the backbone's own
 classes stand for the labels.
 
-Activation-based mapping: how often each of the backbone's classes is the most active one on a
-label's training records decides, one to one, which class stands for which label; the pair that was
-seen most often first. Then the prompt alone is tuned.
+Activation-based mapping: for each label, count how often each of the backbone's classes is the most
+active one on the label's training records. Labels and classes are paired one to one, the pair with
+the highest count first. Then the prompt alone is trained.
 """
 
 import numpy as np

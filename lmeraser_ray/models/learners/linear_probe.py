@@ -1,4 +1,7 @@
-"""The linear probe: a linear head on the stored features, by SGD. No backbone runs in training."""
+"""The linear probe: a linear head on the stored features, by SGD; no backbone runs in training.
+
+minimise over head h:   Σ over the shard's (feature z, label y) of cross_entropy(h(z), y)
+"""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""How many numbers the training of a constituent sets, from the shapes in the head of its file; the
+"""How many parameters a stored constituent has, from the shapes in the header of its file; the
 tensors are not read.
 
 A prompt's tensor is as large as the picture, but only the pixels on its mask are parameters. All

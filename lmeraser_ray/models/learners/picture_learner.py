@@ -1,8 +1,10 @@
-"""What learners share that see pictures through the backbone and are trained by gradient descent.
+"""What the learners share that see pictures through the backbone and train by gradient descent.
 
-A learner says how a shard is fitted (its fitter) and how a constituent scores a query; the frame is
-the same for all: a shard of one class has nothing to learn (its loss is zero whatever the
-parameters), so its constituent is the initial one, and its answer is certain.
+    shard → fitter (parameters, optimizer, one stage) → constituent → scorer → probabilities
+
+A learner defines its fitter and how a constituent scores a query; the rest is here. Invariant: a
+shard of one class has nothing to learn (its loss is zero whatever the parameters), so its
+constituent is the initial one, and its answer is certain.
 """
 
 from abc import ABC, abstractmethod
@@ -45,7 +47,7 @@ class PictureFitter(ABC, Generic[C]):
 
     @abstractmethod
     def groups(self) -> list[Group]:
-        """What is trained, with its rates."""
+        """The parameters that are trained, with their learning rates."""
 
     @abstractmethod
     def scores(self, pictures: Tensor, rows: Tensor) -> Tensor:

@@ -1,9 +1,14 @@
 """The pixel prompt: a learned perturbation of the normalised picture (Definition 1 and equation 1
 of the paper).
 
+    >>> prompt_mask(PromptConfig(width=1), 4)[0, 0].int().tolist()
+    [[1, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]]
+    >>> overlay(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 1, 1), [(2, 0)])[0, 0, :, 0]
+    tensor([0., 0., 1., 0.])
+
 padding: a frame; fixed_patch: a square in the upper left corner; random_patch: a square anywhere.
-Where a random patch lies is drawn from the shard's generator in training; in prediction a hash of
-the picture's own pixels says it, so that an answer is a function of the query.
+In training the place of a random patch is drawn from the shard's generator; in prediction a hash of
+the picture's own pixels decides, so that an answer is a function of the query.
 """
 
 import numpy as np

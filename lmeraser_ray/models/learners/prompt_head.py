@@ -1,6 +1,9 @@
 """Prompt and head: the paper's learner (equations 3 and 4), each shard by itself.
 
-minimise over prompt p and head h: Σ over the shard's (x, y) of cross_entropy(h(backbone(x + p)), y)
+    minimise over prompt p and head h:
+        Σ over the shard's (x, y) of cross_entropy(h(backbone(x + p)), y)
+
+The prompt and the head have learning rates of their own; the backbone is frozen.
 """
 
 import numpy as np

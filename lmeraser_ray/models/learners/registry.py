@@ -1,4 +1,4 @@
-"""The learner that a configuration names."""
+"""From a configuration to its learner: the one place that knows all learners."""
 
 from typing import assert_never
 
@@ -26,7 +26,7 @@ from lmeraser_ray.models.learners.whole_model import WholeModel
 
 
 def make_learner(config: Config) -> Learner:  # noqa: PLR0911
-    """The configured learner."""
+    """The configured learner. Not checked against a backbone: `models/requirements` does that."""
     section, normalize = config.learner, config.backbone.readout.normalize
     match section:
         case PromptHeadConfig():

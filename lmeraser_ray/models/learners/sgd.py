@@ -1,7 +1,8 @@
-"""Stochastic gradient descent on one shard: what all trained learners share.
+"""Stochastic gradient descent on one shard: the loop that all trained learners share.
 
-Invariants: the order of records, crops and flips come from the shard's own generator; a fixed
-number of steps; own optimizer and schedule.
+Invariants: the order of records, crops and flips come from the shard's own generator; the number of
+steps is a function of the shard's size and the configuration; each shard has an optimizer and a
+schedule of its own; nothing is selected on validation data.
 """
 
 import math
@@ -46,8 +47,11 @@ def descend(
     watch: Watch,
     snapshot: Callable[[], Constituent],
 ) -> None:
-    """All steps of one stage (Eq. 3 and, on what is left of the shard, Eq. 4). loss: positions [b]
-    int64 of a batch → scalar."""
+    """All steps of one stage (equation 3; on what a deletion leaves of the shard, equation 4).
+
+    loss: the positions [b] int64 of a batch → scalar; records: n; snapshot: the constituent as it
+    is now, for `watch.epoch`. Steps: max(1, round(epochs · stage.share · ⌈n / batch⌉)).
+    """
     optimizer = make_optimizer(config, groups)
     rates = [rate for _, rate in groups]
     per_epoch = -(-records // config.batch)
@@ -87,8 +91,8 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def augment(pictures: Tensor, config: PictureSgdConfig, generator: torch.Generator) -> Tensor:
-    """Random crop and flip of each picture by the shard's generator. pictures: [b, 3, s, s] uint8 →
-    the same shape."""
+    """Random crop (after zero padding by `config.crop` pixels) and flip of each picture. pictures:
+    [b, 3, s, s] uint8 → [b, 3, s, s] uint8."""
     if config.flip:
         flipped = torch.rand(len(pictures), generator=generator) < 0.5
         pictures = torch.where(
@@ -107,7 +111,8 @@ def augment(pictures: Tensor, config: PictureSgdConfig, generator: torch.Generat
 
 
 def frozen(classes: tuple[str, ...], tensors: dict[str, Tensor], kind: str) -> Constituent:
-    """The result of a training. Errors: `ConfigError` where it diverged."""
+    """The constituent of trained tensors, copied to the CPU. Errors: `ConfigError` where a number
+    is not finite, because the training diverged."""
     arrays: dict[str, NDArray[Any]] = {
         name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()
     }

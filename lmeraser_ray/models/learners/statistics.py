@@ -4,8 +4,13 @@ need to know of a set of records.
 They are integers and they add up, so these hold bit for bit, for all sets A and B of records that
 share none:
 
-    statistics(A ∪ B) == statistics(A) + statistics(B)          in any order and any grouping
-    statistics(A \\ B) == statistics(A) - statistics(B)         for B within A: a downdate is a recomputation
+    statistics(A ∪ B) == statistics(A) + statistics(B)    in any order and any grouping
+    statistics(A - B) == statistics(A) - statistics(B)    for B within A: no need to count again
+
+    >>> x = np.array([[1, 2], [3, 4], [5, 6]], np.int16)
+    >>> every, last = (Statistics.of(x[at:], list("aab"[at:]), gram=True) for at in (0, 2))
+    >>> (every - last).sums, (every - last).gram[0]
+    (array([[4, 6]]), array([10, 14]))
 
 A class is in the statistics as long as it has a record. int64 suffices: an entry of the Gram matrix
 is below 2^30 n, so n < 2^33.
@@ -26,7 +31,7 @@ class Statistics:
     """Of n records x: [d] int16 with labels.
 
     classes: the c labels that occur, sorted; counts: [c] int64, none zero; sums: [c, d] int64, Σ x
-    by class; squares: Σ |x|²; gram: [d, d] int64, Σ x xᵀ, or None where nobody needs it.
+    by class; squares: Σ |x|²; gram: [d, d] int64, Σ x xᵀ, or None where it is not needed.
     """
 
     classes: tuple[str, ...]

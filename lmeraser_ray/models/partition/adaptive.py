@@ -1,11 +1,20 @@
 """Adaptive partition: Algorithms 1 (AdaptiveClustering) and 2 (HierCluster) of the paper, exact and
 canonical.
 
-    sample (smallest keyed hashes of the live ids) → pairwise Euclidean distances → linkage → cut → prototypes → nearest prototype
+    sample (smallest keyed hashes of the live ids) → pairwise Euclidean distances → linkage
+    → cut → prototypes → every other record to its nearest prototype
 
-Invariants: a function of the set of records, not of their order; float64; each distance is computed
-by itself, so a record's shard does not depend on which others are assigned with it. Clusters are
-numbered by their first member in the sample's order; ties go to the lowest.
+    >>> from lmeraser_ray.config import ClusteringConfig
+    >>> features = np.array([[0.0, 0.0], [0.0, 2.0], [9.0, 9.0]])
+    >>> clusters = fit_clusters(features, ClusteringConfig(shards=2))
+    >>> nearest(np.float32([[8, 8], [1, 1]]), clusters.prototypes)
+    array([1, 0], dtype=int32)
+
+Place in the flow: features → partition → shards; `stage` calls this module and stores the result.
+Invariants: the result is a function of the set of records, not of their order; all arithmetic is
+float64; each distance is computed by itself, so a record's shard does not depend on which others
+are assigned with it. Clusters are numbered by their first member in the sample's order; a tie goes
+to the lowest number.
 """
 
 from collections.abc import Sequence
@@ -33,11 +42,11 @@ class Clusters:
 
 
 def sample_order(seed: int, ids: Sequence[str], size: int) -> NDArray[np.int64]:
-    """Which records are clustered (RandomSample of Algorithm 1): the positions of the `size`
-    smallest keyed hashes, smallest first.
+    """The records that are clustered (RandomSample of Algorithm 1): the positions among `ids` of
+    the `size` smallest keyed hashes, smallest first. Returns [min(size, n)] int64.
 
-    A deleted record that was not sampled changes nothing here; a sampled one is replaced by the
-    next. Returns [min(size, n)] int64.
+    Deleting a record that was not sampled changes nothing here; a deleted sampled record is
+    replaced by the record with the next smallest hash.
     """
     hashes = (
         np.array(keyed_hashes(seeded_key(seed, "sample"), ids), dtype="S32")
@@ -48,16 +57,17 @@ def sample_order(seed: int, ids: Sequence[str], size: int) -> NDArray[np.int64]:
 
 
 def fit_clusters(features: Floats, config: ClusteringConfig) -> Clusters:
-    """Cluster the sampled features [s, d] float64, s ≥ 1."""
+    """Cluster sampled features and compute the prototypes. features: [s, d] float64, s ≥ 1."""
     sampled = cut(pdist(features), len(features), config)
     return Clusters(prototypes_of(features, sampled, config.prototype), sampled)
 
 
 def cut(distances: Floats, size: int, config: ClusteringConfig) -> Labels:
-    """HierCluster (Algorithm 2): merge the closest clusters until the threshold or the number of
-    shards. `distances`: condensed.
+    """HierCluster (Algorithm 2): merge the closest clusters until the threshold is reached, or the
+    number of shards. distances: condensed [s (s - 1) / 2] float64, as `pdist` returns them.
 
-    Returns the cluster of each record [s] int32, numbered by first appearance.
+    Returns the cluster of each of the s = `size` records [s] int32, numbered by first appearance;
+    at most `config.shards` clusters.
     """
     if size == 1:
         return np.zeros(1, np.int32)
@@ -71,19 +81,21 @@ def cut(distances: Floats, size: int, config: ClusteringConfig) -> Labels:
 
 
 def by_first_appearance(labels: NDArray[np.int32]) -> Labels:
-    """Renumber clusters 0, 1, … in the order in which they first occur."""
+    """Renumber clusters 0, 1, … in the order in which they first occur. labels: [s] → [s]."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first)).astype(np.int32)[inverse]
 
 
 def prototypes_of(features: Floats, labels: Labels, kind: str) -> Floats:
-    """CompPrototype: the mean or the medoid of each cluster. features: [s, d], labels: [s] → [k, d]
-    float64."""
+    """CompPrototype (Algorithm 1): the mean or the medoid of each cluster. features: [s, d]
+    float64; labels: [s] int32 → [k, d] float64."""
     return np.stack([prototype(features[labels == k], kind) for k in range(int(labels.max()) + 1)])
 
 
 def prototype(members: Floats, kind: str) -> Floats:
-    """One cluster's prototype. members: [m, d] in the sample's order → [d]."""
+    """The prototype of one cluster: its mean, or its medoid, the member with the least sum of
+    distances to the others (a tie goes to the first). members: [m, d] in the sample's order → [d]
+    float64."""
     if kind == "mean":
         mean: Floats = members.mean(0)
         return mean
@@ -92,8 +104,8 @@ def prototype(members: Floats, kind: str) -> Floats:
 
 
 def nearest(features: NDArray[np.float32], prototypes: Floats) -> Labels:
-    """The nearest prototype of each record, ties to the lowest. features: [n, d], prototypes: [k,
-    d] → [n] int32."""
+    """The nearest prototype of each record by Euclidean distance, ties to the lowest. features:
+    [n, d] float32; prototypes: [k, d] float64 → [n] int32."""
     found = np.empty(len(features), np.int32)
     for at in range(0, len(features), 4096):
         part = np.ascontiguousarray(features[at : at + 4096], np.float64)

@@ -1,7 +1,8 @@
 """What is trained again when shards are trained slice by slice: the chains of `plan`, as counts of
 records instead of keys.
 
-    a shard's slices, in order → stages, each of which sees all slices up to its own;   cost of a stage = the records that it sees
+    a shard's slices, in order → stages, each of which sees all slices up to its own
+    cost of a stage = the records that it sees
 
 Invariants: the same numbers as `plan_constituents` would give with all old constituents in the
 store. A stage of a new shard is an old one if and only if the new shard's records up to that slice
@@ -55,11 +56,11 @@ class Chains:
         return int((self.seen[:, -1] > 0).sum())
 
     def without(self, positions: Positions) -> Positions:
-        """The deletion of each of `positions` [q] from its own shard, where nobody else moves:
+        """The deletion of each of `positions` [q] from its own shard, where no other record moves:
         retrained, touched and total, [3, q] int64.
 
-        The stages before the record's slice stay; its own one goes if nobody else is in it; all
-        later ones are trained without it.
+        The stages before the record's slice stay; the stage of its own slice goes if the record was
+        alone in it; all later stages are trained without the record.
         """
         shard, own = self.shard[positions], self.slices[positions]
         there = self.sizes > 0
@@ -76,8 +77,8 @@ class Chains:
 
 
 class ChainTally:
-    """Counts the records of a new state, which comes in parts, against an old one: j new shards by
-    r slices, flat."""
+    """Counts the records of a new state, given in parts, against the old state, for each of j new
+    shards and r slices."""
 
     def __init__(self, old: Chains, shards: int) -> None:
         self._old = old
@@ -100,8 +101,8 @@ class ChainTally:
         )
 
     def cost(self) -> tuple[int, int, int]:
-        """Retrained, touched and total, once every record was counted: the longest prefix of each
-        chain that an old shard had is reused."""
+        """Retrained, touched and total, once every record was counted. Of each chain the longest
+        prefix of stages that an old shard had too is reused."""
         shape = (-1, self._old.sizes.shape[1])
         sizes, strangers, witness = (
             found.reshape(shape) for found in (self._sizes, self._strangers, self._witness)

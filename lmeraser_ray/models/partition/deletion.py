@@ -1,6 +1,7 @@
 """What forgetting one record costs in every system, computed exactly and without training anything.
 
-    adaptive         an unsampled record changes its own shard; a sampled one re-clusters (`recluster`)
+    adaptive         an unsampled record changes its own shard; a sampled record re-clusters
+                     (`recluster`)
     public, random   a record changes its own shard, whatever the others do
     slices           what changes is trained from the first changed stage on (`chains`)
     a joint learner  has seen every record: everything is trained again
@@ -19,7 +20,7 @@ from lmeraser_ray.models.partition.adaptive import Labels
 from lmeraser_ray.models.partition.chains import Chains, Positions
 from lmeraser_ray.models.partition.expected import DeletionCosts
 from lmeraser_ray.models.partition.feature_rows import FeatureRows
-from lmeraser_ray.models.partition.recluster import ClusteringState, Sample, Told, recluster_each
+from lmeraser_ray.models.partition.recluster import Advance, ClusteringState, Sample, recluster_each
 
 __all__ = ["DeletionCosts", "deletion_costs", "fixed_costs"]
 
@@ -50,16 +51,17 @@ def deletion_costs(
     *,
     slices: Labels | None = None,
     joint: bool = False,
-    progress: Told = lambda _: None,
+    progress: Advance = lambda _: None,
 ) -> DeletionCosts:
     """The cost of deleting each of `positions` [q] int64 by itself from an adaptive partition.
 
     features: of all n training records; shard: [n] int32, the shard of each; order: the first
     `config.sample_size` + 1 of them in the sample's order (all, where there are fewer), of which
     the last is not sampled and the next that would be; slices and joint as in `fixed_costs`.
-    `progress` is told how many more deletions are done. Memory: 30 bytes a deletion and, where a
-    sampled record is asked about, about 21 for each pair of sampled records (`linkage` copies the
-    distances), 14 · BLOCK_BYTES at most, and about 20 for each re-clustering and sampled record.
+    `progress` is called with how many more deletions are done. Memory: 30 bytes a deletion and,
+    where a sampled record is asked about, about 21 for each pair of sampled records (`linkage`
+    copies the distances), 14 · BLOCK_BYTES at most, and about 20 for each re-clustering and sampled
+    record.
     """
     n, size = len(shard), min(config.sample_size, len(shard))
     by_position = np.argsort(order[:size])
@@ -99,7 +101,7 @@ def _joint(
     return _costs(n, positions, sampled, np.stack([everything, shards, everything]))
 
 
-def _clusters_without(sample: Sample, leaving: Positions, progress: Told) -> Positions:
+def _clusters_without(sample: Sample, leaving: Positions, progress: Advance) -> Positions:
     """How many clusters there are, each with a sampled record, once each of `leaving` [q] is gone
     from the sample [q] int64."""
     found = np.zeros(len(leaving), np.int64)

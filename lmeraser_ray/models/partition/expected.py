@@ -11,7 +11,7 @@ from lmeraser_ray.models.partition.adaptive import Floats, Labels
 
 @dataclass(frozen=True)
 class DeletionCosts:
-    """The cost of each of q deletions, one at a time, from a state of n training records.
+    """The cost of each of q deletions, each from the same state of n training records.
 
     positions [q] int64: which record; sampled [q] bool: whether its deletion re-clusters; retrained
     [q] int64: what the stages that are trained again see, in records, a record once for each stage;

@@ -1,5 +1,7 @@
-"""The features of all training records, in their order, where not all of them need be in memory at
-a time."""
+"""The features of all training records in their order, in memory or read block by block.
+
+Place in the flow: input of `deletion` and `recluster`, which go through all features a few times.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,8 +14,7 @@ from lmeraser_ray.models.partition.chains import Positions
 
 
 class FeatureRows(Protocol):
-    """Features [n, d] float32 that are asked for by position or gone through from the first to the
-    last."""
+    """Features [n, d] float32, by position or from the first to the last in blocks."""
 
     def at(self, positions: Positions) -> Features:
         """Some of them, in the given order [m, d]."""

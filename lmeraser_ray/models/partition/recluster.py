@@ -1,14 +1,15 @@
 """The deletion of a sampled record: the sample without it (and with the next) is clustered again,
 and border records change sides.
 
-    sample without the record → clusters → nearest prototype of every record → shards and stages that the old state lacks
+    sample without the record → clusters → nearest prototype of every record
+    → shards and stages that the old state lacks
 
 Invariants: what is returned is what `stage` would do, tie by tie. What is approximate is a filter
 with a proven margin: a record that it does not decide goes through `nearest`. `cdist` and `pdist`
 compute each pair by itself (bit for bit: tests/models/test_recluster.py).
 
-The records' features pass by in blocks, once for some thousands of deletions: what is kept of a
-record is its shard and its slice.
+The records' features are read in blocks, once for some thousands of deletions; of a record only its
+shard and its slice are kept.
 
 Why it is fast: most clusters survive a deletion with the same members, so with the same prototype
 to the bit; only fresh ones need distances. A fresh prototype q is the mean of sampled records m, so
@@ -36,7 +37,8 @@ from lmeraser_ray.models.partition.adaptive import (
 from lmeraser_ray.models.partition.chains import Chains, ChainTally, Positions
 from lmeraser_ray.models.partition.feature_rows import FeatureRows
 
-Told = Callable[[int], object]
+Advance = Callable[[int], object]
+"""Called with how many more deletions are done."""
 
 RANKED = 16
 """Old prototypes remembered for each record, the nearest first: where its own is gone, the first
@@ -48,8 +50,9 @@ sampled. For tallies eight times as much."""
 
 @dataclass(frozen=True)
 class Sample:
-    """The records that are sampled before or after some deletion: t = sample_size + 1, the last is
-    the next in order; or all n, if fewer.
+    """The records that can be sampled before or after one deletion: the first t = sample_size + 1
+    in the sample's order (all n, where there are fewer). The last one is sampled only after a
+    deletion.
 
     positions: [t] int64; features: [t, d] float64; distances: [t, t]; norms: [t], squared. Labels
     [t] are -1 where not in the sample.
@@ -68,8 +71,8 @@ class Sample:
         return cls(config, order, rows, squareform(pdist(rows)), np.einsum("td,td->t", rows, rows))
 
     def clusters(self, gone: int | None) -> Labels:
-        """The clusters of the sample [t] int32 once one of its records is gone, or as it is:
-        without the one that is next."""
+        """The clusters of the sample [t] int32. gone: the place of the record that is deleted; None
+        for the state before any deletion, without the record that is next in order."""
         t = len(self.positions)
         left = (
             np.arange(min(t, self.config.sample_size))
@@ -290,7 +293,7 @@ class _Block:
 
 
 def recluster_each(
-    features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Told
+    features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Advance
 ) -> Positions:
     """Retrained, touched and total for each deletion of a sampled record, at the places `leaving`
     [q] of the sample → [3, q] int64.
@@ -305,7 +308,7 @@ def recluster_each(
 
 
 def _recluster_some(
-    features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Told
+    features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Advance
 ) -> list[tuple[int, int, int]]:
     """As many as are computed together: one block of records after another, each for all
     deletions."""

@@ -1,11 +1,14 @@
 """The partition of the live training records, kept by key: prototypes, then a shard for every
 record.
 
-    adaptive: clusters of a sample of the records    public: prototypes that were made from public pictures    random: hashes of the ids
+    adaptive   clusters of a sample of the records
+    public     prototypes that were made from public pictures (`public`)
+    random     keyed hashes of the ids
 
-Invariants: an unsampled record's deletion finds the partition under its old key and computes
-nothing; each bucket's assignment is a file of its own, so only the buckets that changed are
-assigned again, and all of them only when a prototype has moved.
+Place in the flow: features → partition → shards. Invariants: the deletion of an unsampled record
+finds the partition under its old key and computes nothing; each bucket's assignment is a file of
+its own, so only buckets that changed are assigned again, and all buckets only when a prototype has
+moved.
 """
 
 from collections.abc import Sequence
@@ -33,8 +36,9 @@ from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
 @dataclass(frozen=True)
 class Partitioned:
-    """The partition's objects (none where hashes decide) and the shard of each record [n] int32
-    (-1: a test record)."""
+    """The partition of n records. partition: the stored prototypes; assignments: the stored shards
+    of each bucket (both None where hashes decide); shard_of: [n] int32, -1 for a test record;
+    reclustered: whether the clusters were computed and not found."""
 
     partition: StoredObject | None
     assignments: tuple[StoredObject | None, ...]
@@ -55,8 +59,8 @@ class PartitionStage:
     public: StoredObject | None = None
 
     def run(self, index: RecordIndex, features: list[StoredObject]) -> Partitioned:
-        """The partition and the assignment of every bucket. Without training records there is
-        none."""
+        """The partition of all records of the index, and the stored assignment of every bucket;
+        nothing is stored where there are no training records. features: one object a bucket."""
         nothing = tuple(None for _ in features)
         if index.test.all():
             return Partitioned(None, nothing, np.full(len(index), -1, np.int32), False)
