@@ -1,4 +1,4 @@
-"""The one door to Ray: which engine carries the work out."""
+"""The one door to Ray: opens the engine that the configuration names."""
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.pipeline.engine import Engine, InlineEngine
@@ -7,8 +7,8 @@ from lmeraser_ray.storage.store import Store
 
 
 def open_engine(store: Store, config: Config, card: BackboneCard) -> Engine:
-    """The engine that the configuration asks for; Ray is imported only here, and started when there
-    is something to do."""
+    """The engine that `execution.engine` names. Ray is imported only for its engine, and started
+    when there is work."""
     if config.execution.engine == "inline":
         return InlineEngine(store, config, card)
     from lmeraser_ray.distributed.engine import RayEngine
