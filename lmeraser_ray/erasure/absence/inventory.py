@@ -117,12 +117,7 @@ MANIFESTS = DataPlace(
     f"{REACHABILITY}: old manifests go with what only they reach.",
     "raw",
     "Canonical JSON, searched as bytes.",
-    (
-        "pipeline/workspace_folder.py",
-        "operations/train.py",
-        "erasure/queue/publisher.py",
-        *THE_STORE,
-    ),
+    ("pipeline/workspace_folder.py", "pipeline/publication.py", *THE_STORE),
     ("objects/manifests/",),
 )
 SCRATCH = DataPlace(
@@ -191,7 +186,6 @@ DATABASE = DataPlace(
         "storage/database/tombstones.py",
         "erasure/queue/lease.py",
         "storage/database/ledger.py",
-        "pipeline/pointer.py",
         "erasure/queue/publisher.py",
         "erasure/backup/reconcile.py",
         "erasure/requests/repository.py",
