@@ -164,7 +164,7 @@ def choose(session: Session, manifest: Manifest, *, sampled: bool) -> tuple[str,
         [assigned(store, state.assignments, state.bucket.size) for state in manifest.buckets]
     )
     specs = constituent_specs(
-        index.digests_at, where, making=ConstituentRecipe({}, manifest.backbone.identity)
+        index.digests_at, where, recipe=ConstituentRecipe({}, manifest.backbone.identity)
     )  # only the members matter here
     found = []
     for spec in specs:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.models.aggregation.routes import Predictions
-from lmeraser_ray.pipeline.answering import Stored, predict_stored, refuse_silence
+from lmeraser_ray.pipeline.answering import Stored, predict_stored, require_an_answer
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
@@ -54,7 +54,7 @@ def evaluate(session: Session) -> Evaluation:
 def evaluate_state(session: Session, state: Published) -> Evaluation:
     """Score one published state by the shards that may answer."""
     folder = session.folder
-    refuse_silence(folder, state)
+    require_an_answer(folder, state)
     manifest = state.answering
     with session.flow(folder.store, session.config(), manifest.backbone) as flow:
         index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])

@@ -14,7 +14,7 @@ from lmeraser_ray.errors import DataError, PictureError
 from lmeraser_ray.models.aggregation.routes import Predictions, Queries, combine, route
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.registry import make_learner
-from lmeraser_ray.pipeline.answering import refuse_silence, serving_of
+from lmeraser_ray.pipeline.answering import require_an_answer, serving_of
 from lmeraser_ray.pipeline.jobs import Worker
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
@@ -40,7 +40,7 @@ def predict(session: Session, images: Sequence[bytes | Path]) -> Predicting:
 def predict_by(session: Session, state: Published, images: Sequence[bytes | Path]) -> Predicting:
     """Predict by one published state."""
     folder = session.folder
-    refuse_silence(folder, state)
+    require_an_answer(folder, state)
     manifest = state.answering
     config = session.config()
     worker = Worker(folder.store, config, make_learner(config), manifest.backbone)

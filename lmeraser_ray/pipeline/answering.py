@@ -1,4 +1,4 @@
-"""Stored records as queries: who answers them, and what the answers are together."""
+"""Stored records as queries: which shards answer them, and how the answers are combined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from lmeraser_ray.pipeline.workspace_folder import Published, WorkspaceFolder
 from lmeraser_ray.storage.store import Store, StoredObject
 
 
-def refuse_silence(folder: WorkspaceFolder, state: Published) -> None:
+def require_an_answer(folder: WorkspaceFolder, state: Published) -> None:
     """Errors: `DataError` where no shard can answer."""
     if not state.manifest.shards:
         raise DataError(
@@ -41,8 +41,8 @@ def refuse_silence(folder: WorkspaceFolder, state: Published) -> None:
 
 @dataclass(frozen=True)
 class Stored:
-    """Stored records as queries: of an index whose buckets have these `features`, those at
-    `positions` [q] int64, ascending."""
+    """Stored records as queries. index, features: of their buckets; positions: of the queries in
+    the index [q] int64, ascending."""
 
     index: RecordIndex
     features: Sequence[StoredObject]
@@ -50,7 +50,7 @@ class Stored:
 
 
 def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Predictions:
-    """A state's predictions for stored records, which need not be records of that state."""
+    """The predictions of a state for stored records, which need not be records of that state."""
     routes = route_stored(flow, manifest, stored)
     asked = routes.queries()
     shards = sorted(asked, key=lambda shard: -len(asked[shard]))
@@ -73,8 +73,8 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
 
 
 def route_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Routes:
-    """Who answers stored records, by their stored features or, where these do not decide, their
-    pixels."""
+    """Which shards answer each of the stored records, by their stored features or, where there
+    are no prototypes, by their pixels."""
 
     def features() -> NDArray[np.float32]:
         return gather(flow.store, stored.index, list(stored.features), stored.positions).astype(
@@ -95,7 +95,8 @@ def route_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Routes:
 
 
 def serving_of(store: Store, manifest: Manifest) -> Serving:
-    """The shards of a state that can answer, k ≥ 1, with their prototypes."""
+    """The k ≥ 1 shards of a state that can answer, with their prototypes [k, d], where the
+    partition has any."""
     numbers = tuple(shard.number for shard in manifest.shards)
     if manifest.partition is None:
         return Serving(numbers, None)

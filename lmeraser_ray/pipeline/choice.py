@@ -1,11 +1,13 @@
-"""A choice that a sweep made by looking at records, and which live records it saw.
+"""The choice of a configuration that a sweep made by looking at records, and which live records it
+saw.
 
-    sweep → STUDY/choice.json (keyed digests of all that it saw) → train → manifest (a bit a live record) → unlearn: bits go with records
+    sweep ─► STUDY/choice.json: keyed digests ─train─► manifest: one bit for each live record
+             of the records that it saw                ─unlearn─► bits leave with their records
 
 Invariants: the manifest's part is a function of the live records and of the set that was seen, so
-that forgetting a record equals never having had it; no constituent depends on it; without a sweep
-the manifest says nothing of one. A digest covers id, label and picture: who does not have the
-picture cannot ask whether it was seen.
+that erasing a record equals never having had it; no constituent depends on it; without a sweep the
+manifest has no such part. A digest covers id, label and picture: without the picture nobody can
+test whether a record was seen.
 """
 
 import json
@@ -31,9 +33,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and on what. on: `sweep.on`; fields: the swept fields with the values that
-    were chosen, as they were written; seed: keys the digests; seen: keyed digests of the
-    records."""
+    """A sweep's choice. on: `sweep.on`; fields: the swept fields with the chosen values, as text;
+    seed: keys the digests; seen: keyed digests of the records that the sweep saw."""
 
     on: str
     fields: Mapping[str, str]
@@ -42,7 +43,7 @@ class Choice:
 
     @classmethod
     def of(cls, config: Config, fields: Mapping[str, str], index: RecordIndex | None) -> "Choice":
-        """A choice that saw all records of an index; None: no private one."""
+        """A choice that saw all records of an index; None: it saw no private record."""
         columns = index.columns if index else ()
         keyed = frozenset(
             digest for part in columns for digest in keyed_digests(config.seed, part.digests)
@@ -59,7 +60,8 @@ class Choice:
         return np.fromiter(flags, np.bool_, len(index))
 
     def state(self, index: RecordIndex) -> dict[str, Any]:
-        """What the manifest says: for each bucket with seen records a bit a row, in hexadecimal."""
+        """The manifest's part: for each bucket with seen records one bit for each row, in
+        hexadecimal."""
         flags = self.flags(index)
         parts = [
             (bucket.number, flags[index.of_bucket(i)]) for i, bucket in enumerate(index.buckets)
@@ -74,7 +76,7 @@ class Choice:
         }
 
     def to_bytes(self) -> bytes:
-        """The record of the sweep: JSON that `read_choice` reads."""
+        """The JSON of choice.json, which `read_choice` reads."""
         seen = sorted(digest.hex() for digest in self.seen)
         whole = {
             "format": FORMAT,
@@ -87,13 +89,14 @@ class Choice:
 
 
 def keyed_digests(seed: int, digests: Digests) -> list[bytes]:
-    """The keyed digests of records, in their order. digests: [m, 32] uint8."""
+    """The keyed digests of records, in order. digests: [m, 32] uint8."""
     key = seeded_key(seed, "sweep")
     return [keyed_digest(key, digest.tobytes()) for digest in digests]
 
 
 def choice_in(store: Store, manifest: Manifest) -> Choice | None:
-    """The choice of a published state, as far as its records live; None where no sweep chose."""
+    """The choice of a published state, with the digests of its live records only; None where no
+    sweep chose."""
     if manifest.choice is None:
         return None
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
@@ -103,7 +106,7 @@ def choice_in(store: Store, manifest: Manifest) -> Choice | None:
 
 
 def flags_in(manifest: Manifest, index: RecordIndex) -> NDArray[np.bool_]:
-    """Which records of a state the choice saw [n] bool, by the bits of its manifest. index: of the
+    """Which records of a state the choice saw [n] bool, by the bits of the manifest. index: of the
     state's buckets."""
     flags = np.zeros(len(index), np.bool_)
     bits = dict(manifest.choice["seen"]) if manifest.choice else {}
@@ -115,10 +118,10 @@ def flags_in(manifest: Manifest, index: RecordIndex) -> NDArray[np.bool_]:
 
 
 def read_choice(config: Config) -> Choice | None:
-    """The choice that `sweep.record` tells of; None where it is not set.
+    """The choice in the file that `sweep.record` names; None where the field is not set.
 
-    Errors: `ConfigError` where it cannot be read, or where the configuration has other values than
-    were chosen.
+    Errors: `ConfigError` where the file cannot be read, or where the configuration has other values
+    than were chosen.
     """
     path = config.sweep.record
     if path is None:

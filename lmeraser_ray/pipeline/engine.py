@@ -1,7 +1,7 @@
-"""Who carries the work out: an engine streams features and runs jobs. This one does it in this
-process; `distributed/` does it on Ray.
+"""Engines carry the work out: they stream features and run jobs. `InlineEngine` works in this
+process; `distributed/` has the engine that works on Ray.
 
-Invariant: which engine, how many workers and in which order results arrive change no byte.
+Invariant: the kind of engine, the number of workers and the order of results change no byte.
 """
 
 from abc import ABC, abstractmethod
@@ -23,13 +23,14 @@ from lmeraser_ray.storage.store import Store
 
 T = TypeVar("T")
 AHEAD = 16
-"""Jobs that are made and submitted for each slot: enough that a cluster sees what it is asked for,
-few enough for a driver's memory."""
+"""How many jobs are made and submitted for each slot: enough that a cluster's autoscaler sees the
+demand, few enough for the memory of the driver."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a submitted job ended: with its result, or with the error that it raised."""
+    """How a submitted job ended: with a result, or with the error that it raised. ticket: what
+    `submit` returned."""
 
     ticket: int
     result: Any = None
@@ -42,54 +43,54 @@ class Engine(ABC):
     @property
     @abstractmethod
     def slots(self) -> int:
-        """How many jobs can be under way at once. Known once started."""
+        """How many jobs can run at once. Known once the engine is started."""
 
     @abstractmethod
     def start(self) -> None:
-        """Be ready for work; called before each use, and only where there is work."""
+        """Get ready for work. Called before each use, and only where there is work."""
 
     @abstractmethod
     def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
-        """The features [m, d] float32 of rows, a batch of the backbone's at a time, in any order:
-        the place of the part, and which of its rows is the batch's first."""
+        """Yield the features of rows, one batch of the backbone at a time, in any order of parts:
+        the index of the part, the row of the part that is the first of the batch, and the features
+        [b, d] float32."""
 
     @abstractmethod
     def submit(self, job: Job[Any]) -> int:
-        """Begin a job. Returns the ticket that its outcome will have."""
+        """Submit a job. Returns the ticket that its outcome will have."""
 
     @abstractmethod
     def wait(self, seconds: float | None = None) -> list[Outcome]:
-        """Outcomes since the last call: waits for the first, so many seconds at most (None: for
-        ever). None where no job is under way."""
+        """The outcomes since the last call. Waits for the first one, at most so many seconds (None:
+        without a limit). Returns an empty list where no job is under way."""
 
     @abstractmethod
     def cancel(self, ticket: int) -> None:
-        """Stop a job: it has no outcome, and nothing that it might still write reaches the
-        store."""
+        """Cancel a job: it has no outcome, and nothing that it still writes reaches the store."""
 
     @abstractmethod
     def records(self, ticket: int) -> int:
-        """Record passes that a job under way has trained so far, where that is known, else 0."""
+        """How many record passes a job under way has trained so far; 0 where that is not known."""
 
     @property
     def gpus(self) -> float:
-        """GPUs, or the fraction of one, that each job is given. Known once started."""
+        """GPUs, or the fraction of one, that each job gets. Known once the engine is started."""
         return 0.0
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Folders of this machine, outside the workspace, through which work may have passed: the
-        absence scan looks there too."""
+        """Folders of this machine outside the workspace in which work may have left data: the
+        absence scan searches them too."""
         return ()
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what was held."""
+        """Release what the engine holds."""
 
     def run(self, jobs: Iterable[Job[T]]) -> Iterator[tuple[int, T]]:
-        """The result of each job with its place, as they finish; begun in this order, so the
-        heaviest should come first. No more jobs are made than are soon begun. What still runs when
-        the caller stops listening is cancelled. Errors: the first that a job raises."""
+        """Yield the index and the result of each job as it ends. Jobs begin in their order, so that
+        the longest should come first; they are made shortly before they begin. Where the caller
+        stops iterating, the other jobs are cancelled. Errors: the first one that a job raises."""
         coming, waiting = enumerate(jobs), dict[int, int]()
         try:
             while True:
@@ -108,8 +109,7 @@ class Engine(ABC):
 
 
 class InlineEngine(Engine):
-    """Everything in this process, one piece of work after the other; a job is done when someone
-    waits for it."""
+    """Does all work in this process, one job after the other. A job runs when `wait` is called."""
 
     slots = 1
 
@@ -125,19 +125,19 @@ class InlineEngine(Engine):
         _ = self.worker.backbone
 
     def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
-        """In order."""
+        """In the order of the parts."""
         for at, part in enumerate(parts):
             for first, piece in part.pieces(self.worker.card.batch):
                 yield at, first, self.worker.backbone.features(self.worker.reader.pixels(piece))
 
     def submit(self, job: Job[Any]) -> int:
-        """Put it behind the others."""
+        """Queue a job behind the others."""
         self._next += 1
         self._waiting[self._next] = job
         return self._next
 
     def wait(self, seconds: float | None = None) -> list[Outcome]:  # noqa: ARG002 - a job takes as long as it takes
-        """Do the job that was submitted first."""
+        """Run the job that was submitted first."""
         if not self._waiting:
             return []
         ticket = next(iter(self._waiting))
@@ -148,12 +148,12 @@ class InlineEngine(Engine):
             return [Outcome(ticket, error=error)]
 
     def cancel(self, ticket: int) -> None:
-        """Forget it."""
+        """Drop a job that has not run."""
         self._waiting.pop(ticket, None)
 
     def records(self, ticket: int) -> int:  # noqa: ARG002 - nobody can ask while a job runs
-        """Jobs under way here are those that have not begun."""
+        """Always 0: a job that is still queued has not begun."""
         return 0
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""

@@ -17,7 +17,8 @@ from lmeraser_ray.storage.store import Store
 
 
 def open_engine(store: Store, config: Config, card: BackboneCard) -> Engine:
-    """Return the engine that the configuration asks for. Nothing starts before there is work."""
+    """Return the engine that `execution.engine` names. Ray is imported only for its engine, and started
+    when there is work."""
     if config.execution.engine == "inline":
         return InlineEngine(store, config, card)
     from lmeraser_ray.distributed.engine import RayEngine

@@ -1,9 +1,9 @@
-"""Features: one vector a record, from the frozen backbone, un-augmented, computed once and kept by
-bucket.
+"""Features: one vector for each record, from the frozen backbone, without augmentation; computed
+once, and stored by bucket.
 
-Invariants: a feature is a function of its record and the backbone (fixed batch shape), so a bucket
-that lost a record keeps the other rows bit for bit; the file of a bucket is written once, whole,
-whoever computed its rows.
+Invariants: a feature is a function of its record and the backbone (the batch shape is fixed), so a
+bucket that lost a record keeps the other rows bit for bit; the file of a bucket is written once, as
+a whole, by the process that plans.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ def features_key(backbone: str, digests: Digests) -> str:
 
 @dataclass
 class Bucketful:
-    """A bucket whose features are being gathered. `known` [m] bool says which rows are there;
-    memory is taken when the first comes."""
+    """A bucket whose features are being gathered. known [m] bool: which rows are there. The array
+    is allocated when the first row comes."""
 
     bucket: Bucket
     key: str
@@ -43,13 +43,14 @@ class Bucketful:
 
     @cached_property
     def rows(self) -> Features:
-        """The features [m, d] float32, filled as they come."""
+        """The features [m, d] float32, filled row by row."""
         return np.empty((len(self.known), self.dimension), np.float32)
 
 
 @dataclass(frozen=True)
 class FeatureStage:
-    """Finds, carries over or computes the features of all buckets."""
+    """Finds the features of all buckets in the store, takes rows over from the previous state, and
+    computes the rest."""
 
     store: Store
     listing: Listing
@@ -59,7 +60,7 @@ class FeatureStage:
     progress: Progress
 
     def run(self, index: RecordIndex) -> tuple[list[StoredObject], int]:
-        """The features of each bucket of the index, in order, and how many records were
+        """The features of each bucket of the index, in order, and for how many records they were
         computed."""
         keys = [
             features_key(self.card.identity, index.columns[i].digests)
@@ -77,7 +78,7 @@ class FeatureStage:
         return [item for i in range(len(keys)) if (item := found[i])], computed
 
     def _carry_over(self, index: RecordIndex, i: int, key: str) -> Bucketful:
-        """The rows that the bucket's previous state already has."""
+        """Take over the rows that the bucket had in the previous state."""
         digests = index.columns[i].digests
         full = Bucketful(
             index.buckets[i], key, self.card.dimension, digests, np.zeros(len(digests), np.bool_)
@@ -102,8 +103,8 @@ class FeatureStage:
     def _compute(
         self, missing: dict[int, Bucketful], advance: Callable[[int], object]
     ) -> dict[int, StoredObject]:
-        """Compute what is not known; each bucket is stored as soon as its last row has come, so
-        memory holds those under way."""
+        """Compute the missing rows. Each bucket is stored when its last row has come, so that only
+        unfinished buckets are in memory."""
         stored: dict[int, StoredObject] = {}
         if not missing:
             return stored

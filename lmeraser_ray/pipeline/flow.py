@@ -1,11 +1,11 @@
-"""The one flow: from the live records to a published manifest. Training, unlearning and rebuilding
-are this function on different records.
+"""The one flow: the function from the live records to a manifest. Training, unlearning and
+rebuilding are this function on different records.
 
     buckets → features → partition → shards → plan → (train what is missing) → manifest
 
-Invariant: what is returned is a function of the buckets, the identity half of the configuration,
-the backbone and, where prototypes are public, these. What is already in the store is only a
-shortcut.
+Invariant: the manifest is a function of the buckets, the identity half of the configuration, the
+backbone and, where there are any, the public prototypes. Objects that are already in the store only
+save work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,8 +44,9 @@ from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A manifest, ready to be published, and the work that it took. `reused` counts constituents of
-    which no stage was trained."""
+    """A manifest, ready to be published, and the work that it took. reused: how many constituents
+    needed no training; features_computed: for how many records; reclustered: whether the partition
+    was computed anew."""
 
     manifest: Manifest
     trained: tuple[Trained, ...]
@@ -56,7 +57,8 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Planned:
-    """What the live records need: their features by bucket, the shards, and the plan."""
+    """What the live records need: their features by bucket, their shards, and the plan of
+    constituents."""
 
     index: RecordIndex
     features: list[StoredObject]
@@ -66,7 +68,7 @@ class Planned:
 
     @property
     def states(self) -> tuple[BucketState, ...]:
-        """What the manifest says of each bucket."""
+        """The buckets, as the manifest names them."""
         return tuple(
             BucketState(*state)
             for state in zip(self.index.buckets, self.features, self.parts.assignments, strict=True)
@@ -77,8 +79,8 @@ class Planned:
 class Flow:
     """Evaluates the function from records to manifest in one store.
 
-    card: the backbone that `engine` will load; public: the stored public prototypes, where the
-    partition has them; choice: the choice that a sweep made, where it made one.
+    card: of the backbone that the engine will load; public: the stored public prototypes, where
+    the partition has any; choice: of the sweep that chose the configuration, where one did.
     """
 
     store: Store
@@ -92,8 +94,8 @@ class Flow:
     def evaluate(
         self, buckets: Sequence[Bucket], previous: Manifest | None, known: RecordIndex | None = None
     ) -> Evaluated:
-        """Build whatever these buckets need. `previous` is the published state, whose feature rows
-        are carried over; `known` its index."""
+        """Build whatever these buckets need. previous: the published state, whose feature rows are
+        reused; known: the index of that state."""
         planned = self.plan(buckets, previous, known)
         with self.progress.stage("training"):
             trained = self._train(planned)
@@ -106,7 +108,7 @@ class Flow:
         )
 
     def manifest(self, planned: Planned, built: Mapping[str, StoredObject]) -> Manifest:
-        """The manifest of what was planned, once all that was missing is `built`, by key."""
+        """The manifest of a plan. built: the objects that the plan lacked, by key."""
         shards = shard_states(planned.plan.specs, {**planned.plan.reuse, **built})
         choice = self.choice.state(planned.index) if self.choice else None
         return Manifest(
@@ -121,8 +123,7 @@ class Flow:
     def plan(
         self, buckets: Sequence[Bucket], previous: Manifest | None, known: RecordIndex | None = None
     ) -> Planned:
-        """Everything but the training: features and partition are computed, constituents only
-        planned."""
+        """Compute features and partition, and plan the constituents, without training any."""
         listing = self.store.listing()
         with self.progress.stage("plan"):
             index = RecordIndex.read(self.store, buckets, known)
@@ -149,7 +150,7 @@ class Flow:
         slices = self.config.learner.slices
         found = index.hashed(self.config.seed, "slice", slices) if slices > 1 else None
         specs = constituent_specs(
-            index.digests_at, parts.shard_of, making=making_of(self.config, self.card), slices=found
+            index.digests_at, parts.shard_of, recipe=recipe_of(self.config, self.card), slices=found
         )
         return plan_constituents(specs, listing)
 
@@ -174,7 +175,7 @@ class Flow:
         slices = tuple(self.parts(planned.index, planned.features, part) for part in spec.slices)
         groups = (
             None if spec.groups is None else spec.groups[spec.slices[0].argsort()]
-        )  # rows are told in ascending order
+        )  # a job has its rows in ascending order
         before = planned.plan.reuse[spec.keys[build.first - 1]] if build.first else None
         return TrainConstituent(
             spec.keys, slices, epoch_share(self.config.learner.slices), build.first, before, groups
@@ -183,8 +184,8 @@ class Flow:
     def parts(
         self, index: RecordIndex, features: Sequence[StoredObject], positions: Positions
     ) -> tuple[Part, ...]:
-        """Positions as a job's parts, ascending; with the buckets' features where the learner needs
-        these."""
+        """Ascending positions as the parts of a job; with the buckets' features where the learner
+        needs features."""
         return parts_of(index, features if self._learner.needs == "features" else None, positions)
 
     @cached_property
@@ -193,16 +194,16 @@ class Flow:
 
 
 def epoch_share(slices: int) -> float:
-    """The share of the epochs that each of R stages has, 2 / (R + 1): together they see as many
-    records as training without slices."""
+    """The share of the epochs that each of R stages has, 2 / (R + 1): with equal slices all stages
+    together see as many records as one training without slices."""
     return 2 / (slices + 1)
 
 
 def parts_of(
     index: RecordIndex, features: Sequence[StoredObject] | None, positions: Positions
 ) -> tuple[Part, ...]:
-    """Positions as a job's parts, ascending; with the buckets' features for learners that need
-    these."""
+    """Ascending positions as the parts of a job. features: of the buckets; None for a learner that
+    needs pictures."""
     where = {} if features is None else dict(zip(index.buckets, features, strict=True))
     return tuple(Part(rows, where.get(rows.bucket)) for rows in index.rows(positions, about=True))
 
@@ -210,7 +211,7 @@ def parts_of(
 def shard_states(
     specs: Sequence[ConstituentSpec], found: Mapping[str, StoredObject]
 ) -> tuple[ShardState, ...]:
-    """What the manifest says of each shard, by number."""
+    """The shards, as the manifest names them. found: the constituents, by key."""
     return tuple(
         ShardState(number, size, tuple(found[key] for key in spec.keys))
         for spec in specs
@@ -218,8 +219,8 @@ def shard_states(
     )
 
 
-def making_of(config: Config, card: BackboneCard) -> ConstituentRecipe:
-    """How the configured learner makes constituents."""
+def recipe_of(config: Config, card: BackboneCard) -> ConstituentRecipe:
+    """The recipe of the configured learner."""
     learner = make_learner(config)
     identity = {**learner.identity(), "seed": config.seed}
     if learner.needs_classifier:
@@ -228,22 +229,22 @@ def making_of(config: Config, card: BackboneCard) -> ConstituentRecipe:
 
 
 def identity_of(config: Config) -> dict[str, object]:
-    """The identity half of a configuration as the manifest keeps it. The backbone's is its digest,
-    which stands beside it."""
+    """The identity half of a configuration as the manifest keeps it, without the backbone: the
+    manifest names that by its digest."""
     return {name: value for name, value in config.identity().items() if name != "backbone"}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What comes in besides the records: the backbone, loaded to know what it is, and public
-    prototypes, where the partition has any."""
+    """The inputs of a training besides the records: the backbone, loaded so that its identity is
+    known, and the public prototypes, where the partition has any."""
 
     config: Config
     backbone: Backbone
 
     @cached_property
     def card(self) -> BackboneCard:
-        """What is planned with."""
+        """What planning needs to know of the backbone."""
         loaded = self.backbone
         return BackboneCard(
             loaded.identity, loaded.dimension, loaded.batch, loaded.spec, loaded.classifier_identity
@@ -256,8 +257,8 @@ class Inputs:
     def prototypes(
         self, store: Store, *, expected: StoredObject | None = None
     ) -> StoredObject | None:
-        """The public prototypes in the store, made there if need be; None where the partition has
-        none.
+        """The public prototypes in the store, computed first where they are not there; None where
+        the partition has none.
 
         Errors: `ConfigError` where the public pictures are not those that `expected`, the published
         prototypes, were made from.

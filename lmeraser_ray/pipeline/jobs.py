@@ -1,8 +1,8 @@
-"""The work that a cluster, or this process, carries out: key in, key out.
+"""Jobs: the work that a cluster, or this process, carries out. Keys go in, keys come out.
 
-A job says which rows of which buckets it needs; a worker reads just these from the store, computes,
-and writes its result atomically. So a job may run twice, anywhere, and do no harm. Nothing here
-knows Ray.
+A job names the rows of the buckets that it needs; a worker reads only these from the store,
+computes, and writes its result atomically. So a job may run twice, on any machine, and do no harm.
+Nothing here imports Ray.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +32,8 @@ Inputs = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of one bucket, as a learner needs them: with the bucket's features, or without for
-    one that sees pictures."""
+    """Some rows of one bucket. features: the bucket's, for a learner that needs features; None for
+    one that needs pictures."""
 
     rows: Rows
     features: StoredObject | None = None
@@ -41,23 +41,23 @@ class Part:
 
 @dataclass
 class Worker:
-    """What a process that does jobs holds: the store, the configuration and, once needed, the
-    backbone."""
+    """What a process needs to run jobs: the store, the configuration, the learner and, at first
+    use, the backbone."""
 
     store: Store
     config: Config
     learner: Learner
     card: BackboneCard
-    """The backbone that the plan was made for."""
+    """Of the backbone that the plan was made for."""
     gpus: float | None = None
-    """GPUs, or the fraction of one, that this process was given; None is whatever it sees."""
+    """GPUs, or the fraction of one, that this process may use; None: those that it sees."""
     report: Callable[[int], object] = ignore
-    """Told the record passes that the training under way has done so far."""
+    """Called with the record passes that the training under way has done so far."""
 
     @cached_property
     def backbone(self) -> Backbone:
-        """The frozen backbone, loaded at first use. Errors: `ConfigError` where its weights are not
-        those that were planned with."""
+        """The frozen backbone, loaded at first use. Errors: `ConfigError` where its identity is not
+        that of the plan's backbone."""
         device = numerics.choose_device(self.config.execution.device, self.gpus)
         numerics.make_deterministic()
         backbone = load_backbone(
@@ -81,7 +81,8 @@ class Worker:
         return Reader(self.store, self.card.spec, self.config.data.max_pixels)
 
     def see(self, parts: Sequence[Part]) -> Read:
-        """Read rows as the learner needs them, in the order of the parts."""
+        """Read rows as the learner needs them, in the order of the parts: features [m, d] float32,
+        or pictures [m, 3, s, s] uint8."""
         found = [self.reader.read(part.rows, part.features) for part in parts]
         inputs: list[Any] = [read.inputs for read in found]
         labels = tuple(label for read in found for label in read.labels)
@@ -90,16 +91,16 @@ class Worker:
         )
 
     def train(self, shard: ShardData, stage: Stage, watch: Watch) -> Constituent:
-        """Train one stage on one thread: on the CPU training bits depend on their number, and
-        shards run side by side."""
+        """Train one stage on one thread: on a CPU the bits depend on the number of threads, and
+        shards are trained side by side."""
         with numerics.one_thread():
             if self.learner.needs == "features":
                 return self.learner.train(shard, stage=stage, watch=watch)
             return self.learner.train(shard, self.backbone, stage=stage, watch=watch)
 
     def answer(self, constituent: Constituent, inputs: Inputs, group: int) -> "Answers":
-        """A constituent's answers to queries, seen as the learner needs them. One that knows a
-        single class is certain of it."""
+        """A constituent's answers to queries [b, …]. A constituent with a single class is certain
+        of it. group: the shard that answers, for a joint learner."""
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((len(inputs), 1), np.float32))
         with numerics.one_thread():
@@ -114,7 +115,7 @@ class Worker:
         return Answers(constituent.classes, found)
 
     def numerics(self) -> dict[str, Any]:
-        """What the bytes of a constituent depend on besides its key."""
+        """The numerics on which the bytes of a constituent depend besides its key."""
         if self.learner.needs == "features":
             return numerics.describe(numerics.choose_device("cpu"))
         return numerics.describe(self.backbone.device)
@@ -125,24 +126,24 @@ class Job(Protocol[T_co]):
 
     @property
     def name(self) -> str:
-        """What it does, in a word: for dashboards and logs."""
+        """What the job does, in a word: for dashboards and logs."""
 
     @property
     def key(self) -> str | None:
-        """The key of the constituent that it makes or asks, None where it is about none."""
+        """The key of the constituent that the job trains or asks; None where there is none."""
 
     @property
     def weight(self) -> int:
-        """Relative length of the work."""
+        """How long the job takes, relative to others."""
 
     def run(self, worker: Worker) -> T_co:
-        """Do it."""
+        """Do the work."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A constituent that was trained: its key, the objects of the stages that were trained, in
-    order, and the record passes that took."""
+    """A constituent that was trained. stages: the objects of the stages that were trained, in
+    order; passes: the record passes that this took."""
 
     key: str
     stages: tuple[StoredObject, ...]
@@ -153,9 +154,9 @@ class Trained:
 class TrainConstituent:
     """Train one constituent from stage `first` on and store each stage.
 
-    keys: of all stages; slices: for each stage the rows that come new to it; before: the
-    constituent of the stage before `first`; shares: of the configured epochs for each stage;
-    groups: for a joint learner the shard of each row, in the order of the rows.
+    keys: of all stages; slices: for each stage the rows that it adds; share: of the configured
+    epochs, for each stage; before: the constituent of the stage before `first`; groups: for a joint
+    learner the shard of each row, in the order of the rows.
     """
 
     keys: tuple[str, ...]
@@ -173,16 +174,16 @@ class TrainConstituent:
 
     @property
     def weight(self) -> int:
-        """Records that the stages to train see."""
+        """How many records the stages to train see."""
         return sum(self._sizes()[self.first :])
 
     def _sizes(self) -> list[int]:
-        """Records that each stage sees."""
+        """How many records each stage sees."""
         return list(accumulate(sum(len(part.rows.rows) for part in parts) for parts in self.slices))
 
     def stages(self, worker: Worker, watch: Watch) -> Iterator[tuple[str, Constituent]]:
-        """Train the stages from `first` on, each from the one before: key and constituent of each.
-        Nothing is stored."""
+        """Train the stages from `first` on, each from the one before, and yield the key and the
+        constituent of each. Stores nothing."""
         seen = worker.see([part for parts in self.slices for part in parts])
         start = Constituent.from_bytes(worker.store.read(self.before)) if self.before else None
         for key, size in list(zip(self.keys, self._sizes(), strict=True))[self.first :]:
@@ -192,8 +193,7 @@ class TrainConstituent:
             yield key, start
 
     def run(self, worker: Worker) -> Trained:
-        """Train the stages in order, each from the constituent of the one before, as if there had
-        been no pause between them."""
+        """Train and store the stages in order, each from the constituent of the one before."""
         passes = 0
 
         def count(records: int) -> None:
@@ -209,7 +209,7 @@ class TrainConstituent:
 
 
 def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) -> ShardData:
-    """The first `size` rows in canonical order, whatever buckets they lie in."""
+    """The first `size` rows, in canonical order, whatever buckets they are in."""
     order = canonical_order(seen.digests[:size])
     labels = tuple(seen.labels[i] for i in order)
     return ShardData(
@@ -219,8 +219,8 @@ def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) 
 
 @dataclass(frozen=True)
 class AnswerRows:
-    """Ask one constituent about stored records (in the order of `members`). group: the shard, where
-    the constituent serves several."""
+    """Ask one constituent about stored records. members: these records; group: the shard that
+    answers, where the constituent serves several."""
 
     constituent: StoredObject
     members: tuple[Part, ...]
@@ -229,16 +229,17 @@ class AnswerRows:
 
     @property
     def key(self) -> str:
-        """The key of who is asked."""
+        """The key of the constituent that is asked."""
         return self.constituent.key
 
     @property
     def weight(self) -> int:
-        """Queries."""
+        """How many queries there are."""
         return sum(len(part.rows.rows) for part in self.members)
 
     def run(self, worker: Worker) -> Answers:
-        """Read the queries and answer. Where there is one class, no query needs to be read."""
+        """Read the queries and answer them, in the order of `members`. Where there is one class, no
+        query is read."""
         constituent = Constituent.from_bytes(worker.store.read(self.constituent))
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((self.weight, 1), np.float32))
@@ -247,7 +248,7 @@ class AnswerRows:
 
 @dataclass(frozen=True)
 class HashPixels:
-    """The SHA-256 of each picture's pixels, as the backbone sees them: what a query is routed by
+    """The SHA-256 of each picture's pixels as the backbone sees them: queries are routed by it
     where there are no prototypes."""
 
     members: tuple[Rows, ...]
@@ -256,11 +257,11 @@ class HashPixels:
 
     @property
     def weight(self) -> int:
-        """Pictures."""
+        """How many pictures there are."""
         return sum(len(part.rows) for part in self.members)
 
     def run(self, worker: Worker) -> list[bytes]:
-        """Read and hash, in the order of `members`."""
+        """Read and hash the pictures, in the order of `members`."""
         return [
             found for part in self.members for found in pixel_hashes(worker.reader.pixels(part))
         ]

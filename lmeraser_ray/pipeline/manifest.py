@@ -1,8 +1,8 @@
-"""The manifest: the published state in one canonical JSON file, which names every object by key and
-digest.
+"""The manifest: a state in one canonical JSON file, which names every object by key and digest.
 
-Invariants: a function of the live records, the identity half of the configuration and the backbone;
-no time, path, worker or erased id is in it. So its SHA-256 is the workspace's fingerprint.
+Invariants: the manifest is a function of the live records, the identity half of the configuration
+and the backbone; it holds no time, path, worker or erased id. So its SHA-256 is the fingerprint of
+the workspace.
 """
 
 import json
@@ -21,7 +21,8 @@ FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class BucketState:
-    """A bucket and what was computed from it. `assignments` is None where no record trains."""
+    """A bucket, with its features and the shards of its records. assignments: None where no record
+    of the bucket trains."""
 
     bucket: Bucket
     features: StoredObject
@@ -30,8 +31,8 @@ class BucketState:
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """A shard: its number in the partition, how many records it has, and its constituents, one a
-    stage, the last one the finished one."""
+    """A shard: its number in the partition, how many records it has, and its constituents, one for
+    each stage; the last one is the finished one."""
 
     number: int
     size: int
@@ -45,7 +46,8 @@ class ShardState:
 
 @dataclass(frozen=True, slots=True)
 class BackboneCard:
-    """What must be known of a backbone to plan without loading it."""
+    """What planning needs to know of a backbone. dimension: d of its features; batch: its fixed
+    batch shape; spec: how pictures are prepared."""
 
     identity: str
     dimension: int
@@ -57,10 +59,13 @@ class BackboneCard:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that a workspace holds. `shards` are in the order of their numbers, which are those of
-    the partition's prototypes where it has any; `identity` is the configuration's. A joint
-    learner's constituent stands with every shard. choice: which live records the sweep saw that
-    chose the configuration (`lmeraser_ray.pipeline.choice`), where there was one."""
+    """All that a workspace holds.
+
+    identity: of the configuration; shards: in the order of their numbers, which are those of the
+    partition's prototypes, where it has any (with a joint learner every shard has the same
+    constituent); choice: which live records the sweep saw that chose the configuration
+    (`lmeraser_ray.pipeline.choice`), where one did.
+    """
 
     identity: dict[str, Any]
     backbone: BackboneCard
@@ -134,7 +139,7 @@ class Manifest:
             ) from error
 
     def objects(self) -> Iterator[StoredObject]:
-        """Every object that is reachable from here, the manifest itself apart."""
+        """Every object that the manifest names."""
         for state in self.buckets:
             yield from (state.bucket.records, state.bucket.pictures, state.features)
             if state.assignments:
@@ -145,37 +150,37 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the manifest, and so over the bytes of all that it names."""
+        """SHA-256 over the manifest, and so over the bytes of all objects that it names."""
         return key_of("manifest", self.to_bytes())
 
     @property
     def seen(self) -> int:
-        """Live records that the sweep saw which chose the configuration; 0 where none did."""
+        """How many live records the sweep saw that chose the configuration; 0 where none did."""
         return int(self.choice["records"]) if self.choice else 0
 
     @property
     def records(self) -> int:
-        """Live records, test records included."""
+        """How many live records there are, test records included."""
         return sum(state.bucket.size for state in self.buckets)
 
     @property
     def training_records(self) -> int:
-        """Live records that train."""
+        """How many live records train."""
         return sum(shard.size for shard in self.shards)
 
 
 def pair(item: StoredObject | None) -> list[str] | None:
-    """An object as its key and digest."""
+    """An object as its key and digest, for the JSON."""
     return [item.key, item.sha256] if item else None
 
 
 def from_pair(kind: Kind, read: list[str] | None) -> StoredObject | None:
-    """The object of a kind whose `pair` was read."""
+    """Read what `pair` returned, for an object of this kind."""
     return StoredObject(kind, *read) if read else None
 
 
 def read_bucket(entry: dict[str, Any]) -> BucketState:
-    """One bucket's entry of the JSON."""
+    """Read the JSON of one bucket."""
     records, pictures = (
         StoredObject(kind, entry["key"], entry[kind]) for kind in ("records", "pictures")
     )
@@ -188,7 +193,7 @@ def read_bucket(entry: dict[str, Any]) -> BucketState:
 
 
 def read_shard(entry: dict[str, Any]) -> ShardState:
-    """One shard's entry of the JSON."""
+    """Read the JSON of one shard."""
     return ShardState(
         entry["number"],
         entry["size"],

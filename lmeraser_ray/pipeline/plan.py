@@ -1,14 +1,17 @@
-"""The planner: which constituents there must be, which of them exist and what must be trained.
+"""The planner: which constituents there must be, which of them exist, and what must be trained.
+
 Pure: no files, no Ray.
 
 There is no unlearning algorithm. Training and unlearning both ask this module what the live records
-need, and do what is missing.
+need, and train what is missing.
 
-    shard's members → slices, in order → a chain of keys, one a stage:   key₁ = H(learner, backbone, slice 1),   keyᵣ = H(keyᵣ₋₁, slice r)
+    a shard's members ─► slices, in order ─► a chain of keys, one for each stage:
+                                             key₁ = H(learner, backbone, slice 1)
+                                             keyᵣ = H(keyᵣ₋₁, slice r)
 
-Without slices the chain has one link. A deletion changes the keys from its record's slice on, and
-the longest prefix of the chain that is in the store is where training goes on. A joint learner has
-one constituent for all shards, whose key covers who is in which.
+Without slices the chain has one link. A deletion changes the keys from its record's slice on;
+training goes on behind the longest prefix of the chain that is in the store. A joint learner has
+one constituent for all shards, whose key covers which member is in which shard.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,19 +28,19 @@ from lmeraser_ray.storage.store import Listing, StoredObject
 DigestsAt = Callable[[Positions], Digests]
 """The digests [m, 32] of the records at some positions, in the given order."""
 TOGETHER = 1 << 16
-"""Records that are sorted by their shard at a time, and members of shards whose digests are in
-memory, unless one shard has more."""
+"""How many records are sorted by their shard at a time, and of how many members the digests are in
+memory (more only where a single shard has more)."""
 
 
 @dataclass(frozen=True)
 class ConstituentSpec:
     """A constituent that must exist.
 
-    shards: the numbers of the shards that it serves, ascending (one, unless the learner is joint),
-    and their sizes; slices: the members of each stage that come new to it, as positions among all
-    live records, in canonical order (by digest); keys: of the stages, the last one the finished
-    constituent's; groups [n] int32: for a joint learner the place in `shards` of each member, else
-    None.
+    shards, sizes: the numbers of the shards that it serves, ascending (one shard, unless the
+    learner is joint), and how many members each has. slices: for each stage the members that it
+    adds, as positions among all live records, in canonical order (by digest). keys: of the stages;
+    the last one is the finished constituent's. groups [n] int32: for a joint learner the place in
+    `shards` of each member, else None.
     """
 
     shards: tuple[int, ...]
@@ -52,7 +55,8 @@ class ConstituentSpec:
         return self.keys[-1]
 
     def passes(self, first: int = 0) -> int:
-        """Records that the stages from `first` on see, each stage counted: the unit of cost."""
+        """How many records the stages from `first` on see, summed over the stages: the unit of
+        cost."""
         return sum(list(accumulate(len(part) for part in self.slices))[first:])
 
 
@@ -66,8 +70,8 @@ class Build:
 
 @dataclass(frozen=True)
 class Plan:
-    """What must be, in the order of the shards; what of it is there, by key; what is missing, the
-    most work first."""
+    """specs: the constituents that must exist, in the order of their shards; reuse: the stages
+    that exist, by key; build: what is missing, the most work first."""
 
     specs: tuple[ConstituentSpec, ...]
     reuse: Mapping[str, StoredObject]
@@ -76,38 +80,38 @@ class Plan:
 
 @dataclass(frozen=True)
 class ConstituentRecipe:
-    """How constituents are made. learner: its identity; backbone: that of what the learner sees;
-    joint: one for all shards."""
+    """All that constituents are a function of, besides their members. learner: its identity;
+    backbone: the identity of the backbone; joint: whether one constituent serves all shards."""
 
     learner: Mapping[str, object]
     backbone: str
     joint: bool = False
 
 
-def shard_key(making: ConstituentRecipe, digests: Digests) -> str:
-    """SHA-256 over all that a constituent is a function of: the learner's identity, the backbone's,
-    the members' digests in order."""
+def shard_key(recipe: ConstituentRecipe, digests: Digests) -> str:
+    """SHA-256 over all that a constituent is a function of: the identities of the learner and of
+    the backbone, and the members' digests [m, 32] in order."""
     return key_of(
         "shard/1",
-        canonical_json(dict(making.learner)),
-        bytes.fromhex(making.backbone),
+        canonical_json(dict(recipe.learner)),
+        bytes.fromhex(recipe.backbone),
         digests.tobytes(),
     )
 
 
 def stage_key(before: str, digests: Digests) -> str:
-    """SHA-256 over the key of the stage before and the digests of the slice that comes new, in
-    order."""
+    """SHA-256 over the key of the stage before and the digests [m, 32] of the slice that this stage
+    adds, in order."""
     return key_of("slice/1", bytes.fromhex(before), digests.tobytes())
 
 
-def joint_key(making: ConstituentRecipe, digests: Digests, groups: NDArray[np.int32]) -> str:
-    """SHA-256 over the learner's and the backbone's identity, all members' digests in order and the
-    shard of each."""
+def joint_key(recipe: ConstituentRecipe, digests: Digests, groups: NDArray[np.int32]) -> str:
+    """SHA-256 over the identities of the learner and of the backbone, the digests [n, 32] of all
+    members in order, and the shard of each [n] int32."""
     return key_of(
         "joint/1",
-        canonical_json(dict(making.learner)),
-        bytes.fromhex(making.backbone),
+        canonical_json(dict(recipe.learner)),
+        bytes.fromhex(recipe.backbone),
         digests.tobytes(),
         groups.tobytes(),
     )
@@ -117,36 +121,34 @@ def constituent_specs(
     digests: DigestsAt,
     assignment: NDArray[np.int32],
     *,
-    making: ConstituentRecipe,
+    recipe: ConstituentRecipe,
     slices: NDArray[np.int32] | None = None,
 ) -> tuple[ConstituentSpec, ...]:
-    """The constituents of an assignment, by shard. A shard without members has none, a slice
-    without members is no stage.
+    """The constituents of an assignment, in the order of their shards. A shard without members has
+    none, and a slice without members is no stage.
 
-    assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record,
-    None for one slice.
+    assignment: [n], the shard of each record, -1 for none; slices: [n], the slice of each record;
+    None where there is only one.
     """
     grouped, bounds = members_by_shard(assignment)
-    if making.joint:
+    if recipe.joint:
         return (
-            joint_spec(digests, np.sort(grouped), assignment, np.diff(bounds), making)
+            joint_spec(digests, np.sort(grouped), assignment, np.diff(bounds), recipe)
             if len(grouped)
             else ()
         )
-    return tuple(separate_specs(digests, grouped, bounds, making, slices))
+    return tuple(separate_specs(digests, grouped, bounds, recipe, slices))
 
 
 def members_by_shard(assignment: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The members of all k shards, one shard behind the other and ascending within each, and where
-    each shard begins [k + 1].
+    """The members of all k shards, shard after shard and ascending within each, and where each
+    shard begins [k + 1].
 
     A counting sort in parts: an argsort of all would take three times the memory of its result. A
     driver has less than 2^31 records.
     """
     parts = [slice(at, at + TOGETHER) for at in range(0, len(assignment), TOGETHER)]
-    sizes = np.zeros(
-        int(assignment.max(initial=-1)) + 2, np.int64
-    )  # of what is in no shard, then of each shard
+    sizes = np.zeros(int(assignment.max(initial=-1)) + 2, np.int64)  # first: of those in no shard
     for part in parts:
         sizes += np.bincount(assignment[part] + 1, minlength=len(sizes))
     bounds = np.cumsum([0, *sizes[1:]])
@@ -155,9 +157,8 @@ def members_by_shard(assignment: NDArray[np.int32]) -> tuple[NDArray[np.int32], 
         order = np.argsort(assignment[part], kind="stable")
         order = order[np.count_nonzero(assignment[part] < 0) :]
         shards = assignment[part][order]
-        before = np.arange(len(shards)) - np.searchsorted(
-            shards, shards
-        )  # how many of its shard are before each
+        # how many members of the same shard come before each member
+        before = np.arange(len(shards)) - np.searchsorted(shards, shards)
         grouped[free[shards] + before] = order + part.start
         free += np.bincount(shards, minlength=len(free))
     return grouped, bounds
@@ -167,11 +168,11 @@ def separate_specs(
     digests: DigestsAt,
     grouped: Positions,
     bounds: NDArray[np.int64],
-    making: ConstituentRecipe,
+    recipe: ConstituentRecipe,
     slices: NDArray[np.int32] | None,
 ) -> Iterator[ConstituentSpec]:
-    """A constituent for each shard. grouped: the members of all shards, one shard behind the other,
-    put into canonical order here; bounds: [k + 1], where each shard begins."""
+    """A constituent for each shard. grouped: the members of all shards, shard after shard; put into
+    canonical order here; bounds: [k + 1], where each shard begins."""
     first = 0
     while first < len(bounds) - 1:
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + TOGETHER, "right")) - 1)
@@ -182,7 +183,7 @@ def separate_specs(
             order = canonical_order(mine)
             grouped[begin:end] = grouped[begin:end][order]
             if end > begin:
-                yield one_shard(number, grouped[begin:end], mine[order], making, slices)
+                yield one_shard(number, grouped[begin:end], mine[order], recipe, slices)
         first = last
 
 
@@ -190,17 +191,17 @@ def one_shard(
     number: int,
     members: Positions,
     digests: Digests,
-    making: ConstituentRecipe,
+    recipe: ConstituentRecipe,
     slices: NDArray[np.int32] | None,
 ) -> ConstituentSpec:
-    """The constituent of one shard, `members` and their digests in canonical order."""
+    """The constituent of one shard. members [m] and digests [m, 32]: in canonical order."""
     if slices is None:
         return ConstituentSpec(
-            (number,), (len(members),), (members,), (shard_key(making, digests),)
+            (number,), (len(members),), (members,), (shard_key(recipe, digests),)
         )
     found = slices[members]
     parts = [found == r for r in np.unique(found)]
-    keys = [shard_key(making, digests[parts[0]])]
+    keys = [shard_key(recipe, digests[parts[0]])]
     for part in parts[1:]:
         keys.append(stage_key(keys[-1], digests[part]))
     return ConstituentSpec(
@@ -213,14 +214,14 @@ def joint_spec(
     members: Positions,
     assignment: NDArray[np.int32],
     sizes: Positions,
-    making: ConstituentRecipe,
+    recipe: ConstituentRecipe,
 ) -> tuple[ConstituentSpec, ...]:
-    """The one constituent of all shards, which sees the digests of all `members` at once."""
+    """The one constituent of all shards. Reads the digests of all members at once."""
     known = digests(members)
     order = canonical_order(known)
     members, numbers = members[order], np.flatnonzero(sizes)
     groups = np.searchsorted(numbers, assignment[members]).astype(np.int32)
-    key = joint_key(making, known[order], groups)
+    key = joint_key(recipe, known[order], groups)
     return (
         ConstituentSpec(
             tuple(numbers.tolist()), tuple(sizes[numbers].tolist()), (members,), (key,), groups

@@ -1,5 +1,5 @@
-"""What every command shares: a workspace, its configuration, the engine, the progress, opened and
-closed in one place."""
+"""What every command shares: a workspace, its configuration, its request database, the engine
+and the progress, opened and closed in one place."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -35,8 +35,8 @@ def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
 
 @dataclass(frozen=True)
 class Session:
-    """One command's means. `make_engine` is how tests put a recorder, or a leaky learner, in the
-    place of the real engine."""
+    """A workspace as one command opens it. make_engine: tests put a recorder, or a leaky
+    learner, in the place of the real engine."""
 
     root: Location
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
@@ -46,7 +46,7 @@ class Session:
 
     @property
     def folder(self) -> WorkspaceFolder:
-        """The workspace's files."""
+        """The workspace's files, to be read; `folder.locked()` yields what writes."""
         return WorkspaceFolder(self.root, dict(self.overrides).get("queue.database"))
 
     def config(self) -> Config:
@@ -81,8 +81,8 @@ class Session:
             yield database
 
     def consistently(self, read: Callable[[Published], T]) -> T:
-        """What `read` makes of what answers; of the next state, where that was published and this
-        one purged meanwhile."""
+        """What `read` returns for the published state. Where the next state was published, and this
+        one purged, while `read` was at work, it is called again for that."""
         while True:
             current = self.folder.current()
             try:
@@ -100,8 +100,8 @@ class Session:
         public: StoredObject | None = None,
         choice: "Choice | None" = None,
     ) -> "Iterator[Flow]":
-        """The flow on a store, with an engine that is closed at the end, whatever happens. public:
-        the stored public prototypes; choice: of the sweep that the configuration comes from."""
+        """The flow on a store, with an engine that is closed at the end of the context. public: the
+        stored public prototypes; choice: of the sweep that chose the configuration."""
         from lmeraser_ray.pipeline.flow import Flow
 
         with closing(self.make_engine(store, config, card)) as engine:

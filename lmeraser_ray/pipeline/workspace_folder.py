@@ -1,4 +1,4 @@
-"""A workspace on disk or in object storage: one store, one pointer to the published state, one lock.
+"""A workspace on disk or in object storage: a store, a pointer to the published state, a lock.
 
     WORKSPACE/
       CURRENT             the pointer: the published manifest's object, then one line for the key
@@ -77,15 +77,15 @@ class WorkspaceFolder:
         self._current, self._configuration = root / "CURRENT", root / "configuration.json"
 
     def create(self) -> None:
-        """Make the folder, or accept one that is a workspace. A folder with anything else in it is
-        refused."""
+        """Make the folder, or accept one that is a workspace. Errors: `ConfigError` where anything
+        else is in it."""
         with disk_errors(self.root):
             self._refuse_foreign()
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store.create()
 
     def _refuse_foreign(self) -> None:
-        """Errors: `ConfigError` where there is something that is no part of a workspace."""
+        """Errors: `ConfigError` where the folder holds something that is no part of a workspace."""
         if self.root.is_file():
             raise ConfigError(
                 f"--workspace {self.root} is a file, expected a folder or a new name."
@@ -152,7 +152,8 @@ class WorkspaceFolder:
         return Pseudonymizer(self.root, self.store.scratch)
 
     def load_config(self) -> Config:
-        """The configuration of the last training."""
+        """The configuration of the last training. Errors: `ConfigError` without a workspace,
+        `DataError` before the first training, `VerificationError` where it is damaged."""
         self.require()
         with disk_errors(self._configuration):
             try:
@@ -187,7 +188,8 @@ class WorkspaceFolder:
         return StoredObject("manifests", key, sha256), frozenset(filter(None, quarantined))
 
     def state(self) -> Published | None:
-        """What answers, its manifest's bytes checked; None before the first publication."""
+        """The published state, its manifest's bytes checked; None before the first publication.
+        Errors: `VerificationError` where the manifest is missing or damaged."""
         pointer = self.pointer()
         if pointer is None:
             return None
@@ -205,8 +207,8 @@ class WorkspaceFolder:
         return state.manifest if state else None
 
     def require_state(self) -> Published:
-        """What answers. Errors: `ConfigError` without a workspace, `DataError` before the first
-        publication."""
+        """The published state. Errors: as `state`; `ConfigError` without a workspace, `DataError`
+        before the first publication."""
         self.require()
         state = self.state()
         if state is None:

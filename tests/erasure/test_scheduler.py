@@ -298,8 +298,8 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.runs)
     @rule(by=st.integers(1, 4), exclusive=st.booleans())
     def renumber(self, by: int, exclusive: bool) -> None:
-        """A re-clustering was published; an exclusive ticket may need one shard now, or the other way
-        round."""
+        """A re-clustering was published: an exclusive ticket may need one shard now, or the other
+        way         round."""
         names = sorted(self.tickets, key=self.key, reverse=True)
         anew = []
         for name in names:

@@ -267,7 +267,8 @@ def test_what_happens_is_told_while_this_process_trains(place: Place) -> None:
     assert {"lease", "planned", "training", "shard-started"} <= seen[0] and "certified" not in seen[
         0
     ]
-    assert told[-1].what == "certified"
+    by_requests = [event.what for event in told if not event.what.startswith("shard-")]
+    assert by_requests[-1] == "certified"  # the thread that trains tells of shards when it likes
 
 
 def test_a_collection_window_is_no_reason_for_run_to_leave_anything(world: World) -> None:

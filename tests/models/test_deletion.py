@@ -57,11 +57,11 @@ class System:
         digests = np.frombuffer(
             b"".join(digest("made up", str(i).encode()) for i in np.flatnonzero(live)), np.uint8
         ).reshape(-1, 32)
-        making = ConstituentRecipe({"kind": "made up"}, "ab" * 32, self.joint)
+        recipe = ConstituentRecipe({"kind": "made up"}, "ab" * 32, self.joint)
         return constituent_specs(
             digests.__getitem__,
             shards[live],
-            making=making,
+            recipe=recipe,
             slices=None if self.slices is None else self.slices[live],
         )
 

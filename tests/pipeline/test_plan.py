@@ -26,7 +26,7 @@ from lmeraser_ray.storage.store import StoredObject
 
 LEARNER = PromptHead(PromptHeadConfig()).identity()
 BACKBONE = "ab" * 32
-MAKING = ConstituentRecipe(LEARNER, BACKBONE)
+RECIPE = ConstituentRecipe(LEARNER, BACKBONE)
 JOINT = ConstituentRecipe(LEARNER, BACKBONE, joint=True)
 
 
@@ -74,7 +74,7 @@ def test_every_record_is_in_exactly_one_shard(names: list[bytes], data: st.DataO
     wanted = data.draw(st.lists(st.integers(-1, 4), min_size=len(names), max_size=len(names)))
     used = {k: i for i, k in enumerate(sorted({k for k in wanted if k >= 0}))}
     assignment = np.array([used.get(k, -1) for k in wanted], np.int32)
-    specs = constituent_specs(rows(names).__getitem__, assignment, making=MAKING)
+    specs = constituent_specs(rows(names).__getitem__, assignment, recipe=RECIPE)
     assert len(specs) == len(used)
     assert [spec.shards for spec in specs] == [(k,) for k in range(len(specs))]
     for k, spec in enumerate(specs):
@@ -84,7 +84,7 @@ def test_every_record_is_in_exactly_one_shard(names: list[bytes], data: st.DataO
         inside = [names[i] for i in everyone]
         assert inside == sorted(inside)
         assert spec.keys == (spec.key,)
-        assert spec.key == shard_key(MAKING, rows(inside))
+        assert spec.key == shard_key(RECIPE, rows(inside))
     assert len({spec.key for spec in specs}) == len(specs)
 
 
@@ -100,7 +100,7 @@ def test_a_key_is_a_function_of_the_set_of_members(names: list[bytes], data: st.
     for order, number in ((names, 0), (shuffled, beside), (sorted(mine), 0)):
         assignment = np.array([number if name in mine else number - 1 for name in order], np.int32)
         keys.add(
-            constituent_specs(rows(list(order)).__getitem__, assignment, making=MAKING)[number].key
+            constituent_specs(rows(list(order)).__getitem__, assignment, recipe=RECIPE)[number].key
         )
     assert len(keys) == 1
 
@@ -111,7 +111,7 @@ def test_another_set_of_members_is_another_key(names: list[bytes], data: st.Data
     groups = data.draw(
         st.lists(st.sets(st.sampled_from(names), min_size=1).map(frozenset), min_size=1, max_size=6)
     )
-    keys = {group: shard_key(MAKING, rows(sorted(group))) for group in groups}
+    keys = {group: shard_key(RECIPE, rows(sorted(group))) for group in groups}
     assert len(set(keys.values())) == len(keys)
 
 
@@ -119,8 +119,9 @@ def test_every_learner_field_and_the_backbone_are_in_the_key() -> None:
     """A field that is not in the key would let a constituent of other settings be reused."""
     member = rows([b"m" * 32])
     other = {
-        "prompt": None, "head_init": "ridge", "ridge": 0.5, "ridge_scale": 5.0, "optimizer": "sgd", "head_lr": 0.5, "momentum": 0.5,
-        "weight_decay": 0.5, "warmup": 0.5, "epochs": 3, "batch": 3, "crop": 3, "flip": True, "dtype": "bfloat16", "slices": 3,
+        "prompt": None, "head_init": "ridge", "ridge": 0.5, "ridge_scale": 5.0, "optimizer": "sgd",
+        "head_lr": 0.5, "momentum": 0.5, "weight_decay": 0.5, "warmup": 0.5, "epochs": 3, "batch":
+        3, "crop": 3, "flip": True, "dtype": "bfloat16", "slices": 3,
     }  # fmt: skip
     prompt = {"kind": "fixed_patch", "width": 5, "init": "random", "lr": 0.5}
     assert {*other, "kind"} == set(PromptHeadConfig.model_fields), (
@@ -130,7 +131,7 @@ def test_every_learner_field_and_the_backbone_are_in_the_key() -> None:
     changed = [{name: value} for name, value in other.items() if name != "prompt"] + [
         {"prompt": {k: v}} for k, v in prompt.items()
     ]
-    keys = [shard_key(MAKING, member), shard_key(ConstituentRecipe(LEARNER, "cd" * 32), member)]
+    keys = [shard_key(RECIPE, member), shard_key(ConstituentRecipe(LEARNER, "cd" * 32), member)]
     keys.append(shard_key(ConstituentRecipe({**LEARNER, "recipe": 99}, BACKBONE), member))
     for fields in changed:
         settings = PromptHeadConfig.model_validate(fields)
@@ -143,13 +144,13 @@ def test_the_order_of_a_learners_fields_is_not_in_the_key() -> None:
     member = rows([b"m" * 32])
     assert shard_key(
         ConstituentRecipe(dict(reversed(LEARNER.items())), BACKBONE), member
-    ) == shard_key(MAKING, member)
+    ) == shard_key(RECIPE, member)
 
 
 def test_plan_reuses_what_is_there_and_builds_the_rest_the_largest_first() -> None:
     names = rows([bytes([i]) * 32 for i in range(10)])
     specs = constituent_specs(
-        names.__getitem__, np.array([0, 1, 1, 1, 2, 2, 2, 2, 2, 3], np.int32), making=MAKING
+        names.__getitem__, np.array([0, 1, 1, 1, 2, 2, 2, 2, 2, 3], np.int32), recipe=RECIPE
     )
     stored = StoredObject("constituents", specs[1].key, "f" * 64)
     decoy = StoredObject("features", specs[0].key, "f" * 64)
@@ -168,7 +169,7 @@ def test_plan_reuses_what_is_there_and_builds_the_rest_the_largest_first() -> No
 
 def test_planning_everything_that_exists_builds_nothing() -> None:
     specs = constituent_specs(
-        rows([b"a" * 32, b"b" * 32]).__getitem__, np.array([0, 1], np.int32), making=MAKING
+        rows([b"a" * 32, b"b" * 32]).__getitem__, np.array([0, 1], np.int32), recipe=RECIPE
     )
     listing = {
         ("constituents", spec.key): StoredObject("constituents", spec.key, "f" * 64)
@@ -189,7 +190,7 @@ def sliced(
     """The constituents of records, each with its slice (and shard)."""
     numbers = np.zeros(len(names), np.int32) if shard is None else np.array(shard, np.int32)
     return constituent_specs(
-        rows(list(names)).__getitem__, numbers, making=MAKING, slices=np.array(where, np.int32)
+        rows(list(names)).__getitem__, numbers, recipe=RECIPE, slices=np.array(where, np.int32)
     )
 
 
@@ -205,7 +206,7 @@ class TestSlices:
         (spec,) = sliced(self.NAMES, self.WHERE)
         assert [part.tolist() for part in spec.slices] == [[3, 0], [5, 2], [1, 4], [6]]
         parts = [rows([self.NAMES[i] for i in part]) for part in spec.slices]
-        first = shard_key(MAKING, parts[0])
+        first = shard_key(RECIPE, parts[0])
         second = stage_key(first, parts[1])
         third = stage_key(second, parts[2])
         assert spec.keys == (first, second, third, stage_key(third, parts[3]))
@@ -258,7 +259,7 @@ class TestSlices:
         assert gaps.keys == dense.keys
         assert [len(part) for part in gaps.slices] == [2, 1]
         (one,) = sliced(some, [3, 3, 3])
-        assert one.keys == (shard_key(MAKING, rows(sorted(some))),)
+        assert one.keys == (shard_key(RECIPE, rows(sorted(some))),)
 
     def test_another_slice_is_another_constituent(self) -> None:
         """The same members in other slices were trained in another order."""
@@ -328,7 +329,7 @@ class TestJoint:
 
     def spec(self, *assignment: int, names: Sequence[bytes] = NAMES) -> ConstituentSpec:
         (found,) = constituent_specs(
-            rows(list(names)).__getitem__, np.array(assignment, np.int32), making=JOINT
+            rows(list(names)).__getitem__, np.array(assignment, np.int32), recipe=JOINT
         )
         return found
 
@@ -369,7 +370,7 @@ class TestJoint:
     def test_no_shards_no_constituent(self) -> None:
         assert (
             constituent_specs(
-                rows(list(self.NAMES)).__getitem__, np.full(5, -1, np.int32), making=JOINT
+                rows(list(self.NAMES)).__getitem__, np.full(5, -1, np.int32), recipe=JOINT
             )
             == ()
         )

@@ -119,6 +119,7 @@ lease = Table(
     Column("snapshot", Text),  # JSON
 )
 
+# Written by versions before 0.5.0 only: what is in quarantine follows from the open requests.
 quarantined = Table(
     "quarantined",
     metadata,
