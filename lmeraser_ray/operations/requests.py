@@ -5,7 +5,7 @@ import time
 from datetime import datetime
 
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.pipeline.session import Session
@@ -96,7 +96,7 @@ def wait(session: Session, request: str, *, timeout_s: float | None = None) -> E
         requests = RequestRepository(database, session.names())
         while True:
             found = requests.get(request)
-            if found.state in CLOSED:
+            if found.state.is_closed:
                 return found
             if end is not None and time.monotonic() >= end:
                 raise ExecutionError(

@@ -18,7 +18,7 @@ from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.loop import Queue, queue_of
 from lmeraser_ray.erasure.queue.quarantine import quarantine_request
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError
 from lmeraser_ray.pipeline.choice import flags_in
@@ -43,37 +43,37 @@ class Unlearning:
     @property
     def before(self) -> str:
         """The fingerprint of the state before."""
-        return self.statement.before
+        return self.statement.state.before
 
     @property
     def after(self) -> str:
         """The fingerprint of the state after."""
-        return self.statement.after
+        return self.statement.state.after
 
     @property
     def removed(self) -> int:
         """How many records went."""
-        return len(self.statement.records)
+        return len(self.statement.erased.records)
 
     @property
     def rebuilt(self) -> tuple[str, ...]:
         """The keys of the constituents that were trained again."""
-        return tuple(self.statement.predicate["constituents"]["rebuilt"])
+        return self.statement.constituents.rebuilt
 
     @property
     def reused(self) -> int:
         """How many constituents were not."""
-        return int(self.statement.predicate["constituents"]["reused"])
+        return self.statement.constituents.reused
 
     @property
     def reclustered(self) -> bool:
         """Whether the partition changed."""
-        return bool(self.statement.predicate["reclustered"])
+        return self.statement.reclustered
 
     @property
     def passes(self) -> int:
         """Records times epochs that were trained."""
-        return int(self.statement.predicate["passes"])
+        return self.statement.passes
 
 
 def unlearn(
@@ -172,7 +172,7 @@ def watch(
     requests = RequestRepository(database, session.names())
     while True:
         found = requests.get(request)
-        if found.state in CLOSED:
+        if found.state.is_closed:
             return found
         if not Lease.live(database, datetime.now(UTC), lease):
             return None
@@ -189,7 +189,7 @@ def work_off(
     except LmeraserError as error:
         raise unfinished(error) from error
     found = RequestRepository(queue.database, session.names()).get(request)
-    if found.state not in CLOSED:
+    if found.state.is_open:
         raise unfinished(
             queue.errors[-1]
             if queue.errors

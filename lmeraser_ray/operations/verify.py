@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from lmeraser_ray.config import PublicConfig
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import OPEN, State
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.pipeline.choice import choice_in
@@ -21,9 +20,6 @@ from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
 from lmeraser_ray.storage.paths import name_below
 from lmeraser_ray.storage.reading import digest_of
 from lmeraser_ray.storage.store import Store, StoredObject
-
-BEGUN = OPEN - {State.RECEIVED}
-"""RequestRepository in these states will be worked off, whatever happens."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def unfinished(session: Session) -> Iterator[str]:
     """Erasures that were begun and are not done."""
     with session.database() as database:
         counts = RequestRepository(database, session.names()).counts()
-    begun = sum(counts[state] for state in BEGUN)
+    begun = sum(count for state, count in counts.items() if state.is_begun)
     if begun:
         yield (
             f"An erasure was begun and not finished ({begun} requests): `lmeraser queue run` "

@@ -25,7 +25,7 @@ from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.loop import queue_of
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import OPEN, State
+from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.operations.audit import audit
@@ -33,7 +33,7 @@ from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
-from lmeraser_ray.operations.verify import BEGUN, verify
+from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
@@ -153,7 +153,7 @@ def states(root: Path) -> dict[State, int]:
 
 def erasing(root: Path) -> bool:
     """Whether an erasure was noted that is not certified yet."""
-    return any(state in BEGUN for state in states(root))
+    return any(state.is_begun for state in states(root))
 
 
 def covered(root: Path, name: str) -> bool:
@@ -307,13 +307,7 @@ def durable(root: Path) -> list[object]:
     names = sorted(name for name in held(root) if not name.startswith("objects/tmp"))
     with Session(root).database() as database, database.read() as conn:
         rows = [conn.execute(select(*columns).order_by(*columns)).all() for columns in COLUMNS]
-    waiting = root / "requests.waiting"
-    return [
-        names,
-        (root / "CURRENT").read_bytes(),
-        rows,
-        waiting.exists() and waiting.stat().st_size > 0,
-    ]
+    return [names, (root / "CURRENT").read_bytes(), rows]
 
 
 @pytest.mark.long
@@ -429,7 +423,7 @@ def test_two_crashes_in_a_row(story: Story, trained: Path, forgotten) -> None:
                 assert dying.run(story_forget, root, story, 3, fatal=fatal).point
             assert published(root)
             before = states(root)
-            assert all(state in OPEN or state is State.CERTIFIED for state in before)
+            assert all(state.is_open or state is State.CERTIFIED for state in before)
             story.forget(root, 3)
             expect(
                 story, root, forgotten[3,], f"{first}, {second}", CERTIFIED=sum(before.values()) + 1

@@ -184,7 +184,7 @@ def test_requests_and_ledger_of_two_moments_are_found(lite: Desk) -> None:
 
 def test_the_same_checksum_as_sqlites(copy: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checksum of another kind would call every journal torn."""
-    monkeypatch.setattr("lmeraser_ray.storage.database.journal.STEP", 100)
+    monkeypatch.setattr("lmeraser_ray.storage.database.sqlite.STEP", 100)
     with pytest.raises(VerificationError, match="cut or changed"):
         copy.open()
     assert sqlite.journal_of(copy.root / "requests.db") == journal(copy)

@@ -20,28 +20,21 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import erased, metadata, requests, targets
 from lmeraser_ray.storage.paths import Location
 
-FINISHED = (State.PURGED, State.CERTIFIED, State.REFUSED, State.CANCELLED)
-"""Their names are gone."""
 NAMED = ((targets, "name"), (erased, "name"), (erased, "needles"))
 """The columns that may hold what a request erases, until it is worked off."""
 FILE = "requests.db"
-BESIDE = ("requests.db-journal", "requests.waiting")
-"""The journal of a transaction under way has pages as they were before it, the other file
-submissions that wait for their turn."""
+JOURNAL = "requests.db-journal"
+"""The journal of a transaction under way, which has pages as they were before it."""
 
 
 def search_database(
     database: Database, root: Location, wanted: PatternSet, findings: Findings
 ) -> None:
     """Search the request database of the workspace in `root`."""
+    nameless = requests.c.state.in_(State.where(lambda state: not state.keeps_names))
     with database.read() as conn:
         for table, column in NAMED:
-            if (
-                conn.execute(
-                    kept(table, column).where(requests.c.state.in_(FINISHED)).limit(1)
-                ).first()
-                is not None
-            ):
+            if conn.execute(kept(table, column).where(nameless).limit(1)).first() is not None:
                 findings.hit(
                     DATABASE, FILE, f"{table.name}.{column} of a request that is worked off"
                 )
@@ -57,15 +50,13 @@ def search_database(
             there = occurrences(wanted, cells_of(conn, findings))
     report(there - at_home, FILE, wanted, findings)
     findings.explained += (there & at_home).total()
-    for name in BESIDE:
-        search_beside(root / name, at_home, wanted, findings)
+    search_journal(root / JOURNAL, at_home, wanted, findings)
 
 
-def search_beside(
+def search_journal(
     path: Location, at_home: Counter[int], wanted: PatternSet, findings: Findings
 ) -> None:
-    """A file next to the database may have what the database has at home, and nothing else of what
-    was erased."""
+    """The journal may have what the database has at home, and nothing else of what was erased."""
     with suppress(FileNotFoundError):
         there = Counter(match.pattern for match in wanted.search.in_file(path))
         findings.count(DATABASE, path.stat().st_size)

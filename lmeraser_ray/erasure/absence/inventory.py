@@ -182,8 +182,7 @@ DATABASE = DataPlace(
     "hashes stay, so that the erased are not let in again.",
     "rows",
     "Ids and needles of requests that are still open are at home there; any other occurrence in "
-    "a row, or in any byte of SQLite's file, its journal and the file of submissions that wait "
-    "for their turn, is a finding.",
+    "a row, or in any byte of SQLite's file and its journal, is a finding.",
     (
         "storage/database/database.py",
         "erasure/backup/database_dump.py",
@@ -195,7 +194,6 @@ DATABASE = DataPlace(
         "erasure/queue/publisher.py",
         "erasure/backup/reconcile.py",
         "erasure/requests/repository.py",
-        "erasure/requests/group_commit.py",
         "erasure/requests/transitions.py",
     ),
     ("requests.db", "requests.db-journal", "requests.lock", "requests.waiting", "tombstones"),

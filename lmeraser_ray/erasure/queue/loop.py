@@ -35,8 +35,6 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.times import to_text, utcnow
 
-BEGUN = (State.PLANNED, State.TRAINING, State.PUBLISHED)
-"""What the queue has begun to work on and not ended; a PURGED request waits for the signer only."""
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at most, where one round after the other ends in an error."""
 Pause = Callable[[float], bool]
@@ -119,11 +117,11 @@ class Queue:
         yet."""
         before = to_text(utcnow() - timedelta(seconds=self.session.config().queue.window))
         ripe = (requests.c.state == State.RECEIVED) & (requests.c.received_at <= before)
+        begun = requests.c.state.in_(
+            State.where(lambda state: state.is_in_work or state is State.PUBLISHED)
+        )
         with self.database.read() as conn:
-            return (
-                conn.scalar(select(exists().where(requests.c.state.in_(map(str, BEGUN)) | ripe)))
-                or False
-            )
+            return conn.scalar(select(exists().where(begun | ripe))) or False
 
     def serve(self, pause: Pause, *, say: Say | None = None) -> None:
         """Work, round after round, until `pause` says so.

@@ -17,7 +17,7 @@ from lmeraser_ray.data.buckets import bucket_number
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.queue.affected_constituents import constituent_of_rows
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State, Target
+from lmeraser_ray.erasure.requests.request import ErasureRequest, Target
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.pipeline.manifest import Manifest
@@ -97,7 +97,7 @@ def still_silent(
 
 def settled(request: ErasureRequest) -> bool:
     """Whether nothing that a request named can answer any more, or nothing will go."""
-    return request.state in CLOSED or request.state in (State.PUBLISHED, State.PURGED)
+    return not request.state.is_unpublished
 
 
 def affected(
