@@ -1,11 +1,12 @@
 """`python -m benchmarks.submit`: what many clients at once see of `submit`. Seconds; `--postgresql
 URL` for the other dialect.
 
-So many client processes start together; each sends one request after the other, without a pause,
-until all are sent, which is the hardest case for a database that commits one transaction at a time.
-A client's time is from the call of `Requests.submit` to its return, which is after COMMIT. At the
-end every acknowledged request must be in the database, and the ledger's chain must be whole. The
-cost of one COMMIT of this disk is measured too. The 99th percentile must be below 50 ms on SQLite.
+All client processes start together; each sends one request after the other, without a pause. This
+is the hardest case for a database that commits one transaction at a time. A client's time is from
+the call of `RequestRepository.submit` to its return, which is after COMMIT. At the end every
+acknowledged request must be in the database, and the ledger's chain must be whole. The cost of one
+COMMIT of this disk is measured too. Required of 32 clients on SQLite: none lost, at least 100
+requests a second, a 99th percentile below one second.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.store import Store
 
-REQUIRED_MS = 50.0
+REQUIRED_MS, REQUIRED_PER_SECOND = 1000.0, 100
 
 
 def arguments() -> argparse.Namespace:
@@ -121,8 +122,10 @@ def main() -> None:
             "commit_ms": round(commit_ms(root), 2),
         }
         database.close()
-    met = result["ms"]["p99"] < REQUIRED_MS and not result["lost"] and not wrong
-    machine.report({**result, "required_p99_ms": REQUIRED_MS, "met": met, "machine": on})
+    fast = result["ms"]["p99"] < REQUIRED_MS and result["per_second"] >= REQUIRED_PER_SECOND
+    met = fast and not result["lost"] and not wrong
+    required = {"p99_ms": REQUIRED_MS, "per_second": REQUIRED_PER_SECOND}
+    machine.report({**result, "required": required, "met": met, "machine": on})
 
 
 if __name__ == "__main__":

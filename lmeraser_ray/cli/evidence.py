@@ -86,40 +86,34 @@ def run_certificate(args: Arguments, progress: Progress) -> Report:
 
 def certificate_lines(found: "Certificate") -> list[str]:
     """Return a certificate as lines for people to read."""
-    said, predicate = found.statement, found.statement.predicate
-    outcomes = [target.outcome for target in said.targets]
+    said = found.statement
+    outcomes = [target.outcome for target in said.erased.targets]
     named = (
         ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
         or "none"
     )
-    constituents, code = predicate["constituents"], predicate["code"]
+    constituents = said.constituents
     return [
         f"certificate  SHA-256 {found.sha256}",
         f"signed by    key {found.keyid}",
-        f"request      {said.request}",
-        f"received     {moment(said.received)}, due "
-        f"{moment(said.deadline)}{' (extended)' if said.extended else ''}",
-        f"done         {moment(said.purged_at)}, "
-        f"{'in time' if said.met else 'LATE: the deadline was not met'}",
-        f"erased       {counted(len(said.records), 'record')}; named: {named} (keyed hashes are "
+        f"request      {said.request.id}",
+        f"received     {moment(said.request.received)}, due "
+        f"{moment(said.deadline.due)}{' (extended)' if said.request.extended else ''}",
+        f"done         {moment(said.times.purged)}, "
+        f"{'in time' if said.deadline.met else 'LATE: the deadline was not met'}",
+        f"erased       {counted(len(said.erased.records), 'record')}; named: {named} (keyed hashes are "
         "in the certificate)",
-        f"state        {said.before}",
-        f"          -> {said.after}",
-        f"rebuilt      {counted(len(constituents['rebuilt']), 'constituent')}, "
-        f"{constituents['reused']:,} reused; {predicate['passes']:,} record "
-        f"passes{', re-clustered' if predicate['reclustered'] else ''}",
-        f"purged       {counted(predicate['purged']['files'], 'file')}",
-        f"searched     {scan_line(predicate['scan'])}",
-        f"by           lmeraser_ray {code['version']}, code SHA-256 {code['sha256']}, ledger "
-        f"entry {said.ledger_seq}",
-        *(
-            f"not searched {one['place']}: {one['because']}"
-            for one in predicate["scan"]["not_searched"]
-        ),
-        *(
-            f"not reached  {sentence}"
-            for sentence in (*predicate["transient"], *predicate["backups"])
-        ),
+        f"state        {said.state.before}",
+        f"          -> {said.state.after}",
+        f"rebuilt      {counted(len(constituents.rebuilt), 'constituent')}, "
+        f"{constituents.reused:,} reused; {said.passes:,} record "
+        f"passes{', re-clustered' if said.reclustered else ''}",
+        f"purged       {counted(said.purged.files, 'file')}",
+        f"searched     {scan_line(said.scan)}",
+        f"by           lmeraser_ray {said.code.version}, code SHA-256 {said.code.sha256}, ledger "
+        f"entry {said.ledger.seq}",
+        *(f"not searched {one['place']}: {one['because']}" for one in said.scan["not_searched"]),
+        *(f"not reached  {sentence}" for sentence in (*said.transient, *said.backups)),
     ]
 
 
@@ -130,11 +124,11 @@ def certificate_data(found: "Certificate") -> dict[str, Any]:
         "certificate": found.sha256,
         "key": found.keyid,
         "checked": found.checked,
-        "request": said.request,
-        "deadline": {"due": said.deadline, "met": said.met},
-        "fingerprint_before": said.before,
-        "fingerprint": said.after,
-        "statement": said.whole,
+        "request": said.request.id,
+        "deadline": {"due": said.deadline.due, "met": said.deadline.met},
+        "fingerprint_before": said.state.before,
+        "fingerprint": said.state.after,
+        "statement": said.as_json(),
     }
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.pipeline.session import Session
@@ -78,7 +78,7 @@ def wait(
         requests = RequestRepository(database, session.names())
         while True:
             found = requests.get(request)
-            if found.state in CLOSED:
+            if found.state.is_closed:
                 return found
             if while_served and not Lease.live(database, utcnow(), settings.lease):
                 return found

@@ -20,7 +20,7 @@ from lmeraser_ray.erasure.certificate.signer import certify_pending
 from lmeraser_ray.erasure.queue.loop import LONGEST_PAUSE, keep_serving, queue_of, wait_for_turn
 from lmeraser_ray.erasure.queue.overview import overview_of
 from lmeraser_ray.erasure.requests.events import Event, Narrator, Say, redacted_message
-from lmeraser_ray.erasure.requests.request import CLOSED, State
+from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.operations.hosted_queue import QueueHandle, spec_of
@@ -46,7 +46,7 @@ class Done:
     def as_json(self) -> dict[str, int]:
         """For `--json`."""
         return {
-            **{str(state).lower(): self.closed.get(state, 0) for state in State if state in CLOSED},
+            **{str(state).lower(): self.closed.get(state, 0) for state in State if state.is_closed},
             "open": self.open,
         }
 

@@ -21,7 +21,7 @@ from lmeraser_ray.erasure.certificate.keystore import KeyFolder, key_folder
 from lmeraser_ray.erasure.certificate.statement import Statement, read_statement
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.loop import Queue, queue_of
-from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError
 from lmeraser_ray.operations.requests import status, submit, wait
@@ -61,37 +61,37 @@ class Unlearning:
     @property
     def before(self) -> str:
         """The fingerprint of the state before."""
-        return self.statement.before
+        return self.statement.state.before
 
     @property
     def after(self) -> str:
         """The fingerprint of the state after."""
-        return self.statement.after
+        return self.statement.state.after
 
     @property
     def removed(self) -> int:
         """How many records were removed."""
-        return len(self.statement.records)
+        return len(self.statement.erased.records)
 
     @property
     def rebuilt(self) -> tuple[str, ...]:
         """The keys of the constituents that were trained again."""
-        return tuple(self.statement.predicate["constituents"]["rebuilt"])
+        return self.statement.constituents.rebuilt
 
     @property
     def reused(self) -> int:
         """How many constituents were reused."""
-        return int(self.statement.predicate["constituents"]["reused"])
+        return self.statement.constituents.reused
 
     @property
     def reclustered(self) -> bool:
         """Whether the partition changed."""
-        return bool(self.statement.predicate["reclustered"])
+        return self.statement.reclustered
 
     @property
     def passes(self) -> int:
         """The record passes that were trained (records times epochs)."""
-        return int(self.statement.predicate["passes"])
+        return self.statement.passes
 
 
 def unlearn(
@@ -155,7 +155,7 @@ def close(
         while Lease.live(database, utcnow(), session.config().queue.lease):
             request = request or submit(session, targets, quarantine=quarantine).id
             found = wait(session, request, while_served=True)
-            if found.state in CLOSED:
+            if found.state.is_closed:
                 return found
     with session.folder.locked() as workspace, queue_of(session, keys=keys) as queue:
         request = request or submit(session, targets, quarantine=quarantine).id
@@ -177,7 +177,7 @@ def work_off(
         found = status(session, request)
     except LmeraserError:  # the database is what failed
         raise type(failure)(f"{failure} The request {request} is kept. {AGAIN}") from failure
-    if found.state in CLOSED:
+    if found.state.is_closed:
         return found
     raise type(failure)(
         f"{failure} The request {request} is {found.state}: {MEANING[found.state]} {AGAIN}"

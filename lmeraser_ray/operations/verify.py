@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from lmeraser_ray.config import PublicConfig
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
-from lmeraser_ray.erasure.requests.request import OPEN, State
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.operations.requests import repository
@@ -21,9 +20,6 @@ from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
 from lmeraser_ray.storage.files import digest_of
 from lmeraser_ray.storage.paths import name_below
 from lmeraser_ray.storage.store import Store, StoredObject
-
-BEGUN = OPEN - {State.RECEIVED}
-"""States of requests that the queue has begun."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def unfinished(session: Session) -> Iterator[str]:
     """Yield a sentence about erasures that were begun and are not done."""
     with repository(session) as requests:
         counts = requests.counts()
-    begun = sum(counts[state] for state in BEGUN)
+    begun = sum(count for state, count in counts.items() if state.is_begun)
     if begun:
         yield (
             f"An erasure was begun and not finished ({begun} requests): `lmeraser queue run` "

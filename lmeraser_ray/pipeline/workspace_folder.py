@@ -37,7 +37,8 @@ from lmeraser_ray.storage.store import REPAIR, Guard, Store, StoredObject
 SWAP, LOCK = "CURRENT.next", "lock"
 OWN_FILES = (
     *("CURRENT", SWAP, "configuration.json", "secret", LOCK),
-    *("database", "requests.db", "requests.db-journal", "requests.lock", "requests.waiting"),
+    *("database", "requests.db", "requests.db-journal", "requests.lock"),
+    "requests.waiting",  # of version 0.4.0: opening the database removes it
 )
 
 

@@ -22,7 +22,6 @@ from lmeraser_ray.cli import main as cli
 from lmeraser_ray.cli.verbs import VERBS
 from lmeraser_ray.config.options import to_yaml
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import CLOSED
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.tombstones import Tombstones
@@ -31,8 +30,8 @@ from tests.support.law import held, index_of
 from tests.support.world import World, picture
 
 SCRIPT = Path(sys.executable).parent / "lmeraser"
-DATABASE = ("requests.db", "requests.waiting")
-"""Which are not empty once a command has had to do with requests."""
+DATABASE = "requests.db"
+"""Not empty once a command has had to do with requests."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def asked(root: Path) -> tuple[dict[str, int], int]:
         assert all(
             target.name is None
             for request in found
-            if request.state in CLOSED
+            if request.state.is_closed
             for target in request.targets
         )
         return dict(Counter(str(request.state) for request in found)), len(
@@ -330,16 +329,16 @@ class TestUnlearn:
         self, lm: Lm, place: Place, words: list[str]
     ) -> None:
         """Also where known ones stand beside them; a subject is no record."""
-        name, before = place.id(), everything(place.root, *DATABASE)
+        name, before = place.id(), everything(place.root, DATABASE)
         expect_refused(
             lm("unlearn", "--workspace", place.root, "--records", name, *words),
             3,
             repr(words[1]),
             "nothing was changed",
         )
-        assert everything(place.root, *DATABASE) == before
+        assert everything(place.root, DATABASE) == before
         assert asked(place.root) == ({"REFUSED": 1}, 0)
-        kept = b"".join((place.root / found).read_bytes() for found in DATABASE)
+        kept = (place.root / DATABASE).read_bytes()
         assert not any(word.encode() in kept for word in (name, words[1]))
         assert lm("verify", "--workspace", place.root).code == 0
 
@@ -357,7 +356,7 @@ class TestUnlearn:
     def test_already_erased_is_said_and_nothing_is_done(self, lm: Lm, place: Place) -> None:
         name = place.id()
         first = lm("unlearn", "--workspace", place.root, "--records", name, "--json").json
-        before = everything(place.root, *DATABASE)
+        before = everything(place.root, DATABASE)
         said = lm("unlearn", "--workspace", place.root, "--records", name, "--json")
         assert said.code == 0
         assert (said.json["removed"], said.json["already_erased"], said.json["retrained"]) == (
@@ -367,7 +366,7 @@ class TestUnlearn:
         )
         assert said.json["fingerprint_before"] == said.json["fingerprint"] == first["fingerprint"]
         assert "erased before" in said.err
-        assert everything(place.root, *DATABASE) == before
+        assert everything(place.root, DATABASE) == before
         assert said.json["request"] != first["request"], "each request has its own certificate"
         assert asked(place.root) == ({"CERTIFIED": 2}, 1)
 
@@ -436,10 +435,10 @@ class TestUnlearn:
         """Bytes of another encoding come from the shell as surrogates: no record has such an id,
         before and after an erasure."""
         for certified in range(2):
-            before = everything(place.root, *DATABASE)
+            before = everything(place.root, DATABASE)
             said = lm("unlearn", "--workspace", place.root, "--records", os.fsdecode(b"caf\xe9"))
             expect_refused(said, 3, "the record id 'caf\\udce9'")
-            assert everything(place.root, *DATABASE) == before
+            assert everything(place.root, DATABASE) == before
             assert asked(place.root) == ({"CERTIFIED": 1} if certified else {}, certified)
             lm("unlearn", "--workspace", place.root, "--records", place.world.ids[0])
 

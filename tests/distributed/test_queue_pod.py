@@ -207,12 +207,10 @@ def test_from_a_training_to_a_certificate(
     assert verified(certificate, *head.place.glob("keys/public/*.pem")) == 4, (
         "what jobs sign with is another key"
     )
-    statement = said.statement.whole["predicate"]
-    assert statement["code"]["sha256"] == Code.running().sha256
+    statement = said.statement
+    assert statement.code.sha256 == Code.running().sha256
     assert (
-        trained(head.place / "ray") - before
-        == Counter(statement["constituents"]["rebuilt"])
-        != Counter()
+        trained(head.place / "ray") - before == Counter(statement.constituents.rebuilt) != Counter()
     )
 
     second = lm(pod, "submit", f"--records {sampled}").split()[0]

@@ -60,7 +60,6 @@ WRITERS: dict[str, tuple[str, ...]] = {
         "erasure/queue/publisher.py",
         "erasure/backup/reconcile.py",
         "erasure/requests/repository.py",
-        "erasure/requests/group_commit.py",
         "erasure/requests/transitions.py",
     ),
     "lock and pin files": (

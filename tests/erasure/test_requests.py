@@ -2,15 +2,21 @@
 each in the ledger."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, select
 
+from lmeraser_ray.erasure.certificate import signer
+from lmeraser_ray.erasure.certificate.dsse import SigningKey
+from lmeraser_ray.erasure.requests import request as request_page
 from lmeraser_ray.erasure.requests import transitions
-from lmeraser_ray.erasure.requests.request import CLOSED, OPEN, UNANSWERED, ErasureRequest, State
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord, Moved
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.storage.database import ledger, tables
@@ -199,8 +205,36 @@ def test_lists_and_counts(desk: Desk) -> None:
 def test_nothing_is_open_at_first(desk: Desk) -> None:
     assert desk.requests().oldest_open() is None
     assert desk.requests().list() == []
-    assert set(State) == OPEN | CLOSED and not OPEN & CLOSED
-    assert set(State) - {S.CERTIFIED, S.REFUSED, S.CANCELLED} == UNANSWERED
+
+
+# states and their facts
+
+FACTS_OF_STATES = {
+    #                RECEIVED PLANNED TRAINING PUBLISHED PURGED CERTIFIED REFUSED CANCELLED FAILED
+    "is_open":        "yes     yes     yes      yes       yes    -         -       -         -",
+    "is_closed":      "-       -       -        -         -      yes       yes     yes       yes",
+    "is_answered":    "-       -       -        -         -      yes       yes     yes       -",
+    "is_begun":       "-       yes     yes      yes       yes    -         -       -         -",
+    "is_in_work":     "-       yes     yes      -         -      -         -       -         -",
+    "is_unpublished": "yes     yes     yes      -         -      -         -       -         -",
+    "is_given_up":    "-       -       -        -         -      -         yes     yes       -",
+    "keeps_names":    "yes     yes     yes      yes       -      -         -       -         yes",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fact", FACTS_OF_STATES)
+def test_each_state_knows_its_facts(fact: str) -> None:
+    expected = dict(zip(State, FACTS_OF_STATES[fact].split(), strict=True))
+    assert {state: "yes" if getattr(state, fact) else "-" for state in State} == expected
+    assert State.where(lambda state: getattr(state, fact)) == tuple(
+        state for state in State if expected[state] == "yes"
+    )
+
+
+def test_every_fact_of_a_state_is_in_the_table() -> None:
+    assert {name for name in vars(State) if isinstance(vars(State)[name], property)} == set(
+        FACTS_OF_STATES
+    )
 
 
 # the way of a request
@@ -346,6 +380,7 @@ GUARDED: dict[str, tuple[set[State], Callable[[Connection, str], Moved]]] = {
     ),
     "set_purged": ({S.PUBLISHED}, lambda c, name: transitions.set_purged(c, name, b"")),
     "fail": ({S.RECEIVED, S.PLANNED, S.TRAINING}, lambda c, name: transitions.fail(c, name, "x")),
+    "fail_purged": ({S.PURGED}, lambda c, name: transitions.fail_purged(c, [name], "x")),
 }
 
 
@@ -367,6 +402,45 @@ def test_each_transition_guards_the_state_that_it_starts_from(lite: Desk, name: 
             assert moved == Moved((), (request.id,))
             assert (lite.requests().get(request.id), lite.count("ledger")) == (before, count)
     assert lite.count("erased") == 0
+
+
+def table_of_transitions() -> dict[str, tuple[set[str], str]]:
+    """The table in the docstring of `request.py`: function → from which states, to which."""
+    rows = re.findall(
+        r"^ {4}(\(new\)|[A-Z, ]+?) {2,}([A-Z]+) +(?:submitter|queue|signer|operator) +(\S+)$",
+        request_page.__doc__ or "",
+        re.MULTILINE,
+    )
+    return {function: (set(sources.split(", ")), goal) for sources, goal, function in rows}
+
+
+def test_the_table_of_transitions_is_true(lite: Desk) -> None:
+    """Each row is what its function does, and no function is left out."""
+    table = table_of_transitions()
+    people: dict[str, Callable[[str], object]] = {
+        "RequestRepository.cancel": lambda name: lite.requests().cancel(name, "x"),
+        "RequestRepository.refuse": lambda name: lite.requests().refuse(name, "x"),
+        "RequestRepository.retry": lambda name: lite.requests().retry(name),
+        "signer.certify": lambda name: signer.certify(
+            lite.open(), name, b"", SigningKey(Ed25519PrivateKey.generate())
+        ),
+    }
+    queue = {f"transitions.{name}": do for name, (_, do) in GUARDED.items()}
+    assert set(table) == {*people, *queue, "RequestRepository.submit"}
+    for function, (sources, goal) in table.items():
+        for state in State if function != "RequestRepository.submit" else ():
+            name = lite.requests().submit([function], []).id
+            act(
+                lite,
+                lambda c, i=name, s=state: transitions.move(c, [i], [S.RECEIVED], s, {}, {}),  # type: ignore[misc]
+            )
+            with suppress(ConfigError):
+                if function in people:
+                    people[function](name)
+                else:
+                    act(lite, lambda c, do=queue[function], i=name: do(c, i))  # type: ignore[misc]
+            expected = goal if state in sources else state
+            assert lite.requests().get(name).state == expected, (function, state)
 
 
 def test_attempts_are_counted_of_what_is_worked_on(lite: Desk) -> None:

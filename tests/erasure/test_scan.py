@@ -15,7 +15,7 @@ from lmeraser_ray.data.buckets import put_bucket, rows_of
 from lmeraser_ray.data.feature_file import pack_features
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.spec import PictureSpec
-from lmeraser_ray.erasure.absence.database_search import search_beside
+from lmeraser_ray.erasure.absence.database_search import occurrences, search_journal
 from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, FOREIGN
 from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import ScanReport, ScanReporter
@@ -529,26 +529,18 @@ def test_what_a_deleted_row_left_in_a_page_is_found(kept: Kept, space: Space) ->
     assert kept.left() == {"id"}
 
 
-@pytest.mark.parametrize("name", ["requests.db-journal", "requests.waiting"])
-def test_files_beside_the_database_may_have_what_it_has(
-    kept: Kept, tmp_path: Path, name: str
-) -> None:
-    patterns = PatternSet(kept.traces, [])
-    for text, explained, expected in (
-        (IDS[7].encode(), {}, {"id"}),
-        (TRACES["picture"], {}, {"picture"}),
-        (b"nothing", {}, set()),
+def test_the_journal_may_have_what_the_database_has(kept: Kept, tmp_path: Path) -> None:
+    patterns, journal = PatternSet(kept.traces, []), tmp_path / "requests.db-journal"
+    for text, named, expected in (
+        (IDS[7].encode(), b"", {"id"}),
+        (IDS[7].encode(), IDS[7].encode(), set()),
+        (TRACES["picture"], IDS[7].encode(), {"picture"}),
+        (b"nothing", b"", set()),
     ):
-        (tmp_path / name).write_bytes(b"x" * 777 + text)
+        journal.write_bytes(b"x" * 777 + text)
         report = ScanReporter()
-        search_beside(tmp_path / name, explained, patterns, report)  # type: ignore[arg-type]
+        search_journal(journal, occurrences(patterns, [named]), patterns, report)
         assert {hit.trace for hit in report.hits} == expected
-    if name == "requests.waiting":
-        (kept.space.root / name).write_bytes(IDS[7].encode())
-        assert kept.hits() == set()  # a submission that waits names what its request names
-        with kept.database.write() as conn:
-            wipe_names(conn, [kept.request.id])
-        assert kept.hits() == {(DATABASE, "id")}
 
 
 def test_the_rows_of_postgresql_are_searched(space: Space, postgresql: str) -> None:

@@ -19,8 +19,15 @@ from sqlalchemy import insert, select, update
 from lmeraser_ray.erasure.certificate.dsse import sha256_of, sign
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.signer import certify_pending
-from lmeraser_ray.erasure.certificate.statement import ErasedTarget, Times, statement_of
+from lmeraser_ray.erasure.certificate.statement import (
+    ErasedHashes,
+    ExecutionKind,
+    StateChange,
+    Times,
+    statement_of,
+)
 from lmeraser_ray.erasure.certificate.verifier import check_certificate
+from lmeraser_ray.erasure.queue.proof import targets_of, terms_of
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
@@ -32,7 +39,7 @@ from lmeraser_ray.storage.database.ledger import LedgerEntry
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.digests import key_of
 from lmeraser_ray.storage.times import to_text, utcnow
-from tests.erasure.test_statement import FACTS
+from tests.erasure.test_statement import STATEMENT
 
 
 def state(number: int) -> str:
@@ -95,27 +102,19 @@ class Desk:
                 select(tables.erased.c.hash).where(tables.erased.c.request_id == name)
             ).all()
             head = ledger.head(conn)
-            facts = replace(
-                FACTS,
-                request=name,
-                due=to_text(request.due_at),
-                extended=to_text(request.extended_at) if request.extended_at else None,
-                targets=tuple(
-                    ErasedTarget(target.what, target.hash, target.outcome)
-                    for target in request.targets
-                ),
-                records=tuple(records),
-                before=row.before,
-                after=row.after,
-                dialect=self.database.dialect,
+            statement = replace(
+                STATEMENT,
+                request=terms_of(request),
+                erased=ErasedHashes(targets_of(conn, name), tuple(records)),
+                state=StateChange(row.before, row.after),
+                execution=ExecutionKind("inline", self.database.dialect),
                 times=Times(
                     to_text(request.received_at), None, None, to_text(utcnow()), to_text(utcnow())
                 ),
-                ledger_seq=head.seq,
-                ledger_hash=head.hash,
+                ledger=head,
             )
-            transitions.set_purged(conn, name, statement_of(facts))
-        return statement_of(facts)
+            transitions.set_purged(conn, name, statement_of(statement))
+        return statement_of(statement)
 
     def purge(self, *records: str, subject: str | None = None) -> str:
         """A request from submission to PURGED."""
@@ -168,7 +167,7 @@ def expect_certified(desk: Desk, name: str, wanted: bytes) -> None:
         name,
         {"certificate": sha256_of(wanted), "key": desk.keys.current().keyid},
     )
-    assert check_certificate(wanted, desk.keys.public_keys()).statement.request == name
+    assert check_certificate(wanted, desk.keys.public_keys()).statement.request.id == name
     assert found.certificate_sha256 == sha256_of(wanted)
 
 

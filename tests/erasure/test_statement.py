@@ -3,6 +3,8 @@ no name gets in."""
 
 import json
 import re
+import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,30 @@ import pytest
 
 from lmeraser_ray import __version__
 from lmeraser_ray.erasure.absence.report import ScanReport, Searched
+from lmeraser_ray.erasure.certificate.keystore import read_public_key
+from lmeraser_ray.erasure.certificate.limitations import backup_sentences, transient_sentences
 from lmeraser_ray.erasure.certificate.statement import (
+    ChoiceCount,
     Code,
+    ConstituentChange,
+    DeadlineCheck,
+    ErasedHashes,
     ErasedTarget,
-    ErasureFacts,
+    ExecutionKind,
+    PurgedFiles,
+    RequestTerms,
+    StateChange,
+    Statement,
     Times,
     code_digest,
     read_statement,
     statement_of,
 )
+from lmeraser_ray.erasure.certificate.verifier import check_certificate
+from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.database.ledger import LedgerHead
 from lmeraser_ray.storage.digests import canonical_json
 
 
@@ -37,26 +53,29 @@ SCAN = ScanReport(
     0,
     {},
 )
-FACTS = ErasureFacts(
-    request="er-20260131-0123456789abcdef",
-    due="2026-02-28T12:00:00.000000Z",
-    extended=None,
-    targets=(
-        ErasedTarget("subject", digit("b"), "removed"),
-        ErasedTarget("record", digit("a"), "already"),
+STATEMENT = Statement(
+    request=RequestTerms(
+        "er-20260131-0123456789abcdef",
+        "2026-01-31T12:00:00.000000Z",
+        "2026-02-28T12:00:00.000000Z",
+        None,
     ),
-    records=(digit("d"), digit("c")),
-    before=digit("1"),
-    after=digit("2"),
-    rebuilt=("k2", "k1"),
-    reused=18,
-    reused_digest=digit("5"),
+    erased=ErasedHashes(
+        (
+            ErasedTarget("subject", digit("b"), "removed"),
+            ErasedTarget("record", digit("a"), "already"),
+        ),
+        (digit("d"), digit("c")),
+    ),
+    state=StateChange(digit("1"), digit("2")),
+    constituents=ConstituentChange(("k2", "k1"), 18, digit("5")),
     reclustered=False,
     passes=1200,
-    purged=7,
+    purged=PurgedFiles(7),
     scan=SCAN.as_json(),
-    engine="inline",
-    dialect="sqlite",
+    transient=transient_sentences(engine="inline", dialect="sqlite"),
+    backups=backup_sentences(dialect="sqlite"),
+    execution=ExecutionKind("inline", "sqlite"),
     code=Code("0.3.0", digit("6")),
     configuration={"seed": 3, "learner": {"rate": 0.1}},
     backbone=digit("7"),
@@ -69,37 +88,78 @@ FACTS = ErasureFacts(
         published="2026-01-31T12:00:03.000000Z",
         purged="2026-01-31T12:00:04.000000Z",
     ),
-    ledger_seq=9,
-    ledger_hash=digit("8"),
+    ledger=LedgerHead(9, digit("8")),
 )
+EXTENDED = replace(
+    STATEMENT,
+    request=replace(STATEMENT.request, extended="2026-04-30T12:00:00.000000Z"),
+    reclustered=True,
+    transient=transient_sentences(engine="ray", dialect="postgresql"),
+    backups=backup_sentences(dialect="postgresql"),
+    execution=ExecutionKind("ray", "postgresql"),
+    numerics=({"torch": "2.5"}, {"device": "cpu", "torch": "2.4"}, {"torch": "2.5"}),
+    times=replace(STATEMENT.times, planned=None, training=None),
+    choice=ChoiceCount(3, 4),
+)
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
-def predicate(facts: ErasureFacts) -> dict[str, Any]:
-    """What the statement of some facts says."""
-    said: dict[str, Any] = json.loads(statement_of(facts))["predicate"]
+@pytest.mark.parametrize(
+    ("statement", "file"),
+    [(STATEMENT, "statement.json"), (EXTENDED, "statement-extended.json")],
+    ids=["plain", "extended"],
+)
+def test_the_bytes_are_those_of_version_0_4_0(statement: Statement, file: str) -> None:
+    """The files were written by version 0.4.0 for the same facts; its sentences are among them."""
+    kept = (FIXTURES / file).read_bytes()
+    said = json.loads(kept)["predicate"]
+    sentences = {name: tuple(said[name]) for name in ("transient", "backups")}
+    same = replace(statement, scan=said["scan"], **sentences)
+    assert statement_of(same) == kept
+    assert read_statement(kept) == same
+
+
+def test_a_certificate_of_version_0_4_0_verifies(tmp_path: Path) -> None:
+    with tarfile.open(FIXTURES / "workspace-0.4.0.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    session = Session(tmp_path / "workspace")
+    with session.database() as database:
+        request = RequestRepository(database, session.names()).get(facts["certified"])
+    assert request.envelope and request.statement
+    [pem] = (tmp_path / "keys" / "public").glob("*.pem")
+    found = check_certificate(request.envelope, dict([read_public_key(pem)]))
+    assert found.statement.request.id == facts["certified"]
+    assert found.statement.state == StateChange(facts["before"], facts["after"])
+    assert statement_of(found.statement) == request.statement
+
+
+def predicate(statement: Statement) -> dict[str, Any]:
+    """The predicate in a statement's bytes."""
+    said: dict[str, Any] = json.loads(statement_of(statement))["predicate"]
     return said
 
 
 def test_it_is_an_in_toto_statement_about_the_state_after() -> None:
-    whole = json.loads(statement_of(FACTS))
+    whole = json.loads(statement_of(STATEMENT))
     assert set(whole) == {"_type", "subject", "predicateType", "predicate"}
     assert whole["_type"] == "https://in-toto.io/Statement/v1"
     assert whole["predicateType"] == "urn:lmeraser-ray:erasure:1"
     assert whole["subject"] == [{"name": "workspace", "digest": {"sha256": digit("2")}}]
-    assert canonical_json(whole) == statement_of(FACTS)
+    assert canonical_json(whole) == statement_of(STATEMENT)
 
 
 def test_it_says_everything() -> None:
-    said = predicate(FACTS)
+    said = predicate(STATEMENT)
     del said["transient"], said["backups"]
     assert said == {
         "request": {
-            "id": FACTS.request,
-            "received": FACTS.times.received,
-            "due": FACTS.due,
+            "id": STATEMENT.request.id,
+            "received": STATEMENT.times.received,
+            "due": STATEMENT.request.due,
             "extended": None,
         },
-        "deadline": {"due": FACTS.due, "met": True},
+        "deadline": {"due": STATEMENT.request.due, "met": True},
         "erased": {
             "targets": [
                 {"what": "record", "hash": digit("a"), "outcome": "already"},
@@ -132,15 +192,15 @@ def test_it_says_everything() -> None:
 
 def test_the_order_in_which_sets_come_is_not_in_it() -> None:
     two = ({"device": "cpu", "torch": "2.4"}, {"torch": "2.5"})
-    facts = replace(FACTS, numerics=two)
+    erased, constituents = STATEMENT.erased, STATEMENT.constituents
+    statement = replace(STATEMENT, numerics=two)
     other = replace(
-        facts,
-        targets=FACTS.targets[::-1],
-        records=FACTS.records[::-1],
-        rebuilt=FACTS.rebuilt[::-1],
+        statement,
+        erased=ErasedHashes(erased.targets[::-1], erased.records[::-1]),
+        constituents=replace(constituents, rebuilt=constituents.rebuilt[::-1]),
         numerics=(*two[::-1], *two),
     )
-    assert statement_of(other) == statement_of(facts)
+    assert statement_of(other) == statement_of(statement)
 
 
 @pytest.mark.parametrize(
@@ -154,20 +214,31 @@ def test_the_order_in_which_sets_come_is_not_in_it() -> None:
 )
 def test_whether_the_deadline_was_met(purged: str, extended: str | None, met: bool) -> None:
     """To the microsecond, and the extension's where there is one."""
-    said = predicate(replace(FACTS, extended=extended, times=replace(FACTS.times, purged=purged)))
-    assert said["deadline"] == {"due": extended or FACTS.due, "met": met}
+    said = replace(
+        STATEMENT,
+        request=replace(STATEMENT.request, extended=extended),
+        times=replace(STATEMENT.times, purged=purged),
+    )
+    due = extended or STATEMENT.request.due
+    assert predicate(said)["deadline"] == {"due": due, "met": met}
+    assert said.deadline == DeadlineCheck(due, met)
 
 
-def test_no_name_gets_in() -> None:
-    """A place that is for a keyed hash takes nothing else."""
-    for change in (
-        {"records": ("person-1/a.png",)},
-        {"targets": (ErasedTarget("record", "7654321", "removed"),)},
-        {"targets": (ErasedTarget("record", digit("a") + "\n", "removed"),)},
-        {"after": ""},
-    ):
-        with pytest.raises(ValueError, match="64 hexadecimal digits"):
-            replace(FACTS, **change)
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda: ErasedHashes((), ("person-1/a.png",)),
+        lambda: ErasedTarget("record", "7654321-person-1", "removed"),
+        lambda: ErasedTarget("record", f"{digit('a')}\nperson-1", "removed"),
+        lambda: StateChange("", digit("2")),
+        lambda: replace(STATEMENT.state, after="person-1"),
+    ],
+)
+def test_no_name_gets_in(put: Callable[[], object]) -> None:
+    """A place that is for a keyed hash takes nothing else, and the error does not repeat it."""
+    with pytest.raises(ValueError, match="64 hexadecimal digits") as caught:
+        put()
+    assert "person" not in str(caught.value)
 
 
 def test_what_is_not_reached_depends_on_where_it_ran() -> None:
@@ -175,8 +246,9 @@ def test_what_is_not_reached_depends_on_where_it_ran() -> None:
     rest."""
     for engine in ("inline", "ray"):
         for dialect in ("sqlite", "postgresql"):
-            said = predicate(replace(FACTS, engine=engine, dialect=dialect))
-            transient, backups = "\n".join(said["transient"]), "\n".join(said["backups"])
+            sentences = transient_sentences(engine=engine, dialect=dialect)
+            copies = backup_sentences(dialect=dialect)
+            transient, backups = "\n".join(sentences), "\n".join(copies)
             assert (
                 "logically deleted: neither Clear nor Purge in the sense of NIST SP 800-88"
                 in transient
@@ -193,35 +265,34 @@ def test_what_is_not_reached_depends_on_where_it_ran() -> None:
                 == ("write-ahead logs" in backups)
                 == (dialect == "postgresql")
             )
-            for sentence in said["transient"] + said["backups"]:
+            for sentence in sentences + copies:
                 assert re.fullmatch(r"[A-Z].*\.", sentence)
 
 
 def test_it_is_read_back() -> None:
-    read = read_statement(statement_of(FACTS))
-    assert read.predicate == predicate(FACTS)
-    assert set(read.targets) == set(FACTS.targets)
-    assert set(read.records) == set(FACTS.records)
-    assert (read.request, read.received, read.due, read.extended) == (
-        FACTS.request,
-        FACTS.times.received,
-        FACTS.due,
-        None,
-    )
-    assert (read.deadline, read.met, read.purged_at) == (FACTS.due, True, FACTS.times.purged)
-    assert (read.before, read.after, read.ledger_seq, read.ledger_hash) == (
-        digit("1"),
-        digit("2"),
-        9,
-        digit("8"),
-    )
+    for statement in (STATEMENT, EXTENDED):
+        assert read_statement(statement_of(statement)) == statement
 
 
 def test_anything_else_is_refused() -> None:
     """Other JSON, other encodings, another version's predicate, a subject that is not the state
-    after."""
-    whole = json.loads(statement_of(FACTS))
+    after, fields that are missing, too many, of another type, or in contradiction."""
+    whole = json.loads(statement_of(STATEMENT))
     other = {"name": "workspace", "digest": {"sha256": digit("3")}}
+    said: dict[str, Any] = whole["predicate"]
+    changes: list[dict[str, Any]] = [
+        {"more": 1},
+        {"choice": None},
+        {"passes": "1200"},
+        {"passes": 1200.5},
+        {"reclustered": 0},
+        {"request": {**said["request"], "more": 1}},
+        {"request": {**said["request"], "due": "tomorrow"}},
+        {"deadline": {**said["deadline"], "met": False}},
+        {"erased": {**said["erased"], "records": [digit("d"), digit("c")]}},
+        {"erased": {**said["erased"], "records": ["person-1"]}},
+        {"purged": 7},
+    ]
     for bad in (
         b"",
         b"[]",
@@ -232,6 +303,12 @@ def test_anything_else_is_refused() -> None:
         canonical_json({**whole, "subject": [other]}),
         canonical_json({**whole, "subject": [other, other]}),
         canonical_json({**whole, "predicate": {}}),
+        canonical_json({**whole, "more": 1}),
+        *(canonical_json({**whole, "predicate": {**said, **change}}) for change in changes),
+        *(
+            canonical_json({**whole, "predicate": {k: v for k, v in said.items() if k != name}})
+            for name in said
+        ),
     ):
         with pytest.raises(VerificationError, match="use the version that wrote it"):
             read_statement(bad)

@@ -26,7 +26,7 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.queue.loop import queue_of, wait_for_turn
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import CLOSED, ErasureRequest, State
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.models.backbone import Backbone
@@ -149,7 +149,6 @@ class Machine(RuleBasedStateMachine):
         self.keyed: dict[str, tuple[object, str]] = {}
         self.given_up: dict[str, State] = {}
         self.unknown: set[str] = set()
-        self.torn = False
 
     def all(self) -> dict[str, ErasureRequest]:
         with closing(self.case.database()) as database:
@@ -209,7 +208,6 @@ class Machine(RuleBasedStateMachine):
         except Crash:
             new = set(self.all()) - before
             assert len(new) <= 1
-            self.torn = True
             if not new:
                 return multiple()
             [request] = new
@@ -311,19 +309,10 @@ class Machine(RuleBasedStateMachine):
         gone = self.case.erased(certified)
         assert not gone & live
         named = self.case.erased(
-            [
-                name
-                for name, request in found.items()
-                if request.state not in CLOSED or request.state is State.FAILED
-            ]
+            [name for name, request in found.items() if not request.state.is_answered]
         )
         wanted = dict(chain.from_iterable(labelled(name, traces()[name]) for name in gone - named))
-        hits = {
-            path: what
-            for path, what in search([self.case.root], wanted).items()
-            if not (self.torn and path.endswith(".waiting"))
-        }
-        assert hits == {}
+        assert search([self.case.root], wanted) == {}
 
     def teardown(self) -> None:
         """Nobody dies any more: all comes to its end, and the state is the one that never saw the

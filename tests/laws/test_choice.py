@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.certificate.statement import ChoiceCount
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.operations.backup import backup
@@ -108,7 +109,7 @@ def test_unlearning_says_what_the_choice_had_seen(world: World) -> None:
     gone = [*apart, *sorted(training - set(apart))[:3]]
     done = unlearn(Session(root), ErasureTargets(tuple(gone)))
     assert done.seen == 3
-    assert done.statement.predicate["choice"] == {"seen": 3, "of": 4}, "and the certificate says so"
+    assert done.statement.choice == ChoiceCount(3, 4), "and the certificate says so"
     person = next(
         subject
         for name, subject in zip(world.ids, world.subjects, strict=True)
@@ -122,7 +123,7 @@ def test_unlearning_says_what_the_choice_had_seen(world: World) -> None:
     assert unlearn(Session(root), ErasureTargets(subjects=(person,))).seen == len(left)
     plain = trained_and_unlearned(world, [])
     never = unlearn(Session(plain), ErasureTargets(tuple(gone)))
-    assert (never.seen, "choice" in never.statement.predicate) == (0, False)
+    assert (never.seen, never.statement.choice) == (0, None)
 
 
 def test_a_restored_workspace_knows_what_its_choice_saw(world: World) -> None:

@@ -16,7 +16,7 @@ from lmeraser_ray.erasure.certificate.dsse import sign
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.loop import queue_of
-from lmeraser_ray.erasure.requests.request import OPEN, State
+from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.operations.fingerprint import fingerprint
@@ -263,7 +263,7 @@ def test_two_crashes_in_a_row(children: Nursery, story: Story, trained: Path, fo
                 assert killed_at(children, fatal, story_forget, root, story, 3).died
             assert published(root)
             before = states(root)
-            assert all(state in OPEN or state is State.CERTIFIED for state in before)
+            assert all(state.is_open or state is State.CERTIFIED for state in before)
             story.forget(root, 3)
             expect(
                 story, root, forgotten[3,], f"{first}, {second}", CERTIFIED=sum(before.values()) + 1

@@ -18,7 +18,7 @@ from lmeraser_ray.operations.evaluate import evaluate
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
-from lmeraser_ray.operations.verify import BEGUN, verify
+from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.tables import erased, publications, targets
@@ -112,7 +112,7 @@ def listed(root: Path) -> list[ErasureRequest]:
 
 def erasing(root: Path) -> bool:
     """Whether an erasure was noted that is not certified yet."""
-    return any(state in BEGUN for state in states(root))
+    return any(state.is_begun for state in states(root))
 
 
 def expect(story: Story, root: Path, wanted: dict[str, bytes], where: str, **closed: int) -> None:

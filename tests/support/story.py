@@ -294,11 +294,11 @@ class Case:
             }
             assert {target.hash for target in rows[name].targets} == wanted
             certificate = check_certificate(bytes(rows[name].envelope or b""), keys)
-            assert certificate.statement.request == name
+            assert certificate.statement.request.id == name
             assert [entry.facts["certificate"] for entry in told if entry.request == name] == [
                 sha256_of(certificate.envelope)
             ]
-            assert set(certificate.statement.records) == {
+            assert set(certificate.statement.erased.records) == {
                 row.hash for row in gone if row.request_id == name
             }
         removed = {row.hash for row in gone if row.request_id in certified}

@@ -21,28 +21,21 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import erased, metadata, requests, targets
 from lmeraser_ray.storage.paths import Location
 
-FINISHED = (State.PURGED, State.CERTIFIED, State.REFUSED, State.CANCELLED)
-"""States in which a request names nobody any more."""
 NAMED = ((targets, "name"), (erased, "name"), (erased, "needles"))
 """The columns that may hold what an open request erases."""
 FILE = "requests.db"
-BESIDE = ("requests.db-journal", "requests.waiting")
-"""The journal of a transaction under way has pages as they were before it, the other file
-submissions that wait for their turn."""
+JOURNAL = "requests.db-journal"
+"""The journal of a transaction under way, which has pages as they were before it."""
 
 
 def search_database(
     database: Database, root: Location, patterns: PatternSet, report: ScanReporter
 ) -> None:
     """Search the request database of the workspace in `root`."""
+    nameless = requests.c.state.in_(State.where(lambda state: not state.keeps_names))
     with database.read() as conn:
         for table, column in NAMED:
-            if (
-                conn.execute(
-                    kept(table, column).where(requests.c.state.in_(FINISHED)).limit(1)
-                ).first()
-                is not None
-            ):
+            if conn.execute(kept(table, column).where(nameless).limit(1)).first() is not None:
                 report.hit(DATABASE, FILE, f"{table.name}.{column} of a request that is worked off")
         explained = occurrences(
             patterns,
@@ -56,14 +49,13 @@ def search_database(
             there = occurrences(patterns, cells_of(conn, report))
     note_surplus(there - explained, FILE, patterns, report)
     report.explained += (there & explained).total()
-    for name in BESIDE:
-        search_beside(root / name, explained, patterns, report)
+    search_journal(root / JOURNAL, explained, patterns, report)
 
 
-def search_beside(
+def search_journal(
     path: Location, explained: Counter[int], patterns: PatternSet, report: ScanReporter
 ) -> None:
-    """Search a file next to the database, which may contain what open requests name."""
+    """Search the journal, which may contain what open requests name, and nothing else."""
     with suppress(FileNotFoundError):
         there = Counter(match.pattern for match in patterns.search.in_file(path))
         report.count(DATABASE, path.stat().st_size)

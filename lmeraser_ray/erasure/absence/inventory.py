@@ -147,8 +147,7 @@ DATABASE = DataPlace(
     "that erased records are not let in again.",
     "rows",
     "Ids and needles of requests that are still open are at home there; any other occurrence in "
-    "a row, or in any byte of SQLite's file, its journal and the file of submissions that wait "
-    "for their turn, is a finding.",
+    "a row, or in any byte of SQLite's file and its journal, is a finding.",
     ("requests.db", "requests.db-journal", "requests.lock", "requests.waiting", "tombstones"),
 )
 LOCKS = DataPlace(

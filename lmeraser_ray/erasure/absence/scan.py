@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from lmeraser_ray.erasure.absence.database_search import BESIDE, FILE, search_database
+from lmeraser_ray.erasure.absence.database_search import FILE, JOURNAL, search_database
 from lmeraser_ray.erasure.absence.inventory import RAY_SESSION, DataPlace, place_of
 from lmeraser_ray.erasure.absence.live_records import LiveRecordCheck
 from lmeraser_ray.erasure.absence.patterns import PatternSet
@@ -126,7 +126,7 @@ class Walk:
             item = self.reach.item(path)
             if not stat.S_ISREG(mode) or not self._belongs(name, place, item):
                 self.report.hit(place, self.patterns.masked(name), "stray file")
-            if stat.S_ISREG(mode) and item not in self.reach.done and name not in (FILE, *BESIDE):
+            if stat.S_ISREG(mode) and item not in self.reach.done and name not in (FILE, JOURNAL):
                 self._file(path, name, place, item)
         self._names(names)
 

@@ -212,16 +212,17 @@ class Certificates:
                 f"is not the one that the ledger has (entry {entry.seq}): its SHA-256 is "
                 f"{short(found.sha256)}"
             )
-        if self._hashes.get(said.ledger_seq) != said.ledger_hash:
+        if self._hashes.get(said.ledger.seq) != said.ledger.hash:
             yield (
-                f"names entry {said.ledger_seq} of the ledger by another hash than it has: the "
+                f"names entry {said.ledger.seq} of the ledger by another hash than it has: the "
                 "ledger was cut off or written again"
             )
-        left, reached = self._left.get(said.before, 0), self._reached.get(said.after, 0)
-        if said.before != said.after and not 0 < left <= reached:
+        before, after = said.state.before, said.state.after
+        left, reached = self._left.get(before, 0), self._reached.get(after, 0)
+        if before != after and not 0 < left <= reached:
             yield (
-                f"says that state {short(said.before)} became {short(said.after)}, and the ledger "
-                "has no such publication"
+                f"says that state {short(before)} became {short(after)}, and the ledger has no "
+                "such publication"
             )
 
 
@@ -229,16 +230,15 @@ def against_database(proof: RecordedProof, found: Certificate) -> Iterator[str]:
     """Where a certificate and the database disagree on the request, on what it named and on what
     was removed."""
     said, row = found.statement, proof.row
-    if said.request != row.id:
-        yield f"is about {said.request}"
-    if (said.received, said.due) != (row.received_at, row.due_at) or said.extended not in (
-        None,
-        row.extended_at,
-    ):
+    terms = said.request
+    if terms.id != row.id:
+        yield f"is about {terms.id}"
+    same = (terms.received, terms.due) == (row.received_at, row.due_at)
+    if not same or terms.extended not in (None, row.extended_at):
         yield "has other times of receipt or deadline than the request"
-    if set(said.targets) != proof.targets:
+    if set(said.erased.targets) != proof.targets:
         yield "names other records or subjects, or another outcome, than the request"
-    if set(said.records) != proof.records:
+    if set(said.erased.records) != proof.records:
         yield "has other removed records than the request"
     if found.signed.payload != proof.statement:
         yield "is not over the statement that was frozen"

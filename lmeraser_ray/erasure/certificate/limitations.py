@@ -1,9 +1,9 @@
-"""What an erasure does not reach, in sentences that go into the certificate: memory, media, copies
-that nobody told it of.
+"""The limitations of an erasure, in sentences that go into the certificate: memory, media, and
+copies that the workspace does not know.
 
-Each sentence says under which engine and which request database it holds. None claims that
-something is gone: the absence scan looks at files and database rows, and these are the places that
-it cannot look at (GDPR art. 5(2); CNIL 2025: data removed, model replaced and backup expiry are
+Each sentence holds for one engine and one request database, or for all. No sentence claims that
+something is gone: the absence scan searches files and database rows, and these are the places that
+it cannot search (GDPR art. 5(2); CNIL 2025: data removed, model replaced and backup expiry are
 three facts).
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence, and where it holds: any engine, any database, unless one is named."""
+    """One sentence. engine, dialect: where it holds; None for everywhere."""
 
     text: str
     engine: str | None = None
@@ -82,16 +82,16 @@ BACKUPS = (
 )
 
 
-def transient_sentences(*, engine: str, dialect: str) -> list[str]:
-    """What may be left for a while in memory and on media, with this engine and request
-    database."""
-    return [
+def transient_sentences(*, engine: str, dialect: str) -> tuple[str, ...]:
+    """What may stay in memory and on media for a while, with this engine (inline, ray) and request
+    database (sqlite, postgresql)."""
+    return tuple(
         each.text
         for each in TRANSIENT
         if each.engine in (None, engine) and each.dialect in (None, dialect)
-    ]
+    )
 
 
-def backup_sentences(*, dialect: str) -> list[str]:
+def backup_sentences(*, dialect: str) -> tuple[str, ...]:
     """What other copies there may be, with this request database."""
-    return [each.text for each in BACKUPS if each.dialect in (None, dialect)]
+    return tuple(each.text for each in BACKUPS if each.dialect in (None, dialect))

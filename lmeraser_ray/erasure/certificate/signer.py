@@ -63,7 +63,7 @@ def pending(database: Database) -> list[tuple[str, bytes]]:
 def belongs(statement: bytes, request_id: str) -> bool:
     """Whether these bytes are a statement about this request."""
     try:
-        return read_statement(statement).request == request_id
+        return read_statement(statement).request.id == request_id
     except VerificationError:
         return False
 

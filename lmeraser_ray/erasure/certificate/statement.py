@@ -1,34 +1,127 @@
-"""The statement of an erasure: what a certificate says, as the bytes that are frozen in the
-database and signed later.
+"""The statement of an erasure: what a certificate says.
 
-    facts of a purged request (queue) → `statement_of` → canonical bytes → signed (certify) → `read_statement` (verify, audit)
+    Statement ──► statement_of ──► canonical bytes, frozen in the database ──► signed
+    Statement ◄── read_statement ◄── the same bytes, from a certificate
 
 It is an in-toto Statement v1 (https://github.com/in-toto/attestation, spec/v1) about the workspace,
-whose digest is the fingerprint after the erasure. Invariants: the bytes are a function of the
-facts; of a person there are keyed hashes only, which say nothing without the workspace's secret;
-what an erasure cannot reach (memory, media, backups) is said, never claimed.
+whose digest is the fingerprint after the erasure; its predicate is the class `Statement`, which
+declares every field once. Invariants: the bytes are a function of the fields, and there is one
+encoding of them (RFC 8785; sets are sorted), so that reading and writing again gives the same
+bytes; of a person there are only keyed hashes, which say nothing without the workspace's secret;
+what an erasure cannot reach (memory, media, backups) is listed as a limitation.
 """
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, computed_field
+from pydantic.dataclasses import dataclass
 
 import lmeraser_ray
-from lmeraser_ray.erasure.certificate.limitations import backup_sentences, transient_sentences
 from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.storage.database.ledger import LedgerHead
+from lmeraser_ray.storage.database.pseudonyms import TargetKind
 from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.times import from_text
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:lmeraser-ray:erasure:1"
 SHA256 = re.compile(r"[0-9a-f]{64}")
-What = Literal["record", "subject"]
+PLAIN = ConfigDict(strict=True, hide_input_in_errors=True)
+"""Fields are not converted, and an error does not repeat what was given, which may be an id."""
 
 
-@dataclass(frozen=True)
+def require_hash(text: str) -> str:
+    """Return `text`. Errors: `ValueError` where it is no SHA-256, so that no id gets in."""
+    if not SHA256.fullmatch(text):
+        raise ValueError("Records, targets and states are 64 hexadecimal digits each.")
+    return text
+
+
+def distinct(values: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """JSON objects once each, in the order of their canonical bytes."""
+    return tuple(json.loads(text) for text in sorted({canonical_json(each) for each in values}))
+
+
+Hash = Annotated[str, AfterValidator(require_hash)]
+IN_ORDER = AfterValidator(lambda values: tuple(sorted(values)))
+"""Of a field that is a set: it is listed in order."""
+
+
+@dataclass(frozen=True, order=True, config=PLAIN)
+class ErasedTarget:
+    """What the request named, as its keyed hash. outcome: removed, already (erased before) or
+    unknown."""
+
+    what: TargetKind
+    hash: Hash
+    outcome: str
+
+
+@dataclass(frozen=True, config=PLAIN)
+class RequestTerms:
+    """The request and its deadline. due: a month from receipt; extended: the later moment that
+    replaces it, None where the request was not extended."""
+
+    id: str
+    received: str
+    due: str
+    extended: str | None
+
+
+@dataclass(frozen=True, config=PLAIN)
+class DeadlineCheck:
+    """When the erasure had to be done, and whether it was purged and scanned by then."""
+
+    due: str
+    met: bool
+
+
+@dataclass(frozen=True, config=PLAIN)
+class ErasedHashes:
+    """Keyed hashes: of what the request named, and of the records that were removed."""
+
+    targets: Annotated[tuple[ErasedTarget, ...], IN_ORDER]
+    records: Annotated[tuple[Hash, ...], IN_ORDER]
+
+
+@dataclass(frozen=True, config=PLAIN)
+class StateChange:
+    """Fingerprints of the published states before and after the erasure."""
+
+    before: Hash
+    after: Hash
+
+
+@dataclass(frozen=True, config=PLAIN)
+class ConstituentChange:
+    """rebuilt: keys of the constituents that were trained; reused: how many were not;
+    reused_digest: digest over the keys of those."""
+
+    rebuilt: Annotated[tuple[str, ...], IN_ORDER]
+    reused: int
+    reused_digest: str
+
+
+@dataclass(frozen=True, config=PLAIN)
+class PurgedFiles:
+    """How many files were removed."""
+
+    files: int
+
+
+@dataclass(frozen=True, config=PLAIN)
+class ExecutionKind:
+    """engine: inline or ray; database: sqlite or postgresql."""
+
+    engine: str
+    database: str
+
+
+@dataclass(frozen=True, config=PLAIN)
 class Code:
     """The program that erased: its version, and the SHA-256 over its files (`code_digest`)."""
 
@@ -42,19 +135,9 @@ class Code:
         return cls(lmeraser_ray.__version__, code_digest())
 
 
-@dataclass(frozen=True)
-class ErasedTarget:
-    """What the request named, as its keyed hash, and what came of it: removed, already (erased
-    before) or unknown."""
-
-    what: What
-    hash: str
-    outcome: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=PLAIN)
 class Times:
-    """When a request came to each state: UTC, ISO 8601. planned and training are None where there
+    """When the request came to each state: UTC, ISO 8601. planned and training are None where there
     was nothing to plan or to train."""
 
     received: str
@@ -64,126 +147,92 @@ class Times:
     purged: str
 
 
-@dataclass(frozen=True)
-class ErasureFacts:
-    """All that the statement of one request says.
+@dataclass(frozen=True, config=PLAIN)
+class ChoiceCount:
+    """Of the records that left with these publications: how many the sweep saw that chose the
+    configuration, and how many these are."""
 
-    due: a month from receipt; extended: the later moment in its place, None where the request was
-    not extended. before, after: fingerprints of the published states. rebuilt: keys of the
-    constituents that were trained; reused: how many were not, `reused_digest` over their keys.
-    passes: records times epochs trained. purged: files removed. scan: the absence scan's report as
-    JSON. configuration: the identity in the manifest, backbone its weights' identity; numerics:
-    each one that a constituent was trained under. engine: `inline` or `ray`; dialect: of the
-    request database. ledger_seq, ledger_hash: the ledger's head when the bytes were frozen. seen:
-    where a sweep chose the configuration, how many it saw of the records that left with these
-    publications, and how many these are.
+    seen: int
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True, config=PLAIN)
+class Statement:
+    """All that a certificate says of one erasure: the predicate of the in-toto statement.
+
+    passes: records times epochs trained. scan: the absence scan's report as JSON. transient,
+    backups: limitations, in sentences. configuration: the identity in the manifest; backbone: its
+    weights' identity; numerics: each one that a constituent was trained under. ledger: the
+    ledger's head when the statement was frozen. choice: None where no sweep chose the
+    configuration; then the field is left out.
     """
 
-    request: str
-    due: str
-    extended: str | None
-    targets: tuple[ErasedTarget, ...]
-    records: tuple[str, ...]
-    before: str
-    after: str
-    rebuilt: tuple[str, ...]
-    reused: int
-    reused_digest: str
+    request: RequestTerms
+    erased: ErasedHashes
+    state: StateChange
+    constituents: ConstituentChange
     reclustered: bool
     passes: int
-    purged: int
+    purged: PurgedFiles
     scan: dict[str, Any]
-    engine: str
-    dialect: str
+    transient: tuple[str, ...]
+    backups: tuple[str, ...]
+    execution: ExecutionKind
     code: Code
     configuration: dict[str, Any]
     backbone: str
     seed: int
-    numerics: tuple[dict[str, Any], ...]
+    numerics: Annotated[tuple[dict[str, Any], ...], AfterValidator(distinct)]
     times: Times
-    ledger_seq: int
-    ledger_hash: str
-    seen: tuple[int, int] | None = None
+    ledger: LedgerHead
+    choice: ChoiceCount | None = None
 
-    def __post_init__(self) -> None:
-        hashes = [*self.records, *(target.hash for target in self.targets)]
-        if not all(
-            SHA256.fullmatch(text) for text in (*hashes, self.before, self.after)
-        ):  # a name must not get into a certificate
-            raise ValueError(
-                "Records, targets and states are 64 hexadecimal digits each in a statement."
-            )
-
+    @computed_field  # type: ignore[prop-decorator]
     @property
-    def deadline(self) -> str:
-        """When the erasure had to be done: the extension's moment, where there is one."""
-        return self.extended or self.due
+    def deadline(self) -> DeadlineCheck:
+        """The extension's moment where there is one, to the microsecond."""
+        due = self.request.extended or self.request.due
+        return DeadlineCheck(due, from_text(self.times.purged) <= from_text(due))
 
-    @property
-    def met(self) -> bool:
-        """Whether the erasure was done, purged and scanned, by then."""
-        return from_text(self.times.purged) <= from_text(self.deadline)
-
-
-def statement_of(facts: ErasureFacts) -> bytes:
-    """The statement's bytes, canonical (RFC 8785); sets are sorted, so that only the facts decide
-    them."""
-    times = facts.times
-    targets = sorted((target.what, target.hash, target.outcome) for target in facts.targets)
-    choice = {"choice": dict(zip(("seen", "of"), facts.seen, strict=True))} if facts.seen else {}
-    predicate = {
-        **choice,
-        "request": {
-            "id": facts.request,
-            "received": times.received,
-            "due": facts.due,
-            "extended": facts.extended,
-        },
-        "deadline": {"due": facts.deadline, "met": facts.met},
-        "erased": {
-            "targets": [
-                {"what": what, "hash": text, "outcome": outcome} for what, text, outcome in targets
-            ],
-            "records": sorted(facts.records),
-        },
-        "state": {"before": facts.before, "after": facts.after},
-        "constituents": {
-            "rebuilt": sorted(facts.rebuilt),
-            "reused": facts.reused,
-            "reused_digest": facts.reused_digest,
-        },
-        "reclustered": facts.reclustered,
-        "passes": facts.passes,
-        "purged": {"files": facts.purged},
-        "scan": facts.scan,
-        "transient": transient_sentences(engine=facts.engine, dialect=facts.dialect),
-        "backups": backup_sentences(dialect=facts.dialect),
-        "execution": {"engine": facts.engine, "database": facts.dialect},
-        "code": {"version": facts.code.version, "sha256": facts.code.sha256},
-        "configuration": facts.configuration,
-        "backbone": facts.backbone,
-        "seed": facts.seed,
-        "numerics": [
-            json.loads(text) for text in sorted({canonical_json(each) for each in facts.numerics})
-        ],
-        "times": {
-            "received": times.received,
-            "planned": times.planned,
-            "training": times.training,
-            "published": times.published,
-            "purged": times.purged,
-        },
-        "ledger": {"seq": facts.ledger_seq, "hash": facts.ledger_hash},
-    }
-    subject = {"name": "workspace", "digest": {"sha256": facts.after}}
-    return canonical_json(
-        {
+    def as_json(self) -> dict[str, Any]:
+        """The whole in-toto statement."""
+        predicate = PREDICATE_FIELDS.dump_python(self, mode="json")
+        if self.choice is None:
+            del predicate["choice"]
+        return {
             "_type": STATEMENT,
-            "subject": [subject],
+            "subject": [{"name": "workspace", "digest": {"sha256": self.state.after}}],
             "predicateType": PREDICATE,
             "predicate": predicate,
         }
-    )
+
+
+PREDICATE_FIELDS = TypeAdapter(Statement)
+
+
+def statement_of(statement: Statement) -> bytes:
+    """The statement's canonical bytes (RFC 8785)."""
+    return canonical_json(statement.as_json())
+
+
+def read_statement(payload: bytes) -> Statement:
+    """Read what `statement_of` wrote. Errors: `VerificationError` on anything else, another
+    version's statement included: every byte must be the one that writing it again gives."""
+    try:
+        whole = json.loads(payload)
+        found = PREDICATE_FIELDS.validate_json(canonical_json(whole["predicate"]))
+        same = statement_of(found) == payload
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise VerificationError(
+            "This is no statement of an erasure that this version reads: use the version that "
+            "wrote it."
+        ) from error
+    if not same:
+        raise VerificationError(
+            f"The statement is of kind {whole.get('predicateType')!r} and not as {PREDICATE} has "
+            "it: use the version that wrote it."
+        )
+    return found
 
 
 def code_digest(root: Path | None = None) -> str:
@@ -199,76 +248,3 @@ def code_digest(root: Path | None = None) -> str:
         "code",
         *(part for name in sorted(files) for part in (name.encode(), files[name].read_bytes())),
     )
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A statement that was read. `whole` is all of it as JSON; the other fields are what is
-    compared and shown."""
-
-    whole: dict[str, Any]
-    request: str
-    received: str
-    due: str
-    extended: str | None
-    deadline: str
-    met: bool
-    targets: tuple[ErasedTarget, ...]
-    records: tuple[str, ...]
-    before: str
-    after: str
-    purged_at: str
-    ledger_seq: int
-    ledger_hash: str
-
-    @property
-    def predicate(self) -> dict[str, Any]:
-        """What is said of the erasure."""
-        found: dict[str, Any] = self.whole["predicate"]
-        return found
-
-
-def read_statement(payload: bytes) -> Statement:
-    """Read what `statement_of` wrote. Errors: `VerificationError` on anything else, another
-    version's statement included."""
-    try:
-        whole = json.loads(payload)
-        same = canonical_json(whole) == payload
-        kinds = (whole["_type"], whole["predicateType"])
-        said, [subject] = whole["predicate"], whole["subject"]
-        request, state, ledger = said["request"], said["state"], said["ledger"]
-        found = Statement(
-            whole,
-            request["id"],
-            request["received"],
-            request["due"],
-            request["extended"],
-            said["deadline"]["due"],
-            said["deadline"]["met"],
-            tuple(
-                ErasedTarget(entry["what"], entry["hash"], entry["outcome"])
-                for entry in said["erased"]["targets"]
-            ),
-            tuple(said["erased"]["records"]),
-            state["before"],
-            state["after"],
-            said["times"]["purged"],
-            ledger["seq"],
-            ledger["hash"],
-        )
-        named = (subject["name"], subject["digest"])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise VerificationError(
-            "This is no statement of an erasure that this version reads: use the version that "
-            "wrote it."
-        ) from error
-    if (
-        not same
-        or kinds != (STATEMENT, PREDICATE)
-        or named != ("workspace", {"sha256": found.after})
-    ):
-        raise VerificationError(
-            f"The statement is of kind {kinds[1]!r} and not as {PREDICATE} has it: use the "
-            "version that wrote it."
-        )
-    return found

@@ -19,15 +19,16 @@ from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.trace_gathering import gather_traces
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import ErasureRequest, Outcome, State, Target, What
+from lmeraser_ray.erasure.requests.request import ErasureRequest, Outcome, State, Target
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.pseudonyms import TargetKind
 from lmeraser_ray.storage.database.tables import erased
 from lmeraser_ray.storage.database.tombstones import Tombstones
 from lmeraser_ray.storage.times import utcnow
 
-Covers = Callable[[What, str], bool]
+Covers = Callable[[TargetKind, str], bool]
 
 TOGETHER = 200
 """Requests that are planned in one transaction: others write to the database too."""
@@ -165,7 +166,7 @@ class Intake:
     def resume(self) -> list[Planned]:
         """The requests that an earlier round planned and did not finish."""
         found = RequestRepository(self.database, self.folder.names()).list(
-            {State.PLANNED, State.TRAINING}
+            State.where(lambda state: state.is_in_work)
         )
         with self.database.read() as conn:
             left = conn.execute(select(erased).where(LEFT)).all()
@@ -185,7 +186,7 @@ def noted(conn: Connection, request: str) -> tuple[ErasedRecord, ...]:
 
 def outcomes_of(
     request: ErasureRequest, resolved: Resolved, which: Container[Outcome]
-) -> dict[tuple[What, str], Outcome]:
+) -> dict[tuple[TargetKind, str], Outcome]:
     """The outcomes of a request's targets that are among `which`."""
     pairs = zip(request.targets, resolved.outcomes, strict=True)
     return {(target.what, target.hash): outcome for target, outcome in pairs if outcome in which}

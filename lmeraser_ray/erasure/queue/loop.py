@@ -36,9 +36,6 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.times import to_text, utcnow
 
-BEGUN = (State.PLANNED, State.TRAINING, State.PUBLISHED)
-"""States of the requests that the queue has begun and must finish. A PURGED request only waits for
-its signature."""
 LONGEST_PAUSE = 60.0
 """The most seconds between two tries, where one round after the other ends in an error."""
 Pause = Callable[[float], bool]
@@ -129,11 +126,11 @@ class Queue:
         (`queue.window`) does not count yet."""
         before = to_text(utcnow() - timedelta(seconds=self.session.config().queue.window))
         ready = (requests.c.state == State.RECEIVED) & (requests.c.received_at <= before)
+        begun = requests.c.state.in_(
+            State.where(lambda state: state.is_in_work or state is State.PUBLISHED)
+        )
         with self.database.read() as conn:
-            return (
-                conn.scalar(select(exists().where(requests.c.state.in_(map(str, BEGUN)) | ready)))
-                or False
-            )
+            return conn.scalar(select(exists().where(begun | ready))) or False
 
     def serve(self, pause: Pause, *, say: Say | None = None) -> None:
         """Work, round after round, until `pause` asks to stop.

@@ -13,8 +13,7 @@ from typing import Any
 from sqlalchemy import case, func, select
 
 from lmeraser_ray.erasure.queue.lease import LeaseView, look
-from lmeraser_ray.erasure.requests.events import level_of, used_of
-from lmeraser_ray.erasure.requests.request import ALERTS, OPEN, UNANSWERED, State
+from lmeraser_ray.erasure.requests.request import ALERTS, State, level_of, used_of
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
@@ -57,7 +56,7 @@ class Overview:
     @property
     def open(self) -> int:
         """How many requests the queue has to work on."""
-        return sum(self.counts[state] for state in OPEN)
+        return sum(count for state, count in self.counts.items() if state.is_open)
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
@@ -115,7 +114,7 @@ def overview(
     """Read the overview. lease_s: `queue.lease`, seconds; first: how many of the requests that are
     to be answered first to list."""
     moment = now or utcnow()
-    unanswered = requests.c.state.in_(sorted(map(str, UNANSWERED)))
+    unanswered = requests.c.state.in_(State.where(lambda state: not state.is_answered))
     columns = (requests.c.id, requests.c.state, requests.c.received_at, deadline.label("due"))
     by_urgency = (
         case((requests.c.state == str(State.FAILED), 0), else_=1),
@@ -140,7 +139,9 @@ def overview(
             if first
             else ()
         )
-    levels = Counter(level_of(used_of(row.received_at, row.due, moment)) for row in dates)
+    levels = Counter(
+        level_of(used_of(from_text(row.received_at), from_text(row.due), moment)) for row in dates
+    )
     return Overview(
         now=moment,
         seen=seen,
@@ -160,6 +161,5 @@ def overview_of(session: Session, *, first: int = 0) -> Overview:
 
 def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> OpenRequest:
     """A row of the database as a list shows it."""
-    return OpenRequest(
-        name, State(state), from_text(received), from_text(due), used_of(received, due, now)
-    )
+    start, end = from_text(received), from_text(due)
+    return OpenRequest(name, State(state), start, end, used_of(start, end, now))

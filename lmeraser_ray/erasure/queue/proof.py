@@ -8,7 +8,7 @@ never change from then on. Where a file cannot be removed, or a trace is found, 
 PUBLISHED: the new state answers, nothing is called done, and the next round tries again.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -18,10 +18,18 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.absence.report import Hit, ScanReport
 from lmeraser_ray.erasure.absence.scan import left_in_database, scan
 from lmeraser_ray.erasure.absence.traces import Traces
+from lmeraser_ray.erasure.certificate.limitations import backup_sentences, transient_sentences
 from lmeraser_ray.erasure.certificate.statement import (
+    ChoiceCount,
     Code,
+    ConstituentChange,
+    ErasedHashes,
     ErasedTarget,
-    ErasureFacts,
+    ExecutionKind,
+    PurgedFiles,
+    RequestTerms,
+    StateChange,
+    Statement,
     Times,
     statement_of,
 )
@@ -106,15 +114,13 @@ class Proof:
         with self.lease.write() as conn:
             transitions.wipe_names(conn, ids)
             for request in published:
-                facts = self._facts(conn, request, report, purged, manifest)
-                transitions.set_purged(conn, request.id, statement_of(facts))
+                statement = self._statement(conn, request, report, purged, manifest)
+                transitions.set_purged(conn, request.id, statement_of(statement))
         self.database.vacuum_names()
         left = left_in_database(self.workspace, self.database, wanted.traces, wanted.subjects)
         if left:  # nobody can scan again, because the traces are wiped: a person must look
             with self.lease.write() as conn:
-                transitions.move(
-                    conn, ids, [State.PURGED], State.FAILED, {"statement": None, "reason": LEFT}, {}
-                )
+                transitions.fail_purged(conn, ids, LEFT)
         refuse_traces(left)
         return ids
 
@@ -140,65 +146,63 @@ class Proof:
             frozenset(row.name for row in named if row.request_id not in ids),
         )
 
-    def _facts(
+    def _statement(
         self,
         conn: Connection,
         request: ErasureRequest,
         report: ScanReport,
         purged: int,
         manifest: Manifest,
-    ) -> ErasureFacts:
-        """What the statement of one request says."""
+    ) -> Statement:
+        """What the certificate of one request says."""
         rows = conn.execute(
             select(erased.c.hash, erased.c.publication).where(erased.c.request_id == request.id)
         ).all()
-        end = ledger.head(conn)
-        return ErasureFacts(
-            request=request.id,
-            due=to_text(request.due_at),
-            extended=to_text(request.extended_at) if request.extended_at else None,
-            targets=targets_of(conn, request.id),
-            records=tuple(row.hash for row in rows),
-            **changes_of(conn, {row.publication for row in rows} | {request.publication}, manifest),
-            purged=purged,
+        numbers = {row.publication for row in rows} | {request.publication}
+        steps = conn.execute(
+            select(publications).where(publications.c.id.in_(numbers)).order_by(publications.c.id)
+        ).all()
+        done = [Facts.from_json(step.facts) for step in steps]
+        seen, removed = sum(facts.seen for facts in done), sum(facts.removed for facts in done)
+        engine, dialect = self.config.execution.engine, self.database.dialect
+        return Statement(
+            request=terms_of(request),
+            erased=ErasedHashes(targets_of(conn, request.id), tuple(row.hash for row in rows)),
+            state=StateChange(steps[0].before, steps[-1].after),
+            constituents=ConstituentChange(
+                tuple({key for facts in done for key in facts.rebuilt}),
+                done[-1].reused,
+                done[-1].reused_digest,
+            ),
+            reclustered=any(facts.reclustered for facts in done),
+            passes=sum(facts.passes for facts in done),
+            purged=PurgedFiles(purged),
             scan=report.as_json(),
-            engine=self.config.execution.engine,
-            dialect=self.database.dialect,
+            transient=transient_sentences(engine=engine, dialect=dialect),
+            backups=backup_sentences(dialect=dialect),
+            execution=ExecutionKind(engine, dialect),
             code=Code.running(),
             configuration=manifest.identity,
             backbone=manifest.backbone.identity,
             seed=self.config.seed,
+            numerics=tuple(each for facts in done for each in facts.numerics),
             times=times_of(request),
-            ledger_seq=end.seq,
-            ledger_hash=end.hash,
+            ledger=ledger.head(conn),
+            choice=ChoiceCount(seen, removed) if manifest.choice else None,
         )
 
 
-def targets_of(conn: Connection, request_id: str) -> tuple[ErasedTarget, ...]:
-    """What became of each target of a request."""
+def terms_of(request: ErasureRequest) -> RequestTerms:
+    """What a certificate says of a request and its deadline."""
+    extended = to_text(request.extended_at) if request.extended_at else None
+    return RequestTerms(request.id, to_text(request.received_at), to_text(request.due_at), extended)
+
+
+def targets_of(conn: Connection, request: str) -> tuple[ErasedTarget, ...]:
+    """What became of each target, as the database has it within this transaction."""
     columns = (targets.c.what, targets.c.hash, targets.c.outcome)
-    rows = conn.execute(select(*columns).where(targets.c.request_id == request_id))
-    return tuple(ErasedTarget(row.what, row.hash, row.outcome) for row in rows)
-
-
-def changes_of(conn: Connection, numbers: Set[int | None], manifest: Manifest) -> Changes:
-    """What the publications with these numbers changed, taken together."""
-    steps = conn.execute(
-        select(publications).where(publications.c.id.in_(numbers)).order_by(publications.c.id)
-    ).all()
-    done = [Facts.from_json(step.facts) for step in steps]
-    seen = (sum(facts.seen for facts in done), sum(facts.removed for facts in done))
-    return Changes(
-        before=steps[0].before,
-        after=steps[-1].after,
-        rebuilt=tuple(sorted({key for facts in done for key in facts.rebuilt})),
-        reused=done[-1].reused,
-        reused_digest=done[-1].reused_digest,
-        reclustered=any(facts.reclustered for facts in done),
-        passes=sum(facts.passes for facts in done),
-        numerics=tuple(each for facts in done for each in facts.numerics),
-        seen=seen if manifest.choice else None,
-    )
+    rows = conn.execute(select(*columns).where(targets.c.request_id == request))
+    return tuple(ErasedTarget(*row) for row in rows)
 
 
 def refuse_traces(hits: Sequence[Hit]) -> None:

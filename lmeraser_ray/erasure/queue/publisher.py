@@ -164,5 +164,6 @@ def completed(conn: Connection, number: int) -> list[str]:
         erased.c.publication.not_in(done) & (erased.c.publication != number)
     )
     open_ones = set(conn.execute(select(erased.c.request_id).where(left)).scalars())
-    working = select(requests.c.id).where(requests.c.state.in_([State.PLANNED, State.TRAINING]))
+    in_work = requests.c.state.in_(State.where(lambda state: state.is_in_work))
+    working = select(requests.c.id).where(in_work)
     return sorted((ours - open_ones) & set(conn.execute(working).scalars()))

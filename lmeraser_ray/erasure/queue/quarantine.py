@@ -41,9 +41,9 @@ from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.store import Store
 
 TRIES = 20
-ASKING = (State.RECEIVED, State.PLANNED, State.TRAINING, State.FAILED)
+ASKING = State.where(lambda state: state.is_unpublished or state is State.FAILED)
 """States of a request whose records may still be in the published state."""
-WAITING = requests.c.quarantine & requests.c.state.in_(sorted(map(str, ASKING)))
+WAITING = requests.c.quarantine & requests.c.state.in_(ASKING)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from lmeraser_ray.erasure.requests.request import ALERTS, CLOSED, UNANSWERED, State
+from lmeraser_ray.erasure.requests.request import State, level_of, used_of
 from lmeraser_ray.errors import DataError, LmeraserError
 from lmeraser_ray.pipeline.logs import line
 from lmeraser_ray.storage.database import ledger
@@ -132,23 +132,16 @@ def alert_levels(database: Database, now: datetime) -> dict[str, int | None]:
     columns = (requests.c.id, requests.c.received_at, requests.c.due_at, requests.c.extended_at)
     with database.read() as connection:
         rows = connection.execute(
-            select(*columns).where(requests.c.state.in_(sorted(map(str, UNANSWERED))))
+            select(*columns).where(
+                requests.c.state.in_(State.where(lambda state: not state.is_answered))
+            )
         ).all()
     return {
-        row.id: level_of(used_of(row.received_at, row.extended_at or row.due_at, now))
+        row.id: level_of(
+            used_of(from_text(row.received_at), from_text(row.extended_at or row.due_at), now)
+        )
         for row in rows
     }
-
-
-def used_of(received: str, due: str, now: datetime) -> float:
-    """The share of the time to a deadline that has passed."""
-    start, end = from_text(received), from_text(due)
-    return (now - start).total_seconds() / max((end - start).total_seconds(), 1e-6)
-
-
-def level_of(used: float) -> int | None:
-    """The highest of 50, 80, 95 and 100 percent that is reached."""
-    return next((percent for percent in ALERTS if used * 100 >= percent), None)
 
 
 class Narrator:
@@ -164,8 +157,9 @@ class Narrator:
         """Tell what happened since the last look."""
         for event in self._follower.new():
             self._say(event)
-            if event.what.upper() in CLOSED:
-                self.closed[State(event.what.upper())] += 1
+            state = State.__members__.get(event.what.upper())
+            if state is not None and state.is_closed:
+                self.closed[state] += 1
         if time.monotonic() >= self._next_alerts:
             self._next_alerts = time.monotonic() + ALERTS_EVERY
             for event in self._alerts.new(utcnow()):

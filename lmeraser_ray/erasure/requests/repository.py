@@ -1,30 +1,25 @@
-"""RequestRepository: what people may do with erasure requests. Any process, at any time; each call
-is one transaction, with its ledger entry.
+"""The requests of a workspace: submit them, look at them, and what people decide about them. Any
+process may do it at any time; each call is one transaction, together with its ledger entry.
 
-Invariants: what `submit` returns is committed; one key has one request, whatever crashes and
-however often it is sent; a transition guards the state that it starts from, so that two people
-cannot both win. Nothing here reads the store: ids are resolved by the queue.
+Invariants: `submit` returns after COMMIT, so a returned request is never lost; an idempotency key
+stands for one request, whatever crashes and however often it is sent; every transition names the
+states that it starts from, so that of two people who decide at once one is refused. Nothing here
+reads the store: the queue resolves ids to records.
 """
 
 import getpass
 import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, bindparam, func, insert, select
 
 from lmeraser_ray.data.ids import clean_name
-from lmeraser_ray.erasure.requests.group_commit import (
-    Round,
-    Standing,
-    Submission,
-    insert_all,
-    together,
-)
 from lmeraser_ray.erasure.requests.request import (
     FURTHER_MONTHS,
-    UNANSWERED,
     ErasureRequest,
     State,
     Target,
@@ -37,7 +32,7 @@ from lmeraser_ray.erasure.requests.transitions import Moved, chunks, held_by, mo
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer, TargetKind
 from lmeraser_ray.storage.database.tombstones import lift_hashes
 from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.times import from_text, to_text, utcnow
@@ -45,14 +40,36 @@ from lmeraser_ray.storage.times import from_text, to_text, utcnow
 Clock = Callable[[], datetime]
 requests, targets, erased = tables.requests, tables.targets, tables.erased
 Found = list[ErasureRequest]
-GIVEN_UP = (str(State.REFUSED), str(State.CANCELLED))
+UNANSWERED = requests.c.state.in_(State.where(lambda state: not state.is_answered))
+ID_OF_KEY = select(requests.c.id).where(requests.c.idempotency == bindparam("key"))
+COUNT_OF_SUBMITTER = select(func.count()).where(
+    requests.c.submitter == bindparam("who"), UNANSWERED
+)
+"""Built once: while one process builds a statement under the lock, all others wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request before its COMMIT. row: its columns in the table `requests`; facts: those of its
+    ledger entry, without ids."""
+
+    row: dict[str, Any]
+    targets: tuple[Target, ...]
+    facts: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return str(self.row["id"])
 
 
 class RequestRepository:
     """The erasure requests of one workspace."""
 
-    def __init__(self, database: Database, names: Pseudonymizer, *, clock: Clock = utcnow) -> None:
-        self._database, self._names, self._clock = database, names, clock
+    def __init__(
+        self, database: Database, pseudonymizer: Pseudonymizer, *, clock: Clock = utcnow
+    ) -> None:
+        self._database, self._pseudonymizer, self._clock = database, pseudonymizer, clock
 
     def submit(
         self,
@@ -65,58 +82,42 @@ class RequestRepository:
         due: datetime | None = None,
         quota: int = 0,
     ) -> ErasureRequest:
-        """Commit a request for these record ids and these subjects with all their records.
+        """Commit a request for these record ids, and for these subjects with all their records.
 
-        key: sent again with the same ids, it gives the request that it gave before; submitter: the
-        user of this process, if None; due: an earlier deadline than the month that the law gives;
-        quota: unanswered requests that a submitter may have, 0 for any number. Errors:
+        key: idempotency key; sent again with the same ids, the existing request is returned.
+        submitter: None for the user of this process. due: a deadline before the month that the law
+        gives. quota: how many unanswered requests a submitter may have, 0 for any number. Errors:
         `ConfigError` where nothing is named, the key stands for other ids, `due` is too late or
-        past, the quota is used up; `DataError` where an id cannot be one.
+        past, or the quota is used up; `DataError` where a name cannot be an id.
         """
-        mine = self._submission(
-            records, subjects, key, submitter or this_user(), quarantine, due, quota
-        )
-
-        def insert(here: Round) -> ErasureRequest:
-            others = here.gather()
-            with self._database.write() as connection:
-                standing = Standing.read(connection, [mine, *others])
-                known = self._known(connection, mine) if standing.holds(mine) else None
-                if known is None:
-                    require_quota(standing, mine)
-                chosen = [each for each in (mine, *others) if standing.take(each)]
-                insert_all(connection, chosen)
-            here.committed = frozenset(each.id for each in chosen)
-            return known or request_of(mine.row, mine.targets)
-
-        path = self._database.waiting
-        if path is None:
-            return insert(Round(None))
-        return together(path, mine, insert=insert, there=self._database.has_request) or request_of(
-            mine.row, mine.targets
-        )
+        mine = self._submission(records, subjects, key, submitter or this_user(), quarantine, due)
+        with self._database.write() as connection:
+            known = None if key is None else known_request(connection, mine)
+            if known is not None:
+                return known
+            require_quota(connection, mine.row["submitter"], quota)
+            insert_submission(connection, mine)
+        return request_of(mine.row, mine.targets)
 
     def _submission(
         self,
         records: Sequence[str],
         subjects: Sequence[str],
         key: str | None,
-        who: str,
+        submitter: str,
         quarantine: bool,
         due: datetime | None,
-        quota: int,
     ) -> Submission:
-        """What `submit` wants to insert. Errors: as there."""
+        """What `submit` inserts. Errors: as there."""
         found = self._targets(records, subjects)
-        content = self._names.hash(
-            "content", canonical_json([[target.what, target.hash] for target in found]).decode()
-        )
+        listed = canonical_json([[target.what, target.hash] for target in found]).decode()
+        content = self._pseudonymizer.hash("content", listed)
         now = self._clock()
         row = {
             "id": f"er-{now:%Y%m%d}-{secrets.token_hex(8)}",
-            "idempotency": None if key is None else self._names.hash("key", key),
+            "idempotency": None if key is None else self._pseudonymizer.hash("key", key),
             "content": content,
-            "submitter": who,
+            "submitter": submitter,
             "state": str(State.RECEIVED),
             "quarantine": quarantine,
             "received_at": to_text(now),
@@ -129,41 +130,24 @@ class RequestRepository:
             "quarantine": quarantine,
             "due": row["due_at"],
         }
-        return Submission(row, found, facts, quota)
+        return Submission(row, found, facts)
 
     def _targets(self, records: Sequence[str], subjects: Sequence[str]) -> tuple[Target, ...]:
         """The ids, cleaned, once each, in the order of kind and hash. Errors: as `submit`."""
-        named = {
-            ("record", clean_name(name, what="record id", where="The request")) for name in records
+        kinds: tuple[tuple[TargetKind, str, Sequence[str]], ...] = (
+            ("record", "record id", records),
+            ("subject", "subject", subjects),
+        )
+        found = {
+            Target(what, clean, self._pseudonymizer.hash(what, clean), "open")
+            for what, title, names in kinds
+            for clean in (clean_name(name, what=title, where="The request") for name in names)
         }
-        named |= {
-            ("subject", clean_name(name, what="subject", where="The request")) for name in subjects
-        }
-        if not named:
+        if not found:
             raise ConfigError(
                 "Nothing to erase was named: give --records, --subjects, --file or --subjects_file."
             )
-        hashed = sorted((what, self._names.hash(what, name), name) for what, name in named)
-        return tuple(
-            Target("record" if what == "record" else "subject", name, found, "open")
-            for what, found, name in hashed
-        )
-
-    @staticmethod
-    def _known(connection: Connection, mine: Submission) -> ErasureRequest:
-        """The request that has this one's id or its key. Errors: `ConfigError` where the key stands
-        for something else."""
-        its_own, key = requests.c.id == mine.id, mine.row["idempotency"]
-        asked = select(requests).where(
-            its_own if key is None else its_own | (requests.c.idempotency == key)
-        )
-        [found] = read_requests(connection, asked)
-        if found.content != mine.row["content"]:
-            raise ConfigError(
-                f"This --key was used for the request {found.id}, which names other ids: take a "
-                "new key for a new request."
-            )
-        return found
+        return tuple(sorted(found, key=lambda target: (target.what, target.hash)))
 
     def get(self, name: str) -> ErasureRequest:
         """A request by its id. Errors: `DataError` where there is none."""
@@ -176,7 +160,7 @@ class RequestRepository:
             select(requests).order_by(requests.c.received_at, requests.c.id).limit(limit)
         )
         if states is not None:
-            asked = asked.where(requests.c.state.in_(sorted(map(str, states))))
+            asked = asked.where(requests.c.state.in_(list(states)))
         with self._database.read() as connection:
             return read_requests(connection, asked)
 
@@ -192,10 +176,8 @@ class RequestRepository:
         return {state: found.get(str(state), 0) for state in State}
 
     def oldest_open(self) -> datetime | None:
-        """When the oldest request came that is not answered."""
-        asked = select(func.min(requests.c.received_at)).where(
-            requests.c.state.in_(sorted(map(str, UNANSWERED)))
-        )
+        """When the oldest unanswered request was received; None where all are answered."""
+        asked = select(func.min(requests.c.received_at)).where(UNANSWERED)
         with self._database.read() as connection:
             found = connection.scalar(asked)
         return from_text(found) if found else None
@@ -219,7 +201,7 @@ class RequestRepository:
         self, name: str, sources: Sequence[State], goal: State, reason: str
     ) -> ErasureRequest:
         """To REFUSED or CANCELLED."""
-        facts = {"reason": self._names.hash("reason", self._reason(reason))}
+        facts = {"reason": self._pseudonymizer.hash("reason", self._reason(reason))}
         with self._database.write() as connection:
             values = {"closed_at": to_text(self._clock()), "reason": reason.strip()}
             self._require_moved(
@@ -238,13 +220,14 @@ class RequestRepository:
             raise ConfigError(
                 f"--months is {months}: the law allows 1 or {FURTHER_MONTHS} further months."
             )
-        facts = {"months": months, "reason": self._names.hash("reason", self._reason(reason))}
+        facts = {
+            "months": months,
+            "reason": self._pseudonymizer.hash("reason", self._reason(reason)),
+        }
         with self._database.write() as connection:
             found = require(connection, name)
-            if found.state not in UNANSWERED or found.extended_at is not None:
-                state = (
-                    f"is {found.state}" if found.state not in UNANSWERED else "was extended before"
-                )
+            if found.state.is_answered or found.extended_at is not None:
+                state = f"is {found.state}" if found.state.is_answered else "was extended before"
                 raise ConfigError(
                     f"The request {name} {state}: only an unanswered request can be extended, and "
                     "only once."
@@ -304,15 +287,49 @@ def require(connection: Connection, name: str) -> ErasureRequest:
     return found[0]
 
 
-def require_quota(standing: Standing, mine: Submission) -> None:
-    """Errors: `ConfigError` where the submitter has as many unanswered requests as the quota
-    allows."""
-    if standing.full(mine):
+def known_request(connection: Connection, mine: Submission) -> ErasureRequest | None:
+    """The request that already has this submission's idempotency key, None where the key is new.
+    Errors: `ConfigError` where that request names other ids."""
+    name = connection.scalar(ID_OF_KEY, {"key": mine.row["idempotency"]})
+    if name is None:
+        return None
+    found = require(connection, name)
+    if found.content != mine.row["content"]:
         raise ConfigError(
-            f"The submitter has {standing.open[mine.row['submitter']]:,} unanswered requests, the "
-            f"quota is {mine.quota:,} (queue.quota): wait for some, or name more ids in one "
-            "request."
+            f"This --key was used for the request {name}, which names other ids: take a "
+            "new key for a new request."
         )
+    return found
+
+
+def require_quota(connection: Connection, submitter: str, quota: int) -> None:
+    """Errors: `ConfigError` where the submitter has as many unanswered requests as the quota
+    allows (0: any number)."""
+    if not quota:
+        return
+    count = connection.scalar(COUNT_OF_SUBMITTER, {"who": submitter}) or 0
+    if count >= quota:
+        raise ConfigError(
+            f"The submitter has {count:,} unanswered requests, the quota is {quota:,} "
+            "(queue.quota): wait for some, or name more ids in one request."
+        )
+
+
+def insert_submission(connection: Connection, mine: Submission) -> None:
+    """Insert a new request, its targets and its ledger entry."""
+    connection.execute(insert(requests), mine.row)
+    rows = [
+        {
+            "request_id": mine.id,
+            "what": target.what,
+            "hash": target.hash,
+            "name": target.name,
+            "outcome": target.outcome,
+        }
+        for target in mine.targets
+    ]
+    connection.execute(insert(targets), rows)
+    ledger.append(connection, str(State.RECEIVED), mine.id, mine.facts)
 
 
 def deadline_of(received: datetime, due: datetime | None) -> datetime:
@@ -335,7 +352,9 @@ def unneeded(connection: Connection, name: str) -> set[str]:
         return set()
     own = held_by(connection, name)
     others = select(requests.c.id).where(
-        requests.c.planned_at.is_not(None), requests.c.state.not_in(GIVEN_UP), requests.c.id != name
+        requests.c.planned_at.is_not(None),
+        requests.c.state.not_in(State.where(lambda state: state.is_given_up)),
+        requests.c.id != name,
     )
     kept: set[str] = set()
     for part in chunks(sorted(own)):

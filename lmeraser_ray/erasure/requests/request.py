@@ -1,15 +1,73 @@
-"""An erasure request as it stands in the database: its state, what it names, and its deadline.
+"""The life of an erasure request: its states, its targets and its deadline.
 
-    RECEIVED → PLANNED → TRAINING → PUBLISHED → PURGED → CERTIFIED, or REFUSED, CANCELLED, FAILED
+    RECEIVED ──► PLANNED ──► TRAINING ──► PUBLISHED ──► PURGED ──► CERTIFIED
+        └─► CANCELLED, REFUSED, FAILED (the table says from where)
 
-Deadlines are those of GDPR art. 12(3): one calendar month from receipt, and once up to two further
-months, with a reason, if that is decided within the first. They are stored when they are set and
-never computed again from a clock.
+    from                         to         made by    function
+    (new)                        RECEIVED   submitter  RequestRepository.submit
+    RECEIVED                     CANCELLED  submitter  RequestRepository.cancel
+    RECEIVED                     PLANNED    queue      transitions.plan
+    RECEIVED                     REFUSED    queue      transitions.refuse_unknown
+    PLANNED                      TRAINING   queue      transitions.begin_training
+    TRAINING                     PLANNED    queue      transitions.replan
+    PLANNED, TRAINING            PUBLISHED  queue      transitions.set_published
+    PUBLISHED                    PURGED     queue      transitions.set_purged
+    PURGED                       CERTIFIED  signer     signer.certify
+    RECEIVED, PLANNED, TRAINING  FAILED     queue      transitions.fail
+    PURGED                       FAILED     queue      transitions.fail_purged
+    FAILED                       RECEIVED   operator   RequestRepository.retry
+    RECEIVED, PLANNED, FAILED    REFUSED    operator   RequestRepository.refuse
+
+Rules:
+
+- Each transition is one transaction that changes the state, sets the moment and appends a ledger
+  entry of the new state's name. The UPDATE names the states that it starts from, so that of two
+  processes that decide at once one wins and the other changes nothing.
+- A PLANNED request has tombstones over its records and its targets: they cannot be ingested again.
+- A retrain that is given up, or dies with its queue, brings its requests back to PLANNED.
+- The queue gives a request up (FAILED) after `queue.attempts` retrains that ended in an error, or
+  where the database still holds a trace of an erased record after the purge.
+- Ids leave the database in the transaction that makes a request PURGED, REFUSED or CANCELLED; keyed
+  hashes stay.
+- The deadline is that of GDPR art. 12(3): one calendar month from receipt. An operator may extend
+  it once, within the first month and with a reason, by one or two further months. Deadlines are
+  stored when they are set and never computed again from a clock. They run until an answer:
+  CERTIFIED, REFUSED or CANCELLED.
+
+A request from its submission to its frozen statement:
+
+    >>> from pathlib import Path; from tempfile import mkdtemp
+    >>> from lmeraser_ray.erasure.requests import transitions
+    >>> from lmeraser_ray.erasure.requests.repository import RequestRepository
+    >>> from lmeraser_ray.storage.database.database import Database
+    >>> from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
+    >>> root = Path(mkdtemp())
+    >>> pseudonymizer, database = Pseudonymizer(root, root), Database.open(root, None)
+    >>> requests = RequestRepository(database, pseudonymizer)
+    >>> made = requests.submit(["cat.png"], [], key="ticket 7")
+    >>> made.state, made.state.is_open, made.targets[0].outcome
+    (<State.RECEIVED: 'RECEIVED'>, True, 'open')
+    >>> requests.submit(["cat.png"], [], key="ticket 7") == made
+    True
+    >>> erased = transitions.ErasedRecord(made.targets[0].hash, "cat.png", b"traces")
+    >>> with database.write() as connection:
+    ...     _ = transitions.plan(connection, made.id, [erased], {})
+    ...     _ = transitions.begin_training(connection, [made.id])
+    ...     _ = transitions.set_published(connection, 1, [made.id])
+    ...     _ = transitions.wipe_names(connection, [made.id])
+    ...     _ = transitions.set_purged(connection, made.id, b"the statement")
+    >>> found = requests.get(made.id)
+    >>> found.state, found.state.keeps_names, found.targets[0].name, found.targets[0].outcome
+    (<State.PURGED: 'PURGED'>, False, None, 'removed')
+    >>> requests.cancel(made.id, "changed my mind")  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
+    Traceback (most recent call last):
+    lmeraser_ray.errors.ConfigError: The request er-... is PURGED: only from RECEIVED it can become
+    CANCELLED.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -19,54 +77,93 @@ from dateutil.relativedelta import relativedelta
 from sqlalchemy import Connection, Select, select
 
 from lmeraser_ray.storage.database import tables
+from lmeraser_ray.storage.database.pseudonyms import TargetKind
 from lmeraser_ray.storage.times import from_text, to_text, utcnow
 
-What = Literal["record", "subject"]
 Outcome = Literal["open", "removed", "already", "unknown"]
-"""What became of a target: not known yet, removed, erased by an earlier request, never heard of."""
+"""What became of a target: undecided, removed, erased by an earlier request, or not in the
+workspace."""
 ALERTS = (100, 95, 80, 50)
-"""Percentages of the time to the deadline; 100 is overdue."""
+"""Percentages of the time to the deadline that raise an alert; 100 is overdue."""
 FURTHER_MONTHS = 2
-"""What an extension may add to the first month."""
+"""Months that an extension may add to the first one."""
 
 
 class State(StrEnum):
-    """Where a request is."""
+    """Where a request is in its life."""
 
     RECEIVED = "RECEIVED"
-    """Committed; nobody has looked at it."""
+    """Committed; the queue has not looked at it."""
     PLANNED = "PLANNED"
-    """Resolved to records and tombstoned; waiting for its shards."""
+    """Resolved to records, which have tombstones; waits for its constituents to be trained."""
     TRAINING = "TRAINING"
-    """Its shards are being trained."""
+    """Its constituents are being trained."""
     PUBLISHED = "PUBLISHED"
     """The published state is without its records."""
     PURGED = "PURGED"
-    """Nothing of them is left where the scan looks; its statement is frozen."""
+    """The absence scan found nothing of its records; its statement is frozen for the signer."""
     CERTIFIED = "CERTIFIED"
     """Signed: done."""
     REFUSED = "REFUSED"
-    """Unknown ids, or a legal hold."""
+    """Not carried out: unknown ids, or a legal hold."""
     CANCELLED = "CANCELLED"
-    """Withdrawn by its submitter before anyone looked at it."""
+    """Withdrawn by its submitter before the queue planned it."""
     FAILED = "FAILED"
-    """Given up after bounded attempts; a person has to look at it, and may retry."""
+    """Given up by the queue; a person looks at it, and retries or refuses it."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Nothing more happens by itself."""
+        return self in (State.CERTIFIED, State.REFUSED, State.CANCELLED, State.FAILED)
 
-OPEN = frozenset((State.RECEIVED, State.PLANNED, State.TRAINING, State.PUBLISHED, State.PURGED))
-"""The queue is on it."""
-CLOSED = frozenset((State.CERTIFIED, State.REFUSED, State.CANCELLED, State.FAILED))
-"""Nothing more happens by itself."""
-UNANSWERED = OPEN | {State.FAILED}
-"""Its deadline still runs."""
+    @property
+    def is_open(self) -> bool:
+        """The queue or the signer still works on the request."""
+        return not self.is_closed
+
+    @property
+    def is_answered(self) -> bool:
+        """The submitter has an answer, so the deadline runs no longer. FAILED is no answer."""
+        return self.is_closed and self is not State.FAILED
+
+    @property
+    def is_begun(self) -> bool:
+        """The queue has planned the erasure, and the signer has not certified it."""
+        return self.is_open and self is not State.RECEIVED
+
+    @property
+    def is_in_work(self) -> bool:
+        """Planned and not published: the request waits for retrains, or they run."""
+        return self in (State.PLANNED, State.TRAINING)
+
+    @property
+    def is_unpublished(self) -> bool:
+        """Open, and the published state may still answer from the request's records."""
+        return self is State.RECEIVED or self.is_in_work
+
+    @property
+    def is_given_up(self) -> bool:
+        """Closed for good without an erasure."""
+        return self in (State.REFUSED, State.CANCELLED)
+
+    @property
+    def keeps_names(self) -> bool:
+        """The database may still hold the ids that the request names: until the erasure is proven
+        or given up for good. A retry of a FAILED request needs them."""
+        return not (self.is_given_up or self in (State.PURGED, State.CERTIFIED))
+
+    @classmethod
+    def where(cls, holds: Callable[["State"], bool]) -> tuple["State", ...]:
+        """The states of which a fact holds, for `column.in_(...)`."""
+        return tuple(state for state in cls if holds(state))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One id that a request names. name: None once it is worked off; hash: its keyed hash, which
-    stays."""
+    """One id that a request names. name: None where `State.keeps_names` no longer holds; hash: the
+    id's keyed hash, which stays."""
 
-    what: What
+    what: TargetKind
     name: str | None
     hash: str
     outcome: Outcome
@@ -106,15 +203,14 @@ class ErasureRequest:
 
     def used(self, now: datetime) -> float:
         """The share of the time to the deadline that has passed; above 1 it is overdue."""
-        whole = (self.deadline - self.received_at).total_seconds()
-        return (now - self.received_at).total_seconds() / whole
+        return used_of(self.received_at, self.deadline, now)
 
     def alert(self, now: datetime) -> int | None:
-        """The highest of 50, 80, 95 and 100 percent of the time that is used up; None below that,
-        and once it is answered."""
-        if self.state not in UNANSWERED:
+        """The highest of 50, 80, 95 and 100 percent of the time that is used up; None below 50,
+        and for an answered request."""
+        if self.state.is_answered:
             return None
-        return next((percent for percent in ALERTS if self.used(now) * 100 >= percent), None)
+        return level_of(self.used(now))
 
     @property
     def certificate_sha256(self) -> str | None:
@@ -122,7 +218,7 @@ class ErasureRequest:
         return None if self.envelope is None else hashlib.sha256(self.envelope).hexdigest()
 
     def as_json(self, now: datetime | None = None) -> dict[str, object]:
-        """For `--json`: no names, targets only counted by outcome."""
+        """The request as `--json` prints it: no names, targets only counted by outcome."""
         return {
             "request": self.id,
             "state": str(self.state),
@@ -139,19 +235,29 @@ class ErasureRequest:
         }
 
 
+def used_of(received: datetime, deadline: datetime, now: datetime) -> float:
+    """The share of the time from receipt to a deadline that has passed; above 1 it is overdue."""
+    return (now - received).total_seconds() / max((deadline - received).total_seconds(), 1e-6)
+
+
+def level_of(used: float) -> int | None:
+    """The highest of `ALERTS` that a used share of the time reaches, in percent; None below 50."""
+    return next((percent for percent in ALERTS if used * 100 >= percent), None)
+
+
 def month_after(received: datetime) -> datetime:
     """One calendar month later: the same day of the next month, or its last."""
     return received + relativedelta(months=1)
 
 
 def extended(received: datetime, months: int) -> datetime:
-    """The deadline after an extension by so many further months, counted from the end of the
-    first."""
+    """The deadline after an extension by `months` further months, counted from the end of the first
+    month."""
     return month_after(received) + relativedelta(months=months)
 
 
 def request_of(row: Mapping[str, Any], found: tuple[Target, ...]) -> ErasureRequest:
-    """A request from its columns (those that are missing are null) and its targets."""
+    """Build a request from its columns (a missing one counts as null) and its targets."""
 
     def moment(column: str) -> datetime | None:
         return from_text(row[column]) if row.get(column) else None
@@ -162,8 +268,8 @@ def request_of(row: Mapping[str, Any], found: tuple[Target, ...]) -> ErasureRequ
 
 
 def read_requests(connection: Connection, asked: Select[Any]) -> list[ErasureRequest]:
-    """The requests that a selection of the table `requests` finds, in its order, with their
-    targets: two queries, however many."""
+    """The requests that `asked`, a selection of the table `requests`, finds, in its order, with
+    their targets. Runs two queries, whatever the number of requests."""
     rows = connection.execute(asked).mappings().all()
     if not rows:
         return []

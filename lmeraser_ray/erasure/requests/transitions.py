@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
-from lmeraser_ray.erasure.requests.request import Outcome, State, What
+from lmeraser_ray.erasure.requests.request import Outcome, State
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import insert_new
+from lmeraser_ray.storage.database.pseudonyms import TargetKind
 from lmeraser_ray.storage.database.tombstones import cover_hashes
 from lmeraser_ray.storage.times import to_text, utcnow
 
@@ -40,7 +41,7 @@ class ErasedRecord:
     needles: bytes | None = None
 
 
-Outcomes = Mapping[tuple[What, str], Outcome]
+Outcomes = Mapping[tuple[TargetKind, str], Outcome]
 """What became of each target, by its kind and hash."""
 
 
@@ -59,12 +60,10 @@ def move(
 ) -> Moved:
     """Bring the requests that are in one of the states `sources` to `goal`, with a ledger entry of
     that name each."""
-    wanted = list(dict.fromkeys(ids))
+    wanted, allowed = list(dict.fromkeys(ids)), requests.c.state.in_(list(sources))
     done: set[str] = set()
     for part in chunks(wanted):
-        guard = and_(
-            requests.c.id.in_(part), requests.c.state.in_([str(state) for state in sources])
-        )
+        guard = and_(requests.c.id.in_(part), allowed)
         moved = (
             update(requests).where(guard).values(state=str(goal), **values).returning(requests.c.id)
         )
@@ -226,13 +225,21 @@ def fail(connection: Connection, name: str, reason: str) -> Moved:
     )
 
 
+def fail_purged(connection: Connection, ids: Sequence[str], reason: str) -> Moved:
+    """PURGED → FAILED: a trace was found after the names were wiped. The frozen statement, which
+    says otherwise, is dropped; a person has to look, since nobody knows any more what to look
+    for."""
+    values = {"statement": None, "reason": reason}
+    return move(connection, ids, [State.PURGED], State.FAILED, values, {})
+
+
 def count_attempt(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
     """Count one more attempt for each request in PLANNED or TRAINING. Returns how many each has
     now; others are left out."""
     counted: dict[str, int] = {}
     for part in chunks(list(dict.fromkeys(ids))):
         guard = and_(
-            requests.c.id.in_(part), requests.c.state.in_([str(State.PLANNED), str(State.TRAINING)])
+            requests.c.id.in_(part), requests.c.state.in_(State.where(lambda s: s.is_in_work))
         )
         raised = (
             update(requests)

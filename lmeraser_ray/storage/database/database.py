@@ -1,12 +1,15 @@
-"""The request database: where erasure requests, tombstones and the ledger are, and the only place
-where processes meet.
+"""The request database of a workspace: erasure requests, tombstones and the ledger. Processes
+coordinate here and nowhere else.
 
-    Database.open(root, url)  ->  with database.write() as connection: …   COMMIT: whatever happens next, it is there
+    >>> from pathlib import Path; from tempfile import mkdtemp
+    >>> with Database.open(Path(mkdtemp()), None).write() as connection:
+    ...     connection.exec_driver_sql("INSERT INTO tombstones VALUES ('a hash')").rowcount
+    1
 
-SQLite in the workspace, or a schema of a PostgreSQL server. Invariants, on both: write transactions
-are serial; a transaction is whole or not there; which database it is, is pinned in the workspace's
-file `database`, so that another setting is an error and never an empty database. No error holds a
-parameter (ids) or a URL (passwords).
+The database is a SQLite file of the workspace, or a schema of a PostgreSQL server. Invariants, on
+both: write transactions are serial; a transaction is committed whole or not at all; the workspace's
+file `database` says which database it is, so that another setting is an error and never an empty
+database. No error message holds a parameter (ids) or a URL (passwords).
 """
 
 import os
@@ -27,31 +30,29 @@ from lmeraser_ray.storage.database import postgresql, sqlite, tables
 from lmeraser_ray.storage.database.database_location import FILE, DatabaseLocation
 from lmeraser_ray.storage.database.driver_errors import meaning
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
-from lmeraser_ray.storage.files import disk_errors
 from lmeraser_ray.storage.paths import Location, local_folder
 from lmeraser_ray.storage.store import Store
 
 VARIABLE = "LMERASER_DATABASE"
 Dialect = Literal["sqlite", "postgresql"]
-HAS_REQUEST = "SELECT 1 FROM requests WHERE id = ?"
 
 
 def committing() -> None:
-    """Called right before every COMMIT of a write: where tests put a failure."""
+    """Called right before every COMMIT of a write. Tests put failures here."""
 
 
 def committed() -> None:
-    """Called right after every COMMIT of a write: where tests put a failure."""
+    """Called right after every COMMIT of a write. Tests put failures here."""
 
 
 def url_of(url: str | None) -> str | None:
-    """The URL of the database: as given, else the environment's; None for SQLite in the
-    workspace."""
+    """The URL of the database: `url`, else that of the environment variable LMERASER_DATABASE;
+    None for SQLite in the workspace."""
     return url or os.environ.get(VARIABLE) or None
 
 
 def no_server(root: Location) -> NoReturn:
-    """Errors: `ConfigError` that says what a workspace in object storage lacks."""
+    """Errors: `ConfigError`, since a workspace in object storage needs a PostgreSQL server."""
     raise ConfigError(
         f"{root} is in object storage, where no SQLite file can be: its erasure requests need "
         "PostgreSQL, by LMERASER_DATABASE or --queue.database postgresql://user@host/database."
@@ -80,47 +81,52 @@ class Database:
         url: `postgresql://…`; None: what the environment's LMERASER_DATABASE says, else SQLite in
         the workspace. create: make the tables where there are none. Errors: `ConfigError` where the
         workspace's requests are in another database than this, or on a network file system;
-        `DataError` where there are none and create is False; `VerificationError` where the pinned
-        database is gone, damaged, or its hashes are another secret's; `ExecutionError` where it
-        cannot be reached.
+        `DataError` where there are none and create is False; `VerificationError` where the
+        workspace's database is gone, damaged, or its hashes are another secret's; `ExecutionError`
+        where it cannot be reached.
         """
-        names = Pseudonymizer(root, Store(root / "objects").scratch)
+        pseudonymizer = Pseudonymizer(root, Store(root / "objects").scratch)
         url = url_of(url)
-        pin = DatabaseLocation.read(root, names)
-        if pin is None and not create:
+        location = DatabaseLocation.read(root, pseudonymizer)
+        if location is None and not create:
             raise DataError(
                 f"{root} has no erasure requests yet: `lmeraser submit` makes the first."
             )
-        if pin is not None:
-            pin.require(root, "postgresql" if url else "sqlite")
-        if url is None:
-            database = cls._of_sqlite(local_folder(root) or no_server(root), pin)
+        if location is not None:
+            location.require(root, "postgresql" if url else "sqlite")
+        if url is not None:
+            database = cls._of_postgresql(url, pseudonymizer.workspace_id)
+        elif (folder := local_folder(root)) is not None:
+            database = cls._of_sqlite(folder, known=location is not None)
         else:
-            database = cls._of_postgresql(url, names)
+            no_server(root)
         try:
-            database._prepare(names.workspace_id, pinned=(root / FILE).exists())
+            workspace = pseudonymizer.workspace_id
+            database._prepare(workspace, known=(root / FILE).exists())
         except BaseException:
             database.close()
             raise
-        if pin is None or not (root / FILE).exists():
-            DatabaseLocation(database.dialect, names.workspace_id, database._where).write(root)
+        if location is None or not (root / FILE).exists():
+            DatabaseLocation(database.dialect, workspace, database._where).write(root)
         return database
 
     @classmethod
-    def _of_sqlite(cls, root: Path, pin: "DatabaseLocation | None") -> "Database":
+    def _of_sqlite(cls, root: Path, *, known: bool) -> "Database":
+        """known: whether the workspace had a database before."""
         path = root.resolve() / "requests.db"
         sqlite.require_local(root)
-        if pin is not None and not path.exists():
+        if known and not path.exists():
             raise VerificationError(
                 f"{path} is missing, and with it who was erased: bring it back from a backup "
                 "(`lmeraser restore`) before anything is trained or served."
             )
         sqlite.create_file(path)
+        sqlite.remove_waiting(path)
         return cls(sqlite.open_engine(path), str(path), path, "")
 
     @classmethod
-    def _of_postgresql(cls, url: str, names: Pseudonymizer) -> "Database":
-        parsed, schema = postgresql.parse(url), postgresql.schema_of(names.workspace_id)
+    def _of_postgresql(cls, url: str, workspace: str) -> "Database":
+        parsed, schema = postgresql.parse(url), postgresql.schema_of(workspace)
         return cls(
             postgresql.open_engine(parsed, schema), postgresql.location(parsed), None, schema
         )
@@ -135,28 +141,23 @@ class Database:
         """Where the database is, without credentials."""
         return self._where
 
-    @property
-    def waiting(self) -> Path | None:
-        """The file in which submissions wait for their turn (`erasure/requests/group_commit.py`);
-        None where they need not."""
-        return None if self._file is None else self._file.with_name("requests.waiting")
-
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._engine.dispose()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction, alone: committed at the end, rolled back on any error."""
+        """One transaction, with no other writer beside it: committed at the end, rolled back on
+        any error."""
         with (
             self._errors(),
             self._alone("write"),
-            self._turn(write=True),
+            self._lock(write=True),
             self._engine.connect() as connection,
         ):
             with connection.execution_options(write=True).begin():
                 if self._file is None:
-                    postgresql.take_turn(connection, self._schema)
+                    postgresql.take_write_lock(connection, self._schema)
                 yield connection
                 committing()
             committed()
@@ -167,7 +168,7 @@ class Database:
         with (
             self._errors(),
             self._alone("read"),
-            self._turn(write=False),
+            self._lock(write=False),
             self._engine.connect() as connection,
         ):
             if self._file is None:
@@ -177,38 +178,23 @@ class Database:
             with connection.begin():
                 yield connection
 
-    def has_request(self, name: str) -> bool:
-        """Whether a request is committed, for clients that wait for one another on SQLite: asked of
-        the driver itself (20 µs, not 300)."""
-        with self._errors(), self._alone("read"), self._turn(write=False):
-            connection = self._engine.raw_connection()
-            try:
-                cursor = connection.cursor()
-                cursor.execute(HAS_REQUEST, (name,))
-                return cursor.fetchone() is not None
-            finally:
-                connection.close()
-
     def check(self) -> list[str]:
-        """What is wrong with the database itself, apart from what is in it; reads all of it."""
+        """What is wrong with the database file itself, a sentence each; reads all of it. Always
+        empty on PostgreSQL."""
         if self._file is None:
             return []
         with self.read() as connection:
             return sqlite.differences(connection)
 
     def vacuum_names(self) -> None:
-        """Make names that were set to null go from the database's files: SQLite overwrites them
-        itself, PostgreSQL keeps dead rows.
+        """Remove the bytes of names that were set to null from the database's files.
 
-        On SQLite the file of waiting submissions is emptied, in which one that died may have left
-        names. On PostgreSQL the two tables are written anew, since a plain VACUUM leaves the bytes
-        in the pages' free space; writers wait meanwhile. What the server's log of changes (pg_wal)
+        SQLite overwrites them itself (`secure_delete`), so there is nothing left to do. PostgreSQL
+        keeps dead rows, and a plain VACUUM leaves their bytes in the pages' free space, so the two
+        tables are written anew; writers wait meanwhile. What the server's log of changes (pg_wal)
         and its replicas hold goes when the server recycles it.
         """
-        if self.waiting is not None:
-            with disk_errors(self.waiting):
-                if self.waiting.exists():
-                    os.truncate(self.waiting, 0)
+        if self._file is not None:
             return
         with self._errors(), self._alone("write"), self._engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -241,25 +227,25 @@ class Database:
             self._inside.what = None
 
     @contextmanager
-    def _turn(self, *, write: bool) -> Iterator[None]:
-        """On SQLite, the lock. Where a writer died within a transaction, that is rolled back and
-        all is looked at before anyone goes on."""
+    def _lock(self, *, write: bool) -> Iterator[None]:
+        """Hold SQLite's lock; on PostgreSQL the server has its own. Where a writer died within a
+        transaction, the transaction is rolled back and the whole file is checked first."""
         if self._file is None:
             yield
             return
         while True:
-            with sqlite.turn(self._file, write=write) as sound:
+            with sqlite.locked_database(self._file, write=write) as sound:
                 if sound:
                     yield
                     return
             sqlite.recover(self._file, self._engine)
 
-    def _prepare(self, workspace: str, *, pinned: bool) -> None:
-        """The tables, made where they are missing, as where their maker died; that they are this
-        workspace's."""
-        if self._file is None and pinned:
+    def _prepare(self, workspace: str, *, known: bool) -> None:
+        """Create missing tables, unless the workspace's file `database` says that they are there
+        (known), and check that they are this workspace's."""
+        if self._file is None and known:
             self._require_schema()
-        elif not pinned:
+        elif not known:
             with self.write() as connection:
                 self._create(connection, workspace)
         with self.read() as connection:
@@ -279,7 +265,7 @@ class Database:
             )
 
     def _require_schema(self) -> None:
-        """Errors: `ConfigError` where the server does not have the pinned workspace's tables."""
+        """Errors: `ConfigError` where the server does not have the workspace's tables."""
         with self.read() as connection:
             if not postgresql.has_schema(connection, self._schema):
                 raise ConfigError(

@@ -1,8 +1,8 @@
-"""The pin: which database a workspace's requests are in, in the workspace's file `database`. It
-holds no credentials.
+"""Which database holds a workspace's requests: the workspace's file `database`. It holds no
+credentials.
 
-One line: the dialect, the workspace's id, and where the database was when it was made (for people;
-a server may move).
+One line: the dialect, the workspace's id, and where the database was when it was created (for
+people to read; a server may move).
 """
 
 from dataclasses import dataclass
@@ -19,18 +19,20 @@ DIALECTS = ("sqlite", "postgresql")
 
 @dataclass(frozen=True)
 class DatabaseLocation:
-    """Which database."""
+    """What the file `database` says. dialect: sqlite or postgresql; workspace:
+    `Pseudonymizer.workspace_id`; where: host and database, or a path."""
 
     dialect: str
     workspace: str
     where: str
 
     @classmethod
-    def read(cls, root: Location, names: Pseudonymizer) -> "DatabaseLocation | None":
-        """The workspace's pin, None before its first database. A database in the workspace is one,
-        even if its maker died before the pin.
+    def read(cls, root: Location, pseudonymizer: Pseudonymizer) -> "DatabaseLocation | None":
+        """Where the workspace's database is, None before there is one. A SQLite file without the
+        file `database` counts: its creator may have crashed between the two.
 
-        Errors: `VerificationError` where it is damaged, or of another secret than the workspace's.
+        Errors: `VerificationError` where the file is damaged, or of another secret than the
+        workspace's.
         """
         path = root / FILE
         with disk_errors(path):
@@ -44,7 +46,7 @@ class DatabaseLocation:
                     and (root / "requests.db").exists()
                     and (root / "requests.db").stat().st_size
                 )
-                return cls("sqlite", names.workspace_id, "") if made else None
+                return cls("sqlite", pseudonymizer.workspace_id, "") if made else None
         dialect, _, rest = text.strip().partition(" ")
         workspace, _, where = rest.partition(" ")
         if dialect not in DIALECTS or len(workspace) != 12:
@@ -52,11 +54,11 @@ class DatabaseLocation:
                 f"{path} is damaged, expected the kind of database and the workspace's id: bring "
                 "it back from a backup."
             )
-        if workspace != names.workspace_id:
+        if workspace != pseudonymizer.workspace_id:
             raise VerificationError(
                 f"The workspace's `secret` is not the one that its hashes were made with ({path} "
-                f"has {workspace}, it gives {names.workspace_id}), so nobody can tell who was "
-                "erased: bring it back from a copy."
+                f"has {workspace}, it gives {pseudonymizer.workspace_id}), so nobody can tell who "
+                "was erased: bring it back from a copy."
             )
         return cls(dialect, workspace, where)
 
@@ -64,8 +66,10 @@ class DatabaseLocation:
         """Errors: `ConfigError` where another kind of database is asked for."""
         if dialect != self.dialect:
             wanted = {
-                "sqlite": "in the workspace (SQLite): take queue.database and LMERASER_DATABASE away",
-                "postgresql": f"on PostgreSQL ({self.where}): give queue.database or LMERASER_DATABASE",
+                "sqlite": "in the workspace (SQLite): take queue.database and LMERASER_DATABASE "
+                "away",
+                "postgresql": f"on PostgreSQL ({self.where}): give queue.database or "
+                "LMERASER_DATABASE",
             }
             raise ConfigError(
                 f"The erasure requests of {root} are {wanted[self.dialect]}. An empty database "
@@ -73,7 +77,7 @@ class DatabaseLocation:
             )
 
     def write(self, root: Location) -> None:
-        """Keep it; the first one stays."""
+        """Write the file; where there is one, that one stays."""
         create_once(
             root / FILE,
             f"{self.dialect} {self.workspace} {self.where}\n".encode(),

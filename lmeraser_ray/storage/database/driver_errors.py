@@ -1,5 +1,5 @@
-"""What an error of a database driver means: disk, lock, connection, damage. What is none of these
-is a bug and stays what it is."""
+"""What an error of a database driver means to a user: disk, lock, connection, or damage. An error
+that is none of these is a bug and is raised as it is."""
 
 import sqlite3
 
@@ -13,19 +13,19 @@ DAMAGE = (
 )
 SQLITE_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")
 SQLITE_MACHINE = {
-    "SQLITE_FULL": "The disk is full: the request database {where} could not be written. Free some space "
-    "and " + AGAIN,
+    "SQLITE_FULL": "The disk is full: the request database {where} could not be written. Free some "
+    "space and " + AGAIN,
     "SQLITE_BUSY": "The request database {where} is locked by another program. End it (or its "
     "transaction) and " + AGAIN,
     "SQLITE_LOCKED": "The request database {where} is locked by another program. End it (or its "
     "transaction) and " + AGAIN,
-    "SQLITE_READONLY": "The request database {where} cannot be written: check its mode and its folder's and "
-    + AGAIN,
+    "SQLITE_READONLY": "The request database {where} cannot be written: check its mode and its "
+    "folder's and " + AGAIN,
     "SQLITE_CANTOPEN": "The request database {where} cannot be opened: check it and its folder and "
     + AGAIN,
     "SQLITE_PERM": "The request database {where} cannot be opened: check its mode and " + AGAIN,
-    "SQLITE_IOERR": "The disk failed under the request database {where}: check the disk (and that it is "
-    "not full) and " + AGAIN,
+    "SQLITE_IOERR": "The disk failed under the request database {where}: check the disk (and that "
+    "it is not full) and " + AGAIN,
 }
 POSTGRESQL_MACHINE = {
     "53": "The PostgreSQL server {where} is out of a resource (disk, memory, connections): make "

@@ -55,6 +55,7 @@ def hash_of(previous: str, text: str) -> str:
 LAST = (
     select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
 )
+"""Built once: every write transaction asks for it while all other writers wait."""
 
 
 def head(connection: Connection) -> LedgerHead:

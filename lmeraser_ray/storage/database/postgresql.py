@@ -91,7 +91,7 @@ def open_engine(url: URL, schema: str) -> Engine:
     return engine
 
 
-def take_turn(connection: Connection, schema: str) -> None:
+def take_write_lock(connection: Connection, schema: str) -> None:
     """Wait until no other transaction writes to the schema; the lock goes with the transaction."""
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock_key(schema)})")
 

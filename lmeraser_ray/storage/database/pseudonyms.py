@@ -8,12 +8,15 @@ a missing secret is an error and not a reason for a new one.
 import secrets
 from contextlib import suppress
 from functools import cached_property
+from typing import Literal
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.digests import keyed_hash
 from lmeraser_ray.storage.files import create_once, disk_errors
 from lmeraser_ray.storage.paths import Location
 
+TargetKind = Literal["record", "subject"]
+"""What an id is of: one record, or a subject with all their records."""
 SECRET_BYTES = 32
 HASHED_FILES = ("database", "requests.db", "tombstones")
 """Files of a workspace that are there, and not empty, only once something was hashed."""

@@ -1,10 +1,10 @@
-"""The request database in one SQLite file of the workspace: the engine, whose turn it is to write,
-and what a crash left.
+"""The request database in one SQLite file of the workspace: the engine, the lock, and recovery
+after a crash.
 
 Settings (verified on every connection): a rollback journal that is deleted, so that nothing of it
 outlives its transaction; every COMMIT synced, the folder too; deleted content overwritten. Writers
-queue on a lock of their own (`requests.lock`, `turns.py`) and not in SQLite's sleeping busy
-handler, which lets some wait for seconds.
+wait for a lock of our own (`requests.lock`, see `storage/file_lock.py`) in the order of arrival.
+SQLite's own busy handler sleeps between two tries, so that some processes wait for seconds.
 """
 
 import os
@@ -20,7 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insp
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
 from lmeraser_ray.storage.database.tables import ledger, requests
 from lmeraser_ray.storage.file_lock import locked
-from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.files import disk_errors, sync_folder
 
 MAGIC = bytes.fromhex("d9d505f920a163d7")
 HEADER = struct.Struct(">8sIIIII")
@@ -36,7 +36,7 @@ SETTINGS = (
 QUIET_SETTINGS = ("temp_store=MEMORY", "cell_size_check=ON")
 """No names in temporary files; malformed pages are found when they are read."""
 BUSY_SECONDS = 20.0
-"""How long SQLite itself waits, for programs that do not take the turn (a backup, `sqlite3` in a
+"""How long SQLite itself waits for programs that do not take our lock (a backup, `sqlite3` in a
 shell)."""
 NETWORKED = frozenset(
     ["nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "coda", "ncpfs", "ceph",
@@ -88,8 +88,22 @@ def create_file(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
+def remove_waiting(path: Path) -> None:
+    """Remove the file `requests.waiting` that version 0.4.0 left beside the database `path`.
+
+    Clients of 0.4.0 handed submissions, with ids, to one another in this file. A submission was
+    acknowledged only once it was committed in the database, so that nothing in the file is owed to
+    anybody: an unacknowledged one is to be submitted again.
+    """
+    waiting = path.with_name("requests.waiting")
+    with disk_errors(waiting):
+        if waiting.exists():
+            waiting.unlink(missing_ok=True)
+            sync_folder(waiting.parent)
+
+
 @contextmanager
-def turn(path: Path, *, write: bool) -> Iterator[bool]:
+def locked_database(path: Path, *, write: bool) -> Iterator[bool]:
     """Hold the lock of the database `path`: alone to write, with others to read.
 
     Yields whether the file is as the last COMMIT left it: not where a writer died within a
@@ -101,7 +115,7 @@ def turn(path: Path, *, write: bool) -> Iterator[bool]:
 
 
 def lock_of(path: Path) -> Path:
-    """The file whose lock is the turn. It is empty, or says that the database has to be
+    """The file whose lock writers hold. It is empty, or says that the database has to be
     recovered."""
     return path.with_name("requests.lock")
 

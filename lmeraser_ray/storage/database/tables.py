@@ -2,7 +2,7 @@
 
 Moments are text (`times.py`), which sorts as time does. Ids of records and subjects are in
 `targets.name`, `erased.name` and `erased.needles` only, and only until their request is worked off;
-everywhere else they are keyed hashes (`names.py`).
+everywhere else they are keyed hashes (`pseudonyms.py`).
 """
 
 from sqlalchemy import (
@@ -27,7 +27,7 @@ workspace = Table(
     "workspace",
     metadata,
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
-    Column("workspace", Text, nullable=False),  # Names.workspace_id: whose secret made the hashes
+    Column("workspace", Text, nullable=False),  # Pseudonymizer.workspace_id
     Column("format", Integer, nullable=False),
 )
 

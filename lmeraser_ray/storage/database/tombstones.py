@@ -6,16 +6,13 @@ fingerprint, since a workspace that never saw a record has none.
 """
 
 from collections.abc import Iterable
-from typing import Literal
 
 from sqlalchemy import Connection, bindparam, delete, select
 
 from lmeraser_ray.storage.database import tables
 from lmeraser_ray.storage.database.database import Database, insert_new
-from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer, TargetKind
 from lmeraser_ray.storage.files import disk_errors, sync_folder
-
-What = Literal["record", "subject"]
 
 
 def cover_hashes(connection: Connection, hashes: Iterable[str]) -> None:
@@ -55,7 +52,7 @@ class Tombstones:
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def covers(self, what: What, name: str) -> bool:
+    def covers(self, what: TargetKind, name: str) -> bool:
         """Whether this record or subject was erased."""
         return bool(self._hashes) and self._names.hash(what, name) in self._hashes
 
@@ -65,14 +62,17 @@ class Tombstones:
 
     def hashed(self, records: Iterable[str], subjects: Iterable[str]) -> frozenset[str]:
         """The hashes that stand for these records and subjects."""
-        named: tuple[tuple[What, Iterable[str]], ...] = (("record", records), ("subject", subjects))
+        named: tuple[tuple[TargetKind, Iterable[str]], ...] = (
+            ("record", records),
+            ("subject", subjects),
+        )
         return frozenset(self._names.hash(what, name) for what, names in named for name in names)
 
 
 class NoTombstones:
     """Of a study, in which nothing was ever erased."""
 
-    def covers(self, what: What, name: str) -> bool:  # noqa: ARG002 - as Tombstones
+    def covers(self, what: TargetKind, name: str) -> bool:  # noqa: ARG002 - as Tombstones
         """No."""
         return False
 

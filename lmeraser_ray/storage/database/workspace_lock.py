@@ -1,9 +1,9 @@
-"""The workspace's lock: one command at a time writes. It goes with the process that holds it,
-however that ends.
+"""The workspace's lock: one command at a time writes. When the process that holds the lock ends,
+in whatever way, the lock is free.
 
-On a disk, a lock of the file `lock`. In object storage, which has no locks, one of a session of the
-PostgreSQL server that has the requests: it goes with the connection, so that its holder can lose it
-without knowing, and looks (`guard`) before it publishes or removes.
+On a disk it is a lock of the file `lock`. Object storage has no locks, so there it belongs to a
+session of the PostgreSQL server that holds the requests. That lock ends with the connection, so its
+holder can lose it unnoticed and checks it (`guard`) before it publishes or removes anything.
 """
 
 import os
@@ -31,8 +31,10 @@ LASTING = (
 """The server keeps the session while its client lives, and notices within half a minute that a
 machine is gone."""
 HOLDER = """
-    SELECT application_name, pid = pg_backend_pid() AS ours FROM pg_stat_activity JOIN pg_locks USING (pid)
-    WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = %s
+    SELECT application_name, pid = pg_backend_pid() AS ours
+    FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND (classid::bigint << 32) | objid::bigint = %s
 """
 
 
@@ -106,7 +108,7 @@ def server_errors(place: str) -> Iterator[None]:
 
 
 def taken(holder: str, where: str) -> ExecutionError:
-    """Someone else is at work."""
+    """The error that another command holds the lock."""
     return ExecutionError(
         f"Another command ({holder}) is writing to {where}: wait for it and try again."
     )
