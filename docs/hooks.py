@@ -18,8 +18,8 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lmeraser_ray.cli.main import parser_of
 from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.cli.words import parser_of
 from lmeraser_ray.config import EXECUTION, Config
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def verb_section(name: str) -> str:
     lines = [
         f"## {name}",
         "",
-        sentence(verb.about),
+        verb.help,
         "",
         "```text",
         " ".join(
@@ -59,6 +59,8 @@ def verb_section(name: str) -> str:
         ),
         "```",
     ]
+    if verb.configures:
+        lines += ["", "Takes every [field of the configuration](configuration.md)."]
     if own:
         lines += ["", "| option | what it does |", "|---|---|"]
         lines += [f"| {spelled(action)} | {cell(action.help or '')} |" for action in own]

@@ -13,8 +13,8 @@ from types import ModuleType
 import pytest
 
 from lmeraser_ray import __version__
-from lmeraser_ray.cli.main import parse, parser_of
 from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.cli.words import parse, parser_of
 from lmeraser_ray.config import presets
 from lmeraser_ray.config.options import FIELDS, load_config
 from lmeraser_ray.errors import LmeraserError
