@@ -51,7 +51,7 @@ def verb_section(name: str) -> str:
     lines = [
         f"## {name}",
         "",
-        sentence(verb.about),
+        verb.help,
         "",
         "```text",
         " ".join(
@@ -59,6 +59,8 @@ def verb_section(name: str) -> str:
         ),
         "```",
     ]
+    if verb.configures:
+        lines += ["", "Takes every [field of the configuration](configuration.md)."]
     if own:
         lines += ["", "| option | what it does |", "|---|---|"]
         lines += [f"| {spelled(action)} | {cell(action.help or '')} |" for action in own]
