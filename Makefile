@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test long laws-s3 slow lint docs check validate-k8s clean
+.PHONY: setup demo quick test long laws-s3 slow lint docs check validate-k8s clean
 
 setup: .venv/ready
 
@@ -16,18 +16,30 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/lmeraser demo --workspace demo-workspace
 
-test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two processes of one thread each
+# Two processes of one thread each; the tests of a file in one of them, for what they share.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+BY_FILE := --dist loadfile
 
+# The save loop, under 90 s: no Ray, no process, a tenth of hypothesis's examples, nothing thorough.
+quick: setup
+	$(PYTEST) $(BY_FILE) --no-loadscope-reorder --hypothesis-profile quick
+
+# What a change must pass, under 8 minutes on two quiet cores. It ends with its slowest 15 tests.
+test: setup
+	$(PYTEST) $(BY_FILE) --no-loadscope-reorder --durations 15
+
+# What takes minutes each: real processes, nodes and full disks, some of it as root; and four times the examples.
 # A test that hangs where no signal reaches it, within a library, ends with its process: the log names it, and the others go on.
 LONG := -v --durations 15 --timeout 600 --timeout-method thread
 
 long: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long $(LONG)  # real processes, nodes, full disks; some as root
+	$(PYTEST) $(BY_FILE) -m "long or (hypothesis and not slow)" --hypothesis-profile long $(LONG)
 
+# Every law again, in object storage.
 laws-s3: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/laws --workspaces s3  # every law again, in object storage
+	$(PYTEST) tests/laws --workspaces s3
 
+# The paper's large backbones.
 slow: setup
 	$(BIN)/python -m pytest -m slow
 

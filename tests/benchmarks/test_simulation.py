@@ -16,8 +16,9 @@ from benchmarks.retrain_times import RetrainTimes
 from benchmarks.simulation import Arrivals, Setting, Simulation
 
 TINY = (
-    "backbone.name=tiny", "backbone.weights=random", "backbone.input_size=16", "backbone.readout.layer=null", "backbone.readout.pool=mean",
-    "learner.epochs=1", "learner.prompt.width=1", "partition.shards=6", "partition.sample_size=30",
+    "backbone.name=tiny", "backbone.weights=random", "backbone.input_size=16",
+    "backbone.readout.layer=null", "backbone.readout.pool=mean", "learner.epochs=1",
+    "learner.prompt.width=1", "partition.shards=6", "partition.sample_size=30",
 )  # fmt: skip
 
 

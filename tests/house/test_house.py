@@ -16,6 +16,7 @@ from lmeraser_ray.errors import INTERRUPTED, LmeraserError
 from lmeraser_ray.pipeline.progress import Progress
 
 PACKAGE = Path(__file__).parents[2] / "lmeraser_ray"
+TESTS = Path(__file__).parents[1]
 FILES = sorted(PACKAGE.rglob("*.py"))
 Trees = dict[Path, ast.Module]
 FAMILIES = {
@@ -79,7 +80,8 @@ def test_a_folder_says_what_lives_there_what_may_not_and_where_to_begin(trees: T
     folders = {path: tree for path, tree in trees.items() if path.name == "__init__.py"}
     assert len(folders) > 15
     texts = {str(path.parent): ast.get_docstring(tree) or "" for path, tree in folders.items()}
-    assert [name for name, text in texts.items() if len(text.splitlines()) < 3] == []
+    terse = [name for name, text in texts.items() if len(text.splitlines()) < 3]
+    assert not terse, terse
     missing = {path.parent for path in trees} - {path.parent for path in folders}
     assert missing == set()
 
@@ -87,14 +89,16 @@ def test_a_folder_says_what_lives_there_what_may_not_and_where_to_begin(trees: T
 def test_files_and_functions_are_short(trees: Trees) -> None:
     """At most 400 lines a file, which holds one idea, and 50 a function."""
     files = {str(path): path.read_text().count("\n") for path in FILES}
-    assert {name: lines for name, lines in files.items() if lines > 400} == {}
+    long = {name: lines for name, lines in files.items() if lines > 400}
+    assert not long, long
     functions = {
         f"{path}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
         for path, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     }
-    assert {name: lines for name, lines in functions.items() if lines > 50} == {}
+    long = {name: lines for name, lines in functions.items() if lines > 50}
+    assert not long, long
 
 
 def test_nothing_is_swallowed(trees: Trees) -> None:
@@ -106,7 +110,8 @@ def test_nothing_is_swallowed(trees: Trees) -> None:
         if isinstance(node, ast.ExceptHandler)
     ]
     assert len(handlers) > 50
-    assert [where for where, handler in handlers if swallows(handler)] == []
+    swallowed = [where for where, handler in handlers if swallows(handler)]
+    assert not swallowed, swallowed
 
 
 def swallows(handler: ast.ExceptHandler) -> bool:
@@ -137,7 +142,20 @@ def test_a_name_occurs_once(trees: Trees) -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     )
-    assert {name for name, times in classes.items() if times > 1} == set()
+    same = {name for name, times in classes.items() if times > 1}
+    assert not same, same
+
+
+def test_no_test_imports_from_a_file_of_tests() -> None:
+    """What tests share is in `tests/support`; a `conftest.py` holds fixtures."""
+    offenders = [
+        f"{path.relative_to(TESTS)}: {node.module}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").rpartition(".")[2].startswith(("test_", "conftest"))
+    ]
+    assert not offenders, offenders
 
 
 def test_what_clusters_run_is_an_entry_of_its_own() -> None:

@@ -68,11 +68,12 @@ def is_thorough(item: pytest.Item) -> bool:
     return bool(item.get_closest_marker("thorough") or servers or place.startswith(THOROUGH))
 
 
+@pytest.hookimpl(trylast=True)  # hypothesis marks its tests first
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    done = set[int]()
-    for item in items:
-        if item.get_closest_marker("hypothesis"):
-            scale(item, SHARES[chosen(config)], done)
+    share, done = SHARES[chosen(config)], set[int]()
+    for item in items:  # a long one asks for as many as it can try
+        if item.get_closest_marker("hypothesis") and not item.get_closest_marker("long"):
+            scale(item, share, done)
     if chosen(config) == "quick":
         config.hook.pytest_deselected(items=[item for item in items if is_thorough(item)])
         items[:] = [item for item in items if not is_thorough(item)]
