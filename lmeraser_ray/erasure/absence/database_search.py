@@ -17,11 +17,9 @@ from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import Findings
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.tables import erased, metadata, requests, targets
+from lmeraser_ray.storage.database.tables import NAMED, metadata, requests
 from lmeraser_ray.storage.paths import Location
 
-NAMED = ((targets, "name"), (erased, "name"), (erased, "needles"))
-"""The columns that may hold what a request erases, until it is worked off."""
 FILE = "requests.db"
 JOURNAL = "requests.db-journal"
 """The journal of a transaction under way, which has pages as they were before it."""
