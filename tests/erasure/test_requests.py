@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -358,7 +359,7 @@ def test_a_record_that_came_back_meanwhile_leaves_again(desk: Desk, needles: byt
     act(desk, lambda c: c.execute(tables.erased.update().values(publication=7)))
     act(desk, lambda c: transitions.fail(c, request.id, "x"))
     desk.requests().retry(request.id)
-    back = replace(record(desk, "a"), needles=needles)
+    back = replace(record(desk, "a"), traces=needles)
     act(desk, lambda c: transitions.plan(c, request.id, [back], {}))
     with desk.open().read() as connection:
         found = {
@@ -597,3 +598,43 @@ def test_wiped_names_are_in_no_byte(desk: Desk) -> None:
         act(desk, lambda c, part=part: transitions.wipe_names(c, part))  # type: ignore[misc]
     desk.open().vacuum_names()
     assert b"canary" not in desk.bytes()
+
+
+def analyze(connection: Connection) -> None:
+    """What the server does by itself now and then: it keeps common values of each column."""
+    for table in (tables.targets, tables.erased):
+        connection.exec_driver_sql(f"ANALYZE {table.name}")
+
+
+def kept_values(connection: Connection) -> set[tuple[str, str]]:
+    found = connection.exec_driver_sql(
+        "SELECT tablename, attname FROM pg_stats WHERE schemaname = current_schema() "
+        "AND attname IN ('name', 'needles')"
+    )
+    return {(row[0], row[1]) for row in found}
+
+
+@pytest.mark.parametrize("made_by", ["this version", "0.4.0"])
+def test_the_servers_statistics_keep_no_names(
+    tmp_path: Path, postgresql: str, made_by: str
+) -> None:
+    """A database of 0.4.0 may have them already; they go when names are wiped."""
+    desk = Desk(tmp_path / "desk", postgresql)
+    opened = desk.open()
+    if made_by == "0.4.0":
+        with opened.write() as connection:
+            for table, column in (("targets", "name"), ("erased", "name"), ("erased", "needles")):
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS -1"
+                )
+    request = planned(desk, [f"statistic-{i}" for i in range(60)])
+    act(desk, analyze)
+    with opened.read() as connection:
+        assert len(kept_values(connection)) == (3 if made_by == "0.4.0" else 0)
+    act(desk, lambda c: transitions.wipe_names(c, [request.id]))
+    opened.vacuum_names()
+    act(desk, analyze)
+    with opened.read() as connection:
+        assert kept_values(connection) == set()
+    if made_by == "this version":
+        assert b"statistic-" not in desk.bytes()

@@ -18,11 +18,9 @@ from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import ScanReporter
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.tables import erased, metadata, requests, targets
+from lmeraser_ray.storage.database.tables import NAMED, metadata, requests
 from lmeraser_ray.storage.paths import Location
 
-NAMED = ((targets, "name"), (erased, "name"), (erased, "needles"))
-"""The columns that may hold what an open request erases."""
 FILE = "requests.db"
 JOURNAL = "requests.db-journal"
 """The journal of a transaction under way, which has pages as they were before it."""

@@ -1,9 +1,9 @@
-"""What an audit compares, each part by itself: requests with the ledger, published states with one
-another, certificates with all of them.
+"""The comparisons of an audit: requests with the ledger, published states with one another, and
+certificates with both.
 
-Each function yields sentences, none where all agrees. The ledger's chain is checked first
-(`ledger.check`); so what agrees with it here was not changed since, as far as certificates and
-signed heads, which name its entries by their hashes, reach.
+Each function yields a sentence for each difference. An audit checks the ledger's chain first
+(`ledger.check`). Certificates and signed heads name ledger entries by their hashes; up to the last
+entry that one of them names, what agrees with the ledger was not changed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from lmeraser_ray.storage.database.tables import erased, publications, requests,
 
 @dataclass(frozen=True)
 class RequestRow:
-    """A request as the database has it."""
+    """The columns of a request that an audit compares, as the database holds them."""
 
     id: str
     state: str
@@ -34,8 +34,8 @@ class RequestRow:
 
 @dataclass(frozen=True)
 class RecordedProof:
-    """What the database has of a certified request: the frozen statement and the envelope, what was
-    named and what was removed."""
+    """What the database holds of a certified request: the frozen statement, the envelope, the
+    targets and the hashes of the removed records."""
 
     row: RequestRow
     statement: bytes
@@ -59,8 +59,8 @@ def rows_of(conn: Connection) -> dict[str, RequestRow]:
 
 
 def proofs_of(conn: Connection, rows: Sequence[RequestRow]) -> list[RecordedProof]:
-    """What the database has of some certified requests, as it is: a missing statement or envelope
-    is empty."""
+    """What the database holds of these certified requests, unchecked; a missing statement or
+    envelope is empty."""
     ids = [row.id for row in rows]
     named: dict[str, set[ErasedTarget]] = {}
     for target in conn.execute(select(targets).where(targets.c.request_id.in_(ids))):
@@ -91,7 +91,7 @@ def proofs_of(conn: Connection, rows: Sequence[RequestRow]) -> list[RecordedProo
 
 
 def intended(conn: Connection) -> list[tuple[str | None, str | None]]:
-    """The publications that were begun and not concluded: from which state to which."""
+    """The publications that were begun and not concluded: the states before and after."""
     rows = conn.execute(
         select(publications.c.before, publications.c.after).where(publications.c.done.is_(False))
     )
@@ -101,22 +101,21 @@ def intended(conn: Connection) -> list[tuple[str | None, str | None]]:
 def request_differences(
     entries: Sequence[LedgerEntry], rows: Mapping[str, RequestRow]
 ) -> Iterator[str]:
-    """Whether the ledger and the database have the same requests, in the same states, with the same
-    deadlines."""
-    told: dict[str, list[LedgerEntry]] = {}
+    """Compare the requests of the ledger and of the database, their states and deadlines."""
+    by_request: dict[str, list[LedgerEntry]] = {}
     for entry in entries:
         if entry.request:
-            told.setdefault(entry.request, []).append(entry)
-    for name in sorted(told.keys() - rows.keys()):
+            by_request.setdefault(entry.request, []).append(entry)
+    for name in sorted(by_request.keys() - rows.keys()):
         yield (
-            f"{name} is in the ledger (entry {told[name][0].seq}) and not among the requests: it "
-            "was taken out of the database."
+            f"{name} is in the ledger (entry {by_request[name][0].seq}) and not among the "
+            "requests: it was taken out of the database."
         )
     for name, row in rows.items():
-        if name not in told:
+        if name not in by_request:
             yield f"{name} is among the requests and not in the ledger: nobody submitted it."
             continue
-        changes = [entry.kind for entry in told[name] if entry.kind in State.__members__]
+        changes = [entry.kind for entry in by_request[name] if entry.kind in State.__members__]
         if changes[-1:] != [row.state]:
             yield (
                 f"{name} is {row.state} in the database, and "
@@ -126,16 +125,18 @@ def request_differences(
             yield f"{name} was certified {changes.count(State.CERTIFIED)} times by the ledger."
         received = [
             entry.facts.get("due")
-            for entry in told[name]
+            for entry in by_request[name]
             if entry.kind == State.RECEIVED and "due" in entry.facts
         ]
-        extended = [entry.facts.get("due") for entry in told[name] if entry.kind == "EXTENDED"]
+        extended = [
+            entry.facts.get("due") for entry in by_request[name] if entry.kind == "EXTENDED"
+        ]
         if [row.due_at] != received or ([row.extended_at] if row.extended_at else []) != extended:
             yield f"{name} has another deadline in the database than in the ledger."
 
 
 def states_in(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    """The entries that say which state was published."""
+    """The ledger entries of publications."""
     return [entry for entry in entries if entry.kind in STATES and entry.request is None]
 
 
@@ -144,11 +145,11 @@ def publication_differences(
     current: str | None,
     begun: Sequence[tuple[str | None, str | None]],
 ) -> Iterator[str]:
-    """Whether each published state follows on the one before, and the last one is what is published
-    now.
+    """Check that each published state follows on the one before, and that the last one is what is
+    published now.
 
-    current: the fingerprint of what is published; begun: `intended`, one of which may be between
-    the pointer and its entry.
+    current: the published fingerprint; begun: `intended`, one of which may have moved the pointer
+    without its ledger entry yet.
     """
     chain = states_in(entries)
     for one, other in pairwise(chain):
@@ -176,7 +177,7 @@ def short(digest: object) -> str:
 
 
 class Certificates:
-    """What certificates are compared with: the ledger's entries and the public keys."""
+    """Compares certificates with the ledger's entries and the public keys."""
 
     def __init__(
         self, entries: Sequence[LedgerEntry], keys: Mapping[str, Ed25519PublicKey]
@@ -193,7 +194,7 @@ class Certificates:
         self._reached = {entry.facts.get("after"): entry.seq for entry in chain}
 
     def differences(self, proof: RecordedProof) -> list[str]:
-        """What does not hold of the certificate of one request."""
+        """What does not hold of the certificate of one request, a sentence each."""
         name = proof.row.id
         try:
             found = check_certificate(proof.envelope, self._keys)
@@ -205,7 +206,7 @@ class Certificates:
         ]
 
     def _against_ledger(self, name: str, found: Certificate) -> Iterator[str]:
-        """The certificate itself, and the head and the states that it names, in the ledger."""
+        """Compare the certificate, and the head and the states that it names, with the ledger."""
         said, entry = found.statement, self._certified.get(name)
         if entry is not None and entry.facts != {"certificate": found.sha256, "key": found.keyid}:
             yield (
@@ -227,8 +228,7 @@ class Certificates:
 
 
 def against_database(proof: RecordedProof, found: Certificate) -> Iterator[str]:
-    """Where a certificate and the database disagree on the request, on what it named and on what
-    was removed."""
+    """Where a certificate and the database differ: the request, its targets, what was removed."""
     said, row = found.statement, proof.row
     terms = said.request
     if terms.id != row.id:

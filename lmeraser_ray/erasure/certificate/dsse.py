@@ -1,6 +1,9 @@
-"""DSSE envelopes: bytes, who signed them, and an Ed25519 signature, in exactly one encoding.
+"""DSSE envelopes: signed bytes, the id of the key, and an Ed25519 signature, in one encoding.
 
-    statement bytes (frozen in the database) → `sign` → envelope bytes → `verify` → the same bytes and who signed them
+    >>> key = SigningKey(Ed25519PrivateKey.generate())
+    >>> envelope = sign(b"a statement", key)
+    >>> verify(envelope, {key.keyid: key.public}).payload
+    b'a statement'
 
 Invariants: an Ed25519 signature is a function of the key and the bytes (RFC 8032), so signing again
 after a crash gives the same envelope; an envelope has one encoding (RFC 8785; standard base64 with
@@ -29,26 +32,26 @@ HEAD_TYPE = "application/vnd.lmeraser-ray.ledger-head+json"
 
 @dataclass(frozen=True)
 class SigningKey:
-    """The key that signs. `made` says that it was made by the very call that returned it."""
+    """The key that signs. made: whether the call that returned the key also created it."""
 
     private: Ed25519PrivateKey
     made: bool = False
 
     @property
     def public(self) -> Ed25519PublicKey:
-        """The half that may be handed out."""
+        """The public key, which may be handed out."""
         return self.private.public_key()
 
     @property
     def keyid(self) -> str:
-        """The id of the public half."""
+        """The id of the public key."""
         return keyid_of(self.public)
 
 
 @dataclass(frozen=True)
 class Signed:
-    """What an envelope holds: the signed bytes, what kind of bytes they say they are, and the key
-    that they say signed them."""
+    """What an envelope claims: the payload, its type, the id of the key and the signature.
+    Unchecked; `verify` checks it."""
 
     payload: bytes
     payload_type: str
@@ -56,7 +59,7 @@ class Signed:
     signature: bytes
 
     def to_bytes(self) -> bytes:
-        """The one encoding: canonical JSON."""
+        """The envelope's bytes: canonical JSON."""
         signature = {"keyid": self.keyid, "sig": base64.b64encode(self.signature).decode()}
         payload = base64.b64encode(self.payload).decode()
         return canonical_json(
@@ -65,8 +68,8 @@ class Signed:
 
     @classmethod
     def from_bytes(cls, envelope: bytes) -> "Signed":
-        """Read an envelope without asking who signed it. Errors: `VerificationError` where its
-        bytes are not the one encoding."""
+        """Read an envelope without checking its signature. Errors: `VerificationError` where the
+        bytes are not the one encoding of an envelope."""
         try:
             read = json.loads(envelope)
             [signature] = read["signatures"]
@@ -102,18 +105,19 @@ def keyid_of(public: Ed25519PublicKey) -> str:
 
 
 def sha256_of(envelope: bytes) -> str:
-    """The SHA-256 by which an envelope is known, 64 hexadecimal digits."""
+    """The SHA-256 that identifies an envelope, 64 hexadecimal digits."""
     return hashlib.sha256(envelope).hexdigest()
 
 
 def pre_authentication(payload_type: str, payload: bytes) -> bytes:
-    """What is signed: DSSE's PAE, which binds the type and the length of both parts."""
+    """The bytes that are signed: DSSE's pre-authentication encoding, which binds the type and the
+    lengths of both parts."""
     name = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
 
 
 def sign(payload: bytes, key: SigningKey, *, payload_type: str = STATEMENT_TYPE) -> bytes:
-    """The envelope of a payload: the same bytes each time it is signed with the same key."""
+    """Sign a payload. Returns the envelope; the same payload and key give the same bytes."""
     signature = key.private.sign(pre_authentication(payload_type, payload))
     return Signed(payload, payload_type, key.keyid, signature).to_bytes()
 
@@ -121,11 +125,10 @@ def sign(payload: bytes, key: SigningKey, *, payload_type: str = STATEMENT_TYPE)
 def verify(
     envelope: bytes, keys: Mapping[str, Ed25519PublicKey], *, payload_type: str = STATEMENT_TYPE
 ) -> Signed:
-    """What an envelope holds, its signature checked with one of `keys` (by key id).
+    """Read an envelope and check its signature. keys: public keys by their ids.
 
-    Errors: `VerificationError` where its bytes are no canonical envelope, where it holds something
-    else than a `payload_type`, where its key is not among `keys`, and where the signature is not
-    that key's.
+    Errors: `VerificationError` where the bytes are no canonical envelope, the payload is not of
+    `payload_type`, the key is not among `keys`, or the signature is not that key's.
     """
     found = Signed.from_bytes(envelope)
     if found.payload_type != payload_type:

@@ -1,15 +1,15 @@
-"""The folder of signing keys, outside Ray and its workers: made, rotated and read so that no key is
-readable by others or lost half-way.
+"""The folder of signing keys, outside Ray and its workers: keys are created, rotated and read so
+that no other user can read one and no crash loses one.
 
-    ~/.config/lmeraser_ray/keys/     0700, made at the first signature; or --keys DIR or LMERASER_KEYS, made by `lmeraser keys init` only
-      private.pem                    0600, PKCS #8: the key that signs now; replacing this file is what rotates
-      public/<keyid>.pem             every public key that ever signed, so that old certificates keep verifying
+    ~/.config/lmeraser_ray/keys/   0700, the default place: created at the first signature
+      private.pem                  0600, PKCS #8: the key that signs now
+      public/<keyid>.pem           each public key that ever signed: old certificates keep verifying
 
+`--keys DIR` and LMERASER_KEYS name another folder, which only `lmeraser keys init` creates.
 Invariants: one process changes the folder at a time (a lock on the folder); one rename replaces the
-private key, so that a crash leaves the old one or the new one; a key's public half is in `public/`
-before the key is handed to anyone: whoever loads a key writes what is missing; nothing is mended
-that a person may have meant: modes that let others in are refused, with the command that changes
-them.
+private key, so that a crash leaves the old one or the new one; loading a key first writes its
+public key into `public/` where that is missing. A mode that lets other users in is refused, with
+the command that changes it; it is not corrected silently, since somebody may have meant it.
 """
 
 import fcntl
@@ -44,8 +44,8 @@ TEMPORARY = re.compile(r"\d+-[0-9a-f]{16}")
 def key_folder(
     explicit: Path | None = None, *, environment: Mapping[str, str] | None = None
 ) -> "KeyFolder":
-    """The folder that is meant: `explicit`, else LMERASER_KEYS, else the default place below
-    XDG_CONFIG_HOME or ~/.config."""
+    """The folder to use: `explicit`, else that of LMERASER_KEYS, else the default place below
+    XDG_CONFIG_HOME or ~/.config. environment: None for this process's."""
     named = os.environ if environment is None else environment
     if explicit or named.get(ENVIRONMENT):
         return KeyFolder((explicit or Path(named[ENVIRONMENT])).absolute())
@@ -60,8 +60,8 @@ def key_folder(
 
 @dataclass(frozen=True)
 class KeyFolder:
-    """A folder of signing keys. In the `default` place a key is made at first need; elsewhere only
-    `init` makes one."""
+    """A folder of signing keys. default: whether it is the default place, where a key is created at
+    first need; elsewhere only `init` creates one."""
 
     path: Path
     default: bool = False
@@ -76,7 +76,7 @@ class KeyFolder:
         return self.path / "public" / f"{keyid}.pem"
 
     def init(self) -> SigningKey:
-        """Make the folder and the first key. Errors: `ConfigError` where there is a key already."""
+        """Create the folder and the first key. Errors: `ConfigError` where there is a key."""
         with self._locked(create=True):
             if self.private_path.exists():
                 raise ConfigError(
@@ -86,18 +86,18 @@ class KeyFolder:
             return self._replace()
 
     def rotate(self) -> SigningKey:
-        """Sign with a new key from now on. The old public key stays. Errors: `ConfigError` where
-        there is no key to replace."""
+        """Replace the signing key by a new one; the old public key stays. Errors: `ConfigError`
+        where there is no key to replace."""
         with self._locked(create=False):
             self._load()
             return self._replace()
 
     def current(self) -> SigningKey:
-        """The key that signs now. In the default place it is made where no key ever was, and says
-        so in `made`.
+        """The key that signs now. In the default place it is created where there never was one;
+        `SigningKey.made` says so.
 
-        Errors: `ConfigError` where there is none or others may read it, `VerificationError` where
-        it is damaged.
+        Errors: `ConfigError` where there is no key or other users may read it, `VerificationError`
+        where it is damaged.
         """
         if not self.default or self._any():
             with self._locked(create=False):
@@ -108,8 +108,8 @@ class KeyFolder:
     def public_keys(self) -> dict[str, Ed25519PublicKey]:
         """Every public key by its id. Empty in a default place that does not exist.
 
-        Errors: `ConfigError` where the folder is not there or not its owner's alone,
-        `VerificationError` where a file is not the key of its name.
+        Errors: `ConfigError` where the folder does not exist or other users may read or write it,
+        `VerificationError` where a file does not hold the key of its name.
         """
         if self.default and not self.path.exists():
             return {}
@@ -130,8 +130,8 @@ class KeyFolder:
         return self.private_path.exists() or any((self.path / "public").glob("*.pem"))
 
     def _load(self) -> SigningKey:
-        """The key that signs, its public half written where a crash had left that out. The folder
-        is locked."""
+        """Load the signing key, and write its public key where a crash prevented that. Call it with
+        the folder locked."""
         if not self.private_path.exists():
             lost = (
                 " (the public keys of earlier ones are there: its private.pem was lost or removed)"
@@ -148,8 +148,8 @@ class KeyFolder:
         return key
 
     def _replace(self) -> SigningKey:
-        """Make a key and put it in the place of the one that signs. The folder is locked."""
-        for path in self.path.iterdir():  # what a crash left
+        """Create a key and replace the signing key by it. Call it with the folder locked."""
+        for path in self.path.iterdir():  # temporary files of a crash
             if TEMPORARY.fullmatch(path.name):
                 path.unlink()
         key = SigningKey(Ed25519PrivateKey.generate(), made=True)
@@ -159,7 +159,7 @@ class KeyFolder:
         return key
 
     def _write_public(self, key: SigningKey) -> None:
-        """Durably add a key's public half."""
+        """Add a key's public key to `public/`, durably."""
         path = self.public_path(key.keyid)
         with disk_errors(path):
             path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -169,7 +169,7 @@ class KeyFolder:
 
     @contextmanager
     def _locked(self, *, create: bool) -> Iterator[None]:
-        """Be the only one to change the folder, after checking that it is its owner's alone."""
+        """Hold the folder's lock, after checking that only its owner may read and write it."""
         if create and not self.path.exists():
             with disk_errors(self.path):
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -185,7 +185,8 @@ class KeyFolder:
             os.close(handle)
 
     def _require(self) -> None:
-        """Errors: `ConfigError` where there is no such folder, or it is not its owner's alone."""
+        """Errors: `ConfigError` where there is no such folder, or other users may read or write
+        it."""
         if not self.path.is_dir():
             raise ConfigError(
                 f"{self.path} is no folder of signing keys: make it with "

@@ -1,8 +1,7 @@
-"""The signed head of the ledger: one small file, kept elsewhere, with which nobody can cut the
-ledger off or write it again unnoticed.
+"""The signed head of the ledger: a small file that is kept elsewhere. With it an audit finds out
+whether the ledger was cut off or written again since.
 
-ledger's head → `export_head` → DSSE envelope, kept elsewhere … → `head_differences`: is that entry
-still in the ledger?
+    ledger's head ──► export_head ──► signed file, kept elsewhere ──► head_differences
 """
 
 import json
@@ -21,8 +20,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class SignedHead:
-    """Where a workspace's ledger was at some moment: the number of its last entry and that entry's
-    hash (0 and 64 zeros: empty)."""
+    """The end of a workspace's ledger at some moment. seq, hash: of the last entry; 0 and 64 zeros
+    for an empty ledger."""
 
     workspace: str
     seq: int
@@ -32,7 +31,7 @@ class SignedHead:
 
 
 def export_head(workspace: str, seq: int, entry_hash: str, key: SigningKey) -> bytes:
-    """The envelope of a ledger's head, as of now. workspace: `Names.workspace_id`."""
+    """The envelope of a ledger's head, as of now. workspace: `Pseudonymizer.workspace_id`."""
     head = {
         "format": FORMAT,
         "workspace": workspace,
@@ -61,8 +60,8 @@ def read_head(envelope: bytes, keys: Mapping[str, Ed25519PublicKey]) -> SignedHe
 
 
 def head_differences(head: SignedHead, workspace: str, hashes: Mapping[int, str]) -> list[str]:
-    """Whether a ledger still holds what it held at that head. hashes: of its entries, by their
-    numbers."""
+    """What differs between a ledger and an older signed head, a sentence each. hashes: of the
+    ledger's entries, by their numbers."""
     if head.workspace != workspace:
         return [
             f"The signed head is of workspace {head.workspace}, and this is {workspace}: give the "

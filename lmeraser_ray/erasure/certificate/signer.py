@@ -1,11 +1,11 @@
-"""The signer: frozen statements of purged requests become certificates. It runs outside Ray, where
-the signing key is.
+"""The signer: turns the frozen statements of purged requests into certificates. It runs outside
+Ray, where the signing key is.
 
     PURGED with a statement → sign → [CERTIFIED + envelope + ledger entry, one transaction]
 
-Invariants: only bytes that were frozen before are signed, so a crash anywhere and a second try give
-the same certificate; the state in the UPDATE itself decides who certifies, so that two signers at
-once make one certificate and one entry.
+Invariants: only bytes that were frozen before are signed, so that a second try after a crash gives
+the same certificate; the UPDATE names the state PURGED, so that two signers at once make one
+certificate and one ledger entry.
 """
 
 from sqlalchemy import select
@@ -22,12 +22,12 @@ from lmeraser_ray.storage.times import to_text, utcnow
 
 
 def certify_pending(database: Database, keys: KeyFolder) -> list[str]:
-    """Sign what waits for it. Returns the ids of the requests that this call certified, in the
+    """Sign every frozen statement. Returns the ids of the requests that this call certified, in the
     order in which they were purged.
 
-    The key is loaded, and in the default place made, only where something waits. Errors: those of
-    `KeyFolder.current`; `VerificationError` where a frozen statement is not one of its request,
-    after all others were signed.
+    The key is loaded (in the default place: created) only where there is something to sign. Errors:
+    those of `KeyFolder.current`; `VerificationError`, after all others were signed, where a frozen
+    statement is damaged or about another request.
     """
     waiting = pending(database)
     if not waiting:
@@ -49,7 +49,7 @@ def certify_pending(database: Database, keys: KeyFolder) -> list[str]:
 
 
 def pending(database: Database) -> list[tuple[str, bytes]]:
-    """The requests that wait for a signature, each with its frozen statement."""
+    """The ids of the requests that wait for a signature, each with its frozen statement."""
     which = (requests.c.state == State.PURGED) & requests.c.statement.is_not(None)
     with database.read() as conn:
         rows = conn.execute(
@@ -69,8 +69,8 @@ def belongs(statement: bytes, request_id: str) -> bool:
 
 
 def certify(database: Database, request_id: str, statement: bytes, key: SigningKey) -> bool:
-    """Sign one statement and make its request CERTIFIED. Returns False where another signer was
-    faster: then nothing changes.
+    """PURGED → CERTIFIED: sign one statement. Returns False, and changes nothing, where another
+    signer was faster.
 
     The ledger's entry is {"certificate": SHA-256 of the envelope, "key": id of the key}.
     """

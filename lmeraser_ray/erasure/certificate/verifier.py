@@ -1,5 +1,5 @@
-"""A certificate, read and checked: envelope bytes → the signature, with public keys alone → the
-statement. Needs no workspace."""
+"""Verify a certificate with public keys alone, without a workspace: envelope → signature →
+statement."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ from lmeraser_ray.erasure.certificate.statement import Statement, read_statement
 
 @dataclass(frozen=True)
 class Certificate:
-    """An envelope, byte for byte, and what it says. `checked`: whether the signature was verified,
-    with a key that was at hand."""
+    """An envelope, byte for byte, and what it says. checked: whether the signature was verified."""
 
     envelope: bytes
     signed: Signed
@@ -27,20 +26,20 @@ class Certificate:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of the envelope: the name by which the ledger knows it."""
+        """The SHA-256 of the envelope, by which the ledger names the certificate."""
         return sha256_of(self.envelope)
 
 
 def check_certificate(envelope: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Certificate:
-    """The certificate that these bytes are, signed by one of `keys`. Errors: `VerificationError`
-    that says what does not hold."""
+    """Read a certificate that one of `keys` must have signed. Errors: `VerificationError` that says
+    what does not hold."""
     signed = verify(envelope, keys)
     return Certificate(envelope, signed, read_statement(signed.payload), checked=True)
 
 
 def read_certificate(envelope: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Certificate:
-    """The certificate that these bytes are, its signature checked if its key is among `keys`.
-    Errors: `VerificationError`."""
+    """Read a certificate, and check its signature if its key is among `keys`. Errors:
+    `VerificationError`."""
     signed = Signed.from_bytes(envelope)
     if signed.keyid in keys:
         return check_certificate(envelope, keys)

@@ -1,9 +1,11 @@
-"""What happens to erasure requests, as it happens: read behind the ledger's end, for logs and
-metrics. No ids of records or subjects.
+"""Events of erasure requests, for logs and metrics: new ledger entries, and deadlines that come
+near. No ids of records or subjects.
 
-    ledger entries since the last look ──► Event ──► a line:  time=2026-01-31T12:00:00.000000Z event=certified request=er-20260131-… …
+    ledger entries since the last look ──► Event ──► a line of a log
+    time=2026-01-31T12:00:00.000000Z event=certified request=er-20260131-…
 
-The ledger is where what happened is; these are views of it, and nothing is lost where nobody looks.
+The ledger itself is the record; an event is only a view of it, so nothing is lost where nobody
+reads the events.
 """
 
 import time
@@ -34,14 +36,14 @@ PLAIN_FACTS = (
     "due",
     "constituents",
 )
-"""Facts of the ledger's entries that a line repeats: counts, moments and digests."""
+"""Facts of a ledger entry that an event repeats: counts, moments and digests."""
 ALERTS_EVERY = 5.0
-"""Seconds between two looks at all deadlines."""
+"""Seconds between two checks of all deadlines."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened. what: a word; facts: JSON values."""
+    """Something that happened. what: the kind, one word; facts: JSON values."""
 
     what: str
     request: str | None = None
@@ -49,17 +51,17 @@ class Event:
     at: str = field(default_factory=lambda: to_text(utcnow()))
 
     def line(self) -> str:
-        """As one line of a log, `name=value` each."""
+        """The event as one line of a log, in `name=value` pairs."""
         return line({"time": self.at, "event": self.what, "request": self.request, **self.facts})
 
 
 Say = Callable[[Event], object]
-"""Who is told."""
+"""Takes each event: prints, logs or counts it."""
 
 
 def redacted_message(error: LmeraserError) -> str:
-    """What a log, or the database, may repeat of an error: one about data may name a record, so
-    that only its kind is told."""
+    """The part of an error that a log or the database may repeat. The text of a `DataError` may
+    name a record, so only its kind is repeated."""
     return (
         "an input that cannot be used; run `lmeraser verify`"
         if isinstance(error, DataError)
@@ -68,7 +70,7 @@ def redacted_message(error: LmeraserError) -> str:
 
 
 class Follower:
-    """Reads what the ledger has new since the last look. Begins at its end."""
+    """Reads new ledger entries. The first look begins at the ledger's present end."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -76,7 +78,7 @@ class Follower:
             self._after = ledger.head(connection).seq
 
     def new(self) -> list[Event]:
-        """What was entered since."""
+        """The events since the last call."""
         with self._database.read() as connection:
             found = list(ledger.entries(connection, after=self._after))
             failed = [entry.request for entry in found if entry.kind == State.FAILED]
@@ -97,7 +99,7 @@ class Follower:
 
 
 def event_of(entry: ledger.LedgerEntry, more: Mapping[str, object]) -> Event:
-    """What an entry says. more: facts that it does not have itself."""
+    """The event of a ledger entry. more: facts that the entry does not hold itself."""
     facts = {name: entry.facts[name] for name in PLAIN_FACTS if name in entry.facts}
     completed = entry.facts.get("requests")
     if isinstance(completed, list):
@@ -106,29 +108,29 @@ def event_of(entry: ledger.LedgerEntry, more: Mapping[str, object]) -> Event:
 
 
 class Alerts:
-    """Tells of each unanswered request when 50, 80, 95 and 100 percent of its time are used up,
-    each once."""
+    """Raises one alert for each unanswered request and level: 50, 80, 95 and 100 percent of the
+    time to its deadline."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._told: dict[str, int] = {}
+        self._raised: dict[str, int] = {}
 
     def new(self, now: datetime) -> list[Event]:
-        """The alerts since the last look; of levels that were passed at once the highest. An
-        extension makes room for new ones."""
+        """The alerts since the last call. Of several levels passed at once, only the highest is
+        raised. An extension lowers the level, so that alerts are raised again."""
         levels = alert_levels(self._database, now)
         found = [
             Event("alert", request, {"percent": level})
             for request, level in levels.items()
-            if level is not None and level > self._told.get(request, 0)
+            if level is not None and level > self._raised.get(request, 0)
         ]
-        self._told = {request: level for request, level in levels.items() if level is not None}
+        self._raised = {request: level for request, level in levels.items() if level is not None}
         return found
 
 
 def alert_levels(database: Database, now: datetime) -> dict[str, int | None]:
-    """How urgent each unanswered request is: the highest of 50, 80, 95 and 100 percent of its time
-    that is used up, or None."""
+    """The level of each unanswered request, by its id: the highest of 50, 80, 95 and 100 percent
+    of its time that is used up, or None."""
     columns = (requests.c.id, requests.c.received_at, requests.c.due_at, requests.c.extended_at)
     with database.read() as connection:
         rows = connection.execute(
@@ -145,8 +147,7 @@ def alert_levels(database: Database, now: datetime) -> dict[str, int | None]:
 
 
 class Narrator:
-    """Tells what the ledger has new and which deadlines come near, and counts the requests that
-    came to their end."""
+    """Passes on new events and alerts, and counts the requests that were closed."""
 
     def __init__(self, database: Database, say: Say) -> None:
         self._follower, self._alerts, self._say = Follower(database), Alerts(database), say
@@ -154,7 +155,7 @@ class Narrator:
         self.closed: Counter[State] = Counter()
 
     def look(self) -> None:
-        """Tell what happened since the last look."""
+        """Pass on what happened since the last call."""
         for event in self._follower.new():
             self._say(event)
             state = State.__members__.get(event.what.upper())

@@ -150,12 +150,12 @@ class RequestRepository:
         return tuple(sorted(found, key=lambda target: (target.what, target.hash)))
 
     def get(self, name: str) -> ErasureRequest:
-        """A request by its id. Errors: `DataError` where there is none."""
+        """The request of this id. Errors: `DataError` where there is none."""
         with self._database.read() as connection:
             return require(connection, name)
 
     def list(self, states: Iterable[State] | None = None, limit: int | None = None) -> Found:
-        """The requests in these states (all, if None), the oldest first."""
+        """The requests in these states (None: in all), the oldest first."""
         asked: Select[tuple[object, ...]] = (
             select(requests).order_by(requests.c.received_at, requests.c.id).limit(limit)
         )
@@ -183,15 +183,15 @@ class RequestRepository:
         return from_text(found) if found else None
 
     def cancel(self, name: str, reason: str) -> ErasureRequest:
-        """RECEIVED → CANCELLED, by its submitter. Its names go. Errors: `ConfigError` where it is
-        in another state, or without a reason."""
+        """RECEIVED → CANCELLED, by the submitter. The names are wiped. Errors: `ConfigError` where
+        the request is in another state, or the reason is empty."""
         return self._close(name, [State.RECEIVED], State.CANCELLED, reason)
 
     def refuse(self, name: str, reason: str) -> ErasureRequest:
-        """RECEIVED, PLANNED or FAILED → REFUSED: a legal hold (GDPR art. 17(3)). Its names go, and
-        the tombstones that only it needs.
+        """RECEIVED, PLANNED or FAILED → REFUSED: a legal hold (GDPR art. 17(3)). The names are
+        wiped, and tombstones that no other request needs are removed.
 
-        Errors: `ConfigError` where it is in another state, or without a reason.
+        Errors: `ConfigError` where the request is in another state, or the reason is empty.
         """
         return self._close(
             name, [State.RECEIVED, State.PLANNED, State.FAILED], State.REFUSED, reason
@@ -200,7 +200,7 @@ class RequestRepository:
     def _close(
         self, name: str, sources: Sequence[State], goal: State, reason: str
     ) -> ErasureRequest:
-        """To REFUSED or CANCELLED."""
+        """Change a request to REFUSED or CANCELLED."""
         facts = {"reason": self._pseudonymizer.hash("reason", self._reason(reason))}
         with self._database.write() as connection:
             values = {"closed_at": to_text(self._clock()), "reason": reason.strip()}
@@ -214,7 +214,7 @@ class RequestRepository:
         return closed
 
     def extend(self, name: str, months: int, reason: str) -> ErasureRequest:
-        """Put the deadline 1 or 2 months off, once, within the first month (GDPR art. 12(3)).
+        """Extend the deadline by 1 or 2 months, once, within the first month (GDPR art. 12(3)).
         Errors: `ConfigError` otherwise."""
         if months not in range(1, FURTHER_MONTHS + 1):
             raise ConfigError(
@@ -244,8 +244,8 @@ class RequestRepository:
             return require(connection, name)
 
     def retry(self, name: str) -> ErasureRequest:
-        """FAILED → RECEIVED, its attempts forgotten. Errors: `ConfigError` where it is in another
-        state."""
+        """FAILED → RECEIVED, with its attempts back to 0. Errors: `ConfigError` where the request
+        is in another state."""
         with self._database.write() as connection:
             values = {"attempts": 0, "reason": None, "closed_at": None}
             moved = move(
@@ -266,8 +266,8 @@ class RequestRepository:
     def _require_moved(
         connection: Connection, moved: Moved, sources: Sequence[State], goal: State
     ) -> None:
-        """Errors: `DataError`, `ConfigError` where the request is not there, or in another state
-        than one of `sources`."""
+        """Errors: `DataError` where the request does not exist, `ConfigError` where it is in none
+        of the states `sources`."""
         for name in moved.meanwhile:
             allowed = " or ".join(sources)
             raise ConfigError(
@@ -277,7 +277,7 @@ class RequestRepository:
 
 
 def require(connection: Connection, name: str) -> ErasureRequest:
-    """A request by its id. Errors: `DataError` where there is none."""
+    """The request of this id. Errors: `DataError` where there is none."""
     found = read_requests(connection, select(requests).where(requests.c.id == name))
     if not found:
         raise DataError(
@@ -333,8 +333,8 @@ def insert_submission(connection: Connection, mine: Submission) -> None:
 
 
 def deadline_of(received: datetime, due: datetime | None) -> datetime:
-    """When a request that is received now must be answered. Errors: `ConfigError` where `due` is
-    later than the law has it, or past."""
+    """The deadline of a request received at `received`: `due`, or a month later. Errors:
+    `ConfigError` where `due` is later than that month, or past."""
     month = month_after(received)
     if due is not None and not received < due.astimezone(UTC) <= month:
         raise ConfigError(
@@ -347,7 +347,7 @@ def deadline_of(received: datetime, due: datetime | None) -> datetime:
 
 
 def unneeded(connection: Connection, name: str) -> set[str]:
-    """The tombstones that a request placed when it was planned, and that no other request keeps."""
+    """The tombstones that a request set when it was planned and that no other request keeps."""
     if connection.scalar(select(requests.c.planned_at).where(requests.c.id == name)) is None:
         return set()
     own = held_by(connection, name)
@@ -370,7 +370,7 @@ def unneeded(connection: Connection, name: str) -> set[str]:
 
 
 def this_user() -> str:
-    """The user of this process."""
+    """The name of the user of this process, or `uid` with the number where there is no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no name for it, as in many containers

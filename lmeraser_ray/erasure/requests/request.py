@@ -36,12 +36,12 @@ Rules:
 
 A request from its submission to its frozen statement:
 
-    >>> from pathlib import Path; from tempfile import mkdtemp
+    >>> from pathlib import Path; from tempfile import TemporaryDirectory
     >>> from lmeraser_ray.erasure.requests import transitions
     >>> from lmeraser_ray.erasure.requests.repository import RequestRepository
     >>> from lmeraser_ray.storage.database.database import Database
     >>> from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
-    >>> root = Path(mkdtemp())
+    >>> folder = TemporaryDirectory(); root = Path(folder.name)
     >>> pseudonymizer, database = Pseudonymizer(root, root), Database.open(root, None)
     >>> requests = RequestRepository(database, pseudonymizer)
     >>> made = requests.submit(["cat.png"], [], key="ticket 7")
@@ -63,6 +63,7 @@ A request from its submission to its frozen statement:
     Traceback (most recent call last):
     lmeraser_ray.errors.ConfigError: The request er-... is PURGED: only from RECEIVED it can become
     CANCELLED.
+    >>> database.close(); folder.cleanup()
 """
 
 import hashlib

@@ -1,4 +1,8 @@
-"""What is to be erased, as people name it: record ids and subjects, typed or in files."""
+"""The targets of an erasure as a person names them: record ids and subjects, typed or in files.
+
+>>> parse_targets(["cat.png, dog.png", "cat.png"], ["alice"])
+ErasureTargets(records=('cat.png', 'dog.png'), subjects=('alice',))
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +13,14 @@ from lmeraser_ray.data.ids import read_ids, typed_name
 
 @dataclass(frozen=True)
 class ErasureTargets:
-    """What is to be erased: record ids, and subjects with all their records."""
+    """Record ids, and subjects with all their records."""
 
     records: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
 
 
 def parse_targets(records: Sequence[str], subjects: Sequence[str]) -> ErasureTargets:
-    """Ids as a person typed them: parts between commas, white space around them dropped, repeats
-    dropped."""
+    """Split typed ids at commas; drop white space around them, empty parts and repeats."""
 
     def parts(texts: Sequence[str]) -> tuple[str, ...]:
         return tuple(
@@ -32,8 +35,8 @@ def parse_targets(records: Sequence[str], subjects: Sequence[str]) -> ErasureTar
 def read_targets(
     records: Sequence[str], subjects: Sequence[str], file: Path | None, subjects_file: Path | None
 ) -> ErasureTargets:
-    """Typed ids and those of files of ids, one a line. Errors: `ConfigError` where a file cannot be
-    read."""
+    """Typed ids, together with those of files that hold one id a line. Errors: `ConfigError` where
+    a file cannot be read."""
     typed = parse_targets(records, subjects)
     more, people = read_ids(file, "--file"), read_ids(subjects_file, "--subjects_file")
     return ErasureTargets(

@@ -1,8 +1,9 @@
-"""The transitions of the queue, each within a transaction that the caller holds (`Lease.write`):
-state, moments and ledger in one.
+"""The queue's transitions of requests, each within a transaction that the caller holds
+(`Lease.write`): state, moment and ledger entry in one.
 
-Each guards the state in its UPDATE. A request that was refused or cancelled meanwhile is not
-touched and comes back in `Moved.meanwhile`.
+Every UPDATE names the states that it starts from. A request that somebody refused or cancelled
+meanwhile is left as it is and returned in `Moved.meanwhile`. `request.py` has the table of all
+transitions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,8 +25,8 @@ requests, targets, erased = tables.requests, tables.targets, tables.erased
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a transition did. done: the requests that made it; meanwhile: those that others had
-    moved before, which were not touched."""
+    """What a transition did. done: the ids of requests that made it; meanwhile: those that were in
+    another state, which are unchanged."""
 
     done: tuple[str, ...]
     meanwhile: tuple[str, ...]
@@ -33,12 +34,12 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class ErasedRecord:
-    """A record that a request removes. needles: what the absence scan looks for, as bytes that only
-    the scan understands."""
+    """A record that a request removes. traces: what the absence scan looks for, in the scan's own
+    encoding."""
 
     hash: str
     name: str | None
-    needles: bytes | None = None
+    traces: bytes | None = None
 
 
 Outcomes = Mapping[tuple[TargetKind, str], Outcome]
@@ -46,7 +47,7 @@ Outcomes = Mapping[tuple[TargetKind, str], Outcome]
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Parts that fit into one statement."""
+    """Split ids into parts that fit into one statement."""
     return (ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK))
 
 
@@ -58,8 +59,8 @@ def move(
     values: Mapping[str, object],
     facts: ledger.Facts,
 ) -> Moved:
-    """Bring the requests that are in one of the states `sources` to `goal`, with a ledger entry of
-    that name each."""
+    """Change the requests that are in one of the states `sources` to `goal`, each with a ledger
+    entry of that name. values: other columns to set; facts: of the ledger entries."""
     wanted, allowed = list(dict.fromkeys(ids)), requests.c.state.in_(list(sources))
     done: set[str] = set()
     for part in chunks(wanted):
@@ -74,13 +75,12 @@ def move(
 
 
 def now_text() -> str:
-    """This moment, as the database keeps it."""
+    """The present moment as the database stores it."""
     return to_text(utcnow())
 
 
 def set_outcomes(connection: Connection, name: str, outcomes: Outcomes) -> None:
-    """Note what became of a request's targets; those that `outcomes` does not name stay as they
-    are."""
+    """Set the outcomes of a request's targets. Those that `outcomes` does not name keep theirs."""
     if not outcomes:
         return
     where = and_(
@@ -97,13 +97,13 @@ def set_outcomes(connection: Connection, name: str, outcomes: Outcomes) -> None:
 def plan(
     connection: Connection, name: str, records: Sequence[ErasedRecord], outcomes: Outcomes
 ) -> Moved:
-    """RECEIVED → PLANNED: the records that the request removes, and tombstones over them and over
-    the subjects that it names.
+    """RECEIVED → PLANNED: store the records that the request removes, and set tombstones over them
+    and over the subjects that the request names.
 
-    outcomes: of targets that are settled by that (`already`); the others stay open. Where it was
-    planned before, failed and is tried again, what it noted then stays: records that have left the
-    live ones meanwhile are still to be looked for, and of one that came back with another picture
-    both.
+    outcomes: of targets that the plan settles (`already`); the others stay open. A request that was
+    planned before, failed and was retried keeps the records of its first plan: the absence scan
+    still looks for those that have left since, and for both pictures of one that came back with
+    another picture.
     """
     facts = {"records": len(records)}
     moved = move(
@@ -116,12 +116,7 @@ def plan(
     )
     if moved.done:
         rows: list[dict[str, object]] = [
-            {
-                "request_id": name,
-                "hash": record.hash,
-                "name": record.name,
-                "needles": record.needles,
-            }
+            {"request_id": name, "hash": record.hash, "name": record.name, "needles": record.traces}
             for record in records
         ]
         note_again(connection, name, records)
@@ -132,13 +127,13 @@ def plan(
 
 
 def note_again(connection: Connection, name: str, records: Sequence[ErasedRecord]) -> None:
-    """Of live records that the request noted before, in a state that they may have left: they leave
-    again, and have both needles."""
+    """For live records that an earlier plan of the request holds: mark them as not yet removed, and
+    keep the old traces beside the new ones."""
     noted = select(erased.c.hash, erased.c.needles).where(erased.c.request_id == name)
     known = {row.hash: bytes(row.needles or b"") for row in connection.execute(noted)}
     for record in records:
         if record.hash in known:
-            old, new = known[record.hash], record.needles or b""
+            old, new = known[record.hash], record.traces or b""
             which = (erased.c.request_id == name) & (erased.c.hash == record.hash)
             connection.execute(
                 update(erased)
@@ -148,8 +143,8 @@ def note_again(connection: Connection, name: str, records: Sequence[ErasedRecord
 
 
 def held_by(connection: Connection, name: str) -> set[str]:
-    """The hashes that a planned request keeps tombstones over: of its records, and of the targets
-    that it found."""
+    """The hashes that a planned request keeps tombstones over: those of its records, and of its
+    targets that the workspace held."""
     found = set(connection.scalars(select(erased.c.hash).where(erased.c.request_id == name)))
     named = select(targets.c.hash).where(
         targets.c.request_id == name, targets.c.outcome.in_(["open", "removed"])
@@ -158,8 +153,8 @@ def held_by(connection: Connection, name: str) -> set[str]:
 
 
 def refuse_unknown(connection: Connection, name: str, reason: str, outcomes: Outcomes) -> Moved:
-    """RECEIVED → REFUSED, because it names what the workspace never held. reason: without ids. Its
-    names go."""
+    """RECEIVED → REFUSED, because the request names ids that the workspace never held. reason:
+    without ids. The request's names are wiped."""
     moved = move(
         connection,
         [name],
@@ -179,14 +174,13 @@ def begin_training(connection: Connection, ids: Sequence[str]) -> Moved:
 
 
 def replan(connection: Connection, ids: Sequence[str]) -> Moved:
-    """TRAINING → PLANNED: their retrain was given up, or died with its queue, and will begin
-    again."""
+    """TRAINING → PLANNED: the retrain was given up, or ended with its queue; it begins again."""
     return move(connection, ids, [State.TRAINING], State.PLANNED, {}, {})
 
 
 def set_published(connection: Connection, publication: int, ids: Sequence[str]) -> Moved:
-    """PLANNED or TRAINING → PUBLISHED, by the publication of this number; open targets are removed
-    from here on."""
+    """PLANNED or TRAINING → PUBLISHED, by the publication of this number. The outcome of open
+    targets becomes `removed`."""
     values = {"published_at": now_text(), "publication": publication}
     moved = move(
         connection,
@@ -217,8 +211,8 @@ def set_purged(connection: Connection, name: str, statement: bytes) -> Moved:
 
 
 def fail(connection: Connection, name: str, reason: str) -> Moved:
-    """RECEIVED, PLANNED or TRAINING → FAILED. reason: without ids. The names stay, since a retry
-    needs them, and so do the tombstones."""
+    """RECEIVED, PLANNED or TRAINING → FAILED. reason: without ids. Names and tombstones stay: a
+    retry needs them."""
     sources = [State.RECEIVED, State.PLANNED, State.TRAINING]
     return move(
         connection, [name], sources, State.FAILED, {"closed_at": now_text(), "reason": reason}, {}
@@ -234,8 +228,8 @@ def fail_purged(connection: Connection, ids: Sequence[str], reason: str) -> Move
 
 
 def count_attempt(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Count one more attempt for each request in PLANNED or TRAINING. Returns how many each has
-    now; others are left out."""
+    """Count one more attempt for each request in PLANNED or TRAINING. Returns the new counts by id;
+    requests in other states are left out."""
     counted: dict[str, int] = {}
     for part in chunks(list(dict.fromkeys(ids))):
         guard = and_(
@@ -252,11 +246,11 @@ def count_attempt(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
 
 
 def wipe_names(connection: Connection, ids: Sequence[str]) -> int:
-    """Take the ids and the needles of these requests out of the database; the keyed hashes stay.
-    Returns how many rows lost something.
+    """Set the ids and the traces of these requests to null; the keyed hashes stay. Returns how many
+    rows were changed.
 
-    The caller makes sure that nobody needs them any more, and calls `Database.vacuum_names` after
-    the COMMIT.
+    The caller knows that nothing needs them any more, and calls `Database.vacuum_names` after the
+    COMMIT.
     """
     wiped = 0
     for part in chunks(list(ids)):

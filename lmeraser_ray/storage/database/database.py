@@ -1,8 +1,8 @@
 """The request database of a workspace: erasure requests, tombstones and the ledger. Processes
 coordinate here and nowhere else.
 
-    >>> from pathlib import Path; from tempfile import mkdtemp
-    >>> with Database.open(Path(mkdtemp()), None).write() as connection:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root, Database.open(Path(root), None).write() as connection:
     ...     connection.exec_driver_sql("INSERT INTO tombstones VALUES ('a hash')").rowcount
     1
 
@@ -191,14 +191,16 @@ class Database:
 
         SQLite overwrites them itself (`secure_delete`), so there is nothing left to do. PostgreSQL
         keeps dead rows, and a plain VACUUM leaves their bytes in the pages' free space, so the two
-        tables are written anew; writers wait meanwhile. What the server's log of changes (pg_wal)
-        and its replicas hold goes when the server recycles it.
+        tables are written anew; writers wait meanwhile. Statistics that the server collected of
+        names before version 0.5.0 are dropped. What the server's log of changes (pg_wal) and its
+        replicas hold goes when the server recycles it.
         """
         if self._file is not None:
             return
         with self._errors(), self._alone("write"), self._engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql("SET statement_timeout = 0")
+            postgresql.drop_statistics(connection)
             for table in (tables.targets, tables.erased):
                 connection.exec_driver_sql(f"VACUUM FULL {table.name}")
             connection.exec_driver_sql(f"SET statement_timeout = '{postgresql.STATEMENT_SECONDS}s'")
@@ -278,6 +280,8 @@ class Database:
         if self._file is None:
             connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
         tables.metadata.create_all(connection)
+        if self._file is None:
+            postgresql.drop_statistics(connection)
         if connection.execute(select(tables.workspace.c.id)).first() is None:
             connection.execute(
                 insert(tables.workspace).values(id=1, workspace=workspace, format=tables.FORMAT)

@@ -1,11 +1,18 @@
-"""The ledger: what happened, append-only, each entry hashed over the one before. Keyed hashes and
-counts only, no ids.
+"""The ledger: an append-only list of what happened, in which each entry is hashed over the one
+before. It holds keyed hashes and counts, no ids.
 
     hash(n) = SHA-256("ledger/1", hash(n - 1), canonical JSON of entry n), hash(0) = 64 zeros
 
-Invariants: an entry is written in the transaction of what it tells of; write transactions are
-serial, so that the chain has no forks. An entry that is changed, moved or taken out is found by
-`check`; one cut off at the end only against an older head that was kept elsewhere.
+    >>> from pathlib import Path; from tempfile import TemporaryDirectory
+    >>> from lmeraser_ray.storage.database.database import Database
+    >>> with TemporaryDirectory() as root, Database.open(Path(root), None).write() as connection:
+    ...     entry = append(connection, "TRAINED", None, {"before": None, "after": "f" * 64})
+    ...     entry.seq, entry.previous == GENESIS, head(connection).hash == entry.hash
+    (1, True, True)
+
+Invariants: an entry is written in the transaction of what it records; write transactions are
+serial, so that the chain has no forks. `check` finds an entry that was changed, moved or taken out;
+entries cut off at the end are found only with an older head that was kept elsewhere.
 """
 
 import json
@@ -19,15 +26,15 @@ from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.times import to_text, utcnow
 
 STATES = ("PUBLICATION", "TRAINED", "RESTORED")
-"""The kinds of entries that say which published state followed on which: {"before": fingerprint or
-null, "after": fingerprint}."""
+"""The kinds of entries of publications, with the facts {"before": fingerprint or null, "after":
+fingerprint}."""
 GENESIS = "0" * 64
 Facts = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One entry. text: its canonical JSON, which is hashed."""
+    """One entry. text: its canonical JSON, over which the hash is."""
 
     seq: int
     at: str
@@ -65,7 +72,7 @@ def head(connection: Connection) -> LedgerHead:
 
 
 def append(connection: Connection, kind: str, request: str | None, facts: Facts) -> LedgerEntry:
-    """Add an entry, within the transaction of what it tells of. facts: JSON values; no ids of
+    """Add an entry, within the transaction of what it records. facts: JSON values; no ids of
     records or subjects."""
     return append_all(connection, kind, [(request, facts)])[0]
 
@@ -105,7 +112,7 @@ def append_all(
 
 
 def entries(connection: Connection, *, after: int = 0) -> Iterator[LedgerEntry]:
-    """The entries behind number `after`, in order, as they are: unchecked."""
+    """The entries after number `after`, in order, unchecked."""
     rows = connection.execute(
         select(tables.ledger).where(tables.ledger.c.seq > after).order_by(tables.ledger.c.seq)
     )
@@ -120,7 +127,7 @@ def entries(connection: Connection, *, after: int = 0) -> Iterator[LedgerEntry]:
 
 
 def published(connection: Connection) -> str | None:
-    """The fingerprint of the state that was published last, as the ledger knows; None before the
+    """The fingerprint of the state that the ledger names as published last; None before the
     first."""
     entry = tables.ledger.c
     which = entry.kind.in_(STATES) & entry.request_id.is_(None)
@@ -129,8 +136,8 @@ def published(connection: Connection) -> str | None:
 
 
 def contains(connection: Connection, kept: LedgerHead) -> bool:
-    """Whether a head that was kept elsewhere is still in the chain: if `check` finds nothing,
-    nothing up to it was rewritten or cut off."""
+    """Whether a head that was kept elsewhere is still in the chain. If it is, and `check` finds
+    nothing, no entry up to the head was rewritten or cut off."""
     if kept.seq == 0:
         return kept.hash == GENESIS
     return (
@@ -140,8 +147,8 @@ def contains(connection: Connection, kept: LedgerHead) -> bool:
 
 
 def check(connection: Connection) -> list[str]:
-    """What is wrong with the chain, a sentence for each entry: changed, missing, out of order.
-    Empty when all is well."""
+    """What is wrong with the chain: a sentence for each entry that was changed, is missing or is
+    out of order."""
     found: list[str] = []
     end = LedgerHead(0, GENESIS)
     for row in connection.execute(select(tables.ledger).order_by(tables.ledger.c.seq)):
@@ -167,8 +174,8 @@ def wrong(row: Row[tuple[object, ...]]) -> str | None:
     try:
         if hash_of(row.previous, row.entry) != row.hash:
             return "was changed: its hash is another"
-        told = json.loads(row.entry)
-        same = (told["seq"], told["at"], told["kind"], told["request"]) == (
+        said = json.loads(row.entry)
+        same = (said["seq"], said["at"], said["kind"], said["request"]) == (
             row.seq,
             row.at,
             row.kind,

@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.storage.database.tables import NAMED
 
 if TYPE_CHECKING:
     import psycopg
@@ -89,6 +90,25 @@ def open_engine(url: URL, schema: str) -> Engine:
         connection.autocommit = False
 
     return engine
+
+
+def drop_statistics(connection: Connection) -> None:
+    """Keep names out of the server's statistics: ANALYZE, which the server runs by itself, would
+    copy common values of a column to `pg_statistic`, where they stay after the rows are wiped.
+
+    Setting a column's type to the one that it has drops what was collected before; no row is
+    written. Once a column collects nothing, nothing is done.
+    """
+    asked = (
+        "SELECT attstattarget FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"
+    )
+    for table, name in NAMED:
+        if connection.exec_driver_sql(asked, (table.name, name)).scalar() == 0:
+            continue
+        kind = table.c[name].type.compile(connection.dialect)
+        alter = f"ALTER TABLE {table.name} ALTER COLUMN {name}"
+        connection.exec_driver_sql(f"{alter} TYPE {kind}")
+        connection.exec_driver_sql(f"{alter} SET STATISTICS 0")
 
 
 def take_write_lock(connection: Connection, schema: str) -> None:

@@ -1,8 +1,8 @@
-"""Pseudonymizer: ids as keyed hashes, HMAC-SHA-256 under a secret of the workspace.
+"""Pseudonymizer: replaces ids by keyed hashes, HMAC-SHA-256 under a secret of the workspace.
 
-Without the secret a hash says nothing; with it an id can be asked for. The secret is 32 random
-bytes in the workspace (mode 0600), made at first need and never again: once anything hashed exists,
-a missing secret is an error and not a reason for a new one.
+Without the secret a hash says nothing of the id; with it, one can test whether a hash is that of a
+given id. The secret is 32 random bytes in the workspace (mode 0600), created at first need. Once
+anything hashed exists, a missing secret is an error and never replaced by a new one.
 """
 
 import secrets
@@ -19,7 +19,7 @@ TargetKind = Literal["record", "subject"]
 """What an id is of: one record, or a subject with all their records."""
 SECRET_BYTES = 32
 HASHED_FILES = ("database", "requests.db", "tombstones")
-"""Files of a workspace that are there, and not empty, only once something was hashed."""
+"""Files of a workspace that exist, and are not empty, only once something was hashed."""
 
 
 class Pseudonymizer:
@@ -32,8 +32,8 @@ class Pseudonymizer:
 
     @cached_property
     def _secret(self) -> bytes:
-        """The secret, made where none was needed before. Errors: `VerificationError` where it is
-        damaged, or gone but needed."""
+        """The secret, created where none was needed before. Errors: `VerificationError` where it is
+        damaged, or missing although something was hashed with it."""
         with disk_errors(self._path):
             if (secret := self._read()) is None:
                 hashed = [
@@ -67,5 +67,5 @@ class Pseudonymizer:
 
     @property
     def workspace_id(self) -> str:
-        """12 hexadecimal digits that tell this secret from others, and nothing of it."""
+        """12 hexadecimal digits that identify the secret and reveal nothing of it."""
         return self.hash("workspace", "lmeraser_ray")[:12]

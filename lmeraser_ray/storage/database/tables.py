@@ -1,8 +1,8 @@
 """The tables of the request database, for both dialects.
 
 Moments are text (`times.py`), which sorts as time does. Ids of records and subjects are in
-`targets.name`, `erased.name` and `erased.needles` only, and only until their request is worked off;
-everywhere else they are keyed hashes (`pseudonyms.py`).
+`targets.name`, `erased.name` and `erased.needles` (traces for the absence scan) only, and only as
+long as `State.keeps_names` holds; everywhere else there are keyed hashes (`pseudonyms.py`).
 """
 
 from sqlalchemy import (
@@ -80,6 +80,9 @@ erased = Table(
     Index("erased_by_publication", "publication"),
     Index("erased_by_hash", "hash"),
 )
+
+NAMED = ((targets, "name"), (erased, "name"), (erased, "needles"))
+"""The columns that may hold what a request erases."""
 
 tombstones = Table("tombstones", metadata, Column("hash", Text, primary_key=True))
 
