@@ -101,8 +101,8 @@ def certificate_lines(found: "Certificate") -> list[str]:
         f"{moment(said.deadline.due)}{' (extended)' if said.request.extended else ''}",
         f"done         {moment(said.times.purged)}, "
         f"{'in time' if said.deadline.met else 'LATE: the deadline was not met'}",
-        f"erased       {counted(len(said.erased.records), 'record')}; named: {named} (keyed hashes are "
-        "in the certificate)",
+        f"erased       {counted(len(said.erased.records), 'record')}; named: {named} (keyed hashes "
+        "are in the certificate)",
         f"state        {said.state.before}",
         f"          -> {said.state.after}",
         f"rebuilt      {counted(len(constituents.rebuilt), 'constituent')}, "

@@ -1,8 +1,8 @@
-"""The one door to Ray: nothing below `distributed/` imports it but the functions here, when they are
-called, so that Ray is loaded only by a command that uses it.
+"""The one door to Ray. Only the functions here import `distributed/`, and only when a command calls
+them, so that Ray is loaded by the commands that use it and by no others.
 
-What is opened by name is built on the session, which opens its engine here: an import statement
-would close a circle. The caller declares what it hands through and what it is given.
+`queue_actor` and `run_trials` import their module by name: both modules are built on the session,
+which opens its engine here, so that an import statement would close a circle.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,8 +17,7 @@ from lmeraser_ray.storage.store import Store
 
 
 def open_engine(store: Store, config: Config, card: BackboneCard) -> Engine:
-    """Return the engine that `execution.engine` names. Ray is imported only for its engine, and started
-    when there is work."""
+    """Return the engine that `execution.engine` names. Ray starts when there is work."""
     if config.execution.engine == "inline":
         return InlineEngine(store, config, card)
     from lmeraser_ray.distributed.engine import RayEngine

@@ -113,24 +113,28 @@ WRITERS: dict[str, tuple[str, ...]] = {
 
 FUNCTIONS = frozenset(
     [
-        "write_atomic", "write_temporary", "move_into_place", "create_once", "replace_pointer", "save_file", "urlretrieve", "load_state_dict_from_url",
-        "hf_hub_download", "snapshot_download", "mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile",
-        "SpooledTemporaryFile", "FileHandler", "RotatingFileHandler", "memmap", "print",
+        "write_atomic", "write_temporary", "move_into_place", "create_once", "replace_pointer",
+        "save_file", "urlretrieve", "load_state_dict_from_url", "hf_hub_download",
+        "snapshot_download", "mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile",
+        "TemporaryFile", "SpooledTemporaryFile", "FileHandler", "RotatingFileHandler", "memmap",
+        "print",
     ]
 )  # fmt: skip
 """Names of functions that write, whatever they are an attribute of."""
 METHODS = FUNCTIONS | frozenset(
     [
-        "write_text", "write_bytes", "touch", "symlink_to", "hardlink_to", "rename", "tofile", "savefig", "save", "savez",
-        "savez_compressed", "savetxt", "to_csv", "to_parquet", "to_json", "to_pickle", "to_feather", "to_sql", "write_table",
-        "write_csv", "write_dataset", "write_feather", "ParquetWriter", "OSFile", "extractall", "make_archive", "from_items",
-        "remote",
+        "write_text", "write_bytes", "touch", "symlink_to", "hardlink_to", "rename", "tofile",
+        "savefig", "save", "savez", "savez_compressed", "savetxt", "to_csv", "to_parquet",
+        "to_json", "to_pickle", "to_feather", "to_sql", "write_table", "write_csv",
+        "write_dataset", "write_feather", "ParquetWriter", "OSFile", "extractall",
+        "make_archive", "from_items", "remote",
     ]
 )  # fmt: skip
 DOTTED = frozenset(
     [
-        "os.replace", "os.rename", "os.link", "os.symlink", "os.write", "os.pwrite", "os.writev", "os.sendfile", "json.dump",
-        "pickle.dump", "shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copyfileobj", "shutil.copytree", "shutil.move",
+        "os.replace", "os.rename", "os.link", "os.symlink", "os.write", "os.pwrite",
+        "os.writev", "os.sendfile", "json.dump", "pickle.dump", "shutil.copy", "shutil.copy2",
+        "shutil.copyfile", "shutil.copyfileobj", "shutil.copytree", "shutil.move",
         "msgpack.pack", "sqlite3.connect", "psycopg.connect", "mmap.mmap",
     ]
 )  # fmt: skip
