@@ -146,7 +146,7 @@ DATABASE = DataPlace(
     "null; SQLite overwrites them (secure_delete), PostgreSQL is vacuumed. Keyed hashes stay, so "
     "that erased records are not let in again.",
     "rows",
-    "Ids and needles of requests that are still open are at home there; any other occurrence in "
+    "Ids and traces of requests that are still open are at home there; any other occurrence in "
     "a row, or in any byte of SQLite's file and its journal, is a finding.",
     ("requests.db", "requests.db-journal", "requests.lock", "requests.waiting", "tombstones"),
 )
