@@ -1,4 +1,4 @@
-"""Which threshold to train with: a sweep of Ray Tune's on this cluster; all options of `lmeraser
+"""Find which threshold to train with: a Ray Tune sweep on this cluster; all options of `lmeraser
 sweep`.
 
     ray job submit --working-dir . -- python jobs/sweep.py --study /shared/study \\

@@ -17,7 +17,6 @@ from lmeraser_ray.cli.table import table
 from lmeraser_ray.cli.verb import Arguments, Report, Verb
 from lmeraser_ray.cli.words import parse
 from lmeraser_ray.config.options import load_config
-from lmeraser_ray.data.sources.digits import digit_entries
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.engines import cluster
 from lmeraser_ray.pipeline.progress import Progress
@@ -56,6 +55,8 @@ def prepare(root: Path) -> None:
         raise ConfigError(
             f"--workspace {root} holds {what!r}, which no demonstration made: choose a new folder."
         )
+    from lmeraser_ray.data.sources.digits import digit_entries
+
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     (root / "digit.png").write_bytes(next(iter(digit_entries())).read())

@@ -12,11 +12,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 WIDTH = 100
 PADDING = 3
 """Columns around each cell, the line between two cells included."""
@@ -29,6 +24,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) 
     The table fits the terminal, or `WIDTH` columns where stdout is none: headings are broken
     between words for that, values never are, so that a table of wide values is wider.
     """
+    from rich.box import SIMPLE_HEAD  # here, so that verbs without a table begin sooner
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     cells = [list(row) for row in rows]
     values = [max((len(row[at]) for row in cells), default=0) for at in range(len(head))]
     broken = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.config.options import override
+from lmeraser_ray.config.options import CHANGEABLE, override
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.progress import Progress
@@ -56,11 +56,7 @@ class Session:
         """
         kept = self.folder.load_config()
         config = override(kept, self.overrides)
-        foreign = [
-            name
-            for name, _ in self.overrides
-            if not name.startswith(("execution.", "queue.")) and name != "backbone.weights"
-        ]
+        foreign = [name for name, _ in self.overrides if not name.startswith(CHANGEABLE)]
         if foreign or config.identity() != kept.identity():
             names = ", ".join(f"--{name}" for name, _ in self.overrides)
             raise ConfigError(
