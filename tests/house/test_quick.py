@@ -35,4 +35,4 @@ TestTriesOfAMachine.settings = settings(max_examples=ASKED, stateful_step_count=
 
 def test_a_profile_changes_how_many_are_tried(pytestconfig: pytest.Config) -> None:
     share = SHARES[chosen(pytestconfig)]
-    assert TRIED == {"test": share * ASKED, "machine": share * ASKED}
+    assert {"test": share * ASKED, "machine": share * ASKED} == TRIED
