@@ -128,8 +128,8 @@ def test_it_is_what_it_was(old: Old) -> None:
     statement = check_certificate(
         bytes(certified.envelope or b""), old.keys.public_keys()
     ).statement
-    assert statement.request == old.facts["certified"]
-    assert (statement.before, statement.after) == (old.facts["before"], old.facts["after"])
+    assert statement.request.id == old.facts["certified"]
+    assert (statement.state.before, statement.state.after) == (old.facts["before"], old.facts["after"])
 
 
 def test_a_waiting_request_is_worked_off(old: Old) -> None:
