@@ -99,8 +99,8 @@ COMPARE = (
 def run_compare(args: Arguments, progress: Progress) -> Report:
     """Compare systems: accuracy against the price of forgetting."""
     from lmeraser_ray.study.compare import CompareRequest, compare
+    from lmeraser_ray.study.comparison_table import COLUMNS, shown
     from lmeraser_ray.study.measure import Extent
-    from lmeraser_ray.study.table import COLUMNS, shown
     from lmeraser_ray.study.variants import variants
 
     if any(name == "seed" for name, _ in args.overrides):

@@ -43,11 +43,11 @@ from lmeraser_ray.study.attacks import (
     memorisation,
     power,
 )
+from lmeraser_ray.study.comparison_table import markdown
 from lmeraser_ray.study.ingested_flow import ingested_flow
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Members, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
-from lmeraser_ray.study.table import markdown
 from lmeraser_ray.study.unlearners import can_fine_tune
 
 

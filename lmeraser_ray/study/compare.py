@@ -15,7 +15,7 @@ The variants are made of one configuration, a base of which each system replaces
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ from lmeraser_ray.pipeline.flow import load_inputs, refused
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store
+from lmeraser_ray.study.comparison_table import summary, to_csv, to_markdown
 from lmeraser_ray.study.ingested_flow import ingested_flow
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.measure import Extent, measure, settings
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
-from lmeraser_ray.study.table import summary, to_csv, to_markdown
 from lmeraser_ray.study.variants import Variant
 
 
@@ -57,7 +57,7 @@ class CompareRequest:
 class Comparison:
     """What a study holds after `compare`.
 
-    runs: each system's measurements by seed; systems: the summary of each (see `study.table`);
+    runs: each system's measurements by seed; systems: the summary of each (see `study.comparison_table`);
     failed: the reason for each system that could not be measured.
     """
 
@@ -92,11 +92,7 @@ def compare(session: Session, request: CompareRequest) -> Comparison:
         for name, seed in configs
         if study.recall(f"{name}.{seed}", made[name, seed]) is None
     ]
-    failed = refused({name: configs[name, seed] for name, seed in waiting})
-    for name, reason in failed.items():
-        session.progress.say(f"{name} was not measured: {reason}")
-    if {name for name, _ in configs} == failed.keys():
-        raise ConfigError(f"No system could be measured: {next(iter(failed.values()))}")
+    failed = refuse_all(session, {name: configs[name, seed] for name, seed in waiting}, configs)
     waiting = [(name, seed) for name, seed in waiting if name not in failed]
     study.create()
     if waiting:
@@ -119,6 +115,19 @@ def compare(session: Session, request: CompareRequest) -> Comparison:
     elif not request.keep:
         study.discard()
     return written(study, {name: config for (name, _), config in configs.items()}, failed)
+
+
+def refuse_all(
+    session: Session, waiting: Mapping[str, Config], all_of: Iterable[tuple[str, int]]
+) -> dict[str, str]:
+    """Return why some of the waiting systems cannot be trained, by name, and say so. Errors:
+    `ConfigError` where that is so of all systems."""
+    failed = refused(waiting)
+    for name, reason in failed.items():
+        session.progress.say(f"{name} was not measured: {reason}")
+    if {name for name, _ in all_of} == failed.keys():
+        raise ConfigError(f"No system could be measured: {next(iter(failed.values()))}")
+    return failed
 
 
 def run(

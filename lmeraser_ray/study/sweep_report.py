@@ -22,6 +22,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.config.options import to_yaml
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.pipeline.choice import Choice
+from lmeraser_ray.study.comparison_table import markdown
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.race import Stopped, point_of
 from lmeraser_ray.study.recommendation import (
@@ -32,7 +33,6 @@ from lmeraser_ray.study.recommendation import (
     standard_error,
 )
 from lmeraser_ray.study.study_folder import StudyFolder
-from lmeraser_ray.study.table import markdown
 from lmeraser_ray.study.variants import Variant
 
 COLUMNS = (

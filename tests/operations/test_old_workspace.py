@@ -129,7 +129,10 @@ def test_it_is_what_it_was(old: Old) -> None:
         bytes(certified.envelope or b""), old.keys.public_keys()
     ).statement
     assert statement.request.id == old.facts["certified"]
-    assert (statement.state.before, statement.state.after) == (old.facts["before"], old.facts["after"])
+    assert (statement.state.before, statement.state.after) == (
+        old.facts["before"],
+        old.facts["after"],
+    )
 
 
 def test_a_waiting_request_is_worked_off(old: Old) -> None:

@@ -14,9 +14,9 @@ from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.study.compare import CompareRequest, Comparison, compare
+from lmeraser_ray.study.comparison_table import COLUMNS, interval
 from lmeraser_ray.study.measure import Extent
 from lmeraser_ray.study.study_folder import StudyFolder
-from lmeraser_ray.study.table import COLUMNS, interval
 from lmeraser_ray.study.variants import Variant, variants
 from tests.support.comparison import SMALL, question
 from tests.support.world import Recorder, World

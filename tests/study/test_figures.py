@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lmeraser_ray.errors import DataError
+from lmeraser_ray.study.comparison_table import interval
 from lmeraser_ray.study.figure.affected import affected_by_a_deletion, short
 from lmeraser_ray.study.figure.epochs import accuracy_over_epochs
 from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier_of_systems, pareto
@@ -27,7 +28,6 @@ from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accurac
 from lmeraser_ray.study.figure.results import Spread
 from lmeraser_ray.study.figure.style import house_style, look, new_figure, rendered
 from lmeraser_ray.study.figures import OF_A_STUDY, study_figures
-from lmeraser_ray.study.table import interval
 from tests.support.studies import (
     ALL,
     VARIED,

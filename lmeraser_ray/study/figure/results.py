@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from lmeraser_ray.errors import DataError
+from lmeraser_ray.study.comparison_table import interval
 from lmeraser_ray.study.figure.style import Look, look
-from lmeraser_ray.study.table import interval
 
 Run = dict[str, Any]
 
