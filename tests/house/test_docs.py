@@ -161,7 +161,7 @@ def test_the_python_examples_run(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     """All of its programs and commands, in their order, in one shell that stops at the first
     failure. `~` is a folder of the test's own."""
