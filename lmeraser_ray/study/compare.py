@@ -57,8 +57,8 @@ class CompareRequest:
 class Comparison:
     """What a study holds after `compare`.
 
-    runs: each system's measurements by seed; systems: the summary of each (see `study.comparison_table`);
-    failed: the reason for each system that could not be measured.
+    runs: each system's measurements by seed; systems: the summary of each (see
+    `study.comparison_table`); failed: the reason for each system that could not be measured.
     """
 
     runs: dict[str, dict[int, dict[str, Any]]]
