@@ -28,7 +28,7 @@ from lmeraser_ray.cli.words import parse
 from lmeraser_ray.errors import LmeraserError
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "kubernetes.md"
+PAGE = ROOT / "docs" / "guides" / "kubernetes.md"
 IMAGE, IMAGE_HOME = "lmeraser-ray", "/home/ray/lmeraser/"
 OTHERS = re.compile(r"(AWS|PG|POSTGRES|MINIO_ROOT|RAY|REDISCLI)[A-Z]*_?\w*|PGDATA|HOME|USER")
 """Variables that libpq, the S3 client, the images of the services and Ray itself read."""

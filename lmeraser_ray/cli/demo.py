@@ -71,7 +71,7 @@ class Story:
     quiet: bool
     rows: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def step(self, verb: str, *words: str) -> "Step":
+    def step(self, verb: str, *words: str) -> "DemoStep":
         """Run one command as its user would type and see it."""
         options = self.overrides if verb == "train" else ()
         line = [
@@ -84,7 +84,7 @@ class Story:
         start = time.perf_counter()
         report = STEPS[verb].run(parse(STEPS[verb], line), Progress(quiet=self.quiet))
         print(report.text, flush=True)
-        return Step(report, f"{time.perf_counter() - start:.1f}")
+        return DemoStep(report, f"{time.perf_counter() - start:.1f}")
 
     def note(self, what: str, found: str, seconds: str = "") -> None:
         """Add a row to the table."""
@@ -92,7 +92,7 @@ class Story:
 
 
 @dataclass(frozen=True)
-class Step:
+class DemoStep:
     """One command that was run: its report and its seconds as text."""
 
     report: Report
@@ -129,7 +129,7 @@ def tell(story: Story) -> Report:
     )
 
 
-def train_and_ask(story: Story) -> Step:
+def train_and_ask(story: Story) -> DemoStep:
     """Train, predict a picture, and ask what a deletion would cost. Returns the training."""
     trained = story.step("train")
     size = f"{trained['training_records']:,} records, {trained['shards']} shards"

@@ -8,17 +8,21 @@ which opens its engine here, so that an import statement would close a circle.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.config import Config, ExecutionConfig
-from lmeraser_ray.pipeline.engine import Engine, InlineEngine
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.storage.store import Store
 
+if TYPE_CHECKING:  # with torch: not for the commands that only look into the request database
+    from lmeraser_ray.pipeline.engine import Engine
 
-def open_engine(store: Store, config: Config, card: BackboneCard) -> Engine:
+
+def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
     """Return the engine that `execution.engine` names. Ray starts when there is work."""
     if config.execution.engine == "inline":
+        from lmeraser_ray.pipeline.engine import InlineEngine
+
         return InlineEngine(store, config, card)
     from lmeraser_ray.distributed.engine import RayEngine
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.options import CHANGEABLE, override
 from lmeraser_ray.errors import ConfigError, VerificationError
+from lmeraser_ray.pipeline.engines import open_engine
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.workspace_folder import Published, WorkspaceFolder
@@ -24,13 +25,6 @@ if TYPE_CHECKING:  # with torch: not for the commands that only look into the re
 
 T = TypeVar("T")
 EngineMaker = Callable[[Store, Config, BackboneCard], "Engine"]
-
-
-def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
-    """The engine that the configuration asks for."""
-    from lmeraser_ray.pipeline import engines
-
-    return engines.open_engine(store, config, card)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The two kinds of storage that a workspace can be in, behind one protocol.
 
     files.py, store.py ──► filesystem_of(path) ──┬──► LocalDisk   a path of this machine
-                                                 └──► Bucket      a path in object storage
+                                                 └──► ObjectStorage      a path in object storage
 
 `filesystem_of` is the one place that asks which kind a path is. The methods raise `OSError`s;
 `files.py` turns them into messages for people, and is what the rest of the package calls.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 from lmeraser_ray.storage.local_disk import LocalDisk
-from lmeraser_ray.storage.object_storage.bucket import Bucket
+from lmeraser_ray.storage.object_storage.bucket import ObjectStorage
 from lmeraser_ray.storage.object_storage.path import ObjectPath
 from lmeraser_ray.storage.paths import Location
 
@@ -73,7 +73,7 @@ class Filesystem(Protocol[P]):
 
 
 DISK: Filesystem[Path] = LocalDisk()
-BUCKETS: Filesystem[ObjectPath] = Bucket()
+BUCKETS: Filesystem[ObjectPath] = ObjectStorage()
 
 
 def filesystem_of(path: Location) -> Filesystem[Location]:

@@ -93,13 +93,13 @@ def test_a_state_without_its_ledger_entry_is_not_published(
 def test_an_error_anywhere_leaves_the_old_state(
     folder: WorkspaceFolder, database: Database, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def fail(*_: object) -> tuple[str, ...]:
+    def fail(*_: object, **__: object) -> tuple[str, ...]:
         raise ExecutionError(where)
 
     with folder.locked() as workspace:
         publish(workspace, database, state(1))
         if where == "pointer":
-            monkeypatch.setattr(workspace_folder, "move_into_place", fail)
+            monkeypatch.setattr(workspace_folder, "replace_pointer", fail)
             workspace.store.put("manifests", state(2).fingerprint, [state(2).to_bytes()])
         with (
             pytest.raises(ExecutionError, match=where),

@@ -15,7 +15,7 @@ WINDOW = 16 << 20
 """Bytes of an object that are asked for at a time."""
 
 
-class Bucket:
+class ObjectStorage:
     """The `Filesystem` of `ObjectPath`s."""
 
     needs_folders = False
