@@ -23,7 +23,8 @@ THOROUGH = (
     *("erasure/test_backup.py::test_a_crash", "erasure/test_backup.py::test_a_restored"),
     *("models/test_checkpoints.py::TestThePapersFiles", "storage/test_object_storage.py"),
     *("operations/test_crash", "study/test_workspace_figures.py", "cli/test_studies.py"),
-    *("erasure/test_queue.py", "models/test_backbone.py::test_a_feature_does_not_depend"),
+    *("erasure/test_queue.py", "erasure/test_submitting.py"),
+    "models/test_backbone.py::test_a_feature_does_not_depend",
 )
 """Tests that are thorough wherever they stand: by folder, file or name."""
 SERVERS = {"s3", "postgresql"}
