@@ -59,7 +59,6 @@ def test_pictures_come_in_the_order_that_they_are_asked_in(world: World) -> None
     assert np.array_equal(pixels_of(reader, index, asked), np.stack(each))
 
 
-@pytest.mark.thorough
 def test_sheets_and_prompts_of_a_workspace(world: World, tmp_path: Path) -> None:
     session = trained(world, world.config())
     first = workspace_figures(session, tmp_path / "a")
@@ -170,7 +169,6 @@ def test_a_mosaic_has_every_picture_in_its_place() -> None:
     assert mosaic([np.zeros((1, 3, 224, 224), np.uint8)], 1).shape == (96 + 8, 96 + 8, 3)
 
 
-@pytest.mark.thorough
 def test_a_prompt_in_pixels(world: World) -> None:
     """(x + p') / 255 normalised is x / 255 normalised plus p, for what `in_pixels` says p adds;
     nothing is grey, the largest is full."""

@@ -6,13 +6,16 @@ pytest --hypothesis-profile long      four times as many
 """
 
 import multiprocessing.process
+import os
 import subprocess
 from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
 from hypothesis import settings
 
+TESTS = Path(__file__).parents[1]
 SHARES = {"quick": 0.1, "default": 1.0, "long": 4.0}
 FEWEST = 5
 SETTINGS = "_hypothesis_internal_use_settings"
@@ -22,7 +25,9 @@ THOROUGH = (
     *("cli/test_queue.py", "cli/test_readme.py", "erasure/test_lease_processes.py"),
     *("erasure/test_backup.py::test_a_crash", "erasure/test_backup.py::test_a_restored"),
     *("models/test_checkpoints.py::TestThePapersFiles", "storage/test_object_storage.py"),
-    "operations/test_crash",
+    *("operations/test_crash", "study/test_workspace_figures.py", "cli/test_studies.py"),
+    *("erasure/test_queue.py", "erasure/test_serving.py", "erasure/test_submitting.py"),
+    "models/test_backbone.py::test_a_feature_does_not_depend",
 )
 """Tests that are thorough wherever they stand: by folder, file or name."""
 SERVERS = {"s3", "postgresql"}
@@ -66,6 +71,12 @@ def is_thorough(item: pytest.Item) -> bool:
     servers = {*getattr(item, "fixturenames", ()), *map(str, parameters)} & SERVERS
     place = item.nodeid.removeprefix("tests/")
     return bool(item.get_closest_marker("thorough") or servers or place.startswith(THOROUGH))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what is thorough as a whole, Ray for one."""
+    place = os.path.relpath(collection_path, TESTS) + ("/" if collection_path.is_dir() else "")
+    return True if chosen(config) == "quick" and place.startswith(THOROUGH) else None
 
 
 @pytest.hookimpl(trylast=True)  # hypothesis marks its tests first
