@@ -44,6 +44,8 @@ from lmeraser_ray.study.race import Race
 from lmeraser_ray.study.trial import Step, course
 from lmeraser_ray.study.trial_round import TrialRound
 
+PATIENCE = 10.0
+"""Seconds to wait at most for the last calls of the actor of claims."""
 SETTINGS = {
     # which prints to stdout however quiet it is to be; the older one does not
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -125,6 +127,11 @@ class Stopping(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self.race, self.claims = race, claims
         self.error: LmeraserError | None = None
+        self.released: list[Any] = []
+
+    def release(self, trial: str) -> None:
+        """Give up the claims of a trial that ends."""
+        self.released.append(self.claims.release.remote(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002 - as Tune calls it
         """Continue or stop the trial. A value that does not suit the data or the backbone ends
@@ -140,12 +147,12 @@ class Stopping(FIFOScheduler):  # type: ignore[misc]
             self.error = self.error or getattr(errors, kind)(message)
         if goes_on:
             return str(TrialScheduler.CONTINUE)
-        self.claims.release.remote(name)
+        self.release(name)
         return str(TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - as Tune calls it
         """A trial's worker died too often: release what the trial had claimed."""
-        self.claims.release.remote(trial.config[VALUE])
+        self.release(trial.config[VALUE])
 
 
 class Over(Stopper):  # type: ignore[misc]
@@ -181,6 +188,14 @@ def start_claims() -> Any:
     return ray.remote(**options)(ClaimsActor).remote()
 
 
+def end_claims(claims: Any, released: list[Any]) -> None:
+    """End the actor of claims, after what it was last asked: Ray prints a line for each call that
+    it cuts off."""
+    if released:
+        ray.wait(released, num_returns=len(released), timeout=PATIENCE)
+    ray.kill(claims)
+
+
 def run_on_ray(work: TrialRound, race: Race) -> None:
     """Run the planned trials. Errors: those that a trial met; `ExecutionError` where a worker died
     too often."""
@@ -213,7 +228,7 @@ def run_on_ray(work: TrialRound, race: Race) -> None:
     finally:
         discard_tree(scratch)  # a stopped trial that still writes finds no folder
         with suppress(ray.exceptions.RayError):  # the cluster is gone, and the actor with it
-            ray.kill(claims)
+            end_claims(claims, scheduler.released)
     if scheduler.error:
         raise scheduler.error
     if grid.errors and not race.over:
