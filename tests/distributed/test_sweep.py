@@ -171,7 +171,7 @@ def test_who_trains_what_may_be_forgotten(world: World, monkeypatch: pytest.Monk
             [claims] = [
                 a
                 for a in ray._private.state.actors(actor_state_name="ALIVE").values()
-                if a["ActorClassName"] == "Claims"
+                if a["ActorClassName"] == "ClaimsActor"
             ]
             dead.append(claims["Pid"])
             os.kill(claims["Pid"], signal.SIGKILL)
