@@ -28,20 +28,21 @@ quick: setup
 test: setup
 	$(PYTEST) $(BY_FILE) --no-loadscope-reorder --durations 15
 
-# What takes minutes each: real processes, nodes and full disks, some of it as root; and four times the examples.
+# What takes minutes each: real processes, nodes and full disks, some of it as root.
 # A test that hangs where no signal reaches it, within a library, ends with its process: the log names it, and the others go on.
 LONG := -v --durations 15 --timeout 600 --timeout-method thread
 
 long: setup
-	$(PYTEST) $(BY_FILE) -m "long or (hypothesis and not slow)" --hypothesis-profile long $(LONG)
+	$(PYTEST) $(BY_FILE) -m long $(LONG)
 
 # Every law again, in object storage.
 laws-s3: setup
 	$(PYTEST) tests/laws --workspaces s3
 
-# The paper's large backbones.
+# The paper's large backbones, and four times hypothesis's examples.
 slow: setup
 	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m "hypothesis and not long" --hypothesis-profile long
 
 lint: setup
 	$(BIN)/ruff check .
