@@ -112,7 +112,7 @@ def dead(children: Nursery, story: Story, trained: Path) -> list[tuple[Path, str
     for root, where in deaths(children, lambda: story.fresh(trained), story_forget, story, 3):
         found.append((story.base / f"dead-{len(found)}", where))
         shutil.move(root, found[-1][0])
-    assert len(found) > 50
+    assert len(found) >= 50
     assert {where.split()[2] for _, where in found} >= {
         "committing",
         "committed",

@@ -23,6 +23,7 @@ from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database import ledger
 from tests.support.gated import Gate, Gated
 from tests.support.world import World
@@ -82,9 +83,15 @@ class Place:
 
     def poison(self, gone: Sequence[str]) -> None:
         """Let the retrains fail that these records' going needs by itself."""
-        current, session = self.current(), Session(self.session.root)
-        with session.flow(current.store, self.config, current.manifest.backbone) as flow:
-            plan = flow.plan(buckets_without(current, set(gone)), current.manifest).plan
+        session = Session(self.session.root)
+        with session.folder.locked() as workspace:
+            self._poison(session, workspace, gone)
+
+    def _poison(self, session: Session, workspace: LockedWorkspace, gone: Sequence[str]) -> None:
+        manifest = workspace.require_published()
+        current = PublishedState.read(workspace.store, self.config, manifest)
+        with session.flow(current.store, self.config, manifest.backbone) as flow:
+            plan = flow.plan(buckets_without(current, set(gone)), manifest).plan
         for build in plan.build:
             self.gate.poison(build.spec.key)
 
