@@ -27,10 +27,11 @@ from lmeraser_ray.storage.database.ledger import GENESIS, hash_of
 from lmeraser_ray.storage.database.tables import erased, publications, requests, targets
 from lmeraser_ray.storage.database.tables import ledger as ledger_table
 from lmeraser_ray.storage.store import StoredObject
-from tests.erasure.test_signer import Desk, desk, state
+from tests.support.signing_desk import Desk, signing_desk, state
 from tests.support.world import World
 
-__all__ = ["desk"]
+desk = pytest.fixture(params=["sqlite", "postgresql"])(signing_desk)
+"""In each kind of database."""
 
 
 @dataclass

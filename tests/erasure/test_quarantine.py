@@ -36,7 +36,7 @@ from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database import database, ledger
 from lmeraser_ray.storage.database.ledger import LedgerEntry
 from lmeraser_ray.storage.store import StoredObject
-from tests.erasure.test_queue import Held, Place, has
+from tests.support.held_queue import Held, Place, has
 from tests.support.world import Recorder, World, picture
 
 RANDOM = {

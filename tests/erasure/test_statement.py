@@ -12,22 +12,17 @@ from typing import Any
 import pytest
 
 from lmeraser_ray import __version__
-from lmeraser_ray.erasure.absence.report import ScanReport, Searched
 from lmeraser_ray.erasure.certificate.keystore import read_public_key
 from lmeraser_ray.erasure.certificate.limitations import backup_sentences, transient_sentences
 from lmeraser_ray.erasure.certificate.statement import (
     ChoiceCount,
     Code,
-    ConstituentChange,
     DeadlineCheck,
     ErasedHashes,
     ErasedTarget,
     ExecutionKind,
-    PurgedFiles,
-    RequestTerms,
     StateChange,
     Statement,
-    Times,
     code_digest,
     read_statement,
     statement_of,
@@ -36,60 +31,9 @@ from lmeraser_ray.erasure.certificate.verifier import check_certificate
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.storage.database.ledger import LedgerHead
 from lmeraser_ray.storage.digests import canonical_json
+from tests.support.statements import SCAN, STATEMENT, digit
 
-
-def digit(text: str) -> str:
-    """64 hexadecimal digits."""
-    return text * 64
-
-
-SCAN = ScanReport(
-    2,
-    (Searched("records", "parsed", 40, 12345), Searched("the pointer", "raw", 1, 130)),
-    (),
-    0,
-    0,
-    {},
-)
-STATEMENT = Statement(
-    request=RequestTerms(
-        "er-20260131-0123456789abcdef",
-        "2026-01-31T12:00:00.000000Z",
-        "2026-02-28T12:00:00.000000Z",
-        None,
-    ),
-    erased=ErasedHashes(
-        (
-            ErasedTarget("subject", digit("b"), "removed"),
-            ErasedTarget("record", digit("a"), "already"),
-        ),
-        (digit("d"), digit("c")),
-    ),
-    state=StateChange(digit("1"), digit("2")),
-    constituents=ConstituentChange(("k2", "k1"), 18, digit("5")),
-    reclustered=False,
-    passes=1200,
-    purged=PurgedFiles(7),
-    scan=SCAN.as_json(),
-    transient=transient_sentences(engine="inline", dialect="sqlite"),
-    backups=backup_sentences(dialect="sqlite"),
-    execution=ExecutionKind("inline", "sqlite"),
-    code=Code("0.3.0", digit("6")),
-    configuration={"seed": 3, "learner": {"rate": 0.1}},
-    backbone=digit("7"),
-    seed=3,
-    numerics=({"torch": "2.4", "device": "cpu"},),
-    times=Times(
-        received="2026-01-31T12:00:00.000000Z",
-        planned="2026-01-31T12:00:01.000000Z",
-        training="2026-01-31T12:00:02.000000Z",
-        published="2026-01-31T12:00:03.000000Z",
-        purged="2026-01-31T12:00:04.000000Z",
-    ),
-    ledger=LedgerHead(9, digit("8")),
-)
 EXTENDED = replace(
     STATEMENT,
     request=replace(STATEMENT.request, extended="2026-04-30T12:00:00.000000Z"),

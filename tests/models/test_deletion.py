@@ -23,7 +23,7 @@ from lmeraser_ray.pipeline.plan import (
 )
 from lmeraser_ray.storage.digests import digest
 from lmeraser_ray.storage.store import Listing, StoredObject
-from tests.models.test_recluster import (
+from tests.support.reclustering import (
     Features,
     Positions,
     assignment,
