@@ -21,7 +21,7 @@ THOROUGH = (
     *("benchmarks/", "distributed/", "faults/", "k8s/"),
     *("cli/test_queue.py", "cli/test_readme.py", "erasure/test_lease_processes.py"),
     *("erasure/test_backup.py::test_a_crash", "erasure/test_backup.py::test_a_restored"),
-    *("models/test_checkpoints.py::TestThePapersFiles", "storage/test_object_storage.py"),
+    *("models/test_checkpoints.py::TestThePapersFiles", "storage/object_storage/"),
     "operations/test_crash",
 )
 """Tests that are thorough wherever they stand: by folder, file or name."""
