@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.test_cli import Lm, lm
+from tests.support.command_line import Lm
 from tests.support.world import TINY, World
 
-__all__ = ["lm"]
 SMALL = (
     "--partition.shards",
     "3",

@@ -24,7 +24,7 @@ THOROUGH = (
     *("benchmarks/", "distributed/", "faults/", "k8s/"),
     *("cli/test_queue.py", "cli/test_readme.py", "erasure/test_lease_processes.py"),
     *("erasure/test_backup.py::test_a_crash", "erasure/test_backup.py::test_a_restored"),
-    *("models/test_checkpoints.py::TestThePapersFiles", "storage/test_object_storage.py"),
+    *("models/test_checkpoints.py::TestThePapersFiles", "storage/object_storage/"),
     *("operations/test_crash", "study/test_workspace_figures.py", "cli/test_studies.py"),
     *("erasure/test_queue.py", "erasure/test_serving.py", "erasure/test_submitting.py"),
     "models/test_backbone.py::test_a_feature_does_not_depend",

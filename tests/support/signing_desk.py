@@ -1,6 +1,7 @@
 """A request database with a signing key: requests are purged there, and signed."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
