@@ -13,17 +13,8 @@ from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.jobs import TrainConstituent
 from lmeraser_ray.pipeline.session import Session
-from tests.support.held_queue import RANDOM, Held, Place, has
+from tests.support.held_queue import Held, Place, has, place_of
 from tests.support.world import World
-
-
-def place_of(world: World, **sections: dict[str, object]) -> Place:
-    """A trained place."""
-    held = Held()
-    sections = {**RANDOM, "queue": {"poll": 0.001}, **sections}
-    session = Session(world.space(), make_engine=held)
-    train(Session(session.root), world.config(**sections))
-    return Place(world, session, held, sections)
 
 
 @pytest.fixture

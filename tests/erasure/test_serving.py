@@ -19,8 +19,7 @@ from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.operations.serve import run, serve
 from lmeraser_ray.operations.stop_signal import Stop
-from tests.erasure.test_queue import place_of
-from tests.support.held_queue import Held, Place
+from tests.support.held_queue import Held, Place, place_of
 from tests.support.world import World
 
 PATIENCE = 60.0

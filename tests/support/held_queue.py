@@ -146,3 +146,12 @@ def has(place: Place, job: TrainConstituent, digest: bytes) -> bool:
         if digest in found:
             return True
     return False
+
+
+def place_of(world: World, **sections: dict[str, object]) -> Place:
+    """A trained place."""
+    held = Held()
+    sections = {**RANDOM, "queue": {"poll": 0.001}, **sections}
+    session = Session(world.space(), make_engine=held)
+    train(Session(session.root), world.config(**sections))
+    return Place(world, session, held, sections)
