@@ -20,7 +20,7 @@ demo: setup
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 BY_FILE := --dist loadfile
 
-# The save loop, under 90 s: no Ray, no process, a tenth of hypothesis's examples, nothing thorough.
+# The save loop, about two minutes on two cores: no Ray, no process, a tenth of hypothesis's examples, nothing thorough.
 quick: setup
 	$(PYTEST) $(BY_FILE) --no-loadscope-reorder --hypothesis-profile quick
 
