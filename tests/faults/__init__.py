@@ -127,6 +127,6 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     19: (
         "an old backup is restored",
-        ("erasure/test_backup.py::test_the_erased_are_not_restored_from_a_backup_of_before",),
+        ("erasure/test_restore.py::test_the_erased_are_not_restored_from_a_backup_of_before",),
     ),
 }

@@ -23,7 +23,7 @@ SETTINGS = "_hypothesis_internal_use_settings"
 THOROUGH = (
     *("benchmarks/", "distributed/", "faults/", "k8s/"),
     *("cli/test_queue.py", "cli/test_readme.py", "erasure/test_lease_processes.py"),
-    *("erasure/test_backup.py::test_a_crash", "erasure/test_backup.py::test_a_restored"),
+    *("erasure/test_restore.py::test_a_crash", "erasure/test_restore.py::test_a_restored"),
     *("models/test_checkpoints.py::TestThePapersFiles", "storage/object_storage/"),
     *("operations/test_crash", "study/test_workspace_figures.py", "cli/test_studies.py"),
     *("erasure/test_queue.py", "erasure/test_serving.py", "erasure/test_submitting.py"),

@@ -15,6 +15,7 @@ from lmeraser_ray.erasure.certificate.statement import (
     Times,
 )
 from lmeraser_ray.storage.database.ledger import LedgerHead
+from lmeraser_ray.storage.digests import canonical_json
 
 
 def digit(text: str) -> str:
@@ -68,8 +69,5 @@ STATEMENT = Statement(
     ),
     ledger=LedgerHead(9, digit("8")),
 )
-
-
-def digit(text: str) -> str:
-    """64 hexadecimal digits."""
-    return text * 64
+PAYLOAD = canonical_json({"erased": ["é", 1, None], "text": "0" * 90})
+"""Bytes to sign."""
