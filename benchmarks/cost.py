@@ -22,6 +22,7 @@ from scipy.spatial.distance import pdist
 
 from lmeraser_ray.config import AdaptiveConfig
 from lmeraser_ray.models.partition.adaptive import cut, fit_clusters, nearest
+from lmeraser_ray.models.partition.chains import Chains
 from lmeraser_ray.models.partition.deletion import deletion_costs
 from lmeraser_ray.models.partition.expected import summarize
 from lmeraser_ray.models.partition.feature_rows import Held
@@ -113,11 +114,10 @@ def main() -> None:
     with Progress().bar("deletions", len(positions), "record") as progress:
         costs = deletion_costs(
             Held(features),
-            shard,
+            Chains.of(shard, slices),
             order[: size + 1],
             config,
             positions,
-            slices=slices,
             progress=progress,
         )
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start

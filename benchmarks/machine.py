@@ -5,6 +5,7 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from lmeraser_ray.study.machine import describe
@@ -23,8 +24,11 @@ def say(text: str) -> None:
     print(f"[{time.perf_counter() - _START:7.1f} s] {text}", file=sys.stderr, flush=True)
 
 
-def report(result: dict[str, Any]) -> None:
-    """The result as the one line of JSON that ends a benchmark's stdout."""
+def report(result: dict[str, Any], out: Path | None = None) -> None:
+    """The result as the one line of JSON that ends a benchmark's stdout, and, indented, as a file
+    where one is asked for."""
+    if out:
+        out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result), flush=True)
 
 

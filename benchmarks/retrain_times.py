@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import machine
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.options import load_config
+from lmeraser_ray.config.quickstart import NAME as QUICKSTART
 from lmeraser_ray.operations.cost import cost
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.engine import Engine, InlineEngine
@@ -80,7 +81,7 @@ def record(path: Path, changes: Sequence[str]) -> dict[str, Any]:
     on, clocked = machine.describe(), Clocked()
     fields = [(name, value) for name, _, value in (change.partition("=") for change in changes)]
     config = load_config(
-        None, [("execution.engine", "inline"), ("execution.device", "cpu"), *fields]
+        Path(QUICKSTART), [("execution.engine", "inline"), ("execution.device", "cpu"), *fields]
     )
     with tempfile.TemporaryDirectory(prefix="lmeraser-benchmark-") as folder:
         session = Session(Path(folder) / "workspace", Progress(quiet=True), make_engine=clocked)

@@ -37,7 +37,7 @@ from lmeraser_ray.config.options import load_config, to_yaml
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.models.learners.base import UNWATCHED
-from lmeraser_ray.operations.cost import cost
+from lmeraser_ray.operations.cost import CostQuestion, cost
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.engine import InlineEngine
@@ -176,7 +176,8 @@ def step_unlearn(options: argparse.Namespace) -> dict[str, Any]:
 def step_cost(options: argparse.Namespace) -> dict[str, Any]:
     """`cost` of the deletion of two records, one of them sampled."""
     names = json.loads((options.folder / "chosen").read_text())
-    return clock(options, "cost", lambda session: cost(session, names))
+    question = CostQuestion(ErasureTargets(names), each=True)
+    return clock(options, "cost", lambda session: cost(session, question))
 
 
 def step_task(options: argparse.Namespace) -> dict[str, Any]:
@@ -300,9 +301,7 @@ def main() -> None:
         },
         "machine": machine.describe(),
     }
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
-    machine.report(result)
+    machine.report(result, options.out)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ import numpy as np
 Kind = Literal["prompt_head", "label_mapping", "whole_model"]
 """The learners that are timed."""
 SIGMA = 1.5
-"""Cluster sizes are taken as log-normal. At 201 clusters this spread makes a deleted record's shard
-5.9 times the mean one; measured with 10,000 MNIST digits in 201 clusters by this project: an
-unsampled record's shard has 3% of all records, 6 times the mean."""
+"""An assumption: cluster sizes are log-normal. At 201 clusters this spread makes a deleted record's
+shard 5.9 times the mean one, so some 3% of all records."""
 CHANGED_SHARE = 0.27
-"""What a sampled record's deletion trains again, as a share of everything: measured with the same
-digits, 1,000 of them sampled."""
+"""An assumption: what a sampled record's deletion trains again, as a share of everything. On the
+handwritten digits it was 0.39 to 0.82 (`paper-digits`, docs/results/compare.json)."""
 SISA_SHARDS = 20
 PAPER: dict[str, dict[str, float | str]] = {
     "cifar10": {

@@ -139,9 +139,12 @@ def walk(
 
 
 def members_of(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a field's type stands for: one, several kinds of one, or none."""
+    """The sections that a field's type stands for: one, several kinds of one, or none. A list of
+    sections is one value."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
+    if get_origin(annotation) is tuple:
+        return []
     return [member for part in get_args(annotation) for member in members_of(part)]
 
 
@@ -149,7 +152,7 @@ def row(name: str, field: FieldInfo, execution: bool) -> str:
     """One line of a table of fields."""
     default = (
         json.dumps(field.default)
-        if field.default is None or isinstance(field.default, bool)
+        if field.default in (None, ()) or isinstance(field.default, bool)
         else str(field.default)
     )
     kind = ", ".join([shown(field.annotation), *bounds(field.metadata)])
@@ -169,7 +172,10 @@ def shown(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(shown(part) for part in get_args(annotation))
     if origin is tuple:
-        return f"{len(get_args(annotation))} numbers"
+        parts = get_args(annotation)
+        if Ellipsis not in parts:
+            return f"{len(parts)} numbers"
+        return "list of systems" if members_of(parts[0]) else f"list of {shown(parts[0])}s"
     names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
     return {**names, Path: "path", type(None): "null"}.get(annotation, str(annotation))
 

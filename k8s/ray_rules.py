@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from k8s.documents import Document, Finding, Pod, clusters, commands, of_kind, pods, quantity, title
+from k8s.network_rules import NETWORK
 from k8s.rules import AGREEMENT, SAFETY, Rule, ray_range
+from k8s.secret_rules import SECRETS
 
 
 def clusters_are_ours(documents: Sequence[Document]) -> Iterator[Finding]:
@@ -24,6 +26,13 @@ def clusters_are_ours(documents: Sequence[Document]) -> Iterator[Finding]:
                 title(document),
                 f"{path}.authOptions",
                 "expected mode: token; whoever reaches the ports could run code in it.",
+            )
+        scaler = spec.get("autoscalerOptions", {}).get("securityContext", {})
+        if scaler.get("readOnlyRootFilesystem") is not True:
+            yield Finding(
+                title(document),
+                f"{path}.autoscalerOptions.securityContext",
+                "expected readOnlyRootFilesystem: true.",
             )
         kept = "gcsFaultToleranceOptions" in spec
         if kept != (document["kind"] == "RayCluster"):
@@ -184,31 +193,6 @@ def budgets(documents: Sequence[Document]) -> Iterator[Finding]:
             )
 
 
-def network(documents: Sequence[Document]) -> Iterator[Finding]:
-    """Nothing reaches anything by default, and every pod is selected by a policy that says what it
-    may."""
-    policies = [document["spec"] for document in of_kind(documents, "NetworkPolicy")]
-    if {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} not in policies:
-        yield Finding(
-            "NetworkPolicy/nothing", "spec", "is missing: the policy that denies all by default."
-        )
-    for pod in pods(documents):
-        if not any(
-            spec["podSelector"] and selects(spec["podSelector"], pod.labels) for spec in policies
-        ):
-            yield pod.finding(
-                "metadata.labels", "no network policy selects it, so nothing reaches it."
-            )
-
-
-def selects(selector: Document, labels: dict[str, str]) -> bool:
-    """Whether a selector takes these labels (its `matchLabels`, and `matchExpressions` with In)."""
-    within = all(
-        labels.get(part["key"]) in part["values"] for part in selector.get("matchExpressions", ())
-    )
-    return within and selector.get("matchLabels", {}).items() <= labels.items()
-
-
 def ray_pods(documents: Sequence[Document]) -> Iterator[Pod]:
     """Those that KubeRay runs."""
     return (pod for pod in pods(documents) if pod.ray)
@@ -216,6 +200,7 @@ def ray_pods(documents: Sequence[Document]) -> Iterator[Pod]:
 
 RULES: tuple[Rule, ...] = (
     *SAFETY,
+    *SECRETS,
     *AGREEMENT,
     clusters_are_ours,
     scaling,
@@ -223,5 +208,5 @@ RULES: tuple[Rule, ...] = (
     gpus,
     jobs,
     budgets,
-    network,
+    *NETWORK,
 )

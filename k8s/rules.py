@@ -1,8 +1,9 @@
 """Our own rules, which no schema can express. Each yields what it finds; `RULES` is all of them.
 
-Safety: nobody is root, nothing is unbounded, keys are the queue's alone, every cluster asks for a
-token. Agreement: what is referred to is there or made by a command of docs/guides/kubernetes.md;
-commands, fields, variables, versions are those of the code.
+Safety: nobody is root, nothing is unbounded, keys are the queue's alone (other secrets:
+`secret_rules.py`), every cluster asks for a token. Agreement: what is referred to is there or made
+by a command of docs/guides/kubernetes.md; commands, fields, variables, versions are those of the
+code.
 """
 
 import re
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 from k8s.documents import (
     Document,
     Finding,
+    Pod,
     clusters,
     commands,
     of_kind,
@@ -30,12 +32,19 @@ from lmeraser_ray.errors import LmeraserError
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "guides" / "kubernetes.md"
 IMAGE, IMAGE_HOME = "lmeraser-ray", "/home/ray/lmeraser/"
-OTHERS = re.compile(r"(AWS|PG|POSTGRES|MINIO_ROOT|RAY|REDISCLI)[A-Z]*_?\w*|PGDATA|HOME|USER")
+OTHERS = re.compile(r"(AWS|PG|POSTGRES|ROOT|ADMIN|RAY|REDISCLI)[A-Z]*_?\w*|PGDATA|HOME|USER")
 """Variables that libpq, the S3 client, the images of the services and Ray itself read."""
 
 
+PARTS = {"postgres": 2}
+"""How many numbers a version has that stays: three, where nothing else is said. A tag with fewer
+is moved to each new version."""
+DIGEST = re.compile(r"@sha256:[0-9a-f]{64}")
+
+
 def locked(documents: Sequence[Document]) -> Iterator[Finding]:
-    """Nobody is root, and no container can become it."""
+    """Nobody is root, no container can become it, and none changes its image's files: what it
+    writes is in volumes of a size."""
     for pod in pods(documents):
         context = pod.spec.get("securityContext", {})
         if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
@@ -55,6 +64,13 @@ def locked(documents: Sequence[Document]) -> Iterator[Finding]:
                     f"{field}.securityContext",
                     "expected allowPrivilegeEscalation: false and capabilities that drop ALL.",
                 )
+            if own.get("readOnlyRootFilesystem") is not True:
+                yield pod.finding(
+                    f"{field}.securityContext", "expected readOnlyRootFilesystem: true."
+                )
+        for at, volume in enumerate(pod.spec.get("volumes") or ()):
+            if "emptyDir" in volume and "sizeLimit" not in (volume["emptyDir"] or {}):
+                yield pod.finding(f"spec.volumes[{at}].emptyDir", "has no sizeLimit: give one.")
 
 
 def bounded(documents: Sequence[Document]) -> Iterator[Finding]:
@@ -76,20 +92,32 @@ def bounded(documents: Sequence[Document]) -> Iterator[Finding]:
 
 
 def images(documents: Sequence[Document]) -> Iterator[Finding]:
-    """Every image has a tag that stays; ours has the version of the package."""
+    """Every image is a version that stays, by its digest or by a full version number; ours has the
+    version of the package."""
     version = project()["version"]
+    for pod, field, image in named_images(documents):
+        name, _, tag = DIGEST.sub("", image).rpartition(":")
+        short = name.rpartition("/")[2]
+        numbers = re.fullmatch(r"v?(\d+(?:\.\d+)*)", tag)
+        stays = numbers and numbers[1].count(".") + 1 >= PARTS.get(short, 3)
+        if short == IMAGE:
+            if tag not in (version, f"{version}-gpu"):
+                yield pod.finding(field, f"has tag {tag}, pyproject.toml has version {version}.")
+        elif not stays and not DIGEST.search(image):
+            yield pod.finding(field, f"is {image!r}, expected a tag that stays what it is.")
+
+
+def by_tag(documents: Sequence[Document]) -> list[str]:
+    """The images of others that are named by tag, which their registry could move."""
+    found = {image for _, _, image in named_images(documents) if not DIGEST.search(image)}
+    return sorted(image for image in found if IMAGE not in image)
+
+
+def named_images(documents: Sequence[Document]) -> Iterator[tuple[Pod, str, str]]:
+    """Every image: the pod and the field that name it."""
     for pod in pods(documents):
         for field, container in pod.containers():
-            image = str(container.get("image", ""))
-            name, _, tag = image.rpartition(":")
-            if not name or tag == "latest":
-                yield pod.finding(
-                    f"{field}.image", f"is {image!r}, expected a tag that stays what it is."
-                )
-            elif name.rpartition("/")[2] == IMAGE and tag not in (version, f"{version}-gpu"):
-                yield pod.finding(
-                    f"{field}.image", f"has tag {tag}, pyproject.toml has version {version}."
-                )
+            yield pod, f"{field}.image", str(container.get("image", ""))
 
 
 def references(documents: Sequence[Document]) -> Iterator[Finding]:
@@ -190,6 +218,8 @@ def variables(documents: Sequence[Document]) -> Iterator[Finding]:
     use."""
     source = "\n".join(path.read_text() for path in sorted((ROOT / "lmeraser_ray").rglob("*.py")))
     used = "\n".join(text for _, _, text in texts(documents))
+    scripts = (document.get("data", {}) for document in of_kind(documents, "ConfigMap"))
+    used += re.sub(r"\\getenv \w+ ", "$", "\n".join(one.get("roles.sql", "") for one in scripts))
     for pod in pods(documents):
         for field, container in pod.containers():
             for at, entry in enumerate(container.get("env", ())):

@@ -1,7 +1,8 @@
 """Validate the manifests without a cluster: python -m k8s.validate [--crds DIR] [--overlay DIR…]
 
     kubectl kustomize → every document against its schema, unknown fields forbidden
-                      → the rules of `rules.py` and `ray_rules.py`
+                      → the rules of `rules.py`, `secret_rules.py`, `network_rules.py` and
+                        `ray_rules.py`
 
 Core kinds have their schemas from `kubernetes-validate`; KubeRay's are the
 CustomResourceDefinitions in DIR, of version 1.7 (from its release, or `kubectl get crd
@@ -25,6 +26,7 @@ import yaml
 
 from k8s.documents import Document, Finding, title
 from k8s.ray_rules import RULES
+from k8s.rules import by_tag
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError, VerificationError
 
 HERE = Path(__file__).parent
@@ -166,17 +168,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         schemas = load_schemas(args.crds) if args.crds else {}
-        wrong = 0
+        wrong, tags = 0, set[str]()
         for folder in args.overlay or OVERLAYS:
             documents = render(folder)
             found = examine(documents, schemas)
-            wrong += len(found)
+            wrong, tags = wrong + len(found), tags | set(by_tag(documents))
             for finding in found:
                 print(f"{folder.name}: {finding}")
             print(f"{folder.name}: {len(documents)} documents, {len(found)} mistakes")
     except LmeraserError as error:
         print(f"k8s.validate: error: {error}", file=sys.stderr)
         return error.exit_code
+    if tags:
+        print(f"BY TAG, NOT BY DIGEST: {', '.join(sorted(tags))} (make images asks for digests).")
     if not schemas:
         print(
             "NOT VALIDATED: RayCluster and RayJob against KubeRay's schemas, which were not "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lmeraser_ray.operations.workspace import Workspace
 
-__version__ = "0.5.0"
+__version__ = "0.8.0"
 __all__ = ["Workspace", "__version__"]
 
 

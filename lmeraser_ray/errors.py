@@ -5,7 +5,8 @@
     ├── DataError           3   records, pictures, labels, ids
     │   └── PictureError        one encoded picture, with the reason
     ├── VerificationError   4   bytes that are not what they must be
-    └── ExecutionError      5   Ray, disk, locks: the machine and not the input
+    │   └── HeldBackError       erasures that the scan or the signer holds back; no other waits
+    └── ExecutionError      5   Ray, disk, locks, limits: the machine and not the input
         ├── StaleEpochError     another queue has taken over; this one must write nothing more
         └── DiskFullError       the disk is full: the work is to be done again, nothing failed
 
@@ -44,6 +45,11 @@ class VerificationError(LmeraserError):
     """Stored bytes, or rebuilt bytes, that differ from what the manifest says."""
 
     exit_code = 4
+
+
+class HeldBackError(VerificationError):
+    """The absence scan found something of published erasures, or the signer found that a frozen
+    statement does not hold: these erasures are not certified."""
 
 
 class ExecutionError(LmeraserError):

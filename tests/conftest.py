@@ -24,15 +24,19 @@ if os.environ.get("LMERASER_TESTS") != _whose:  # processes that tests start imp
     _token = Path(_settings.name, "ray-token")
     _token.write_text(secrets.token_hex(32))
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token)
+    os.environ.pop("LMERASER_SECRET", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where the tests' workspaces are."""
+    """Where the tests' workspaces are, and what is left out."""
     parser.addoption(
         "--workspaces",
         choices=("disk", "s3"),
         default="disk",
         help="where the workspaces of the laws are",
+    )
+    parser.addoption(
+        "--without-node", action="store_true", help="leave out what needs Node.js (`node`)"
     )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lmeraser_ray.cli.study import numbers
+from lmeraser_ray.cli.study import check_study, numbers, own_system_notes
 from lmeraser_ray.cli.verb import KEEP, Argument, Arguments, Report, Verb
 from lmeraser_ray.config.options import read_yaml
 from lmeraser_ray.pipeline.progress import Progress
@@ -50,6 +50,12 @@ ATTACK = (
         type=int,
         default=64,
     ),
+    Argument(
+        "--models",
+        "models on each side of KLoM, each of all records (200); 0 leaves it out",
+        type=int,
+        default=200,
+    ),
     Argument("--forget", "records in a forget set (40)", type=int, default=40),
     Argument("--share", "share of the epochs that fine-tuning has (0.2)", type=float, default=0.2),
     KEEP,
@@ -58,7 +64,6 @@ ATTACK = (
 
 def run_attack(args: Arguments, progress: Progress) -> Report:
     """Measure removal effectiveness: the law, then membership attacks as evidence."""
-    from lmeraser_ray.study.attack import AttackRequest, attack
     from lmeraser_ray.study.variants import variants
 
     overrides = [pair for pair in args.overrides if pair[0] != "seed"]
@@ -66,8 +71,18 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     lighter = LIGHTER if base is LIGHT and args.system == "lmeraser" else ()
     [seed] = numbers(str(dict(args.overrides).get("seed", base.get("seed", 0))), "--seed")[:1]
     [variant] = variants(base, [args.system], [*lighter, *overrides], [])
+    config = variant.config(seed)
+    check_study(args.study, [config])
+    from lmeraser_ray.study.attack import AttackRequest, attack
+
     question = AttackRequest(
-        variant.name, variant.config(seed), args.shadows, args.forget, args.share, args.keep
+        variant.name,
+        config,
+        shadows=args.shadows,
+        forget=args.forget,
+        share=args.share,
+        models=args.models,
+        keep=args.keep,
     )
     done = attack(Session(args.study, progress), question)
     files = [str(path) for path in done.files]
@@ -76,7 +91,8 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
         for name, methods in done.sets.items()
     }
     data = {"state_equality": done.equality, "auc": sets, "files": files}
-    return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data)
+    notes = own_system_notes(base, args.config)
+    return Report(f"{done.text}\n\nwritten to {', '.join(files)}", data, notes)
 
 
 VERBS = (Verb("attack", run_attack, ATTACK, folder="study", configures=True),)

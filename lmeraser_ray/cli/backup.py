@@ -1,14 +1,16 @@
-"""The verbs that keep a workspace: `backup`, `restore`."""
+"""The verbs that keep a workspace: `backup`, `restore`, `roles`."""
 
 from pathlib import Path
 
 from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, counted, timed, workspace_of
+from lmeraser_ray.config.kept import say_ignored
 from lmeraser_ray.pipeline.progress import Progress
 
 BACKUP = (
     Argument(
         "--to",
-        "write the published state, the requests and the secret there (tar)",
+        "write the published state, the requests and the secret there (tar); a secret that lies "
+        "outside of the workspace is not in it",
         type=Path,
         metavar="FILE",
     ),
@@ -91,6 +93,7 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
         "reused": done.evaluated.reused,
         "requests_kept": found.kept,
         "ledger_entries_lost": found.lost,
+        "not_taken": dict(done.ignored),
         "fingerprint_of_backup": done.backup.fingerprint,
         "fingerprint": after.fingerprint,
         "seconds": progress.rounded(),
@@ -106,6 +109,7 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
         if found.kept
         else []
     )
+    notes += say_ignored("the backup's configuration.json", done.ignored)
     if found.lost:
         notes.append(
             f"the ledger had {counted(found.lost, 'entry')} more when the file of erasures was "
@@ -114,4 +118,37 @@ def run_restore(args: Arguments, progress: Progress) -> Report:
     return Report(text, data, tuple(notes))
 
 
-VERBS = (Verb("backup", run_backup, BACKUP), Verb("restore", run_restore, RESTORE))
+ROLES = (
+    Argument(
+        "--apply",
+        "give the roles their rights in this workspace's tables, which LMERASER_DATABASE owns",
+        action="store_true",
+    ),
+)
+
+
+def run_roles(args: Arguments, progress: Progress) -> Report:
+    """Print who may do what in PostgreSQL, as SQL, or give these rights."""
+    found = workspace_of(args, progress).roles(apply=args.apply)
+    data = {
+        "roles": list(found.names),
+        "server": found.server,
+        "schema": list(found.schema),
+        "applied": found.applied,
+    }
+    if found.applied:
+        return Report(f"{', '.join(found.names)}: {len(found.schema)} statements", data)
+    lines = [
+        "-- once, as the server's administrator, in the database that holds workspaces",
+        found.server,
+        "-- as the owner of this workspace's tables (roles --apply)",
+        *(f"{statement};" for statement in found.schema),
+    ]
+    return Report("\n".join(lines), data)
+
+
+VERBS = (
+    Verb("backup", run_backup, BACKUP),
+    Verb("restore", run_restore, RESTORE),
+    Verb("roles", run_roles, ROLES),
+)

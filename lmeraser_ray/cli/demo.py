@@ -17,10 +17,13 @@ from lmeraser_ray.cli.table import table
 from lmeraser_ray.cli.verb import Arguments, Report, Verb
 from lmeraser_ray.cli.words import parse
 from lmeraser_ray.config.options import load_config
+from lmeraser_ray.config.quickstart import NAME as QUICKSTART
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.engines import cluster
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.storage.files import make_folder
 from lmeraser_ray.storage.paths import require_disk
+from lmeraser_ray.storage.whole_file import write_whole
 
 OWN = ("digit.png", "workspace")
 WRITERS = (("data.subject_pattern", r"digit-(?P<subject>\d{3})\d"),)
@@ -38,7 +41,7 @@ def demo(root: Path, overrides: tuple[tuple[str, str], ...], progress: Progress)
     """Run the story in `root`, a new folder or that of an earlier demonstration, which is removed
     first."""
     prepare(root)
-    config = load_config(None, (*WRITERS, *overrides))
+    config = load_config(Path(QUICKSTART), (*WRITERS, *overrides))
     with cluster(config.execution):  # one for all steps
         return tell(Story(root, (*WRITERS, *overrides), progress.quiet))
 
@@ -58,8 +61,8 @@ def prepare(root: Path) -> None:
     from lmeraser_ray.data.sources.digits import digit_entries
 
     shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
-    (root / "digit.png").write_bytes(next(iter(digit_entries())).read())
+    make_folder(root)
+    write_whole(root / "digit.png", next(iter(digit_entries())).read())
 
 
 @dataclass
@@ -82,7 +85,9 @@ class Story:
         ]
         print(f"\n$ lmeraser {verb} {shlex.join(line)}", flush=True)
         start = time.perf_counter()
-        report = STEPS[verb].run(parse(STEPS[verb], line), Progress(quiet=self.quiet))
+        args = parse(STEPS[verb], line)
+        args.json = True  # the table at the end is made of the data
+        report = STEPS[verb].run(args, Progress(quiet=self.quiet))
         print(report.text, flush=True)
         return DemoStep(report, f"{time.perf_counter() - start:.1f}")
 
@@ -131,7 +136,7 @@ def tell(story: Story) -> Report:
 
 def train_and_ask(story: Story) -> DemoStep:
     """Train, predict a picture, and ask what a deletion would cost. Returns the training."""
-    trained = story.step("train")
+    trained = story.step("train", "--config", QUICKSTART)
     size = f"{trained['training_records']:,} records, {trained['shards']} shards"
     story.note("train", size, trained.seconds)
     story.note("accuracy before", f"{trained['accuracy']['test']:.2%}")
@@ -141,7 +146,7 @@ def train_and_ask(story: Story) -> DemoStep:
         "predict a picture", f"{first['label']} ({first['probability']:.1%})", predicted.seconds
     )
     cost = story.step("cost")
-    expected = f"{cost['expected_share']:.1%} of a full training"
+    expected = f"{cost['record']['mean_share']:.1%} of a full training's work"
     story.note("expected cost of one deletion", expected, cost.seconds)
     return trained
 

@@ -1,6 +1,6 @@
 """The verbs `cost` and `unlearn`: what an erasure would train again, and the erasure itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.cli.requests import NAMED, named_by
@@ -12,11 +12,11 @@ from lmeraser_ray.cli.verb import (
     Verb,
     counted,
     in_job,
-    refuse_names,
     share,
     timed,
     workspace_of,
 )
+from lmeraser_ray.config.shares import parse_share
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.progress import Progress
 
@@ -25,88 +25,168 @@ if TYPE_CHECKING:
 
 
 COST = (
+    *NAMED[:4],
     Argument(
-        "--records",
-        "record ids; without it, every training record",
+        "--each",
+        "besides one erasure of all that is named, each record by itself",
+        action="store_true",
+    ),
+    Argument(
+        "--person",
+        "each person with all their records; groups of ten where nobody knows whose they are",
+        action="store_true",
+    ),
+    Argument(
+        "--batch",
+        "random batches, deleted at once, by their share of the training records: 0.01",
         action="append",
         default=[],
-        metavar="ID,…",
+        metavar="SHARE,…",
+    ),
+    Argument(
+        "--adding",
+        "random batches, added to a training of all others, by their share",
+        action="append",
+        default=[],
+        metavar="SHARE,…",
     ),
 )
 
 
-def run_cost(args: Arguments, progress: Progress) -> Report:
-    """Compute the exact share of records that a deletion trains again."""
-    from lmeraser_ray.erasure.requests.targets import parse_targets
-    from lmeraser_ray.models.partition.expected import summarize
+def percentages(texts: Sequence[str], option: str) -> tuple[float, ...]:
+    """Parse shares such as `1%` or `0.01` between commas. Errors: `ConfigError`."""
+    parts = ",".join(texts).split(",") if texts else []
+    return tuple(parse_share(part, option) for part in parts)
 
-    refuse_names(bool(args.records), ())
-    records = parse_targets(args.records, []).records
-    if args.records and not records:
+
+def run_cost(args: Arguments, progress: Progress) -> Report:
+    """Compute the work that erasures or additions take: one record, a person, a batch."""
+    named = named_by(args)
+    typed = (args.records, args.subjects, args.file, args.subjects_file)
+    if any(typed) and not (named.records or named.subjects):
         raise ConfigError(
-            "--records names no record: give ids between commas, or leave it out for every "
-            "training record."
+            "The options name no record and no subject: give ids between commas, or leave them out "
+            "for every training record."
         )
-    done = workspace_of(args, progress).cost(records)
-    found = summarize(done.costs)
+    done = workspace_of(args, progress).cost(
+        named.records,
+        subjects=named.subjects,
+        each=args.each,
+        person=args.person,
+        batches=percentages(args.batch, "--batch"),
+        additions=percentages(args.adding, "--adding"),
+    )
+    units = [done.figures(unit) for unit in done.units]
     data: dict[str, Any] = {
-        **found,
+        "training": {"passes": done.passes, "features": done.features},
+        **{name: done.figures(u) for u in done.units if (name := u.unit) in ("erasure", "record")},
+        "units": units,
         "parameters": done.parameters,
-        "records": len(done.costs.positions),
         "seconds": progress.rounded(),
     }
-    text = cost_summary(done, found)
-    if args.records:
+    text = cost_summary(done, units)
+    if args.each:
         data["deletions"] = deletions_of(done)
-        text += "\n\n" + table(
-            ["record", "records trained again", "share", "shards", "parameters"],
-            [
-                [
-                    each["record"],
-                    f"{each['retrained']:,}",
-                    share(each["share"]),
-                    f"{each['shards_touched']:,}",
-                    f"{each['parameters']:,.0f}",
-                ]
-                for each in data["deletions"]
-            ],
-        )
-    return Report(text, data)
+        text += "\n\n" + each_record(data["deletions"])
+    return Report(text, data, cost_notes(done))
 
 
-def cost_summary(done: "Costing", found: Mapping[str, float | None]) -> str:
-    """Return the table of what one deletion trains again. A share is one of all training records;
-    the mean is split by whether the clustering had sampled the record."""
-    parameters = done.parameters
+def cost_summary(done: "Costing", units: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of the work that each thing asked about takes, as a share of a full
+    training's, and what a full training is."""
+    known = [unit for unit in units if unit["measured"]]
     rows = [
         [
-            "share of all records",
-            *(share(found[f"{of}_share"]) for of in ("expected", "p99", "worst")),
+            unit["what"],
+            share(unit["mean_share"])
+            + ("" if unit["interval"] is None else f" ± {share(unit['interval'])}"),
+            *(share(unit[f"{of}_share"]) for of in ("p50", "p99", "worst")),
+            f"{unit['passes'] + unit['features']:,.0f}",
+            f"{unit['shards']:,.1f}",
+            "n/a" if unit["mean_seconds"] is None else f"{unit['mean_seconds']:,.1f}",
+            "all" if unit["exact"] else f"{unit['measured']} drawn",
         ]
+        for unit in known
     ]
-    if done.costs.sampled.any():
-        rows += [
-            [f"  for {which} record", share(found[f"expected_share_{of}"]), "", ""]
-            for which, of in (("an unsampled", "unsampled"), ("a sampled", "sampled"))
+    traffic = [
+        [
+            unit["what"],
+            *(f"{unit[name]:,.0f}" for name in ("rows_read", "rows_written")),
+            *(size(unit[name]) for name in ("bytes_read", "bytes_written")),
         ]
-    if parameters["mean"] is not None:
-        numbers = (parameters["mean"], parameters["p99"], parameters["worst"])
-        rows.append([f"parameters, of {parameters['total']:,}", *(f"{n:,.0f}" for n in numbers)])
-    return table(["one deletion trains again", "mean", "99th percentile", "worst"], rows)
+        for unit in known
+    ]
+    head = ["of a training's work", "mean", "p50", "p99", "worst", "passes", "shards", "seconds"]
+    moved = ["on average", "rows read", "rows written", "bytes read", "bytes written"]
+    whole = f"a full training: {done.features:,} feature passes, {done.passes:,} record passes"
+    if done.costs.sampled.any():
+        costs = done.costs
+        split = (costs.share[~costs.sampled], costs.share[costs.sampled])
+        told = ", ".join(
+            f"{share(float(part.mean()))} for {which} record"
+            for part, which in zip(split, ("an unsampled", "a sampled"), strict=True)
+            if len(part)
+        )
+        whole += f"\none record on average: {told}"
+    if len(done.costs.positions) and done.passes:
+        worst = int(done.costs.passes.max())
+        whole += (
+            f"\nthe worst record: {worst:,} record passes, {share(worst / done.passes)} of a full "
+            "training's"
+        )
+    return f"{table([*head, 'computed'], rows)}\n\n{table(moved, traffic)}\n\n{whole}"
+
+
+def size(number: float) -> str:
+    """Return bytes in three figures."""
+    for unit, letters in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit:
+            return f"{number / unit:.3g} {letters}"
+    return f"{number:.0f} B"
+
+
+def cost_notes(done: "Costing") -> tuple[str, ...]:
+    """Return what a person should know about the figures."""
+    notes = []
+    if any(not unit.exact for unit in done.units):
+        notes.append(
+            "units that were drawn by hash: p99 and worst are of those drawn; ± is the half width "
+            "of the mean's 95% interval."
+        )
+    if done.pace.seconds(1.0) is None:
+        notes.append(
+            "no seconds are predicted: no training of this workspace by this version has been "
+            "timed yet."
+        )
+    return tuple(notes)
+
+
+def each_record(deletions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of each named record by itself."""
+    head = ["record", "record passes", "share", "shards", "records in shards that change"]
+    rows = [
+        [
+            each["record"],
+            f"{each['passes']:,}",
+            share(each["share"]),
+            f"{each['shards']:,}",
+            f"{each['members']:,}",
+        ]
+        for each in deletions
+    ]
+    return table(head, rows)
 
 
 def deletions_of(done: "Costing") -> list[dict[str, Any]]:
-    """Return what the deletion of each named record costs; that of a test record costs nothing."""
+    """Return what the deletion of each record costs; that of a test record trains nothing."""
     costs = done.costs
-    columns = (costs.retrained, costs.share, costs.touched, done.retrained)
+    columns = (costs.passes, costs.share, costs.touched, costs.members, done.retrained)
     each = [
         *zip(done.names, *(column.tolist() for column in columns), strict=True),
-        *((name, 0, 0.0, 0, 0.0) for name in done.test),
+        *((name, 0, 0.0, 0, 0, 0.0) for name in done.test),
     ]
-    return [
-        {"record": name, "retrained": n, "share": part, "shards_touched": k, "parameters": p}
-        for name, n, part, k, p in each
-    ]
+    fields = ("record", "passes", "share", "shards", "members", "parameters")
+    return [dict(zip(fields, row, strict=True)) for row in each]
 
 
 def run_unlearn(args: Arguments, progress: Progress) -> Report:
@@ -131,10 +211,14 @@ def run_unlearn(args: Arguments, progress: Progress) -> Report:
         "fingerprint": done.after,
         "certificate": done.request.certificate_sha256,
     }
+    what = (
+        "used for testing only: nothing was trained again"
+        if done.tested_only
+        else f"{trained} of {counted(trained + done.reused, 'constituent')} trained again, "
+        f"{done.reused} reused{', re-clustered' if done.reclustered else ''}"
+    )
     text = (
-        f"{counted(done.removed, 'record')} removed; {trained} of "
-        f"{counted(trained + done.reused, 'constituent')} trained again, {done.reused} "
-        f"reused{', re-clustered' if done.reclustered else ''}\n{timed(progress)}\nfingerprint "
+        f"{counted(done.removed, 'record')} removed; {what}\n{timed(progress)}\nfingerprint "
         f"{done.before}\n         -> {done.after}\ncertified: `lmeraser certificate "
         f"{done.request.id}`"
     )

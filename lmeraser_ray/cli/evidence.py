@@ -1,14 +1,16 @@
 """The verbs of evidence: `certificate`, `verify`, `audit`, `fingerprint`, `keys`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.cli.verb import KEYS, Argument, Arguments, Report, Verb, counted, workspace_of
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.storage.foreign_json import read_bounded
 
 if TYPE_CHECKING:
+    from lmeraser_ray.erasure.absence.report import ScanJson
     from lmeraser_ray.erasure.certificate.dsse import SigningKey
     from lmeraser_ray.erasure.certificate.keystore import KeyFolder
     from lmeraser_ray.erasure.certificate.verifier import Certificate
@@ -56,6 +58,12 @@ CERTIFICATE = (
         type=Path,
         metavar="FILE",
     ),
+    Argument(
+        "--letter",
+        "write what it says as a letter that a person understands, F.html or F.pdf",
+        type=Path,
+        metavar="F",
+    ),
     KEYS,
 )
 
@@ -63,12 +71,19 @@ CERTIFICATE = (
 def run_certificate(args: Arguments, progress: Progress) -> Report:
     """Print the signed certificate of an erasure."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
+    from lmeraser_ray.operations.certificate import require_letter, write_letter
+    from lmeraser_ray.storage.whole_file import write_whole
 
+    if args.letter:
+        require_letter(args.letter)
     folder = key_folder(args.keys)
     found = workspace_of(args, progress).certificate(args.request, keys=args.keys)
     lines = certificate_lines(found)
+    if args.letter:
+        write_letter(found, args.letter)
+        lines.append(f"letter written to {args.letter}")
     if args.output:
-        write_file(args.output, found.envelope)
+        write_whole(args.output, found.envelope)
         pem = folder.public_path(found.keyid) if found.checked else "PEM"
         lines.append(
             f"written to {args.output}; to check it: lmeraser verify --certificate {args.output} "
@@ -86,13 +101,22 @@ def run_certificate(args: Arguments, progress: Progress) -> Report:
 
 def certificate_lines(found: "Certificate") -> list[str]:
     """Return a certificate as lines for people to read."""
+    from lmeraser_ray.erasure.absence.report import read_scan, tested_only
+
     said = found.statement
+    scan = read_scan(said.scan)
     outcomes = [target.outcome for target in said.erased.targets]
     named = (
         ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
         or "none"
     )
     constituents = said.constituents
+    rebuilt = (
+        f"nothing: what was erased was used for testing only; {constituents.reused:,} reused"
+        if tested_only(said.scan, len(said.erased.records))
+        else f"{counted(len(constituents.rebuilt), 'constituent')}, {constituents.reused:,} "
+        f"reused; {said.passes:,} record passes{', re-clustered' if said.reclustered else ''}"
+    )
     return [
         f"certificate  SHA-256 {found.sha256}",
         f"signed by    key {found.keyid}",
@@ -103,16 +127,22 @@ def certificate_lines(found: "Certificate") -> list[str]:
         f"{'in time' if said.deadline.met else 'LATE: the deadline was not met'}",
         f"erased       {counted(len(said.erased.records), 'record')}; named: {named} (keyed hashes "
         "are in the certificate)",
-        f"state        {said.state.before}",
+        f"state        {said.state.before}{' (keyed hash)' if said.version > 1 else ''}",
         f"          -> {said.state.after}",
-        f"rebuilt      {counted(len(constituents.rebuilt), 'constituent')}, "
-        f"{constituents.reused:,} reused; {said.passes:,} record "
-        f"passes{', re-clustered' if said.reclustered else ''}",
+        f"rebuilt      {rebuilt}",
         f"purged       {counted(said.purged.files, 'file')}",
-        f"searched     {scan_line(said.scan)}",
+        f"searched     {scan_line(scan)}",
         f"by           lmeraser_ray {said.code.version}, code SHA-256 {said.code.sha256}, ledger "
         f"entry {said.ledger.seq}",
-        *(f"not searched {one['place']}: {one['because']}" for one in said.scan["not_searched"]),
+        *(
+            f"accepted     {one.trace} in {one.place} ({one.file}), by an operator on "
+            f"{moment(one.accepted)}: still there"
+            for one in said.exceptions
+        ),
+        *(
+            f"not searched {one.place}: {one.because}"
+            for one in (scan.not_searched if scan else ())
+        ),
         *(f"not reached  {sentence}" for sentence in (*said.transient, *said.backups)),
     ]
 
@@ -126,8 +156,7 @@ def certificate_data(found: "Certificate") -> dict[str, Any]:
         "checked": found.checked,
         "request": said.request.id,
         "deadline": {"due": said.deadline.due, "met": said.deadline.met},
-        "fingerprint_before": said.state.before,
-        "fingerprint": said.state.after,
+        "exceptions": len(said.exceptions),
         "statement": said.as_json(),
     }
 
@@ -137,13 +166,13 @@ def moment(text: str) -> str:
     return f"{text[:10]} {text[11:19]} UTC"
 
 
-def scan_line(scan: dict[str, Any]) -> str:
+def scan_line(scan: "ScanJson | None") -> str:
     """Return what an absence scan searched and found, on one line."""
-    files, size = (sum(one[name] for one in scan["searched"]) for name in ("files", "bytes"))
-    where = (
-        f"{counted(files, 'file')}, {size:,} bytes, in {counted(len(scan['searched']), 'place')}"
-    )
-    return f"{where}, for {counted(scan['records'], 'record')}: {scan['found']} found"
+    if scan is None:
+        return "in a form that this version does not show: see the certificate itself"
+    files, size = (sum(one.files for one in scan.searched), sum(one.bytes for one in scan.searched))
+    where = f"{counted(files, 'file')}, {size:,} bytes, in {counted(len(scan.searched), 'place')}"
+    return f"{where}, for {counted(scan.records, 'record')}: {scan.found} found"
 
 
 AUDIT = (
@@ -179,6 +208,7 @@ def run_audit(args: Arguments, progress: Progress) -> Report:
         "fingerprint": done.fingerprint,
         "against": done.against,
         "rebuilt": done.rebuilt,
+        "erased": done.stones.as_json(),
     }
     if not done.ok:
         lines = [
@@ -195,7 +225,10 @@ def run_audit(args: Arguments, progress: Progress) -> Report:
     )
     notes = write_head(args.head, done.signed_head, key_folder(args.keys)) if args.head else ()
     return Report(
-        f"ok: {', '.join(seen)}\nledger {done.head.hash} at entry {done.head.seq}", data, notes
+        f"ok: {', '.join(seen)}\n{done.stones.line()}\nledger {done.head.hash} at entry "
+        f"{done.head.seq}",
+        data,
+        notes,
     )
 
 
@@ -203,8 +236,10 @@ def write_head(
     path: Path, sign: Callable[["SigningKey"], bytes], folder: "KeyFolder"
 ) -> tuple[str, ...]:
     """Write the ledger's signed head, and return notes about it."""
+    from lmeraser_ray.storage.whole_file import write_whole
+
     key = folder.current()
-    write_file(path, sign(key))
+    write_whole(path, sign(key))
     made = (
         (f"a signing key was made in {folder.path}: keep a copy of it in a safe place.",)
         if key.made
@@ -220,18 +255,12 @@ def write_head(
 def read_file(path: Path, option: str) -> bytes:
     """Read a file that an option names. Errors: `ConfigError`."""
     try:
-        return path.read_bytes()
-    except OSError as error:
+        return read_bounded(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"{option} {path} cannot be read ({error.strerror}): give the path of a file."
+            f"{option} {path} cannot be read ({why}): give the path of a file."
         ) from error
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file that an option names, durably and in one step."""
-    from lmeraser_ray.storage.files import write_atomic
-
-    write_atomic(path, data, scratch=path.parent)
 
 
 def run_fingerprint(args: Arguments, progress: Progress) -> Report:
@@ -258,6 +287,11 @@ VERIFY = (
         type=Path,
         metavar="PEM",
     ),
+    Argument(
+        "--strict",
+        "with --certificate: fail where the erasure was late, or certified with exceptions",
+        action="store_true",
+    ),
 )
 
 
@@ -269,8 +303,9 @@ def run_verify(args: Arguments, progress: Progress) -> Report:
         )
     if args.certificate:
         return run_verify_certificate(args)
-    if args.public_key:
-        raise ConfigError("--public_key is for a certificate: give --certificate FILE too.")
+    if args.public_key or args.strict:
+        name = "--public_key" if args.public_key else "--strict"
+        raise ConfigError(f"{name} is for a certificate: give --certificate FILE too.")
     done = workspace_of(args, progress).verify(rebuild=args.rebuild)
     data = {
         "ok": done.ok,
@@ -283,7 +318,7 @@ def run_verify(args: Arguments, progress: Progress) -> Report:
         how = (
             "rebuilt from the live records, every byte is equal"
             if done.rebuilt
-            else "every digest holds, nothing is stray"
+            else "every digest holds, nothing is stray, ledger and requests agree"
         )
         return Report(f"ok: {done.checked} checks, {how}", data)
     lines = [
@@ -306,11 +341,27 @@ def run_verify_certificate(args: Arguments) -> Report:
         found = check_certificate(envelope, keys)
     except VerificationError as error:
         raise VerificationError(f"{args.certificate} does not verify. {error}") from error
+    flaws = tuple(flaws_of(found))
+    failed = args.strict and bool(flaws)
+    holds = "the signature is that of the key over every byte of the certificate"
     lines = [
-        "ok: the signature is that of the key over every byte of the certificate",
+        "; ".join((f"not ok (--strict): {holds}" if failed else f"ok: {holds}", *flaws)),
         *certificate_lines(found),
     ]
-    return Report("\n".join(lines), {"ok": True, **certificate_data(found)})
+    data = {"ok": not failed, "flaws": list(flaws), **certificate_data(found)}
+    return Report("\n".join(lines), data, exit_code=VerificationError.exit_code if failed else 0)
+
+
+def flaws_of(found: "Certificate") -> Iterator[str]:
+    """Yield what a certificate says against the erasure itself."""
+    said = found.statement
+    if not said.deadline.met:
+        yield "the erasure was LATE: its deadline was not met"
+    if said.exceptions:
+        yield (
+            f"it was certified with {counted(len(said.exceptions), 'exception')}: findings of the "
+            "absence scan that an operator accepted"
+        )
 
 
 VERBS = (

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lmeraser_ray.cli.verb import KEYS, Argument, Arguments, Report, Verb, counted, workspace_of
 from lmeraser_ray.errors import INTERRUPTED
+from lmeraser_ray.pipeline.outlet import on_terminal, print_line
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
 
@@ -32,10 +33,10 @@ def run_queue(args: Arguments, progress: Progress) -> Report:
     session = workspace_of(args, progress).session
     if args.what in ("serve", "run"):
         return run_work(args, session)
-    from lmeraser_ray.cli.live_table import LONGEST_LIST, on_terminal, plain
+    from lmeraser_ray.cli.live_table import LONGEST_LIST, plain
     from lmeraser_ray.erasure.queue.overview import overview_of
 
-    live = args.what == "watch" and on_terminal() and not args.json
+    live = args.what == "watch" and on_terminal(sys.stdout) and not args.json
     epochs = getattr(session.config().learner, "epochs", None)
     if not live:
         found = overview_of(session, first=LONGEST_LIST)
@@ -57,7 +58,7 @@ def run_work(args: Arguments, session: Session) -> Report:
     if args.what == "serve":
         return queue_report(serve(session, keys=keys, say=log, trusted=args.trusted_network))
     done = run(session, keys=keys, say=log)
-    return queue_report(done, exit_code=INTERRUPTED if done.open else 0)
+    return queue_report(done, exit_code=INTERRUPTED if done.stopped and done.open else 0)
 
 
 def queue_report(done: "Done", *, exit_code: int = 0) -> Report:
@@ -73,8 +74,7 @@ def queue_report(done: "Done", *, exit_code: int = 0) -> Report:
 
 def log(event: "Event") -> None:
     """Write an event as a line on stderr."""
-    sys.stderr.write(f"{event.line()}\n")
-    sys.stderr.flush()
+    print_line(event.line())
 
 
 VERBS = (Verb("queue", run_queue, QUEUE),)

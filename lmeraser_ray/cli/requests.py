@@ -1,7 +1,9 @@
 """The verbs of erasure requests: `submit`, `status`, `wait`, `cancel`, `refuse`, `extend`, `retry`.
 None needs Ray or torch."""
 
+import math
 from argparse import ArgumentTypeError
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +12,10 @@ from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, refuse_name
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.operations.workspace import WITHDRAWN
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.storage.times import typed_moment
 
 if TYPE_CHECKING:
+    from lmeraser_ray.erasure.requests.events import Event
     from lmeraser_ray.erasure.requests.request import ErasureRequest
     from lmeraser_ray.erasure.requests.targets import ErasureTargets
 
@@ -50,13 +54,28 @@ def named_by(args: Arguments) -> "ErasureTargets":
 
 
 def moment(text: str) -> datetime:
-    """Return a date or time in ISO 8601; without a time zone, a local one."""
+    """Return a date or time in ISO 8601, in UTC; without a time zone, a local one."""
     try:
-        return datetime.fromisoformat(text).astimezone()
+        found = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise ArgumentTypeError(
             f"{text!r} is no date such as 2026-12-24 or 2026-12-24T12:00:00+01:00"
         ) from error
+    try:
+        return typed_moment(found)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def duration(text: str) -> float:
+    """Return a number of seconds, from 0."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds, such as 0, 2.5 or 3600")
+    return found
 
 
 SUBMIT = (
@@ -69,6 +88,15 @@ SUBMIT = (
         metavar="DATE",
     ),
     Argument("--submitter", "who asks, for the quota (the user of this process)"),
+    Argument(
+        "--legal_basis",
+        "why the law has it erased, such as GDPR art. 17(1)(b); stays with the request, without "
+        "the names of the erased",
+        metavar="TEXT",
+    ),
+    Argument(
+        "--identity", "how it was checked who asks; stays with the request likewise", metavar="TEXT"
+    ),
 )
 
 
@@ -81,6 +109,8 @@ def run_submit(args: Arguments, progress: Progress) -> Report:
         key=args.key,
         due=args.due,
         submitter=args.submitter,
+        legal_basis=args.legal_basis,
+        identity=args.identity,
         quarantine=args.quarantine,
     )
     return Report(made.id, made.as_json())
@@ -100,7 +130,7 @@ def run_status(args: Arguments, progress: Progress) -> Report:
     """Print where a request is, or how the queue stands."""
     workspace = workspace_of(args, progress)
     if args.request:
-        return request_report(workspace.status(args.request))
+        return history_report(workspace.status(args.request), workspace.history(args.request))
     from lmeraser_ray.cli.live_table import LONGEST_LIST, plain
 
     seen = workspace.overview(first=LONGEST_LIST)
@@ -121,6 +151,11 @@ def request_line(found: "ErasureRequest") -> str:
     ]
     if found.reason:
         lines.append(found.reason)
+    lines += [
+        f"{name.replace('_', ' ')}: {text}"
+        for name in ("legal_basis", "identity")
+        if (text := getattr(found, name))
+    ]
     if found.certificate_sha256:
         lines.append(
             f"certificate SHA-256 {found.certificate_sha256}: `lmeraser certificate {found.id}`"
@@ -128,9 +163,35 @@ def request_line(found: "ErasureRequest") -> str:
     return "\n".join(lines)
 
 
+def history_report(found: "ErasureRequest", history: "Sequence[Event]") -> Report:
+    """Return the report about a request with all that happened to it."""
+    told = [{"at": event.at, "event": event.what, **event.facts} for event in history]
+    lines = [f"{shown(event.at)}  {event_line(event)}" for event in history]
+    data = {**found.as_json(), "history": told}
+    return Report("\n".join([request_line(found), "", *lines]), data)
+
+
+def event_line(event: "Event") -> str:
+    """Return what happened, with what a person wants to know of it."""
+    facts = event.facts
+    more = {
+        "targets": f"{facts.get('targets')} named",
+        "records": f"records to erase: {facts.get('records')}",
+        "months": f"by {facts.get('months')} months",
+        "due": f"due {shown(str(facts.get('due', '')))}",
+    }
+    said = [text for name, text in more.items() if name in facts]
+    return f"{event.what.upper():<10} {', '.join(said)}".rstrip()
+
+
+def shown(at: str) -> str:
+    """Return a moment of the database, to the second."""
+    return f"{at[:10]} {at[11:19]} UTC"
+
+
 WAIT = (
     REQUEST,
-    Argument("--timeout", "seconds to wait at most (for ever)", type=float, metavar="S"),
+    Argument("--timeout", "seconds to wait at most (for ever)", type=duration, metavar="S"),
 )
 
 
@@ -186,6 +247,30 @@ def run_retry(args: Arguments, progress: Progress) -> Report:
     return request_report(workspace_of(args, progress).retry(args.request))
 
 
+CERTIFY = (
+    *REASON,
+    Argument(
+        "--with_exceptions",
+        "accept each finding that `lmeraser status ID` shows: the certificate names them",
+        action="store_true",
+        required=True,
+    ),
+)
+
+
+def run_certify(args: Arguments, progress: Progress) -> Report:
+    """Have an erasure certified although the absence scan found something that cannot go.
+
+    The certificate names each accepted finding; one that is found later holds the request back
+    again. Only a person decides this, and says why.
+    """
+    found = workspace_of(args, progress).certify(
+        args.request, args.reason, with_exceptions=args.with_exceptions
+    )
+    note = "keep the reason: the certificate has its keyed hash only."
+    return Report(request_line(found), found.as_json(), (note,))
+
+
 VERBS = (
     Verb("submit", run_submit, SUBMIT),
     Verb("status", run_status, STATUS),
@@ -194,4 +279,5 @@ VERBS = (
     Verb("refuse", run_refuse, REASON),
     Verb("extend", run_extend, EXTEND),
     Verb("retry", run_retry, (REQUEST,)),
+    Verb("certify", run_certify, CERTIFY),
 )

@@ -5,16 +5,21 @@ import argparse
 import inspect
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.config.kept import say_ignored
+from lmeraser_ray.errors import ConfigError, LmeraserError
 from lmeraser_ray.operations.workspace import Workspace
+from lmeraser_ray.pipeline.outlet import print_line
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.paths import goes_with_job
 
 Arguments = argparse.Namespace
+NO_TIME = 0.05
+"""Seconds below which a stage is not told."""
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets this variable in the driver of a job."""
 
@@ -42,6 +47,7 @@ class Argument:
     choices: tuple[str, ...] | None = None
     action: str | None = None
     nargs: str | None = None
+    const: object = None
     dest: str | None = None
     required: bool | None = None
 
@@ -83,8 +89,16 @@ class Verb:
 
 
 def workspace_of(args: Arguments, progress: Progress) -> Workspace:
-    """Return the workspace that the common options name."""
-    return Workspace(args.workspace, overrides=args.overrides, progress=progress)
+    """Return the workspace that the common options name. Says on stderr what its configuration
+    names and only an option, or the environment, may name."""
+    found = Workspace(args.workspace, overrides=args.overrides, progress=progress)
+    given = dict(args.overrides)
+    with suppress(LmeraserError):  # what the verb needs of the configuration, it reads itself
+        kept = found.session.folder.kept()
+        left = {name: value for name, value in kept.ignored.items() if name not in given}
+        for sentence in say_ignored(f"{args.workspace}/configuration.json", left):
+            print_line(f"note: {sentence}")
+    return found
 
 
 def in_job() -> bool:
@@ -107,8 +121,24 @@ def refuse_names(named: bool, files: Iterable[Path]) -> None:
 
 
 def timed(progress: Progress) -> str:
-    """Return the seconds of each stage on one line."""
-    return "seconds " + ", ".join(f"{name} {value:.1f}" for name, value in progress.seconds.items())
+    """Return how long the command's stages took together, and each that took a tenth of a second,
+    on one line."""
+    each = [
+        f"{name} {spoken(value)}" for name, value in progress.seconds.items() if value >= NO_TIME
+    ]
+    total = spoken(sum(progress.seconds.values()))
+    return f"took {total}{': ' if each else ''}{', '.join(each)}"
+
+
+def spoken(seconds: float) -> str:
+    """Return a span of time in words: `4.2 s`, `2 min 5 s`, `3 h 0 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def share(value: float | None) -> str:

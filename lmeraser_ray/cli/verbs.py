@@ -1,25 +1,39 @@
 """Every verb of the command line: the groups' verbs, joined."""
 
+from collections.abc import Iterable
+
 from lmeraser_ray.cli import (
     ask,
     attack,
     backup,
+    checkup,
     demo,
     erase,
     evidence,
     figures,
+    inspect,
     queue,
+    request_list,
     requests,
+    secret,
     study,
     train,
 )
+from lmeraser_ray.cli.completion import completion
+from lmeraser_ray.cli.verb import Verb
 
-GROUPS = {
-    "train and predict": (*train.VERBS, *ask.VERBS, *demo.VERBS),
-    "erase": (*erase.VERBS, *requests.VERBS, *queue.VERBS),
+
+def every_verb() -> Iterable[Verb]:
+    """Return all verbs."""
+    return VERBS.values()
+
+
+GROUPS: dict[str, tuple[Verb, ...]] = {
+    "train and predict": (*inspect.VERBS, *train.VERBS, *ask.VERBS, *demo.VERBS),
+    "erase": (*erase.VERBS, *requests.VERBS, *request_list.VERBS, *queue.VERBS),
     "prove": evidence.VERBS,
     "study": (*study.VERBS, *attack.VERBS, *figures.VERBS),
-    "keep": backup.VERBS,
+    "keep": (*checkup.VERBS, *backup.VERBS, *secret.VERBS, completion(every_verb)),
 }
 """The verbs by heading, as `lmeraser --help` lists them."""
-VERBS = {verb.name: verb for group in GROUPS.values() for verb in group}
+VERBS: dict[str, Verb] = {verb.name: verb for group in GROUPS.values() for verb in group}

@@ -14,13 +14,22 @@ from lmeraser_ray.config.options import CHANGEABLE, FIELDS, add_options, nearest
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.storage.paths import location, on_disk
 
+EVERY = "Every field of the configuration is an option too: `lmeraser help config` lists them."
+SOME = (
+    "Fields that may differ from the last training are options too: `lmeraser help config "
+    "execution queue backbone.weights` lists them."
+)
+
 
 class VerbParser(argparse.ArgumentParser):
     """A parser that raises its errors."""
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse says as a `ConfigError`."""
-        said = message.replace(": expected one argument", " has no value: give one")
+        said = message.replace(
+            ": expected one argument",
+            " has no value: give one, as --name=VALUE where it begins with a dash",
+        )
         raise ConfigError(f"{said.removeprefix('argument ')} (`{self.prog} --help` says more).")
 
 
@@ -54,14 +63,19 @@ def mistake(verb: Verb, args: argparse.Namespace, word: str) -> str:
     known = [*FIELDS, *(option for option in vars(args) if option != "overrides")]
     return (
         f"--{name} is no option of `lmeraser {verb.name}` and no field of the configuration"
-        f"{nearest(name, known)} (`lmeraser {verb.name} --help` lists all)"
+        f"{nearest(name, known)} (`lmeraser help {verb.name}` and `lmeraser help config` list all)"
     )
 
 
 def parser_of(verb: Verb) -> argparse.ArgumentParser:
-    """Return the parser of a verb: its own options, then the fields that the verb takes, by
-    section."""
-    parser = VerbParser(f"lmeraser {verb.name}", description=verb.help, allow_abbrev=False)
+    """Return the parser of a verb: its own options, and the fields that the verb takes, which its
+    help does not list."""
+    parser = VerbParser(
+        f"lmeraser {verb.name}",
+        description=verb.help,
+        epilog=EVERY if verb.configures else SOME,
+        allow_abbrev=False,
+    )
     kind, where = (location, "folder or URL") if verb.folder == "workspace" else (on_disk, "folder")
     parser.add_argument(
         f"--{verb.folder}",

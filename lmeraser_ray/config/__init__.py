@@ -14,7 +14,14 @@ checkpoint are where its weights come from: its identity is the digest of the we
 (`models/backbone.py`). No code that does the work lives here.
 """
 
-from lmeraser_ray.config.aggregation import Aggregation, AllConfig, HashConfig, NearestConfig
+from lmeraser_ray.config.aggregation import (
+    Aggregation,
+    AllConfig,
+    BlendConfig,
+    HashConfig,
+    MemberConfig,
+    NearestConfig,
+)
 from lmeraser_ray.config.backbone import BackboneConfig, ReadoutConfig
 from lmeraser_ray.config.configuration import Config
 from lmeraser_ray.config.data import DataConfig
@@ -52,6 +59,7 @@ __all__ = [
     "Aggregation",
     "AllConfig",
     "BackboneConfig",
+    "BlendConfig",
     "ClassMeansConfig",
     "ClosedFormConfig",
     "ClusteringConfig",
@@ -64,6 +72,7 @@ __all__ = [
     "Learner",
     "LearnerConfig",
     "LinearProbeConfig",
+    "MemberConfig",
     "NearestConfig",
     "NeighborsConfig",
     "Partition",

@@ -5,11 +5,12 @@ holds exactly the fields that decide bytes; a combination of sections that can n
 refused here, and what depends on the backbone in `models/requirements`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from lmeraser_ray.config.aggregation import Aggregation, NearestConfig
+from lmeraser_ray.config.aggregation import Aggregation, BlendConfig, NearestConfig
 from lmeraser_ray.config.backbone import BackboneConfig
 from lmeraser_ray.config.data import DataConfig
 from lmeraser_ray.config.execution import ExecutionConfig
@@ -18,6 +19,9 @@ from lmeraser_ray.config.partition import AdaptiveConfig, Partition, RandomConfi
 from lmeraser_ray.config.queue import QueueConfig
 from lmeraser_ray.config.section import EXECUTION, Section
 from lmeraser_ray.config.sweep import SweepConfig
+
+MOST_SHARDS = 1 << 20
+"""Of one system: the shards of the next one in a blend are numbered from here on."""
 
 
 class Config(Section):
@@ -36,14 +40,56 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "Config":
-        if isinstance(self.aggregation, NearestConfig) and isinstance(self.partition, RandomConfig):
-            raise ValueError(  # noqa: TRY004 - pydantic knows this one
-                "a random partition has no prototypes to be near: set aggregation.kind to all or "
-                "hash"
-            )
-        if isinstance(self.learner, SharedHeadConfig) and self.learner.slices > 1:
-            raise ValueError(
-                "learner.slices is for shards that train by themselves: with a shared head set "
-                "it to 1"
-            )
+        for member in self.members:
+            refuse_misfit(member)
         return self
+
+    @property
+    def members(self) -> tuple["Config", ...]:
+        """The systems whose answers are blended, each as a configuration of its own; for any other
+        aggregation the configuration itself."""
+        blend = self.aggregation
+        if not isinstance(blend, BlendConfig):
+            return (self,)
+        first = self.model_copy(update={"aggregation": blend.first})
+        rest = (
+            {name: getattr(other, name) for name in ("partition", "learner", "aggregation")}
+            for other in blend.others
+        )
+        return (first, *(self.model_copy(update=sections) for sections in rest))
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each member's answers."""
+        blend = self.aggregation
+        if not isinstance(blend, BlendConfig):
+            return (1.0,)
+        return (blend.weight, *(other.weight for other in blend.others))
+
+    def with_partitions(self, partitions: Sequence[Partition]) -> "Config":
+        """The configuration with the partition of each member replaced."""
+        if list(partitions) == [member.partition for member in self.members]:
+            return self
+        changed: dict[str, object] = {"partition": partitions[0]}
+        if isinstance(self.aggregation, BlendConfig):
+            pairs = zip(self.aggregation.others, partitions[1:], strict=True)
+            others = tuple(one.model_copy(update={"partition": new}) for one, new in pairs)
+            changed["aggregation"] = self.aggregation.model_copy(update={"others": others})
+        return self.model_copy(update=changed)
+
+
+def refuse_misfit(member: Config) -> None:
+    """Errors: `ValueError` where the sections of one system cannot work together."""
+    if isinstance(member.aggregation, NearestConfig) and isinstance(member.partition, RandomConfig):
+        raise ValueError(  # noqa: TRY004 - pydantic knows this one
+            "a random partition has no prototypes to be near: set aggregation.kind to all or "
+            "hash (of a blend's first system: aggregation.own)"
+        )
+    if (member.partition.shards or 1) > MOST_SHARDS:
+        raise ValueError(
+            f"partition.shards is {member.partition.shards}, expected at most {MOST_SHARDS}"
+        )
+    if isinstance(member.learner, SharedHeadConfig) and member.learner.slices > 1:
+        raise ValueError(
+            "learner.slices is for shards that train by themselves: with a shared head set it to 1"
+        )

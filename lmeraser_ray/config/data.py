@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lmeraser_ray.config.section import EXECUTION, Fraction, Positive, Section
+from lmeraser_ray.config.section import EXECUTION, LATER, Fraction, Positive, Section
 
+Grey = Annotated[int, Field(ge=0, le=65_535)]
 Source = Literal["digits", "folder", "parquet", "cifar10", "cifar100", "svhn", "gtsrb"]
 TORCHVISION = ("cifar10", "cifar100", "svhn", "gtsrb")
 """Sources that torchvision reads, with the splits of their authors."""
@@ -17,8 +18,9 @@ class DataConfig(Section):
     identity."""
 
     source: Annotated[Source, EXECUTION] = "digits"
-    """digits: the 1,797 handwritten digits of scikit-learn; folder: PATH/class/file; parquet: a
-    file or a folder of them; cifar10, cifar100, svhn, gtsrb: read by torchvision, with the test
+    """digits: the 1,797 handwritten digits of scikit-learn; folder: PATH/class/file, or
+    PATH/train/class/file beside PATH/test; parquet: a file or a folder of them, whose splits are
+    in their names; cifar10, cifar100, svhn, gtsrb: read by torchvision, with the test
     records that are their own."""
     path: Annotated[Path | None, EXECUTION] = None
     """The folder or the Parquet file(s) of the records, or torchvision's root folder."""
@@ -36,16 +38,22 @@ class DataConfig(Section):
     flatten: Annotated[bool, EXECUTION] = False
     """folder: accept PATH/class/any/depth/file, the first folder being the class. Otherwise deeper
     folders are refused."""
-    id_column: Annotated[str, EXECUTION] = "record_id"
-    """parquet: the column of record ids."""
+    ids: Annotated[Literal["given", "content"], EXECUTION] = "given"
+    """parquet: content makes a row's id of its label, its subject and its picture, whatever ids are
+    given."""
+    id_column: Annotated[str | None, EXECUTION] = None
+    """parquet, and the metadata of a folder: the column of record ids. None takes `record_id`; in a
+    data set without that, the path beside the picture, or else the row's content."""
     label_column: Annotated[str, EXECUTION] = "label"
-    """parquet: the column of labels, names or whole numbers."""
+    """parquet, and the metadata of a folder: the column of labels, names or whole numbers; the
+    names that a data hub keeps for the numbers are used."""
     image_column: Annotated[str, EXECUTION] = "image"
     """parquet: the column of encoded pictures, bytes or {bytes, path} structs."""
     subject_column: Annotated[str | None, EXECUTION] = None
-    """parquet: the column that names the person a record is about."""
+    """parquet, and the metadata of a folder: the column that names the person a record is about."""
     subjects_file: Annotated[Path | None, EXECUTION] = None
-    """A CSV file with the header record_id,subject_id."""
+    """A CSV file with the header record_id,subject_id and a line for each record, those of
+    `test_path` as `test/` and their id."""
     subject_pattern: Annotated[str | None, EXECUTION] = None
     r"""A regular expression searched in the record id; its group `subject`, else its first group,
     else the match, is the subject."""
@@ -61,8 +69,18 @@ class DataConfig(Section):
     allow_missing: Annotated[bool, EXECUTION] = False
     """Drop records that the workspace holds and the source no longer has, instead of refusing to
     train."""
+    on_error: Annotated[Literal["refuse", "skip"], EXECUTION] = "refuse"
+    """Records that cannot be used by themselves (picture, label or name). refuse: none is trained,
+    and the error names all of them; skip: these are left out, and it is said."""
     max_pixels: Annotated[Positive, EXECUTION] = 50_000_000
     """Pictures with more pixels are refused as decompression bombs."""
+    fit: Annotated[Literal["crop", "pad", "squash"], LATER] = "crop"
+    """Pictures that are not square. crop: the shorter side goes to backbone.resize and the centre
+    is cut out; pad: the longer side goes to backbone.input_size, on black; squash: both sides go
+    there."""
+    window: Annotated[tuple[Grey, Grey] | None, LATER] = None
+    """16-bit greyscale: the values that become black and white, [LOW, HIGH]; what lies between is
+    linear. None refuses such pictures; others are not changed."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "DataConfig":
@@ -80,6 +98,11 @@ class DataConfig(Section):
             for n in ("subject_column", "subjects_file", "subject_pattern")
             if getattr(self, n) is not None
         ]
+        if self.window is not None and self.window[0] >= self.window[1]:
+            raise ValueError(
+                f"data.window is {list(self.window)}: the first value becomes black and the second "
+                "white, so it is the larger one"
+            )
         if len(named) > 1:
             raise ValueError(
                 f"data.{named[0]} and data.{named[1]} both name the subjects: keep one"

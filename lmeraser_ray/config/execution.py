@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from lmeraser_ray.config.section import Positive, Section
+from lmeraser_ray.config.section import OperatorOnly, Positive, Section
 
 TASK_GPUS = 0.25
 """GPUs of a training task where the cluster has GPUs and the configuration does not say."""
@@ -27,9 +27,12 @@ class ExecutionConfig(Section):
 
     engine: Literal["ray", "inline"] = "ray"
     """ray: tasks and actors on a cluster; inline: everything in this process."""
-    address: str | None = None
+    address: Annotated[str | None, OperatorOnly()] = None
     """A Ray cluster's address (`auto` within one); None uses RAY_ADDRESS, else starts a local
-    cluster."""
+    cluster. No workspace keeps it."""
+    patience: Annotated[float, Field(gt=0, le=86_400)] = 25.0
+    """Seconds to wait for the first free CPU (and GPUs of a task) of a cluster that runs already. A
+    cluster whose autoscaler adds the first node needs more."""
     cpus: Positive | None = None
     """Logical CPUs of a local cluster that is started; None is all."""
     gpus: Annotated[int, Field(ge=0)] | None = None

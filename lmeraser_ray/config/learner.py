@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from lmeraser_ray.config.section import Fraction, Positive, Section, kind_or
+from lmeraser_ray.config.section import LATER, Fraction, Positive, Section, kind_or
 
 Rate = Annotated[float, Field(ge=0)]
 
@@ -23,9 +23,11 @@ class SgdConfig(LearnerConfig):
     generator for each shard."""
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
+    """sgd: with momentum; adamw: with decoupled weight decay."""
     momentum: Fraction = 0.9
     """sgd: the momentum."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """The share of each weight that a step takes away, times the rate."""
     warmup: Fraction = 0.2
     """The share of all steps in which the rate rises linearly; then it falls as a cosine to
     zero."""
@@ -33,6 +35,7 @@ class SgdConfig(LearnerConfig):
     """With R slices, each of the R stages has 2 / (R + 1) of these, so that the work stays about
     the same (SISA, section IV)."""
     batch: Positive = 16
+    """Records of one step."""
 
 
 class PictureSgdConfig(SgdConfig):
@@ -57,6 +60,7 @@ class PromptConfig(Section):
     init: Literal["zero", "random"] = "zero"
     """random: standard normal values, as in the paper's code."""
     lr: Rate = 0.05
+    """The rate of the prompt's pixels."""
 
 
 class PromptHeadConfig(PictureSgdConfig):
@@ -65,12 +69,14 @@ class PromptHeadConfig(PictureSgdConfig):
     kind: Literal["prompt_head"] = "prompt_head"
     prompt: PromptConfig = PromptConfig()
     head_init: Literal["zero", "ridge"] = "zero"
-    """ridge: the closed-form regression of one-hot labels on the shard's own features."""
+    """ridge: the closed-form regression of one-hot labels on the shard's own features; with slices
+    at the first stage that has two classes."""
     ridge: Annotated[float, Field(gt=0)] = 0.01
     """The ridge penalty, relative to the mean squared norm of a centred feature."""
     ridge_scale: Annotated[float, Field(gt=0)] = 4.0
     """Ridge scores are near 0 and 1; logits are these times the scale."""
     head_lr: Rate = 0.001
+    """The rate of the head's weights."""
 
 
 class SharedHeadConfig(PictureSgdConfig):
@@ -80,6 +86,7 @@ class SharedHeadConfig(PictureSgdConfig):
     kind: Literal["shared_head"] = "shared_head"
     prompt: PromptConfig = PromptConfig()
     head_lr: Rate = 0.001
+    """The rate of the head's weights."""
 
 
 class LabelMappingConfig(PictureSgdConfig):
@@ -98,6 +105,7 @@ class WholeModelConfig(PictureSgdConfig):
     lr: Rate = 0.0005
     """The rate of the backbone's weights."""
     head_lr: Rate = 0.001
+    """The rate of the head's weights."""
 
 
 class LinearProbeConfig(SgdConfig):
@@ -105,6 +113,7 @@ class LinearProbeConfig(SgdConfig):
 
     kind: Literal["linear_probe"] = "linear_probe"
     head_lr: Rate = 0.001
+    """The rate of the head's weights."""
 
 
 class ClosedFormConfig(LearnerConfig):
@@ -127,6 +136,7 @@ class NeighborsConfig(ClosedFormConfig):
 
     kind: Literal["neighbors"] = "neighbors"
     neighbors: Positive = 5
+    """How many nearest records of the shard vote."""
 
 
 class RidgeConfig(ClosedFormConfig):
@@ -135,9 +145,14 @@ class RidgeConfig(ClosedFormConfig):
 
     kind: Literal["ridge"] = "ridge"
     penalty: Annotated[float, Field(ge=1e-6)] = 0.01
-    """Relative to the mean squared norm of a centred feature."""
+    """Relative to the mean squared norm of a centred feature. 0.01 suits many small shards; one
+    large shard had more accuracy on validation digits with 0.03 (`docs/results.md`)."""
     projection: Annotated[int, Field(ge=0, le=65536)] = 0
     """Random ReLU features to project to; 0 is none."""
+    solve: Annotated[Literal["smaller", "gram"], LATER] = "smaller"
+    """With which matrix. smaller: that of a shard's records where it has fewer of these than
+    features, so that a deletion there reads every row; gram: always that of the features, so that
+    every shard keeps sums, and a deletion reads only the rows that leave."""
 
 
 Learner = Annotated[

@@ -1,5 +1,5 @@
-"""From files and options to a `Config`: YAML below, `--section.field VALUE` above. An unknown name
-is refused with the nearest one.
+"""From systems, files and options to a `Config`: defaults < system < file < `--section.field
+VALUE`. An unknown name is refused with the nearest one.
 
     >>> load_config(None, [("learner.epochs", "3")]).learner.epochs
     3
@@ -8,124 +8,189 @@ is refused with the nearest one.
 """
 
 import argparse
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.config.presets import with_system
-from lmeraser_ray.config.quickstart import QUICKSTART
+from lmeraser_ray.config.foreign_yaml import lines_of, read_yaml_text, write_yaml_text
+from lmeraser_ray.config.layers import DEFAULT, OPTION, Layer, Layers, Tree, shortened
+from lmeraser_ray.config.presets import system_layer
+from lmeraser_ray.config.quickstart import NAME, QUICKSTART
+from lmeraser_ray.config.several import several
+from lmeraser_ray.config.slips import guess, near
+from lmeraser_ray.config.wording import expected
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.storage.foreign_json import read_bounded
 
-Tree = dict[str, Any]
+UNION_PART = re.compile(r"int\Z|tuple\[|constrained-tuple")
+"""What Pydantic calls the types of a field that may be a number or a list."""
+DOCUMENT_END = "...\n"
+"""What PyYAML writes after a lone scalar."""
 
 
 def load_config(
     path: Path | None, overrides: Sequence[tuple[str, str]], *, system: str | None = None
 ) -> Config:
-    """Return the configuration of a YAML file (or the quickstart's), with a system's sections and
-    overrides on top. Errors: `ConfigError`."""
-    tree = read_yaml(path) if path else deepcopy(QUICKSTART)
+    """Return the configuration of the defaults, a system, a YAML file (or `quickstart`) and
+    overrides, each above what is named before it. Errors: `ConfigError`."""
+    return validated(laid(path, overrides, system=system), named(path))
+
+
+def print_config(
+    path: Path | None, overrides: Sequence[tuple[str, str]], *, system: str | None = None
+) -> str:
+    """Return the effective configuration as YAML that `load_config` reads back, each value with
+    where it is from in a comment. Errors: `ConfigError`."""
+    layers = laid(path, overrides, system=system)
+    config = validated(layers, named(path))
+    return "\n".join(commented(config.model_dump(mode="json"), layers)) + "\n"
+
+
+def commented(level: Tree, layers: Layers, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the lines of a configuration's tree."""
+    for name, value in level.items():
+        here, indent = (*path, name), "  " * len(path)
+        if isinstance(value, dict):
+            yield f"{indent}{name}:"
+            yield from commented(value, layers, here)
+        else:
+            written = f"{on_one_line(name)}: {on_one_line(value)}"
+            origin = layers.origin(".".join(here))
+            safe = origin if origin.isprintable() else ascii(origin)
+            yield f"{indent}{written:<{40 - len(indent)}} # {safe}"
+
+
+def on_one_line(value: object) -> str:
+    """Return a value of a field, or its name, as YAML on one line."""
+    return write_yaml_text(value, flow=True).removesuffix(DOCUMENT_END).rstrip()
+
+
+def laid(
+    path: Path | None, overrides: Sequence[tuple[str, str]], *, system: str | None = None
+) -> Layers:
+    """Return the layers of a configuration, unvalidated. Errors: `ConfigError`."""
+    layers = Layers()
     if system:
-        tree = with_system(tree, system)
-    return with_overrides(tree, overrides, source=str(path) if path else "the options")
+        layers.lay(system_layer(system))
+    if path:
+        layers.lay(file_layer(path))
+    return layers.lay(option_layer(overrides))
+
+
+def named(path: Path | None) -> str:
+    """Return what messages call the whole configuration."""
+    return str(path) if path else "the options"
 
 
 def override(config: Config, overrides: Sequence[tuple[str, str]]) -> Config:
     """Return a configuration with some fields replaced. Errors: `ConfigError`."""
-    if not overrides:
+    if not several(overrides, "overrides"):
         return config
     return with_overrides(config.model_dump(mode="json"), overrides, source="the options")
 
 
-def read_yaml(path: Path) -> Tree:
-    """Read a YAML mapping safely. Errors: `ConfigError` with the line."""
+def file_layer(path: Path) -> Layer:
+    """Read a YAML mapping safely, or take the quickstart where it is named and no such file is
+    there. Errors: `ConfigError` with the line."""
+    if str(path) == NAME and not path.exists():
+        return Layer(QUICKSTART, f"configuration {NAME}")
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = read_bounded(path).decode()
+        read, lines = read_yaml_text(text), lines_of(text)
     except OSError as error:
         raise ConfigError(
-            f"--config {path} cannot be read ({error.strerror}): give the path of a YAML file."
+            f"--config {path} cannot be read ({error.strerror}): give the path of a YAML file, or "
+            f"{NAME}."
         ) from error
-    except (yaml.YAMLError, ValueError) as error:  # no YAML, no Unicode, or no date of a calendar
-        raise ConfigError(
-            f"--config {path} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
+    except ValueError as error:  # no YAML, or no Unicode
+        raise ConfigError(f"--config {path} is not valid YAML: {error}") from error
     if read is not None and not isinstance(read, dict):
         raise ConfigError(
             f"--config {path} holds a {type(read).__name__}, expected sections such as `learner:` "
             "with fields below."
         )
-    return read or {}
+    return Layer(read or {}, f"file {path}", lines)
 
 
-def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: str) -> Config:
-    """Set dotted names in a tree, and return it as a valid configuration. source: names the tree in
-    messages. Errors: `ConfigError`."""
+def read_yaml(path: Path) -> Tree:
+    """Return the tree of a file, or of the quickstart. Errors: as `file_layer`."""
+    return file_layer(path).tree
+
+
+def option_layer(overrides: Sequence[tuple[str, str]], origin: str = OPTION) -> Layer:
+    """Return dotted names with their texts as a layer; of a name that comes twice the last one
+    counts. Errors: `ConfigError`."""
     refuse_unknown(overrides)
-    for name, text in sorted(
-        overrides, key=lambda pair: (not pair[0].endswith(".kind"), pair[0].count("."))
-    ):  # kinds first, the outer before
+    tree: Tree = {}
+    for name, text in overrides:
         *sections, field = name.split(".")
         level = tree
         for section in sections:
-            if level.get(section) is None:  # a section whose fields are all commented out
-                level[section] = {}
-            level = level[section]
-            if not isinstance(level, dict):
-                raise ConfigError(f"{section} is {level!r} in {source}, expected fields below it.")
-        if (
-            field == "kind"
-            and len(sections) == 1
-            and text != level.get(field, FIELDS[name].default)
-        ):
-            level.clear()  # the fields of another kind
+            level = level.setdefault(section, {})
         level[field] = value_of(name, text)
+    return Layer(tree, origin)
+
+
+def with_overrides(tree: Tree, overrides: Sequence[tuple[str, str]], *, source: str) -> Config:
+    """Return a tree with dotted names set as a valid configuration. source: names the tree in
+    messages. Errors: `ConfigError`."""
+    layers = Layers().lay(Layer(tree, source))
+    return validated(layers.lay(option_layer(overrides, source)), source)
+
+
+def validated(layers: Layers, source: str) -> Config:
+    """Return what the layers come to. source: names the whole in messages. Errors:
+    `ConfigError`."""
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(layers.tree)
     except ValidationError as error:
-        raise ConfigError(explained(error, source)) from error
+        raise ConfigError(explained(error, layers, source)) from error
 
 
 def refuse_unknown(overrides: Sequence[tuple[str, str]]) -> None:
-    """Refuse names that are no field. Errors: `ConfigError` with the nearest name."""
-    for name, _ in overrides:
+    """Refuse names that are no field. Errors: `ConfigError` with the nearest name; `TypeError`
+    where the overrides are no pairs."""
+    for name, _ in several(overrides, "overrides", tuple, list):
         if name not in FIELDS:
             raise ConfigError(
-                f"--{name} is no field of the configuration{nearest(name)} (`lmeraser train "
-                "--help` lists all)"
+                f"--{name} is no field of the configuration{nearest(name)} (`lmeraser help "
+                "config` lists all)"
             )
 
 
 def value_of(name: str, text: str) -> Any:
-    """Return the value of an option's text: `null` is None, lists and mappings are YAML, all else
-    is left to the field's own type. Errors: `ConfigError`."""
-    if text in ("null", "none", "None"):
+    """Return the value of an option's text by its field's type: `null` is None where the type has
+    it, a list or a mapping is YAML, and all else is left to the type. Errors: `ConfigError`."""
+    option = FIELDS[name]
+    if type(None) in option.types and (
+        text == "null" or (text in ("none", "None") and not option.types & TEXTS)
+    ):
         return None
-    if not text.startswith(("[", "{")):
+    if not option.types & COLLECTIONS or not text.startswith(("[", "{")):
         return text
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(
-            f"--{name} {text!r} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
+        return read_yaml_text(text)
+    except ValueError as error:
+        raise ConfigError(f"--{name} {text[:80]!r} is not valid YAML: {error}") from error
 
 
-def explained(error: ValidationError, source: str) -> str:
-    """Return the first validation error as a sentence with the field's name."""
+def explained(error: ValidationError, layers: Layers, source: str) -> str:
+    """Return the first validation error as a sentence with the field's name and where its value is
+    from."""
     first = error.errors()[0]
-    name = ".".join(
-        str(part)
-        for at, part in enumerate(first["loc"])
-        if not (at == 1 and part in kinds_of(str(first["loc"][0])))
-    )
+    name = name_at(first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{source}: {message}."
+    source = {DEFAULT: source, OPTION: "the options"}.get(layers.origin(name), layers.origin(name))
     if first["type"] == "extra_forbidden" and name in FIELDS:
         return (
             f"{name} in {source} goes with {name.split('.')[0]}.kind "
@@ -133,43 +198,58 @@ def explained(error: ValidationError, source: str) -> str:
         )
     if first["type"] == "extra_forbidden":
         return (
-            f"{name} in {source} is no field of the configuration{nearest(name)} (`lmeraser train "
-            "--help` lists all)"
+            f"{name} in {source} is no field of the configuration{nearest(name)} (`lmeraser help "
+            "config` lists all)"
         )
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{source}: {message}."
     if first["type"] == "union_tag_invalid":
-        found = first["ctx"]["tag"]
-        near = get_close_matches(found, kinds_of(name), 1)
-        guess = f": did you mean {near[0]}?" if near else "."
+        found = first["ctx"]["tag"][:80]
+        known = [tag.strip("'") for tag in first["ctx"]["expected_tags"].split(", ")]
         return (
             f"{name}.kind is {found!r} in {source}, expected one of "
-            f"{', '.join(kinds_of(name))}{guess}"
+            f"{', '.join(known)}{guess(found, known) or '.'}"
         )
-    return f"{name} is {first['input']!r} in {source}: {message[:1].lower()}{message[1:]}."
+    wanted = expected(first["type"], first.get("ctx", {})) or "another value"
+    return f"{name} is {shortened(first['input'])} in {source}, expected {wanted}."
+
+
+def name_at(place: Sequence[int | str]) -> str:
+    """Return the dotted name of a place in the configuration: Pydantic names the kind of a section
+    too, and which of its types a value was taken for."""
+    parts = list(map(str, place))
+    kinds = (kinds_of(before) for before in ["", *parts])
+    return ".".join(
+        part
+        for part, known in zip(parts, kinds, strict=False)
+        if part not in known and not UNION_PART.match(part)
+    )[:200]
 
 
 def nearest(name: str, known: Iterable[str] | None = None) -> str:
     """`: did you mean …?` for the known name that looks most like this one; the whole name is
     compared first, then its last part. known: the fields, unless given."""
     names = list(FIELDS if known is None else known)
-    found = get_close_matches(name, names, 1, 0.75)
-    if not found:
-        last = {field.rpartition(".")[2]: field for field in names}
-        found = [last[match] for match in get_close_matches(name.rpartition(".")[2], last, 1, 0.7)]
-    return f": did you mean {found[0]}?" if found else ""
+    sections = {name.rpartition(".")[0] for name in names} - {""}
+    whole = guess(name, sorted({*names, *sections}))
+    last = {field.rpartition(".")[2]: field for field in reversed(names)}
+    part = near(name.rpartition(".")[2], last)
+    return whole or (f": did you mean {last[part]}?" if part else "")
 
 
 @dataclass(frozen=True)
 class Option:
     """A field that can be set: its default, its description, and the values of a choice. kinds: the
-    kinds of its section that have the field, empty where the section has one kind."""
+    kinds of its section that have the field, empty where the section has one kind; types: what its
+    values may be."""
 
     default: Any
     about: str
     choices: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    types: frozenset[type] = frozenset()
+
+
+TEXTS, COLLECTIONS = frozenset({str, Path}), frozenset({tuple, list, dict})
+"""Types of fields that take any text, and those that a text gives as YAML."""
 
 
 def fields(
@@ -183,14 +263,18 @@ def fields(
             own = (str(section.model_fields["kind"].default),) if len(sections) > 1 else kinds
             yield from fields(section, f"{prefix}{name}.", own)
         if not sections:
-            choices = choices_in(field.annotation)
-            yield f"{prefix}{name}", Option(field.default, field.description or "", choices, kinds)
+            choices, types = choices_in(field.annotation), types_in(field.annotation)
+            about = field.description or ""
+            yield f"{prefix}{name}", Option(field.default, about, choices, kinds, types)
 
 
 def sections_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the section, or the kinds of section, in a field's type; none for a plain value."""
+    """Return the section, or the kinds of section, in a field's type; none for a plain value, and
+    for a list of sections, which is given as a whole."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
+    if get_origin(annotation) is tuple:
+        return []
     return [section for part in get_args(annotation) for section in sections_in(part)]
 
 
@@ -202,6 +286,19 @@ def choices_in(annotation: Any) -> tuple[str, ...]:
     return (*found, "null") if found and type(None) in get_args(annotation) else tuple(found)
 
 
+def types_in(annotation: Any) -> frozenset[type]:
+    """Return the types that a field's value may have: `str` for a choice of texts, and what holds a
+    collection without its members."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return frozenset(map(type, parts))
+    if origin is Annotated:
+        return types_in(parts[0])
+    if origin in (Union, UnionType):
+        return frozenset[type]().union(*map(types_in, parts))
+    return frozenset({origin or annotation})
+
+
 def all_fields() -> dict[str, Option]:
     """Return every field once. A field of several kinds has the first kind's default."""
     found: dict[str, Option] = {}
@@ -209,7 +306,12 @@ def all_fields() -> dict[str, Option]:
         known = found.setdefault(name, option)
         if known is not option:
             choices = tuple(dict.fromkeys((*known.choices, *option.choices)))
-            found[name] = replace(known, choices=choices, kinds=(*known.kinds, *option.kinds))
+            found[name] = replace(
+                known,
+                choices=choices,
+                kinds=(*known.kinds, *option.kinds),
+                types=known.types | option.types,
+            )
     return found
 
 
@@ -226,28 +328,29 @@ def kinds_of(section: str) -> list[str]:
 
 def to_yaml(config: Config) -> str:
     """Return the effective configuration as YAML that `load_config` reads back."""
-    return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    return write_yaml_text(config.model_dump(mode="json"))
 
 
 def add_options(parser: argparse.ArgumentParser, starts: Sequence[str] = ("",)) -> None:
-    """Register the fields as options in a group for each section. starts: how the names of the
-    wanted fields begin. The parsed pairs of name and text are `overrides`, in their order."""
-    groups: dict[str, Callable[..., object]] = {}
+    """Register the fields as options that the parser's help does not show: `lmeraser help config`
+    does. starts: how the names of the wanted fields begin. The parsed pairs of name and text are
+    `overrides`, in their order."""
     for name, option in FIELDS.items():
-        if not name.startswith(tuple(starts)):
-            continue
-        section = name.split(".")[0] if "." in name else "configuration"
-        if section not in groups:
-            groups[section] = parser.add_argument_group(section, about(section)).add_argument
-        groups[section](
-            f"--{name}",
-            dest="overrides",
-            action="append",
-            default=[],
-            type=lambda text, name=name: (name, text),
-            metavar=f"{{{','.join(option.choices)}}}" if option.choices else "VALUE",
-            help=help_of(name, option).replace("%", "%%"),
-        )
+        if name.startswith(tuple(starts)):
+            parser.add_argument(
+                f"--{name}",
+                dest="overrides",
+                action="append",
+                default=[],
+                type=partial(pair, name),
+                metavar=f"{{{','.join(option.choices)}}}" if option.choices else "VALUE",
+                help=argparse.SUPPRESS,
+            )
+
+
+def pair(name: str, text: str) -> tuple[str, str]:
+    """Return an option's name and text."""
+    return name, text
 
 
 def about(section: str) -> str:
@@ -264,5 +367,9 @@ def help_of(name: str, option: Option) -> str:
     """Return what a field does, the kinds that have it where not all do, and its default."""
     of_some = option.kinds and option.kinds != tuple(kinds_of(name.split(".", maxsplit=1)[0]))
     kinds = f"[{', '.join(option.kinds)}] " if of_some else ""
-    default = {None: "null", True: "true", False: "false"}.get(option.default, option.default)
+    default = option.default
+    if default is None or isinstance(default, bool):  # 1 and 0.0 are no booleans, though equal
+        default = on_one_line(default)
+    elif default == ():
+        default = "an empty list"
     return " ".join(f"{kinds}{option.about} ({default})".split())

@@ -1,10 +1,14 @@
 """The quickstart: handwritten digits, an ImageNet backbone read at its fourth stage, 70 shards.
-`configs/quickstart.yaml` says the same."""
+`--config quickstart` names it, `configs/quickstart.yaml` says the same.
+
+Its values suit these digits; the defaults (`configuration`) are for data that nobody has seen."""
 
 from typing import Any
 
 from lmeraser_ray.config import Config
 
+NAME = "quickstart"
+"""What `--config` calls it."""
 QUICKSTART: dict[str, Any] = {
     "data": {"source": "digits"},
     "backbone": {

@@ -19,6 +19,7 @@ statistics, so that an absence scan finds every id in the bytes.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +49,10 @@ SCHEMA = pa.schema(
         pa.field("length", pa.int64(), nullable=False),
     ]
 )
+
+
+ROW_BYTES = 60
+"""A row has at least: three lengths of texts, a digest, an offset and a length."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -153,6 +158,12 @@ def put_bucket(
     known = listing.get(("records", key)), listing.get(("pictures", key))
     if known[0] and known[1]:
         return Bucket(number, rows.num_rows, known[0], known[1])
+    stored = store.put("pictures", key, pictures)
+    return Bucket(number, rows.num_rows, store.put("records", key, [parquet_of(rows)]), stored)
+
+
+def parquet_of(rows: pa.Table) -> bytes:
+    """The Parquet file of a bucket's rows."""
     sink = pa.BufferOutputStream()
     plain = {
         "compression": "none",
@@ -161,17 +172,47 @@ def put_bucket(
         "store_schema": False,
     }
     pq.write_table(rows.combine_chunks(), sink, row_group_size=max(rows.num_rows, 1), **plain)
-    stored = store.put("pictures", key, pictures)
-    return Bucket(
-        number, rows.num_rows, store.put("records", key, [sink.getvalue().to_pybytes()]), stored
-    )
+    return bytes(sink.getvalue())
 
 
 def read_rows(store: Store, bucket: Bucket) -> pa.Table:
-    """All rows of a bucket, checked against the digest of the file."""
-    with pq.ParquetFile(pa.BufferReader(store.read(bucket.records))) as file:
-        # A bucket is small: threads would only each keep memory of their own.
-        return file.read(use_threads=False)
+    """All rows of a bucket, checked against the digest of the file, and whether they are such rows
+    at all: a backup brings files whose digests are right. Errors: `VerificationError`."""
+    data = store.read(bucket.records)
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            require_plain(file, len(data))
+            # A bucket is small: threads would only each keep memory of their own.
+            rows = file.read(use_threads=False)
+            rows.validate(full=True)
+            require_rows(rows)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise VerificationError(
+            f"{bucket.records.name} is damaged: it does not hold the rows of a bucket. {REPAIR}"
+        ) from error
+    return rows
+
+
+def require_plain(file: pq.ParquetFile, size: int) -> None:
+    """Errors: `ValueError` where a file of `size` bytes cannot be a bucket's: other columns,
+    or more rows than fit into it without compression."""
+    if file.schema_arrow.remove_metadata() != SCHEMA:
+        raise ValueError("other columns")
+    if file.metadata.num_rows * ROW_BYTES > size:
+        raise ValueError("more rows than bytes")
+
+
+def require_rows(rows: pa.Table) -> None:
+    """Errors: `ValueError` where rows are not sorted by distinct ids, or their pictures do not lie
+    one behind the other."""
+    ids = [name.encode() for name in rows["record_id"].to_pylist()]
+    if any(one >= other for one, other in pairwise(ids)):
+        raise ValueError("ids that are not sorted")
+    lengths = rows["length"].to_numpy()
+    if len(lengths) and not 0 <= lengths.min() <= lengths.max() < 2**31:
+        raise ValueError("a length that is none")
+    if not np.array_equal(rows["offset"].to_numpy(), offsets_of(lengths)):
+        raise ValueError("pictures that do not lie one behind the other")
 
 
 def read_pictures(store: Store, bucket: Bucket, rows: pa.Table) -> Iterator[bytes]:

@@ -8,23 +8,50 @@ Place in the flow: records → features → partition, and the input of feature 
 what is read is checked, a whole file by the digest in its name, some rows by their checks.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.errors import DataError, VerificationError
 from lmeraser_ray.storage.digests import digest
 from lmeraser_ray.storage.store import REPAIR, Store, StoredObject
+from lmeraser_ray.storage.tensors import LENGTH_BYTES, read_arrays, read_header
 
 Features = NDArray[np.float32]
 CHECK = 8
 """Bytes of a row's check: a row that was damaged passes once in 2^64 times."""
+MAX_DIMENSION = 1 << 24
+"""Of a feature: a head that claims more would have a row of it read."""
+SHOWN = 5
+"""Names of pictures in a message."""
 HEAD = 512
 """Bytes in which a file's head is: it names two tensors."""
+
+
+def require_finite(
+    features: NDArray[np.floating[Any]], names: Callable[[NDArray[np.int64]], Sequence[str]]
+) -> None:
+    """Errors: `DataError` that names the pictures whose features [n, d] are not finite: no distance
+    to them, and no sum with them, means anything. names: of some rows."""
+    wrong = np.flatnonzero(~np.isfinite(features).all(1))
+    if not len(wrong):
+        return
+    shown = ", ".join(repr(name) for name in names(wrong[:SHOWN]))
+    more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    advice = (
+        "so the weights are damaged or their numbers overflow: bring backbone.weights again, or "
+        "choose others"
+        if len(wrong) == len(features) > 1
+        else "leave out what overflows (data.exclude), or choose other backbone.weights"
+    )
+    raise DataError(
+        f"The backbone gives numbers that are not finite for {len(wrong)} of {len(features)} "
+        f"pictures looked at ({shown}{more}): {advice}."
+    )
 
 
 def check_of(record: bytes, row: bytes) -> bytes:
@@ -45,7 +72,7 @@ def pack_features(features: Features, digests: NDArray[np.uint8]) -> bytes:
 
 def read_features(store: Store, item: StoredObject) -> Features:
     """A bucket's features [m, d] float32, in the order of its rows."""
-    found: Features = load(store.read(item))["features"]
+    found: Features = read_arrays(store, item, {"features": ("float32", 2)})["features"]
     return found
 
 
@@ -72,19 +99,20 @@ class Layout:
     def of(cls, head: bytes) -> "Layout | None":
         """From a file's first bytes; None where they are no head of features, then checks, and
         nothing else."""
-        start = 8 + int.from_bytes(head[:8], "little")
+        start = LENGTH_BYTES + int.from_bytes(head[:LENGTH_BYTES], "little")
         try:
-            about = json.loads(head[8:start])
-            rows, dimension = about["features"]["shape"]
-            found = cls(rows, dimension, start)
-            ends = [found.checks - start, found.size - start]
-        except (ValueError, TypeError, KeyError):
+            about = read_header(head[LENGTH_BYTES:start])
+            rows, dimension = about["features"].shape
+        except (ValueError, KeyError):
             return None
+        found = cls(rows, dimension, start)
+        ends = (found.checks - start, found.size - start)
         right = {
-            "features": {"dtype": "F32", "shape": [rows, dimension], "data_offsets": [0, ends[0]]},
-            "checks": {"dtype": "U8", "shape": [rows, CHECK], "data_offsets": ends},
+            "features": ("F32", (rows, dimension), (0, ends[0])),
+            "checks": ("U8", (rows, CHECK), ends),
         }
-        return found if about == right else None
+        said = {name: (one.dtype, one.shape, one.data_offsets) for name, one in about.items()}
+        return found if said == right and dimension <= MAX_DIMENSION else None
 
 
 def read_feature_rows(

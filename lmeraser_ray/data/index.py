@@ -46,7 +46,9 @@ class Columns:
     test: NDArray[np.bool_]
     digests: Digests
     lengths: NDArray[np.int32]
-    _hashed: dict[tuple[bytes, int], NDArray[np.uint32]] = field(default_factory=dict, repr=False)
+    _hashed: dict[tuple[bytes, int, str], NDArray[np.uint32]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def read(cls, store: Store, bucket: Bucket) -> "Columns":
@@ -84,23 +86,26 @@ class Columns:
         ).to_pylist()
         return found
 
-    def leading(self, key: bytes) -> NDArray[np.uint32]:
+    def leading(self, key: bytes, column: str = "record_id") -> NDArray[np.uint32]:
         """The first four bytes of the keyed hash of each id [m], as a number; computed once for
-        each key."""
-        if (key, 0) not in self._hashed:
-            self._hashed[key, 0] = (self._hashes(key) >> np.uint64(32)).astype(np.uint32)
-        return self._hashed[key, 0]
+        each key. column: of the records or of their subjects."""
+        if (key, 0, column) not in self._hashed:
+            self._hashed[key, 0, column] = (self._hashes(key, column) >> np.uint64(32)).astype(
+                np.uint32
+            )
+        return self._hashed[key, 0, column]
 
-    def hashed(self, key: bytes, buckets: int) -> NDArray[np.uint32]:
+    def hashed(self, key: bytes, buckets: int, column: str = "record_id") -> NDArray[np.uint32]:
         """Which of `buckets` each id falls into by its keyed hash [m], as `digests.bucket_of`;
         computed once for each."""
-        if (key, buckets) not in self._hashed:
-            self._hashed[key, buckets] = (self._hashes(key) % np.uint64(buckets)).astype(np.uint32)
-        return self._hashed[key, buckets]
+        if (key, buckets, column) not in self._hashed:
+            found = self._hashes(key, column) % np.uint64(buckets)
+            self._hashed[key, buckets, column] = found.astype(np.uint32)
+        return self._hashed[key, buckets, column]
 
-    def _hashes(self, key: bytes) -> NDArray[np.uint64]:
+    def _hashes(self, key: bytes, column: str) -> NDArray[np.uint64]:
         """The first eight bytes of the keyed hash of each id [m], as a number."""
-        found = b"".join(each[:8] for each in keyed_hashes(key, self.names("record_id")))
+        found = b"".join(each[:8] for each in keyed_hashes(key, self.names(column)))
         return np.frombuffer(found, ">u8").astype(np.uint64)
 
     def about(self, rows: Positions) -> About:
@@ -142,6 +147,22 @@ class RecordIndex:
             for part in self.columns
             for code in np.unique(part.codes[~part.test]).tolist()
         }
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of the records that train, sorted: what a state of them can answer."""
+        return tuple(sorted(self.training_labels))
+
+    @cached_property
+    def codes(self) -> NDArray[np.int32]:
+        """The label of each record by its place in `classes` [n] int32; -1 for one that only test
+        records have."""
+        places = {label: code for code, label in enumerate(self.classes)}
+        parts = (
+            np.array([places.get(label, -1) for label in part.classes], np.int32)[part.codes]
+            for part in self.columns
+        )
+        return np.concatenate([np.empty(0, np.int32), *parts])
 
     def split(self, positions: Positions) -> Iterator[tuple[int, Positions, Positions]]:
         """Positions by bucket: the bucket's place in the index, which of `positions` lie in it [j],
@@ -199,13 +220,32 @@ class RecordIndex:
         """The positions of the bucket that is `number`-th in order."""
         return slice(int(self.starts[number]), int(self.starts[number + 1]))
 
-    def hashed(self, seed: int, domain: str, buckets: int) -> NDArray[np.int32]:
-        """Which of `buckets` each record falls into by keyed hash of its id [n] int32, as
-        `digests.bucket_of`."""
+    def hashed(
+        self, seed: int, domain: str, buckets: int, column: str = "record_id"
+    ) -> NDArray[np.int32]:
+        """Which of `buckets` each record falls into by keyed hash of its id, or of its subject's
+        [n] int32, as `digests.bucket_of`."""
         key = seeded_key(seed, domain)
         return np.concatenate(
-            [np.empty(0, np.int32), *(part.hashed(key, buckets) for part in self.columns)],
+            [np.empty(0, np.int32), *(part.hashed(key, buckets, column) for part in self.columns)],
             dtype=np.int32,
+        )
+
+    def leading(self, seed: int, domain: str, column: str) -> NDArray[np.uint32]:
+        """The first four bytes of the keyed hash of each record's id, or of its subject's [n]."""
+        key = seeded_key(seed, domain)
+        return np.concatenate(
+            [np.empty(0, np.uint32), *(part.leading(key, column) for part in self.columns)]
+        )
+
+    @cached_property
+    def has_subjects(self) -> bool:
+        """Whether a training record's subject differs from the record's own id."""
+        return any(
+            part.texts["subject_id"] is not part.texts["record_id"]
+            and part.texts["subject_id"].filter(pa.array(~part.test))
+            != part.texts["record_id"].filter(pa.array(~part.test))
+            for part in self.columns
         )
 
     def places(self, seed: int, ids: Iterable[str], buckets: int) -> dict[str, int]:

@@ -22,6 +22,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import Bucket, bucket_number, put_bucket, read_rows, rows_of
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.record import Record
+from lmeraser_ray.data.sources.faults import Faults
 from lmeraser_ray.data.sources.read_source import read_source
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.storage.digests import digest
@@ -48,7 +49,9 @@ class Ingested:
     """The result of an ingest. left_out: how many records were erased before; excluded: how many
     the configuration excludes; unknown_exclusions: excluded ids that the source does not have;
     let_in_again: how many erased ids were readmitted; twins: records whose picture another record
-    has too; twin_example: the ids of two such records."""
+    has too; twin_example: the ids of two such records; faults: what cannot be used and was left
+    out, and what was remarked on pictures that are used; alike: sentences about names that differ
+    by Unicode normalisation only."""
 
     buckets: list[Bucket] = field(default_factory=list)
     left_out: int = 0
@@ -57,17 +60,19 @@ class Ingested:
     let_in_again: int = 0
     twins: int = 0
     twin_example: tuple[str, str] | None = None
+    faults: Faults = field(default_factory=Faults)
+    alike: tuple[str, ...] = ()
 
 
-def ingest(config: Config, store: Store, tombstones: Erased) -> Ingested:
+def ingest(config: Config, store: Store, tombstones: Erased, *, emptied: bool = False) -> Ingested:
     """Read the configured source into stored buckets. Erased and excluded records are left out and
-    counted. Readmitted ids keep their tombstones until the training is published. Errors:
-    `ConfigError`, `DataError` and `PictureError` of the source."""
+    counted. Readmitted ids keep their tombstones until the training is published. emptied: as in
+    `read_source`. Errors: `ConfigError`, `DataError` and `PictureError` of the source."""
     result = Ingested()
     admitted = readmitted(config)
     spill = Spill(store.scratch)
     try:
-        for record in admissible(config, tombstones, admitted, result):
+        for record in admissible(config, tombstones, admitted, result, emptied=emptied):
             spill.add(bucket_number(config.seed, record.record_id, config.data.buckets), record)
         listing = store.listing()
         twins = Twins()
@@ -93,7 +98,7 @@ def readmitted(config: Config) -> Admitted:
 
 
 def admissible(
-    config: Config, tombstones: Erased, admitted: Admitted, result: Ingested
+    config: Config, tombstones: Erased, admitted: Admitted, result: Ingested, *, emptied: bool
 ) -> Iterator[Record]:
     """The source's records less the excluded and the erased ones, which are counted in `result`."""
     excluded = read_ids(config.data.exclude, "data.exclude")
@@ -109,7 +114,10 @@ def admissible(
             return True
         return False
 
-    for record in read_source(config.data, seed=config.seed, skip=skip):
+    usable = read_source(
+        config.data, seed=config.seed, skip=skip, emptied=emptied, faults=result.faults
+    )
+    for record in usable:
         if record.subject_id in subjects or not tombstones.covers("subject", record.subject_id):
             yield record
         elif record.record_id in records:

@@ -2,11 +2,10 @@
 
     >>> from lmeraser_ray.data.sources.png import stored_png
     >>> image = stored_png(np.full((8, 6), 128, np.uint8))
-    >>> options = {"input_size": 4, "resize": 4, "interpolation": "bilinear", "max_pixels": 100}
-    >>> prepare_picture(image, **options).shape
-    (3, 4, 4)
+    >>> decode_picture(image, max_pixels=100).size
+    (6, 8)
 
-Place in the flow: before a record exists (`check_picture`), and in a worker (`prepare_picture`).
+Place in the flow: before a record exists (`check_picture`), and in a worker (`fitting`).
 Invariants: a picture is decoded in exactly one right way or refused with the reason, so that no
 conversion is a guess; the pixels are a function of the bytes and the options alone; hostile bytes
 end in a `PictureError` and in nothing else; no setting of Pillow is changed.
@@ -18,64 +17,72 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from lmeraser_ray.data.spec import Interpolation
+from lmeraser_ray.data.exif import exif_remark, of_exif, read_exif, upright
+from lmeraser_ray.data.foreign_kinds import FORMATS, unidentified
+from lmeraser_ray.data.heif import opened_heif
+from lmeraser_ray.data.jpeg_markers import JPEG, check_scans, first_picture
+from lmeraser_ray.data.libtiff import silence_libtiff
+from lmeraser_ray.data.png_chunks import LARGE_TEXTS, PNG, without_large_texts
+from lmeraser_ray.data.spec import Window
+from lmeraser_ray.data.window import DEEP, ppm_maximum, refuse_depth, windowed
 from lmeraser_ray.errors import ConfigError, PictureError
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "GIF", "TIFF")
-"""What is read. Pillow knows more formats, whose decoders see far fewer hostile files."""
 
 MAX_ASPECT = 100
 """Longer side over shorter side. A strip of 1 x 50,000,000 pixels passes the pixel limit; its
 shorter side resized to 224 makes 2.5e12."""
+MAX_COPIES = 16
+"""Pages of a TIFF file that are looked at: a pyramid of halves has as many for 2^16 pixels."""
+PICTURE_BYTES = 1 << 30
+"""What a file of one picture has at most."""
 
-
-_RESAMPLING = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "nearest": Image.Resampling.NEAREST,
-}
-_SIGNATURES = (
-    (b"\x89PNG", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"RIFF", "WEBP"),
-    (b"BM", "BMP"),
-    (b"GIF8", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    *((b"P%d" % kind, "PPM") for kind in range(1, 7)),
-)
 _MODES = {"1": "RGB", "L": "RGB", "P": "RGB", "RGB": "RGB", "LA": "RGBA", "RGBA": "RGBA"}
 """Pillow modes with one right conversion to RGB, those with alpha if every pixel is opaque."""
-_PPM_GAP = rb"[ \t\n\v\f\r](?:[ \t\n\v\f\r]|#[^\r\n]*[\r\n])*"
-_PPM_HEADER = re.compile(rb"P[2356]" + (_PPM_GAP + rb"(\d{1,10})") * 3 + rb"[ \t\n\v\f\r]")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How TIFF files begin: their directories are the picture's, where those of other files are EXIF
+data."""
 _PILLOW = str(Path(PIL.__file__).parent)
 _WARNINGS = threading.Lock()
 """Held while warnings are recorded: the list of warning filters belongs to the process and not to a
 thread."""
 
 
-def check_picture(image: bytes, *, max_pixels: int) -> None:
-    """Decode the whole picture and discard the pixels. Errors: `PictureError` with the reason; the
-    caller adds the file or row."""
-    decode_picture(image, max_pixels=max_pixels)
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture upright in mode RGB, 8 bits a channel. remarks: what a person should know of its
+    file, though the pixels are sound."""
+
+    picture: Image.Image
+    remarks: tuple[str, ...]
 
 
-def decode_picture(image: bytes, *, max_pixels: int) -> Image.Image:
+def check_picture(
+    image: bytes, *, max_pixels: int, window: Window | None = None
+) -> tuple[str, ...]:
+    """Decode the whole picture and discard the pixels. Returns what a person should know of the
+    file. Errors: `PictureError` with the reason; the caller adds the file or row."""
+    return _decode(image, max_pixels, window).remarks
+
+
+def decode_picture(image: bytes, *, max_pixels: int, window: Window | None = None) -> Image.Image:
     """The picture upright (EXIF orientation applied) in mode RGB, 8 bits a channel.
 
     `max_pixels` is compared with the header before any pixel is decoded; above twice
-    `PIL.Image.MAX_IMAGE_PIXELS` Pillow refuses by itself. Colour profiles are not applied. Not
-    detectable with Pillow: a JPEG whose damaged pixels still decode to its full size. Raises
-    `PictureError`, and `ConfigError` where another library has set Pillow to accept truncated
-    pictures.
+    `PIL.Image.MAX_IMAGE_PIXELS` Pillow refuses by itself. `window` makes 8 bits of 16-bit
+    greyscale. Colour profiles are not applied. Not detectable with Pillow: a JPEG whose damaged
+    pixels still decode to its full size. Raises `PictureError`, and `ConfigError` where another
+    library has set Pillow to accept truncated pictures.
     """
+    return _decode(image, max_pixels, window).picture
+
+
+def _decode(image: bytes, max_pixels: int, window: Window | None) -> Decoded:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ConfigError(
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on, so truncated pictures would pass: "
@@ -86,7 +93,7 @@ def decode_picture(image: bytes, *, max_pixels: int) -> Image.Image:
             "the picture is empty (0 bytes): replace the file or leave the record out."
         )
     try:
-        return _decoded(image, max_pixels)
+        return _decoded(image, max_pixels, window)
     except (PictureError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -94,46 +101,23 @@ def decode_picture(image: bytes, *, max_pixels: int) -> Image.Image:
             f"the picture is larger than Pillow accepts ({error}): scale it down or leave it out."
         ) from error
     except UnidentifiedImageError as error:
-        raise PictureError(_unidentified(image)) from error
+        raise PictureError(unidentified(image)) from error
     except Exception as error:  # hostile bytes lead Pillow into OSError, TypeError, struct.error, …
         raise PictureError(
             f"the picture is truncated or corrupt ({_reason(error)}): replace it or leave it out."
         ) from error
 
 
-def prepare_picture(
-    image: bytes, *, input_size: int, resize: int, interpolation: Interpolation, max_pixels: int
-) -> NDArray[np.uint8]:
-    """The picture as the backbone takes it: [3, input_size, input_size] uint8, C-contiguous.
-
-    The shorter side is resized to `resize`, the aspect kept, and the centre cropped: bit for bit
-    torchvision's `Resize` and `CenterCrop` of a PIL picture. Raises `ConfigError` if `resize` <
-    `input_size`, otherwise what `decode_picture` raises.
-    """
-    if not 0 < input_size <= resize:
-        raise ConfigError(
-            f"backbone.resize is {resize} and input_size {input_size}: the crop needs 0 < "
-            "input_size <= resize."
-        )
-    picture = decode_picture(image, max_pixels=max_pixels)
-    short, long = min(picture.size), max(picture.size)
-    scaled = int(resize * long / short)  # torchvision truncates
-    size = (resize, scaled) if picture.width <= picture.height else (scaled, resize)
-    picture = picture.resize(size, _RESAMPLING[interpolation])
-    # round() takes halves to the even number, as torchvision does.
-    left, top = (round((side - input_size) / 2) for side in size)
-    pixels = np.asarray(picture, dtype=np.uint8)[top : top + input_size, left : left + input_size]
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _decoded(image: bytes, max_pixels: int) -> Image.Image:
+def _decoded(image: bytes, max_pixels: int, window: Window | None) -> Decoded:
     """Header, refusals, pixels, conversion: in this order, so that nothing refused is decoded."""
-    with _warnings_refused():
-        picture = Image.open(io.BytesIO(image), formats=FORMATS)
+    remarks, image = _readable(image)
+    with _warnings_refused(tiff=image[:4] in TIFF) as damages:
+        picture = opened_heif(image) or Image.open(io.BytesIO(image), formats=FORMATS)
+        if picture.format == "TIFF":
+            silence_libtiff()
         _check_size(picture.size, max_pixels)
-        _check_kind(picture, image)
-        # parsed here for the sake of its warnings: a corrupt orientation is an unknown one
-        picture.getexif()
+        _check_kind(picture, image, window)
+        unread = read_exif(picture)
         if picture.format == "TIFF":
             picture.load()  # reads the remaining directories, with warnings
         if picture.format == "PNG":
@@ -146,21 +130,37 @@ def _decoded(image: bytes, max_pixels: int) -> Image.Image:
             if picture.format == "PNG" and picture.palette
             else 256
         )
+    remark = exif_remark(picture, [*damages, *([unread] if unread else [])])
     picture.load()  # outside of the lock: the decoders run in parallel
     if picture.mode == "P" and int(np.asarray(picture).max()) >= colours:
         raise PictureError(
             f"the PNG file has pixels beyond its palette of {colours} colours: replace it or "
             "leave it out."
         )
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode in ("LA", "RGBA") or upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        lowest, _ = upright.getchannel("A").getextrema()
+    turned = windowed(upright(picture), image, window)
+    return Decoded(_opaque(turned), (*remarks, *([remark] if remark else [])))
+
+
+def _readable(image: bytes) -> tuple[tuple[str, ...], bytes]:
+    """The bytes that Pillow is given, and what is to be said of those that it is not given."""
+    if image.startswith(JPEG):
+        return (), first_picture(image)
+    if image.startswith(PNG):
+        kept = without_large_texts(image)
+        return ((LARGE_TEXTS,) if kept is not image else ()), kept
+    return (), image
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """In mode RGB. Errors: `PictureError` where a pixel is transparent."""
+    if picture.mode in ("LA", "RGBA") or picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        lowest, _ = picture.getchannel("A").getextrema()
         if lowest != 255:
             raise PictureError(
                 "the picture has transparent pixels and no known background: flatten it onto one."
             )
-    return upright.convert("RGB")
+    return picture.convert("RGB")
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -179,30 +179,48 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _check_kind(picture: ImageFile.ImageFile, image: bytes) -> None:
+def _check_kind(picture: ImageFile.ImageFile, image: bytes, window: Window | None) -> None:
     """Refuse what has no one right conversion to 8-bit RGB. Pillow makes 8 bits of some 16-bit
     files without a word."""
-    if getattr(picture, "is_animated", False):
+    if _several(picture):
         raise PictureError(
             f"the {picture.format} file holds several pictures, expected one: extract the one "
             "that is meant."
         )
     if picture.format == "PNG":
-        _check_png(picture, image)
+        _check_png(picture, image, window)
+    elif picture.format == "JPEG":
+        check_scans(image)
     elif picture.format == "PPM":
-        _check_ppm(image)
+        _check_ppm(image, window)
     elif picture.format == "GIF":
         _check_gif(picture)
     elif isinstance(picture, TiffImagePlugin.TiffImageFile):
-        _check_tiff(picture)
-    if picture.mode not in _MODES:
+        _check_tiff(picture, image, window)
+    if picture.mode not in (*_MODES, *DEEP):
         raise PictureError(
             f"the picture's mode is {picture.mode} ({picture.format}), expected 8-bit grey or "
             "RGB: convert it to RGB."
         )
 
 
-def _check_png(picture: ImageFile.ImageFile, image: bytes) -> None:
+def _several(picture: ImageFile.ImageFile) -> bool:
+    """Whether the file holds several pictures of which none is the first by its kind: a HEIC file
+    has its primary one, and the further pages of a TIFF file may be smaller copies."""
+    if picture.format == "HEIF" or not getattr(picture, "is_animated", False):
+        return False
+    pages = getattr(picture, "n_frames", 1)
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile) or pages > MAX_COPIES:
+        return True
+    copies = True
+    for page in range(1, pages):
+        picture.seek(page)
+        copies = copies and bool(picture.tag_v2.get(254, 0) & 1)  # NewSubfileType, reduced
+    picture.seek(0)
+    return not copies
+
+
+def _check_png(picture: ImageFile.ImageFile, image: bytes, window: Window | None) -> None:
     if image[12:16] != b"IHDR":
         raise PictureError(
             "the PNG file does not begin with an IHDR chunk, so it is corrupt: replace it or "
@@ -211,9 +229,8 @@ def _check_png(picture: ImageFile.ImageFile, image: bytes) -> None:
     depth = image[24]
     # What Pillow unpacks is looked at as well: of two headers it takes the second.
     if depth > 8 or ";16" in str(picture.tile[0].args):
-        raise PictureError(
-            "the PNG file has 16 bits a channel, expected at most 8: convert it to 8 bits."
-        )
+        grey = depth == 16 and picture.mode in DEEP and "transparency" not in picture.info
+        refuse_depth("the PNG file has", grey=grey, window=window)
     # Pillow compares the transparent grey with pixels that it has scaled to 8 bits, so that the two
     # never meet.
     if depth in (2, 4) and picture.mode == "L" and "transparency" in picture.info:
@@ -223,20 +240,13 @@ def _check_png(picture: ImageFile.ImageFile, image: bytes) -> None:
         )
 
 
-def _check_ppm(image: bytes) -> None:
+def _check_ppm(image: bytes, window: Window | None) -> None:
     if image[:2] in (b"P1", b"P4"):
         return
-    header = _PPM_HEADER.match(image)
-    if header is None:
-        raise PictureError(
-            f"the PPM file begins with {image[:8]!r}, expected P1 to P6, width, height and "
-            "maximum: convert it to PNG."
-        )
-    if int(header[3]) > 255:
-        raise PictureError(
-            f"the PPM file's maximum is {int(header[3])}, that is 16 bits a channel, expected at "
-            "most 255: convert it."
-        )
+    maximum = ppm_maximum(image)
+    if maximum > 255:
+        kind = f"the PPM file's maximum is {maximum}, that is"
+        refuse_depth(kind, grey=image[:2] in (b"P2", b"P5") and maximum < 65_536, window=window)
 
 
 def _check_gif(picture: ImageFile.ImageFile) -> None:
@@ -247,12 +257,16 @@ def _check_gif(picture: ImageFile.ImageFile) -> None:
         )
 
 
-def _check_tiff(picture: TiffImagePlugin.TiffImageFile) -> None:
-    """By the tags BitsPerSample 258, PhotometricInterpretation 262, SamplesPerPixel 277 and
-    SampleFormat 339."""
+def _check_tiff(
+    picture: TiffImagePlugin.TiffImageFile, image: bytes, window: Window | None
+) -> None:
+    """By the tags BitsPerSample 258, Compression 259, PhotometricInterpretation 262,
+    SamplesPerPixel 277 and SampleFormat 339."""
     tags = picture.tag_v2
     bits, formats = tuple(tags.get(258, (1,))), tuple(tags.get(339, (1,)))
-    if max(bits) > 8 or set(formats) != {1}:
+    if (bits, formats, tags.get(262)) == ((16,), (1,), 1) and picture.mode in DEEP:
+        refuse_depth("the TIFF file has (16,) bits, that is", grey=True, window=window)
+    elif max(bits) > 8 or set(formats) != {1}:
         raise PictureError(
             f"the TIFF file has {bits} bits a channel, format {formats}, expected 8 unsigned at "
             "most: convert it to 8 bits."
@@ -262,6 +276,8 @@ def _check_tiff(picture: TiffImagePlugin.TiffImageFile) -> None:
             f"the TIFF file's colour interpretation is {tags.get(262)}, expected grey, RGB or "
             "palette: convert it to RGB."
         )
+    if tags.get(259) == 7 and b"\xff\xc2" in image:
+        raise PictureError("the TIFF file holds a progressive JPEG: convert it to a JPEG file.")
     if tags.get(277, 1) != len(picture.getbands()):
         raise PictureError(
             f"the TIFF file has {tags.get(277)} channels, read as {picture.mode}: drop those of "
@@ -270,38 +286,28 @@ def _check_tiff(picture: TiffImagePlugin.TiffImageFile) -> None:
 
 
 @contextlib.contextmanager
-def _warnings_refused() -> Iterator[None]:
+def _warnings_refused(*, tiff: bool) -> Iterator[list[str]]:
     """Turn a warning that Pillow gives within into a `PictureError`, and pass on what other threads
-    warn of meanwhile."""
+    warn of meanwhile. Yields what is, at the end, all that Pillow warned of in the EXIF data of a
+    picture that is no TIFF file: the caller judges that."""
+    exif: list[str] = []
     with _WARNINGS, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield
+        yield exif
     ours = [w for w in caught if w.filename.startswith(_PILLOW)]
     for other in caught:
         if other not in ours:
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     # A size that Pillow warns of is one that max_pixels allows.
-    reasons = [
-        str(w.message) for w in ours if not issubclass(w.category, Image.DecompressionBombWarning)
-    ]
+    judged = [w for w in ours if not issubclass(w.category, Image.DecompressionBombWarning)]
+    if not tiff:
+        exif += [str(w.message) for w in judged if of_exif(w)]
+    reasons = [str(w.message) for w in judged if tiff or not of_exif(w)]
     if reasons:
         raise PictureError(
             f"the picture is damaged ({' '.join(reasons[0].split())[:200]}): save it anew or "
             "leave it out."
         )
-
-
-def _unidentified(image: bytes) -> str:
-    for signature, name in _SIGNATURES:
-        if image.startswith(signature):
-            return (
-                f"the picture begins like {name} but its header is truncated, corrupt or of zero "
-                "size: replace it or leave it out."
-            )
-    return (
-        f"it begins with {image[:8]!r} and is not a picture; expected {', '.join(FORMATS)}: "
-        "convert it or remove it."
-    )
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import About, Bucket, pictures_of, read_rows
 from lmeraser_ray.data.feature_file import Features, read_feature_rows
-from lmeraser_ray.data.pictures import prepare_picture
+from lmeraser_ray.data.fitting import prepare_picture
 from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.storage.store import Store, StoredObject
 
@@ -67,6 +67,8 @@ def prepare(image: bytes, spec: PictureSpec, max_pixels: int) -> Pixels:
         resize=spec.resize,
         interpolation=spec.interpolation,
         max_pixels=max_pixels,
+        fit=spec.fit,
+        window=spec.window,
     )
 
 

@@ -50,7 +50,8 @@ def _by_file(path: Path) -> SubjectResolver:
             return subjects[record_id]
         except KeyError:
             raise DataError(
-                f"{where}: the record id {record_id!r} is not in {path}: add its line, or exclude "
+                f"{where}: the record id {record_id!r} is not in {path}: add its line (a record "
+                "that is held out has the name of its split before its id, as `test/`), or exclude "
                 "the record."
             ) from None
 

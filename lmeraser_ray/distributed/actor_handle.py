@@ -10,7 +10,7 @@ import ipaddress
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,9 @@ from lmeraser_ray.operations.hosted_queue import QueueSpec, QueueStatus
 from lmeraser_ray.storage.database.database import Dialect
 
 NAMESPACE = "lmeraser"
+SEAT = "lmeraser_queue"
+"""A resource of Ray's that a node may have: the queue's actor lives on such a node then, and no
+other node needs what the queue may do (the request database, the secret of hashes)."""
 ANSWER_S, START_S, GONE_S = 5.0, 180.0, 20.0
 """Seconds to wait for an answer of a live actor, for its first answer, and for its end."""
 
@@ -45,7 +48,7 @@ class ActorHandle:
             "get_if_exists": True,
             "max_restarts": -1,
             "num_cpus": 0,
-            "scheduling_strategy": here() if dialect == "sqlite" else "DEFAULT",
+            **place(dialect, ray.cluster_resources()),
         }
         self._attached = False
         self._make()
@@ -139,6 +142,14 @@ class ActorHandle:
                     "actors`)."
                 )
             time.sleep(0.05)
+
+
+def place(dialect: Dialect, resources: Mapping[str, float]) -> dict[str, Any]:
+    """Return the options of Ray's that say where the actor lives: with SQLite here, where its file
+    is; else on a node with the seat, anywhere where no node has it. resources: the cluster's."""
+    if dialect == "sqlite":
+        return {"scheduling_strategy": here()}
+    return {"resources": {SEAT: 0.001}} if SEAT in resources else {}
 
 
 @contextmanager

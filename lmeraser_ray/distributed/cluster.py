@@ -7,19 +7,32 @@ time only.
 
 import logging
 import os
+import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmeraser_ray.config import ExecutionConfig
 from lmeraser_ray.distributed import sentinel
+from lmeraser_ray.distributed.address import configured, require_head
 from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.operations.interruption import ending_at_once
+from lmeraser_ray.pipeline.outlet import occupy
+from lmeraser_ray.pipeline.waiting import Waiting
+from lmeraser_ray.storage.home import can_hold, home_folder
+
+TOKEN = Path(".ray", "auth_token")
+"""Where Ray keeps its token, below the home folder."""
+TOKEN_VARIABLES = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+Handler = Callable[[int, FrameType | None], object] | int | None
+"""What `signal.signal` takes and returns."""
 
 
 def connect(execution: ExecutionConfig) -> bool:
@@ -27,19 +40,23 @@ def connect(execution: ExecutionConfig) -> bool:
     `disconnect`. Errors: `ExecutionError` where no cluster can be reached or started."""
     if ray.is_initialized():
         return False
-    address = execution.address or os.environ.get("RAY_ADDRESS")
+    address = configured(execution)
     os.environ.setdefault(
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"
     )  # else `uv run` uploads the working directory
     os.environ.setdefault(
         "RAY_BACKEND_LOG_LEVEL", "fatal"
     )  # the C++ core writes to our terminal; its log files keep all that matters
+    where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
     options = {"logging_level": logging.ERROR, "log_to_driver": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        with silent_stderr():
+        with Waiting(f"for {where}"), silent_stderr(), ending_at_once():
             if address:
+                require_head(head_of(address))
                 ray.init(address=address, **options)
             else:
+                provide_token()
                 ray.init(
                     address="local",
                     num_cpus=execution.cpus,
@@ -47,16 +64,55 @@ def connect(execution: ExecutionConfig) -> bool:
                     include_dashboard=False,
                     **options,
                 )
+    except ExecutionError:
+        raise
+    except SystemExit as error:  # of Ray's own handler of SIGTERM, until ours is back
+        raise KeyboardInterrupt from error
     except Exception as error:
-        where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
         raise ExecutionError(
             f"{where} could not be reached or started ({error}): check it, or set "
             "--execution.engine inline."
         ) from error
     tighten_token()
-    stop_on_sigterm()
+    stop_on_sigterm(on_sigterm)
     sentinel.watch()
     return True
+
+
+def head_of(address: str | None) -> str | None:
+    """Where the head is that an address means; `auto` is the one that this machine started last,
+    which may be gone. Errors: `ConnectionError` where it started none."""
+    if address != "auto":
+        return address
+    found: str | None = ray._private.services.canonicalize_bootstrap_address(address)
+    return found
+
+
+def require_room(execution: ExecutionConfig, gpus: float) -> None:
+    """Errors: `ExecutionError` that names the cluster and what is free in it, where a task that
+    takes a CPU, and `gpus` GPUs, does not begin within `execution.patience` seconds. An autoscaler
+    sees the task. A cluster that this process started is not asked."""
+    address = configured(execution)
+    if address is None:
+        return
+    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(nothing).remote()
+    with Waiting(f"for a free CPU of the Ray cluster at {address}"):
+        done, _ = ray.wait([task], timeout=execution.patience)
+    if not done:
+        ray.cancel(task, force=True)
+        free, there = ray.available_resources(), ray.cluster_resources()
+        has = ", ".join(
+            f"{free.get(kind, 0.0):g} of {there.get(kind, 0.0):g} {kind}s"
+            for kind in ("CPU", "GPU")
+        )
+        raise ExecutionError(
+            f"The Ray cluster at {address} has begun no task for {execution.patience:g} s: {has} "
+            "are free. Wait until it has room, add nodes, or raise --execution.patience."
+        )
+
+
+def nothing() -> None:
+    """The task that asks whether there is room."""
 
 
 def disconnect() -> None:
@@ -81,7 +137,9 @@ def connected(execution: ExecutionConfig) -> Iterator[None]:
 def silent_stderr() -> Iterator[None]:
     """Discard what the C++ core writes to file descriptor 2: a line about its own log level. Errors
     come as exceptions."""
-    sys.stderr.flush()
+    occupy()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -92,20 +150,28 @@ def silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
+def provide_token() -> None:
+    """Give the local cluster a token of this process's own where Ray could not keep one: Ray makes
+    one in the home folder, and fails for a user who has none or may not write there."""
+    kept = home_folder() / TOKEN
+    if not kept.is_file() and not can_hold(kept) and not TOKEN_VARIABLES & set(os.environ):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def tighten_token() -> None:
     """Make Ray's token readable by its owner only; Ray makes it readable by everyone."""
-    token = Path.home() / ".ray" / "auth_token"
+    token = home_folder() / TOKEN
     if (
         token.is_file() and token.stat().st_uid == os.geteuid()
     ):  # a container's user may have no name
         token.chmod(0o600)
 
 
-def stop_on_sigterm() -> None:
+def stop_on_sigterm(before: Handler) -> None:
     """Have SIGTERM (docker stop, ray job stop) end a command as Ctrl-C does. The handler of
-    `ray.init` aborts with a C++ stack and exit code 134."""
+    `ray.init` aborts with a C++ stack and exit code 134. before: the handler until then."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, before if callable(before) else signal.default_int_handler)
 
 
 def session_folder() -> Path | None:

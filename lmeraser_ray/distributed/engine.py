@@ -21,14 +21,20 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.config.execution import FEATURE_GPUS, TASK_GPUS
 from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.data.reader import Rows
-from lmeraser_ray.distributed.cluster import connect, disconnect, session_folder, total
+from lmeraser_ray.distributed.cluster import (
+    connect,
+    disconnect,
+    require_room,
+    session_folder,
+    total,
+)
 from lmeraser_ray.distributed.worker import Report, WorkerSpec, run_job
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.pipeline.engine import Engine, Outcome
 from lmeraser_ray.pipeline.jobs import Job
 from lmeraser_ray.pipeline.manifest import BackboneCard
-from lmeraser_ray.storage.files import discard_tree, disk_errors
+from lmeraser_ray.storage.files import discard_tree, disk_errors, make_folder
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
 
@@ -64,7 +70,7 @@ class RayEngine(Engine):
         folder."""
         self.seconds = 0.0
         """Of all tasks that have ended, waiting for their turn included."""
-        self._owns = False
+        self._owns = self._roomy = False
         self._task: Any = None
         self._shared: Any = None
         self._running: dict[int, RunningTask] = {}
@@ -91,8 +97,11 @@ class RayEngine(Engine):
         return self._spec(self.execution.task_gpus, TASK_GPUS).gpus
 
     def start(self) -> None:
-        """Connect to the cluster, or start one."""
+        """Connect to the cluster, or start one, and look once whether it has room for a task."""
         self._owns = connect(self.execution) or self._owns
+        if not self._roomy:
+            require_room(self.execution, self.gpus)
+            self._roomy = True
 
     def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:
         """As the pool delivers them."""
@@ -111,7 +120,7 @@ class RayEngine(Engine):
             self._shared = ray.put(spec)
         scratch = self.store.scratch / secrets.token_hex(8)
         with disk_errors(scratch):
-            scratch.mkdir()
+            make_folder(scratch, parents=False)
         self._next += 1
         reference = (
             self._remote(spec.gpus)

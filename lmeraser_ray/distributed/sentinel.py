@@ -9,14 +9,14 @@ back in time (with Redis) ends nothing. A head that hangs but accepts connection
 """
 
 import os
-import socket
-import sys
 import threading
 import time
 
 import ray
 
+from lmeraser_ray.distributed.address import answers
 from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.pipeline.outlet import print_line
 
 PATIENCE_VARIABLE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 """Ray's own setting: the seconds after which it gives its head up."""
@@ -61,23 +61,12 @@ class Sentinel(threading.Thread):
                 self._end()
 
     def _end(self) -> None:
-        sys.stderr.write(
+        print_line(
             f"lmeraser: error: The head of the Ray cluster at {self._address} has not answered "
             f"for {self._patience:g} s: look whether it lives (`ray status`), or start another, "
-            "and run the same command again; what is finished is kept.\n"
+            "and run the same command again; what is finished is kept."
         )
-        sys.stderr.flush()
         os._exit(ExecutionError.exit_code)
-
-
-def answers(address: str, seconds: float) -> bool:
-    """Whether anything accepts a TCP connection at an address `host:port`."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
-    except OSError:
-        return False
-    return True
 
 
 _watching: list[Sentinel] = []

@@ -34,12 +34,13 @@ from lmeraser_ray.distributed.engine import RayEngine, translated
 from lmeraser_ray.distributed.worker import parsed
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.pipeline.engine import InlineEngine
-from lmeraser_ray.pipeline.flow import Flow
+from lmeraser_ray.pipeline.flow import Flow, Prototypes
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.storage.files import discard_tree, disk_errors
+from lmeraser_ray.storage.files import discard_tree, disk_errors, make_folder
 from lmeraser_ray.storage.paths import require_disk
-from lmeraser_ray.storage.store import Store, StoredObject
+from lmeraser_ray.storage.store import Store
+from lmeraser_ray.study.asked_unit import AskedUnit
 from lmeraser_ray.study.race import Race
 from lmeraser_ray.study.trial import Step, course
 from lmeraser_ray.study.trial_round import TrialRound
@@ -64,19 +65,20 @@ class TrialSpec:
 
     config_json: str
     card: BackboneCard
-    public: StoredObject | None
+    public: Prototypes
 
 
 @dataclass(frozen=True)
 class SweepSpec:
     """What every trial's actor must know. run: the scratch folder that it writes to before objects
-    have their names; trials: by the name of the value."""
+    have their names; trials: by the name of the value; unit: what costs are of."""
 
     root: Path
     run: str
     gpus: float
     buckets: list[Bucket]
     trials: dict[str, TrialSpec]
+    unit: AskedUnit
 
 
 class SweepTrial(tune.Trainable):  # type: ignore[misc]
@@ -109,7 +111,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
         engine = InlineEngine(store, config, trial.card)
         engine.worker.gpus = self.spec.gpus
         flow = Flow(store, config, trial.card, engine, Progress(quiet=True), trial.public)
-        return course(name, flow, self.spec.buckets, Claimant(self.claims, name))
+        return course(name, flow, self.spec.buckets, Claimant(self.claims, name), self.spec.unit)
 
     def step(self) -> dict[str, Any]:
         """Return the next step as JSON, or the `LmeraserError` that ended the course."""
@@ -211,12 +213,12 @@ def run_on_ray(work: TrialRound, race: Race) -> None:
     )
     gpus = RayEngine(store, first.config, first.card).gpus
     with disk_errors(scratch):
-        scratch.mkdir()
+        make_folder(scratch, parents=False)
     known = {
         trial.name: TrialSpec(trial.config.model_dump_json(), trial.card, trial.public)
         for trial in work.trials
     }
-    spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, work.buckets, known)
+    spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, work.buckets, known, work.unit)
     claims = start_claims()
     scheduler = Stopping(race, claims)
     try:

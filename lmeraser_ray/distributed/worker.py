@@ -6,7 +6,6 @@ starts slowly belongs here.
 
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,10 +16,11 @@ from typing import TypeVar
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.learners.base import Learner, ignore
-from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.pipeline.jobs import Job, Worker
 from lmeraser_ray.pipeline.logs import line
 from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.outlet import print_line
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.storage.times import to_text, utcnow
@@ -55,8 +55,16 @@ class WorkerSpec:
 
 @lru_cache(maxsize=4)
 def parsed(config_json: str) -> Config:
-    """Parse a configuration from its JSON, once for each process."""
-    return Config.model_validate_json(config_json)
+    """Parse a configuration from its JSON, once for each process. Errors: `ExecutionError` where
+    this process cannot read it."""
+    try:
+        return Config.model_validate_json(config_json)
+    except ValueError as error:
+        said = " ".join(str(error).split())[:400]
+        raise ExecutionError(
+            f"A worker cannot read the configuration ({said}): does it have the same version of "
+            "lmeraser_ray as the driver?"
+        ) from error
 
 
 def build_worker(spec: WorkerSpec) -> Worker:
@@ -66,9 +74,8 @@ def build_worker(spec: WorkerSpec) -> Worker:
             f"A worker on {platform.node()} does not see {spec.root}: put the workspace where all "
             "nodes see it, with the same credentials."
         )
-    return Worker(
-        spec.store(), spec.config, spec.learner or make_learner(spec.config), spec.card, spec.gpus
-    )
+    learners = (spec.learner,) if spec.learner else make_learners(spec.config)
+    return Worker(spec.store(), spec.config, learners, spec.card, spec.gpus)
 
 
 _kept: dict[WorkerSpec, Worker] = {}
@@ -119,5 +126,4 @@ def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) 
 def say(what: str, facts: Mapping[str, object]) -> None:
     """Write a line to stderr, which Ray keeps with the worker's log. Of an error only its kind is
     logged: its message may name a record."""
-    sys.stderr.write(line({"time": to_text(utcnow()), "event": what, **facts}) + "\n")
-    sys.stderr.flush()
+    print_line(line({"time": to_text(utcnow()), "event": what, **facts}))

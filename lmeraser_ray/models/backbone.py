@@ -12,8 +12,7 @@ pass has one fixed batch shape and, on the CPU, one thread, so that a record's b
 its batch-mates or on how busy the machine is.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast, get_args
 
@@ -23,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lmeraser_ray.config import BackboneConfig, ReadoutConfig
+from lmeraser_ray.config import BackboneConfig, DataConfig, ReadoutConfig
+from lmeraser_ray.config.slips import near
 from lmeraser_ray.data.spec import Interpolation, PictureSpec
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.checkpoints import (
@@ -34,6 +34,7 @@ from lmeraser_ray.models.checkpoints import (
     load_embedded,
 )
 from lmeraser_ray.models.numerics import one_thread
+from lmeraser_ray.models.readout import pooled_features
 from lmeraser_ray.storage.digests import canonical_json, key_of
 
 PIPELINE = 1
@@ -109,7 +110,13 @@ class Backbone:
     def read(self, x: Tensor) -> Tensor:
         """The feature of each normalised picture, differentiable in x. x: [b, 3, s, s] → [b, d]
         float32."""
-        pooled = read_features(self.module, x, self.readout).float()
+        parts = [
+            self._normalized(part.float()) for part in pooled_features(self.module, x, self.readout)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _normalized(self, pooled: Tensor) -> Tensor:
+        """The features of one layer [b, d] float32, each record's by itself."""
         if self.readout.normalize == "layer":
             return functional.layer_norm(pooled, pooled.shape[1:])
         if self.readout.normalize == "l2":
@@ -152,63 +159,6 @@ class Backbone:
         return found[:n]
 
 
-def read_features(module: nn.Module, x: Tensor, readout: ReadoutConfig) -> Tensor:
-    """Pooled features at the layer that the readout names. x: [b, 3, s, s] float32 → [b, d]. Layers
-    behind that layer do not run."""
-    if readout.layer is None and readout.pool == "mean":
-        return module(x)  # type: ignore[no-any-return]
-    if readout.layer is None:
-        found = module.forward_features(x)  # type: ignore[operator]
-        if found.ndim == 4 and getattr(module, "output_fmt", "NCHW") == "NHWC":
-            found = found.permute(0, 3, 1, 2)
-        tokens = int(getattr(module, "num_prefix_tokens", 0)) if found.ndim == 3 else 0
-        return pool_tokens(found, tokens, readout) if found.ndim == 3 else pool_map(found, readout)
-    intermediates = cast(
-        Callable[..., list[Tensor | tuple[Tensor, Tensor]]], module.forward_intermediates
-    )
-    options = {"indices": [readout.layer], "intermediates_only": True, "stop_early": True}
-    if readout.pool == "token":
-        found = intermediates(x, return_prefix_tokens=True, **options)[0]
-        return found[1][:, 0]
-    return pool_map(intermediates(x, **options)[0], readout)  # type: ignore[arg-type]
-
-
-def pool_map(x: Tensor, readout: ReadoutConfig) -> Tensor:
-    """x: [b, c, h, w] → [b, c] (mean), [b, 4c] (mean of each quarter) or [b, chw] (flatten)."""
-    if readout.pool == "token":
-        raise ConfigError(
-            "backbone.readout.pool is token, but this backbone's features are a map: choose "
-            "mean, mean2x2 or flatten."
-        )
-    if readout.pool == "mean":
-        return x.mean((2, 3))
-    if readout.pool == "flatten":
-        return x.flatten(1)
-    # Slices and not adaptive_avg_pool2d, whose backward has no deterministic CUDA kernel; odd maps
-    # overlap in the middle.
-    top, left = -(-x.shape[2] // 2), -(-x.shape[3] // 2)
-    quarters = [
-        x[:, :, rows, cols]
-        for rows in (slice(None, top), slice(-top, None))
-        for cols in (slice(None, left), slice(-left, None))
-    ]
-    return torch.stack([quarter.mean((2, 3)) for quarter in quarters], dim=2).flatten(1)
-
-
-def pool_tokens(x: Tensor, prefix: int, readout: ReadoutConfig) -> Tensor:
-    """x: [b, prefix + h·w, c] → [b, c] (token), or what `pool_map` makes of the patches."""
-    if readout.pool == "token":
-        if prefix == 0:
-            raise ConfigError(
-                "backbone.readout.pool is token, but this backbone has no class token: choose "
-                "mean, mean2x2 or flatten."
-            )
-        return x[:, 0]
-    patches = x[:, prefix:]
-    side = int(patches.shape[1] ** 0.5)
-    return pool_map(patches.transpose(1, 2).reshape(len(x), x.shape[2], side, -1), readout)
-
-
 def weight_parts(module: nn.Module) -> list[bytes]:
     """Every weight by name, dtype, shape and bytes, in the order of the names, for a digest."""
     parts = []
@@ -226,7 +176,7 @@ def backbone_identity(
     about = {
         "pipeline": PIPELINE,
         "architecture": name,
-        "picture": asdict(spec),
+        "picture": spec.facts(),
         "readout": readout.model_dump(),
         "batch": batch,
     }
@@ -234,16 +184,23 @@ def backbone_identity(
 
 
 def load_backbone(
-    config: BackboneConfig, device: torch.device, *, classifier: bool = False
+    config: BackboneConfig,
+    device: torch.device,
+    *,
+    classifier: bool = False,
+    data: DataConfig | None = None,
 ) -> Backbone:
     """Build the architecture, load its weights and resolve its preprocessing. classifier: keep the
-    classifier that the weights come with.
+    classifier that the weights come with; data: how pictures are fitted and through which window
+    they are seen.
 
     Errors: `ConfigError` that names the field: no such model (with the nearest name), weights that
-    do not fit, a readout or a size that the model does not have, or no classifier.
+    do not fit or are not finite, normalisation that divides by nothing, a readout or a size that
+    the model does not have, or no classifier.
     """
     module, spare = build_module(config)
-    spec = resolve_picture(config, module)
+    require_finite_weights(config, module.state_dict() | spare)
+    spec = resolve_picture(config, module, data or DataConfig())
     try:
         behind = build_classifier(config, module, spare, spec.input_size) if classifier else None
         return Backbone(
@@ -259,6 +216,23 @@ def load_backbone(
         ) from error
 
 
+def require_finite_weights(config: BackboneConfig, weights: Mapping[str, Tensor]) -> None:
+    """Errors: `ConfigError` that names weights that are not finite, as a damaged checkpoint has
+    them, or one whose numbers were beyond a half precision."""
+    wrong = [
+        name
+        for name, one in weights.items()
+        if one.is_floating_point() and not one.isfinite().all()
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ConfigError(
+            f"backbone.weights {config.weights} are damaged: {', '.join(wrong[:3])}{more} of "
+            f"{len(weights)} hold numbers that are not finite. Bring the file again from where it "
+            "was published, or take it in float32."
+        )
+
+
 def architecture(config: BackboneConfig) -> str:
     """The architecture in a model name: the name without timm's tag of the pre-trained weights."""
     return config.name.split(".")[0]
@@ -267,12 +241,14 @@ def architecture(config: BackboneConfig) -> str:
 def build_module(config: BackboneConfig) -> tuple[nn.Module, Weights]:
     """The module with its weights, on the CPU, and the classifier's weights that the file held
     besides (none for random or pretrained weights)."""
+    config.require_weights()
     module = create(config, classes=0)
     if config.weights in ("random", "pretrained"):
         return module, {}
     if config.weights == "embedded":
         return module, load_embedded(module, config.name)
-    return module, load_checkpoint(module, Path(config.weights), architecture(config))
+    path = Path(config.weights)
+    return module, load_checkpoint(module, path, architecture(config), config.sha256)
 
 
 def build_classifier(
@@ -332,12 +308,10 @@ def create_timm(config: BackboneConfig, classes: int) -> nn.Module:
 
     known = timm.list_models() + timm.list_pretrained()
     if config.name not in known and architecture(config) not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(config.name, known, 1)
+        meant = near(config.name, known)
         raise ConfigError(
             f"backbone.name {config.name!r} is not a timm model"
-            + (f": did you mean {near[0]!r}?" if near else ".")
+            + (f": did you mean {meant!r}?" if meant else ".")
         )
 
     def build(**size: int) -> nn.Module:
@@ -367,7 +341,7 @@ def own_settings(module: nn.Module) -> dict[str, Any]:
     return getattr(module, "pretrained_cfg", None) or module.default_cfg  # type: ignore[return-value]
 
 
-def resolve_picture(config: BackboneConfig, module: nn.Module) -> PictureSpec:
+def resolve_picture(config: BackboneConfig, module: nn.Module, data: DataConfig) -> PictureSpec:
     """The preprocessing: as configured, and the model's own where a field is None. Errors:
     `ConfigError`."""
     own = own_settings(module)
@@ -378,11 +352,22 @@ def resolve_picture(config: BackboneConfig, module: nn.Module) -> PictureSpec:
         interpolation=config.interpolation or own["interpolation"],
         mean=tuple(config.mean or own["mean"]),
         std=tuple(config.std or own["std"]),
+        fit=data.fit,
+        window=data.window,
     )
     if spec.interpolation not in get_args(Interpolation):
         raise ConfigError(
             f"backbone.interpolation is {spec.interpolation} by the model's own default: set "
             "bilinear, bicubic or nearest."
+        )
+    with np.errstate(all="ignore"):
+        shift, scale = (np.asarray(each, np.float32) * 255 for each in (spec.mean, spec.std))
+        ends = (np.asarray([[0], [255]], np.float32) - shift) / scale
+    if not (scale > 0).all() or not np.isfinite(ends).all():
+        raise ConfigError(
+            f"backbone.mean {list(spec.mean)} and std {list(spec.std)} make numbers of pixels that "
+            "are not finite in float32: set those that the weights were trained with, such as "
+            "0.5 each."
         )
     if spec.resize < spec.input_size:
         raise ConfigError(

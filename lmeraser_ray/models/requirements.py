@@ -18,7 +18,7 @@ import torch
 from lmeraser_ray.config import Config, PictureSgdConfig
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.backbone import Backbone
-from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.models.numerics import choose_device
 
 
@@ -26,7 +26,8 @@ def check_requirements(config: Config, backbone: Backbone) -> None:
     """Refuse what this configuration cannot do with this backbone. Errors: `ConfigError`."""
     check_device(config)
     check_features(backbone)
-    make_learner(config).check(backbone)
+    for learner in make_learners(config):
+        learner.check(backbone)
 
 
 def check_device(config: Config) -> None:
@@ -35,7 +36,10 @@ def check_device(config: Config) -> None:
     if config.execution.engine != "inline":
         return
     device = choose_device(config.execution.device)
-    half = isinstance(config.learner, PictureSgdConfig) and config.learner.dtype == "bfloat16"
+    half = any(
+        isinstance(member.learner, PictureSgdConfig) and member.learner.dtype == "bfloat16"
+        for member in config.members
+    )
     if half and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise ConfigError(
             "learner.dtype is bfloat16, which this GPU does not support: set float32, or "

@@ -5,20 +5,21 @@ it, the erasure list.
     tombstones → ERASURES
 
 Invariants: the file is whole or not there, and only its owner can read it; every object is compared
-with its digest while it is copied; the file names nobody whose request is finished. Later erasures
-do not reach a backup: so backups expire, and `restore` erases again. For this it needs a list of
-erasures that is newer than the backup: keep that file apart.
+with its digest while it is copied; the file names nobody whose request is finished; of a secret
+that lies outside of the workspace it holds only the marker. Later erasures do not reach a backup:
+so backups expire, and `restore` erases again. For this it needs a list of erasures that is newer
+than the backup: keep that file apart.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lmeraser_ray
 from lmeraser_ray.erasure.backup.archive import (
     KEPT,
     ROWS,
     ArchivePart,
+    BackupCard,
     Contents,
     part_of,
     write_archive,
@@ -76,12 +77,12 @@ def backup(session: Session, *, to: Path | None, erasures: Path | None) -> Backu
     if to is None:
         return Backup(None, None, 0, 0, found.seq, found.hash, count)
     return Backup(
-        made.about["fingerprint"],
+        made.about.fingerprint,
         made.digest,
         to.stat().st_size,
         len(made.parts),
-        made.about["seq"],
-        made.about["hash"],
+        made.about.seq,
+        made.about.hash,
         count,
     )
 
@@ -105,7 +106,7 @@ class Made:
     """An archive that was written. about: what it is a backup of; digest: the SHA-256 of its table
     of contents."""
 
-    about: dict[str, Any]
+    about: BackupCard
     parts: tuple[ArchivePart, ...]
     digest: str
 
@@ -132,14 +133,15 @@ def archive(folder: WorkspaceFolder, database: Database, to: Path) -> Made:
                 parts.append(
                     ArchivePart(f"objects/{stored.name}", files[-1].stat().st_size, stored.sha256)
                 )
-        about = {
-            "version": lmeraser_ray.__version__,
-            "at": to_text(utcnow()),
-            "workspace": folder.names().workspace_id,
-            "manifest": [item.key, item.sha256],
-            "fingerprint": item.key,
-            "dialect": database.dialect,
-            **asdict(head),
-        }
+        about = BackupCard(
+            version=lmeraser_ray.__version__,
+            at=to_text(utcnow()),
+            workspace=folder.names().workspace_id,
+            manifest=(item.key, item.sha256),
+            fingerprint=item.key,
+            dialect=database.dialect,
+            seq=head.seq,
+            hash=head.hash,
+        )
         digest = write_archive(to, Contents(about, tuple(parts)), files)
         return Made(about, tuple(parts), digest)

@@ -22,6 +22,7 @@ class Keys:
 def keys(folder: KeyFolder, what: What) -> Keys:
     """Do `what`, and return the keys that there are then. Errors: those of `KeyFolder.init` and
     `KeyFolder.rotate`, `ConfigError` and `VerificationError`."""
+    folder.require_place()
     if what == "init":
         folder.init()
     elif what == "rotate":

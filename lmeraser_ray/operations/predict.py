@@ -1,94 +1,250 @@
 """`predict`: labels of pictures that are not stored, with probabilities and the shards that
-answered."""
+answered.
 
-import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+    pictures → chunks of pixels → routes → answers of the shards → one prediction a picture
+
+Invariants: memory holds one chunk, however many pictures are asked; each chunk is answered by one
+published state; a prediction does not depend on the other pictures; the probabilities' columns are
+all classes of the state, sorted.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lmeraser_ray.data.feature_file import Features
+from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.data.feature_file import Features, require_finite
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.reader import Pixels, pixel_hashes, prepare
-from lmeraser_ray.errors import DataError, PictureError
-from lmeraser_ray.models.aggregation.routes import Predictions, Queries, combine, route
+from lmeraser_ray.data.sources.entry import Picture
+from lmeraser_ray.errors import ConfigError, DataError
+from lmeraser_ray.models.aggregation.answers import Answers
+from lmeraser_ray.models.aggregation.routes import Predictions, Queries, Routes, combine
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.models.learners.registry import make_learner
-from lmeraser_ray.pipeline.answering import require_an_answer, serving_of
+from lmeraser_ray.models.learners.registry import make_learners
+from lmeraser_ray.operations.asked import asked
+from lmeraser_ray.pipeline.answering import require_an_answer, route_members
 from lmeraser_ray.pipeline.jobs import Worker
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import Published
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+CHUNK_BYTES = 64 << 20
+"""Pixels that are in memory at a time, and with them their features and answers."""
+MOST_UNREADABLE = 10_000
+"""Pictures in a row that cannot be used before they are told."""
+OnError = Literal["refuse", "skip"]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that could not be used: its place among all that were asked, its name, and why."""
+
+    at: int
+    name: str
+    reason: str
+
 
 @dataclass(frozen=True)
 class Predicting:
-    """Predictions, and the state that made them, of the shards that may answer."""
+    """Predictions of q pictures, and the state that made them, of the shards that may answer.
+    names: [q], a path, `a.parquet:7` or `picture 3`; unreadable: the pictures that were left out;
+    start: the place of the first among all that were asked."""
 
     manifest: Manifest
     predictions: Predictions
+    names: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    start: int = 0
 
-
-def predict(session: Session, images: Sequence[bytes | Path]) -> Predicting:
-    """Predict encoded pictures or picture files, in this process.
-
-    Errors: `DataError` that names the file or the position of a picture that cannot be used.
-    """
-    return session.consistently(lambda state: predict_by(session, state, images))
-
-
-def predict_by(session: Session, state: Published, images: Sequence[bytes | Path]) -> Predicting:
-    """Predict by one published state."""
-    folder = session.folder
-    require_an_answer(folder, state)
-    manifest = state.answering
-    config = session.config()
-    worker = Worker(folder.store, config, make_learner(config), manifest.backbone)
-    max_pixels = config.data.max_pixels
-    with session.progress.stage("read"):
-        pixels = np.stack(
-            [load(image, at, manifest, max_pixels) for at, image in enumerate(images)]
+    def __repr__(self) -> str:
+        left = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
+        return (
+            f"Predicting({len(self.names)} pictures{left}, {len(self.predictions.classes)} "
+            f"classes, state {self.manifest.fingerprint[:12]})"
         )
-    with session.progress.stage("answer"):
-        batch = manifest.backbone.batch
 
-        @functools.cache  # only computed where the aggregation or the learner needs features
-        def features() -> Features:
-            return np.concatenate(
-                [
-                    worker.backbone.features(pixels[at : at + batch])
-                    for at in range(0, len(pixels), batch)
-                ]
+    def top(self, k: int) -> list[list[tuple[str, float]]]:
+        """Return the k most probable classes of each picture with their probabilities, the highest
+        first, ties in the order of the classes. Errors: `ConfigError` where k is not positive."""
+        if k < 1:
+            raise ConfigError(f"top_k is {k}, expected 1 or more.")
+        found = self.predictions
+        order = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(found.probabilities, order, 1)
+        return [
+            [(found.classes[c], p) for c, p in zip(places, row, strict=True)]
+            for places, row in zip(order.tolist(), best.tolist(), strict=True)
+        ]
+
+    def to_pandas(self) -> "DataFrame":
+        """Return a row a picture: its name, label, probability, and the probability of each class
+        in the columns `probability:CLASS`."""
+        from pandas import DataFrame
+
+        found = self.predictions
+        best = found.probabilities.max(1, initial=0)
+        columns = {"image": self.names, "label": found.labels, "probability": best}
+        each = zip(found.classes, found.probabilities.T, strict=True)
+        return DataFrame(columns | {f"probability:{name}": column for name, column in each})
+
+    def _repr_html_(self) -> str:
+        return str(self.to_pandas().to_html(max_rows=20, max_cols=12))
+
+
+def predict(
+    session: Session, images: object, *, column: str | None = None, on_error: OnError = "refuse"
+) -> Predicting:
+    """Predict pictures by one published state, in this process. images: as `asked.asked` takes
+    them; on_error: `skip` leaves out what cannot be used, and says so in the result.
+
+    Errors: `DataError` that names the first picture that cannot be used, unless it is skipped.
+    """
+    pictures, asker = list(asked(images, column)), Asker(session)
+
+    def by(state: Published) -> Predicting:
+        return gathered([asker.answer(state, chunk) for chunk in asker.chunks(pictures, on_error)])
+
+    return session.consistently(by)
+
+
+def predict_each(
+    session: Session, images: object, *, column: str | None = None, on_error: OnError = "skip"
+) -> Iterator[Predicting]:
+    """Yield the predictions of a stream of pictures chunk by chunk, each by the state that is
+    published then. Memory holds one chunk. Arguments and errors are those of `predict`."""
+    pictures = asked(images, column)
+    asker = Asker(session)
+    for chunk in asker.chunks(pictures, on_error):
+        yield session.consistently(partial(asker.answer, chunk=chunk))
+
+
+@dataclass
+class Chunk:
+    """Some pictures of the stream from the `start`-th on: pixels [m, 3, s, s] uint8 of those that
+    can be used."""
+
+    start: int = 0
+    names: list[str] = field(default_factory=list)
+    pixels: list[Pixels] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        """Whether the pixels are as many as memory should hold; what cannot be used counts too."""
+        return sum(one.nbytes for one in self.pixels[:1]) * len(self.pixels) >= CHUNK_BYTES or (
+            len(self.unreadable) >= MOST_UNREADABLE
+        )
+
+
+class Asker:
+    """Decodes pictures, and asks whatever state is published; the backbone is loaded once."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.config = session, session.config()
+        state = session.folder.require_state()
+        require_an_answer(session.folder, state)
+        learners = make_learners(self.config)
+        self.worker = Worker(session.folder.store, self.config, learners, state.manifest.backbone)
+        self._classes: dict[tuple[Bucket, ...], tuple[str, ...]] = {}
+
+    def chunks(self, pictures: Iterable[Picture], on_error: OnError) -> Iterator[Chunk]:
+        """Yield the decoded pictures, at least one chunk. Errors: `DataError` that names a picture
+        that cannot be used, unless `on_error` is `skip`."""
+        chunk = Chunk()
+        for at, picture in enumerate(pictures):
+            try:
+                with self.session.progress.stage("read"):
+                    pixels = prepare(
+                        picture.read(), self.worker.card.spec, self.config.data.max_pixels
+                    )
+            except DataError as error:
+                reason = str(error).removeprefix(f"{picture.where}: ")
+                if on_error == "refuse":
+                    raise DataError(f"{picture.where}: {reason}") from error
+                chunk.unreadable.append(Unreadable(at, picture.name, reason))
+            else:
+                chunk.names.append(picture.name)
+                chunk.pixels.append(pixels)
+            if chunk.full:
+                yield chunk
+                chunk = Chunk(at + 1)
+        yield chunk
+
+    def answer(self, state: Published, chunk: Chunk) -> Predicting:
+        """Predict a chunk by one published state."""
+        require_an_answer(self.session.folder, state)
+        manifest, classes = state.answering, self.classes(state.manifest)
+        names, unreadable = tuple(chunk.names), tuple(chunk.unreadable)
+        if not chunk.pixels:
+            nobody = Routes(np.empty((0, 1), np.int64), np.empty((0, 1)))
+            return Predicting(
+                manifest, combine(nobody, {}, {}, classes), names, unreadable, chunk.start
             )
+        with self.session.progress.stage("answer"):
+            found = self._predictions(manifest, chunk, classes)
+        return Predicting(manifest, found, names, unreadable, chunk.start)
+
+    def classes(self, manifest: Manifest) -> tuple[str, ...]:
+        """The labels of all training records of a state, sorted, those of quarantined shards
+        too: read once for each state, a bucket at a time."""
+        buckets = tuple(state.bucket for state in manifest.buckets)
+        if buckets not in self._classes:
+            store = self.session.folder.store
+            each = (RecordIndex.read(store, [bucket]).training_labels for bucket in buckets)
+            self._classes = {buckets: tuple(sorted(set().union(*each)))}
+        return self._classes[buckets]
+
+    def _predictions(
+        self, manifest: Manifest, chunk: Chunk, classes: tuple[str, ...]
+    ) -> Predictions:
+        pixels = np.stack(chunk.pixels)
+        worker, store, batch = self.worker, self.session.folder.store, manifest.backbone.batch
+
+        @cache  # only computed where the aggregation or the learner needs features
+        def features() -> Features:
+            starts = range(0, len(pixels), batch)
+            found = np.concatenate(
+                [worker.backbone.features(pixels[at : at + batch]) for at in starts]
+            )
+            require_finite(found, lambda rows: [chunk.names[row] for row in rows])
+            return found
 
         queries = Queries(len(pixels), features, lambda: pixel_hashes(pixels))
-        routes = route(
-            config.aggregation, queries, serving_of(folder.store, manifest), seed=config.seed
-        )
-        asked = routes.queries()
-        seen = features() if worker.learner.needs == "features" else pixels
-        read = {
-            shard: Constituent.from_bytes(folder.store.read(manifest.shards[shard].constituent))
-            for shard in asked
-        }
-        answers = {
-            shard: worker.answer(read[shard], seen[found], shard) for shard, found in asked.items()
-        }
-    return Predicting(manifest, combine(routes, asked, answers))
+        routes = route_members(store, self.config, manifest, queries)
+        asked_of = routes.queries()
+
+        def answers_of(place: int, found: NDArray[np.int64]) -> Answers:
+            shard = manifest.shards[place]
+            constituent = Constituent.from_bytes(store.read(shard.constituent))
+            needs = worker.learners[shard.member].needs
+            seen = features() if needs == "features" else pixels
+            group = place - manifest.begin_of(shard.member)
+            return worker.answer(constituent, seen[found], group, shard.member)
+
+        answers = {place: answers_of(place, found) for place, found in asked_of.items()}
+        return combine(routes, asked_of, answers, classes)
 
 
-def load(image: bytes | Path, at: int, manifest: Manifest, max_pixels: int) -> Pixels:
-    """Read one picture as pixels [3, s, s] uint8. Errors: `DataError` that names the picture."""
-    where = str(image) if isinstance(image, Path) else f"picture {at}"
-    try:
-        return prepare(
-            image.read_bytes() if isinstance(image, Path) else image,
-            manifest.backbone.spec,
-            max_pixels,
-        )
-    except OSError as error:
-        raise DataError(
-            f"{where} cannot be read ({error.strerror or error}): give the path of a picture file."
-        ) from error
-    except PictureError as error:
-        raise DataError(f"{where}: {error}") from error
+def gathered(parts: list[Predicting]) -> Predicting:
+    """Return the predictions of chunks that one state answered as those of one."""
+    found = [part.predictions for part in parts if part.names] or [parts[0].predictions]
+    routes = Routes(
+        np.concatenate([one.routes.shards for one in found]),
+        np.concatenate([one.routes.weights for one in found]),
+        found[0].routes.voters,
+    )
+    probabilities = np.concatenate([one.probabilities for one in found])
+    return Predicting(
+        parts[0].manifest,
+        Predictions(found[0].classes, probabilities, routes),
+        tuple(name for part in parts for name in part.names),
+        tuple(one for part in parts for one in part.unreadable),
+    )

@@ -11,6 +11,7 @@ or none, and the same command again finishes.
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.config import Config, PublicConfig
+from lmeraser_ray.config import Config
+from lmeraser_ray.config.options import override
 from lmeraser_ray.data.index import remaining
 from lmeraser_ray.erasure.absence.scan import scan
 from lmeraser_ray.erasure.absence.traces import Traces
@@ -38,16 +40,25 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace, WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.database import VARIABLE, Database
+from lmeraser_ray.storage.database.database_location import DatabaseLocation
+from lmeraser_ray.storage.database.secret_place import (
+    SECRET,
+    SECRET_VARIABLE,
+    keyring_in,
+    marker_of,
+    outside_keyring,
+)
 from lmeraser_ray.storage.database.tombstones import Tombstones
 from lmeraser_ray.storage.files import (
     disk_errors,
     move_into_place,
+    read_file,
     remove_tree,
     share,
     write_atomic,
 )
 
-REUSED = ("features", "partitions", "assignments", "constituents")
+REUSED = ("features", "partitions", "assignments", "statistics", "constituents")
 """Objects of the present workspace that are reused where their keys are needed."""
 
 
@@ -56,13 +67,15 @@ class Restoration:
     """What a restore did.
 
     backup: the backup's manifest; evaluated: the published state, and the work for it;
-    erased_again: how many of the backup's records were left out; reconciled: the request database.
+    erased_again: how many of the backup's records were left out; reconciled: the request database;
+    ignored: what the backup's configuration named and only the operator may name.
     """
 
     backup: Manifest
     evaluated: Evaluated
     erased_again: int
     reconciled: Reconciled
+    ignored: Mapping[str, str]
 
 
 def restore(
@@ -80,15 +93,16 @@ def restore(
     known = Known(ErasureList.read(erasures) if erasures else None, no_later_erasures)
     folder = session.folder
     with open_archive(source) as archive:
-        refuse_other_workspace(folder, str(archive.contents.about.get("workspace")), known)
+        refuse_other_workspace(folder, archive.contents.about.workspace, known)
         folder.create()
         with folder.locked() as workspace:
             staged = unpack(archive, workspace.store.scratch / "backup")
+            override(staged.config, session.overrides).backbone.require_weights()
             settle_pin(workspace, staged, known)
             take_secret(workspace, staged)
             take_configuration(workspace, staged)
             with closing(open_database(workspace, session.config())) as database:
-                reconciled = reconcile(database, staged, known)
+                reconciled = reconcile(database, staged, known, workspace.names())
                 return Restoring(session, workspace, database, staged).run(reconciled)
 
 
@@ -113,7 +127,7 @@ def pin_of(folder: WorkspaceFolder) -> list[str]:
     there is no pin."""
     pin = folder.root / "database"
     with disk_errors(pin):
-        return pin.read_text(errors="replace").split() if pin.is_file() else []
+        return read_file(pin).decode(errors="replace").split() if pin.exists() else []
 
 
 def settle_pin(folder: LockedWorkspace, staged: Staged, known: Known) -> None:
@@ -121,30 +135,37 @@ def settle_pin(folder: LockedWorkspace, staged: Staged, known: Known) -> None:
     `Known.require`, where there is no request database at all."""
     pin, words, file = folder.root / "database", pin_of(folder), folder.root / "requests.db"
     there = file.is_file() and file.stat().st_size > 0
-    elsewhere = words[:1] == ["postgresql"] or bool(
-        staged.config.queue.database or os.environ.get(VARIABLE)
-    )
+    elsewhere = words[:1] == ["postgresql"] or bool(folder.database or os.environ.get(VARIABLE))
     if not there and not elsewhere:
         known.require(staged)
-    if len(words) < 2 or (words[0] == "sqlite" and not there):
+    damaged = len(words) < 2 or DatabaseLocation.damaged(folder.root)
+    if damaged or (words[0] == "sqlite" and not there):
         with disk_errors(pin):
             pin.unlink(missing_ok=True)
 
 
 def take_secret(folder: LockedWorkspace, staged: Staged) -> None:
-    """Write the backup's secret into the workspace. Errors: `ConfigError` where another secret is
-    there with a request database that may have been made with it."""
-    path = folder.root / "secret"
+    """Write the backup's secret into the workspace, unless the one that is there has all its
+    versions; where LMERASER_SECRET leads to it, only a marker.
+
+    Errors: `ConfigError` where another secret is there with a request database that may have been
+    made with it, or where LMERASER_SECRET leads to another one.
+    """
+    path = folder.root / SECRET
     with disk_errors(path):
-        there = path.read_bytes() if path.is_file() else b""
-    if there == staged.secret:
-        return
+        there = read_file(path) if path.exists() else b""
+    with suppress(VerificationError):  # it is damaged
+        if there and keyring_in(there, path).covers(staged.keyring):
+            return
     if there and (folder.root / "requests.db").exists() and not pin_of(folder):
         raise ConfigError(
             f"{folder.root} has another secret than the backup, so it is another workspace: "
             "restore into another folder."
         )
-    write_atomic(path, staged.secret, scratch=folder.store.scratch)
+    data = staged.secret
+    if os.environ.get(SECRET_VARIABLE) and outside_keyring(staged.workspace).covers(staged.keyring):
+        data = marker_of(staged.workspace)
+    write_atomic(path, data, scratch=folder.store.scratch)
 
 
 def take_configuration(folder: LockedWorkspace, staged: Staged) -> None:
@@ -193,7 +214,9 @@ class Restoring:
         self._publish(evaluated.manifest, int(gone.sum()))
         remove_tree(self.staged.root)  # its empty folders
         self._search(evaluated.manifest, traces)
-        return Restoration(manifest, evaluated, int(gone.sum()), reconciled)
+        return Restoration(
+            manifest, evaluated, int(gone.sum()), reconciled, self.staged.kept.ignored
+        )
 
     def _gone(self, current: PublishedState) -> NDArray[np.bool_]:
         """Return which of the backup's records were erased, by themselves or with their subject
@@ -216,7 +239,7 @@ class Restoring:
             ):
                 share(self.workspace.store.path(item), store.path(item))
         buckets = remaining(store, current.index, gone)
-        public = current.manifest.partition if isinstance(config.partition, PublicConfig) else None
+        public = current.manifest.partitions
         choice = choice_in(store, current.manifest)
         with self.session.flow(store, config, current.manifest.backbone, public, choice) as flow:
             return flow.evaluate(buckets, current.manifest)
@@ -229,7 +252,8 @@ class Restoring:
                 move_into_place(self.staged.store.path(item), store.path(item))
         quarantine = Quarantine(store, self.session.config(), manifest).prepare(self.database)
         with publication(self.workspace, self.database.write, manifest, quarantine) as conn:
-            states = {"before": ledger.published(conn), "after": manifest.fingerprint}
+            after = ledger.state_of(conn, manifest.fingerprint)
+            states = {"before": ledger.published(conn), "after": after}
             found = {
                 "backup": self.staged.digest,
                 "entry": self.staged.head.seq,

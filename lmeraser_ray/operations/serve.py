@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.signer import certify_pending
-from lmeraser_ray.erasure.queue.loop import LONGEST_PAUSE, keep_serving, queue_of, wait_for_turn
+from lmeraser_ray.erasure.queue.loop import keep_serving, queue_of, wait_for_turn
 from lmeraser_ray.erasure.queue.overview import overview_of
-from lmeraser_ray.erasure.requests.events import Event, Narrator, Say, redacted_message
+from lmeraser_ray.erasure.requests.events import Event, Narrator, Pauses, Say, error_event
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.models.learners.base import Learner
@@ -27,6 +27,7 @@ from lmeraser_ray.operations.hosted_queue import QueueHandle, spec_of
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.pipeline.engines import cluster, queue_actor
 from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
 
 DRAINING = (
@@ -38,10 +39,11 @@ DRAINING = (
 @dataclass(frozen=True)
 class Done:
     """What a queue did. closed: how many requests were closed meanwhile, by state; open: how many
-    are left."""
+    are left; stopped: whether it was told to stop."""
 
     closed: Mapping[State, int]
     open: int
+    stopped: bool
 
     def as_json(self) -> dict[str, int]:
         """For `--json`."""
@@ -56,39 +58,27 @@ class Sidecar:
     """What the process of `serve` or `run` does beside the queue, wherever that runs: sign what is
     purged, and report what happens."""
 
+    folder: WorkspaceFolder
     database: Database
     keys: KeyFolder
     narrator: Narrator
     say: Say
-    _wait: float = 0.0
-    _not_before: float = 0.0
+    failing: Pauses = field(default_factory=Pauses)
 
     def finish(self) -> None:
         """Sign and report. Errors: those of signing and of the database."""
-        certify_pending(self.database, self.keys)
+        certify_pending(self.folder, self.database, self.keys)
         self.narrator.look()
 
     def do(self) -> None:
-        """Sign and report. An error is reported too, and delays the next try: 1 s, then twice as
-        long each time, at most `LONGEST_PAUSE`."""
-        if time.monotonic() < self._not_before:
+        """Sign and report. An error is reported too, and delays the next try."""
+        if not self.failing.over:
             return
         try:
             self.finish()
-            self._wait = 0.0
+            self.failing.end()
         except LmeraserError as error:
-            self._wait = min(LONGEST_PAUSE, max(1.0, 2 * self._wait))
-            self._not_before = time.monotonic() + self._wait
-            self.say(
-                Event(
-                    "error",
-                    facts={
-                        "error": type(error).__name__,
-                        "message": redacted_message(error),
-                        "pause": self._wait,
-                    },
-                )
-            )
+            self.say(error_event("error", error, self.failing.begin()))
 
     @contextmanager
     def beside(self, poll: float) -> Iterator[None]:
@@ -122,17 +112,18 @@ def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None
 
     Errors: those of a round; `ExecutionError` while another queue lives.
     """
-    require_key(keys)
+    session.folder.require_published()
+    keys.require_ready()
     session = replace(session, overrides=(*session.overrides, ("queue.window", "0")))
     config = session.config()
     with session.database() as database, ExitStack() as stack:
-        sidecar = Sidecar(database, keys, Narrator(database, say), say)
+        sidecar = Sidecar(session.folder, database, keys, Narrator(database, say), say)
         if overview_of(session).open:
             stack.enter_context(cluster(config.execution))
         asked = stack.enter_context(listening(stop))
         with sidecar.beside(config.queue.poll):
             work_off(session, asked, say)
-    return Done(sidecar.narrator.closed, overview_of(session).open)
+    return Done(sidecar.narrator.closed, overview_of(session).open, asked.asked)
 
 
 def work_off(session: Session, stop: Stop, say: Say) -> None:
@@ -140,6 +131,7 @@ def work_off(session: Session, stop: Stop, say: Say) -> None:
     wait_for_turn(session, stop.wait)
     with queue_of(session, keys=None, say=say) as queue:
         queue.quarantine.look()
+        queue.expire()
         while queue.busy() and not stop.asked:
             queue.round(patient=True, stop=lambda: stop.asked)
 
@@ -161,11 +153,11 @@ def serve(
     `ConfigError` on an open cluster; `KeyboardInterrupt` when told to stop a second time: then
     nothing is finished, and every request is still in the database.
     """
-    require_key(keys)
     session.folder.require_published()
+    keys.require_ready()
     config = session.config()
     with session.database() as database:
-        sidecar = Sidecar(database, keys, Narrator(database, say), say)
+        sidecar = Sidecar(session.folder, database, keys, Narrator(database, say), say)
         if config.execution.engine == "inline":
             with listening(stop) as asked, sidecar.beside(config.queue.poll):
                 keep_serving(session, asked.wait, keys=None, say=say)
@@ -177,7 +169,7 @@ def serve(
                 listening(stop) as asked,
             ):
                 follow(actor, asked, sidecar, config.queue.poll)
-    return Done(sidecar.narrator.closed, overview_of(session).open)
+    return Done(sidecar.narrator.closed, overview_of(session).open, stopped=True)
 
 
 def follow(actor: QueueHandle, stop: Stop, sidecar: Sidecar, poll: float) -> None:
@@ -221,10 +213,3 @@ def listening(stop: Stop | None) -> Iterator[Stop]:
     else:
         with Stop(DRAINING).listening() as made:
             yield made
-
-
-def require_key(keys: KeyFolder) -> None:
-    """Errors: `ConfigError`, before any work, where a named folder has no key to sign with. In the
-    default folder the first signature makes the key."""
-    if not keys.default:
-        keys.current()

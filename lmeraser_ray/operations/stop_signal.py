@@ -9,7 +9,7 @@ import select
 import signal
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -33,7 +33,8 @@ class Stop:
         self.asked = True
         os.write(self._write, b"stop")
         if self._message:
-            os.write(2, f"{self._message}\n".encode())
+            with suppress(OSError):  # a terminal that is gone
+                os.write(2, f"{self._message}\n".encode())
 
     def wait(self, seconds: float) -> bool:
         """Wait until the end is asked for, `seconds` at most. Returns whether it is."""

@@ -8,24 +8,28 @@ continues.
 >>> done.manifest.fingerprint, done.test.accuracy  # doctest: +SKIP
 
 Everything is checked before anything is published: a workspace of another configuration, missing
-records, bad input.
+records, bad input, tombstones that somebody deleted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.data.alike_names import alike_sentences
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
+from lmeraser_ray.erasure.certificate.standing_erasures import put_back
 from lmeraser_ray.erasure.queue.publisher import recover
 from lmeraser_ray.erasure.queue.quarantine import Quarantine
+from lmeraser_ray.erasure.requests.retention import expire
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
+from lmeraser_ray.models.partition.shard_count import FEW, with_kept_cut, with_shard_count
 from lmeraser_ray.operations.evaluate import Score, score
 from lmeraser_ray.pipeline.choice import read_choice
 from lmeraser_ray.pipeline.flow import Evaluated, identity_of, load_inputs
@@ -47,11 +51,28 @@ class Training:
     ingested: Ingested
     evaluated: Evaluated
     test: Score
+    put_back: int
+    """How many tombstones of erased records and subjects were missing."""
+    classes: tuple[str, ...]
+    """The labels of the training records, sorted."""
+
+    def __repr__(self) -> str:
+        accuracy = "n/a" if self.test.accuracy is None else f"{self.test.accuracy:.4f}"
+        return (
+            f"Training({self.manifest!r}: {len(self.evaluated.trained)} trained, "
+            f"{self.evaluated.reused} reused, test accuracy {accuracy})"
+        )
 
     @property
     def passes(self) -> int:
         """The record passes that were trained (records times epochs): the unit of cost."""
         return sum(trained.passes for trained in self.evaluated.trained)
+
+    @property
+    def small_shards(self) -> tuple[int, ...]:
+        """How many records each shard has that has few (`FEW`); none where one shard has all."""
+        sizes = [shard.size for shard in self.manifest.shards]
+        return tuple(size for size in sizes if size < FEW and len(sizes) > 1)
 
 
 def train(session: Session, config: Config) -> Training:
@@ -62,24 +83,37 @@ def train(session: Session, config: Config) -> Training:
     choice = read_choice(config)
     with progress.stage("backbone"):
         inputs = load_inputs(config)
+    held = session.folder.held()
     session.folder.create()
     with (
         session.folder.locked(config.queue.database) as folder,
+        folder.emptied_on_failure(held=held),
         closing(Database.open(folder.root, config.queue.database)) as database,
     ):
         before = last_sound(folder)
+        expire(database, config.queue.tombstone_days, database.write)
+        with database.write() as conn:
+            back = put_back(conn)
         tombstones = Tombstones(folder.names(), database)
-        refuse_other_configuration(folder, config, inputs.card, before)
+        was = identity_before(folder, before)
+        config = with_kept_cut(config, was)
+        refuse_other_configuration(folder, config, inputs.card, before, was)
         with progress.stage("ingest"):
             discard_damaged(folder)
-            public = inputs.prototypes(folder.store, expected=before.partition if before else None)
-            ingested = ingest(config, folder.store, tombstones)
+            ingested = ingest(config, folder.store, tombstones, emptied=len(tombstones) > 0)
         refuse_missing(folder, config, before, ingested, tombstones)
         index = RecordIndex.read(folder.store, ingested.buckets)
+        ingested.alike = alike_sentences(config, index)
+        config = with_shard_count(config, index)
+        inputs = replace(inputs, config=config)
+        classes = tuple(sorted(index.training_labels))
         inputs.check_labels(index)
+        public = inputs.prototypes(folder.store, expected=before.partitions if before else ())
         folder.save_config(config)
         with session.flow(folder.store, config, inputs.card, public, choice) as flow:
+            spent = dict(progress.seconds)
             evaluated = flow.evaluate(ingested.buckets, before, index)
+            keep_pace(folder, evaluated, spent, progress.seconds)
             with progress.stage("publish"):
                 ingested.let_in_again = publish(
                     folder,
@@ -90,7 +124,24 @@ def train(session: Session, config: Config) -> Training:
                 )
             with progress.stage("evaluate"):
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
-    return Training(evaluated.manifest, ingested, evaluated, test)
+    return Training(evaluated.manifest, ingested, evaluated, test, back, classes)
+
+
+def keep_pace(
+    folder: LockedWorkspace,
+    evaluated: Evaluated,
+    spent: Mapping[str, float],
+    seconds: Mapping[str, float],
+) -> None:
+    """Keep how fast this training was. spent, seconds: of each stage, before and after it."""
+    took = {
+        name: seconds.get(name, 0.0) - spent.get(name, 0.0) for name in ("training", "features")
+    }
+    passes = sum(trained.passes for trained in evaluated.trained)
+    pace = folder.pace()
+    now = pace.after(passes, took["training"], evaluated.features_computed, took["features"])
+    if now != pace:
+        folder.save_pace(now)
 
 
 def publish(
@@ -111,11 +162,12 @@ def publish(
     with publication(workspace, database.write, after, quarantine) as conn:
         lifted = lift_hashes(conn, readmitted)
         last = ledger.published(conn)  # and not the pointer: a crash may have come between the two
-        if last != after.fingerprint or lifted:
-            states = {"before": last, "after": after.fingerprint}
-            ledger.append(conn, "TRAINED", None, {**states, "readmitted": lifted})
+        state = ledger.state_of(conn, after.fingerprint)
+        if last != state or lifted:
+            facts = {"before": last, "after": state, "readmitted": sorted(lifted)}
+            ledger.append(conn, "TRAINED", None, facts)
     purge(workspace, after)
-    return lifted
+    return len(lifted)
 
 
 def last_sound(folder: WorkspaceFolder) -> Manifest | None:
@@ -135,16 +187,21 @@ def discard_damaged(folder: LockedWorkspace) -> None:
             folder.store.path(item).unlink(missing_ok=True)
 
 
+def identity_before(folder: WorkspaceFolder, before: Manifest | None) -> dict[str, Any] | None:
+    """Return the identity of what is published; None before the first publication."""
+    return before.identity if before else kept_identity(folder)
+
+
 def refuse_other_configuration(
-    folder: WorkspaceFolder, config: Config, card: BackboneCard, before: Manifest | None
+    folder: WorkspaceFolder,
+    config: Config,
+    card: BackboneCard,
+    before: Manifest | None,
+    was: dict[str, Any] | None,
 ) -> None:
     """Errors: `ConfigError` that names the first identity field in which the configuration differs
-    from the workspace."""
-    was, now = (
-        (before.identity, identity_of(config))
-        if before
-        else (kept_identity(folder), config.identity())
-    )
+    from `was`, the workspace's."""
+    now = identity_of(config) if before else config.identity()
     found = first_difference(was, now) if was else None
     if found:
         name, old, new = found

@@ -11,12 +11,15 @@ algorithm and no second way to erase.
 (<State.CERTIFIED: 'CERTIFIED'>, 11, True)
 
 Invariants: an unknown id changes nothing; once the request is planned it will happen, whatever
-crashes; until the new state is published the old one answers.
+crashes; until the new state is published the old one answers; what is said of an erasure that did
+not come to its end is read from the state of its request.
 """
 
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.erasure.absence.report import tested_only
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder, key_folder
 from lmeraser_ray.erasure.certificate.statement import Statement, read_statement
 from lmeraser_ray.erasure.queue.lease import Lease
@@ -24,54 +27,50 @@ from lmeraser_ray.erasure.queue.loop import Queue, queue_of
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError
-from lmeraser_ray.operations.requests import status, submit, wait
+from lmeraser_ray.operations.asked_names import held_alike, held_records
+from lmeraser_ray.operations.readiness import require_ready
+from lmeraser_ray.operations.requests import status, submit, told, wait
 from lmeraser_ray.pipeline.choice import flags_in
 from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
+from lmeraser_ray.storage.database.pseudonyms import TargetKind
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.storage.times import utcnow
-
-OLD_STATE = "the state before it is still published."
-MEANING = {
-    State.RECEIVED: OLD_STATE,
-    State.PLANNED: OLD_STATE,
-    State.TRAINING: OLD_STATE,
-    State.PUBLISHED: "the state without its records is published, but not yet purged and searched.",
-    State.PURGED: "everything is purged and searched, only the certificate is missing.",
-}
-"""What an open request's state means for whoever waits for the erasure."""
-AGAIN = "Run the command again, or `lmeraser queue run`."
 
 
 @dataclass(frozen=True)
 class Unlearning:
     """What an erasure did, as its certificate says.
 
-    already: asked ids that had been erased before; seen: how many of the erased records the sweep
-    saw that chose the configuration.
+    already: asked ids that had been erased before; before, after: the fingerprints that were
+    published before the request and after it; seen: how many of the erased records the sweep saw
+    that chose the configuration.
     """
 
     request: ErasureRequest
     statement: Statement
     already: tuple[str, ...]
-    seen: int = 0
+    before: str
+    after: str
+    seen: int
 
-    @property
-    def before(self) -> str:
-        """The fingerprint of the state before."""
-        return self.statement.state.before
-
-    @property
-    def after(self) -> str:
-        """The fingerprint of the state after."""
-        return self.statement.state.after
+    def __repr__(self) -> str:
+        return (
+            f"Unlearning({self.request.id} {self.request.state}: {self.removed:,} removed, "
+            f"{len(self.rebuilt)} trained again, {self.reused} reused)"
+        )
 
     @property
     def removed(self) -> int:
         """How many records were removed."""
         return len(self.statement.erased.records)
+
+    @property
+    def tested_only(self) -> bool:
+        """Whether all removed records were held out for testing: nothing was trained on them."""
+        return tested_only(self.statement.scan, self.removed)
 
     @property
     def rebuilt(self) -> tuple[str, ...]:
@@ -105,17 +104,22 @@ def unlearn(
 
     quarantine: what was trained on them stops answering at once; keys: the signing keys, those of
     the default folder if None. Errors: `DataError` that names unknown ids, then nothing is changed;
-    `ExecutionError` where another command holds the workspace, then nothing is submitted.
+    `ExecutionError` where another command holds the workspace, and those of `require_ready`, then
+    nothing is submitted.
     """
     if not targets.records and not targets.subjects:
         raise ConfigError("Nothing to unlearn was named: give --records, --subjects or --file.")
+    keys = keys or key_folder(None)
     session.folder.require()
-    refuse_other_weights(session, session.folder.require_published())
+    published = session.folder.require_published()
+    refuse_other_weights(session, published)
     seen = session.consistently(
         lambda state: seen_by_choice(session.folder.store, state.manifest, targets)
     )
-    closed = close(session, targets, quarantine=quarantine, keys=keys or key_folder(None))
-    return replace(to_report(session, closed, targets), seen=seen)
+    closed = close(session, targets, quarantine=quarantine, keys=keys)
+    statement, already = erased_by(session, closed, targets)
+    after = session.folder.require_published().fingerprint
+    return Unlearning(closed, statement, already, published.fingerprint, after, seen)
 
 
 def seen_by_choice(store: Store, manifest: Manifest, targets: ErasureTargets) -> int:
@@ -148,50 +152,53 @@ def close(
     """Submit a request and return it closed: by the queue that serves, else by one in this process.
 
     Where no queue serves, the request is submitted under the workspace's lock, so that nothing is
-    submitted while another command holds it.
+    submitted while another command holds it, or where this process could not finish it. Errors, and
+    Ctrl-C, say what the state of the request means for the erasure.
     """
     request: str | None = None
-    with session.database() as database:
-        while Lease.live(database, utcnow(), session.config().queue.lease):
+    with told(session, lambda: request):
+        with session.database() as database:
+            while Lease.live(database, utcnow(), session.config().queue.lease):
+                request = request or submit(session, targets, quarantine=quarantine).id
+                found = wait(session, request, while_served=True)
+                if found.state.is_closed:
+                    return found
+        require_ready(session, keys)
+        with session.folder.locked() as workspace, queue_of(session, keys=keys) as queue:
+            workspace.store.require_room()
             request = request or submit(session, targets, quarantine=quarantine).id
-            found = wait(session, request, while_served=True)
-            if found.state.is_closed:
-                return found
-    with session.folder.locked() as workspace, queue_of(session, keys=keys) as queue:
-        request = request or submit(session, targets, quarantine=quarantine).id
-        return work_off(session, workspace, queue, request)
+            return work_off(session, workspace, queue, request)
 
 
 def work_off(
     session: Session, workspace: LockedWorkspace, queue: Queue, request: str
 ) -> ErasureRequest:
     """Work in this process until nothing is left to do, and return the request, closed. Errors: the
-    last one of the queue, with what the state of the request means for the erasure."""
+    last one of the queue."""
     failure: LmeraserError = ExecutionError("The queue has stopped.")
     try:
         queue.work(workspace, patient=False, stop=lambda: False)
         failure = queue.errors[-1] if queue.errors else failure
     except LmeraserError as error:
         failure = error
-    try:
+    with suppress(LmeraserError):  # the database may be what failed
         found = status(session, request)
-    except LmeraserError:  # the database is what failed
-        raise type(failure)(f"{failure} The request {request} is kept. {AGAIN}") from failure
-    if found.state.is_closed:
-        return found
-    raise type(failure)(
-        f"{failure} The request {request} is {found.state}: {MEANING[found.state]} {AGAIN}"
-    ) from failure
+        if found.state.is_closed:
+            return found
+    raise failure
 
 
-def to_report(session: Session, closed: ErasureRequest, targets: ErasureTargets) -> Unlearning:
-    """Report a closed request. Errors: `DataError` with the unknown ids, `ExecutionError` where the
-    request is not CERTIFIED."""
+def erased_by(
+    session: Session, closed: ErasureRequest, targets: ErasureTargets
+) -> tuple[Statement, tuple[str, ...]]:
+    """The statement of a closed request, and the ids that had been erased before. Errors:
+    `DataError` with the unknown ids, `ExecutionError` where the request is not CERTIFIED."""
     names = session.names()
     asked = {
-        names.hash(what, name): name
+        found: name
         for what, all_of in (("record", targets.records), ("subject", targets.subjects))
         for name in all_of
+        for found in names.hashes(what, name)
     }
     outcomes = {
         asked[target.hash]: target.outcome for target in closed.targets if target.hash in asked
@@ -203,9 +210,15 @@ def to_report(session: Session, closed: ErasureRequest, targets: ErasureTargets)
         )
         raise DataError(
             f"The workspace holds no record or subject {shown}: nothing was changed. Correct the "
-            "ids and try again."
+            f"ids and try again.{alike_of(session, targets, unknown[0])}"
         )
     if closed.state is not State.CERTIFIED:
-        raise ExecutionError(f"The erasure request {closed.id} is {closed.state}: {closed.reason}")
+        raise ExecutionError(f"{closed.standing} {closed.reason or ''}".strip())
     already = tuple(sorted(name for name, outcome in outcomes.items() if outcome == "already"))
-    return Unlearning(closed, read_statement(closed.statement or b""), already)
+    return read_statement(closed.statement or b""), already
+
+
+def alike_of(session: Session, targets: ErasureTargets, unknown: str) -> str:
+    """Return a sentence where a name is held that looks like an unknown one."""
+    what: TargetKind = "record" if unknown in targets.records else "subject"
+    return held_alike(held_records(session), what, unknown)

@@ -1,8 +1,11 @@
 """`verify`: whether a workspace holds what its manifest names, nothing else, and what training from
 scratch gives.
 
-    every object's digest → every picture's record digest → no stray file
+    no link or pipe among its files → every object's digest → every picture's record digest
+        → no stray file → ledger, requests and tombstones
         → (with rebuild) the same bytes again
+
+`audit` checks certificates too, for which it needs keys.
 """
 
 from collections.abc import Iterator
@@ -10,13 +13,17 @@ from dataclasses import dataclass
 
 from lmeraser_ray.config import PublicConfig
 from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
+from lmeraser_ray.erasure.certificate.evidence_checks import check_evidence
+from lmeraser_ray.erasure.certificate.ledger_head import SignedHead
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.operations.requests import repository
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_entries import OWN_FILES, wrong_entries, wrong_objects
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.files import digest_of
 from lmeraser_ray.storage.paths import name_below
 from lmeraser_ray.storage.store import Store, StoredObject
@@ -38,17 +45,25 @@ class Verification:
         return not self.differences
 
 
-def verify(session: Session, *, rebuild: bool = False) -> Verification:
+def verify(
+    session: Session, *, rebuild: bool = False, signed: SignedHead | None = None
+) -> Verification:
     """Check a workspace. With `rebuild`, train from its live records in a scratch folder and
-    compare the bytes."""
+    compare the bytes. signed: the ledger's head that the signer keeps beside its keys."""
     folder = session.folder
-    folder.require()
+    if wrong := tuple(wrong_entries(session.root)):
+        return Verification(None, len(wrong), wrong, False)
+    if folder.current() is None:
+        folder.require_published()  # refuses, before the lock makes a file
     with folder.locked() as folder:
         try:
             manifest = folder.require_published()
         except VerificationError as error:
             return Verification(None, 1, (str(error),), False)
         differences = [*unfinished(session), *damage(folder, manifest)]
+        with session.database() as database:
+            heads = (signed,) if signed else ()
+            differences += check_evidence(folder, database, heads).differences
         checked = len(list(manifest.objects())) + 1
         if rebuild and not differences:
             rebuilt = rebuild_manifest(session, folder, manifest)
@@ -80,6 +95,7 @@ def damage(folder: WorkspaceFolder, manifest: Manifest) -> Iterator[str]:
             yield f"{item.name} is damaged: its bytes do not have the digest in its name."
     for state in manifest.buckets:
         yield from bucket_damage(store, state.bucket)
+    yield from wrong_objects(folder.root)
     kept = {store.path(item) for item in (*manifest.objects(), *([current] if current else []))}
     for path in store.files():
         if path not in kept:
@@ -117,12 +133,12 @@ def rebuild_manifest(session: Session, folder: WorkspaceFolder, manifest: Manife
     scratch.create()
     buckets = [copy_bucket(folder.store, scratch, state.bucket) for state in manifest.buckets]
     config = session.config()
-    public = manifest.partition if isinstance(config.partition, PublicConfig) else None
-    if public:  # an input, as the backbone's weights are
-        scratch.put("partitions", public.key, [folder.store.read(public)])
-    with session.flow(
-        scratch, config, manifest.backbone, public, choice_in(folder.store, manifest)
-    ) as flow:
+    for system, item in zip(config.members, manifest.partitions, strict=True):
+        if item and isinstance(system.partition, PublicConfig):
+            # an input, as the backbone's weights are
+            scratch.put("partitions", item.key, [folder.store.read(item)])
+    choice = choice_in(folder.store, manifest)
+    with session.flow(scratch, config, manifest.backbone, manifest.partitions, choice) as flow:
         return Rebuilt(scratch, flow.evaluate(buckets, None).manifest)
 
 
@@ -166,12 +182,20 @@ def named(manifest: Manifest) -> dict[str, StoredObject]:
                 found[f"{item.kind} of bucket {state.bucket.number}"] = item
     if manifest.partition:
         found["partition"] = manifest.partition
+    for place, other in enumerate(manifest.others, 2):
+        if other.partition:
+            found[f"partition of system {place}"] = other.partition
+        for state, item in zip(manifest.buckets, other.assignments, strict=True):
+            if item:
+                found[f"assignments of bucket {state.bucket.number}, system {place}"] = item
     for shard in manifest.shards:
+        where = f"shard {shard.number % MEMBER_STRIDE}"
+        where += f" of system {shard.member + 1}" if shard.member else ""
+        if shard.statistics:
+            found[f"statistics of {where}"] = shard.statistics
         for stage, item in enumerate(shard.stages):
-            found[
-                f"constituent of shard {shard.number}"
-                + (f", stage {stage}" if len(shard.stages) > 1 else "")
-            ] = item
+            of_stage = f", stage {stage}" if len(shard.stages) > 1 else ""
+            found[f"constituent of {where}{of_stage}"] = item
     return found
 
 

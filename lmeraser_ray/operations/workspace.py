@@ -11,38 +11,44 @@
     >>> with TemporaryDirectory() as folder:
     ...     workspace = Workspace(folder)
     ...     trained = workspace.train(config)
-    ...     costs = workspace.cost(["digit-0042"]).costs
-    ...     trained.manifest.training_records, costs.touched.tolist(), workspace.verify().ok
-    (1437, [1], True)
+    ...     work = workspace.cost(["digit-0042"]).erasure
+    ...     trained.manifest.training_records, work.shards, workspace.verify().ok
+    (1437, 1, True)
 
 Each method does what the verb of the same name does, and is one call of the module of that name in
-this folder. `serve` is the command line's: it lives as long as a process. Studies stand above this
-folder: `study.compare.compare`, `study.sweep.sweep`, `study.attack.attack`,
-`study.diversity.diversity` and `study.figures.workspace_figures` are plain functions, and the last
-two take a workspace's `session`.
+this folder; `cost` and the studies are in `workspace_studies`. `serve` is the command line's: it
+lives as long as a process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.config.several import several
+from lmeraser_ray.operations.workspace_studies import WorkspaceStudies
+from lmeraser_ray.pipeline.progress import Progress, in_notebook
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import Location, location
 
 if TYPE_CHECKING:  # each is imported by the method that needs it: some bring torch
-    from lmeraser_ray.config import Config
+    from lmeraser_ray.config.from_python import Fields, Given
+    from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+    from lmeraser_ray.erasure.certificate.ledger_head import SignedHead
     from lmeraser_ray.erasure.certificate.verifier import Certificate
     from lmeraser_ray.erasure.queue.overview import Overview
-    from lmeraser_ray.erasure.requests.events import Say
+    from lmeraser_ray.erasure.requests.events import Event, Say
     from lmeraser_ray.erasure.requests.request import ErasureRequest
+    from lmeraser_ray.erasure.requests.search import RequestSearch
     from lmeraser_ray.operations.audit import Audit
     from lmeraser_ray.operations.backup import Backup
-    from lmeraser_ray.operations.cost import Costing
+    from lmeraser_ray.operations.doctor import Diagnosis
     from lmeraser_ray.operations.evaluate import Evaluation
     from lmeraser_ray.operations.keys import Keys, What
-    from lmeraser_ray.operations.predict import Predicting
+    from lmeraser_ray.operations.predict import OnError, Predicting
+    from lmeraser_ray.operations.roles import Roles
+    from lmeraser_ray.operations.secret import Change, SecretState
     from lmeraser_ray.operations.serve import Done
     from lmeraser_ray.operations.train import Training
     from lmeraser_ray.operations.unlearn import Unlearning
@@ -51,61 +57,109 @@ if TYPE_CHECKING:  # each is imported by the method that needs it: some bring to
 WITHDRAWN = "withdrawn by its submitter"
 
 
-class Workspace:
+class Workspace(WorkspaceStudies):
     """A folder that holds records, features, constituents and the manifest that names them."""
 
     def __init__(
         self,
         root: str | Location,
         *,
-        overrides: Sequence[tuple[str, str]] = (),
+        overrides: Iterable[tuple[str, str]] = (),
         progress: Progress | None = None,
     ) -> None:
         """root: a folder, or a URL such as s3://bucket/prefix; it need not exist before `train`.
 
         overrides: execution and queue fields that differ from the last training's, such as
-        `[("execution.engine", "inline")]`. progress: shows bars; nothing is shown without it.
+        `[("execution.engine", "inline")]`. progress: shows bars; without it, a notebook does.
         """
         self.session = Session(
-            location(str(root)), progress or Progress(quiet=True), overrides=tuple(overrides)
+            location(str(root)),
+            progress or Progress(quiet=not in_notebook()),
+            overrides=several(overrides, "overrides"),
         )
 
     def __repr__(self) -> str:
         return f"Workspace({str(self.session.root)!r})"
 
-    def train(self, config: "Config | None" = None) -> "Training":
-        """Train and publish; without a configuration, the quickstart on handwritten digits."""
-        from lmeraser_ray.config.quickstart import quickstart
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what is published."""
+        state = self.session.folder.state() if self.session.folder.current() else None
+        if state is None:
+            return f"<p>{escape(repr(self))}: nothing is published</p>"
+        return f"<p>{escape(repr(self))}: {escape(repr(state.manifest))}</p>"
+
+    def train(
+        self,
+        config: "Given" = None,
+        *,
+        system: str | None = None,
+        data: "Fields" = None,
+        backbone: "Fields" = None,
+        partition: "Fields" = None,
+        learner: "Fields" = None,
+        aggregation: "Fields" = None,
+        execution: "Fields" = None,
+        queue: "Fields" = None,
+        seed: int | None = None,
+    ) -> "Training":
+        """Train and publish. config: the path of a YAML file, a mapping or a `Config`; without it,
+        what `lmeraser train` takes. Fields of a section are laid over it:
+        `train("my.yaml", learner={"epochs": 3})`."""
+        from lmeraser_ray.config.from_python import given
+        from lmeraser_ray.operations.preflight import check_training
+
+        found = given(
+            config,
+            system=system,
+            data=data,
+            backbone=backbone,
+            partition=partition,
+            learner=learner,
+            aggregation=aggregation,
+            execution=execution,
+            queue=queue,
+            seed=seed,
+        )
+        check_training(self.session.root, found)  # before torch is imported: it takes seconds
         from lmeraser_ray.operations.train import train
 
-        return train(self.session, config or quickstart())
+        return train(self.session, found)
 
-    def predict(self, images: Sequence[bytes | Path]) -> "Predicting":
-        """Predict encoded pictures or picture files."""
+    def predict(
+        self, images: object, *, image_column: str | None = None, on_error: "OnError" = "refuse"
+    ) -> "Predicting":
+        """Predict pictures: a list of paths (files, folders, patterns, Parquet files), bytes, PIL
+        pictures, arrays or tensors; or a data set, a data frame or an array [n, …].
+
+        on_error: `skip` leaves out what cannot be used, and the result says so.
+        """
         from lmeraser_ray.operations.predict import predict
 
-        return predict(self.session, images)
+        return predict(self.session, images, column=image_column, on_error=on_error)
 
-    def evaluate(self) -> "Evaluation":
-        """Measure the accuracy on test records and on the training records that remain."""
+    def predict_each(
+        self, images: object, *, image_column: str | None = None, on_error: "OnError" = "skip"
+    ) -> "Iterator[Predicting]":
+        """Yield predictions of a stream of pictures as `predict` takes them, chunk by chunk: memory
+        does not grow with their number."""
+        from lmeraser_ray.operations.predict import predict_each
+
+        return predict_each(self.session, images, column=image_column, on_error=on_error)
+
+    def evaluate(self, *, worst: int = 0) -> "Evaluation":
+        """Measure how good the predictions of test records are, and the accuracy on the training
+        records that remain. worst: how many of the surest mistakes are returned, with pictures."""
         from lmeraser_ray.operations.evaluate import evaluate
 
-        return evaluate(self.session)
-
-    def cost(self, records: Sequence[str] = ()) -> "Costing":
-        """Compute what the deletion of each of these records, or of each training record, would
-        train again."""
-        from lmeraser_ray.operations.cost import cost
-
-        return cost(self.session, records)
+        return evaluate(self.session, worst=worst)
 
     def unlearn(
         self,
         *,
-        records: Sequence[str] = (),
-        subjects: Sequence[str] = (),
+        records: Iterable[str] = (),
+        subjects: Iterable[str] = (),
         quarantine: bool = False,
-        keys: Path | None = None,
+        keys: str | Path | None = None,
     ) -> "Unlearning":
         """Erase records, and subjects with all their records, and return the certified request.
 
@@ -116,30 +170,35 @@ class Workspace:
         from lmeraser_ray.erasure.requests.targets import ErasureTargets
         from lmeraser_ray.operations.unlearn import unlearn
 
-        named = ErasureTargets(tuple(records), tuple(subjects))
-        return unlearn(self.session, named, quarantine=quarantine, keys=key_folder(keys))
+        named = ErasureTargets(records, subjects)
+        return unlearn(self.session, named, quarantine=quarantine, keys=key_folder(path_of(keys)))
 
     def submit(
         self,
         *,
-        records: Sequence[str] = (),
-        subjects: Sequence[str] = (),
+        records: Iterable[str] = (),
+        subjects: Iterable[str] = (),
         key: str | None = None,
         due: datetime | None = None,
         submitter: str | None = None,
         quarantine: bool = False,
+        legal_basis: str | None = None,
+        identity: str | None = None,
     ) -> "ErasureRequest":
-        """Commit an erasure request and return it at once; a queue works it off."""
+        """Commit an erasure request and return it at once; a queue works it off. legal_basis,
+        identity: notes that stay with the request, without the names of the erased."""
+        from lmeraser_ray.erasure.requests.submission import SubmissionNotes
         from lmeraser_ray.erasure.requests.targets import ErasureTargets
         from lmeraser_ray.operations.requests import submit
 
         return submit(
             self.session,
-            ErasureTargets(tuple(records), tuple(subjects)),
+            ErasureTargets(records, subjects),
             key=key,
             due=due,
             submitter=submitter,
             quarantine=quarantine,
+            notes=SubmissionNotes(legal_basis, identity),
         )
 
     def status(self, request: str) -> "ErasureRequest":
@@ -147,6 +206,21 @@ class Workspace:
         from lmeraser_ray.operations.requests import status
 
         return status(self.session, request)
+
+    def history(self, request: str) -> "list[Event]":
+        """Return what happened to a request, in order."""
+        from lmeraser_ray.operations.requests import history
+
+        return history(self.session, request)
+
+    def requests(
+        self, asked: "RequestSearch | None" = None, *, limit: int | None = None
+    ) -> "list[ErasureRequest]":
+        """Return the erasure requests, or those that a search asks for, the newest first."""
+        from lmeraser_ray.erasure.requests.search import RequestSearch
+        from lmeraser_ray.operations.requests import search
+
+        return search(self.session, asked or RequestSearch(), limit=limit)
 
     def overview(self, *, first: int = 0) -> "Overview":
         """Return how the queue stands, with so many of the requests to be answered first."""
@@ -184,29 +258,49 @@ class Workspace:
 
         return retry(self.session, request)
 
-    def work_off(self, *, keys: Path | None = None, say: "Say | None" = None) -> "Done":
+    def certify(self, request: str, reason: str, *, with_exceptions: bool) -> "ErasureRequest":
+        """Accept what the absence scan found of a request, for a reason, so that the queue
+        certifies the erasure with these findings named. Errors: `ConfigError` without
+        `with_exceptions`, since the queue certifies all others by itself."""
+        from lmeraser_ray.errors import ConfigError
+        from lmeraser_ray.operations.requests import certify
+
+        if not with_exceptions:
+            raise ConfigError(
+                "The queue certifies what it can by itself: certify(with_exceptions=True) accepts "
+                "what the absence scan found."
+            )
+        return certify(self.session, request, reason)
+
+    def work_off(self, *, keys: str | Path | None = None, say: "Say | None" = None) -> "Done":
         """Work off all erasure requests in this process, as `lmeraser queue run` does. say: gets
         each event."""
         from lmeraser_ray.erasure.certificate.keystore import key_folder
         from lmeraser_ray.operations.serve import run
 
-        return run(self.session, keys=key_folder(keys), say=say or (lambda _: None))
+        return run(self.session, keys=key_folder(path_of(keys)), say=say or (lambda _: None))
 
-    def certificate(self, request: str, *, keys: Path | None = None) -> "Certificate":
+    def certificate(self, request: str, *, keys: str | Path | None = None) -> "Certificate":
         """Return the certificate of an erasure; its signature is checked where the public key is in
         the folder of keys."""
         from lmeraser_ray.erasure.certificate.keystore import key_folder
         from lmeraser_ray.operations.certificate import certificate
 
-        return certificate(self.session, request, key_folder(keys).public_keys())
+        return certificate(self.session, request, key_folder(path_of(keys)).public_keys())
 
-    def keys(self, what: "What" = "list", *, folder: Path | None = None) -> "Keys":
+    def keys(self, what: "What" = "list", *, folder: str | Path | None = None) -> "Keys":
         """Make the first signing key (`init`), replace it (`rotate`), or only list the keys. They
         are the user's, not the workspace's."""
         from lmeraser_ray.erasure.certificate.keystore import key_folder
         from lmeraser_ray.operations.keys import keys
 
-        return keys(key_folder(folder), what)
+        return keys(key_folder(path_of(folder)), what)
+
+    def doctor(self) -> "Diagnosis":
+        """Look at what of machine, GPU, Ray, keys, database and disk is ready; nothing is made."""
+        from lmeraser_ray.operations.doctor import doctor
+
+        return doctor(self.session)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 over all that is held of the private data."""
@@ -215,36 +309,63 @@ class Workspace:
         return fingerprint(self.session)
 
     def verify(self, *, rebuild: bool = False) -> "Verification":
-        """Check every digest; with `rebuild`, train again and compare bytes."""
+        """Check every digest, and the request database; with `rebuild`, train again and compare
+        bytes."""
+        from lmeraser_ray.erasure.certificate.keystore import key_folder
         from lmeraser_ray.operations.verify import verify
 
-        return verify(self.session, rebuild=rebuild)
+        return verify(self.session, rebuild=rebuild, signed=self._kept_head(key_folder()))
 
     def audit(
-        self, *, against: bytes | None = None, rebuild: bool = False, keys: Path | None = None
+        self, *, against: bytes | None = None, rebuild: bool = False, keys: str | Path | None = None
     ) -> "Audit":
         """Check the ledger, every request and every certificate against each other. against: a
         signed head of the ledger that was kept elsewhere."""
         from lmeraser_ray.erasure.certificate.keystore import key_folder
         from lmeraser_ray.operations.audit import audit
 
-        public = key_folder(keys).public_keys()
-        return audit(self.session, public, against=against, rebuild=rebuild)
+        folder = key_folder(path_of(keys))
+        public = folder.public_keys()
+        signed = self._kept_head(folder)
+        return audit(self.session, public, against=against, signed=signed, rebuild=rebuild)
 
-    def backup(self, *, to: Path | None = None, erasures: Path | None = None) -> "Backup":
+    def _kept_head(self, folder: "KeyFolder") -> "SignedHead | None":
+        """Return the ledger's head that the signer keeps beside its keys. Where nothing is
+        published there is none, and asking for it would make the secret."""
+        from lmeraser_ray.erasure.certificate.ledger_head import kept_head
+
+        return kept_head(folder, self.session.names()) if self.session.folder.current() else None
+
+    def backup(
+        self, *, to: str | Path | None = None, erasures: str | Path | None = None
+    ) -> "Backup":
         """Write the published state, the requests and the secret to one file, or the erasures to
         another, or both."""
         from lmeraser_ray.operations.backup import backup
 
-        return backup(self.session, to=to, erasures=erasures)
+        return backup(self.session, to=path_of(to), erasures=path_of(erasures))
+
+    def secret(self, what: "Change" = "show", *, to: str | Path | None = None) -> "SecretState":
+        """Show where the secret of the keyed hashes lies and its versions (`show`), `move` it to
+        the new file `to`, add a version (`rotate`), or `retire` those that nothing needs."""
+        from lmeraser_ray.operations.secret import secret
+
+        return secret(self.session, what, to=path_of(to))
+
+    def roles(self, *, apply: bool = False) -> "Roles":
+        """Return what each role of a PostgreSQL server may do to the requests. apply: give them
+        these rights."""
+        from lmeraser_ray.operations.roles import roles
+
+        return roles(self.session, apply=apply)
 
     @classmethod
     def restore(
         cls,
         root: str | Location,
-        source: Path,
+        source: str | Path,
         *,
-        erasures: Path | None = None,
+        erasures: str | Path | None = None,
         no_later_erasures: bool = False,
     ) -> "Workspace":
         """Return the workspace that a backup is restored to, without the records that were erased
@@ -252,5 +373,15 @@ class Workspace:
         from lmeraser_ray.operations.restore import restore
 
         found = cls(root)
-        restore(found.session, source, erasures=erasures, no_later_erasures=no_later_erasures)
+        restore(
+            found.session,
+            Path(source),
+            erasures=path_of(erasures),
+            no_later_erasures=no_later_erasures,
+        )
         return found
+
+
+def path_of(path: str | Path | None) -> Path | None:
+    """Return a path that may be text."""
+    return None if path is None else Path(path)

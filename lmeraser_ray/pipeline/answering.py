@@ -6,17 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import (
+    MemberRoutes,
     Predictions,
     Queries,
     Routes,
     Serving,
+    blended,
     combine,
     route,
 )
+from lmeraser_ray.models.partition.leaves import cell_of
 from lmeraser_ray.models.partition.stage import gather, read_clusters
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.jobs import AnswerRows, HashPixels
@@ -41,8 +45,9 @@ def require_an_answer(folder: WorkspaceFolder, state: Published) -> None:
 
 @dataclass(frozen=True)
 class Stored:
-    """Stored records as queries. index, features: of their buckets; positions: of the queries in
-    the index [q] int64, ascending."""
+    """Stored records as queries. index, features: of their buckets, of which those that train are
+    all that any shard of the state has learned from; positions: of the queries in the index [q]
+    int64, ascending."""
 
     index: RecordIndex
     features: Sequence[StoredObject]
@@ -55,12 +60,8 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
     asked = routes.queries()
     shards = sorted(asked, key=lambda shard: -len(asked[shard]))
     jobs = (
-        AnswerRows(
-            manifest.shards[shard].constituent,
-            flow.parts(stored.index, stored.features, stored.positions[asked[shard]]),
-            shard,
-        )
-        for shard in shards
+        answer_rows(flow, manifest, stored, place, asked[place], manifest.shards[place].constituent)
+        for place in shards
     )
     answers: dict[int, Answers] = {}
     with flow.progress.stage("start"):
@@ -69,7 +70,27 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
         for at, result in flow.engine.run(jobs):
             answers[shards[at]] = result
             advance(len(asked[shards[at]]))
-    return combine(routes, asked, answers)
+    return combine(routes, asked, answers, stored.index.classes)
+
+
+def answer_rows(
+    flow: Flow,
+    manifest: Manifest,
+    stored: Stored,
+    place: int,
+    queries: NDArray[np.int64],
+    constituent: StoredObject,
+) -> AnswerRows:
+    """The job that asks a shard about some of the stored queries. place: of the shard in the
+    manifest; queries: their places among the queries, ascending; constituent: the shard's."""
+    shard = manifest.shards[place]
+    positions = stored.positions[queries]
+    return AnswerRows(
+        constituent,
+        flow.parts(stored.index, stored.features, positions, shard.member),
+        place - manifest.begin_of(shard.member),
+        shard.member,
+    )
 
 
 def route_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Routes:
@@ -89,15 +110,30 @@ def route_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Routes:
         return [one for at in range(len(jobs)) for one in found[at]]
 
     queries = Queries(len(stored.positions), features, hashes)
-    return route(
-        flow.config.aggregation, queries, serving_of(flow.store, manifest), seed=flow.config.seed
-    )
+    return route_members(flow.store, flow.config, manifest, queries)
+
+
+def route_members(store: Store, config: Config, manifest: Manifest, queries: Queries) -> Routes:
+    """Which shards of a state, by their place in it, answer each query: those that each system
+    names. A system of which no shard may answer leaves its weight to the others."""
+    found = []
+    for member, (system, weight) in enumerate(zip(config.members, config.weights, strict=True)):
+        alone = manifest.only(member)
+        if alone.shards:
+            serving = serving_of(store, alone)
+            routes = route(system.aggregation, queries, serving, seed=system.seed)
+            found.append(MemberRoutes(routes, manifest.begin_of(member), weight))
+    return blended(found)
 
 
 def serving_of(store: Store, manifest: Manifest) -> Serving:
-    """The k ≥ 1 shards of a state that can answer, with their prototypes [k, d], where the
-    partition has any."""
+    """The k ≥ 1 shards of a state of one system that can answer, with the prototypes of their
+    cells, where the partition has any."""
     numbers = tuple(shard.number for shard in manifest.shards)
     if manifest.partition is None:
         return Serving(numbers, None)
-    return Serving(numbers, read_clusters(store, manifest.partition).prototypes[list(numbers)])
+    prototypes = read_clusters(store, manifest.partition).prototypes
+    of = [cell_of(number, len(prototypes)) for number in numbers]
+    cells, place = np.unique(of, return_inverse=True)
+    alone = len(cells) == len(numbers)
+    return Serving(numbers, prototypes[of if alone else cells], None if alone else place)

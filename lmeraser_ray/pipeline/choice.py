@@ -26,9 +26,20 @@ from lmeraser_ray.data.order import Digests
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.storage.digests import keyed_digest, seeded_key
+from lmeraser_ray.storage.foreign_json import Digest, ForeignJson, FormatJson, Natural, read_bounded
 from lmeraser_ray.storage.store import Store
 
 FORMAT = 1
+
+
+class ChoiceJson(ForeignJson):
+    """choice.json."""
+
+    format: Natural
+    on: str
+    fields: dict[str, str]
+    seed: Natural
+    seen: list[Digest]
 
 
 @dataclass(frozen=True)
@@ -140,22 +151,18 @@ def read_choice(config: Config) -> Choice | None:
 def choice_of(path: Path) -> Choice:
     """Read what `Choice.to_bytes` wrote. Errors: `ConfigError`."""
     try:
-        read = json.loads(path.read_bytes())
-        if read["format"] != FORMAT:
+        data = read_bounded(path)
+        version = FormatJson.read(data).format
+        if version != FORMAT:
             raise ConfigError(
-                f"sweep.record {path} has format {read['format']}, this version reads {FORMAT}: "
-                "run `lmeraser sweep` again."
+                f"sweep.record {path} has format {version}, this version reads {FORMAT}: run "
+                "`lmeraser sweep` again."
             )
-        seen = frozenset(bytes.fromhex(text) for text in read["seen"])
-        return Choice(
-            str(read["on"]),
-            {str(k): str(v) for k, v in read["fields"].items()},
-            int(read["seed"]),
-            seen,
-        )
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        read = ChoiceJson.read(data)
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"sweep.record {path} cannot be read as the record of a sweep ({error}): give the "
             "choice.json that `lmeraser sweep` wrote, or leave it out (null) where no sweep "
             "chose."
         ) from error
+    return Choice(read.on, read.fields, read.seed, frozenset(map(bytes.fromhex, read.seen)))

@@ -16,7 +16,7 @@ from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.data.reader import Rows
 from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.models.learners.base import Learner
-from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.pipeline.jobs import Job, Worker
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.storage.store import Store
@@ -116,7 +116,8 @@ class InlineEngine(Engine):
     def __init__(
         self, store: Store, config: Config, card: BackboneCard, *, learner: Learner | None = None
     ) -> None:
-        self.worker = Worker(store, config, learner or make_learner(config), card)
+        learners = (learner,) if learner else make_learners(config)
+        self.worker = Worker(store, config, learners, card)
         self._waiting: dict[int, Job[Any]] = {}
         self._next = 0
 

@@ -29,6 +29,15 @@ def open_engine(store: Store, config: Config, card: BackboneCard) -> "Engine":
     return RayEngine(store, config, card)
 
 
+def require_cluster(execution: ExecutionConfig) -> None:
+    """Errors: `ExecutionError` that names the configured address, where no head of a Ray cluster
+    answers there. Loads no Ray."""
+    if execution.engine == "ray":
+        from lmeraser_ray.distributed.address import configured, require_head
+
+        require_head(configured(execution))
+
+
 @contextmanager
 def cluster(execution: ExecutionConfig) -> Iterator[None]:
     """Stay connected to one Ray cluster while the context lasts; a cluster that was started for it

@@ -2,8 +2,8 @@
 once, and stored by bucket.
 
 Invariants: a feature is a function of its record and the backbone (the batch shape is fixed), so a
-bucket that lost a record keeps the other rows bit for bit; the file of a bucket is written once, as
-a whole, by the process that plans.
+bucket that lost a record keeps the other rows bit for bit; every number is finite; the file of a
+bucket is written once, as a whole, by the process that plans.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import Bucket
-from lmeraser_ray.data.feature_file import Features, pack_features, read_features
+from lmeraser_ray.data.feature_file import Features, pack_features, read_features, require_finite
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Digests
 from lmeraser_ray.data.reader import Rows
@@ -74,7 +74,7 @@ class FeatureStage:
             found[i] = self._put(missing.pop(i))
         computed = sum(int((~full.known).sum()) for full in missing.values())
         with self.progress.bar("features", computed, "rec") as advance:
-            found.update(self._compute(missing, advance))
+            found.update(self._compute(index, missing, advance))
         return [item for i in range(len(keys)) if (item := found[i])], computed
 
     def _carry_over(self, index: RecordIndex, i: int, key: str) -> Bucketful:
@@ -95,16 +95,18 @@ class FeatureStage:
             return full
         where = {digest.tobytes(): row for row, digest in enumerate(old)}
         features = read_features(self.store, before.features)
+        finite = np.asarray(np.isfinite(features).all(axis=1))  # earlier releases did not look
         for row, digest in enumerate(digests):
-            if (source := where.get(digest.tobytes())) is not None:
+            if (source := where.get(digest.tobytes())) is not None and finite[source]:
                 full.rows[row], full.known[row] = features[source], True
         return full
 
     def _compute(
-        self, missing: dict[int, Bucketful], advance: Callable[[int], object]
+        self, index: RecordIndex, missing: dict[int, Bucketful], advance: Callable[[int], object]
     ) -> dict[int, StoredObject]:
         """Compute the missing rows. Each bucket is stored when its last row has come, so that only
-        unfinished buckets are in memory."""
+        unfinished buckets are in memory. Errors: `DataError` that names records whose features are
+        not finite."""
         stored: dict[int, StoredObject] = {}
         if not missing:
             return stored
@@ -114,6 +116,12 @@ class FeatureStage:
             self.engine.start()
         for at, first, features in self.engine.features(parts):
             full, rows = missing[order[at]], parts[at].rows[first : first + len(features)]
+            require_finite(
+                features,
+                lambda wrong, i=order[at], rows=rows: index.columns[i].names(  # type: ignore[misc]
+                    "record_id", rows[wrong]
+                ),
+            )
             full.rows[rows], full.known[rows] = features, True
             advance(len(rows))
             if full.known.all():

@@ -8,38 +8,55 @@ backbone and, where there are any, the public prototypes. Objects that are alrea
 save work.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Positions
-from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import Learner
-from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.learners.closed_form import SummingLearner
+from lmeraser_ray.models.learners.passes import epoch_share
+from lmeraser_ray.models.learners.registry import make_learner, make_learners
 from lmeraser_ray.models.numerics import choose_device
+from lmeraser_ray.models.partition.people import slices_of
 from lmeraser_ray.models.partition.public import public_prototypes
 from lmeraser_ray.models.partition.stage import Partitioned, PartitionStage
 from lmeraser_ray.models.requirements import check_labels, check_requirements
 from lmeraser_ray.pipeline.choice import Choice
+from lmeraser_ray.pipeline.difference import StateBefore, continues, with_differences
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.features import FeatureStage
-from lmeraser_ray.pipeline.jobs import Part, TrainConstituent, Trained
-from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest, ShardState
+from lmeraser_ray.pipeline.jobs import Job, Part, TrainConstituent, Trained
+from lmeraser_ray.pipeline.manifest import (
+    BackboneCard,
+    BucketState,
+    Manifest,
+    MemberState,
+    ShardState,
+)
 from lmeraser_ray.pipeline.plan import (
     Build,
     ConstituentRecipe,
     ConstituentSpec,
     Plan,
+    SumsRecipe,
     constituent_specs,
     plan_constituents,
 )
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.subtraction import TrainFromStatistics
 from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
+
+Prototypes = tuple[StoredObject | None, ...]
+"""The stored public prototypes of each system of a blend, or of the one system that there is; None
+where a partition has none."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +74,48 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Planned:
-    """What the live records need: their features by bucket, their shards, and the plan of
-    constituents."""
+    """What the live records need: their features by bucket, their shards in each system of a blend
+    (in the one system, where there is one), and the plan of constituents. before: the state that
+    differences start from, where there are any."""
 
     index: RecordIndex
     features: list[StoredObject]
-    parts: Partitioned
+    parts: tuple[Partitioned, ...]
     plan: Plan
     features_computed: int
+    before: StateBefore | None = None
 
     @property
     def states(self) -> tuple[BucketState, ...]:
         """The buckets, as the manifest names them."""
         return tuple(
             BucketState(*state)
-            for state in zip(self.index.buckets, self.features, self.parts.assignments, strict=True)
+            for state in zip(
+                self.index.buckets, self.features, self.parts[0].assignments, strict=True
+            )
         )
+
+    @property
+    def others(self) -> tuple[MemberState, ...]:
+        """The systems behind the first, as the manifest names them."""
+        return tuple(MemberState(part.partition, part.assignments) for part in self.parts[1:])
+
+    def needed(self) -> Iterator[StoredObject]:
+        """Every object that is in the store already and that the plan needs."""
+        for bucket in self.index.buckets:
+            yield from (bucket.records, bucket.pictures)
+        yield from self.features
+        for part in self.parts:
+            yield from (item for item in (*part.assignments, part.partition) if item)
+        yield from self.plan.reuse.values()
 
 
 @dataclass(frozen=True)
 class Flow:
     """Evaluates the function from records to manifest in one store.
 
-    card: of the backbone that the engine will load; public: the stored public prototypes, where
-    the partition has any; choice: of the sweep that chose the configuration, where one did.
+    card: of the backbone that the engine will load; public: the stored public prototypes, empty
+    where no partition has any; choice: of the sweep that chose the configuration, where one did.
     """
 
     store: Store
@@ -88,7 +123,7 @@ class Flow:
     card: BackboneCard
     engine: Engine
     progress: Progress
-    public: StoredObject | None = None
+    public: Prototypes = ()
     choice: Choice | None = None
 
     def evaluate(
@@ -99,12 +134,17 @@ class Flow:
         planned = self.plan(buckets, previous, known)
         with self.progress.stage("training"):
             trained = self._train(planned)
-        manifest = self.manifest(
-            planned, {item.key: item for work in trained for item in work.stages}
-        )
-        reused = len(planned.plan.specs) - len(planned.plan.build)
+        built: dict[str, StoredObject] = {}
+        for work in trained:
+            built |= work.objects
+        manifest = self.manifest(planned, built)
+        reused = len(planned.plan.specs) - sum(build.trains for build in planned.plan.build)
         return Evaluated(
-            manifest, trained, reused, planned.features_computed, planned.parts.reclustered
+            manifest,
+            trained,
+            reused,
+            planned.features_computed,
+            any(part.reclustered for part in planned.parts),
         )
 
     def manifest(self, planned: Planned, built: Mapping[str, StoredObject]) -> Manifest:
@@ -115,9 +155,10 @@ class Flow:
             identity_of(self.config),
             self.card,
             planned.states,
-            planned.parts.partition,
+            planned.parts[0].partition,
             shards,
             choice,
+            planned.others,
         )
 
     def plan(
@@ -133,70 +174,107 @@ class Flow:
                 self.store, listing, self.card, self.engine, before, self.progress
             ).run(index)
         with self.progress.stage("partition"):
-            stage = PartitionStage(
-                self.store,
-                listing,
-                self.config.partition,
-                self.config.seed,
-                self.card.identity,
-                self.public,
-            )
-            parts = stage.run(index, features)
+            parts = tuple(stage.run(index, features) for stage in self._stages(listing))
         with self.progress.stage("plan"):
             plan = self._plan(index, parts, listing)
-        return Planned(index, features, parts, plan, computed)
+            state = None
+            if previous and continues(previous, plan.build, identity_of(self.config), self.card):
+                with suppress(VerificationError):  # damaged: its shards are counted
+                    state = StateBefore.read(self.store, self.config, previous, known or index)
+        if state is not None:
+            shards = [part.shard_of for part in parts]
+            plan = replace(plan, build=with_differences(plan.build, index, shards, state))
+        return Planned(index, features, parts, plan, computed, state)
 
-    def _plan(self, index: RecordIndex, parts: Partitioned, listing: Listing) -> Plan:
-        slices = self.config.learner.slices
-        found = index.hashed(self.config.seed, "slice", slices) if slices > 1 else None
-        specs = constituent_specs(
-            index.digests_at, parts.shard_of, recipe=recipe_of(self.config, self.card), slices=found
+    def _stages(self, listing: Listing) -> Iterator[PartitionStage]:
+        members, seed, backbone = self.config.members, self.config.seed, self.card.identity
+        for member, public in zip(members, self.public or [None] * len(members), strict=True):
+            yield PartitionStage(self.store, listing, member.partition, seed, backbone, public)
+
+    def _plan(self, index: RecordIndex, parts: Sequence[Partitioned], listing: Listing) -> Plan:
+        specs = (
+            spec.of_member(place)
+            for place, (member, part) in enumerate(zip(self.config.members, parts, strict=True))
+            for spec in self._specs(index, member, part)
         )
-        return plan_constituents(specs, listing)
+        return plan_constituents(tuple(specs), listing)
+
+    def _specs(
+        self, index: RecordIndex, member: Config, part: Partitioned
+    ) -> tuple[ConstituentSpec, ...]:
+        """The constituents of one system."""
+        recipe, slices = recipe_of(member, self.card), slices_of(member, index)
+        return constituent_specs(index.digests_at, part.shard_of, recipe=recipe, slices=slices)
 
     def _train(self, planned: Planned) -> tuple[Trained, ...]:
-        """Train what is missing, the most work first."""
+        """Train what is missing. Where statistics, or rows that left, are damaged, all shards are
+        counted: a damaged shortcut stops no deletion."""
         builds = planned.plan.build
+        try:
+            return self._run(planned, builds)
+        except VerificationError:
+            if all(build.difference is None for build in builds):
+                raise
+            return self._run(planned, tuple(replace(each, difference=None) for each in builds))
+
+    def _run(self, planned: Planned, builds: Sequence[Build]) -> tuple[Trained, ...]:
+        """Carry builds out, the most work first."""
         done: list[Trained] = []
         if not builds:
             return ()
         with self.progress.stage("start"):
             self.engine.start()
-        weights = [build.spec.passes(build.first) for build in builds]
+        weights = [build.passes for build in builds]
         with self.progress.bar("training", sum(weights), "rec") as advance:
             for at, result in self.engine.run(self.job(planned, build) for build in builds):
                 done.append(result)
                 advance(weights[at])
         return tuple(sorted(done, key=lambda trained: trained.key))
 
-    def job(self, planned: Planned, build: Build) -> TrainConstituent:
-        """The job that trains a constituent from its first missing stage on."""
-        spec = build.spec
-        slices = tuple(self.parts(planned.index, planned.features, part) for part in spec.slices)
+    def job(self, planned: Planned, build: Build) -> Job[Trained]:
+        """The job that makes what is missing of a constituent."""
+        spec, found = build.spec, build.difference
+        if spec.statistics is None:
+            return self.training(planned, build)
+        came = spec.slices[0] if found is None else found.came
+        there = self.parts(planned.index, planned.features, came, spec.member)
+        gone: tuple[Part, ...] = ()
+        if planned.before and found is not None and len(found.left):
+            before = planned.before
+            gone = self.parts(before.index, before.features, found.left, spec.member)
+        base = found.base if found is not None else None
+        return TrainFromStatistics(
+            spec.key, spec.statistics, base, gone, there, build.trains, spec.member
+        )
+
+    def training(self, planned: Planned, build: Build) -> TrainConstituent:
+        """The job that trains a constituent from its first missing stage on, from its rows."""
+        spec, member = build.spec, build.spec.member
+        slices = tuple(
+            self.parts(planned.index, planned.features, part, member) for part in spec.slices
+        )
+        share = epoch_share(self.config.members[member].learner.slices)
         groups = (
             None if spec.groups is None else spec.groups[spec.slices[0].argsort()]
         )  # a job has its rows in ascending order
         before = planned.plan.reuse[spec.keys[build.first - 1]] if build.first else None
-        return TrainConstituent(
-            spec.keys, slices, epoch_share(self.config.learner.slices), build.first, before, groups
-        )
+        return TrainConstituent(spec.keys, slices, share, build.first, before, groups, member)
 
     def parts(
-        self, index: RecordIndex, features: Sequence[StoredObject], positions: Positions
+        self,
+        index: RecordIndex,
+        features: Sequence[StoredObject],
+        positions: Positions,
+        member: int = 0,
     ) -> tuple[Part, ...]:
         """Ascending positions as the parts of a job; with the buckets' features where the learner
-        needs features."""
-        return parts_of(index, features if self._learner.needs == "features" else None, positions)
+        of the system needs features."""
+        needed = self._learners[member].needs == "features"
+        return parts_of(index, features if needed else None, positions)
 
     @cached_property
-    def _learner(self) -> Learner:
-        return make_learner(self.config)
-
-
-def epoch_share(slices: int) -> float:
-    """The share of the epochs that each of R stages has, 2 / (R + 1): with equal slices all stages
-    together see as many records as one training without slices."""
-    return 2 / (slices + 1)
+    def _learners(self) -> tuple[Learner, ...]:
+        return make_learners(self.config)
 
 
 def parts_of(
@@ -211,9 +289,14 @@ def parts_of(
 def shard_states(
     specs: Sequence[ConstituentSpec], found: Mapping[str, StoredObject]
 ) -> tuple[ShardState, ...]:
-    """The shards, as the manifest names them. found: the constituents, by key."""
+    """The shards, as the manifest names them. found: the constituents and statistics, by key."""
     return tuple(
-        ShardState(number, size, tuple(found[key] for key in spec.keys))
+        ShardState(
+            number,
+            size,
+            tuple(found[key] for key in spec.keys),
+            found[spec.statistics] if spec.statistics else None,
+        )
         for spec in specs
         for number, size in zip(spec.shards, spec.sizes, strict=True)
     )
@@ -225,7 +308,10 @@ def recipe_of(config: Config, card: BackboneCard) -> ConstituentRecipe:
     identity = {**learner.identity(), "seed": config.seed}
     if learner.needs_classifier:
         identity["classifier"] = card.classifier
-    return ConstituentRecipe(identity, card.identity, learner.joint)
+    sums = None
+    if isinstance(learner, SummingLearner) and config.learner.slices == 1:
+        sums = SumsRecipe(learner.counted(), learner.fewest(card.dimension))
+    return ConstituentRecipe(identity, card.identity, learner.joint, sums)
 
 
 def identity_of(config: Config) -> dict[str, object]:
@@ -254,19 +340,18 @@ class Inputs:
         """Errors: `ConfigError` where the learner cannot tell so many training labels apart."""
         check_labels(index.training_labels, self.backbone)
 
-    def prototypes(
-        self, store: Store, *, expected: StoredObject | None = None
-    ) -> StoredObject | None:
-        """The public prototypes in the store, computed first where they are not there; None where
-        the partition has none.
+    def prototypes(self, store: Store, *, expected: Prototypes = ()) -> Prototypes:
+        """The public prototypes in the store, computed first where they are not there.
 
         Errors: `ConfigError` where the public pictures are not those that `expected`, the published
         prototypes, were made from.
         """
-        if not isinstance(self.config.partition, PublicConfig):
-            return None
-        return public_prototypes(
-            self.config, self.config.partition, self.backbone, store, expected=expected
+        members = self.config.members
+        return tuple(
+            public_prototypes(member, member.partition, self.backbone, store, expected=published)
+            if isinstance(member.partition, PublicConfig)
+            else None
+            for member, published in zip(members, expected or [None] * len(members), strict=True)
         )
 
 
@@ -278,10 +363,14 @@ def load_inputs(config: Config, loaded: dict[str, Backbone] | None = None) -> In
     Errors: `ConfigError`, before any record is read and before anything is written.
     """
     loaded = {} if loaded is None else loaded
-    classifier = make_learner(config).needs_classifier
-    key = canonical_json([config.backbone.model_dump(mode="json"), classifier]).decode()
+    classifier = any(learner.needs_classifier for learner in make_learners(config))
+    data = config.data
+    fitted = [data.fit, list(data.window) if data.window else None]
+    key = canonical_json([config.backbone.model_dump(mode="json"), classifier, *fitted]).decode()
     if key not in loaded:
-        loaded[key] = load_backbone(config.backbone, choose_device("cpu"), classifier=classifier)
+        loaded[key] = load_backbone(
+            config.backbone, choose_device("cpu"), classifier=classifier, data=data
+        )
     check_requirements(config, loaded[key])
     return Inputs(config, loaded[key])
 

@@ -41,12 +41,12 @@ class Part:
 
 @dataclass
 class Worker:
-    """What a process needs to run jobs: the store, the configuration, the learner and, at first
-    use, the backbone."""
+    """What a process needs to run jobs: the store, the configuration, the learner of each system
+    that it blends (one, where there is one system) and, at first use, the backbone."""
 
     store: Store
     config: Config
-    learner: Learner
+    learners: tuple[Learner, ...]
     card: BackboneCard
     """Of the backbone that the plan was made for."""
     gpus: float | None = None
@@ -61,7 +61,10 @@ class Worker:
         device = numerics.choose_device(self.config.execution.device, self.gpus)
         numerics.make_deterministic()
         backbone = load_backbone(
-            self.config.backbone, device, classifier=self.learner.needs_classifier
+            self.config.backbone,
+            device,
+            classifier=any(learner.needs_classifier for learner in self.learners),
+            data=self.config.data,
         )
         if (self.card.identity, self.card.classifier) != (
             backbone.identity,
@@ -81,8 +84,8 @@ class Worker:
         return Reader(self.store, self.card.spec, self.config.data.max_pixels)
 
     def see(self, parts: Sequence[Part]) -> Read:
-        """Read rows as the learner needs them, in the order of the parts: features [m, d] float32,
-        or pictures [m, 3, s, s] uint8."""
+        """Read rows as the parts name them, in their order: features [m, d] float32, or pictures
+        [m, 3, s, s] uint8."""
         found = [self.reader.read(part.rows, part.features) for part in parts]
         inputs: list[Any] = [read.inputs for read in found]
         labels = tuple(label for read in found for label in read.labels)
@@ -90,33 +93,36 @@ class Worker:
             np.concatenate(inputs), np.concatenate([read.digests for read in found]), labels
         )
 
-    def train(self, shard: ShardData, stage: Stage, watch: Watch) -> Constituent:
+    def train(self, shard: ShardData, stage: Stage, watch: Watch, member: int = 0) -> Constituent:
         """Train one stage on one thread: on a CPU the bits depend on the number of threads, and
-        shards are trained side by side."""
+        shards are trained side by side. member: the system whose shard it is."""
+        learner = self.learners[member]
         with numerics.one_thread():
-            if self.learner.needs == "features":
-                return self.learner.train(shard, stage=stage, watch=watch)
-            return self.learner.train(shard, self.backbone, stage=stage, watch=watch)
+            if learner.needs == "features":
+                return learner.train(shard, stage=stage, watch=watch)
+            return learner.train(shard, self.backbone, stage=stage, watch=watch)
 
-    def answer(self, constituent: Constituent, inputs: Inputs, group: int) -> "Answers":
+    def answer(
+        self, constituent: Constituent, inputs: Inputs, group: int, member: int = 0
+    ) -> "Answers":
         """A constituent's answers to queries [b, …]. A constituent with a single class is certain
-        of it. group: the shard that answers, for a joint learner."""
+        of it. group: the shard that answers, for a joint learner; member: the system whose
+        constituent it is."""
+        learner = self.learners[member]
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((len(inputs), 1), np.float32))
         with numerics.one_thread():
-            if self.learner.needs == "features":
-                found = self.learner.answer(
-                    constituent, np.asarray(inputs, np.float32), group=group
-                )
+            if learner.needs == "features":
+                found = learner.answer(constituent, np.asarray(inputs, np.float32), group=group)
             else:
-                found = self.learner.answer(
+                found = learner.answer(
                     constituent, self.backbone, np.asarray(inputs, np.uint8), group=group
                 )
         return Answers(constituent.classes, found)
 
-    def numerics(self) -> dict[str, Any]:
-        """The numerics on which the bytes of a constituent depend besides its key."""
-        if self.learner.needs == "features":
+    def numerics(self, member: int = 0) -> dict[str, Any]:
+        """The numerics on which the bytes of a system's constituent depend besides its key."""
+        if self.learners[member].needs == "features":
             return numerics.describe(numerics.choose_device("cpu"))
         return numerics.describe(self.backbone.device)
 
@@ -143,11 +149,19 @@ class Job(Protocol[T_co]):
 @dataclass(frozen=True)
 class Trained:
     """A constituent that was trained. stages: the objects of the stages that were trained, in
-    order; passes: the record passes that this took."""
+    order; passes: the record passes that this took; statistics: those of the shard, where it keeps
+    some (without a stage, where only they were missing)."""
 
     key: str
     stages: tuple[StoredObject, ...]
     passes: int
+    statistics: StoredObject | None = None
+
+    @property
+    def objects(self) -> dict[str, StoredObject]:
+        """All that was made, by key."""
+        kept = [self.statistics] if self.statistics else []
+        return {item.key: item for item in (*self.stages, *kept)}
 
 
 @dataclass(frozen=True)
@@ -156,7 +170,7 @@ class TrainConstituent:
 
     keys: of all stages; slices: for each stage the rows that it adds; share: of the configured
     epochs, for each stage; before: the constituent of the stage before `first`; groups: for a joint
-    learner the shard of each row, in the order of the rows.
+    learner the shard of each row, in the order of the rows; member: the system that it belongs to.
     """
 
     keys: tuple[str, ...]
@@ -165,6 +179,7 @@ class TrainConstituent:
     first: int = 0
     before: StoredObject | None = None
     groups: NDArray[np.int32] | None = None
+    member: int = 0
     name = "train"
 
     @property
@@ -188,7 +203,7 @@ class TrainConstituent:
         start = Constituent.from_bytes(worker.store.read(self.before)) if self.before else None
         for key, size in list(zip(self.keys, self._sizes(), strict=True))[self.first :]:
             start = worker.train(
-                shard_of(key, seen, size, self.groups), Stage(start, self.share), watch
+                shard_of(key, seen, size, self.groups), Stage(start, self.share), watch, self.member
             )
             yield key, start
 
@@ -203,7 +218,7 @@ class TrainConstituent:
 
         stages: list[StoredObject] = []
         for key, found in self.stages(worker, Watch(records=count)):
-            found.about["numerics"] = worker.numerics()
+            found.about["numerics"] = worker.numerics(self.member)
             stages.append(worker.store.put("constituents", key, [found.to_bytes()]))
         return Trained(self.key, tuple(stages), passes)
 
@@ -220,11 +235,12 @@ def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) 
 @dataclass(frozen=True)
 class AnswerRows:
     """Ask one constituent about stored records. members: these records; group: the shard that
-    answers, where the constituent serves several."""
+    answers, where the constituent serves several; member: the system that it belongs to."""
 
     constituent: StoredObject
     members: tuple[Part, ...]
     group: int = 0
+    member: int = 0
     name = "answer"
 
     @property
@@ -243,7 +259,8 @@ class AnswerRows:
         constituent = Constituent.from_bytes(worker.store.read(self.constituent))
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((self.weight, 1), np.float32))
-        return worker.answer(constituent, worker.see(self.members).inputs, self.group)
+        inputs = worker.see(self.members).inputs
+        return worker.answer(constituent, inputs, self.group, self.member)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,24 @@ and the backbone; it holds no time, path, worker or erased id. So its SHA-256 is
 the workspace.
 """
 
-import json
+from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.errors import ConfigError, VerificationError
+from lmeraser_ray.pipeline.manifest_json import (
+    BucketJson,
+    ManifestJson,
+    MemberJson,
+    PairJson,
+    ShardJson,
+)
+from lmeraser_ray.pipeline.plan import MEMBER_STRIDE, member_of
 from lmeraser_ray.storage.digests import canonical_json, key_of
+from lmeraser_ray.storage.foreign_json import FormatJson
 from lmeraser_ray.storage.store import Kind, StoredObject
 
 FORMAT = 2
@@ -32,16 +41,31 @@ class BucketState:
 @dataclass(frozen=True, slots=True)
 class ShardState:
     """A shard: its number in the partition, how many records it has, and its constituents, one for
-    each stage; the last one is the finished one."""
+    each stage; the last one is the finished one. statistics: what the next deletion subtracts
+    from, where the learner sums and the shard has records enough."""
 
     number: int
     size: int
     stages: tuple[StoredObject, ...]
+    statistics: StoredObject | None = None
 
     @property
     def constituent(self) -> StoredObject:
         """The finished constituent, which answers."""
         return self.stages[-1]
+
+    @property
+    def member(self) -> int:
+        """The place of the shard's system in the blend; 0 where there is one system."""
+        return member_of(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberState:
+    """The partition of one system of a blend, and the shards of the records of each bucket."""
+
+    partition: StoredObject | None
+    assignments: tuple[StoredObject | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +88,8 @@ class Manifest:
     identity: of the configuration; shards: in the order of their numbers, which are those of the
     partition's prototypes, where it has any (with a joint learner every shard has the same
     constituent); choice: which live records the sweep saw that chose the configuration
-    (`lmeraser_ray.pipeline.choice`), where one did.
+    (`lmeraser_ray.pipeline.choice`), where one did; others: of a blend the systems behind the
+    first, whose shards have numbers from the multiples of `MEMBER_STRIDE` on.
     """
 
     identity: dict[str, Any]
@@ -73,16 +98,25 @@ class Manifest:
     partition: StoredObject | None
     shards: tuple[ShardState, ...]
     choice: dict[str, Any] | None = None
+    others: tuple[MemberState, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"Manifest({self.training_records:,} training records of {self.records:,} in "
+            f"{len(self.shards)} shards, {self.fingerprint[:12]})"
+        )
 
     def to_bytes(self) -> bytes:
         """The canonical JSON."""
         choice = {"choice": self.choice} if self.choice else {}
+        others = {"others": list(map(member_pairs, self.others))} if self.others else {}
         return canonical_json(
             {
                 **choice,
+                **others,
                 "format": FORMAT,
                 "identity": self.identity,
-                "backbone": asdict(self.backbone),
+                "backbone": {**asdict(self.backbone), "spec": self.backbone.spec.facts()},
                 "buckets": [
                     {
                         "number": state.bucket.number,
@@ -96,14 +130,7 @@ class Manifest:
                     for state in self.buckets
                 ],
                 "partition": pair(self.partition),
-                "shards": [
-                    {
-                        "number": shard.number,
-                        "size": shard.size,
-                        "stages": [pair(stage) for stage in shard.stages],
-                    }
-                    for shard in self.shards
-                ],
+                "shards": [shard_json(shard) for shard in self.shards],
             }
         )
 
@@ -112,31 +139,29 @@ class Manifest:
         """Read what `to_bytes` wrote. Errors: `ConfigError` on another version's format,
         `VerificationError` on anything else."""
         try:
-            read = json.loads(data)
-            if read["format"] != FORMAT:
+            version = FormatJson.read(data).format
+            if version != FORMAT:
                 raise ConfigError(
-                    f"the manifest has format {read['format']}, this version reads {FORMAT}: use "
-                    "the version that wrote it."
+                    f"the manifest has format {version}, this version reads {FORMAT}: use the "
+                    "version that wrote it."
                 )
-            card = read["backbone"]
-            return cls(
-                read["identity"],
-                BackboneCard(
-                    card["identity"],
-                    card["dimension"],
-                    card["batch"],
-                    PictureSpec(**card["spec"]),
-                    card["classifier"],
-                ),
-                tuple(read_bucket(entry) for entry in read["buckets"]),
-                from_pair("partitions", read["partition"]),
-                tuple(read_shard(entry) for entry in read["shards"]),
-                read.get("choice"),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            read = ManifestJson.read(data)
+        except ValueError as error:
             raise VerificationError(
                 f"the manifest cannot be read ({error}): run `lmeraser verify`."
             ) from error
+        card = read.backbone
+        return cls(
+            read.identity,
+            BackboneCard(
+                card.identity, card.dimension, card.batch, card.spec.spec(), card.classifier
+            ),
+            tuple(map(bucket_state, read.buckets)),
+            from_pair("partitions", read.partition),
+            tuple(map(shard_state, read.shards)),
+            read.choice,
+            tuple(map(member_state, read.others)),
+        )
 
     def objects(self) -> Iterator[StoredObject]:
         """Every object that the manifest names."""
@@ -146,7 +171,41 @@ class Manifest:
                 yield state.assignments
         if self.partition:
             yield self.partition
+        for other in self.others:
+            yield from (item for item in (other.partition, *other.assignments) if item)
         yield from dict.fromkeys(stage for shard in self.shards for stage in shard.stages)
+        yield from (shard.statistics for shard in self.shards if shard.statistics)
+
+    @property
+    def members(self) -> tuple[MemberState, ...]:
+        """The systems of a blend; of any other state its one system."""
+        first = MemberState(self.partition, tuple(state.assignments for state in self.buckets))
+        return (first, *self.others)
+
+    @property
+    def partitions(self) -> tuple[StoredObject | None, ...]:
+        """The partition of each system."""
+        return tuple(member.partition for member in self.members)
+
+    def begin_of(self, member: int) -> int:
+        """The place of the first shard of a system."""
+        return bisect_left(self.shards, member * MEMBER_STRIDE, key=lambda shard: shard.number)
+
+    def only(self, member: int) -> "Manifest":
+        """One system of a blend as if it were alone; of a state of one system the state."""
+        if not self.others:
+            return self
+        chosen = self.members[member]
+        buckets = tuple(
+            replace(state, assignments=item)
+            for state, item in zip(self.buckets, chosen.assignments, strict=True)
+        )
+        shards = tuple(
+            replace(shard, number=shard.number % MEMBER_STRIDE)
+            for shard in self.shards
+            if shard.member == member
+        )
+        return replace(self, buckets=buckets, partition=chosen.partition, shards=shards, others=())
 
     @property
     def fingerprint(self) -> str:
@@ -166,7 +225,7 @@ class Manifest:
     @property
     def training_records(self) -> int:
         """How many live records train."""
-        return sum(shard.size for shard in self.shards)
+        return sum(shard.size for shard in self.shards if shard.member == 0)
 
 
 def pair(item: StoredObject | None) -> list[str] | None:
@@ -174,28 +233,37 @@ def pair(item: StoredObject | None) -> list[str] | None:
     return [item.key, item.sha256] if item else None
 
 
-def from_pair(kind: Kind, read: list[str] | None) -> StoredObject | None:
+def from_pair(kind: Kind, read: PairJson | None) -> StoredObject | None:
     """Read what `pair` returned, for an object of this kind."""
     return StoredObject(kind, *read) if read else None
 
 
-def read_bucket(entry: dict[str, Any]) -> BucketState:
-    """Read the JSON of one bucket."""
-    records, pictures = (
-        StoredObject(kind, entry["key"], entry[kind]) for kind in ("records", "pictures")
-    )
-    bucket = Bucket(entry["number"], entry["size"], records, pictures)
-    return BucketState(
-        bucket,
-        StoredObject("features", *entry["features"]),
-        from_pair("assignments", entry["assignments"]),
-    )
+def bucket_state(read: BucketJson) -> BucketState:
+    """A bucket from its JSON."""
+    features = StoredObject("features", *read.features)
+    return BucketState(read.bucket(), features, from_pair("assignments", read.assignments))
 
 
-def read_shard(entry: dict[str, Any]) -> ShardState:
-    """Read the JSON of one shard."""
-    return ShardState(
-        entry["number"],
-        entry["size"],
-        tuple(StoredObject("constituents", *stage) for stage in entry["stages"]),
-    )
+def member_pairs(state: MemberState) -> dict[str, Any]:
+    """A system of a blend, for the JSON."""
+    return {"partition": pair(state.partition), "assignments": list(map(pair, state.assignments))}
+
+
+def member_state(read: MemberJson) -> MemberState:
+    """A system of a blend from its JSON."""
+    assignments = tuple(from_pair("assignments", item) for item in read.assignments)
+    return MemberState(from_pair("partitions", read.partition), assignments)
+
+
+def shard_state(read: ShardJson) -> ShardState:
+    """A shard from its JSON."""
+    stages = tuple(StoredObject("constituents", *stage) for stage in read.stages)
+    statistics = from_pair("statistics", read.statistics)
+    return ShardState(read.number, read.size, stages, statistics)
+
+
+def shard_json(shard: ShardState) -> dict[str, Any]:
+    """Write what `shard_state` reads."""
+    statistics = {"statistics": pair(shard.statistics)} if shard.statistics else {}
+    stages = [pair(stage) for stage in shard.stages]
+    return {"number": shard.number, "size": shard.size, "stages": stages, **statistics}

@@ -11,25 +11,37 @@ need, and train what is missing.
 
 Without slices the chain has one link. A deletion changes the keys from its record's slice on;
 training goes on behind the longest prefix of the chain that is in the store. A joint learner has
-one constituent for all shards, whose key covers which member is in which shard.
+one constituent for all shards, whose key covers which member is in which shard. A shard of a
+learner that sums keeps its statistics beside the constituent, under a key of the members too, so
+that the next deletion can subtract from them (`difference`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeraser_ray.config.configuration import MOST_SHARDS
 from lmeraser_ray.data.order import Digests, Positions, canonical_order
 from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.store import Listing, StoredObject
 
+MEMBER_STRIDE = MOST_SHARDS
+"""The shards of the m-th system of a blend are numbered from m times this on."""
 DigestsAt = Callable[[Positions], Digests]
 """The digests [m, 32] of the records at some positions, in the given order."""
+NOBODY: Positions = np.empty(0, np.int64)
+"""No positions."""
 TOGETHER = 1 << 16
 """How many records are sorted by their shard at a time, and of how many members the digests are in
 memory (more only where a single shard has more)."""
+
+
+def member_of(number: int) -> int:
+    """The system of a blend that has the shard of this number; 0 where there is one system."""
+    return number // MEMBER_STRIDE
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,8 @@ class ConstituentSpec:
     learner is joint), and how many members each has. slices: for each stage the members that it
     adds, as positions among all live records, in canonical order (by digest). keys: of the stages;
     the last one is the finished constituent's. groups [n] int32: for a joint learner the place in
-    `shards` of each member, else None.
+    `shards` of each member, else None. statistics: the key of the statistics that the shard keeps;
+    None where it keeps none.
     """
 
     shards: tuple[int, ...]
@@ -48,11 +61,22 @@ class ConstituentSpec:
     slices: tuple[Positions, ...]
     keys: tuple[str, ...]
     groups: NDArray[np.int32] | None = None
+    statistics: str | None = None
 
     @property
     def key(self) -> str:
         """The finished constituent's key."""
         return self.keys[-1]
+
+    @property
+    def member(self) -> int:
+        """The system of a blend that has the constituent; 0 where there is one system."""
+        return member_of(self.shards[0])
+
+    def of_member(self, member: int) -> "ConstituentSpec":
+        """The constituent with the shard numbers of a system of a blend."""
+        shards = tuple(number + member * MEMBER_STRIDE for number in self.shards)
+        return replace(self, shards=shards)
 
     def passes(self, first: int = 0) -> int:
         """How many records the stages from `first` on see, summed over the stages: the unit of
@@ -61,17 +85,55 @@ class ConstituentSpec:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Statistics to start from, and what they lack. base: the stored statistics; left: the records
+    in them that are no members, as positions in the state before; came: the members that are not in
+    them, as positions among all live records."""
+
+    base: StoredObject
+    left: Positions
+    came: Positions
+
+    @property
+    def rows(self) -> int:
+        """How many records are read."""
+        return len(self.left) + len(self.came)
+
+
+@dataclass(frozen=True)
 class Build:
-    """A constituent to train from stage `first` on."""
+    """A constituent to train from stage `first` on; where all of its stages exist, only its
+    statistics are missing. difference: for a shard that keeps statistics, what these are computed
+    from; None counts all members."""
 
     spec: ConstituentSpec
     first: int
+    difference: Difference | None = None
+
+    @property
+    def passes(self) -> int:
+        """How many records the training sees, summed over the stages."""
+        if self.difference is not None:
+            return self.difference.rows
+        return self.spec.passes(0 if self.spec.statistics else self.first)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a constituent is missing, and not only its statistics."""
+        return self.first < len(self.spec.keys)
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """The keys of what is missing."""
+        kept = self.spec.statistics
+        found = self.difference is not None and self.difference.base.key == kept
+        return (*self.spec.keys[self.first :], *([kept] if kept and not found else []))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """specs: the constituents that must exist, in the order of their shards; reuse: the stages
-    that exist, by key; build: what is missing, the most work first."""
+    """specs: the constituents that must exist, in the order of their shards; reuse: the stages and
+    statistics that exist, by key; build: what is missing, the most work first."""
 
     specs: tuple[ConstituentSpec, ...]
     reuse: Mapping[str, StoredObject]
@@ -81,11 +143,22 @@ class Plan:
 @dataclass(frozen=True)
 class ConstituentRecipe:
     """All that constituents are a function of, besides their members. learner: its identity;
-    backbone: the identity of the backbone; joint: whether one constituent serves all shards."""
+    backbone: the identity of the backbone; joint: whether one constituent serves all shards;
+    sums: how statistics are kept, None where they are not."""
 
     learner: Mapping[str, object]
     backbone: str
     joint: bool = False
+    sums: "SumsRecipe | None" = None
+
+
+@dataclass(frozen=True)
+class SumsRecipe:
+    """What statistics are a function of, besides members and backbone. counted: what is summed;
+    fewest: how many members a shard has at least that keeps statistics."""
+
+    counted: Mapping[str, object]
+    fewest: int
 
 
 def shard_key(recipe: ConstituentRecipe, digests: Digests) -> str:
@@ -94,6 +167,19 @@ def shard_key(recipe: ConstituentRecipe, digests: Digests) -> str:
     return key_of(
         "shard/1",
         canonical_json(dict(recipe.learner)),
+        bytes.fromhex(recipe.backbone),
+        digests.tobytes(),
+    )
+
+
+def statistics_key(recipe: ConstituentRecipe, digests: Digests) -> str | None:
+    """SHA-256 over all that a shard's statistics are a function of: what is summed, the identity of
+    the backbone, and the members' digests [m, 32] in order; None where the shard keeps none."""
+    if recipe.sums is None or len(digests) < recipe.sums.fewest:
+        return None
+    return key_of(
+        "statistics/1",
+        canonical_json(dict(recipe.sums.counted)),
         bytes.fromhex(recipe.backbone),
         digests.tobytes(),
     )
@@ -177,13 +263,12 @@ def separate_specs(
     while first < len(bounds) - 1:
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + TOGETHER, "right")) - 1)
         known = digests(grouped[bounds[first] : bounds[last]])
-        for number in range(first, last):
+        for number in first + np.flatnonzero(np.diff(bounds[first : last + 1])):
             begin, end = bounds[number], bounds[number + 1]
             mine = known[begin - bounds[first] : end - bounds[first]]
             order = canonical_order(mine)
             grouped[begin:end] = grouped[begin:end][order]
-            if end > begin:
-                yield one_shard(number, grouped[begin:end], mine[order], recipe, slices)
+            yield one_shard(int(number), grouped[begin:end], mine[order], recipe, slices)
         first = last
 
 
@@ -197,7 +282,11 @@ def one_shard(
     """The constituent of one shard. members [m] and digests [m, 32]: in canonical order."""
     if slices is None:
         return ConstituentSpec(
-            (number,), (len(members),), (members,), (shard_key(recipe, digests),)
+            (number,),
+            (len(members),),
+            (members,),
+            (shard_key(recipe, digests),),
+            statistics=statistics_key(recipe, digests),
         )
     found = slices[members]
     parts = [found == r for r in np.unique(found)]
@@ -230,16 +319,27 @@ def joint_spec(
 
 
 def plan_constituents(specs: tuple[ConstituentSpec, ...], listing: Listing) -> Plan:
-    """Reuse the longest prefix of each chain that is in the store; build what follows, the most
-    work first."""
+    """Reuse the longest prefix of each chain that is in the store, and the statistics; build what
+    follows, the most work first. What two systems of a blend share is built once."""
     reuse: dict[str, StoredObject] = {}
-    build: list[Build] = []
+    build: dict[str, Build] = {}
     for spec in specs:
-        for first, key in enumerate(spec.keys):
+        first = 0
+        for key in spec.keys:
             known = listing.get(("constituents", key))
             if known is None:
-                build.append(Build(spec, first))
                 break
             reuse[key] = known
-    build.sort(key=lambda item: (-item.spec.passes(item.first), item.spec.key))
-    return Plan(specs, reuse, tuple(build))
+            first += 1
+        sums = listing.get(("statistics", spec.statistics)) if spec.statistics else None
+        if sums:
+            reuse[sums.key] = sums
+        if first < len(spec.keys) or (spec.statistics and not sums):
+            found = Difference(sums, NOBODY, NOBODY) if sums else None
+            build.setdefault(spec.key, Build(spec, first, found))
+    return Plan(specs, reuse, most_work_first(build.values()))
+
+
+def most_work_first(builds: Iterable[Build]) -> tuple[Build, ...]:
+    """Builds in the order in which they should begin."""
+    return tuple(sorted(builds, key=lambda item: (-item.passes, item.spec.key)))

@@ -11,17 +11,26 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from lmeraser_ray.pipeline.outlet import on_terminal, steady
+
 if TYPE_CHECKING:  # imported for the first bar: most commands show none
     from rich.progress import Progress as Bars
     from rich.progress import Task
     from rich.text import Text
 
 
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook, where bars are shown by
+    ipywidgets."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
 class Progress:
     """The bars and the stage times of one command."""
 
     def __init__(self, *, quiet: bool | None = None) -> None:
-        self.quiet = not sys.stderr.isatty() if quiet is None else quiet
+        self.quiet = not on_terminal(sys.stderr) if quiet is None else quiet
         self.seconds: dict[str, float] = {}
         self._within: list[str] = []
         self._since = 0.0
@@ -52,9 +61,9 @@ class Progress:
         self._since = now
 
     @contextmanager
-    def bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
+    def bar(self, what: str, total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
         """Show a bar; the yielded function moves it by a number of units. A bar within another one
-        is drawn below it, and each is removed at its end."""
+        is drawn below it, and each is removed at its end. total: None where nobody knows."""
         if self.quiet or total == 0:
             yield lambda _: None
             return
@@ -95,11 +104,12 @@ class Progress:
             MofNCompleteColumn(),
             Rate(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=steady(sys.stderr)),
             transient=True,
             redirect_stdout=False,
         )
 
     def rounded(self) -> dict[str, float]:
-        """Return the seconds of each stage, to the millisecond."""
-        return {name: round(value, 3) for name, value in self.seconds.items()}
+        """Return the seconds of each stage, to the millisecond, and of all as `total`."""
+        total = round(sum(self.seconds.values()), 3)
+        return {**{name: round(value, 3) for name, value in self.seconds.items()}, "total": total}

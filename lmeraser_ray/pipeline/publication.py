@@ -3,7 +3,7 @@
     store the manifest ─► one transaction: ledger entry, states of requests ─► pointer ─► COMMIT
 
     with publication(workspace, database.write, manifest, quarantine) as conn:
-        ledger.append(conn, "TRAINED", None, {"before": …, "after": manifest.fingerprint})
+        ledger.append(conn, "TRAINED", None, {"before": …, "after": …})
     purge(workspace, manifest)
 
 Invariants: no two writers of the pointer overlap, because write transactions of the request
@@ -48,7 +48,7 @@ def publication(
     item = workspace.put_manifest(manifest)
     with transaction() as conn:
         yield conn
-        if ledger.published(conn) != manifest.fingerprint:
+        if ledger.published(conn) != ledger.state_of(conn, manifest.fingerprint):
             raise RuntimeError(f"the state {manifest.fingerprint} has no entry in the ledger")
         workspace.write_pointer(item, quarantine(conn))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.options import CHANGEABLE, override
+from lmeraser_ray.config.several import several
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.pipeline.engines import open_engine
 from lmeraser_ray.pipeline.manifest import BackboneCard
@@ -16,12 +17,12 @@ from lmeraser_ray.pipeline.workspace_folder import Published, WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.paths import Location
-from lmeraser_ray.storage.store import Store, StoredObject
+from lmeraser_ray.storage.store import Store
 
 if TYPE_CHECKING:  # with torch: not for the commands that only look into the request database
     from lmeraser_ray.pipeline.choice import Choice
     from lmeraser_ray.pipeline.engine import Engine
-    from lmeraser_ray.pipeline.flow import Flow
+    from lmeraser_ray.pipeline.flow import Flow, Prototypes
 
 T = TypeVar("T")
 EngineMaker = Callable[[Store, Config, BackboneCard], "Engine"]
@@ -37,6 +38,10 @@ class Session:
     make_engine: EngineMaker = open_engine
     overrides: tuple[tuple[str, str], ...] = ()
     """Fields of the workspace's configuration that this command replaces; none may be identity."""
+
+    def __post_init__(self) -> None:
+        """Errors: `TypeError` where the overrides are no pairs."""
+        several(self.overrides, "overrides", tuple, list)
 
     @property
     def folder(self) -> WorkspaceFolder:
@@ -60,7 +65,9 @@ class Session:
         return config
 
     def names(self) -> Pseudonymizer:
-        """The keyed hashes of ids under the workspace's secret."""
+        """The keyed hashes of ids under the workspace's secret. Errors: `ConfigError` where there
+        is no workspace, which would get a secret otherwise."""
+        self.folder.require()
         return self.folder.names()
 
     @contextmanager
@@ -87,11 +94,14 @@ class Session:
         store: Store,
         config: Config,
         card: BackboneCard,
-        public: StoredObject | None = None,
+        public: "Prototypes" = (),
         choice: "Choice | None" = None,
     ) -> "Iterator[Flow]":
         """The flow on a store, with an engine that is closed at the end of the context. public: the
-        stored public prototypes; choice: of the sweep that chose the configuration."""
+        stored public prototypes, empty where no partition has any; choice: of the sweep that chose
+        the configuration. Errors: `ConfigError`, before any work, where the backbone's weights are
+        a file and none is named."""
+        config.backbone.require_weights()
         from lmeraser_ray.pipeline.flow import Flow
 
         with closing(self.make_engine(store, config, card)) as engine:

@@ -4,9 +4,11 @@
       CURRENT             the pointer: the published manifest's object, then one line for the key
                           of each constituent in quarantine; replacing this file is what publishes
       configuration.json  the configuration of the last training, for the commands that follow
+      pace.json           how fast the last trainings were, for `cost`
       requests.db         erasure requests, tombstones, ledger (`database` says where they are,
                           if not here)
-      secret              the key of the keyed hashes of erased ids
+      secret              the key of the keyed hashes of erased ids, or a marker that it lies
+                          outside (LMERASER_SECRET)
       lock                held by the one command that writes
       objects/            the store
 
@@ -17,29 +19,34 @@ Invariants: readers see the old state or the new one; a writer that dies leaves 
 published and all finished work reusable.
 """
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.config.kept import KeptConfig, read_kept
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.pace import Pace
+from lmeraser_ray.pipeline.workspace_entries import LOCK, OWN_FILES, SWAP, wrong_entries
 from lmeraser_ray.storage.database.database import no_server, url_of
-from lmeraser_ray.storage.database.postgresql import without_password
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.database.workspace_lock import lock_of_file, lock_of_server
-from lmeraser_ray.storage.files import discard_tree, disk_errors, replace_pointer, write_atomic
+from lmeraser_ray.storage.files import (
+    discard_tree,
+    disk_errors,
+    make_folder,
+    read_file,
+    replace_pointer,
+    sync_folder,
+    write_atomic,
+)
 from lmeraser_ray.storage.paths import Location, local_folder, name_below
 from lmeraser_ray.storage.store import REPAIR, Guard, Store, StoredObject
 
-SWAP, LOCK = "CURRENT.next", "lock"
-OWN_FILES = (
-    *("CURRENT", SWAP, "configuration.json", "secret", LOCK),
-    *("database", "requests.db", "requests.db-journal", "requests.lock"),
-    "requests.waiting",  # of version 0.4.0: opening the database removes it
-)
+POINTER, NOWHERE = re.compile("[0-9a-f]{64}-[0-9a-f]{64}"), f"{'0' * 64}-{'0' * 64}"
 
 
 @dataclass(frozen=True)
@@ -71,19 +78,36 @@ class WorkspaceFolder:
     """
 
     def __init__(self, root: Location, database: str | None = None) -> None:
-        """database: the URL of the server that holds the erasure requests, where neither the
-        environment nor the configuration names it."""
+        """database: the URL of the server that holds the erasure requests; None: the
+        environment's."""
         self.root, self.database = root, database
         self.store = Store(root / "objects", read_only=True)
         self._current, self._configuration = root / "CURRENT", root / "configuration.json"
+        self._pace = root / "pace.json"
 
     def create(self) -> None:
         """Make the folder, or accept one that is a workspace. Errors: `ConfigError` where anything
-        else is in it."""
+        else is in it; those of `require_plain`."""
+        self.check_new()
+        with disk_errors(self.root):
+            make_folder(self.root)
+        self.store.create()
+
+    def check_new(self) -> None:
+        """Errors: as `create`, which makes nothing of what is refused here."""
+        self.require_plain()
         with disk_errors(self.root):
             self._refuse_foreign()
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.store.create()
+
+    def has_requests(self) -> bool:
+        """Whether there may be requests, and so erased records: where a training was begun."""
+        with disk_errors(self.root):
+            return self._configuration.exists() or self._current.exists()
+
+    def held(self) -> bool | None:
+        """Whether the folder holds anything; None where there is no folder."""
+        with disk_errors(self.root):
+            return any(self.root.iterdir()) if self.root.exists() else None
 
     def _refuse_foreign(self) -> None:
         """Errors: `ConfigError` where the folder holds something that is no part of a workspace."""
@@ -109,7 +133,8 @@ class WorkspaceFolder:
             )
 
     def require(self) -> None:
-        """Errors: `ConfigError` where there is no workspace."""
+        """Errors: `ConfigError` where there is no workspace; those of `require_plain`."""
+        self.require_plain()
         with disk_errors(self.root):
             there = self.store.root.is_dir()
         if not there:
@@ -118,16 +143,26 @@ class WorkspaceFolder:
                 f"{self.root}` first."
             )
 
+    def require_plain(self) -> None:
+        """Errors: `VerificationError` where a link, or anything else that is no file, is in the
+        place of one of the workspace's own (`wrong_entries`)."""
+        with disk_errors(self.root):
+            for wrong in wrong_entries(self.root):
+                raise VerificationError(f"{self.root} is not as a command left it: {wrong}")
+
     @contextmanager
     def locked(self, database: str | None = None) -> Iterator["LockedWorkspace"]:
         """Be the only writer, and get the workspace that can be written to.
 
         database: the URL of the PostgreSQL server that holds the lock of a workspace in object
-        storage; None: the URL in the workspace's configuration, else the environment's. Errors:
+        storage; None: the one that this object was made with, else the environment's. Errors:
         `ExecutionError` at once where another command holds the lock; `ConfigError` where a
         workspace in object storage has no server.
         """
+        self.require_plain()
         with self._lock(database) as guard:
+            with disk_errors(self.root):
+                sync_folder(self.root)  # a folder with objects and no lock is somebody else's
             shared = Store(self.store.root)
             shared.create()  # a copy of a workspace may lack its empty folders
             shared.clear_scratch()
@@ -143,9 +178,6 @@ class WorkspaceFolder:
         if (folder := local_folder(self.root)) is not None:
             return lock_of_file(folder / LOCK)
         url = database or self.database
-        if url is None:
-            with suppress(DataError):  # nothing was trained here yet
-                url = self.load_config().queue.database
         return lock_of_server(url_of(url) or no_server(self.root), str(self.root))
 
     def names(self) -> Pseudonymizer:
@@ -153,24 +185,37 @@ class WorkspaceFolder:
         return Pseudonymizer(self.root, self.store.scratch)
 
     def load_config(self) -> Config:
+        """The configuration of the last training, without what only the operator names. Errors: as
+        `kept`."""
+        return self.kept().config
+
+    def kept(self) -> KeptConfig:
         """The configuration of the last training. Errors: `ConfigError` without a workspace,
         `DataError` before the first training, `VerificationError` where it is damaged."""
         self.require()
         with disk_errors(self._configuration):
             try:
-                text = self._configuration.read_bytes()
+                text = read_file(self._configuration)
             except FileNotFoundError as error:
                 raise DataError(
                     f"{self.root} holds no training yet: run `lmeraser train --workspace "
                     f"{self.root}` first."
                 ) from error
         try:
-            return Config.model_validate_json(text)
+            return read_kept(text)
         except ValueError as error:
             raise VerificationError(
                 f"{self._configuration} is damaged or of another version: run `lmeraser train` "
                 "with the same configuration to write it again."
             ) from error
+
+    def pace(self) -> Pace:
+        """How fast the last trainings were; nothing where none has said it."""
+        with disk_errors(self._pace):
+            try:
+                return Pace.read(read_file(self._pace))
+            except FileNotFoundError:
+                return Pace()
 
     def current(self) -> StoredObject | None:
         """The published manifest's object, None before the first publication."""
@@ -182,9 +227,11 @@ class WorkspaceFolder:
         before the first publication."""
         with disk_errors(self._current):
             try:
-                first, *quarantined = self._current.read_text(errors="replace").split("\n")
-            except FileNotFoundError:
+                first, *quarantined = read_file(self._current).decode(errors="replace").split("\n")
+            except (FileNotFoundError, NotADirectoryError):
                 return None
+        if not POINTER.fullmatch(first):
+            first = NOWHERE  # damaged: what it names is missing, and `train` publishes again
         key, _, sha256 = first.partition("-")
         return StoredObject("manifests", key, sha256), frozenset(filter(None, quarantined))
 
@@ -264,27 +311,34 @@ class LockedWorkspace(WorkspaceFolder):
         self.store.require_writable()
         self.store.guard()
 
-    def save_config(self, config: Config) -> None:
-        """Keep the configuration for the commands that follow. The path of a checkpoint is made
-        absolute, so that they may be typed in any folder.
+    @contextmanager
+    def emptied_on_failure(self, *, held: bool | None) -> Iterator[None]:
+        """Within: a folder that a command begins to fill. Where the command fails before any object
+        is stored, the folder is as `held` says it was before: not there (None) or empty (False)."""
+        try:
+            yield
+        except BaseException:
+            if not held and not any(self.store.objects()):
+                with suppress(OSError, ExecutionError):  # the first error says more
+                    discard_tree(self.root)
+                    if held is False:
+                        make_folder(self.root)
+            raise
 
-        Leaves out a password of the request database, which the backup of an older version may
-        hold.
-        """
+    def save_config(self, config: Config) -> None:
+        """Keep the configuration for the commands that follow, without what only the operator
+        names."""
         self._require_held()
-        weights = Path(config.backbone.weights)
-        if weights.is_file():
-            backbone = config.backbone.model_copy(update={"weights": str(weights.resolve())})
-            config = config.model_copy(update={"backbone": backbone})
-        queue = config.queue.model_copy(
-            update={"database": without_password(config.queue.database)}
-        )
-        config = config.model_copy(update={"queue": queue})
         write_atomic(
             self._configuration,
-            config.model_dump_json(indent=1).encode(),
+            config.without_operator_values().model_dump_json(indent=1).encode(),
             scratch=self.store.scratch,
         )
+
+    def save_pace(self, pace: Pace) -> None:
+        """Keep how fast the last trainings were."""
+        self._require_held()
+        write_atomic(self._pace, pace.to_bytes(), scratch=self.store.scratch)
 
     def put_manifest(self, manifest: Manifest) -> StoredObject:
         """Store a manifest. This publishes nothing yet."""

@@ -1,12 +1,17 @@
 """Locks of files that serve waiting processes in the order of arrival, within a time limit.
 
-The kernel grants `flock` first come, first served, but a process waits without end where the holder
-is stopped. So a thread waits for the lock. After the time limit the caller leaves the thread
-behind, which gives the lock back once it gets it.
+The kernel grants `flock` first come, first served, but lets readers in beside readers though a
+writer waits, so that readers who overlap would keep every writer out. So each passes a turnstile
+first, an exclusive lock of another kind (OFD) of the same file: whoever waits for the lock holds
+the turnstile, and who comes later waits behind.
+
+A process waits without end where the holder is stopped. So a thread waits. After the time limit the
+caller leaves the thread behind, which gives the lock back once it gets it.
 """
 
 import fcntl
 import os
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +19,7 @@ from pathlib import Path
 
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.regular_file import open_regular
 
 LONGEST = 120.0
 """Seconds that a process waits for a lock. Transactions take milliseconds; an audit or a backup,
@@ -28,10 +34,10 @@ def locked(lock: Path, *, alone: bool, seconds: float = LONGEST) -> Iterator[int
     Errors: `ExecutionError` where the lock is not granted within `seconds`.
     """
     with disk_errors(lock):
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = open_regular(lock, os.O_RDWR | os.O_CREAT, in_place=True)
     mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
     try:
-        fcntl.flock(handle, mode | fcntl.LOCK_NB)
+        take(handle, mode, wait=False)
     except BlockingIOError:
         Waiter(handle, mode).wait(lock, seconds)
     try:
@@ -45,7 +51,7 @@ def try_locked(lock: Path) -> Iterator[tuple[int, bool]]:
     """Take the exclusive lock of the file `lock` if no other process holds it. Yields the file's
     descriptor, and whether this process holds the lock."""
     with disk_errors(lock):
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = open_regular(lock, os.O_RDWR | os.O_CREAT, in_place=True)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,6 +61,22 @@ def try_locked(lock: Path) -> Iterator[tuple[int, bool]]:
         yield handle, ours
     finally:
         os.close(handle)
+
+
+def take(handle: int, mode: int, *, wait: bool) -> None:
+    """Pass the turnstile and take the lock. Errors: `BlockingIOError` where that needs a wait and
+    `wait` is False."""
+    turn = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
+    fcntl.fcntl(handle, turn, turnstile(fcntl.F_WRLCK))
+    try:
+        fcntl.flock(handle, mode if wait else mode | fcntl.LOCK_NB)
+    finally:
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, turnstile(fcntl.F_UNLCK))
+
+
+def turnstile(kind: int) -> bytes:
+    """A `struct flock` over the whole file."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
 
 
 class Waiter:
@@ -94,7 +116,7 @@ class Waiter:
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._handle, self._mode)
+            take(self._handle, self._mode, wait=True)
         except OSError as error:
             self._error = error
         with self._guard:

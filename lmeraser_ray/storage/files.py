@@ -18,6 +18,7 @@ import hashlib
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from io import BufferedReader
 
 from lmeraser_ray.errors import DiskFullError, ExecutionError
 from lmeraser_ray.storage.filesystem import Fill, filesystem_of
@@ -122,6 +123,23 @@ def sync_folder(folder: Location) -> None:
     filesystem_of(folder).sync_folder(folder)
 
 
+def make_folder(folder: Location, *, parents: bool = True) -> None:
+    """Durably make a folder, and with `parents` those above it that are missing, for their owner
+    only. Errors: `OSError`."""
+    filesystem_of(folder).make_folder(folder, parents=parents)
+
+
+def open_file(path: Location) -> BufferedReader:
+    """Open a file for reading front to back. Errors: `OSError`, also where it is a link or no
+    regular file."""
+    return filesystem_of(path).open(path)
+
+
+def read_file(path: Location) -> bytes:
+    """All bytes of a file. Errors: as `open_file`."""
+    return filesystem_of(path).read(path)
+
+
 def ranges_of(path: Location, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
     """Read byte ranges of a file in order, each as far as the file goes. Errors: `OSError`."""
     return filesystem_of(path).read_ranges(path, offsets, lengths)
@@ -162,8 +180,9 @@ def walk(root: Location) -> Iterator[tuple[Location, int]]:
 
 
 def files_below(root: Location) -> list[Location]:
-    """Every file and link below a folder, sorted. Errors: as `walk`."""
-    return sorted(path for path, mode in walk(root) if stat.S_ISREG(mode) or stat.S_ISLNK(mode))
+    """Everything below a folder that is no folder itself, sorted: files, links, pipes. Errors: as
+    `walk`."""
+    return sorted(path for path, mode in walk(root) if not stat.S_ISDIR(mode))
 
 
 def remove_files(paths: Sequence[Location]) -> None:

@@ -9,6 +9,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -23,7 +24,7 @@ Fill = Callable[[memoryview, int], int]
 
 
 class Filesystem(Protocol[P]):
-    """What a workspace asks of its storage. P: the type of the paths.
+    """What a workspace asks of its storage. P: the type of the paths. Links are not followed.
 
     needs_folders: whether a folder has to be made before a file can be written into it.
     """
@@ -49,6 +50,15 @@ class Filesystem(Protocol[P]):
     def sync_folder(self, folder: P) -> None:
         """Make renames and removals in a folder durable."""
 
+    def make_folder(self, folder: P, *, parents: bool = True) -> None:
+        """Durably make a folder, and those above it that are missing, for their owner only."""
+
+    def open(self, path: P) -> BufferedReader:
+        """Open a file for reading front to back."""
+
+    def read(self, path: P) -> bytes:
+        """All bytes of a file."""
+
     def read_ranges(self, path: P, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
         """Read byte ranges in order, each as far as the file goes."""
 
@@ -59,7 +69,7 @@ class Filesystem(Protocol[P]):
         """Open a file for reading piece by piece, front to back."""
 
     def walk(self, root: P) -> Iterator[tuple[P, int]]:
-        """Everything below a folder with its `st_mode`; links are not followed."""
+        """Everything below a folder with its `st_mode`."""
 
     def remove_files(self, paths: Sequence[P]) -> tuple[P, OSError] | None:
         """Remove files, present or not. Returns the first that could not be removed, after all

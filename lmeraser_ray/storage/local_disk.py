@@ -1,7 +1,8 @@
 """A workspace on a disk of this machine or on a shared file system. Errors are `OSError`s.
 
 A new file is written, flushed and synced before it gets its name; then its folder is synced. So a
-reader sees the old bytes or the new ones, also after a crash.
+reader sees the old bytes or the new ones, also after a crash. No link is followed, and nothing but
+regular files is opened (`regular_file.py`).
 """
 
 import hashlib
@@ -9,9 +10,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from lmeraser_ray.storage.paths import temporary_name
+from lmeraser_ray.storage.regular_file import make_folder, open_regular, sync_folder
 
 
 class LocalDisk:
@@ -24,6 +27,7 @@ class LocalDisk:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(handle, "wb") as file:
+                os.fchmod(handle, mode)  # whatever the umask
                 for chunk in chunks:
                     file.write(chunk)
                 file.flush()
@@ -41,7 +45,7 @@ class LocalDisk:
         """Link a complete file to its name, which fails where the name is taken. Start again where
         another command clears `scratch` meanwhile."""
         while True:
-            scratch.mkdir(parents=True, exist_ok=True)
+            make_folder(scratch)
             temporary = scratch / temporary_name()
             try:
                 self.write_new(temporary, [data], 0o600)
@@ -57,7 +61,7 @@ class LocalDisk:
 
     def replace_pointer(self, path: Path, data: bytes, temporary: Path) -> bool:
         """Replace the file. The caller's lock keeps other writers away, so this always succeeds."""
-        if not path.exists() or path.read_bytes() != data:
+        if not path.exists() or self.read(path) != data:
             temporary.unlink(missing_ok=True)  # of a writer that died
             self.write_new(temporary, [data], 0o600)
             self.move(temporary, path)
@@ -69,17 +73,26 @@ class LocalDisk:
 
     def sync_folder(self, folder: Path) -> None:
         """fsync of the folder."""
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)
+
+    def make_folder(self, folder: Path, *, parents: bool = True) -> None:
+        """Mode 0700, also of the folders above that are made."""
+        make_folder(folder, parents=parents)
+
+    def open(self, path: Path) -> BufferedReader:
+        """One descriptor."""
+        return os.fdopen(open_regular(path), "rb")
+
+    def read(self, path: Path) -> bytes:
+        """One descriptor."""
+        with self.open(path) as file:
+            return file.read()
 
     def read_ranges(
         self, path: Path, offsets: Sequence[int], lengths: Sequence[int]
     ) -> list[bytes]:
         """One `pread` a range."""
-        with open(path, "rb", buffering=0) as file:
+        with self.open(path) as file:
             return [
                 os.pread(file.fileno(), length, offset)
                 for offset, length in zip(offsets, lengths, strict=True)
@@ -87,15 +100,14 @@ class LocalDisk:
 
     def digest(self, path: Path) -> str | None:
         """None where the file cannot be read either: its bytes are lost."""
-        with suppress(OSError), path.open("rb") as file:
+        with suppress(OSError), self.open(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
         return None
 
     @contextmanager
     def opened(self, path: Path) -> Iterator[Callable[[memoryview, int], int]]:
-        """Read through one descriptor; not through a link, and without waiting for whoever writes
-        to a pipe."""
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        """Read through one descriptor."""
+        handle = open_regular(path)
 
         def fill(view: memoryview, at: int) -> int:
             size = 0

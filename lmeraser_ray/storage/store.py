@@ -28,8 +28,10 @@ from lmeraser_ray.storage.files import (
     disk_errors,
     empty_folder,
     files_below,
+    make_folder,
     move_into_place,
     ranges_of,
+    read_file,
     remove_files,
     sync_folder,
     walk,
@@ -39,7 +41,14 @@ from lmeraser_ray.storage.filesystem import filesystem_of
 from lmeraser_ray.storage.paths import Location
 
 Kind = Literal[
-    "records", "pictures", "features", "partitions", "assignments", "constituents", "manifests"
+    "records",
+    "pictures",
+    "features",
+    "partitions",
+    "assignments",
+    "statistics",
+    "constituents",
+    "manifests",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 EXTENSION: dict[Kind, str] = {
@@ -48,9 +57,12 @@ EXTENSION: dict[Kind, str] = {
     "features": ".safetensors",
     "partitions": ".safetensors",
     "assignments": ".safetensors",
+    "statistics": ".safetensors",
     "constituents": ".safetensors",
     "manifests": ".json",
 }
+ROOM = 1 << 20
+"""Bytes that must be there before an erasure is begun."""
 REPAIR = (
     "Run `lmeraser verify` to see all damage, then `lmeraser train` with the same configuration "
     "to rebuild it."
@@ -110,7 +122,7 @@ class Store:
             kinds = self._folders() if filesystem_of(self.root).needs_folders else []
             for folder in (self.root, self.scratch, *kinds):
                 if not folder.is_dir():
-                    folder.mkdir(parents=True, exist_ok=True)
+                    make_folder(folder)
 
     def _folders(self) -> list[Location]:
         return [self.root / kind for kind in KINDS]
@@ -146,6 +158,12 @@ class Store:
             ):
                 yield StoredObject(kind, stem[:64], stem[65:])
 
+    def require_room(self) -> None:
+        """Errors: `ExecutionError` where nothing can be written, or the disk is full: a megabyte is
+        written and removed."""
+        with disk_errors(self.scratch):
+            write_temporary(self.scratch, [bytes(ROOM)])[0].unlink()
+
     def put(self, kind: Kind, key: str, chunks: Iterable[bytes]) -> StoredObject:
         """Write an object whose bytes are the concatenated `chunks`, atomically and durably.
 
@@ -160,7 +178,7 @@ class Store:
         """Read an object and check its digest. Errors: `VerificationError` where the object is
         missing or damaged."""
         with disk_errors(self.path(item)), present(item):
-            data = self.path(item).read_bytes()
+            data = read_file(self.path(item))
         if hashlib.sha256(data).hexdigest() != item.sha256:
             raise VerificationError(
                 f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}"
@@ -208,7 +226,8 @@ class Store:
             return files_below(self.root)
 
     def clear_scratch(self) -> None:
-        """Remove what interrupted writers left behind. The caller holds the workspace's lock."""
+        """Remove what interrupted writers left behind; durably, once the caller has made the folder
+        of its own run. The caller holds the workspace's lock."""
         self.require_writable()
         with disk_errors(self.scratch):
             empty_folder(self.scratch)

@@ -5,13 +5,21 @@ does not depend on the law.
        fingerprints
     2. shadow models on random halves → forget sets: the most memorised records (RUM, arXiv
        2406.01257), and random ones
-    3. per-example U-LiRA and KLoM of: exact unlearning, no unlearning at all (the positive
-       control), fine-tuning on the rest
+    3. per-example U-LiRA on these halves of: exact unlearning, fine-tuning on the rest, and no
+       unlearning at all (the positive control)
+    4. KLoM of the same three, on models of all records against oracles (see `study.oracles`)
 
-The two sides of a record are disjoint models: those whose half had the record and unlearned it,
-against those whose half never had it, all of them without the other records to forget. Unlearned
-and retrained models of one half are the same bytes by the law, so that a test on one half would
-show nothing; on two independent halves the AUC of exact unlearning is a fair estimate of one
+The two sides of a record are disjoint models: those whose half had the record, after the method,
+against those whose half never had it. What the second side went through depends on the question
+(`outside`):
+
+- exact, fine-tuning: trained without the whole forget set. What is unlearned should look like that.
+- no-op: as the first side, not unlearned, so that the record is all that the two sides differ in.
+  Against models without the whole forget set, a control would find the other records of the set,
+  and have power where the attack on the one record has none.
+
+Unlearned and retrained models of one half are the same bytes by the law, so that a test on one half
+would show nothing; on two independent halves the AUC of exact unlearning is a fair estimate of one
 half, noise included. The memorised records are chosen by other models than those that are attacked:
 chosen by the same models, chance would look like memory.
 """
@@ -38,6 +46,7 @@ from lmeraser_ray.study.attacks import (
     Divergence,
     Floats,
     Power,
+    bounded,
     divergence,
     likelihood_ratios,
     memorisation,
@@ -46,9 +55,14 @@ from lmeraser_ray.study.attacks import (
 from lmeraser_ray.study.comparison_table import markdown
 from lmeraser_ray.study.ingested_flow import ingested_flow
 from lmeraser_ray.study.machine import describe
+from lmeraser_ray.study.oracles import Oracles
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Members, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.unlearners import can_fine_tune
+
+FEWEST = 8
+"""The least number of models on a side of KLoM. 200 say more: the fewer they are, the larger is the
+null, and the noise of what is above it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,8 @@ class AttackRequest:
 
     name: of the system; shadows: how many models are attacked, half as many more choose the
     memorised records; forget: how many records a forget set has; share: of the epochs, for
-    fine-tuning; keep: leave the store when all is done.
+    fine-tuning; models: on each side of KLoM, 0 leaves it out; keep: leave the store when all is
+    done.
     """
 
     name: str
@@ -65,6 +80,7 @@ class AttackRequest:
     shadows: int = 64
     forget: int = 40
     share: float = 0.2
+    models: int = 200
     keep: bool = False
 
     def check(self) -> None:
@@ -73,6 +89,11 @@ class AttackRequest:
             raise ConfigError(
                 f"--shadows is {self.shadows}, expected 8 or more: half of them have a record, "
                 "and each side needs 3."
+            )
+        if self.models != 0 and self.models < FEWEST:
+            raise ConfigError(
+                f"--models is {self.models}, expected {FEWEST} or more on each side of KLoM (200 "
+                "say more), or 0 to leave it out."
             )
         if self.forget < 1:
             raise ConfigError(f"--forget is {self.forget}, expected 1 record or more.")
@@ -85,7 +106,7 @@ class AttackRequest:
 @dataclass(frozen=True)
 class Method:
     """The results of one way to unlearn: the power of the attack, KLoM on forgotten, retained and
-    test records, and the test accuracy."""
+    test records (empty where it was left out), and the test accuracy of the shadow models."""
 
     power: Power
     klom: dict[str, Divergence]
@@ -153,7 +174,7 @@ def memorised_set(shadows: Shadows, trained: Sequence[Answer], request: AttackRe
     """Return the most memorised training records, ties in the hashed order, as judged by models
     that are not attacked."""
     members = np.array([shadows.member(request.shadows + at) for at in range(len(trained))])
-    found = memorisation(np.array([answer.confidences for answer in trained]), members)
+    found = memorisation(np.array([answer.margins for answer in trained]), members)
     ordered = sorted(
         (at for at in shadows.order.tolist() if not shadows.index.test[at]),
         key=lambda at: -found[at],
@@ -204,62 +225,73 @@ def attacked(
         for name, answer in shadows.unlearned(number, forget, share).items():
             answers.setdefault(name, []).append(answer)
     members = np.array([shadows.member(number) for number in range(request.shadows)])
-    never = np.array([answer.confidences for answer in answers["exact"]])
+    klom = divergences(Oracles(shadows, share), forget, request) if request.models else {}
     return {
-        name: judged(
-            Sides(np.array([answer.confidences for answer in found]), never, members),
-            shadows,
-            forget,
-            found,
+        name: Method(
+            attacked_by(
+                margins_of(found),
+                margins_of(answers[outside(name)]),
+                members,
+                forget,
+                seed=request.config.seed,
+            ),
+            klom.get(name, {}),
+            mean_accuracy(found),
         )
         for name, found in answers.items()
     }
 
 
-@dataclass(frozen=True)
-class Sides:
-    """φ [m, n] of m models on n records, after a method and without ever having seen the forget
-    set; members [m, n] bool: which model had which record."""
-
-    method: Floats
-    never: Floats
-    members: Members
-
-    def forgotten(self, at: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the models whose half had a record, and those whose half never had it."""
-        return np.flatnonzero(self.members[:, at]), np.flatnonzero(~self.members[:, at])
-
-    def halves(self, at: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return two disjoint sets of models that all had a record that stays (a test record: of
-        models that all did not)."""
-        same = (
-            np.flatnonzero(self.members[:, at])
-            if self.members[:, at].any()
-            else np.arange(len(self.members))
-        )
-        return same[::2], same[1::2]
-
-    def margins(self, at: int, models: tuple[np.ndarray, np.ndarray]) -> tuple[Floats, Floats]:
-        """Return the φ of a record, of the method's models and of the retrained ones."""
-        return self.method[models[0], at], self.never[models[1], at]
+def outside(method: str) -> str:
+    """Return the method whose models stand on the other side of a record: models that never had
+    the record, and otherwise are what the question needs (see the module)."""
+    return "no-op" if method == "no-op" else "exact"
 
 
-def judged(sides: Sides, shadows: Shadows, forget: ForgetSet, answers: Sequence[Answer]) -> Method:
-    """Compute U-LiRA and KLoM of one method."""
-    gone, test = np.flatnonzero(forget.gone), np.flatnonzero(shadows.index.test)
-    retained = np.flatnonzero(~forget.gone & ~shadows.index.test)
-    models = [sides.forgotten(at) for at in gone.tolist()]
-    margins = [sides.margins(at, found) for at, found in zip(gone.tolist(), models, strict=True)]
-    scores = likelihood_ratios([a for a, _ in margins], [b for _, b in margins], models)
+def margins_of(answers: Sequence[Answer]) -> Floats:
+    """Return φ [m, n] of m models on n records."""
+    return np.array([answer.margins for answer in answers])
+
+
+def mean_accuracy(answers: Sequence[Answer]) -> float | None:
+    """Return the mean test accuracy of models, None without test records."""
     known = [answer.accuracy for answer in answers if answer.accuracy is not None]
-    found = {"forget": divergence(margins)}
-    for name, part in (("retain", retained), ("test", test)):
-        found[name] = divergence([sides.margins(at, sides.halves(at)) for at in part.tolist()])
-    return Method(
-        power(scores, seed=shadows.flow.config.seed),
-        found,
-        float(np.mean(known)) if known else None,
+    return float(np.mean(known)) if known else None
+
+
+def attacked_by(
+    method: Floats, other: Floats, members: Members, forget: ForgetSet, *, seed: int
+) -> Power:
+    """Compute the power of U-LiRA. method, other: φ [m, n] of m models on n records, after the
+    method and on the other side; members [m, n] bool: which model's half had which record."""
+    gone = np.flatnonzero(forget.gone).tolist()
+    models = [(np.flatnonzero(members[:, at]), np.flatnonzero(~members[:, at])) for at in gone]
+    inside, never = (
+        [bounded(side[numbers[which], at]) for at, numbers in zip(gone, models, strict=True)]
+        for which, side in enumerate((method, other))
     )
+    return power(likelihood_ratios(inside, never, models), seed=seed)
+
+
+def divergences(
+    oracles: Oracles, forget: ForgetSet, request: AttackRequest
+) -> dict[str, dict[str, Divergence]]:
+    """Compute KLoM of every method on forgotten, retained and test records."""
+    shadows, many, answers = oracles.shadows, request.models, dict[str, list[Answer]]()
+    for number in range(1, many + 1):
+        shadows.flow.progress.say(f"{forget.name} records, model {number} of {many} and its oracle")
+        for name, answer in oracles.unlearned(number, forget).items():
+            answers.setdefault(name, []).append(answer)
+        answers.setdefault("oracle", []).append(oracles.retrained(many + number, forget))
+    oracle, test = margins_of(answers.pop("oracle")), shadows.index.test
+    parts = {"forget": forget.gone, "retain": ~forget.gone & ~test, "test": test}
+    return {
+        name: {
+            part: divergence(margins_of(found)[:, at], oracle[:, at], seed=shadows.flow.config.seed)
+            for part, at in parts.items()
+        }
+        for name, found in answers.items()
+    }
 
 
 def written(
@@ -277,6 +309,7 @@ def written(
         "shadows": request.shadows,
     }
     setting |= {"chosen_by": request.shadows // 2, "forget": request.forget, "share": request.share}
+    setting |= {"models": request.models}
     found = {
         name: {method: asdict(result) for method, result in methods.items()}
         for name, methods in sets.items()
@@ -297,29 +330,24 @@ def about(request: AttackRequest) -> str:
         f"{request.name} ({config.partition.kind}, {config.learner.kind}, "
         f"{config.aggregation.kind}) on {config.backbone.name}, data {config.data.source}, seed "
         f"{config.seed}: {many} shadow models on random halves and {many // 2} more that chose "
-        f"the memorised records, {request.forget} records in a forget set, fine-tuning for "
-        f"{request.share:g} of the epochs."
+        f"the memorised records, {request.models} models of all records on each side of KLoM, "
+        f"{request.forget} records in a forget set, fine-tuning for {request.share:g} of the "
+        "epochs."
     )
 
 
 READING = (
-    "AUC: of telling a model that had the record, and then unlearned it by the method, from one "
-    "that never saw it: 0.5 is a coin.\nKLoM: KL divergence in nats of the record's margins from "
-    "those of retrained models, mean and 95th percentile over records. Two finite\nsamples of one "
-    "distribution diverge too: the row `exact` shows how far."
+    "AUC: of telling a model that had the record, after the method, from one that never had it: "
+    "0.5 is a coin. Beside\n`no-op` stand models that were not unlearned either and lack this "
+    "record only; beside the others, models without the forget set.\nKLoM: KL divergence in nats "
+    "of a record's margins from those of oracles, trained without the forget set; the mean over "
+    "records.\nnull: the same of two equal samples, by dividing the two pooled at random; excess: "
+    "what is above that, 0 where nothing is left."
 )
+PARTS = ("forget", "retain", "test")
 HEAD = (
-    "records to forget",
-    "method",
-    "AUC",
-    "95%",
-    "TPR at 1% FPR",
-    "KLoM forget",
-    "p95",
-    "retain",
-    "p95",
-    "test",
-    "p95",
+    *("records to forget", "method", "AUC", "95%", "TPR at 1% FPR"),
+    *(f"KLoM {part}{what}" for part in PARTS for what in ("", ", null", ", excess")),
     "test accuracy",
 )
 
@@ -344,14 +372,13 @@ def cells(result: Method) -> list[str]:
     found = result.power
     divergences = [
         f"{value:.2f}"
-        for part in ("forget", "retain", "test")
-        for value in (result.klom[part].mean, result.klom[part].p95)
+        for part in result.klom.values()
+        for value in (part.mean, part.null, part.excess)
     ]
-    accuracy = "n/a" if result.accuracy is None else f"{result.accuracy:.3f}"
     return [
         f"{found.auc:.3f}",
         f"{found.interval[0]:.3f} to {found.interval[1]:.3f}",
         f"{found.tpr:.3f}",
-        *divergences,
-        accuracy,
+        *(divergences or ["n/a"] * 3 * len(PARTS)),
+        "n/a" if result.accuracy is None else f"{result.accuracy:.3f}",
     ]

@@ -1,8 +1,8 @@
 """The statistics of removal: a membership attack on every record, and the divergence from retrained
 models. Pure; no model, no file.
 
-    φ = log p_y / (1 - p_y)  →  likelihood ratios (U-LiRA)  →  pooled ROC: AUC, TPR at 1% FPR
-                             →  KLoM: the divergence of margins from those of retrained models
+    φ = log p_y / (1 - p_y)  →  bounded  →  likelihood ratios (U-LiRA)  →  pooled ROC: AUC, TPR
+                             →  KLoM: the divergence of margins from those of oracles, less its null
 
 U-LiRA: Hayes, Shumailov, Triantafillou, Khalifa, Papernot, arXiv 2403.01218. KLoM: Georgiev et al.,
 arXiv 2410.23232, appendix E. Memorisation: Feldman, arXiv 1906.05271.
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 Floats = NDArray[np.float64]
 
-CERTAIN = 1e-4
-"""Probabilities are clipped to [1e-4, 1 - 1e-4], |φ| ≤ 9.2: a shard of one class is certain, and no
+BOUND = float(np.log1p(-1e-4) - np.log(1e-4))
+"""U-LiRA sees |φ| ≤ 9.2, probabilities in [1e-4, 1 - 1e-4]: a shard of one class is certain, and no
 Gaussian fits an infinite φ."""
 LEAST = 3
 """Models that must be on each side of a record: one to score, two to fit a Gaussian to."""
@@ -30,19 +31,28 @@ likely."""
 BINS, LIGHTEST, WIDEST = 20, 1e-5, 100.0
 """KLoM's histogram: bins over the common range, the least probability of a bin of the oracles', the
 clip of margins; as in the paper."""
+SPLITS = 20
+"""How often a record's two samples are pooled and divided anew for the null of its KLoM."""
 
 
-def logit_scaled(probabilities: Floats) -> Floats:
-    """φ = log p / (1 - p) of the probability of the right label, clipped. Any shape, float64."""
-    p = np.clip(probabilities, CERTAIN, 1 - CERTAIN)
-    found: Floats = np.log(p) - np.log1p(-p)
+def margins(right: Floats, others: Floats) -> Floats:
+    """φ = log p / (1 - p) of the probability of the right label, 1 - p being the sum of all others:
+    not a difference, which rounds to 0 where the model is sure. Not clipped: ±∞ where a side is 0.
+    Any shape, float64."""
+    with np.errstate(divide="ignore"):
+        found: Floats = np.log(right) - np.log(others)
     return found
+
+
+def bounded(found: Floats) -> Floats:
+    """φ as U-LiRA takes it, |φ| ≤ `BOUND`."""
+    return np.clip(found, -BOUND, BOUND)
 
 
 def memorisation(confidences: Floats, member: NDArray[np.bool_]) -> Floats:
     """mem(x) = E[p_y | x in] - E[p_y | x out] over models. confidences [m, n] φ, member [m, n] →
     [n]; -inf where a side has no model."""
-    p = 1 / (1 + np.exp(-confidences))
+    p = expit(confidences)
     inside, outside = member.sum(0), (~member).sum(0)
     found: Floats = (p * member).sum(0) / np.maximum(inside, 1) - (p * ~member).sum(0) / np.maximum(
         outside, 1
@@ -190,29 +200,62 @@ def klom(unlearned: Floats, oracle: Floats) -> float:
     bins over their common range.
 
     unlearned [m], oracle [k] float64. 0 for equal samples; at most log 10⁵ = 11.5; for two finite
-    samples of one distribution above 0.
+    samples of one distribution above 0 (`null`).
     """
-    p, q = (np.clip(part, -WIDEST, WIDEST) for part in (unlearned, oracle))
-    low, high = min(p.min(), q.min()), max(p.max(), q.max())
+    bins = binned(np.concatenate([unlearned, oracle]))
+    return divergence_of(counted(bins[: len(unlearned)]), counted(bins[len(unlearned) :]))
+
+
+def null(unlearned: Floats, oracle: Floats, splits: NDArray[np.int64]) -> float:
+    """KLoM where nothing differs, of samples as large and as wide as these: the mean over random
+    divisions of the two pooled. splits [r, m + k] int64: permutations. Where both are drawn from
+    one distribution, `klom` less this is 0 on average, however small they are."""
+    bins = binned(np.concatenate([unlearned, oracle]))[splits]
+    first = len(unlearned)
+    return float(
+        np.mean([divergence_of(counted(one[:first]), counted(one[first:])) for one in bins])
+    )
+
+
+def binned(found: Floats) -> NDArray[np.int64]:
+    """The bin of each margin [m], over their range."""
+    clipped = np.clip(found, -WIDEST, WIDEST)
+    low, high = clipped.min(), clipped.max()
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    p, q = (np.histogram(part, edges)[0] / len(part) for part in (p, q))
+    return np.searchsorted(edges[1:-1], clipped, side="right")
+
+
+def counted(bins: NDArray[np.int64]) -> Floats:
+    """The share of a sample in each bin [20]."""
+    return np.bincount(bins, minlength=BINS) / len(bins)
+
+
+def divergence_of(p: Floats, q: Floats) -> float:
+    """KL(p ‖ q) in nats of two histograms; no bin of q weighs less than 10⁻⁵."""
     there = p > 0
     return float((p[there] * np.log(p[there] / np.maximum(q[there], LIGHTEST))).sum())
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """KLoM over records: the mean, the 95th percentile, how many records."""
+    """KLoM over records: the mean and the 95th percentile, the mean null (see `null`), the excess
+    over that, how many records."""
 
     mean: float
     p95: float
+    null: float
+    excess: float
     records: int
 
 
-def divergence(pairs: Sequence[tuple[Floats, Floats]]) -> Divergence:
-    """KLoM of each record's (unlearned, oracle) margins; records with no model on a side are left
-    out."""
-    found = [klom(p, q) for p, q in pairs if len(p) and len(q)]
-    if not found:
-        return Divergence(float("nan"), float("nan"), 0)
-    return Divergence(float(np.mean(found)), float(np.percentile(found, 95)), len(found))
+def divergence(unlearned: Floats, oracle: Floats, *, seed: int) -> Divergence:
+    """KLoM of each record. unlearned [m, n], oracle [k, n]: margins of models on records."""
+    many = len(unlearned) + len(oracle)
+    rng = np.random.default_rng(seed)
+    splits = np.array([rng.permutation(many) for _ in range(SPLITS)])
+    pairs = list(zip(unlearned.T, oracle.T, strict=True))
+    if not pairs:
+        return Divergence(float("nan"), float("nan"), float("nan"), float("nan"), 0)
+    found = [klom(p, q) for p, q in pairs]
+    mean, nothing = float(np.mean(found)), float(np.mean([null(p, q, splits) for p, q in pairs]))
+    return Divergence(mean, float(np.percentile(found, 95)), nothing, mean - nothing, len(found))

@@ -69,7 +69,8 @@ class Bound:
         if can is None:
             return
         queries, weight = self.asked[place], self._weight(place)
-        said = votes(answers.probabilities) if self._routes.vote else answers.probabilities
+        said = answers.probabilities
+        said = votes(said) if place in self._routes.voters else said
         columns = np.array([self._column[name] for name in answers.classes])
         self._known[np.ix_(queries, columns)] += weight[:, None] * said
         self._hope[queries] -= weight * can

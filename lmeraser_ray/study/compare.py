@@ -4,7 +4,8 @@ forgetting.
     systems × varied values × seeds → the real flow in one store → a row each
         → compare.json, compare.csv, compare.md
 
-The variants are made of one configuration, a base of which each system replaces its own sections:
+The variants are made of one configuration, data, backbone and execution, below which each system
+is laid:
 
 >>> from lmeraser_ray.config.quickstart import QUICKSTART
 >>> from lmeraser_ray.study.variants import variants
@@ -21,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.config.several import several
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.engines import cluster
 from lmeraser_ray.pipeline.flow import load_inputs, refused
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store
-from lmeraser_ray.study.comparison_table import summary, to_csv, to_markdown
-from lmeraser_ray.study.ingested_flow import ingested_flow
+from lmeraser_ray.study.comparison_table import caption, summary, to_csv, to_markdown
+from lmeraser_ray.study.ingested_flow import On, ingested_flow
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.measure import Extent, measure, settings
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
@@ -39,18 +41,27 @@ from lmeraser_ray.study.variants import Variant
 class CompareRequest:
     """What is compared: variants under seeds, and how much of each is measured.
 
-    curves: accuracy by epoch too, for the first seed; keep: leave the store when all is done.
+    curves: for how many of the seeds, the first ones, accuracy by epoch is measured too; keep:
+    leave the store when all is done; on: the records to judge by. validation: some of the training
+    people, held out (`sweep.fraction`), and no test record is read, so that what is chosen by the
+    comparison has seen none.
     """
 
     variants: Sequence[Variant]
     seeds: Sequence[int]
     extent: Extent = field(default_factory=Extent)
-    curves: bool = False
+    curves: int = 0
     keep: bool = False
+    on: On = "test"
+
+    def __post_init__(self) -> None:
+        """Errors: `TypeError` where variants or seeds are a bare text."""
+        several(self.variants, "variants", Variant)
+        several(self.seeds, "seeds", int)
 
     def curve(self, seed: int) -> bool:
         """Whether accuracy by epoch is measured under a seed."""
-        return self.curves and seed == self.seeds[0]
+        return seed in self.seeds[: self.curves]
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,14 @@ class Comparison:
     """What a study holds after `compare`.
 
     runs: each system's measurements by seed; systems: the summary of each (see
-    `study.comparison_table`); failed: the reason for each system that could not be measured.
+    `study.comparison_table`); caption: what its columns are of; failed: the reason for each system
+    that could not be measured.
     """
 
     runs: dict[str, dict[int, dict[str, Any]]]
     systems: dict[str, dict[str, dict[str, float | None]]]
     files: tuple[Path, ...]
+    caption: str
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,7 +97,7 @@ def compare(session: Session, request: CompareRequest) -> Comparison:
         for v in request.variants
     }
     made = {
-        (name, seed): [settings(config, request.extent), request.curve(seed)]
+        (name, seed): [settings(config, request.extent), request.curve(seed), request.on]
         for (name, seed), config in configs.items()
     }
     waiting = [
@@ -108,13 +121,14 @@ def compare(session: Session, request: CompareRequest) -> Comparison:
                 about = {
                     **abouts[name],
                     "seed": seed,
-                    "on": digest_of(subject_of(config)),
+                    "on": digest_of(subject_of(config, request.on)),
                     "made": made_of(config),
                 }
                 study.note(f"{name}.{seed}", made[name, seed], result, about)
     elif not request.keep:
         study.discard()
-    return written(study, {name: config for (name, _), config in configs.items()}, failed)
+    named = {name: config for (name, _), config in configs.items()}
+    return written(study, named, failed, request.on)
 
 
 def refuse_all(
@@ -134,15 +148,18 @@ def run(
     session: Session, store: Store, name: str, config: Config, request: CompareRequest
 ) -> dict[str, Any]:
     """Measure one system under one seed."""
-    with ingested_flow(session, store, load_inputs(config)) as (flow, buckets):
-        return measure(name, flow, buckets, request.extent, curve=request.curve(config.seed))
+    with ingested_flow(session, store, load_inputs(config), request.on) as (flow, buckets):
+        curve = request.curve(config.seed)
+        return measure(name, flow, buckets, request.extent, curve=curve, units=True)
 
 
-def subject_of(config: Config) -> dict[str, Any]:
-    """Return what a study is about, as a JSON value: the data and the backbone. Systems may differ
-    in how they read features off the backbone."""
+def subject_of(config: Config, on: On) -> dict[str, Any]:
+    """Return what a study is about, as a JSON value: the data, the records to judge by and the
+    backbone. Systems may differ in how they read features off the backbone."""
     backbone = config.backbone
     return {
+        "unit": "work",
+        **({"on": on, "fraction": config.sweep.fraction} if on == "validation" else {}),
         "data": config.data.model_dump(mode="json"),
         "backbone": [backbone.name, backbone.weights, backbone.seed, backbone.input_size],
     }
@@ -154,31 +171,36 @@ def made_of(config: Config) -> str:
     return digest_of({name: value for name, value in config.identity().items() if name != "seed"})
 
 
-def written(study: StudyFolder, configs: dict[str, Config], failed: dict[str, str]) -> Comparison:
+def written(
+    study: StudyFolder, configs: dict[str, Config], failed: dict[str, str], on: On
+) -> Comparison:
     """Write the tables of all runs on the data and backbone of `configs`, the requested systems by
-    name."""
+    name: these first, in the order in which they were asked for."""
     runs: dict[str, dict[int, dict[str, Any]]] = {}
     abouts: dict[str, dict[str, Any]] = {}
     made = {name: made_of(config) for name, config in configs.items()}
     config = next(iter(configs.values()))
     for about, result in study.noted():
-        if about["on"] == digest_of(subject_of(config)) and about["made"] == made.setdefault(
+        if about["on"] == digest_of(subject_of(config, on)) and about["made"] == made.setdefault(
             about["name"], about["made"]
         ):
             abouts[about["name"]] = {"system": about["system"], "changes": about["changes"]}
             runs.setdefault(about["name"], {})[about["seed"]] = result
-    found = {name: summary(list(by_seed.values())) for name, by_seed in runs.items()}
-    subject = {"data": config.data.source, "backbone": config.backbone.name}
+    runs = {name: runs[name] for name in dict.fromkeys((*configs, *runs)) if name in runs}
+    found = {name: summary(list(by_seed.values()), on) for name, by_seed in runs.items()}
+    subject = {"data": config.data.source, "backbone": config.backbone.name, "on": on}
     data = {
+        "unit": "work",
         "machine": describe(),
         "subject": subject,
         "variants": abouts,
         "systems": found,
         "runs": runs,
     }
+    said = caption((run for by_seed in runs.values() for run in by_seed.values()), on)
     files = (
         study.write("compare.json", json.dumps(data, indent=1).encode()),
-        study.write("compare.csv", to_csv(found).encode()),
-        study.write("compare.md", (to_markdown(found) + "\n").encode()),
+        study.write("compare.csv", to_csv(found, on).encode()),
+        study.write("compare.md", f"{to_markdown(found, on)}\n\n{said}\n".encode()),
     )
-    return Comparison(runs, found, files, failed)
+    return Comparison(runs, found, files, said, failed)

@@ -3,11 +3,12 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+
+from lmeraser_ray.operations.work_units import interval
 
 Run = dict[str, Any]
 
@@ -46,13 +47,35 @@ def retained(run: Run) -> float | None:
     return found["accuracy"]["retained"] if found else None
 
 
+def work(unit: str, figure: str) -> Callable[[Run], float | None]:
+    """Return a reader of a figure of a unit's work, a share of a full training's."""
+
+    def read(run: Run) -> float | None:
+        found: float | None = run["cost"]["work"][unit][figure]
+        return found
+
+    return read
+
+
+UNITS = {
+    "record": "one record",
+    "person": "a person of ten",
+    "batch 1%": "a batch of 1%",
+    "batch 10%": "a batch of 10%",
+    "adding 1%": "adding 1%",
+}
+"""What the table has the work of, by its name in a run's JSON. A person has the records of one
+subject; where nobody knows whose records they are, ten by hash."""
+ACCURACY = Column("accuracy", lambda run: run["accuracy"]["test"], "{:.3f}")
 COLUMNS = (
-    Column("test accuracy", lambda run: run["accuracy"]["test"], "{:.3f}"),
+    ACCURACY,
     Column("retained accuracy", retained, "{:.3f}"),
     Column("shards", lambda run: run["shards"], "{:.0f}"),
-    Column("records retrained, mean share", lambda run: run["cost"]["expected_share"], "{:.2%}"),
-    Column("p99 share", lambda run: run["cost"]["p99_share"], "{:.2%}"),
-    Column("worst share", lambda run: run["cost"]["worst_share"], "{:.2%}"),
+    *(
+        Column(f"work of {words}, {figure}", work(unit, f"{figure}_share"), "{:.2%}")
+        for unit, words in UNITS.items()
+        for figure in ("mean", "worst")
+    ),
     Column("parameters retrained, mean", lambda run: run["cost"]["parameters"]["mean"], "{:,.0f}"),
     Column("seconds for one deletion", single("seconds"), "{:.2f}"),
     Column("seconds for several at once", together, "{:.2f}"),
@@ -71,22 +94,17 @@ COLUMNS = (
 )
 
 
-def interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the half width of its 95% interval by Student's t (None for one
-    value)."""
-    found = np.array(values, np.float64)
-    if len(found) < 2:
-        return float(found.mean()), None
-    return float(found.mean()), float(
-        student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found))
-    )
+def columns_on(on: str) -> tuple[Column, ...]:
+    """Return the columns; the first one's name says on which records accuracy is: test or
+    validation."""
+    return (replace(ACCURACY, name=f"{on} accuracy"), *COLUMNS[1:])
 
 
-def summary(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
+def summary(runs: Sequence[Run], on: str) -> dict[str, dict[str, float | None]]:
     """Return each column over the seeds of one system: mean and half width of the 95% interval,
     None where the column does not apply."""
     found: dict[str, dict[str, float | None]] = {}
-    for column in COLUMNS:
+    for column in columns_on(on):
         values = [value for run in runs if (value := column.of(run)) is not None]
         mean, half = interval(values) if values else (None, None)
         found[column.name] = {"mean": mean, "interval": half, "seeds": len(values)}
@@ -102,14 +120,25 @@ def shown(column: Column, cell: dict[str, float | None]) -> str:
     return f"{text} ± {column.form.format(cell['interval'])}" if wide else text
 
 
-def to_markdown(systems: dict[str, dict[str, dict[str, float | None]]]) -> str:
-    """Return the table, one row a system."""
-    head = ["system", *(column.name for column in COLUMNS)]
+def to_markdown(systems: dict[str, dict[str, dict[str, float | None]]], on: str) -> str:
+    """Return the table, one row a system. Work is a share of that of a full training."""
+    columns = columns_on(on)
+    head = ["system", *(column.name for column in columns)]
     rows = [
-        [name, *(shown(column, cells[column.name]) for column in COLUMNS)]
+        [name, *(shown(column, cells[column.name]) for column in columns)]
         for name, cells in systems.items()
     ]
     return markdown(head, rows)
+
+
+def caption(runs: Iterable[Run], on: str) -> str:
+    """Return what the columns are of: the records of accuracy, the unit of work, and who a person
+    is."""
+    people = dict.fromkeys(str(run["cost"]["work"]["person"]["what"]) for run in runs)
+    return (
+        f"Accuracy is on {on} records. Work is record passes, as a share of those of a full "
+        f"training, feature passes included. A person of ten: {'; '.join(people)}."
+    )
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -117,19 +146,20 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
-def to_csv(systems: dict[str, dict[str, dict[str, float | None]]]) -> str:
+def to_csv(systems: dict[str, dict[str, dict[str, float | None]]], on: str) -> str:
     """Return the same figures unrounded, in two columns each: mean and half width of the 95%
     interval."""
+    columns = columns_on(on)
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(
-        ["system", *(f"{column.name}{part}" for column in COLUMNS for part in ("", " ±95%"))]
+        ["system", *(f"{column.name}{part}" for column in columns for part in ("", " ±95%"))]
     )
     for name, cells in systems.items():
         writer.writerow(
             [
                 name,
-                *(cells[column.name][part] for column in COLUMNS for part in ("mean", "interval")),
+                *(cells[column.name][part] for column in columns for part in ("mean", "interval")),
             ]
         )
     return sink.getvalue()

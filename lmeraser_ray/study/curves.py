@@ -14,20 +14,20 @@ from lmeraser_ray.models.aggregation.routes import combine
 from lmeraser_ray.models.learners.base import Watch
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.operations.evaluate import score_of
-from lmeraser_ray.pipeline.answering import Stored, route_stored
+from lmeraser_ray.pipeline.answering import Stored, answer_rows, route_stored
 from lmeraser_ray.pipeline.flow import Flow, Planned
-from lmeraser_ray.pipeline.jobs import Part, TrainConstituent, Worker
+from lmeraser_ray.pipeline.jobs import AnswerRows, TrainConstituent, Worker
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
 
 
 @dataclass(frozen=True)
 class TrainAndAnswer:
-    """A job that trains a constituent and has it answer after each epoch. asked: the queries of
-    each shard that the constituent serves, by the shard's place."""
+    """A job that trains a constituent and has it answer after each epoch. asked: what each shard
+    that the constituent serves is asked, by the shard's place."""
 
     training: TrainConstituent
-    asked: tuple[tuple[int, tuple[Part, ...]], ...]
+    asked: tuple[tuple[int, AnswerRows], ...]
     name = "curve"
 
     @property
@@ -43,14 +43,14 @@ class TrainAndAnswer:
     def run(self, worker: Worker) -> list[dict[int, Answers]]:
         """Return the answers after each epoch of each stage, by shard; without epochs those of the
         trained constituent alone."""
-        queries = {place: worker.see(parts).inputs for place, parts in self.asked}
+        asked = [(place, rows, worker.see(rows.members).inputs) for place, rows in self.asked]
         found: list[dict[int, Answers]] = []
 
         def ask(constituent: Constituent) -> None:
             found.append(
                 {
-                    place: worker.answer(constituent, inputs, place)
-                    for place, inputs in queries.items()
+                    place: worker.answer(constituent, inputs, rows.group, rows.member)
+                    for place, rows, inputs in asked
                 }
             )
 
@@ -77,13 +77,15 @@ def accuracy_by_epoch(flow: Flow, planned: Planned, manifest: Manifest) -> list[
         number: place for place, number in enumerate(shard.number for shard in manifest.shards)
     }
 
+    def rows_of(place: int) -> AnswerRows:
+        constituent = manifest.shards[place].constituent
+        return answer_rows(flow, manifest, stored, place, asked[place], constituent)
+
     def job_of(spec: ConstituentSpec) -> TrainAndAnswer:
         served = [places[number] for number in spec.shards if places[number] in asked]
         return TrainAndAnswer(
-            flow.job(planned, Build(spec, 0)),
-            tuple(
-                (place, flow.parts(index, planned.features, test[asked[place]])) for place in served
-            ),
+            flow.training(planned, Build(spec, 0)),
+            tuple((place, rows_of(place)) for place in served),
         )
 
     jobs = sorted(
@@ -104,7 +106,7 @@ def accuracy_by_epoch(flow: Flow, planned: Planned, manifest: Manifest) -> list[
             for answers in found.values()
             for place, answer in at_epoch(answers, epoch, epochs).items()
         }
-        curve.append(score_of(combine(routes, asked, now), labels).accuracy or 0.0)
+        curve.append(score_of(combine(routes, asked, now, index.classes), labels).accuracy or 0.0)
     return curve
 
 

@@ -25,7 +25,7 @@ from lmeraser_ray.models.numerics import one_thread
 from lmeraser_ray.models.partition.adaptive import Floats, Labels
 from lmeraser_ray.models.partition.chains import Positions
 from lmeraser_ray.models.partition.stage import gather
-from lmeraser_ray.operations.cost import shards_in
+from lmeraser_ray.operations.single_costs import shards_in
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.digests import bucket_of, keyed_hashes, seeded_key
@@ -82,7 +82,7 @@ def diversity(session: Session, *, metric: Metric = "features", pairs: int = 200
 def diversity_of(
     session: Session, config: Config, manifest: Manifest, *, metric: Metric, pairs: int
 ) -> Diversity:
-    """The diversity of one published state."""
+    """The diversity of one published state, in a blend of its first system's shards."""
     store = session.folder.store
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     n = len(index.training)
@@ -106,7 +106,7 @@ def diversity_of(
     with session.progress.stage(metric):
         between = mean_of(measure(drawn))
         within = mean_of(measure(mates)) if len(mates) else None
-    return Diversity(metric, n, len(manifest.shards), between, within, norm)
+    return Diversity(metric, n, len(manifest.only(0).shards), between, within, norm)
 
 
 def draw_pairs(n: int, pairs: int, seed: int) -> Positions:

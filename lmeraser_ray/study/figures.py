@@ -21,17 +21,21 @@ from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.models.partition.adaptive import Labels
 from lmeraser_ray.models.partition.chains import Positions
-from lmeraser_ray.operations.cost import shards_in
+from lmeraser_ray.operations.evaluate import Evaluation
+from lmeraser_ray.operations.single_costs import shards_in
 from lmeraser_ray.pipeline.manifest import Manifest, ShardState
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import Published
-from lmeraser_ray.storage.files import disk_errors, write_atomic
+from lmeraser_ray.storage.files import disk_errors, make_folder
 from lmeraser_ray.storage.paths import inside
 from lmeraser_ray.storage.store import Store
+from lmeraser_ray.storage.whole_file import write_whole
 from lmeraser_ray.study.figure.affected import affected_by_a_deletion
-from lmeraser_ray.study.figure.epochs import accuracy_over_epochs
+from lmeraser_ray.study.figure.confusion import confusion_matrix, reliability_diagram
+from lmeraser_ray.study.figure.epochs import accuracy_over_epochs, average_accuracy
 from lmeraser_ray.study.figure.frontier import frontier_of_systems
+from lmeraser_ray.study.figure.mistakes import worst_errors
 from lmeraser_ray.study.figure.pairs import one_head_against_many, random_against_adaptive
 from lmeraser_ray.study.figure.prompts import Prompt, in_pixels, prompt_pictures
 from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accuracy
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 
 OF_A_STUDY: tuple[tuple[str, Callable[[Study], "Figure | Missing"]], ...] = (
     ("accuracy_over_epochs", accuracy_over_epochs),
+    ("average_accuracy", average_accuracy),
     ("ratio_and_prompts", ratio_and_prompts),
     ("retained_accuracy", retained_accuracy),
     ("affected_by_a_deletion", affected_by_a_deletion),
@@ -54,6 +59,14 @@ OF_A_STUDY: tuple[tuple[str, Callable[[Study], "Figure | Missing"]], ...] = (
     ("one_head_against_many", one_head_against_many),
     ("frontier", frontier_of_systems),
 )
+TITLES = {
+    "affected_by_a_deletion": "What one deletion trains again",
+    "frontier": "Accuracy against the cost of a deletion",
+    "ratio_and_prompts": "Accuracy by share erased and number of shards",
+    "recommend": "Accuracy against the work of a deletion",
+    "sweep": "Accuracy against the work of a deletion",
+}
+"""Of figures whose names are too short to be their titles."""
 SHARDS, MEMBERS, PROMPTS = 8, 12, 12
 """Rows and columns of a sheet, and how many prompts are shown."""
 
@@ -78,10 +91,28 @@ def study_figures(study: Path, out: Path, progress: Progress | None = None) -> F
     return draw_all(drawn, out, progress)
 
 
-def sweep_figure(study: Path, progress: Progress | None = None) -> tuple[Path, ...]:
-    """Make the figure of a study's sweep. Returns its files."""
-    data = StudyFolder(study).read("sweep.json")
-    return draw_all([("sweep", lambda: front_of_a_sweep(data))], study / "figures", progress).files
+def sweep_figure(
+    study: Path, progress: Progress | None = None, *, verb: str = "sweep"
+) -> tuple[Path, ...]:
+    """Make the figure of a study's sweep, or of what another verb swept. Returns its files."""
+    data = StudyFolder(study).read(f"{verb}.json")
+    drawn = [(verb, lambda: front_of_a_sweep(data, verb))]
+    return draw_all(drawn, study / "figures", progress).files
+
+
+def evaluation_figures(
+    evaluation: Evaluation, out: Path, progress: Progress | None = None
+) -> Figures:
+    """Make the figures of an evaluation: the confusion matrix, the reliability diagram, and its
+    worst mistakes, which are private records that no erasure reaches."""
+    quality, source = evaluation.quality, f"State {evaluation.fingerprint[:12]}."
+    nothing = Missing("the workspace has no test records")
+    each: list[tuple[str, MakeFigure]] = [
+        ("confusion", lambda: confusion_matrix(quality, source) if quality else nothing),
+        ("reliability", lambda: reliability_diagram(quality, source) if quality else nothing),
+        ("worst_errors", lambda: worst_errors(evaluation.worst, source) if quality else nothing),
+    ]
+    return draw_all(each, out, progress)
 
 
 def workspace_figures(session: Session, out: Path) -> Figures:
@@ -122,7 +153,7 @@ def draw_all(
     written: list[Path] = []
     skipped = {}
     with disk_errors(out):
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(out)
     shown = progress or Progress(quiet=True)
     with shown.stage("figures"), shown.bar("figures", len(each), "fig") as advance:
         for name, draw in each:
@@ -131,18 +162,25 @@ def draw_all(
             if isinstance(figure, Missing):
                 skipped[name] = figure.reason
             else:
+                figure.suptitle(title_of(name), x=0.01, ha="left", fontsize=8, fontweight="bold")
                 for form in FORMATS:
                     written.append(out / f"{name}.{form}")
-                    write_atomic(written[-1], rendered(figure, form), scratch=out)
+                    write_whole(written[-1], rendered(figure, form))
             advance(1)
     return Figures(tuple(written), skipped)
 
 
+def title_of(name: str) -> str:
+    """Return the title of a figure: what its name says, in words."""
+    words = name.replace("_", " ")
+    return TITLES.get(name, words[:1].upper() + words[1:])
+
+
 def largest(manifest: Manifest, count: int) -> list[int]:
-    """Return the places of the largest shards, the largest first, ties in their order."""
-    return sorted(
-        range(len(manifest.shards)), key=lambda place: (-manifest.shards[place].size, place)
-    )[:count]
+    """Return the places of the largest shards, the largest first, ties in their order; in a blend
+    those of the first system."""
+    sizes = [shard.size for shard in manifest.only(0).shards]
+    return sorted(range(len(sizes)), key=lambda place: (-sizes[place], place))[:count]
 
 
 def shard_members(store: Store, config: Config, manifest: Manifest) -> "Figure":
@@ -161,9 +199,10 @@ def shard_members(store: Store, config: Config, manifest: Manifest) -> "Figure":
     )[: len(members)]
     reader = Reader(store, manifest.backbone.spec, config.data.max_pixels)
     source = (
-        f"The {len(chosen)} largest of {len(manifest.shards)} shards, {len(shard_of):,} training "
-        f"records; members and groups by keyed hash (seed {config.seed}); pictures as the "
-        f"backbone sees them. State {manifest.fingerprint[:12]}. Private records."
+        f"The {len(chosen)} largest of {len(manifest.only(0).shards)} shards, "
+        f"{len(shard_of):,} training records; members and groups by keyed hash (seed "
+        f"{config.seed}); pictures as the backbone sees them. State "
+        f"{manifest.fingerprint[:12]}. Private records."
     )
     labels = [name_of(shard) for shard in chosen]
     return sheets(
@@ -221,8 +260,8 @@ def learned_prompts(store: Store, config: Config, manifest: Manifest) -> "Figure
     if not found:
         return Missing("every shard has a single class, so that no prompt was learned")
     source = (
-        f"The {len(found)} largest of {len(manifest.shards)} shards that have several classes, "
-        f"and their number of records. State {manifest.fingerprint[:12]}."
+        f"The {len(found)} largest of {len(manifest.only(0).shards)} shards that have several "
+        f"classes, and their number of records. State {manifest.fingerprint[:12]}."
     )
     return prompt_pictures(found, source)
 

@@ -17,10 +17,12 @@ from lmeraser_ray.config import Config, NearestConfig
 from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex, remaining
 from lmeraser_ray.models.aggregation.routes import Routes
-from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.models.partition.expected import DeletionCosts, summarize
-from lmeraser_ray.operations.cost import costs_in
+from lmeraser_ray.operations.cost import CostQuestion, costs_in
 from lmeraser_ray.operations.evaluate import score
+from lmeraser_ray.operations.work import WorkPlanner, bytes_of
+from lmeraser_ray.operations.work_units import UnitWork, of_additions, of_batches, of_people
 from lmeraser_ray.pipeline.answering import Stored, predict_stored
 from lmeraser_ray.pipeline.flow import Evaluated, Flow
 from lmeraser_ray.pipeline.manifest import Manifest
@@ -57,17 +59,19 @@ class MeasuredTrial:
         at most (a shard of one class answers without the backbone)."""
         stored = Stored(self.index, [state.features for state in self.manifest.buckets], positions)
         found = predict_stored(self.flow, self.manifest, stored)
-        return passes_of(self.flow.config, found.routes)
+        return passes_of(self.flow.config, self.manifest, found.routes)
 
 
-def passes_of(config: Config, routes: Routes) -> float:
+def passes_of(config: Config, manifest: Manifest, routes: Routes) -> float:
     """Return how many times the backbone sees a query at most: once to route it, and once for each
     shard that answers with a prompt of its own."""
-    learner = make_learner(config)
-    routed = isinstance(config.aggregation, NearestConfig) or learner.needs == "features"
-    return (1.0 if routed else 0.0) + (
-        routes.shards.shape[1] if learner.needs == "pictures" else 0.0
+    needs = [learner.needs for learner in make_learners(config)]
+    routed = "features" in needs or any(
+        isinstance(system.aggregation, NearestConfig) for system in config.members
     )
+    prompted = np.array([needs[shard.member] == "pictures" for shard in manifest.shards], np.bool_)
+    asked = (prompted[routes.shards] & (routes.weights > 0)).sum(1)
+    return (1.0 if routed else 0.0) + float(asked.max(initial=0))
 
 
 def measure(
@@ -76,13 +80,15 @@ def measure(
     buckets: Sequence[Bucket],
     extent: Extent,
     *,
-    known: DeletionCosts | None = None,
+    known: Sequence[DeletionCosts] | None = None,
     curve: bool = False,
+    units: bool = False,
 ) -> dict[str, Any]:
     """Train a system, score it, and measure what deletions cost. Returns a JSON value.
 
-    known: the costs of all single deletions, where the caller has them; curve: measure the accuracy
-    after each epoch too, which trains everything once more.
+    known: the costs of all single deletions by system, where the caller has them; curve: measure
+    the accuracy after each epoch too, which trains everything once more; units: compute the work of
+    a person, of batches and of an addition besides that of one record.
     """
     planned = flow.plan(buckets, None)  # the features are shared: not a part of the training time
     start = time.perf_counter()
@@ -94,9 +100,6 @@ def measure(
     test = np.flatnonzero(trial.index.test)
     training = trial.index.training
     accuracy = score(flow, trial.manifest, trial.index, test).accuracy
-    costs = costs_in(
-        flow.store, flow.config, trial.manifest, (), progress=flow.progress, known=known
-    )
     asked = time.perf_counter()
     passes = trial.predict(test) if len(test) else 0.0
     asked = time.perf_counter() - asked
@@ -104,7 +107,7 @@ def measure(
         "accuracy": {"test": accuracy},
         "records": {"training": len(training), "test": len(test)},
         "shards": len(trial.manifest.shards),
-        "cost": {**summarize(costs.costs), "parameters": costs.parameters},
+        "cost": cost_of(trial, known, units=units),
         "training": {
             "seconds": None if evaluated.reused else round(seconds, 3),
             "passes": sum(work.passes for work in evaluated.trained),
@@ -121,14 +124,45 @@ def measure(
     return result
 
 
+def cost_of(
+    trial: MeasuredTrial, known: Sequence[DeletionCosts] | None, *, units: bool
+) -> dict[str, Any]:
+    """Return what deletions cost, before any is carried out; known and units as of `measure`."""
+    flow, singles = trial.flow, CostQuestion(each=True)
+    costs = costs_in(
+        flow.store, flow.config, trial.manifest, singles, progress=flow.progress, known=known
+    )
+    return {
+        **summarize(costs.costs),
+        "parameters": costs.parameters,
+        "work": works_of(trial, costs.units) if units else {},
+    }
+
+
+def works_of(trial: MeasuredTrial, single: Sequence[UnitWork]) -> dict[str, Any]:
+    """Return the figures of the work of one record, of a person, of batches of 1% and 10%, and of
+    adding 1%, by name. single: those of one record."""
+    planner = WorkPlanner(trial.flow.store, trial.flow.config, trial.manifest, trial.index)
+    found: dict[str, UnitWork] = {
+        **{str(unit.unit): unit for unit in single},
+        "person": of_people(planner),
+        "batch 1%": of_batches(planner, 0.01),
+        "batch 10%": of_batches(planner, 0.1),
+        "adding 1%": of_additions(planner, 0.01),
+    }
+    return {name: unit.figures() for name, unit in found.items()}
+
+
 def storage(store: Store, manifest: Manifest) -> dict[str, int]:
     """Return the bytes that a system adds to records and features: its constituents with all their
-    stages, and the partition."""
+    stages, the statistics that it keeps, and the partition."""
     stages = {stage for shard in manifest.shards for stage in shard.stages}
-    kept = [manifest.partition, *(state.assignments for state in manifest.buckets)]
+    sums = {shard.statistics for shard in manifest.shards if shard.statistics}
+    kept = [item for member in manifest.members for item in (member.partition, *member.assignments)]
     return {
-        "constituents": sum(store.path(stage).stat().st_size for stage in stages),
-        "partition": sum(store.path(item).stat().st_size for item in kept if item),
+        "constituents": bytes_of(store, stages),
+        "statistics": bytes_of(store, sums),
+        "partition": bytes_of(store, filter(None, kept)),
     }
 
 
@@ -201,6 +235,7 @@ def settings(config: Config, extent: Extent) -> dict[str, Any]:
     source = config.data.model_dump(mode="json")
     backbone = config.backbone.model_dump(mode="json")
     return {
+        "unit": "work",
         "identity": config.identity(),
         "data": source,
         "backbone": backbone,

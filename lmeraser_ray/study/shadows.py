@@ -25,7 +25,7 @@ from lmeraser_ray.pipeline.answering import Stored, predict_stored
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.storage.digests import key_of, keyed_hashes, seeded_key
-from lmeraser_ray.study.attacks import Floats, logit_scaled
+from lmeraser_ray.study.attacks import Floats, margins
 from lmeraser_ray.study.hashed_order import hashed_order
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.unlearners import fine_tune
@@ -38,10 +38,10 @@ the disk would hold the data set many times."""
 
 @dataclass(frozen=True)
 class Answer:
-    """The answers of a state. confidences [n] float64: the φ of each record's right label;
-    accuracy: on test records, None without any."""
+    """The answers of a state. margins [n] float64: the φ of each record's right label, ±∞ where the
+    state is certain; accuracy: on test records, None without any."""
 
-    confidences: Floats
+    margins: Floats
     accuracy: float | None
 
 
@@ -100,7 +100,7 @@ class Shadows:
             buckets = self._half(number)
             return {"trained": self.ask(self.flow.evaluate(buckets, self.base).manifest)}
 
-        return self._recalled(f"attack.trained-{number}", [], make)["trained"]
+        return self.recalled(f"attack.trained-{number}", [], make)["trained"]
 
     def unlearned(self, number: int, forget: ForgetSet, share: float | None) -> dict[str, Answer]:
         """Return the answers of a model after its records of a forget set were unlearned: exactly,
@@ -121,29 +121,34 @@ class Shadows:
                 )
             return found
 
-        made_from = [share, key_of("attack/set", np.packbits(forget.gone[self.order]).tobytes())]
-        return self._recalled(f"attack.{forget.name}-{number}", made_from, make)
+        return self.recalled(
+            f"attack.{forget.name}-{number}", [share, self.digest_of(forget)], make
+        )
 
-    def ask(self, manifest: Manifest) -> Answer:
-        """Return a state's answers to all records. A class that it never saw has probability 0."""
+    def digest_of(self, forget: ForgetSet) -> str:
+        """Return what kept answers say a forget set was."""
+        return key_of("attack/set", np.packbits(forget.gone[self.order]).tobytes())
+
+    def ask(self, manifest: Manifest, flow: Flow | None = None) -> Answer:
+        """Return a state's answers to all records. A class that it never saw has probability 0.
+        flow: that made the state, where it is another than the study's."""
         positions = np.arange(len(self.index))
         found = predict_stored(
-            self.flow,
+            flow or self.flow,
             manifest,
             Stored(self.index, [state.features for state in self.base.buckets], positions),
         )
         column = {name: at for at, name in enumerate(found.classes)}
         labels = self.index.names("label")
-        right = np.array(
-            [
-                p[column[y]] if y in column else 0.0
-                for p, y in zip(found.probabilities, labels, strict=True)
-            ],
-            np.float64,
-        )
+        places = np.array([column.get(label, -1) for label in labels])
+        chosen = np.arange(len(column)) == places[:, None]
+        p = found.probabilities.astype(np.float64)
         hit = np.array([a == b for a, b in zip(found.labels, labels, strict=True)], np.bool_)
         test = self.index.test
-        return Answer(logit_scaled(right), float(hit[test].mean()) if test.any() else None)
+        return Answer(
+            margins((p * chosen).sum(1), (p * ~chosen).sum(1)),
+            float(hit[test].mean()) if test.any() else None,
+        )
 
     def _kept(self, number: int) -> Members:
         """Return which records [n] are in a half: its training records, and all test records."""
@@ -152,9 +157,9 @@ class Shadows:
     def _half(self, number: int) -> list[Bucket]:
         return remaining(self.flow.store, self.index, ~self._kept(number))
 
-    def _recalled(self, name: str, made_from: list[Any], make: Any) -> dict[str, Answer]:
+    def recalled(self, name: str, made_from: list[Any], make: Any) -> dict[str, Answer]:
         """Return the answers that an earlier run kept, or make and keep them."""
-        whole = [self.base.fingerprint, name, *made_from]
+        whole = [self.base.fingerprint, "margins/1", name, *made_from]
         known = self.study.recall(name, whole)
         if known is None:
             known = {what: self.pack(answer) for what, answer in make().items()}
@@ -171,12 +176,12 @@ class Shadows:
 
     def pack(self, answer: Answer) -> dict[str, Any]:
         """Return answers as JSON: φ as float32 in the hashed order."""
-        found = answer.confidences[self.order].astype("<f4").tobytes()
-        return {"confidences": base64.b64encode(found).decode(), "accuracy": answer.accuracy}
+        found = answer.margins[self.order].astype("<f4").tobytes()
+        return {"margins": base64.b64encode(found).decode(), "accuracy": answer.accuracy}
 
     def unpack(self, kept: dict[str, Any]) -> Answer:
         """Read what `pack` returned. φ is rounded to float32 in a first run too, so that a resumed
         study gives the same results."""
         found = np.empty(len(self.order), np.float64)
-        found[self.order] = np.frombuffer(base64.b64decode(kept["confidences"]), "<f4")
+        found[self.order] = np.frombuffer(base64.b64decode(kept["margins"]), "<f4")
         return Answer(found, kept["accuracy"])

@@ -10,15 +10,19 @@ STUDY/
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.digests import canonical_json, key_of
-from lmeraser_ray.storage.files import disk_errors, write_atomic
+from lmeraser_ray.storage.files import disk_errors, make_folder
+from lmeraser_ray.storage.foreign_json import read_bounded
 from lmeraser_ray.storage.store import Store
+from lmeraser_ray.storage.whole_file import write_whole
 
 KNOWN = frozenset({"work", "runs", "figures"})
 
@@ -29,9 +33,8 @@ class StudyFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def create(self) -> None:
-        """Make the folder, or accept one that is a study. Errors: `ConfigError` where it holds
-        anything else."""
+    def check(self) -> None:
+        """Errors: `ConfigError` where the folder is none, or holds what no study made."""
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"--study {self.root} is a file, expected a folder or a new name.")
         there = sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
@@ -41,19 +44,35 @@ class StudyFolder:
                 f"--study {self.root} holds {(foreign or there)[0]!r}, which no study made: "
                 "choose an empty or a new folder."
             )
+
+    def create(self) -> None:
+        """Make the folder, or accept one that is a study. Errors: as `check`."""
+        self.check()
         with disk_errors(self.root):
-            (self.root / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.root / "runs")
 
     @contextmanager
     def store(self, *, keep: bool) -> Iterator[Store]:
         """The store that the study works in, for one command at a time; removed after success
         unless it is to be kept."""
         folder = WorkspaceFolder(self.root / "work")
+        held = folder.held()
         folder.create()
-        with folder.locked() as workspace:
-            yield workspace.store
-            if not keep:
-                self._remove()
+        try:
+            with folder.locked() as workspace, workspace.emptied_on_failure(held=held):
+                yield workspace.store
+                if not keep:
+                    self._remove()
+        except BaseException:
+            self._forget_nothing()
+            raise
+
+    def _forget_nothing(self) -> None:
+        """Remove the folders that hold nothing: a study that failed before its first record leaves
+        none."""
+        for folder in (self.root / "runs", self.root):
+            with suppress(OSError):
+                folder.rmdir()
 
     def discard(self) -> None:
         """Remove the records that an earlier command kept, or left behind when it was
@@ -82,7 +101,7 @@ class StudyFolder:
         text = json.dumps(
             {"made_from": digest_of(made_from), "about": about or {}, "result": result}, indent=1
         ).encode()
-        write_atomic(self.root / "runs" / f"{name}.json", text, scratch=self.root)
+        write_whole(self.root / "runs" / f"{name}.json", text)
 
     def forget(self, prefix: str) -> None:
         """Remove the results whose names begin so."""
@@ -99,13 +118,18 @@ class StudyFolder:
 
     def write(self, name: str, data: bytes) -> Path:
         """Write one of the study's own files."""
-        write_atomic(self.root / name, data, scratch=self.root)
+        write_whole(self.root / name, data)
         return self.root / name
 
     def read(self, name: str) -> Any:
         """One of the study's JSON files. Errors: `DataError` where it is not there yet."""
         try:
-            return json.loads((self.root / name).read_bytes())
+            return from_json(read_bounded(self.root / name))
+        except ValueError as error:
+            raise DataError(
+                f"The study {self.root} has a damaged {name} ({error}): remove the file, and run "
+                f"`lmeraser {name.partition('.')[0]} --study {self.root}` again."
+            ) from error
         except OSError as error:
             raise DataError(
                 f"The study {self.root} has no {name} yet: run `lmeraser {name.partition('.')[0]} "
@@ -116,7 +140,7 @@ class StudyFolder:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, empty where there is none."""
     try:
-        found = json.loads(path.read_bytes())
+        found = from_json(read_bounded(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -11,25 +11,30 @@ results are in the study: the state of Ray Tune is removed with the command.
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lmeraser_ray.config import Config
+from lmeraser_ray.config import Config, PictureSgdConfig
+from lmeraser_ray.config.several import several
 from lmeraser_ray.data.index import RecordIndex, remaining
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.backbone import Backbone
+from lmeraser_ray.models.partition.shard_count import with_shard_count
 from lmeraser_ray.pipeline.engines import cluster, run_trials
 from lmeraser_ray.pipeline.flow import Planned, load_inputs, refused
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.postgresql import refuse_password
 from lmeraser_ray.storage.paths import Location, require_disk
 from lmeraser_ray.storage.store import StoredObject
+from lmeraser_ray.study.candidates import LARGE_SAMPLE, Suits, suits_any
+from lmeraser_ray.study.deadline import TIME_OVER, Deadline
 from lmeraser_ray.study.measure import Extent, settings
 from lmeraser_ray.study.race import Race, Stopped, point_of
+from lmeraser_ray.study.recommendation import USUAL, Question
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
 from lmeraser_ray.study.sweep_records import ErasureWatch, refuse_one_sided, sweep_records
 from lmeraser_ray.study.sweep_report import Records, Sharing, SweepResult, Written, write
-from lmeraser_ray.study.trial import Alone, course
+from lmeraser_ray.study.trial import Alone, course, training_passes
 from lmeraser_ray.study.trial_round import PlannedTrial, TrialRound
 from lmeraser_ray.study.variants import Variant
 
@@ -43,12 +48,23 @@ class SweepRequest:
     """What is swept: one variant a value.
 
     workspace: records that it has erased are left out, None for none; keep: leave the store when
-    all is done.
+    all is done; question: what is recommended; seconds: after which no trial goes on, None for no
+    end; verb: which command asks, after which the results are named; unsuited: why some values are
+    none, by name; suits: returns why a value does not suit the records, None where it does.
     """
 
     variants: Sequence[Variant]
     workspace: Location | None = None
     keep: bool = False
+    question: Question = USUAL
+    seconds: float | None = None
+    verb: str = "sweep"
+    unsuited: Mapping[str, str] = field(default_factory=dict)
+    suits: Suits = suits_any
+
+    def __post_init__(self) -> None:
+        """Errors: `TypeError` where the variants are a bare text."""
+        several(self.variants, "variants", Variant)
 
 
 def sweep(session: Session, request: SweepRequest) -> Written:
@@ -60,19 +76,29 @@ def sweep(session: Session, request: SweepRequest) -> Written:
     configs = {variant.name: variant.config() for variant in request.variants}
     first = next(iter(configs.values()))
     refuse_password(first.queue.database)
+    deadline = Deadline(request.seconds)
     study, erasures = StudyFolder(require_disk(session.root)), ErasureWatch(request.workspace)
     erased = erasures.now()
-    failed = refused(configs)
-    if failed.keys() == configs.keys():
-        raise ConfigError(f"No value could be measured: {next(iter(failed.values()))}")
+    failed = {**request.unsuited, **refused(configs)}
+    if failed.keys() >= configs.keys():
+        raise none_measured(failed)
     study.create()
     with study.store(keep=request.keep) as store, cluster(first.execution):
         with session.progress.stage("ingest"):
             buckets = sweep_records(first, store, erased)
+        index = RecordIndex.read(store, buckets)
+        configs = {name: with_shard_count(config, index) for name, config in configs.items()}
+        failed |= {
+            name: reason
+            for name, config in configs.items()
+            if (reason := request.suits(config, index)) is not None and name not in failed
+        }
         again = 0
         while True:
-            work = TrialRound(session, store, buckets, RecordIndex.read(store, buckets))
-            measuring = Sweep(work, study, configs, failed)
+            index, unit = RecordIndex.read(store, buckets), request.question.unit
+            work = TrialRound(session, store, buckets, index, unit)
+            race = Race(deadline, request.question.budget, failed=dict(failed))
+            measuring = Sweep(work, study, configs, race)
             measuring.run(erasures)
             gone = erasures.gone(first, work.index)
             if not gone.any():
@@ -85,20 +111,17 @@ def sweep(session: Session, request: SweepRequest) -> Written:
             refuse_one_sided(first, RecordIndex.read(store, buckets))
         tested = int(work.index.test.sum())
         records = Records(first.sweep.on, len(work.index) - tested, tested, again)
-        return write(study, request.variants, measuring.result(records), work.index)
+        result = measuring.result(records, request.question)
+        return write(study, request.verb, request.variants, result, work.index)
 
 
 class Sweep:
     """One round: all values on one set of records."""
 
     def __init__(
-        self,
-        work: TrialRound,
-        study: StudyFolder,
-        configs: dict[str, Config],
-        failed: Mapping[str, str],
+        self, work: TrialRound, study: StudyFolder, configs: dict[str, Config], race: Race
     ) -> None:
-        """failed: why some of the configurations cannot be trained at all, by name."""
+        """race: knows why some of the configurations cannot be trained at all."""
         self.round, self.study, self.configs = work, study, configs
         records = digest_of([bucket.key for bucket in work.buckets])
         if study.recall(RECORDS, records) is None:
@@ -106,12 +129,12 @@ class Sweep:
             study.forget(kept(""))
             study.note(RECORDS, records, {})
         self.made = {
-            name: [settings(config, Extent(0, 0)), config.sweep.on, records]
+            name: [settings(config, Extent(0, 0)), config.sweep.on, records, asdict(work.unit)]
             for name, config in configs.items()
         }
         self.results: dict[str, dict[str, Any]] = {}
-        self.race = Race(self.note, lambda: False)
-        self.race.failed.update(failed)
+        self.race = race
+        race.note = self.note
         self.reused: frozenset[str] = frozenset()
         self._recall()
         self.known = len(self.results) + len(self.race.stopped)
@@ -140,8 +163,8 @@ class Sweep:
         point = self.race.stopped[name].at_most if "stopped" in result else point_of(name, result)
         most = " at most: stopped" if "stopped" in result else ""
         self.round.session.progress.say(
-            f"{name}: {point.accuracy:.2%} right{most}, {point.cost:.2%} of a training for one "
-            "deletion"
+            f"{name}: {point.accuracy:.2%} right{most}, {point.cost:.2%} of a training for "
+            f"{self.round.unit.words}"
         )
         self.study.note(kept(name), self.made[name], result)
 
@@ -179,13 +202,21 @@ class Sweep:
             except ConfigError as error:
                 self.race.gave_up(name, str(error))
                 continue
-            wanted |= reached(planned)
+            wanted |= set(planned.needed())
             self.reused |= {
                 spec.key for spec in planned.plan.specs if spec.key in planned.plan.reuse
             }
             self.round.trials.append(
-                PlannedTrial(name, config, inputs.card, public, planned.plan.specs)
+                PlannedTrial(
+                    name,
+                    config,
+                    inputs.card,
+                    public,
+                    planned.plan.specs,
+                    passes_ahead(config, planned),
+                )
             )
+        self.round.trials.sort(key=training_work)
         store.purge(wanted)
 
     def sharing(self) -> Sharing:
@@ -216,22 +247,46 @@ class Sweep:
         self.study.note(SHARING, made, asdict(sharing))
         return sharing
 
-    def result(self, records: Records) -> SweepResult:
+    def result(self, records: Records, question: Question) -> SweepResult:
         """Return all that is known at the end. Errors: `ConfigError` where no value could be
         measured."""
         order = {name: self.results[name] for name in self.configs if name in self.results}
+        known = {*order, *self.race.stopped, *self.race.failed}
+        untried = {
+            name: self.race.untried.get(name, TIME_OVER)
+            for name in self.configs
+            if name not in known
+        }
         if not order:
-            raise ConfigError(
-                f"No value could be measured: {next(iter(self.race.failed.values()))}"
-            )
+            raise none_measured({**untried, **self.race.failed})
         return SweepResult(
             self.configs,
             order,
             dict(self.race.stopped),
             dict(self.race.failed),
+            untried,
             records,
             self.sharing(),
+            question,
         )
+
+
+def none_measured(why: Mapping[str, str]) -> ConfigError:
+    """Return the error where no value could be measured. why: by name."""
+    return ConfigError(f"No value could be measured: {next(iter(why.values()))}")
+
+
+def training_work(trial: PlannedTrial) -> tuple[bool, bool, int]:
+    """Return what orders trials, the least work first: whether their learner sees pictures, whether
+    it takes long to say what their deletions cost, and the record passes."""
+    pictures = any(isinstance(m.learner, PictureSgdConfig) for m in trial.config.members)
+    sampled = [getattr(m.partition, "sample_size", 0) for m in trial.config.members]
+    return pictures, max(sampled) >= LARGE_SAMPLE, trial.passes
+
+
+def passes_ahead(config: Config, planned: Planned) -> int:
+    """Return the record passes of all trainings that a plan still needs."""
+    return sum(training_passes(config, planned.index, build) for build in planned.plan.build)
 
 
 def kept(name: str) -> str:
@@ -239,26 +294,14 @@ def kept(name: str) -> str:
     return f"sweep.{name}"
 
 
-def reached(planned: Planned) -> set[StoredObject]:
-    """Return the objects of the store that a plan needs."""
-    buckets = [
-        item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)
-    ]
-    others = [*planned.parts.assignments, planned.parts.partition]
-    return {
-        *buckets,
-        *planned.features,
-        *(item for item in others if item),
-        *planned.plan.reuse.values(),
-    }
-
-
 def run_inline(work: TrialRound, race: Race) -> None:
     """Run the planned trials one after the other in this process."""
     for trial in work.trials:
+        if race.deadline.passed:
+            return
         with work.session.flow(work.store, trial.config, trial.card, trial.public) as flow:
             try:
-                with closing(course(trial.name, flow, work.buckets, Alone())) as steps:
+                with closing(course(trial.name, flow, work.buckets, Alone(), work.unit)) as steps:
                     for step in steps:
                         if not race.heard(trial.name, step):
                             break

@@ -31,7 +31,7 @@ from lmeraser_ray.data.buckets import (
 )
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Erased, ingest, readmitted
-from lmeraser_ray.data.sources.parquet import files_within
+from lmeraser_ray.data.sources.layout import source_of
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.tombstones import NoTombstones, Tombstones
@@ -77,15 +77,16 @@ def public_config(config: Config) -> Config:
             "sweep.path is missing: with sweep.on public, give a folder or Parquet file of "
             "labelled public pictures."
         )
-    source = "parquet" if path.is_file() or (path.is_dir() and files_within(path)) else "folder"
     known = config.data
     data = DataConfig.model_validate(
         {
-            "source": source,
+            "source": source_of(path),
             "path": path,
             "test_fraction": config.sweep.fraction,
             "buckets": known.buckets,
             "max_pixels": known.max_pixels,
+            "fit": known.fit,
+            "window": known.window,
         }
     )
     return config.model_copy(update={"data": data})

@@ -1,7 +1,7 @@
 """What a sweep writes: a table of all values, the recommendation with its reason, and a
 configuration to train with.
 
-    STUDY/sweep.json, sweep.csv, sweep.md     a row a value
+    STUDY/VERB.json, VERB.csv, VERB.md        a row a value; VERB is sweep or recommend
     STUDY/choice.json                         what was chosen, and keyed digests of what it saw
     STUDY/best.yaml                           trains with the choice, and names choice.json
 
@@ -26,6 +26,7 @@ from lmeraser_ray.study.comparison_table import markdown
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.race import Stopped, point_of
 from lmeraser_ray.study.recommendation import (
+    Question,
     Recommendation,
     TrialPoint,
     front,
@@ -39,13 +40,17 @@ COLUMNS = (
     "value",
     "accuracy",
     "standard error",
-    "one deletion, mean",
-    "p99",
-    "worst",
+    "work, mean",
+    "work, p99",
+    "work, worst",
     "shards",
     "passes a query",
     "verdict",
 )
+
+
+PRINTED = ("value", "accuracy", "work, mean", "work, worst", "passes a query", "verdict")
+"""The columns that are printed, the accuracy with its standard error; the files have all."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +102,16 @@ class Sharing:
 @dataclass(frozen=True)
 class SweepResult:
     """A sweep that has ended. results: the measurement of each measured value, in the order of the
-    values."""
+    values; failed, untried: why the others cannot be, or were not, measured."""
 
     configs: Mapping[str, Config]
     results: Mapping[str, dict[str, Any]]
     stopped: Mapping[str, Stopped]
     failed: Mapping[str, str]
+    untried: Mapping[str, str]
     records: Records
     sharing: Sharing
+    question: Question
 
     @property
     def points(self) -> list[TrialPoint]:
@@ -114,7 +121,7 @@ class SweepResult:
     @property
     def choice(self) -> Recommendation:
         """The recommended value."""
-        return recommended(self.points, self.records.queries)
+        return recommended(self.points, self.records.queries, self.question)
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,9 @@ def rows_of(result: SweepResult) -> list[dict[str, Any]]:
     for name in result.configs:
         if name in result.results:
             found = result.results[name]
-            accuracy, cost = found["accuracy"]["test"], found["cost"]
+            accuracy, work = found["accuracy"]["test"], found["asked"]
             error = standard_error(accuracy, result.records.queries)
-            shares = [cost[part] for part in ("expected_share", "p99_share", "worst_share")]
+            shares = [work[f"{part}_share"] for part in ("mean", "p99", "worst")]
             verdict = "recommended" if name == chosen else "front" if name in best else "beaten"
             values = [
                 name,
@@ -161,6 +168,13 @@ def at_most(result: SweepResult, name: str) -> float | None:
     return result.stopped[name].at_most.accuracy if name in result.stopped else None
 
 
+def exact(result: SweepResult, name: str) -> bool | None:
+    """Return whether a value's work is of all units that there are, and not of some that were
+    drawn; None where it was stopped."""
+    found = result.results.get(name)
+    return None if found is None else bool(found["asked"]["exact"])
+
+
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table for reading."""
     return markdown(COLUMNS, cells(rows))
@@ -178,6 +192,17 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
+def printed(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the rows as a terminal shows them, a cell for each of `PRINTED`."""
+    found = []
+    for row, cell in zip(rows, cells(rows), strict=True):
+        said = dict(zip(COLUMNS, cell, strict=True))
+        near = f"{said['accuracy']} ± {said['standard error']}" if row["accuracy"] else ""
+        said["accuracy"] = near
+        found.append([said[name] for name in PRINTED])
+    return found
+
+
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table, unrounded."""
     sink = io.StringIO()
@@ -188,41 +213,60 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write(
-    study: StudyFolder, variants: Sequence[Variant], result: SweepResult, index: RecordIndex
+    study: StudyFolder,
+    verb: str,
+    variants: Sequence[Variant],
+    result: SweepResult,
+    index: RecordIndex,
 ) -> Written:
-    """Write all files but the figure. index: the records that the sweep has seen."""
+    """Write all files but the figure. verb: which command asked; index: the records that the sweep
+    has seen."""
     rows, choice = rows_of(result), result.choice
-    name, changes = choice.point.name, {variant.name: dict(variant.changes) for variant in variants}
+    name, changes = choice.point.name, {variant.name: variant.said for variant in variants}
     config = result.configs[name]
-    seen = Choice.of(config, changes[name], None if config.sweep.on == "public" else index)
+    [variant] = [variant for variant in variants if variant.name == name]
+    chosen = variant.chosen(config)
+    seen = Choice.of(config, chosen, None if config.sweep.on == "public" else index)
     data = {
         "machine": describe(),
         "subject": {"data": str(config.data.source), "backbone": config.backbone.name},
         "records": asdict(result.records),
+        "asked": {"unit": result.question.unit.words, "budget": result.question.budget},
         "values": [
-            {**row, "fields": changes[row["value"]], "at_most": at_most(result, row["value"])}
+            {
+                **row,
+                "fields": changes[row["value"]],
+                "at_most": at_most(result, row["value"]),
+                "exact": exact(result, row["value"]),
+            }
             for row in rows
         ],
         "failed": dict(result.failed),
+        "untried": dict(result.untried),
         "sharing": asdict(result.sharing),
-        "recommended": {"value": name, "fields": changes[name], "reason": choice.reason},
+        "recommended": {
+            "value": name,
+            "fields": changes[name],
+            "reason": choice.reason,
+            "fits": choice.fits,
+        },
     }
     table = f"{to_markdown(rows)}\n\n{choice.reason}\n\n{result.sharing.sentence()}\n"
     record = study.write("choice.json", seen.to_bytes())
     files = (
-        study.write("sweep.json", json.dumps(data, indent=1).encode()),
-        study.write("sweep.csv", to_csv(rows).encode()),
-        study.write("sweep.md", table.encode()),
+        study.write(f"{verb}.json", json.dumps(data, indent=1).encode()),
+        study.write(f"{verb}.csv", to_csv(rows).encode()),
+        study.write(f"{verb}.md", table.encode()),
         record,
-        study.write("best.yaml", best_yaml(study.root, config, record, choice).encode()),
+        study.write("best.yaml", best_yaml(study.root, verb, config, record, choice).encode()),
     )
     return Written(result, rows, files)
 
 
-def best_yaml(root: Path, config: Config, record: Path, choice: Recommendation) -> str:
+def best_yaml(root: Path, verb: str, config: Config, record: Path, choice: Recommendation) -> str:
     """Return the configuration to train with, as YAML that opens with the command to use it."""
     section = config.sweep.model_copy(update={"record": record.resolve()})
-    why = textwrap.wrap(f"Chosen by `lmeraser sweep` on {config.sweep.on}. {choice.reason}", 130)
+    why = textwrap.wrap(f"Chosen by `lmeraser {verb}` on {config.sweep.on}. {choice.reason}", 130)
     head = [f"lmeraser train --config {root / 'best.yaml'} --workspace WORKSPACE", "", *why]
     return (
         "\n".join(f"# {line}".rstrip() for line in head)

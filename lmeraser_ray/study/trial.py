@@ -7,27 +7,37 @@ A trial may be stopped after any step: what it trained is in the store. A consti
 trial is training is awaited and not trained twice (`TrainingClaims`). Nothing here knows Ray.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from lmeraser_ray.config import AdaptiveConfig, Config, PictureSgdConfig
+from lmeraser_ray.config.learner import LearnerConfig
 from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.aggregation.answers import Answers
-from lmeraser_ray.models.learners.registry import make_learner
-from lmeraser_ray.models.partition.expected import DeletionCosts, summarize
-from lmeraser_ray.operations.cost import costs_of
-from lmeraser_ray.pipeline.answering import Stored, route_stored
+from lmeraser_ray.models.learners.passes import stage_passes
+from lmeraser_ray.models.partition.expected import DeletionCosts
+from lmeraser_ray.operations.single_costs import costs_by_system
+from lmeraser_ray.operations.work import WorkPlanner
+from lmeraser_ray.operations.work_units import UnitWork, of_batches, of_people, of_records
+from lmeraser_ray.pipeline.answering import Stored, answer_rows, route_stored
 from lmeraser_ray.pipeline.flow import Flow, Planned, identity_of
-from lmeraser_ray.pipeline.jobs import AnswerRows, Trained
+from lmeraser_ray.pipeline.jobs import Trained
 from lmeraser_ray.pipeline.manifest import Manifest, ShardState
 from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
 from lmeraser_ray.storage.store import StoredObject
+from lmeraser_ray.study.asked_unit import AskedUnit
 from lmeraser_ray.study.bound import Bound
 from lmeraser_ray.study.measure import Extent, measure, passes_of
 
+PEOPLE = 30
+"""How many people are drawn where a deletion clusters anew: each takes about 0.05 s with a thousand
+records, and a sweep asks this of every value."""
 PARTS = 8
 """Into about how many steps the training is divided; a trial can be stopped after each."""
 
@@ -59,17 +69,24 @@ class Alone:
 class Step:
     """How far a trial is.
 
-    cost: the expected share of a training that a deletion costs; passes: of the backbone for a
-    query; at_most: the accuracy that the trial can still reach; trained: keys of the constituents
-    that were trained since the last step; records: the record passes of their training; result: the
-    measurement, in the last step.
+    cost: the mean work of deleting the asked unit, as a share of a full training; passes: of the
+    backbone for a query; at_most: the accuracy that the trial can still reach; kind: of the
+    learner; trained: keys of the constituents that were trained since the last step; records: the
+    records that their stages saw; done, seconds: the passes of their training through the backbone
+    and how long it took; ahead: the passes that the trial has left; missing: the constituents
+    that it still waits for; result: the measurement, in the last step.
     """
 
     cost: float
     passes: float
     at_most: float
+    kind: str = ""
     trained: tuple[str, ...] = ()
     records: int = 0
+    done: int = 0
+    seconds: float = 0.0
+    ahead: int = 0
+    missing: int = 0
     result: dict[str, Any] | None = None
 
 
@@ -97,10 +114,9 @@ class Course:
         """Return the labels that each shard can answer, by place: those of its members; with a
         joint learner those of all records."""
         index = self.planned.index
-        everyone = index.training_labels if make_learner(self.flow.config).joint else None
         found: dict[int, set[str]] = {}
         for spec in self.planned.plan.specs:
-            said = everyone or set(index.names("label", np.sort(np.concatenate(spec.slices))))
+            said = set(index.names("label", np.sort(np.concatenate(spec.slices))))
             found.update({self.places[number]: said for number in spec.shards})
         return found
 
@@ -109,12 +125,9 @@ class Course:
         asked = [
             place for number in spec.shards if (place := self.places[number]) in self.bound.waiting
         ]
-        index, features, queries = self.stored.index, self.stored.features, self.stored.positions
+        flow, skeleton, queries = self.flow, self.skeleton, self.bound.asked
         jobs = [
-            AnswerRows(
-                item, self.flow.parts(index, features, queries[self.bound.asked[place]]), place
-            )
-            for place in asked
+            answer_rows(flow, skeleton, self.stored, place, queries[place], item) for place in asked
         ]
         answers: dict[int, Answers] = dict(self.flow.engine.run(jobs))
         for at, place in enumerate(asked):
@@ -126,35 +139,51 @@ class Course:
 
         def worth(build: Build) -> tuple[float, str]:
             decided = sum(asked.get(self.places[number], 0) for number in build.spec.shards)
-            return -decided / build.spec.passes(build.first), build.spec.key
+            return -decided / max(build.passes, 1), build.spec.key
 
         return {build.spec.key: build for build in sorted(self.planned.plan.build, key=worth)}
 
     def train(self, step: Step) -> Iterator[Step]:
         """Train or await the missing constituents. Yields a step after each part."""
         left = self.builds()
-        part = sum(build.spec.passes(build.first) for build in left.values()) / PARTS
+        part = sum(build.passes for build in left.values()) / PARTS
         weight = 0
         while left:
             key, ours = self.claims.next(list(left))
             build = left.pop(key)
-            weight += build.spec.passes(build.first)
+            weight += build.passes
+            began = time.perf_counter()
             if ours:
-                item = self._make(build).stages[-1]
+                made = self._make(build).stages  # none, where only statistics were missing
+                item = made[-1] if made else self.planned.plan.reuse[key]
                 self.claims.made(key)
                 step = replace(
                     step,
                     trained=(*step.trained, key),
-                    records=step.records + build.spec.passes(build.first),
+                    records=step.records + build.passes,
+                    done=step.done + self.descent(build),
+                    seconds=step.seconds + time.perf_counter() - began,
                 )
             else:
                 item = self._find(key)
             self.hear(build.spec, item)
-            step = replace(step, at_most=self.bound.accuracy)
+            step = replace(
+                step,
+                at_most=self.bound.accuracy,
+                ahead=step.ahead - self.descent(build),
+                missing=len(left),
+            )
             if left and weight >= part:
                 yield step
-                weight, step = 0, replace(step, trained=(), records=0)
+                weight, step = 0, replace(step, trained=(), records=0, done=0, seconds=0.0)
         yield step
+
+    def descent(self, build: Build) -> int:
+        """Return how many passes forward and back through the backbone a training takes: none for a
+        learner of features."""
+        if not isinstance(learner_of(self.flow.config, build), PictureSgdConfig):
+            return 0
+        return training_passes(self.flow.config, self.planned.index, build)
 
     def _make(self, build: Build) -> Trained:
         [(_, trained)] = self.flow.engine.run([self.flow.job(self.planned, build)])
@@ -171,24 +200,71 @@ class Course:
 
 
 def course(
-    name: str, flow: Flow, buckets: Sequence[Bucket], claims: TrainingClaims
+    name: str, flow: Flow, buckets: Sequence[Bucket], claims: TrainingClaims, unit: AskedUnit
 ) -> Generator[Step, None, None]:
-    """Run a trial step by step. The last step has the result."""
+    """Run a trial step by step. unit: what the cost is of. The last step has the result."""
     planned = flow.plan(buckets, None)
     flow.engine.start()
     trial = Course(flow, planned, claims)
     costs = planned_costs(flow, trial.skeleton, planned)
-    cost = summarize(costs)["expected_share"]
+    planner = WorkPlanner(flow.store, flow.config, trial.skeleton, planned.index)
+    asked = asked_work(planner, costs, unit).figures()
     for spec in planned.plan.specs:
         known = planned.plan.reuse.get(spec.key)
         if known:
             trial.hear(spec, known)
-    begun = Step(cost or 0.0, passes_of(flow.config, trial.routes), trial.bound.accuracy)
+    missing = planned.plan.build
+    ahead = sum(map(trial.descent, missing))
+    passes = passes_of(flow.config, trial.skeleton, trial.routes)
+    kind = kind_of(flow.config)
+    begun = Step(
+        share_of(asked), passes, trial.bound.accuracy, kind, ahead=ahead, missing=len(missing)
+    )
     yield begun
     if planned.plan.build:
         yield from trial.train(begun)
     result = measure(name, flow, buckets, Extent(0, 0), known=costs)
-    yield replace(begun, at_most=trial.bound.accuracy, result=result)
+    result["asked"] = asked
+    yield replace(begun, ahead=0, missing=0, at_most=trial.bound.accuracy, result=result)
+
+
+def asked_work(planner: WorkPlanner, costs: Sequence[DeletionCosts], unit: AskedUnit) -> UnitWork:
+    """Return the work of deleting a unit. costs: of each training record by itself, in each of the
+    systems that train."""
+    if unit.kind == "person":
+        moves = any(isinstance(m.partition, AdaptiveConfig) for m in planner.config.members)
+        return of_people(planner, most=PEOPLE if moves else None)
+    if unit.kind == "batch":
+        return of_batches(planner, unit.share or 0.0)
+    return of_records(planner, costs)
+
+
+def share_of(asked: Mapping[str, Any]) -> float:
+    """Return the mean work as a share of a full training, from `UnitWork.figures`; 0 of no
+    deletion."""
+    return float(asked["mean_share"] or 0.0)
+
+
+def learner_of(config: Config, build: Build) -> LearnerConfig:
+    """Return the section of the learner that trains a constituent."""
+    return config.members[build.spec.member].learner
+
+
+def kind_of(config: Config) -> str:
+    """Return the kind of learner that decides how long a trial takes: one that sees pictures."""
+    kinds = [m.learner.kind for m in config.members if isinstance(m.learner, PictureSgdConfig)]
+    return (*kinds, config.learner.kind)[0]
+
+
+def training_passes(config: Config, index: RecordIndex, build: Build) -> int:
+    """Return the record passes of a training from its first missing stage on."""
+    seen, passes, count = np.empty(0, np.int64), 0, stage_passes(learner_of(config, build))
+    for stage, rows in enumerate(build.spec.slices):
+        seen = np.concatenate([seen, rows])
+        if stage >= build.first:
+            several = len(np.unique(index.codes[seen])) > 1
+            passes += int(count(np.array(len(seen)), np.array(several)))
+    return passes
 
 
 def skeleton_of(flow: Flow, planned: Planned) -> Manifest:
@@ -199,12 +275,21 @@ def skeleton_of(flow: Flow, planned: Planned) -> Manifest:
         for spec in planned.plan.specs
         for number, size in zip(spec.shards, spec.sizes, strict=True)
     )
+    partition = planned.parts[0].partition
     return Manifest(
-        identity_of(flow.config), flow.card, planned.states, planned.parts.partition, shards
+        identity_of(flow.config),
+        flow.card,
+        planned.states,
+        partition,
+        shards,
+        others=planned.others,
     )
 
 
-def planned_costs(flow: Flow, skeleton: Manifest, planned: Planned) -> DeletionCosts:
-    """Return what the deletion of each training record costs, before anything is trained."""
+def planned_costs(flow: Flow, skeleton: Manifest, planned: Planned) -> tuple[DeletionCosts, ...]:
+    """Return what the deletion of each training record costs in each of the systems that train,
+    before anything is trained."""
     everyone = np.arange(len(planned.index.training))
-    return costs_of(flow.store, flow.config, skeleton, planned.index, everyone, flow.progress)
+    return costs_by_system(
+        flow.store, flow.config, skeleton, planned.index, everyone, flow.progress
+    )

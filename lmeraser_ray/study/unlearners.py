@@ -14,7 +14,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.config.learner import SgdConfig
 from lmeraser_ray.data.order import Digests, Positions
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.pipeline.flow import Flow, Planned
 from lmeraser_ray.pipeline.jobs import TrainConstituent
 from lmeraser_ray.pipeline.manifest import Manifest, ShardState
@@ -23,8 +23,10 @@ from lmeraser_ray.storage.store import Store, StoredObject
 
 
 def can_fine_tune(config: Config) -> bool:
-    """Whether a constituent can be trained on: by gradient descent, each shard by itself."""
-    return isinstance(config.learner, SgdConfig) and not make_learner(config).joint
+    """Whether constituents can be trained on: by gradient descent, each shard by itself."""
+    return all(isinstance(system.learner, SgdConfig) for system in config.members) and not any(
+        learner.joint for learner in make_learners(config)
+    )
 
 
 def fine_tune(
@@ -46,7 +48,7 @@ def fine_tune(
             after.append(old)
         elif len(left):
             jobs[len(after)] = training_on(
-                flow, planned, old.constituent, left, planned.index.digests_at(left), share
+                flow, planned, old, left, planned.index.digests_at(left), share
             )
             after.append(replace(old, size=len(left)))
     places = sorted(jobs, key=lambda at: -jobs[at].weight)
@@ -58,16 +60,15 @@ def fine_tune(
 
 
 def training_on(
-    flow: Flow, planned: Planned, old: StoredObject, left: Positions, digests: Digests, share: float
+    flow: Flow, planned: Planned, old: ShardState, left: Positions, digests: Digests, share: float
 ) -> TrainConstituent:
-    """Return the job that trains a constituent on the remaining records. left: their positions,
-    ascending; digests: their digests."""
+    """Return the job that trains a shard's constituent on the remaining records. left: their
+    positions, ascending; digests: their digests."""
     classes = tuple(sorted(set(planned.index.names("label", left))))
-    start = with_classes(flow.store, old, classes)
+    start = with_classes(flow.store, old.constituent, classes)
+    parts = flow.parts(planned.index, planned.features, left, old.member)
     key = key_of("fine-tuned/1", bytes.fromhex(start.key), canonical_json(share), digests.tobytes())
-    return TrainConstituent(
-        (key,), (flow.parts(planned.index, planned.features, left),), share, 0, start
-    )
+    return TrainConstituent((key,), (parts,), share, 0, start, member=old.member)
 
 
 def with_classes(store: Store, old: StoredObject, classes: tuple[str, ...]) -> StoredObject:

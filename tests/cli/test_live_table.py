@@ -4,6 +4,7 @@ how a service is told to stop."""
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lmeraser_ray.cli.live_table import lasting, picture, plain
+from lmeraser_ray.cli.live_table import bar, lasting, picture, plain
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.erasure.queue.overview import overview
 from lmeraser_ray.erasure.queue.telemetry import RetrainEvents
@@ -145,7 +146,53 @@ def test_the_picture_says_it_all(database: Database, tmp_path: Path) -> None:
     assert "by the time that is used up: 1 past 50%, 1 past 100%" in text
     assert max(map(len, text.splitlines())) <= 120
     assert "late" not in text, "no name of a record"
-    assert len(plain(found, epochs=None, width=60).splitlines()) < 60, "a narrow terminal"
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 200])
+def test_no_line_is_wider_than_the_terminal(database: Database, tmp_path: Path, width: int) -> None:
+    """Each request has one line, with its whole id and its state from 50 columns on."""
+    ids = some_requests(database, tmp_path)
+    end(database, tmp_path)
+    lease = Lease.claim(database, "process 1 on a host with a long name", timeout_s=10.0)
+    lease.heartbeat(SNAPSHOT)
+    lines = plain(overview(database, lease_s=10.0, first=10), epochs=8, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) < 60
+    if width >= 50:
+        [line] = [line for line in lines if ids[2] in line]
+        assert "failed" in line
+
+
+def test_it_is_readable_without_colours(database: Database, tmp_path: Path) -> None:
+    """What is left of the time is said in words and characters; bars differ by their length."""
+    some_requests(database, tmp_path)
+    found = overview(database, lease_s=10.0, first=10, now=NOW)
+    text = plain(found, epochs=None)
+    assert re.search(r"#####-----  5\d%", text) and "----------   0%" in text
+    assert re.search(r"########## 1\d\d%", text) and re.search(r"(9|10|11|12) d overdue", text)
+    assert not set(text) & set("━█░")
+
+
+def end(database: Database, tmp_path: Path) -> str:
+    """A request that is cancelled."""
+    requests = requests_of(database, tmp_path)
+    ended = requests.submit(["ended"], [])
+    return requests.cancel(ended.id, "withdrawn").id
+
+
+def test_what_was_answered_lately_stays(database: Database, tmp_path: Path) -> None:
+    ids = [end(database, tmp_path) for _ in range(7)]
+    found = overview(database, lease_s=10.0, first=10)
+    assert len(found.closed) == 5 and {each.id for each in found.closed} < set(ids)
+    text = plain(found, epochs=None)
+    assert "answered last" in text and f"{found.closed[0].id}  cancelled" in text
+    assert overview(database, lease_s=10.0).closed == ()
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, "----------   0%"), (0.5, "#####-----  50%")])
+def test_a_bar(share: float, text: str) -> None:
+    assert bar(share) == text
+    assert bar(7.0) == "########## 700%"
 
 
 def test_the_picture_moves_by_the_clock(database: Database) -> None:

@@ -54,3 +54,19 @@ def test_a_terminal_has_its_own_width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_empty_table_is_its_headings() -> None:
     assert "shard" in table(["shard", "size"], [])
+
+
+def test_a_long_name_is_broken_before_the_table_is_too_wide() -> None:
+    """Whole names where there is room; nothing of a name is lost where there is none."""
+    head = ["system", "test accuracy", "shards", "records retrained, mean share", "worst share"]
+    name = "ridge-shards_partition.shards=140_learner.penalty=0.01"
+    lines = table(head + ["s"] * 4, [[name, *["0.970 ± 0.012"] * 8]]).splitlines()
+    least = 16 + 3 + sum(max(len(word), 13) + 3 for word in ["x"] * 8)
+    assert max(map(len, lines)) <= max(WIDTH, least)
+    [at] = [at for at, line in enumerate(lines) if line.startswith("─")]
+    parts = [line[:17].strip() for line in lines[at + 1 :]]
+    assert "".join(parts) == name
+    assert parts[:3] == ["ridge-shards_", "partition.", "shards=140_"], "after its signs"
+    name = name[:39]
+    lines = table(head, [[name, "0.970 ± 0.012", "140", "3.37%", "33.33%"]]).splitlines()
+    assert max(map(len, lines)) <= WIDTH and any(name in line for line in lines)

@@ -1,7 +1,6 @@
 """Sections that come in several kinds: which there are, how one is chosen, and that one's fields
 are not another's."""
 
-import argparse
 import typing
 from itertools import permutations
 from pathlib import Path
@@ -15,10 +14,10 @@ from lmeraser_ray.config import (
     PromptHeadConfig,
     SharedHeadConfig,
 )
-from lmeraser_ray.config.options import FIELDS, add_options, kinds_of, load_config, override
+from lmeraser_ray.config.options import FIELDS, help_of, kinds_of, load_config, override
 from lmeraser_ray.errors import ConfigError
 
-QUICKSTART = load_config(None, [])
+DEFAULTS = load_config(None, [])
 KINDS = {"partition": "adaptive", "learner": "prompt_head", "aggregation": "nearest"}
 """The sections that come in several kinds, and the first one's."""
 
@@ -43,17 +42,13 @@ def test_the_kinds_are_those_of_the_configuration() -> None:
 
 
 def test_the_help_lists_kinds() -> None:
-    """All of them at the section's kind; at a field those that have it, unless all do."""
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    text = " ".join(parser.format_help().split())
-    assert "--aggregation.kind {nearest,all,hash} (nearest)" in text
-    assert "--learner.ridge VALUE [prompt_head] The ridge penalty" in text
-    assert "--aggregation.combine {mean,vote} [all] mean: of" in text
-    assert "--learner.slices VALUE SISA's R" in text
-    assert "--seed VALUE Keys the split" in text
-    kinds = "{padding,fixed_patch,random_patch}"
-    assert f"--learner.prompt.kind {kinds} [prompt_head, shared_head, label_mapping]" in text
+    """At a field those that have it, unless all do."""
+    told = {name: help_of(name, option) for name, option in FIELDS.items()}
+    assert told["learner.ridge"].startswith("[prompt_head] The ridge penalty")
+    assert told["aggregation.combine"].startswith("[all, blend] mean: of")
+    assert told["learner.slices"].startswith("SISA's R")
+    assert told["seed"].startswith("Keys the split")
+    assert told["learner.prompt.kind"].startswith("[prompt_head, shared_head, label_mapping]")
 
 
 class TestKinds:
@@ -64,9 +59,9 @@ class TestKinds:
         chosen for the old one."""
         config = load_config(None, [("learner.kind", "linear_probe")])
         assert config.learner == LinearProbeConfig()
-        assert QUICKSTART.learner.head_lr == LinearProbeConfig().head_lr
-        assert override(QUICKSTART, [("learner.kind", "linear_probe")]) == config
-        assert config.partition == QUICKSTART.partition
+        assert DEFAULTS.learner.head_lr == LinearProbeConfig().head_lr
+        assert override(DEFAULTS, [("learner.kind", "linear_probe")]) == config
+        assert config.partition == DEFAULTS.partition
 
     def test_whatever_the_order_of_the_options(self) -> None:
         """The kind comes first, then its fields; a deeper kind after the one that it lies in."""
@@ -91,10 +86,10 @@ class TestKinds:
 
     def test_another_kind_of_prompt_keeps_its_fields(self) -> None:
         """All prompts have the same fields."""
-        assert isinstance(QUICKSTART.learner, PromptHeadConfig)
+        assert isinstance(DEFAULTS.learner, PromptHeadConfig)
         config = load_config(None, [("learner.prompt.kind", "fixed_patch")])
-        assert config.learner == QUICKSTART.learner.model_copy(
-            update={"prompt": PromptConfig(kind="fixed_patch", width=4, lr=0.05)}
+        assert config.learner == DEFAULTS.learner.model_copy(
+            update={"prompt": PromptConfig(kind="fixed_patch", width=8, lr=0.05)}
         )
 
     @pytest.mark.parametrize(
@@ -114,7 +109,7 @@ class TestKinds:
             assert f"did you mean {near}?" in str(caught.value)
 
     def test_an_unknown_kind_like_none_names_the_choices_alone(self) -> None:
-        with pytest.raises(ConfigError, match=r"expected one of nearest, all, hash\.$"):
+        with pytest.raises(ConfigError, match=r"expected one of nearest, all, hash, blend\.$"):
             load_config(None, [("aggregation.kind", "xyzzy")])
 
     def test_a_field_of_another_kind_is_refused_by_the_kind_that_has_it(self) -> None:

@@ -65,9 +65,10 @@ class TestStreaming:
         names = " ".join(f"{'cat' if n < 150 else 'dog'}/{n:03d}.png" for n in range(300))
         checked, lock = [], threading.Lock()
 
-        def count(image: bytes, *, max_pixels: int) -> None:
+        def count(image: bytes, *, max_pixels: int, window: None) -> tuple[str, ...]:
             with lock:
                 checked.append(1)
+            return ()
 
         monkeypatch.setattr(sources, "check_picture", count)
         stream = read_source(folder(tmp_path, names), seed=0, skip=lambda i: False)

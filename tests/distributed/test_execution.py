@@ -90,6 +90,7 @@ def test_slots_are_those_of_the_cluster_or_as_configured(world: World) -> None:
     assert found == [2, 32]
 
 
+@pytest.mark.long
 def test_forgetting_on_ray_is_forgetting_in_one_process(world: World) -> None:
     """Erase, rebuild and score on the cluster: the bytes and the numbers of one process."""
     here, there = world.space(), world.space()
@@ -304,6 +305,8 @@ EXECUTION_FIELDS = {
             "label_column",
             "image_column",
             "subject_column",
+            "ids",
+            "on_error",
         )
     ),
     *(

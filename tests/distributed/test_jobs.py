@@ -153,6 +153,7 @@ def test_a_job_whose_command_line_names_a_record(
     [
         ("jobs/train.py", "--workspace", "W"),
         ("jobs/sweep.py", "--study", "S", "--thresholds", "5:40:8"),
+        ("jobs/recommend.py", "--study", "S"),
     ],
 )
 def test_a_folder_that_would_go_with_the_job(head: Head, words: tuple[str, ...]) -> None:

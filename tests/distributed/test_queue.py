@@ -48,7 +48,7 @@ def test_shards_are_retrained_at_once_and_requests_share_them(place: Place) -> N
         until(lambda: place.certified(*ids), "certificates")
     assert len({begun.key for begun in place.gate.begun()}) == 2
     assert {event.request for event in service.told("certified")} == set(ids)
-    assert service.ended == [Done({State.CERTIFIED: 3}, 0)]
+    assert service.ended == [Done({State.CERTIFIED: 3}, 0, stopped=True)]
     place.expect(gone)
 
 
@@ -116,7 +116,7 @@ def test_draining_finishes_what_runs_and_keeps_the_rest(
         until(heard.is_set, "the actor to hear of it")  # else the third may begin before
         place.gate.open()
         until(lambda: service.ended, "the end")
-    assert service.ended == [Done({State.CERTIFIED: 2}, 1)]
+    assert service.ended == [Done({State.CERTIFIED: 2}, 1, stopped=True)]
     assert [place.states()[name] for name in ids] == [
         State.CERTIFIED,
         State.CERTIFIED,
@@ -155,6 +155,7 @@ def exported(port: int, address: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.long
 def test_everyone_erases_through_the_server_and_it_is_measured(place: Place) -> None:
     """Another process submits, `unlearn` waits for the same actor; what both cost is on Ray's
     metrics port."""

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -36,7 +35,7 @@ from tests.support.law import held, never_seen
 from tests.support.pod import Pod, running, spec_of
 from tests.support.world import World
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MANIFEST = ROOT / "k8s" / "base" / "queue.yaml"
 LOGS = "session_2*/logs"
 """Below the folder of Ray's files: of a session's date, since `session_latest` is a link that leads
@@ -90,6 +89,7 @@ def pod_of(head: Head, workspace: str, keys: KeyFolder, place: Path) -> Iterator
             name: value for name, value in os.environ.items() if name.startswith("AWS_")
         },
         "secretRef/lmeraser-database": {"LMERASER_DATABASE": head.settings["LMERASER_DATABASE"]},
+        "secretRef/lmeraser-names": {},  # the workspace has its own
         "secretKeyRef/lmeraser": {
             "auth_token": Path(head.settings["RAY_AUTH_TOKEN_PATH"]).read_text()
         },
@@ -100,7 +100,7 @@ def pod_of(head: Head, workspace: str, keys: KeyFolder, place: Path) -> Iterator
     )
     instead = {
         "lmeraser-head-svc:6379": head.gcs,
-        "--metrics-export-port=8080": own,
+        "--metrics-export-port=8080 ": f"{own} ",
         "port: 52365": f"port: {agent}",
     }
     instead |= {f"/{name}": str(place / name) for name in ("tmp", "keys", "secret")}
@@ -186,11 +186,12 @@ def verified(certificate: Path, key: Path) -> int:
 
 
 def test_from_a_training_to_a_certificate(
-    head: Head, pod: Pod, keys: KeyFolder, world: World, object_storage: str, tmp_path: Path
+    head: Head, pod: Pod, keys: KeyFolder, world: World, object_storage: str
 ) -> None:
     """A job trains; one request comes to its certificate; a sampled record's is in work when the
     queue's container is told to end."""
-    there, certificate = location(f"{object_storage}/pod/workspace"), tmp_path / "erasure.json"
+    there = location(f"{object_storage}/pod/workspace")
+    certificate = pod.place / "tmp" / "erasure.json"
     one, sampled = world.ids[20], world.ids[9]
     train(head, world, there)
     before = trained(head.place / "ray")
@@ -198,6 +199,10 @@ def test_from_a_training_to_a_certificate(
     assert list(pod.place.glob(f"tmp/ray/{LOGS}/python-core-driver-*")), (
         "serve is a driver through the pod's raylet"
     )
+
+    raylet = psutil.Process(pod.started["raylet"].pid)
+    assert actors(raylet.children(recursive=True)), "no other node needs the database"
+    assert pod.run("serve", "touch", str(ROOT / "mine")).returncode, "files of the image are fixed"
 
     first = lm(pod, "submit", f"--records {one} --key letter-118").split()[0]
     lm(pod, "wait", first)
@@ -258,12 +263,10 @@ def test_a_head_that_comes_back(
         train(head, world, there)
         start(pod)
         raylet = psutil.Process(pod.started["raylet"].pid)
-        while not (kept := actors([*worker.processes(), *raylet.children(recursive=True)])):
-            for actor in actors(
-                head.node.processes()
-            ):  # Ray takes any node for an actor without resources, the head too
-                actor.kill()
-            time.sleep(0.1)
+        kept = actors(raylet.children(recursive=True))
+        assert kept, (
+            "the actor lives where the manifest's resource is, and so the database's secret"
+        )
         first = lm(pod, "submit", f"--records {sampled}").split()[0]
         pod.until("serve", lambda: states(there)[first] is State.TRAINING)
         before = epoch(there)

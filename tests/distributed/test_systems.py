@@ -13,7 +13,7 @@ from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.session import Session
 from tests.support.law import held
-from tests.support.systems import system
+from tests.support.systems import blend, system
 from tests.support.world import World
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.long]
@@ -36,6 +36,20 @@ def on(config: Config, engine: str) -> Config:
 @pytest.mark.parametrize("case", CASES, ids=["-".join(map(str, case)) for case in CASES])
 def test_a_system_on_ray_is_the_system_in_one_process(world: World, case: tuple[Any, ...]) -> None:
     config = system(world, *case)
+    here, there = world.space(), world.space()
+    found: dict[str, Any] = {}
+    for root, engine in ((here, "inline"), (there, "ray")):
+        train(Session(root), on(config, engine))
+        done = unlearn(Session(root), ErasureTargets((world.ids[5],)))
+        found[engine] = (done.passes, evaluate(Session(root)))
+    assert found["inline"] == found["ray"]
+    assert held(here) == held(there)
+
+
+def test_a_blend_on_ray_is_the_blend_in_one_process(world: World) -> None:
+    """A worker holds the learners of all systems; jobs name theirs."""
+    ways = (("random", "padding", "mean", 1.0), ("one", "ridge", "mean", 2.0))
+    config = blend(world, *ways, ("adaptive", "shared_head", "nearest", 0.5))
     here, there = world.space(), world.space()
     found: dict[str, Any] = {}
     for root, engine in ((here, "inline"), (there, "ray")):

@@ -8,7 +8,6 @@ from sqlalchemy import delete, insert, select, update
 
 from lmeraser_ray.erasure.certificate.dsse import sign
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
-from lmeraser_ray.erasure.certificate.signer import certify_pending
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.operations.audit import audit
 from lmeraser_ray.operations.train import train
@@ -33,7 +32,7 @@ def test_a_sound_workspace_passes(office: Office) -> None:
     office.point()
     desk.requests.extend(extended, 2, "many requests")
     office.sound()
-    assert certify_pending(desk.database, desk.keys) == [extended]
+    assert desk.sign() == [extended]
     desk.requests.cancel(desk.requests.submit(["e"], []).id, "a mistake")
     desk.requests.refuse(desk.requests.submit(["f"], []).id, "a legal hold")
     failed = desk.requests.submit(["g"], []).id
@@ -45,7 +44,7 @@ def test_a_sound_workspace_passes(office: Office) -> None:
     office.point()
     desk.requests.extend(early, 1, "many requests")
     desk.freeze(early)
-    certify_pending(desk.database, desk.keys)
+    desk.sign()
     desk.requests.submit(["i"], [])
     found = office.audit()
     assert found.differences == ()
@@ -70,8 +69,9 @@ class TestRequests:
         for table in (targets, erased):
             office.change(delete(table).where(table.c.request_id == name))
         office.change(delete(requests).where(requests.c.id == name))
-        [said] = office.finds("not among the requests")
-        assert name in said
+        found = office.finds("not among the requests", "nobody can tell whom it erased")
+        assert len(found) == 2
+        assert all(name in said for said in found)
 
     def test_one_that_nobody_submitted(self, office: Office, name: str) -> None:
         with office.desk.database.read() as conn:
@@ -108,7 +108,7 @@ class TestRequests:
         office.point()
         office.desk.requests.extend(late, 2, "many requests")
         office.desk.freeze(late)
-        certify_pending(office.desk.database, office.desk.keys)
+        office.desk.sign()
         office.sound()
         office.change(update(requests).where(requests.c.id == late).values(extended_at=None))
         office.finds(f"{late} has another deadline", "other times of receipt or deadline")
@@ -125,6 +125,18 @@ class TestRequests:
         office.sound()
         office.change(delete(erased).where(erased.c.hash == office.desk.names.hash("record", "a")))
         office.finds(f"certificate of {name} has other removed records")
+
+    @pytest.mark.parametrize(
+        ("column", "value"), [("outcome", "gone"), ("hash", "no hash"), ("what", "class")]
+    )
+    def test_a_target_that_cannot_be(
+        self, office: Office, name: str, column: str, value: str
+    ) -> None:
+        """Somebody wrote a row into the database as the program never does."""
+        one = office.desk.get(name).targets[0]
+        which = (targets.c.request_id == name) & (targets.c.hash == one.hash)
+        office.change(update(targets).where(which).values({column: value}))
+        office.finds(f"certificate of {name} names other records or subjects")
 
 
 class TestCertificates:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import delete
 
 from lmeraser_ray.cli import main as cli
+from lmeraser_ray.storage.database import ledger
 from lmeraser_ray.storage.database.tables import ledger as ledger_table
 from tests.support.office import Office, desk, office
 from tests.support.signing_desk import state
@@ -98,14 +99,15 @@ class TestVerbs:
         assert json.loads(with_keys.out)["envelope"].encode() == office.desk.envelope(name)
         monkeypatch.chdir(away)
         words = ("verify", "--certificate", "c.json", "--public_key", "key.pem")
+        with office.desk.database.read() as conn:
+            states = [ledger.state_of(conn, state(number)) for number in (0, 1)]
         text = lm(*words)
         assert text.code == 0
         for word in (
             "ok:",
             key.keyid,
             name,
-            state(0),
-            state(1),
+            *states,
             "in time",
             "NIST SP 800-88",
             "2 removed",
@@ -121,7 +123,7 @@ class TestVerbs:
             name,
             True,
         )
-        assert data["statement"]["predicate"]["state"] == {"before": state(0), "after": state(1)}
+        assert data["statement"]["predicate"]["state"] == {"before": states[0], "after": states[1]}
         unknown = lm("verify", "--certificate", "c.json")
         assert (unknown.code, unknown.out) == (4, "")
         assert key.keyid in unknown.err
@@ -176,7 +178,7 @@ class TestVerbs:
         again = tmp_path / "again.json"
         bad = lm(*words, "--against", head, "--head", again)
         assert bad.code == 4
-        assert bad.out.startswith("not ok: 2 differences, the first is:\n")
+        assert bad.out.startswith("not ok: 3 differences, the first is:\n")
         assert name in bad.out
         assert not again.exists(), "a broken ledger is not signed"
         assert json.loads(lm(*words, "--json").out)["ok"] is False

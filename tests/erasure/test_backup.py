@@ -12,8 +12,15 @@ import pytest
 from sqlalchemy import insert
 
 from lmeraser_ray.cli import main as cli
-from lmeraser_ray.erasure.backup.archive import Contents, open_archive, part_of, write_archive
+from lmeraser_ray.erasure.backup.archive import (
+    BackupCard,
+    Contents,
+    open_archive,
+    part_of,
+    write_archive,
+)
 from lmeraser_ray.erasure.backup.database_dump import dump, load, rows_in
+from lmeraser_ray.erasure.backup.unpack import unpack
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.operations.backup import backup
 from lmeraser_ray.operations.restore import restore
@@ -90,7 +97,7 @@ def test_every_damage_of_an_archive_is_found(tmp_path: Path) -> None:
     whole = tmp_path / "whole.tar"
     write_archive(
         whole,
-        Contents({"of": "a test"}, tuple(part_of(path.name, path) for path in sources)),
+        Contents(card("a test"), tuple(part_of(path.name, path) for path in sources)),
         sources,
     )
 
@@ -139,7 +146,7 @@ def test_an_archive_of_something_else_touches_nothing(history: History, tmp_path
         "CURRENT",
         "objects/x",
     ):
-        about = {"workspace": Session(root).names().workspace_id}
+        about = card(Session(root).names().workspace_id)
         write_archive(
             tmp_path / "evil.tar",
             Contents(about, (type(part)(name, part.size, part.sha256),)),
@@ -161,10 +168,29 @@ def test_an_archive_of_something_else_touches_nothing(history: History, tmp_path
     } == before
 
 
+@pytest.mark.parametrize("configuration", [b"no JSON", b"[]", None])
+def test_an_archive_without_a_configuration_is_refused(
+    tmp_path: Path, configuration: bytes | None
+) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(configuration or b"")
+    sources = [] if configuration is None else [part]
+    parts = tuple(part_of("configuration.json", source) for source in sources)
+    write_archive(tmp_path / "x.tar", Contents(card("0" * 12), parts), sources)
+    with (
+        open_archive(tmp_path / "x.tar") as archive,
+        pytest.raises(VerificationError, match="no manifest or no configuration"),
+    ):
+        unpack(archive, tmp_path / "unpacked")
+
+
 def test_rows_come_back_as_they_were(tmp_path: Path, postgresql: str) -> None:
-    """From each dialect into the other, with what counts upwards going on where it was."""
+    """From each dialect into the other, with what counts upwards going on where it was. The three
+    are of one workspace: they have its secret."""
+    for name in "abc":
+        (made(tmp_path / name) / "secret").write_bytes(b"s" * 32)
     ones = [
-        Database.open(made(tmp_path / name), url)
+        Database.open(tmp_path / name, url)
         for name, url in (("a", None), ("b", postgresql), ("c", None))
     ]
     with ones[0].write() as conn:
@@ -201,11 +227,25 @@ def test_rows_come_back_as_they_were(tmp_path: Path, postgresql: str) -> None:
             ]
             assert ledger.check(conn) == []
     with pytest.raises(VerificationError, match="unknown_column"), ones[0].write() as conn:
-        load(conn, [("tombstones", {"unknown_column": 1})])
+        load(conn, rows_in([b'["tombstones", {"unknown_column": 1}]']))
     with pytest.raises(VerificationError, match="does not know"), ones[0].write() as conn:
-        load(conn, [("other", {})])
+        load(conn, rows_in([b'["other", {}]']))
     for one in ones:
         one.close()
+
+
+def card(workspace: str) -> BackupCard:
+    digest = "0" * 64
+    return BackupCard(
+        version="1",
+        at="then",
+        workspace=workspace,
+        manifest=(digest, digest),
+        fingerprint=digest,
+        dialect="sqlite",
+        seq=0,
+        hash=digest,
+    )
 
 
 def made(root: Path) -> Path:

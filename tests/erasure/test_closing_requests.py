@@ -35,7 +35,7 @@ def test_cancelling_is_for_what_nobody_has_looked_at(desk: Desk) -> None:
 def test_refusing_takes_names_and_tombstones_back(desk: Desk, state: State) -> None:
     long_ago = Tombstones(desk.names, desk.open()).hashed(["long ago"], ["s"])
     with desk.open().write() as connection:
-        cover_hashes(connection, long_ago)
+        cover_hashes(connection, long_ago, secret=1, at="2020")
     request = (
         desk.requests().submit(["a"], ["s"])
         if state is S.RECEIVED
@@ -43,10 +43,10 @@ def test_refusing_takes_names_and_tombstones_back(desk: Desk, state: State) -> N
     )
     if state is S.FAILED:
         act(desk, lambda c: transitions.fail(c, request.id, "x"))
-    found = desk.requests().refuse(request.id, "a court's order")
+    found = desk.requests().refuse(request.id, "legal hold")
     assert (found.state, found.reason, {target.name for target in found.targets}) == (
         S.REFUSED,
-        "a court's order",
+        "legal hold",
         {None},
     )
     stones = Tombstones(desk.names, desk.open())
@@ -69,7 +69,7 @@ def test_what_goes_on_is_not_refused(lite: Desk, state: State) -> None:
     request = lite.requests().submit(["a"], [])
     act(lite, lambda c: transitions.move(c, [request.id], [S.RECEIVED], state, {}, {}))
     with pytest.raises(ConfigError, match=f"is {state}: only from"):
-        lite.requests().refuse(request.id, "a court's order")
+        lite.requests().refuse(request.id, "legal hold")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_tombstone_that_another_request_needs_stays(desk: Desk, other: str) ->
     if other == "refused":
         desk.requests().refuse(second.id, "x")
     first = planned(desk, ["a", "b"])
-    desk.requests().refuse(first.id, "a court's order")
+    desk.requests().refuse(first.id, "legal hold")
     stones = Tombstones(desk.names, desk.open())
     needed = other in ("planned", "certified", "failed", "tried again")
     assert not stones.covers("record", "b")
@@ -106,7 +106,7 @@ def test_a_tombstone_that_another_request_needs_stays(desk: Desk, other: str) ->
 def test_two_that_want_the_same_request_at_once(desk: Desk) -> None:
     """The queue plans while a person refuses: one of them wins, and the other is told."""
     request = desk.requests().submit(["a"], [])
-    desk.requests().refuse(request.id, "a court's order")
+    desk.requests().refuse(request.id, "legal hold")
     assert act(desk, lambda c: transitions.plan(c, request.id, [record(desk, "a")], {})) == Moved(
         (), (request.id,)
     )
@@ -125,7 +125,7 @@ def test_a_reason_that_fails_leaves_all_as_it_was(
 
     monkeypatch.setattr("lmeraser_ray.storage.database.database.committing", fail)
     with pytest.raises(ZeroDivisionError):
-        desk.requests().refuse(request.id, "a court's order")
+        desk.requests().refuse(request.id, "legal hold")
     monkeypatch.undo()
     assert desk.requests().get(request.id) == request
     assert (desk.count("ledger"), desk.count("tombstones")) == (before, 1)

@@ -12,7 +12,8 @@ import pytest
 from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, place_of
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.workspace_folder import OWN_FILES, WorkspaceFolder
+from lmeraser_ray.pipeline.workspace_entries import OWN_FILES
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.store import KINDS, StoredObject
 from tests.support.world import Recorder, World
 
@@ -36,7 +37,13 @@ WRITERS: dict[str, tuple[str, ...]] = {
         *THE_STORE,
     ),
     "assignments": ("models/partition/stage.py", *THE_STORE),
-    "constituents": ("pipeline/jobs.py", "study/unlearners.py", *THE_STORE),
+    "statistics": ("pipeline/subtraction.py", *THE_STORE),
+    "constituents": (
+        "pipeline/jobs.py",
+        "pipeline/subtraction.py",
+        "study/unlearners.py",
+        *THE_STORE,
+    ),
     "manifests": ("pipeline/workspace_folder.py", "erasure/queue/publisher.py", *THE_STORE),
     "scratch": (
         "data/ingest.py",
@@ -48,19 +55,32 @@ WRITERS: dict[str, tuple[str, ...]] = {
     ),
     "the pointer": ("pipeline/workspace_folder.py",),
     "configuration.json": ("pipeline/workspace_folder.py", "storage/files.py"),
-    "the secret": ("storage/database/pseudonyms.py", "storage/files.py", "operations/restore.py"),
+    "the secret": (
+        "storage/database/secret_place.py",
+        "storage/database/secret_change.py",
+        "storage/files.py",
+        "operations/restore.py",
+    ),
     "the request database": (
         "storage/database/database.py",
         "erasure/backup/database_dump.py",
         "storage/database/sqlite.py",
         "storage/database/tombstones.py",
+        "storage/database/secret_versions.py",
+        "storage/database/upgrade.py",
+        "erasure/requests/retention.py",
+        "operations/train.py",
         "erasure/queue/lease.py",
         "storage/database/ledger.py",
         "pipeline/publication.py",
         "erasure/queue/publisher.py",
         "erasure/backup/reconcile.py",
         "erasure/requests/repository.py",
+        "erasure/requests/submission.py",
         "erasure/requests/transitions.py",
+        "erasure/requests/reasons.py",
+        "storage/database/upgrade.py",
+        "operations/train.py",
     ),
     "lock and pin files": (
         "pipeline/workspace_folder.py",
@@ -70,40 +90,57 @@ WRITERS: dict[str, tuple[str, ...]] = {
         "storage/database/workspace_lock.py",
     ),
     "Ray's session folder": ("distributed/engine.py", "distributed/features.py"),
-    "memory of processes and of Ray's object store": (
+    "memory of processes": (
         "distributed/actor_handle.py",
         "distributed/claims.py",
+        "distributed/cluster.py",
         "distributed/engine.py",
         "distributed/features.py",
         "distributed/queue_actor.py",
         "distributed/sweep.py",
+        "data/held_pictures.py",
+        "erasure/absence/database_search.py",
     ),
     "studies": (
         "study/study_folder.py",
         "study/sweep_records.py",
         "study/attack.py",
         "study/unlearners.py",
-        "storage/files.py",
+        "storage/whole_file.py",
     ),
-    "figures": ("study/figures.py", "study/figure/style.py", "storage/files.py"),
-    "demonstration": ("cli/demo.py",),
+    "figures": (
+        "study/figures.py",
+        "study/figure/style.py",
+        "operations/inspection.py",
+        "cli/inspect.py",
+        "cli/quality_tables.py",
+        "cli/prediction_rows.py",
+        "storage/whole_file.py",
+    ),
+    "demonstration": ("cli/demo.py", "storage/whole_file.py"),
     "downloads": ("data/sources/torchvision.py",),
     "certificates, keys and heads": (
         "erasure/certificate/keystore.py",
+        "erasure/certificate/ledger_head.py",
         "cli/evidence.py",
+        "operations/certificate.py",
         "storage/files.py",
+        "storage/whole_file.py",
     ),
     "backups": (
         "operations/backup.py",
         "erasure/backup/archive.py",
         "erasure/backup/erasure_list.py",
-        "storage/files.py",
+        "storage/whole_file.py",
     ),
     "what object storage keeps besides a workspace's objects": ("storage/object_storage/path.py",),
     "the terminal": (
         "cli/main.py",
         "cli/table.py",
         "pipeline/progress.py",
+        "pipeline/outlet.py",
+        "pipeline/waiting.py",
+        "operations/interruption.py",
         "cli/demo.py",
         "operations/stop_signal.py",
         "cli/live_table.py",
@@ -113,7 +150,8 @@ WRITERS: dict[str, tuple[str, ...]] = {
 
 FUNCTIONS = frozenset(
     [
-        "write_atomic", "write_temporary", "move_into_place", "create_once", "replace_pointer",
+        "write_atomic", "write_whole", "whole_file", "write_temporary", "move_into_place",
+        "create_once", "replace_pointer",
         "save_file", "urlretrieve", "load_state_dict_from_url", "hf_hub_download",
         "snapshot_download", "mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile",
         "TemporaryFile", "SpooledTemporaryFile", "FileHandler", "RotatingFileHandler", "memmap",
@@ -168,7 +206,7 @@ def mode_of(call: ast.Call, at: int) -> str:
 
 
 def opens_to_write(call: ast.Call, name: str, last: str) -> bool:
-    if name == "os.open":
+    if name == "os.open" or last == "open_regular":
         nowhere = call.args and dotted(call.args[0]) == "os.devnull"
         return not nowhere and any(flag in ast.dump(call) for flag in WRITING_FLAGS)
     if last not in ("open", "fdopen", "ZipFile", "BZ2File", "GzipFile", "LZMAFile"):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 
 from lmeraser_ray.storage.database import ledger
+from lmeraser_ray.storage.database.ledger import Seal
 from lmeraser_ray.storage.database.tables import ledger as table
-from lmeraser_ray.storage.digests import key_of
 from tests.support import desk_acts
 from tests.support.desk import Desk, ended, start
 
@@ -63,7 +63,8 @@ def test_entries_are_chained_as_is_said(desk: Desk) -> None:
         assert entry.text == json.dumps(
             json.loads(entry.text), sort_keys=True, separators=(",", ":")
         )
-        assert entry.hash == key_of("ledger/1", bytes.fromhex(previous), entry.text.encode())
+        sealed = bytes.fromhex(previous) + entry.text.encode()
+        assert entry.hash == desk.names.seal("ledger/2", sealed)
         previous = entry.hash
     with desk.open().read() as connection:
         assert list(ledger.entries(connection)) == made
@@ -156,8 +157,8 @@ def test_one_that_is_cut_off_is_found_by_an_older_head(desk: Desk) -> None:
 
 
 def test_a_chain_that_was_forged_anew_is_found_by_an_older_head(desk: Desk) -> None:
-    """Somebody who can write everything hashes it again: only a head that was kept elsewhere
-    tells."""
+    """Somebody who can write everything, and has the secret, hashes it again: only a head that was
+    kept elsewhere tells."""
     made = told(desk)
     change(desk, delete(table))
     told(desk, 6)
@@ -179,6 +180,57 @@ def test_many_processes_write_one_chain(desk: Desk) -> None:
 def test_the_check_can_fail(lite: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger that hashes without what came before would be one whose entries can be exchanged."""
     told(lite)
-    real: Callable[[str, str], str] = ledger.hash_of
-    monkeypatch.setattr(ledger, "hash_of", lambda _, text: real("0" * 64, text))
+    real: Callable[[Seal, str, str], str] = Seal.entry
+    monkeypatch.setattr(Seal, "entry", lambda seal, _, text: real(seal, "0" * 64, text))
     assert len(problems(lite)) == 4
+
+
+class TestKeys:
+    """Who can write to the database, and has not the secret."""
+
+    def test_what_he_adds_is_named(self, desk: Desk) -> None:
+        told(desk, 2)
+        forge(desk, seq=3, previous=None)
+        assert problems(desk) == [
+            "ledger entry 3 was not written with the workspace's secret: somebody added it"
+        ]
+
+    def test_a_whole_ledger_of_his_is_refused(self, desk: Desk) -> None:
+        desk.open()
+        forge(desk, seq=1, previous=ledger.GENESIS)
+        [said] = problems(desk)
+        assert "not keyed" in said
+
+    def test_nothing_of_his_follows_the_first_keyed_entry(self, desk: Desk) -> None:
+        """Two plain entries of an earlier release, the keyed one, and one of his."""
+        desk.open()
+        forge(desk, seq=1, previous=ledger.GENESIS)
+        forge(desk, seq=2, previous=None)
+        with desk.open().write() as connection:
+            ledger.append(connection, ledger.KEYED, None, {})
+        assert problems(desk) == []
+        forge(desk, seq=4, previous=None)
+        [said] = problems(desk)
+        assert "entry 4 was not written with the workspace's secret" in said
+
+    def test_after_a_signed_head_all_is_keyed(self, desk: Desk) -> None:
+        desk.open()
+        forge(desk, seq=1, previous=ledger.GENESIS)
+        with desk.open().write() as connection:
+            kept = ledger.head(connection)
+        forge(desk, seq=2, previous=None)
+        with desk.open().read() as connection:
+            [said] = ledger.check(connection, kept, keyed_after=kept.seq)
+        assert "entry 2" in said
+
+
+def forge(desk: Desk, *, seq: int, previous: str | None) -> None:
+    """Append an entry as a release without keys wrote it, all its hashes right."""
+    with desk.open().write() as connection:
+        before = previous or ledger.head(connection).hash
+        text = json.dumps(
+            {"at": "now", "facts": {}, "kind": "KIND", "request": None, "seq": seq},
+            separators=(",", ":"),
+        )
+        row = {"seq": seq, "at": "now", "kind": "KIND", "entry": text, "previous": before}
+        connection.execute(insert(table).values(**row, hash=ledger.plain_hash(before, text)))

@@ -12,6 +12,7 @@ import pytest
 from lmeraser_ray.data.feature_file import pack_features
 from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, FOREIGN
 from lmeraser_ray.erasure.absence.scan import scan
+from lmeraser_ray.erasure.circumstances import Circumstances
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.trace_gathering import gather_traces
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
@@ -22,6 +23,7 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.store import StoredObject
 from tests.support.scan_space import CARD, GONE, IDS, TRACES, Space, hits_of, record_of, traces_for
+from tests.support.statements import PLAIN
 from tests.support.world import World
 
 
@@ -54,14 +56,16 @@ def test_nothing_is_left_by_a_real_unlearning(world: World) -> None:
     assert after.hits == ()
     assert after.explained == 0
     searched = {one.place: one for one in after.searched}
-    assert set(searched) == {p.name for p in DATA_INVENTORY if p.base == "workspace"} - {"scratch"}
+    empty = {"scratch", "statistics"}  # no command is at work; the learner keeps no statistics
+    assert set(searched) == {p.name for p in DATA_INVENTORY if p.base == "workspace"} - empty
     assert all(
         one.files and (one.bytes or one.place == "lock and pin files") for one in after.searched
     )
-    said = json.dumps(after.as_json())
+    where = Circumstances("ray", "sqlite", in_object_storage=True, fetched=True)
+    said = json.dumps(after.as_json(after.names, where))
     assert not any(name in said for name in (*world.ids, *world.subjects, str(root)))
-    assert {one["place"] for one in after.as_json()["not_searched"]} == {
-        p.name for p in DATA_INVENTORY
+    assert {one["place"] for one in after.as_json(after.names, where)["not_searched"]} == {
+        p.name for p in DATA_INVENTORY if p.name != "demonstration"
     } - set(searched)
 
 
@@ -108,9 +112,9 @@ def test_a_name_of_a_file_is_searched_and_not_repeated(space: Space) -> None:
     assert (FOREIGN, "id in a file's name") in hits_of(report)
     assert (FOREIGN, "subject in a file's name") in hits_of(report)
     assert "person-3" not in repr(report.hits)
-    assert "person-3" not in json.dumps(report.as_json())
+    assert "person-3" not in json.dumps(report.as_json(report.names, PLAIN))
     assert (
-        report.as_json()["found"] == len(report.hits) == 4
+        report.as_json(report.names, PLAIN)["found"] == len(report.hits) == 4
     )  # the folder's name, the file's twice, its being there
 
 
@@ -237,7 +241,7 @@ def test_the_pass_is_one_however_many_go(tmp_path: Path, monkeypatch: pytest.Mon
     read: Callable[[Path], int] = search.opened
     monkeypatch.setattr(search, "opened", lambda path: opened.append(path) or read(path))
     report = space.scan(traces)
-    assert (report.hits, report.records) == ((), 1000)
+    assert (report.hits, report.as_json(report.names, PLAIN)["records"]) == ((), 1000)
     assert (
         len(opened)
         == len(set(opened))

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from lmeraser_ray.erasure.absence.database_search import occurrences, search_journal
+from lmeraser_ray.erasure.absence.database_search import (
+    Reference,
+    occurrences,
+    search_journal,
+    search_rows,
+)
 from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import ScanReporter
-from lmeraser_ray.erasure.absence.scan import left_in_database
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord, plan, wipe_names
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.tables import requests
+from lmeraser_ray.storage.database.tables import erased, ledger, requests
 from tests.support.scan_space import IDS, TRACES, Space, hits_of
 
 
@@ -39,9 +43,10 @@ class Kept:
         return hits_of(self.space.scan(self.traces, database=self.database))
 
     def left(self) -> set[str]:
-        return {
-            hit.trace for hit in left_in_database(self.space.folder, self.database, self.traces)
-        }
+        report = ScanReporter()
+        with self.database.read() as conn:
+            search_rows(conn, PatternSet(self.traces, []), report)
+        return {hit.trace for hit in report.found}
 
 
 @pytest.fixture
@@ -93,8 +98,17 @@ def test_a_row_that_should_not_have_it_is_found(kept: Kept, trace: str) -> None:
             if trace not in ("id", "hexadecimal digest")
             else {"reason": f"it was {value.decode()}."}
         )
+        wipe_names(conn, [kept.request.id])
         conn.execute(update(requests).values(**where))
     assert kept.hits() == {(DATABASE, trace)}
+
+
+@pytest.mark.parametrize("entry", ['{"reason": "it was %s."}', "%s, and no JSON"])
+def test_an_entry_of_the_ledger_that_should_not_have_it_is_found(kept: Kept, entry: str) -> None:
+    with kept.database.write() as conn:
+        wipe_names(conn, [kept.request.id])
+        conn.execute(update(ledger).where(ledger.c.seq == 1).values(entry=entry % IDS[7]))
+    assert kept.hits() == {(DATABASE, "id")}
 
 
 def test_what_a_deleted_row_left_in_a_page_is_found(kept: Kept, space: Space) -> None:
@@ -109,10 +123,13 @@ def test_what_a_deleted_row_left_in_a_page_is_found(kept: Kept, space: Space) ->
         raw.commit()
     raw.close()
     kept.database = Database.open(space.root, None)
-    assert kept.hits() == {(DATABASE, "id")}
+    assert kept.hits() == set(), "the request names it still"
     with kept.database.write() as conn:
         wipe_names(conn, [kept.request.id])
     assert kept.left() == {"id"}
+    assert kept.hits() == {(DATABASE, "id")}
+    kept.database.rewrite()
+    assert kept.left() == set()
 
 
 def test_the_journal_may_have_what_the_database_has(kept: Kept, tmp_path: Path) -> None:
@@ -125,8 +142,10 @@ def test_the_journal_may_have_what_the_database_has(kept: Kept, tmp_path: Path) 
     ):
         journal.write_bytes(b"x" * 777 + text)
         report = ScanReporter()
-        search_journal(journal, occurrences(patterns, [named]), patterns, report)
-        assert {hit.trace for hit in report.hits} == expected
+        with kept.database.read() as conn:
+            reference = Reference(conn, patterns)
+            search_journal(journal, occurrences(patterns, [named]), reference, report)
+        assert {hit.trace for hit in report.found} == expected
 
 
 def test_the_rows_of_postgresql_are_searched(space: Space, postgresql: str) -> None:
@@ -139,6 +158,7 @@ def test_the_rows_of_postgresql_are_searched(space: Space, postgresql: str) -> N
         plan(conn, made.id, [ErasedRecord(hashed, IDS[7], traces[0].to_bytes())], {})
     assert space.scan(traces, database=database).hits == ()
     with database.write() as conn:
+        wipe_names(conn, [made.id])
         conn.execute(
             update(requests).values(statement=b"12345" + TRACES["picture"], reason=f"{IDS[7]} went")
         )
@@ -148,5 +168,7 @@ def test_the_rows_of_postgresql_are_searched(space: Space, postgresql: str) -> N
     }
     with database.write() as conn:
         conn.execute(update(requests).values(statement=None, reason=None, state="CERTIFIED"))
-    assert len(space.scan(traces, database=database).hits) == 3
+        plain = {"name": IDS[7], "needles": traces[0].to_bytes()}
+        conn.execute(update(erased).values(**plain))
+    assert len(space.scan(traces, database=database).hits) == 2
     database.close()

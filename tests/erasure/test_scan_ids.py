@@ -9,6 +9,7 @@ import pytest
 
 from lmeraser_ray.data.record import Record
 from tests.support.scan_space import IDS, Space, hits_of, record_of, traces_for
+from tests.support.statements import PLAIN
 
 
 def short_ids() -> Iterator[tuple[str, list[Record]]]:
@@ -36,6 +37,8 @@ def short_ids() -> Iterator[tuple[str, list[Record]]]:
         [record_of(name) for name in ("123456789012", "51234567890123", "1234567890121")],
     )
     yield 'quo"te-ä', [record_of(name, label='a quo"te-äther') for name in ('quo"te-ä', "other")]
+    for name in ("zoë-0042", 'quo"te-42'):  # JSON writes either otherwise
+        yield name, [record_of(name, label=f"like {name}"), record_of("other")]
     yield "cat", [record_of(name, label="cat") for name in ("cat", "cat-1", "dog")]
 
 
@@ -53,10 +56,11 @@ def test_an_id_that_is_a_part_of_another_blocks_nothing(
     assert ("records", "row of an erased record") in hits_of(space.scan(traces))
     traces = [replace(each, subject_id=None) for each in space.erase(name)]
     assert space.scan(traces).hits == ()
-    assert space.scan(traces).in_rows_only == (name in ("1", "cat"))
+    said = space.scan(traces).as_json([name], PLAIN)
+    assert said["ids_looked_for_in_rows_only"] == (name in ("1", "cat"))
     (space.root / "configuration.json").write_text(json.dumps({"path": f"/data/{name}/x"}))
     told = ("configuration.json", "id") in hits_of(space.scan(traces))
-    assert told == (name in ("digit-0042", "123456789012", 'quo"te-ä'))
+    assert told == (name not in ("1", "person-1/x", "cat"))
 
 
 @pytest.mark.parametrize(
@@ -81,3 +85,25 @@ def test_a_longer_name_that_another_open_request_names_is_that_requests(space: S
     (space.root / "configuration.json").write_text("person-0/picture-177")
     assert hits_of(space.scan(traces)) == {("configuration.json", "id")}
     assert space.scan(traces, open_names=["person-0/picture-177", IDS[1]]).hits == ()
+
+
+@pytest.mark.parametrize("kind", ["records", "pictures", "features", "manifests"])
+def test_the_name_of_an_object_is_no_id(space: Space, kind: str) -> None:
+    """An id that a folder's name and the first digits of a key happen to spell."""
+    [item, *_] = [
+        each
+        for each in (space.folder.current(), *space.manifest.objects())
+        if each and each.kind == kind
+    ]
+    for name in (f"{kind}/{item.key[:2]}", f"objects/{kind}/{item.key[:1]}"):
+        assert space.scan([traces_for(record_of(name))]).hits == ()
+
+
+def test_an_id_within_a_longer_one_that_is_erased_too_is_the_longer_ones(tmp_path: Path) -> None:
+    """The trace holds back its own owner, and nobody whose id it happens to contain."""
+    space = Space(tmp_path / "w", [record_of(name) for name in ("person-11", "person-111", "x")])
+    traces = space.erase("person-11", "person-111")
+    (space.root / "configuration.json").write_text(json.dumps({"path": "/data/person-111/tests"}))
+    report = space.scan(traces)
+    assert [hit.trace for hit in report.hits_of(["person-111"])] == ["id"]
+    assert report.hits_of(["person-11"]) == ()

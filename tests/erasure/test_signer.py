@@ -41,13 +41,13 @@ def expect_certified(desk: Desk, name: str, wanted: bytes) -> None:
 
 def test_what_is_purged_is_certified_once(desk: Desk) -> None:
     name = desk.publish("a", "b")
-    assert certify_pending(desk.database, desk.keys) == []
+    assert desk.sign() == []
     wanted = sign(desk.freeze(name), desk.keys.current())
-    assert certify_pending(desk.database, desk.keys) == [name]
+    assert desk.sign() == [name]
     expect_certified(desk, name, wanted)
-    assert certify_pending(desk.database, desk.keys) == []
+    assert desk.sign() == []
     desk.keys.rotate()
-    assert certify_pending(desk.database, desk.keys) == []
+    assert desk.sign() == []
     assert len(desk.told()) == 1
 
 
@@ -55,17 +55,13 @@ def test_in_the_order_in_which_they_were_purged(desk: Desk) -> None:
     names = [desk.publish(text) for text in "abc"]
     for name in (names[2], names[0], names[1]):
         desk.freeze(name)
-    assert certify_pending(desk.database, desk.keys) == [names[2], names[0], names[1]]
+    assert desk.sign() == [names[2], names[0], names[1]]
 
 
 def test_many_signers_at_once_make_one_certificate_each(desk: Desk) -> None:
     names = [desk.purge(text) for text in "abcdef"]
     with ThreadPoolExecutor(8) as pool:
-        done = [
-            name
-            for found in pool.map(lambda _: certify_pending(desk.database, desk.keys), range(8))
-            for name in found
-        ]
+        done = [name for found in pool.map(lambda _: desk.sign(), range(8)) for name in found]
     assert sorted(done) == sorted(names)
     assert sorted(entry.request or "" for entry in desk.told()) == sorted(names)
 
@@ -84,8 +80,8 @@ def test_a_damaged_statement_is_not_signed_and_holds_up_nobody(desk: Desk) -> No
                 .where(tables.requests.c.id == name)
                 .values(statement=changed)
             )
-    with pytest.raises(VerificationError, match=f"statement of {cut} and 1 more is damaged"):
-        certify_pending(desk.database, desk.keys)
+    with pytest.raises(VerificationError, match=f"{cut} is damaged: .* nor were 1 more"):
+        desk.sign()
     assert [desk.get(name).state for name in (cut, other, good)] == [
         State.PURGED,
         State.PURGED,
@@ -97,13 +93,13 @@ def test_a_damaged_statement_is_not_signed_and_holds_up_nobody(desk: Desk) -> No
 def test_no_key_no_certificate_and_none_needed_where_nothing_waits(desk: Desk) -> None:
     """The request waits; once there is a key it is signed."""
     empty = KeyFolder(desk.root.parent / "none")
-    assert certify_pending(desk.database, empty) == []
+    assert certify_pending(desk.folder, desk.database, empty) == []
     name = desk.purge("a")
     with pytest.raises(ConfigError, match="keys init"):
-        certify_pending(desk.database, empty)
+        certify_pending(desk.folder, desk.database, empty)
     assert desk.get(name).state == State.PURGED
     empty.init()
-    assert certify_pending(desk.database, empty) == [name]
+    assert certify_pending(desk.folder, desk.database, empty) == [name]
 
 
 DIES = """
@@ -112,6 +108,7 @@ from contextlib import closing
 from pathlib import Path
 from lmeraser_ray.erasure.certificate import signer as certify
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import database
 
 point = sys.argv[3]
@@ -132,7 +129,8 @@ with closing(database.Database.open(Path(sys.argv[1]), None)) as opened:
         database.committing = die
     else:
         database.committed = die
-    certify.certify_pending(opened, KeyFolder(Path(sys.argv[2])))
+    root = WorkspaceFolder(Path(sys.argv[1]))
+    certify.certify_pending(root, opened, KeyFolder(Path(sys.argv[2])))
 """
 
 
@@ -155,7 +153,7 @@ def test_a_crash_around_signing(desk: Desk, point: str) -> None:
         assert done.returncode == (0 if committed and at else 9), done.stderr
         assert desk.get(name).state == (State.CERTIFIED if committed else State.PURGED)
         assert len(desk.told()) == committed
-    assert certify_pending(desk.database, desk.keys) == ([] if committed else [name])
+    assert desk.sign() == ([] if committed else [name])
     expect_certified(desk, name, wanted)
 
 

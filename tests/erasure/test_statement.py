@@ -5,16 +5,18 @@ import json
 import re
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lmeraser_ray import __version__
+from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY
 from lmeraser_ray.erasure.certificate.keystore import read_public_key
-from lmeraser_ray.erasure.certificate.limitations import backup_sentences, transient_sentences
+from lmeraser_ray.erasure.certificate.limitations import BACKUPS, TRANSIENT, sentences_of
 from lmeraser_ray.erasure.certificate.statement import (
+    AcceptedFinding,
     ChoiceCount,
     Code,
     DeadlineCheck,
@@ -28,6 +30,7 @@ from lmeraser_ray.erasure.certificate.statement import (
     statement_of,
 )
 from lmeraser_ray.erasure.certificate.verifier import check_certificate
+from lmeraser_ray.erasure.circumstances import Circumstances
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.session import Session
@@ -38,13 +41,14 @@ EXTENDED = replace(
     STATEMENT,
     request=replace(STATEMENT.request, extended="2026-04-30T12:00:00.000000Z"),
     reclustered=True,
-    transient=transient_sentences(engine="ray", dialect="postgresql"),
-    backups=backup_sentences(dialect="postgresql"),
+    transient=sentences_of(TRANSIENT, Circumstances("ray", "postgresql")),
+    backups=sentences_of(BACKUPS, Circumstances("ray", "postgresql")),
     execution=ExecutionKind("ray", "postgresql"),
     numerics=({"torch": "2.5"}, {"device": "cpu", "torch": "2.4"}, {"torch": "2.5"}),
     times=replace(STATEMENT.times, planned=None, training=None),
     choice=ChoiceCount(3, 4),
 )
+FINDING = AcceptedFinding("logs", "id", "a.log", "2026-02-01T12:00:00.000000Z", digit("e"))
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
@@ -58,7 +62,7 @@ def test_the_bytes_are_those_of_version_0_4_0(statement: Statement, file: str) -
     kept = (FIXTURES / file).read_bytes()
     said = json.loads(kept)["predicate"]
     sentences = {name: tuple(said[name]) for name in ("transient", "backups")}
-    same = replace(statement, scan=said["scan"], **sentences)
+    same = replace(statement, scan=said["scan"], version=1, **sentences)
     assert statement_of(same) == kept
     assert read_statement(kept) == same
 
@@ -88,8 +92,8 @@ def test_it_is_an_in_toto_statement_about_the_state_after() -> None:
     whole = json.loads(statement_of(STATEMENT))
     assert set(whole) == {"_type", "subject", "predicateType", "predicate"}
     assert whole["_type"] == "https://in-toto.io/Statement/v1"
-    assert whole["predicateType"] == "urn:lmeraser-ray:erasure:1"
-    assert whole["subject"] == [{"name": "workspace", "digest": {"sha256": digit("2")}}]
+    assert whole["predicateType"] == "urn:lmeraser-ray:erasure:2"
+    assert whole["subject"] == [{"name": "workspace", "digest": {"hmac-sha256": digit("2")}}]
     assert canonical_json(whole) == statement_of(STATEMENT)
 
 
@@ -116,7 +120,7 @@ def test_it_says_everything() -> None:
         "reclustered": False,
         "passes": 1200,
         "purged": {"files": 7},
-        "scan": SCAN.as_json(),
+        "scan": SCAN,
         "execution": {"engine": "inline", "database": "sqlite"},
         "code": {"version": "0.3.0", "sha256": digit("6")},
         "configuration": {"seed": 3, "learner": {"rate": 0.1}},
@@ -190,8 +194,8 @@ def test_what_is_not_reached_depends_on_where_it_ran() -> None:
     rest."""
     for engine in ("inline", "ray"):
         for dialect in ("sqlite", "postgresql"):
-            sentences = transient_sentences(engine=engine, dialect=dialect)
-            copies = backup_sentences(dialect=dialect)
+            where = Circumstances(engine, dialect)
+            sentences, copies = sentences_of(TRANSIENT, where), sentences_of(BACKUPS, where)
             transient, backups = "\n".join(sentences), "\n".join(copies)
             assert (
                 "logically deleted: neither Clear nor Purge in the sense of NIST SP 800-88"
@@ -199,7 +203,7 @@ def test_what_is_not_reached_depends_on_where_it_ran() -> None:
             )
             for word in ("page cache", "Memory of the processes", "swap"):
                 assert word in transient
-            for word in ("Backups", "versioned bucket", "Snapshots of the file system", "art. 19"):
+            for word in ("Backups", "Snapshots of the file system", "art. 19"):
                 assert word in backups
             for word in ("plasma", "spilled"):
                 assert (word in transient) == (engine == "ray")
@@ -213,20 +217,51 @@ def test_what_is_not_reached_depends_on_where_it_ran() -> None:
                 assert re.fullmatch(r"[A-Z].*\.", sentence)
 
 
+def test_what_does_not_apply_to_a_workspace_is_not_listed() -> None:
+    """Blocks of a medium and snapshots where the workspace is on a disk, versions and replicas
+    where it is in a bucket; Ray's folder, downloads and buckets where there are any."""
+    disk = Circumstances("inline", "sqlite")
+    cloud = Circumstances("ray", "postgresql", in_object_storage=True, fetched=True)
+    for where, there, absent in (
+        (disk, ("blocks of the medium", "Snapshots"), ("versioned bucket", "Objects")),
+        (cloud, ("versioned bucket", "Objects"), ("blocks of the medium", "Snapshots")),
+    ):
+        text = "\n".join(sentences_of((*TRANSIENT, *BACKUPS), where))
+        assert [word for word in there if word not in text] == []
+        assert [word for word in absent if word in text] == []
+    every = {place.name for place in DATA_INVENTORY}
+    assert every - {place.name for place in DATA_INVENTORY if disk.holds(place.only)} == {
+        "Ray's session folder",
+        "demonstration",
+        "downloads",
+        "what object storage keeps besides a workspace's objects",
+    }
+    assert every - {place.name for place in DATA_INVENTORY if cloud.holds(place.only)} == {
+        "demonstration"
+    }
+
+
 def test_it_is_read_back() -> None:
-    for statement in (STATEMENT, EXTENDED):
+    accepted = replace(STATEMENT, exceptions=(FINDING, replace(FINDING, place="a place before")))
+    for statement in (STATEMENT, EXTENDED, accepted, replace(EXTENDED, version=1)):
         assert read_statement(statement_of(statement)) == statement
+    assert [one["place"] for one in predicate(accepted)["exceptions"]] == ["a place before", "logs"]
 
 
 def test_anything_else_is_refused() -> None:
     """Other JSON, other encodings, another version's predicate, a subject that is not the state
     after, fields that are missing, too many, of another type, or in contradiction."""
     whole = json.loads(statement_of(STATEMENT))
-    other = {"name": "workspace", "digest": {"sha256": digit("3")}}
+    other = {"name": "workspace", "digest": {"hmac-sha256": digit("3")}}
+    plain = {"name": "workspace", "digest": {"sha256": digit("2")}}
     said: dict[str, Any] = whole["predicate"]
     changes: list[dict[str, Any]] = [
         {"more": 1},
         {"choice": None},
+        {"exceptions": []},
+        {"exceptions": [{**asdict(FINDING), "reason": "since I say so"}]},
+        {"exceptions": [asdict(FINDING), asdict(replace(FINDING, place="a place before"))]},
+        {"version": 2},
         {"passes": "1200"},
         {"passes": 1200.5},
         {"reclustered": 0},
@@ -242,9 +277,13 @@ def test_anything_else_is_refused() -> None:
         b"[]",
         b"[" * 100_000,
         json.dumps(whole).encode(),
-        canonical_json({**whole, "predicateType": "urn:lmeraser-ray:erasure:2"}),
+        canonical_json({**whole, "predicateType": "urn:lmeraser-ray:erasure:3"}),
         canonical_json({**whole, "_type": "https://in-toto.io/Statement/v0.1"}),
         canonical_json({**whole, "subject": [other]}),
+        canonical_json({**whole, "subject": [plain]}),
+        canonical_json({**whole, "predicateType": "urn:lmeraser-ray:erasure:1"}),
+        canonical_json({**whole, "predicateType": ["urn:lmeraser-ray:erasure:2"]}),
+        statement_of(replace(STATEMENT, version=1, exceptions=(FINDING,))),
         canonical_json({**whole, "subject": [other, other]}),
         canonical_json({**whole, "predicate": {}}),
         canonical_json({**whole, "more": 1}),

@@ -28,14 +28,14 @@ def add(desk: Desk, records: list[str], subjects: list[str]) -> None:
     """Note them as erased, as planning does."""
     found = opened(desk).hashed(records, subjects)
     with desk.open().write() as connection:
-        cover_hashes(connection, found)
+        cover_hashes(connection, found, secret=1, at="2026")
 
 
 def lift(desk: Desk, records: list[str], subjects: list[str]) -> int:
     """Forget them, as training with `data.readmit` does."""
     found = opened(desk).hashed(records, subjects)
     with desk.open().write() as connection:
-        return lift_hashes(connection, found)
+        return len(lift_hashes(connection, found))
 
 
 def kept(desk: Desk) -> list[str]:
@@ -91,12 +91,12 @@ def test_hashes_within_a_transaction_that_fails_are_not_kept(desk: Desk) -> None
     add(desk, ["a"], [])
     found = desk.names.hash("record", "a")
     with pytest.raises(ZeroDivisionError), desk.open().write() as connection:
-        cover_hashes(connection, ["other", found])
-        assert lift_hashes(connection, [found, "unknown"]) == 1
+        cover_hashes(connection, ["other", found], secret=1, at="2026")
+        assert lift_hashes(connection, [found, "unknown"]) == {found}
         raise ZeroDivisionError
     assert kept(desk) == [found]
     with desk.open().write() as connection:
-        cover_hashes(connection, ["other", found, "other"])
+        cover_hashes(connection, ["other", found, "other"], secret=1, at="2026")
     assert sorted(kept(desk)) == sorted(["other", found])
 
 

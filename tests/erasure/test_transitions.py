@@ -166,7 +166,6 @@ GUARDED: dict[str, tuple[set[State], Callable[[Connection, str], Moved]]] = {
     ),
     "set_purged": ({S.PUBLISHED}, lambda c, name: transitions.set_purged(c, name, b"")),
     "fail": ({S.RECEIVED, S.PLANNED, S.TRAINING}, lambda c, name: transitions.fail(c, name, "x")),
-    "fail_purged": ({S.PURGED}, lambda c, name: transitions.fail_purged(c, [name], "x")),
 }
 
 

@@ -48,7 +48,8 @@ def test_a_damaged_artifact_is_named_and_rebuilt_and_never_served(case: Case, da
     byte for byte."""
     wanted = held(case.root)
     seen = set()
-    for kind in KINDS:
+    kinds = [kind for kind in KINDS if kind != "statistics"]  # which its learner does not keep
+    for kind in kinds:
         for path in sorted((case.root / "objects" / kind).iterdir())[:1]:
             DAMAGES[damage](path)
             said = verify(case.session).differences
@@ -66,7 +67,7 @@ def test_a_damaged_artifact_is_named_and_rebuilt_and_never_served(case: Case, da
             train(case.session, case.truth.config())
             assert held(case.root) == wanted, path.name
             seen.add(kind)
-    assert seen == set(KINDS)
+    assert seen == set(kinds)
     case.expect_whole()
 
 

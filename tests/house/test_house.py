@@ -24,6 +24,7 @@ FAMILIES = {
     "DataError": 3,
     "PictureError": 3,
     "VerificationError": 4,
+    "HeldBackError": 4,
 } | dict.fromkeys(("ExecutionError", "StaleEpochError", "DiskFullError"), 5)
 
 
@@ -122,9 +123,20 @@ def swallows(handler: ast.ExceptHandler) -> bool:
     return handler.type is None or (wide and not raises)
 
 
+def test_folders_are_made_for_their_owner_only(trees: Trees) -> None:
+    """By `make_folder`: the mode that `mkdir` is given is cut by the umask."""
+    makers = {
+        str(path)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("mkdir", "makedirs")
+    }
+    assert makers <= {"storage/regular_file.py", "storage/object_storage/bucket.py"}
+
+
 ONE_MEANING = {
     *("train.py", "unlearn.py", "sweep.py"),  # a verb: its entry, its options, what it does
-    *("attack.py", "backup.py", "figures.py", "requests.py", "queue.py"),  # the same
+    *("attack.py", "backup.py", "figures.py", "requests.py", "queue.py", "secret.py"),  # the same
     *("backbone.py", "sweep.py", "queue.py"),  # a section of the configuration, and what it is of
     *("engine.py", "features.py", "sweep.py"),  # what Ray carries out: the plain one, and Ray's
 }

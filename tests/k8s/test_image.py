@@ -48,17 +48,18 @@ def test_what_it_copies_is_there_and_is_sent() -> None:
 
 def test_its_versions_are_those_that_are_tested() -> None:
     constraints = dict(
-        re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+        re.findall(r"^([\w.-]+)==(\S+) \\$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     )
     [image] = instruction("FROM")
-    found = re.fullmatch(r"rayproject/ray:([\d.]+)-py(\d)(\d+)\$\{VARIANT\}", image)
+    found = re.fullmatch(r"rayproject/ray:([\d.]+)-py(\d)(\d+)\$\{VARIANT\}\$\{DIGEST\}", image)
     assert found and found[1] == constraints["ray"]
     assert (int(found[2]), int(found[3])) >= tuple(
         map(int, re.findall(r"\d+", PROJECT["requires-python"]))
     )
-    assert instruction("ARG") == ["VARIANT="]
+    assert instruction("ARG") == ["VARIANT=", "DIGEST="]
     [install] = instruction("RUN")
-    assert "--constraint constraints.txt" in install
+    assert "--require-hashes --requirement constraints.txt" in install
+    assert "--no-deps --no-build-isolation ." in install
     tags = re.findall(r"--tag lmeraser-ray:([\w.-]+)", (ROOT / "Dockerfile").read_text())
     assert tags == [PROJECT["version"], f"{PROJECT['version']}-gpu"]
 

@@ -15,6 +15,7 @@ import pytest
 from k8s.documents import Document, title
 from k8s.validate import OVERLAYS, Schemas, examine, load_schemas, main, render
 from tests.support.manifest_mistakes import GONE, MISTAKES, SCHEMA
+from tests.support.secret_mistakes import SECRETS
 
 ROOT = Path(__file__).parents[2]
 CRDS = Path(os.environ.get("CRDS") or ROOT.parent / "shared" / "crds")
@@ -90,10 +91,10 @@ def test_kuberays_schemas_find(
 
 @pytest.mark.parametrize(
     ("overlay", "document", "field", "value", "named"),
-    MISTAKES,
+    [*MISTAKES, *SECRETS],
     ids=[
         f"{overlay} {document} {field.rpartition('.')[2]} {at}"
-        for at, (overlay, document, field, _, _) in enumerate(MISTAKES)
+        for at, (overlay, document, field, _, _) in enumerate([*MISTAKES, *SECRETS])
     ],
 )
 def test_a_planted_mistake_is_found(
@@ -118,9 +119,9 @@ def test_the_command_says_what_it_left_out(
     """Exit codes, and a visible word where KubeRay's schemas are not given."""
     assert main(["--overlay", str(ROOT / "k8s" / "overlays" / "local")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"local: {len(overlays['local'])} documents, 0 mistakes" and lines[
-        1
-    ].startswith("NOT VALIDATED: RayCluster")
+    assert lines[0] == f"local: {len(overlays['local'])} documents, 0 mistakes"
+    assert lines[1].startswith("BY TAG, NOT BY DIGEST: ghcr.io/versity/versitygw:v1.8.0, postgres")
+    assert lines[2].startswith("NOT VALIDATED: RayCluster")
     (tmp_path / "kustomization.yaml").write_text("resources: [pod.yaml]\n")
     assert main(["--overlay", str(tmp_path)]) == 4
     (tmp_path / "pod.yaml").write_text(

@@ -13,6 +13,7 @@ from k8s.validate import OVERLAYS, render
 from lmeraser_ray.cli.verbs import VERBS
 from lmeraser_ray.cli.words import parse
 from tests.support.manifest_mistakes import MISTAKES, SCHEMA
+from tests.support.secret_mistakes import SECRETS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text()
@@ -62,6 +63,7 @@ def test_what_kubectl_is_told_of_is_there(documents: dict[str, Document]) -> Non
         for name, container in re.findall(r"exec deployment/(\w+) -c (\w+)", line)
     }
     assert targets == {("queue", "serve")}
+    assert set(re.findall(r"exec deployment/(\w+)", PAGE)) == {"queue", "desk"}
     assert "serve" in [
         container["name"]
         for container in documents["Deployment/queue"]["spec"]["template"]["spec"]["containers"]
@@ -83,7 +85,7 @@ def test_files_and_folders_are_there() -> None:
 
 
 def test_its_numbers() -> None:
-    assert f"plants {len(SCHEMA) + len(MISTAKES)} mistakes" in PAGE
+    assert f"plants {len(SCHEMA) + len(MISTAKES) + len(SECRETS)} mistakes" in PAGE
     tags = re.findall(r"lmeraser-ray:([\d.]+)", PAGE)
     assert set(tags) == set(
         re.findall(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)

@@ -240,6 +240,6 @@ def test_a_training_that_diverges_is_an_error(world: World) -> None:
     with pytest.raises(ConfigError, match="diverged"):
         train(
             Session(root),
-            world.config(learner={"prompt": {"lr": 1e38}, "head_lr": 1e38, "optimizer": "sgd"}),
+            world.config(learner={"prompt": {"lr": 1e15}, "head_lr": 1e15, "optimizer": "sgd"}),
         )
     assert WorkspaceFolder(root).published() is None

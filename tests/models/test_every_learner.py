@@ -11,7 +11,7 @@ from lmeraser_ray.config import LabelMappingConfig, LinearProbeConfig
 from lmeraser_ray.data.reader import Read
 from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.learners.base import ShardData, Stage, Watch
-from lmeraser_ray.pipeline.flow import epoch_share
+from lmeraser_ray.models.learners.passes import epoch_share
 from lmeraser_ray.pipeline.jobs import shard_of
 from tests.support.learners import (
     CASES,

@@ -12,7 +12,7 @@ import torch
 
 from lmeraser_ray.config import BackboneConfig, PromptConfig, PromptHeadConfig, ReadoutConfig
 from lmeraser_ray.models.backbone import Backbone, load_backbone
-from lmeraser_ray.models.learners.base import ShardData, Watch
+from lmeraser_ray.models.learners.base import ShardData, Stage, Watch
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.prompt import prompt_mask
 from lmeraser_ray.models.learners.prompt_head import PromptHead, PromptHeadFitter
@@ -149,6 +149,31 @@ class TestTraining:
         assert found.classes == ("c0",)
         assert same(found, PromptHeadFitter(config(), data, backbone).constituent())
         assert PromptHead(config()).answer(found, backbone, data.inputs[:2]).tolist() == [[1], [1]]
+
+    def test_a_ridge_start_waits_for_the_first_stage_of_two_classes(
+        self, backbone: Backbone
+    ) -> None:
+        """Not lost where the first slice has one class; what is trained is not started anew."""
+        settings = config(head_init="ridge", head_lr=0.0, slices=3)
+        whole = shard()
+        first = ShardData(KEY, whole.inputs[::3], whole.labels[::3])
+        start = PromptHead(settings).train(first, backbone)
+        assert start.classes == ("c0",)
+        second = PromptHeadFitter(settings, whole, backbone, Stage(start)).constituent()
+        assert same(second, PromptHeadFitter(settings, whole, backbone).constituent())
+        assert second.tensors["weight"].any()
+        more = shard(n=14, classes=4)
+        third = PromptHeadFitter(settings, more, backbone, Stage(second)).constituent()
+        assert np.array_equal(third.tensors["weight"][:3], second.tensors["weight"])
+
+    def test_only_a_ridge_start_with_slices_has_another_recipe(self) -> None:
+        """So that no other key of an earlier release changes."""
+        found = {
+            (head, slices): PromptHead(config(head_init=head, slices=slices)).identity()["recipe"]
+            for head in ("zero", "ridge")
+            for slices in (1, 3)
+        }
+        assert found == {("zero", 1): 1, ("zero", 3): 1, ("ridge", 1): 1, ("ridge", 3): 2}
 
     def test_one_record(self, backbone: Backbone) -> None:
         assert PromptHead(config()).train(shard(n=1), backbone).classes == ("c0",)

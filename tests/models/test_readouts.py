@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from lmeraser_ray.config import ReadoutConfig
+from lmeraser_ray.config.options import load_config
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.models.backbone import pool_map, pool_tokens, read_features
+from lmeraser_ray.models.readout import pool_map, pool_tokens, pooled_features
 from tests.support.backbones import load, loaded, pixels, tiny
 
 
@@ -44,7 +45,7 @@ class TestReadouts:
         module = loaded(name, size).module
         x = torch.randn(1, 3, size, size, requires_grad=True)
         for pool, dimension in dimensions.items():
-            found = read_features(module, x, ReadoutConfig(layer=layer, pool=pool))  # type: ignore[arg-type]
+            [found] = pooled_features(module, x, ReadoutConfig(layer=layer, pool=pool))  # type: ignore[arg-type]
             assert found.shape == (1, dimension), pool
         found.square().sum().backward()
         assert x.grad is not None
@@ -56,7 +57,7 @@ class TestReadouts:
         x = torch.randn(1, 3, 224, 224)
         with torch.no_grad():
             raw = module.forward_features(x)
-            found = read_features(module, x, ReadoutConfig(layer=None, pool="mean2x2"))
+            [found] = pooled_features(module, x, ReadoutConfig(layer=None, pool="mean2x2"))
         assert raw.shape == (1, 7, 7, 768)
         assert found.view(1, 768, 4)[0, :, 0] == pytest.approx(
             raw[0, :4, :4].mean((0, 1)), abs=1e-5
@@ -131,3 +132,56 @@ class TestReadouts:
                 pixels(2, 16)
             )
             assert wanted(found) == pytest.approx(np.ones(2), abs=1e-2)
+
+
+class TestSeveralLayers:
+    """The features of several layers side by side."""
+
+    @pytest.mark.parametrize("normalize", ["none", "layer", "l2"])
+    @pytest.mark.parametrize(
+        ("name", "size", "pool", "layers"),
+        [
+            ("resnet18", 64, "mean", (1, 3)),
+            ("resnet18", 64, "mean2x2", (-2, -1)),
+            ("vit_tiny_patch16_224", 224, "token", (3, 7, 11)),
+        ],
+    )
+    def test_each_layer_is_pooled_and_normalised_by_itself(
+        self, name: str, size: int, pool: str, layers: tuple[int, ...], normalize: str
+    ) -> None:
+        def features(layer: object) -> np.ndarray:
+            readout = {"layer": layer, "pool": pool, "normalize": normalize}
+            model = load(name=name, weights="random", input_size=size, batch=2, readout=readout)
+            return model.features(pixels(2, size))
+
+        parts = [features(layer) for layer in layers]
+        found = features(list(layers))
+        assert found.shape[1] == sum(part.shape[1] for part in parts)
+        assert np.concatenate(parts, axis=1) == pytest.approx(found, abs=1e-5)
+
+    def test_a_feature_does_not_depend_on_its_batch_mates(self) -> None:
+        readout = {"layer": [1, 2, 3], "pool": "mean", "normalize": "layer"}
+        model = load(name="resnet18", weights="random", input_size=32, batch=4, readout=readout)
+        pictures = pixels(4, 32)
+        whole = model.features(pictures)
+        for order in ([0], [3, 0], [2, 1, 0, 3]):
+            found = model.features(pictures[order])
+            assert found.tobytes() == whole[order].tobytes()
+
+    def test_the_layers_are_in_the_identity(self) -> None:
+        readouts = [{"layer": layer, "pool": "mean"} for layer in (3, [3], [2, 3], [1, 3])]
+        found = [
+            load(name="resnet18", weights="random", input_size=32, readout=readout).identity
+            for readout in readouts
+        ]
+        assert len(set(found)) == len(readouts)
+
+    @pytest.mark.parametrize("layers", [[2, 1], [1, 1], [-1, 3]])
+    def test_layers_that_do_not_ascend(self, layers: list[int]) -> None:
+        with pytest.raises(ConfigError, match="expected ascending layers"):
+            load_config(None, [("backbone.readout.layer", str(layers))])
+
+    @pytest.mark.parametrize("text", ["[]", "first", "[1, x]", "1.5"])
+    def test_what_is_no_layer_names_the_field(self, text: str) -> None:
+        with pytest.raises(ConfigError, match=r"^backbone\.readout\.layer"):
+            load_config(None, [("backbone.readout.layer", text)])

@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 
 from lmeraser_ray.config import AdaptiveConfig
 from lmeraser_ray.models.partition import recluster
+from lmeraser_ray.models.partition.chains import Chains
 from lmeraser_ray.models.partition.deletion import DeletionCosts, deletion_costs
 from lmeraser_ray.models.partition.feature_rows import joined
 from tests.support.reclustering import (
@@ -40,7 +41,7 @@ def rows(costs: DeletionCosts) -> list[tuple[int, bool, int, int]]:
         zip(
             costs.positions.tolist(),
             costs.sampled.tolist(),
-            costs.retrained.tolist(),
+            costs.members.tolist(),
             costs.touched.tolist(),
             strict=True,
         )
@@ -172,7 +173,8 @@ def test_only_a_sampled_record_needs_features() -> None:
         def blocks(self, height: int) -> list[Features]:
             raise AssertionError("asked")
 
-    shard, config = np.array([0, 0, 1, 1, 1, 0], np.int32), config_of(3, "average", 2)
+    shard = Chains.of(np.array([0, 0, 1, 1, 1, 0], np.int32))
+    config = config_of(3, "average", 2)
     costs = deletion_costs(Nobody(), shard, np.array([1, 4, 2, 5]), config, np.array([0, 3, 5]))
     assert rows(costs) == [(0, False, 2, 1), (3, False, 2, 1), (5, False, 2, 1)]
     with pytest.raises(AssertionError, match="asked"):

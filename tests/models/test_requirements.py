@@ -158,12 +158,16 @@ def test_without_a_fault_the_records_are_read(tmp_path: Path) -> None:
 def test_the_command_line_exits_with_2_and_leaves_no_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "system.yaml"
+    """Where there are records: that there are none is told first, without a backbone."""
+    file, records = tmp_path / "system.yaml", tmp_path / "there-are-no-records.parquet"
     file.write_text(yaml.safe_dump(tree_of(prompted("prompt_head", width=9), tmp_path)))
     words = ["--workspace", str(tmp_path / "space"), "--config", str(file)]
+    assert run_command("train", words) == 3
+    records.write_bytes(World(tmp_path / "world").path.read_bytes())
+    capsys.readouterr()
     assert run_command("train", words) == 2
     assert "learner.prompt.width is 9" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == [file]
+    assert not (tmp_path / "space").exists()
 
 
 def test_one_that_fits_is_measured_and_the_other_is_named_first(tmp_path: Path) -> None:

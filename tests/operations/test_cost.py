@@ -11,10 +11,10 @@ from lmeraser_ray.cli import main as cli
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
-from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.parameters import count_parameters
-from lmeraser_ray.operations.cost import cost
+from lmeraser_ray.operations.cost import CostQuestion, cost
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.session import Session
@@ -25,8 +25,6 @@ SGD: dict[str, Any] = {"epochs": 1, "batch": 8}
 ADAPTIVE = {"kind": "adaptive", "sample_size": 12, "shards": 4}
 RANDOM = {"kind": "random", "shards": 5}
 ALL = {"kind": "all"}
-# Closed-form learners see each record once a stage, so that their passes are what a deletion costs,
-# to the record.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "adaptive": {"partition": ADAPTIVE, "learner": {"kind": "class_means"}},
     "adaptive in slices": {"partition": ADAPTIVE, "learner": {"kind": "class_means", "slices": 3}},
@@ -40,6 +38,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "partition": {"kind": "public", "sample_size": 15, "shards": 6},
         "learner": {"kind": "neighbors", "slices": 2},
     },
+    "probe": {"partition": ADAPTIVE, "learner": {"kind": "linear_probe", "epochs": 3, "batch": 4}},
     "joint": {
         "partition": ADAPTIVE,
         "learner": {"kind": "shared_head", **SGD, "prompt": {"width": 2}},
@@ -51,6 +50,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 def config_of(world: World, name: str) -> Config:
     tree = {**json.loads(json.dumps(TINY)), **json.loads(json.dumps(SYSTEMS[name]))}
     tree["data"]["path"] = str(world.path)
+    tree["partition"]["unit"] = "record"
     if name == "public":
         folder = world.folder / "public"
         folder.mkdir()
@@ -75,14 +75,14 @@ def test_cost_is_what_the_deletion_then_does(world: World, name: str) -> None:
     """For several records, one after the other, each in the state that the last one left."""
     session = Session(world.space())
     train(session, config_of(world, name))
-    for _ in range(4):
+    for _ in range(3):
         ids = training_ids(session)
         costing = cost(session)
         costs = costing.costs
-        worst = int(np.argmax(costs.retrained))
+        worst = int(np.argmax(costs.passes))
         assert costing.names[worst] == ids[worst]
         done = unlearn(session, ErasureTargets((ids[worst],)))
-        assert done.passes == costs.retrained[worst]
+        assert done.passes == costs.passes[worst]
         joint = name == "joint"
         assert (
             len(session.folder.require_published().shards) if joint else len(done.rebuilt)
@@ -91,7 +91,7 @@ def test_cost_is_what_the_deletion_then_does(world: World, name: str) -> None:
         assert costing.retrained[worst] == pytest.approx(
             (1 if joint else costs.touched[worst]) * costing.parameters["constituent"]
         )
-        assert not joint or (costs.share == 1).all()
+        assert not joint or (costs.passes + costs.n - 1 + costs.tests == costs.total).all()
         if name in ("random", "random in slices", "public"):
             assert not costs.sampled.any() and (costs.touched <= 1).all()
 
@@ -160,24 +160,116 @@ def test_no_record_is_not_every_record(
     root = world.space()
     train(Session(root), config_of(world, "random"))
     assert cli.run(None, ["cost", "--workspace", str(root), "--records", asked]) == 2
-    assert "names no record" in capsys.readouterr().err
+    assert "name no record" in capsys.readouterr().err
     assert cli.run(None, ["cost", "--workspace", str(root), "--json"]) == 0
     data = last_json(capsys)
-    assert data["expected_share_sampled"] is None and data["parameters"]["mean"] > 0
+    assert data["record"]["mean_share"] > 0 and data["parameters"]["mean"] > 0
 
 
 def test_a_test_record_costs_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     session = Session(world.space())
     train(session, config_of(world, "joint"))
     name = next(name for name in world.ids if name not in training_ids(session))
-    assert (
-        cli.run(None, ["cost", "--workspace", str(session.root), "--records", name, "--json"]) == 0
-    )
+    words = ["cost", "--workspace", str(session.root), "--records", name, "--each", "--json"]
+    assert cli.run(None, words) == 0
     data = last_json(capsys)
-    assert data["deletions"] == [
-        {"record": name, "retrained": 0, "share": 0.0, "shards_touched": 0, "parameters": 0.0}
-    ]
+    nothing = {"passes": 0, "share": 0.0, "shards": 0, "members": 0, "parameters": 0.0}
+    assert data["deletions"] == [{"record": name, **nothing}]
+    assert (data["erasure"]["passes"], data["erasure"]["records"]) == (0, 1)
     assert data["parameters"]["mean"] is None
+
+
+def test_what_is_named_is_one_erasure(world: World) -> None:
+    """Ids, subjects and their records overlap: each record counts once; the work is less than the
+    sum of each by itself, and what the erasure then takes."""
+    session = Session(world.space())
+    train(session, config_of(world, "probe"))
+    ids = training_ids(session)[:6]
+    question = CostQuestion(ErasureTargets((*ids, ids[0]), ("person-3",)), each=True)
+    costing = cost(session, question)
+    assert costing.erasure is not None
+    assert costing.erasure.records == len({*ids, *(i for i in world.ids if "person-3/" in i)})
+    assert set(ids) <= set(costing.names)
+    assert 0 < costing.erasure.passes < costing.costs.passes.sum()
+    assert list(costing.to_pandas()["record"]) == list(costing.names)
+    done = unlearn(session, question.targets)
+    assert done.passes == costing.erasure.passes
+    assert len(done.rebuilt) == costing.erasure.shards
+
+
+def test_units(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person, batches and additions, each with what is exact and what was drawn."""
+    session = Session(world.space())
+    train(session, config_of(world, "probe"))
+    words = ["cost", "--workspace", str(session.root), "--person", "--batch", "10%,0.2"]
+    assert cli.run(None, [*words, "--adding", "10%", "--json"]) == 0
+    data = last_json(capsys)
+    person, one, two, adding = data["units"]
+    assert person["what"] == "one person (2 records)"
+    assert person["exact"] and person["measured"] == person["population"]
+    assert not one["exact"] and one["interval"] >= 0 and one["measured"] == 5
+    assert 0 < person["mean_share"] <= person["p99_share"] <= person["worst_share"] <= 1
+    assert one["records"] < two["records"] and one["mean_share"] < two["mean_share"]
+    assert one["features"] == 0 < adding["features"] == adding["records"]
+    assert person["mean_seconds"] > 0, "the training said how fast it was"
+    assert cli.run(None, [*words]) == 0
+    said = capsys.readouterr()
+    assert "5 drawn" in said.out and "a batch of 10%" in said.out and "drawn by hash" in said.err
+    assert cost(session, CostQuestion(person=True)).units[0].figures() == {
+        name: value for name, value in person.items() if "seconds" not in name
+    }, "the same each time"
+
+
+def test_groups_where_nobody_knows_whose_records_they_are(world: World) -> None:
+    tree = config_of(world, "probe").model_dump(mode="json")
+    tree["data"]["subject_column"] = None
+    session = Session(world.space())
+    train(session, Config.model_validate(tree))
+    [unit] = cost(session, CostQuestion(person=True)).units
+    assert unit.what == "10 records by hash"
+    assert set(unit.column("records").tolist()) == {10}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--batch", "0%"], "above 0% and below 100%"),
+        (["--batch", "100%"], "above 0% and below 100%"),
+        (["--adding", "1.0"], "above 0% and below 100%"),
+        (["--adding", "many"], "'many' was not understood"),
+        (["--subjects", "person-77"], "no subject 'person-77'"),
+        (["--records", "nobody"], "no record 'nobody'"),
+    ],
+)
+def test_what_cannot_be_asked(
+    world: World, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = world.space()
+    train(Session(root), config_of(world, "random"))
+    assert cli.run(None, ["cost", "--workspace", str(root), *words]) in (2, 3)
+    assert said in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="above 0%"):
+        CostQuestion(batches=(1.0,))
+
+
+def test_without_training_records_nothing_is_asked(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session(world.space())
+    train(session, config_of(world, "random"))
+    unlearn(session, ErasureTargets(training_ids(session)))
+    for words in ([], ["--batch", "1%"], ["--person"]):
+        assert cli.run(None, ["cost", "--workspace", str(session.root), *words]) == 3
+        assert "no training records" in capsys.readouterr().err
+
+
+def test_a_damaged_pace_predicts_nothing(world: World) -> None:
+    root = world.space()
+    train(Session(root), config_of(world, "probe"))
+    assert cost(Session(root)).pace.seconds(100) is not None
+    for damaged in (b"", b"[]", b'{"format": 9, "record_pass": [1], "feature_pass": []}'):
+        (root / "pace.json").write_bytes(damaged)
+        assert cost(Session(root)).pace.seconds(100) is None
 
 
 def last_json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

@@ -10,7 +10,14 @@ from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.errors import LmeraserError, VerificationError
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState, Manifest, ShardState
+from lmeraser_ray.pipeline.manifest import (
+    BackboneCard,
+    BucketState,
+    Manifest,
+    MemberState,
+    ShardState,
+)
+from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.digests import key_of
@@ -51,11 +58,19 @@ def manifest(**changes: object) -> Manifest:
             BucketState(bucket(7), item("features", 17), None),
         ),
         "partition": item("partitions", 30),
-        "shards": (ShardState(2, 6, stages(41)), ShardState(5, 1, stages(42, 43, 44))),
+        "shards": (
+            ShardState(2, 6, stages(41), item("statistics", 51)),
+            ShardState(5, 1, stages(42, 43, 44)),
+        ),
     }
     return Manifest(**{**fields, **changes})  # type: ignore[arg-type]
 
 
+BLEND = (
+    MemberState(None, (None, None)),
+    MemberState(item("partitions", 31), (item("assignments", 22), None)),
+)
+"""The systems of a blend behind the first."""
 SHARED = (ShardState(0, 3, stages(41)), ShardState(2, 4, stages(41)))
 """Two shards of a joint learner."""
 NO_CLASSIFIER = replace(manifest().backbone, classifier=None)
@@ -70,8 +85,9 @@ EMPTY = manifest(buckets=(), partition=None, shards=())
         manifest(shards=SHARED),
         manifest(backbone=NO_CLASSIFIER),
         EMPTY,
+        manifest(others=BLEND),
     ],
-    ids=["stages", "no partition", "a joint constituent", "no classifier", "nothing"],
+    ids=["stages", "no partition", "a joint constituent", "no classifier", "nothing", "a blend"],
 )
 def test_round_trip(made: Manifest) -> None:
     back = Manifest.from_bytes(made.to_bytes())
@@ -143,7 +159,7 @@ def test_objects_are_all_that_the_bytes_name() -> None:
     purged."""
     made = manifest()
     objects = list(made.objects())
-    assert len(objects) == len(set(objects)) == 2 * 3 + 1 + 1 + 4
+    assert len(objects) == len(set(objects)) == 2 * 3 + 1 + 1 + 4 + 1
     text = made.to_bytes().decode()
     named = {word for word in text.replace('"', " ").split() if len(word) == 64} - {
         made.backbone.identity,
@@ -162,7 +178,7 @@ def test_objects_of_a_real_workspace_are_its_files(world: World) -> None:
         folder.store.path(thing) for thing in (*folder.require_published().objects(), current)
     }
     assert reached == set(folder.store.files())
-    assert {path.parent.name for path in reached} == set(KINDS)
+    assert {path.parent.name for path in reached} == {*KINDS} - {"statistics"}
     assert (
         Path(root / "CURRENT").read_text().split("-")[0] == folder.require_published().fingerprint
     )
@@ -213,3 +229,22 @@ def test_a_manifest_under_another_fingerprint_is_refused(world: World) -> None:
     (root / "CURRENT").write_text(f"{forged.key}-{forged.sha256}\n")
     with pytest.raises(VerificationError, match="fingerprint in its name"):
         folder.published()
+
+
+def test_one_system_of_a_blend_as_if_it_were_alone() -> None:
+    """Its partition, assignments and shards, with the numbers that these have there."""
+    mine = (ShardState(2, 6, stages(41)), ShardState(5, 1, stages(42)))
+    third = (ShardState(2 * MEMBER_STRIDE, 3, stages(50)), ShardState(2 * MEMBER_STRIDE + 4, 4, ()))
+    made = manifest(shards=(*mine, *third), others=BLEND)
+    assert made.only(0) == manifest(shards=mine)
+    assert made.only(1).shards == ()
+    found = made.only(2)
+    assert found.shards == (ShardState(0, 3, stages(50)), ShardState(4, 4, ()))
+    assert found.partition == item("partitions", 31)
+    assert [state.assignments for state in found.buckets] == [item("assignments", 22), None]
+    assert [made.begin_of(member) for member in range(3)] == [0, 2, 2]
+    assert made.training_records == 7
+    assert {item("partitions", 31), item("assignments", 22)} <= set(made.objects())
+    alone = manifest()
+    assert alone.only(0) is alone
+    assert b"others" not in alone.to_bytes()

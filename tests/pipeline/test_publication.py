@@ -35,13 +35,19 @@ def nothing(_: Connection) -> tuple[str, ...]:
 
 def publish(workspace: LockedWorkspace, database: Database, manifest: Manifest) -> None:
     with publication(workspace, database.write, manifest, nothing) as conn:
-        ledger.append(conn, "TRAINED", None, {"before": None, "after": manifest.fingerprint})
+        note(conn, manifest.fingerprint)
 
 
-def last(database: Database) -> str | None:
-    """The fingerprint of the published state, as the ledger has it."""
+def note(conn: Connection, fingerprint: str) -> None:
+    """Write the ledger's entry of a state."""
+    facts = {"before": None, "after": ledger.state_of(conn, fingerprint)}
+    ledger.append(conn, "TRAINED", None, facts)
+
+
+def last_is(database: Database, fingerprint: str) -> bool:
+    """Whether the ledger names this state as the published one."""
     with database.read() as conn:
-        return ledger.published(conn)
+        return ledger.published(conn) == ledger.state_of(conn, fingerprint)
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def database(folder: WorkspaceFolder) -> Iterator[Database]:
 def expect(folder: WorkspaceFolder, database: Database, manifest: Manifest) -> None:
     """This state is published, for readers and for the ledger."""
     assert folder.require_published() == manifest
-    assert last(database) == manifest.fingerprint
+    assert last_is(database, manifest.fingerprint)
 
 
 def test_pointer_ledger_and_quarantine_are_written_together(
@@ -70,7 +76,7 @@ def test_pointer_ledger_and_quarantine_are_written_together(
         publish(workspace, database, state(1))
         with publication(workspace, database.write, state(2), lambda _: ["c" * 64]) as conn:
             expect_old = folder.require_published()
-            ledger.append(conn, "TRAINED", None, {"before": None, "after": state(2).fingerprint})
+            note(conn, state(2).fingerprint)
         assert expect_old == state(1), "the pointer is written last"
     expect(folder, database, state(2))
     assert folder.require_state().quarantined == {"c" * 64}
@@ -108,7 +114,7 @@ def test_an_error_anywhere_leaves_the_old_state(
             ) as conn,
         ):
             after = state(2).fingerprint
-            ledger.append(conn, "TRAINED", None, {"before": None, "after": after})
+            note(conn, after)
             if where == "body":
                 fail()
     expect(folder, database, state(1))

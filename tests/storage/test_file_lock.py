@@ -10,6 +10,7 @@ import pytest
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.storage.file_lock import locked
 from tests.support import desk_acts
+from tests.support.children import wait_until
 from tests.support.desk import start
 
 
@@ -45,6 +46,26 @@ def test_readers_share_and_writers_do_not(tmp_path: Path) -> None:
     writer.join(30)
     assert order == ["read", "write"]
     assert lock.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reader_that_comes_after_a_waiting_writer_waits_too(tmp_path: Path) -> None:
+    """Else readers that overlap would keep every writer out."""
+    lock, order = tmp_path / "lock", list[str]()
+
+    def take(name: str, *, alone: bool) -> None:
+        with locked(lock, alone=alone):
+            order.append(name)
+
+    with locked(lock, alone=False):
+        threads = []
+        for count, (name, alone) in enumerate([("write", True), ("read", False)], 1):
+            threads.append(threading.Thread(target=take, args=(name,), kwargs={"alone": alone}))
+            threads[-1].start()
+            wait_until(lambda count=count: waiting(lock) == count)  # type: ignore[misc]
+        assert order == []
+    for thread in threads:
+        thread.join(30)
+    assert order == ["write", "read"]
 
 
 def test_locks_are_granted_in_the_order_of_arrival(tmp_path: Path) -> None:

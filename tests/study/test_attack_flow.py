@@ -24,8 +24,15 @@ from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.tombstones import NoTombstones
 from lmeraser_ray.storage.store import Store
-from lmeraser_ray.study.attack import Attack, AttackRequest, attack
-from lmeraser_ray.study.shadows import Answer, Shadows
+from lmeraser_ray.study.attack import (
+    Attack,
+    AttackRequest,
+    attack,
+    attacked_by,
+    margins_of,
+    outside,
+)
+from lmeraser_ray.study.shadows import Answer, ForgetSet, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.unlearners import can_fine_tune, fine_tune
 from lmeraser_ray.study.variants import variants
@@ -48,16 +55,16 @@ def remembering(world: World) -> Config:
     )
 
 
+def asked(world: World) -> AttackRequest:
+    return AttackRequest("tiny", remembering(world), shadows=12, forget=12, models=8)
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World, Attack]:
     """One attack, which several tests look at."""
     world = World(tmp_path_factory.mktemp("attack") / "world")
     root = world.space()
-    return (
-        root,
-        world,
-        attack(Session(root), AttackRequest("tiny", remembering(world), shadows=12, forget=12)),
-    )
+    return (root, world, attack(Session(root), asked(world)))
 
 
 def test_the_law_holds_and_names_other_states(done: tuple[Path, World, Attack]) -> None:
@@ -79,6 +86,25 @@ def test_without_unlearning_the_attack_has_power(done: tuple[Path, World, Attack
     assert methods["exact"].power.interval[0] < 0.5
 
 
+def test_klom_is_of_the_whole_and_of_oracles(done: tuple[Path, World, Attack]) -> None:
+    """Nothing is left of what was unlearned exactly, but for chance; no unlearning is found out.
+    The null stands beside."""
+    root, _, found = done
+    for name in ("memorised", "random"):
+        methods = found.sets[name]
+        assert set(methods["exact"].klom) == {"forget", "retain", "test"}
+        for method in methods.values():
+            forget = method.klom["forget"]
+            assert forget.records == 12
+            assert forget.excess == pytest.approx(forget.mean - forget.null)
+    exact, nothing = (
+        found.sets["memorised"][method].klom["forget"].excess for method in ("exact", "no-op")
+    )
+    assert nothing > exact + 0.5
+    text = (root / "attack.md").read_text()
+    assert "KLoM forget, null" in text and "8 models of all records on each side" in text
+
+
 def test_results_name_no_record_and_leave_nothing(done: tuple[Path, World, Attack]) -> None:
     root, world, found = done
     assert not (root / "work").exists()
@@ -97,12 +123,32 @@ def test_a_second_run_asks_no_model_again(done: tuple[Path, World, Attack]) -> N
     root, world, found = done
     before = (root / "attack.json").read_text()
     recorder = Recorder()
-    again = attack(
-        recorder.session(root), AttackRequest("tiny", remembering(world), shadows=12, forget=12)
-    )
+    again = attack(recorder.session(root), asked(world))
     assert again.sets == found.sets
     assert len(recorder.trained) == 5  # the base, and each forget set unlearned and retrained
     assert json.loads(before)["sets"] == json.loads((root / "attack.json").read_text())["sets"]
+
+
+def test_the_control_looks_for_the_record_and_not_for_its_set() -> None:
+    """Models that remember that a set was there, and nothing of any record in it. Against models
+    without the set they are told apart at once, so the control must not stand against those: both
+    of its sides have the set, but for the record."""
+    rng, n = np.random.default_rng(0), 30
+    members = rng.random((64, n)) < 0.5
+    forget = ForgetSet("all", np.ones(n, np.bool_))
+    answers = {
+        name: [Answer(rng.normal(size=n) + set_is_there, None) for _ in members]
+        for name, set_is_there in (("no-op", 3.0), ("exact", 0.0), ("fine-tuning", 3.0))
+    }
+    found = {
+        name: attacked_by(
+            margins_of(answers[name]), margins_of(answers[outside(name)]), members, forget, seed=0
+        ).auc
+        for name in answers
+    }
+    assert found["no-op"] == pytest.approx(0.5, abs=0.05)
+    assert found["exact"] == pytest.approx(0.5, abs=0.05)
+    assert found["fine-tuning"] > 0.95, "what is left of the set counts against a method"
 
 
 class Leaky(LinearProbe):
@@ -126,7 +172,7 @@ def test_a_leaky_learner_breaks_the_law(world: World) -> None:
     torch.manual_seed(0)
     found = attack(
         Session(world.space(), make_engine=leaky),
-        AttackRequest("tiny", remembering(world), shadows=8, forget=5),
+        AttackRequest("tiny", remembering(world), shadows=8, forget=5, models=0),
     )
     assert not any(law["equal"] for law in found.equality.values())
 
@@ -159,7 +205,7 @@ def test_answers_are_kept_by_hashed_order(world: World) -> None:
     n = len(shadows.index)
     answer = Answer(np.arange(n, dtype=np.float64), 0.5)
     found = shadows.unpack(shadows.pack(answer))
-    assert (found.confidences == answer.confidences).all()
+    assert (found.margins == answer.margins).all()
     assert shadows.order.tolist() != list(range(n))
     assert sorted(shadows.order.tolist()) == list(range(n))
     context.__exit__(None, None, None)  # type: ignore[attr-defined]
@@ -234,6 +280,8 @@ def test_the_verb(world: World, capsys: pytest.CaptureFixture[str]) -> None:
         "class-means",
         "--shadows",
         "8",
+        "--models",
+        "0",
         "--forget",
         "3",
     ]
@@ -260,12 +308,15 @@ def test_a_closed_form_is_not_fine_tuned(world: World) -> None:
     assert not can_fine_tune(world.config(learner={"kind": "class_means"}))
     assert not can_fine_tune(world.config(learner={"kind": "shared_head", "prompt": {"width": 2}}))
     config = world.config(learner={"kind": "class_means"}, data={"buckets": 1})
-    found = attack(Session(world.space()), AttackRequest("means", config, shadows=8, forget=5))
+    found = attack(
+        Session(world.space()), AttackRequest("means", config, shadows=8, forget=5, models=0)
+    )
     assert set(found.sets["random"]) == {"exact", "no-op"}
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("shadows", 7), ("forget", 0), ("forget", 30), ("share", 0.0)]
+    ("field", "value"),
+    [("shadows", 7), ("forget", 0), ("forget", 30), ("share", 0.0), ("models", 7)],
 )
 def test_what_cannot_be_asked_is_refused(world: World, field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"--{field} is {value}, "):

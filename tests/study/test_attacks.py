@@ -7,14 +7,16 @@ import pytest
 from scipy.stats import norm
 
 from lmeraser_ray.study.attacks import (
+    BOUND,
     Floats,
     Power,
     Roc,
     Scores,
+    bounded,
     divergence,
     klom,
     likelihood_ratios,
-    logit_scaled,
+    margins,
     memorisation,
     power,
 )
@@ -36,21 +38,29 @@ def area(inside: list[float], outside: list[float]) -> float:
     )[0]
 
 
-def test_phi_is_the_clipped_logit() -> None:
-    found = logit_scaled(np.array([0.5, 0.9, 0.0, 1.0]))
-    assert found[:2] == pytest.approx([0.0, np.log(9)])
-    assert found[2] == pytest.approx(-found[3])
-    assert np.isfinite(found).all()
+def phi(p: list[list[float]] | list[float]) -> Floats:
+    return margins(np.array(p), 1 - np.array(p))
+
+
+def test_phi_is_the_logit_and_not_clipped() -> None:
+    """A sure model's φ is as large as its probabilities say: 1 - 1e-12 rounds to 1, the sum of the
+    others does not. U-LiRA takes it bounded, KLoM as it is."""
+    found = margins(np.array([0.5, 0.9, 1.0, 0.0, 1.0]), np.array([0.5, 0.1, 1e-12, 1.0, 0.0]))
+    assert found == pytest.approx([0.0, np.log(9), np.log(1e12), -np.inf, np.inf])
+    assert bounded(found) == pytest.approx([0.0, np.log(9), BOUND, -BOUND, BOUND])
+    assert bounded(np.array([9.2, -9.2])) == pytest.approx([9.2, -9.2])
 
 
 def test_memorisation_is_the_difference_of_means() -> None:
     """Two models with the record say 0.9, two without 0.6; a record that all models had says
     nothing."""
-    confidences = logit_scaled(np.array([[0.9, 0.9], [0.9, 0.9], [0.6, 0.9], [0.6, 0.9]]))
+    confidences = phi([[0.9, 0.9], [0.9, 0.9], [0.6, 0.9], [0.6, 0.9]])
     member = np.array([[True, True], [True, True], [False, True], [False, True]])
     found = memorisation(confidences, member)
     assert found[0] == pytest.approx(0.3)
     assert found[1] == -np.inf
+    sure = np.array([[np.inf], [-np.inf]])
+    assert memorisation(sure, np.array([[True], [False]]))[0] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -160,9 +170,43 @@ def test_klom_by_hand() -> None:
     assert klom(np.array([-1e9, 1e9]), np.array([-100.0, 100.0])) == 0.0
 
 
+def noise(models: int, records: int, *, seed: int, shift: float = 0.0) -> Floats:
+    return np.random.default_rng(seed).normal(size=(models, records)) + shift
+
+
+@pytest.mark.parametrize(("models", "bias"), [(32, 1.0), (200, 0.1)])
+def test_the_excess_of_equal_samples_is_nothing(models: int, bias: float) -> None:
+    """KLoM of two samples of one distribution is far from 0; less its null it is 0 on average."""
+    found = divergence(noise(models, 300, seed=1), noise(models, 300, seed=2), seed=0)
+    assert found.mean > bias
+    assert found.null > bias
+    assert abs(found.excess) < 0.05 * found.mean
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0])
+def test_the_excess_finds_what_is_left(shift: float) -> None:
+    """Of Gaussians that are a shift apart it is near their KL divergence, shift² / 2."""
+    found = divergence(noise(2000, 50, seed=1, shift=shift), noise(2000, 50, seed=2), seed=0)
+    assert found.excess == pytest.approx(shift**2 / 2, rel=0.25)
+
+
+def test_margins_that_differ_beyond_the_bound_are_told_apart() -> None:
+    """Models that are sure, and models that are surer: clipped at 9.2 they would be equal."""
+    sure, surer = noise(200, 20, seed=1, shift=12.0), noise(200, 20, seed=2, shift=16.0)
+    assert divergence(surer, sure, seed=0).excess > 2
+    assert divergence(bounded(surer), bounded(sure), seed=0).excess == pytest.approx(0, abs=0.05)
+    certain = np.full((200, 20), np.inf)
+    assert divergence(certain, certain, seed=0).mean == 0.0
+    assert divergence(certain, sure, seed=0).excess > 2
+
+
 def test_divergence_over_records() -> None:
-    found = divergence([(normal(0), normal(0)), (normal(2), normal(0)), (np.empty(0), normal(0))])
+    one = np.stack([normal(0), normal(2)], 1)
+    other = np.stack([normal(0), normal(0)], 1)
+    found = divergence(one, other, seed=0)
     assert found.records == 2
     assert found.mean == pytest.approx(klom(normal(2), normal(0)) / 2)
     assert found.p95 == pytest.approx(0.95 * klom(normal(2), normal(0)))
-    assert divergence([]).records == 0
+    assert found.excess == pytest.approx(found.mean - found.null)
+    assert divergence(one, other, seed=0) == found
+    assert divergence(one[:, :0], other[:, :0], seed=0).records == 0

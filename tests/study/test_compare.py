@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from lmeraser_ray.errors import ConfigError, DataError
+from lmeraser_ray.operations.work_units import interval
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.study.compare import CompareRequest, Comparison, compare
-from lmeraser_ray.study.comparison_table import COLUMNS, interval
+from lmeraser_ray.study.comparison_table import UNITS, columns_on
 from lmeraser_ray.study.measure import Extent
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.variants import Variant, variants
@@ -46,21 +47,44 @@ def test_every_system_is_measured_and_the_table_says_what(world: World) -> None:
             assert [part["share"] for part in found["forget"]] == [0.0, 0.5]
             assert found["forget"][0]["trained"] == 0, "nothing was erased"
             assert found["forget"][1]["records"] == round(0.5 * found["records"]["training"])
-    assert done.systems["one-head"]["records retrained, mean share"]["mean"] == 1.0
+    work = done.runs["one-head"][0]["cost"]["work"]
+    assert work["record"]["members"] == done.runs["one-head"][0]["records"]["training"] - 1
+    assert set(work) == {"record", "person", "batch 1%", "batch 10%", "adding 1%"}
+    for unit, words in UNITS.items():
+        cell = done.systems["ridge"][f"work of {words}, mean"]
+        assert cell["mean"] == pytest.approx(
+            np.mean(
+                [run["cost"]["work"][unit]["mean_share"] for run in done.runs["ridge"].values()]
+            )
+        )
     assert done.systems["ridge"]["backbone passes a query, at most"]["mean"] == 1.0
     assert (
         done.systems["sisa"]["backbone passes a query, at most"]["mean"]
         == done.runs["sisa"][0]["shards"]
     )
     rows = list(csv.DictReader(io.StringIO((world.folder / "study" / "compare.csv").read_text())))
-    assert [row["system"] for row in rows] == sorted(names)
-    assert (
-        float(rows[0]["test accuracy"]) == done.systems[sorted(names)[0]]["test accuracy"]["mean"]
-    )
+    assert [row["system"] for row in rows] == names
+    assert float(rows[0]["test accuracy"]) == done.systems[names[0]]["test accuracy"]["mean"]
     assert (world.folder / "study" / "compare.md").read_text().count("\n| ") == len(names) + 1
     written = json.loads((world.folder / "study" / "compare.json").read_text())
     assert written["systems"].keys() == done.systems.keys()
     assert "torch" in written["machine"]
+    assert "Accuracy is on test records." in (world.folder / "study" / "compare.md").read_text()
+    assert done.caption.endswith("A person of ten: one person (2 records).")
+
+
+def test_validation_holds_people_out_of_the_training_records(world: World) -> None:
+    """No test record is read, no person is on both sides, and the table says on what."""
+    asked = question(world, ["linear-probe"], on="validation", extent=Extent(0, 0))
+    tested = question(world, ["linear-probe"], extent=Extent(0, 0))
+    [one] = run(world, asked, Recorder()).runs["linear-probe"].values()
+    written = json.loads((world.folder / "study" / "compare.json").read_text())
+    assert written["subject"]["on"] == "validation" and written["unit"] == "work"
+    assert "validation accuracy" in written["systems"]["linear-probe"]
+    [other] = run(world, tested, Recorder()).runs["linear-probe"].values()
+    assert one["records"]["training"] + one["records"]["test"] == other["records"]["training"]
+    both = json.loads((world.folder / "study" / "compare.json").read_text())
+    assert both["subject"]["on"] == "test" and list(both["runs"]["linear-probe"]) == ["0"]
 
 
 def test_results_name_no_record_and_the_records_go(world: World) -> None:
@@ -118,7 +142,7 @@ def test_systems_share_features_and_equal_constituents(world: World) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["lmeraser", "sisa", "one-head", "linear-probe", "ridge"])
+@pytest.mark.parametrize("name", ["lmeraser", "sisa", "one-head", "linear-probe", "ridge", "blend"])
 def test_a_curve_ends_where_the_training_does(world: World, name: str) -> None:
     done = run(world, question(world, [name], curves=True, seeds=[3, 4]), Recorder())
     curve = done.runs[name][3]["curve"]
@@ -127,16 +151,26 @@ def test_a_curve_ends_where_the_training_does(world: World, name: str) -> None:
     assert "curve" not in done.runs[name][4], "one seed shows the course"
 
 
+def test_as_many_seeds_show_the_course_as_were_asked_for() -> None:
+    asked = [CompareRequest([], [3, 4, 5], curves=count) for count in (0, 1, 2, 9)]
+    assert [[one.curve(seed) for seed in (3, 4, 5)] for one in asked] == [
+        [False, False, False],
+        [True, False, False],
+        [True, True, False],
+        [True, True, True],
+    ]
+
+
 @pytest.mark.thorough
 def test_varied_values_are_systems_of_their_own(world: World) -> None:
     done = run(
         world, question(world, ["ridge", "lmeraser"], vary=("partition.shards=2,5",)), Recorder()
     )
     assert list(done.systems) == [
-        "lmeraser_partition.shards=2",
-        "lmeraser_partition.shards=5",
         "ridge_partition.shards=2",
         "ridge_partition.shards=5",
+        "lmeraser_partition.shards=2",
+        "lmeraser_partition.shards=5",
     ]
     assert (
         done.runs["ridge_partition.shards=5"][0]["shards"]
@@ -184,7 +218,7 @@ def test_an_interval_is_students() -> None:
 
 
 def test_columns_have_different_names() -> None:
-    assert len({column.name for column in COLUMNS}) == len(COLUMNS)
+    assert len({column.name for column in columns_on("test")}) == len(columns_on("test"))
     assert all(isinstance(variant, Variant) for variant in variants({}, ["all"], [], []))
 
 

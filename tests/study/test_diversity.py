@@ -20,7 +20,7 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.models.partition.stage import gather
-from lmeraser_ray.operations.cost import shards_in
+from lmeraser_ray.operations.single_costs import shards_in
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.progress import Progress

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.study.comparison_table import interval
+from lmeraser_ray.operations.work_units import interval
 from lmeraser_ray.study.figure.affected import affected_by_a_deletion, short
-from lmeraser_ray.study.figure.epochs import accuracy_over_epochs
+from lmeraser_ray.study.figure.epochs import accuracy_over_epochs, average_accuracy
 from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier_of_systems, pareto
 from lmeraser_ray.study.figure.labels import Named, apart, name_points
 from lmeraser_ray.study.figure.pairs import random_against_adaptive
 from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accuracy
 from lmeraser_ray.study.figure.results import Spread
 from lmeraser_ray.study.figure.style import house_style, look, new_figure, rendered
-from lmeraser_ray.study.figures import OF_A_STUDY, study_figures
+from lmeraser_ray.study.figures import OF_A_STUDY, study_figures, title_of
 from tests.support.studies import (
     ALL,
     VARIED,
@@ -83,7 +83,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": None}):
         second = study_figures(written(tmp_path / "b", turned), tmp_path / "b/figures")
         assert mpl.rcParams["font.size"] == 20
-    assert len(first.files) == len(second.files) == 14
+    assert len(first.files) == len(second.files) == 2 * len(OF_A_STUDY)
     for one, other in zip(first.files, second.files, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
@@ -98,6 +98,7 @@ def test_what_results_lack_is_not_drawn(tmp_path: Path) -> None:
     done = study_figures(written(tmp_path / "study", data), tmp_path / "out")
     assert {path.stem for path in done.files} == {"affected_by_a_deletion", "frontier"}
     assert "--curves" in done.skipped["accuracy_over_epochs"]
+    assert "--curves COUNT" in done.skipped["average_accuracy"]
     assert "--forget" in done.skipped["ratio_and_prompts"]
     assert "--vary partition.shards" in done.skipped["ratio_and_prompts"]
     assert "--forget" in done.skipped["retained_accuracy"]
@@ -151,6 +152,30 @@ def test_a_line_is_the_mean_and_its_band_the_seeds() -> None:
     assert {"lmeraser", "ridge"} == set(texts(axes))
 
 
+def test_a_figure_says_of_how_many_runs_its_lines_are() -> None:
+    """A course of one seed is no mean."""
+    data = results({"lmeraser": ("lmeraser", {}), "sisa": ("sisa", {})})
+    figure = drawn(accuracy_over_epochs(study(data)))
+    assert "the mean of 3 runs" in " ".join(figure.get_supxlabel().split())
+    for runs in data["runs"].values():
+        del runs["1"]["curve"], runs["2"]["curve"]
+    figure = drawn(accuracy_over_epochs(study(data)))
+    assert "A line is one run, that of the first seed" in " ".join(figure.get_supxlabel().split())
+
+
+def test_the_average_accuracy_stands_beside_its_runs() -> None:
+    """Fig. 4: every run's line on the left, their mean on the right; a system without epochs, or
+    with one run, has neither."""
+    data = results({"lmeraser": ("lmeraser", {}), "ridge": ("ridge", {}), "one": ("sisa", {})})
+    for seed in ("1", "2"):
+        del data["runs"]["one"][seed]["curve"]
+    runs, average = drawn(average_accuracy(study(data))).axes
+    curves = np.array([run["curve"] for run in data["runs"]["lmeraser"].values()])
+    assert lines(runs)[1, 2, 3, 4, 5, 6] == [rounded(curve) for curve in curves]
+    assert lines(average)[1, 2, 3, 4, 5, 6] == [rounded(curves.mean(0))]
+    assert texts(average) == ["lmeraser"]
+
+
 def test_ratio_and_prompts() -> None:
     data = results({**VARIED, "sisa": ("sisa", {})})
     ratio, prompts = drawn(ratio_and_prompts(study(data))).axes
@@ -192,13 +217,13 @@ def test_one_panel_where_there_is_one() -> None:
 
 
 def test_bars_of_what_is_affected() -> None:
-    """20 shards: 72 of 1,437 records and 50,000 parameters on average; the cheapest on top, so at
+    """20 shards: 718 of 14,370 passes and 50,000 parameters on average; the cheapest on top, so at
     the largest height."""
     data = results({"lmeraser": ("lmeraser", {}), "ridge": ("ridge", {})})
     records, parameters = drawn(affected_by_a_deletion(study(data))).axes
-    assert bars(records) == pytest.approx({0.0: 1437, 1.0: 1437 / 20})
+    assert bars(records) == pytest.approx({0.0: 14370, 1.0: 14370 / 20})
     assert bars(parameters) == pytest.approx({0.0: 1e6, 1.0: 5e4})
-    assert texts(records) == ["1,437", "72"]
+    assert texts(records) == ["14.4k", "718"]
     assert texts(parameters) == ["1.0M", "50.0k"]
     assert [label.get_text() for label in records.get_yticklabels()] == ["ridge", "lmeraser"]
 
@@ -320,7 +345,30 @@ def test_a_frontier_of_perfect_and_free_systems() -> None:
         run["accuracy"]["test"], run["cost"]["expected_share"] = 1.0, 0.0
     figure = drawn(frontier_of_systems(study(data)))
     assert set(texts(figure.axes[0])) == {"lmeraser", "ridge"}
+    foot = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+    assert "An accuracy of 100% stands at the top." in foot
+    drawn_at = [height for line in figure.axes[0].lines[1:] for height in line.get_ydata()]
+    assert max(drawn_at) < figure.axes[0].get_ylim()[1], "and no bar runs off"
     assert rendered(figure, "png").startswith(b"\x89PNG")
+
+
+def test_results_of_an_earlier_release_are_drawn_in_their_own_unit() -> None:
+    """They have no work: their costs are records in shards that change, and the axes say so."""
+    data = results(ALL)
+    new = drawn(frontier_of_systems(study(data)))
+    assert "full training's work" in new.axes[0].get_xlabel()
+    assert drawn(affected_by_a_deletion(study(data))).axes[0].get_xlabel().startswith("record pas")
+    del data["unit"], data["subject"]["on"]
+    for run in (run for runs in data["runs"].values() for run in runs.values()):
+        del run["cost"]["work"]
+    old = study(data)
+    assert not old.in_passes and old.accuracy == "test accuracy"
+    assert "shards that change" in drawn(frontier_of_systems(old)).axes[0].get_xlabel()
+    axes = drawn(affected_by_a_deletion(old)).axes[0]
+    assert axes.get_xlabel() == "records in shards that change"
+    data["subject"]["on"] = "validation"
+    judged = drawn(frontier_of_systems(study(data))).axes[0]
+    assert judged.get_ylabel() == "validation accuracy (%)"
 
 
 def test_sources_stand_at_the_foot() -> None:
@@ -334,3 +382,20 @@ def test_sources_stand_at_the_foot() -> None:
     gpu = deepcopy(data)
     gpu["machine"]["gpu"] = "Some GPU"
     assert "Some GPU, Some CPU" in study(gpu).source
+
+
+def test_tick_labels_are_at_one_height() -> None:
+    """Those of short ticks too, where both have labels."""
+    with house_style():
+        for axis in ("xtick", "ytick"):
+            height = {
+                mpl.rcParams[f"{axis}.{kind}.size"] + mpl.rcParams[f"{axis}.{kind}.pad"]
+                for kind in ("major", "minor")
+            }
+            assert len(height) == 1
+
+
+def test_every_figure_has_a_title() -> None:
+    names = [name for name, _ in OF_A_STUDY]
+    assert len({title_of(name) for name in names}) == len(names)
+    assert all(title_of(name)[0].isupper() and "_" not in title_of(name) for name in names)

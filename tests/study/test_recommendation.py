@@ -9,11 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import Routes, combine
 from lmeraser_ray.operations.evaluate import score_of
 from lmeraser_ray.study.bound import Bound
-from lmeraser_ray.study.recommendation import TrialPoint, beaten_by, beats, front, recommended
+from lmeraser_ray.study.recommendation import (
+    Question,
+    TrialPoint,
+    beaten_by,
+    beats,
+    front,
+    question,
+    recommended,
+)
 
 POINTS = st.builds(
     TrialPoint,
@@ -70,17 +79,59 @@ def test_the_cheapest_within_one_standard_error_of_the_best() -> None:
     found = recommended([best, near, far], 100)
     assert found.error == pytest.approx(math.sqrt(0.97 * 0.03 / 100))
     assert (found.point, found.best) == (near, best)
-    assert "near: 95.50% of 100 records right, 4.00% of a training for one deletion" in found.reason
+    assert "near: 95.50% of 100 records right, 4.00% of a training for one record" in found.reason
     assert (
         "within one standard error (1.71 points) of the most accurate, best, which has 97.00% at "
         "10.00%" in found.reason
     )
     assert recommended([best, near, far], 10_000).point == best, "more records tell them apart"
     assert (
-        "the 2 with cheaper deletions fall short of it by more than one standard error"
+        "the 2 with less work fall short of it by more than one standard error"
         in recommended([best, near, far], 10_000).reason
     )
-    assert "none has cheaper deletions" in recommended([best], 100).reason
+    assert "none is less work" in recommended([best], 100).reason
+
+
+def test_the_most_accurate_within_the_budget() -> None:
+    points = [
+        TrialPoint("dear", 0.99, 1.0, 1),
+        TrialPoint("mean", 0.95, 0.01, 5),
+        TrialPoint("same", 0.95, 0.009, 5),
+        TrialPoint("cheap", 0.80, 0.001, 1),
+    ]
+    within = recommended(points, 1000, question(person=True, batch=None, budget="1%"))
+    assert (within.point.name, within.fits, within.best.name) == ("same", True, "dear")
+    assert "0.90% of a training for one person" in within.reason
+    assert "no other within the budget of 1% is more accurate" in within.reason
+    none = recommended(points, 1000, Question(budget=0.0005))
+    assert (none.point.name, none.fits) == ("cheap", False)
+    assert "nothing is within the budget of 0.05%, and this is the cheapest" in none.reason
+
+
+@given(st.lists(POINTS, min_size=1, max_size=8).map(named), st.sampled_from([0.05, 0.1, 0.15]))
+def test_who_is_stopped_changes_no_choice_within_a_budget(
+    points: list[TrialPoint], budget: float
+) -> None:
+    kept = [point for point in points if not beaten_by(point, points)]
+    asked = Question(budget=budget)
+    assert recommended(kept, 100, asked).point == recommended(points, 100, asked).point
+
+
+@pytest.mark.parametrize("text", ["", "abc", "1%%", "1 percent", "0", "-1%", "101%", "nan", "inf"])
+@pytest.mark.parametrize("option", ["--budget", "--batch"])
+def test_a_share_that_cannot_be_meant_is_refused(text: str, option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} .* was not understood"):
+        question(
+            person=False,
+            batch=text if option == "--batch" else None,
+            budget=text if option == "--budget" else None,
+        )
+
+
+def test_one_unit_is_asked_about() -> None:
+    assert question(person=False, batch="2.5%", budget="0.01").unit.words == "a batch of 2.5%"
+    with pytest.raises(ConfigError, match="one of the two"):
+        question(person=True, batch="1%", budget=None)
 
 
 @settings(max_examples=200, deadline=None)
@@ -93,7 +144,7 @@ def test_the_bound_never_rises_and_ends_at_the_accuracy(seed: int, vote: bool) -
     classes = [f"c{i}" for i in range(4)]
     shards = np.stack([rng.permutation(k)[:m] for _ in range(q)])
     weights = rng.dirichlet(np.ones(m) * 0.5, q)
-    routes = Routes(shards, weights, vote)
+    routes = Routes(shards, weights, frozenset(range(k)) if vote else frozenset())
     labels = [str(rng.choice(classes)) for _ in range(q)]
     possible = {
         place: sorted(rng.choice(classes, int(rng.integers(1, 4)), replace=False).tolist())
@@ -104,7 +155,7 @@ def test_the_bound_never_rises_and_ends_at_the_accuracy(seed: int, vote: bool) -
     for place, queries in asked.items():
         found = rng.dirichlet(np.ones(len(possible[place])) * 0.3, len(queries)).astype(np.float32)
         answers[place] = Answers(tuple(possible[place]), found)
-    truth = score_of(combine(routes, asked, answers), labels).accuracy
+    truth = score_of(combine(routes, asked, answers, tuple(sorted(classes))), labels).accuracy
     assert truth is not None
     bound = Bound(routes, labels, possible)
     before = bound.accuracy

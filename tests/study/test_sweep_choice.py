@@ -3,16 +3,19 @@ nobody who was erased."""
 
 import pytest
 
-from lmeraser_ray.config.options import load_config
+from lmeraser_ray.config.options import load_config, override
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
+from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
-from lmeraser_ray.pipeline.choice import choice_of
+from lmeraser_ray.pipeline.choice import choice_of, read_choice
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from tests.support.law import index_of
 from tests.support.sweeps import question, run, sides
 from tests.support.world import World
+
+SYSTEMS = (("system", ["class-means", "ridge"]), ("learner.penalty", ["0.1", "10"]))
 
 
 @pytest.mark.thorough
@@ -93,3 +96,35 @@ def test_the_choice_trains_and_is_recorded(world: World) -> None:
     after = folder.require_published().choice
     assert after is not None
     assert after["records"] == manifest.choice["records"] - 1
+
+
+def test_a_chosen_system_is_recorded_with_all_that_it_decides(world: World) -> None:
+    """best.yaml has its sections, choice.json too, and another system is none that was chosen."""
+    done = run(world, question(world, *SYSTEMS))
+    assert list(done.result.configs) == ["class-means", "ridge penalty=0.1", "ridge penalty=10"]
+    config = load_config(world.folder / "study" / "best.yaml", [])
+    chosen = done.result.configs[done.result.choice.point.name]
+    assert config.identity() == chosen.identity()
+    choice = read_choice(config)
+    assert choice is not None
+    assert choice.fields["learner.kind"] == config.learner.kind
+    assert choice.fields["partition.shards"] == "1"
+    assert "system" not in choice.fields, "a path may be private, and a system may change"
+    manifest = train(Session(world.space()), config).manifest
+    assert manifest.choice is not None
+    assert manifest.choice["fields"] == dict(choice.fields)
+    for name, value in (("learner.kind", "neighbors"), ("partition.shards", "2")):
+        with pytest.raises(ConfigError, match=rf"{name} \w+ was chosen"):
+            read_choice(override(config, [(name, value)]))
+
+
+def test_a_file_may_be_a_system(world: World) -> None:
+    path = world.folder / "own.yaml"
+    path.write_text(
+        "partition: {kind: random, shards: 2}\nlearner: {kind: class_means}\n"
+        "aggregation: {kind: all}\n"
+    )
+    done = run(world, question(world, ("system", [str(path)])))
+    assert done.result.choice.point.name == "own"
+    for written in (world.folder / "study").glob("*.json"):
+        assert str(path) not in written.read_text(), "a path may be private"

@@ -11,10 +11,11 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.reader import Reader
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.operations.cost import shards_in
+from lmeraser_ray.operations.single_costs import shards_in
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.study.diversity import diversity
 from lmeraser_ray.study.figure.prompts import around_grey, in_pixels
-from lmeraser_ray.study.figure.sheets import mosaic
+from lmeraser_ray.study.figure.sheets import SheetRow, mosaic, sheets
 from lmeraser_ray.study.figure.style import house_style
 from lmeraser_ray.study.figures import (
     MEMBERS,
@@ -26,6 +27,7 @@ from lmeraser_ray.study.figures import (
     workspace_figures,
 )
 from tests.support.studies import drawn, results, trained, written
+from tests.support.systems import blend
 from tests.support.world import World
 
 
@@ -185,3 +187,22 @@ def test_a_prompt_in_pixels(world: World) -> None:
     )
     picture = around_grey(np.array([[[0.0, 5.0]], [[-5.0, 0.0]], [[2.5, 0.0]]], np.float32), 5.0)
     assert picture.tolist() == [[[128, 0, 191], [255, 128, 128]]]
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 12])
+def test_a_sheet_of_few_columns_is_no_tower(columns: int) -> None:
+    """Sixteen rows of one picture each were 13 inches, or 4,000 pixels."""
+    rows = [SheetRow(f"shard {at}", np.zeros((columns, 3, 8, 8), np.uint8)) for at in range(8)]
+    assert sheets(rows, rows, "source").get_size_inches()[1] <= 6
+
+
+def test_a_blend_shows_the_shards_of_its_first_system(world: World) -> None:
+    """The one shard of the ridge holds all records, and has no prompt."""
+    ways = (("random", "padding", "mean", 1.0), ("one", "ridge", "mean", 1.0))
+    session = trained(world, blend(world, *ways))
+    manifest = session.folder.require_published()
+    shown = [manifest.shards[place] for place in largest(manifest, len(manifest.shards))]
+    assert sorted(shard.number for shard in shown) == list(range(len(manifest.shards) - 1))
+    done = workspace_figures(session, world.folder / "figures")
+    assert done.skipped == {}
+    assert diversity(session, pairs=100).shards == len(shown)

@@ -49,7 +49,8 @@ def scribble(root: Path) -> None:
         conn.exec_driver_sql("PRAGMA cache_size = 10")
         for number in range(4000):
             conn.exec_driver_sql(
-                "INSERT INTO tombstones VALUES (?)", (f"{number * 7919 % 4001:064x}",)
+                "INSERT INTO tombstones (hash, secret) VALUES (?, 1)",
+                (f"{number * 7919 % 4001:064x}",),
             )
         os.kill(os.getpid(), signal.SIGKILL)
 

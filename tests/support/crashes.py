@@ -42,9 +42,11 @@ class Story:
     base: Path
 
     def fresh(self, source: Path | None = None) -> Path:
-        """A new workspace: a copy of another, or none yet."""
+        """A new workspace: a copy of another, or none yet. The signer keeps nothing of what was in
+        its place: to a signer, an older copy is one from which entries were cut off."""
         root = self.base / "now"
         shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(self.keys.path / "heads", ignore_errors=True)
         if source:
             shutil.copytree(source, root)
         return root

@@ -6,6 +6,7 @@ from collections.abc import Callable
 GONE = object()
 HEAD, WORKER = "spec.headGroupSpec.template.spec", "spec.workerGroupSpecs.0.template.spec"
 JOBS_WORKER = "spec.rayClusterSpec.workerGroupSpecs.0.template.spec.containers.0"
+JOBS_HEAD = "spec.rayClusterSpec.headGroupSpec.template.spec"
 SERVE = "spec.template.spec.containers.0"
 
 
@@ -101,6 +102,28 @@ MISTAKES = [
         GONE,
         "readinessProbe",
     ),
+    (
+        "local",
+        "Deployment/queue",
+        f"{SERVE}.securityContext.readOnlyRootFilesystem",
+        GONE,
+        "readOnlyRootFilesystem",
+    ),
+    (
+        "gpu",
+        "RayCluster/lmeraser",
+        f"{WORKER}.containers.0.securityContext.readOnlyRootFilesystem",
+        False,
+        "readOnlyRootFilesystem",
+    ),
+    (
+        "autoscaling",
+        "RayCluster/lmeraser",
+        "spec.autoscalerOptions.securityContext.readOnlyRootFilesystem",
+        GONE,
+        "autoscalerOptions",
+    ),
+    ("local", "RayCluster/lmeraser", f"{HEAD}.volumes.0.emptyDir", {}, "sizeLimit"),
     # images and versions
     (
         "local",
@@ -108,6 +131,16 @@ MISTAKES = [
         "spec.template.spec.containers.0.image",
         "redis:latest",
         "image",
+    ),
+    ("local", "StatefulSet/redis", f"{SERVE}.image", "redis:8.10", "a tag that stays"),
+    ("local", "StatefulSet/redis", f"{SERVE}.image", "redis", "a tag that stays"),
+    ("local", "StatefulSet/postgres", f"{SERVE}.image", "postgres:17", "a tag that stays"),
+    (
+        "local",
+        "StatefulSet/storage",
+        f"{SERVE}.image",
+        "ghcr.io/versity/versitygw:latest@sha256:1234",
+        "a tag that stays",
     ),
     (
         "local",

@@ -9,14 +9,14 @@ from sqlalchemy import delete, insert, select
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.certificate.ledger_head import SignedHead, keep_head, kept_head
 from lmeraser_ray.operations.audit import Audit, audit
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
-from lmeraser_ray.storage.database.ledger import GENESIS, hash_of
+from lmeraser_ray.storage.database.ledger import GENESIS, LedgerHead
 from lmeraser_ray.storage.database.tables import ledger as ledger_table
-from lmeraser_ray.storage.store import StoredObject
-from tests.support.signing_desk import Desk, signing_desk, state
+from tests.support.signing_desk import Desk, signing_desk
 
 desk = pytest.fixture(params=["sqlite", "postgresql"])(signing_desk)
 """In each kind of database."""
@@ -38,21 +38,32 @@ class Office:
     def folder(self) -> WorkspaceFolder:
         return self.session.folder
 
-    def point(self, fingerprint: str | None = None) -> None:
+    def point(self, number: int | None = None) -> None:
         """Publish a state; the desk's last one, if none is named."""
         with self.folder.locked() as workspace:
             workspace.save_config(Config())
-            workspace.write_pointer(
-                StoredObject("manifests", fingerprint or state(self.desk.published), "0" * 64)
-            )
+        self.desk.point(number)
 
     def certify(self, *records: str, subject: str | None = None) -> str:
         name = self.desk.certify(*records, subject=subject)
         self.point()
         return name
 
-    def audit(self, **options: bytes | None) -> Audit:
-        return audit(self.session, self.keys.public_keys(), **options)  # type: ignore[arg-type]
+    def audit(self, *, against: bytes | None = None, signed: bool = False) -> Audit:
+        """signed: with the head that the signer keeps beside its keys."""
+        head = self.kept() if signed else None
+        return audit(self.session, self.keys.public_keys(), against=against, signed=head)
+
+    def kept(self) -> SignedHead:
+        """The head that the signer keeps."""
+        found = kept_head(self.keys, self.desk.names)
+        assert found
+        return found
+
+    def keep(self, head: SignedHead) -> None:
+        """What a signer does that is behind the others."""
+        at = LedgerHead(head.seq, head.hash)
+        keep_head(self.keys, self.desk.names, at, self.keys.current())
 
     def sound(self) -> None:
         assert self.audit().differences == ()
@@ -80,8 +91,8 @@ def office(desk: Desk) -> Office:
 
 
 def rewrite(office: Office, edit: Callable[[list[dict[str, object]]], object]) -> None:
-    """Change the ledger as somebody would who can write to the database and knows how the chain is
-    made: all hashes are right again."""
+    """Change the ledger as somebody would who can write to the database and has the secret: all
+    hashes are right again."""
     with office.desk.database.write() as conn:
         rows = [
             dict(row)
@@ -89,7 +100,7 @@ def rewrite(office: Office, edit: Callable[[list[dict[str, object]]], object]) -
         ]
         edit(rows)
         conn.execute(delete(ledger_table))
-        previous = GENESIS
+        previous, seal = GENESIS, ledger.seal_of(conn)
         for seq, row in enumerate(rows, 1):
             text = json.dumps(
                 {**json.loads(str(row["entry"])), "seq": seq}, sort_keys=True, separators=(",", ":")
@@ -98,8 +109,8 @@ def rewrite(office: Office, edit: Callable[[list[dict[str, object]]], object]) -
                 "seq": seq,
                 "previous": previous,
                 "entry": text,
-                "hash": hash_of(previous, text),
+                "hash": seal.entry(previous, text),
             }
             conn.execute(insert(ledger_table).values(**{**row, **fixed}))
-            previous = hash_of(previous, text)
+            previous = seal.entry(previous, text)
         assert ledger.check(conn) == []

@@ -27,7 +27,12 @@ from tests.support.children import wait_until
 from tests.support.head import PATH, ROOT
 
 PATIENCE = 300.0
-PAUSE = 'mount --bind "$1" "$2" && echo up && exec sleep infinity'
+PAUSE = (
+    'mount --bind "$1" "$1" && mount --bind "$1/tmp/ray" "$2" && mount -o remount,bind,ro / '
+    "&& echo up && exec sleep infinity"
+)
+"""All files are read only but those of the pod's volumes, as its containers have them
+(readOnlyRootFilesystem)."""
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Pod:
 
     def environment(self, name: str) -> dict[str, str]:
         """The variables of a container, and nothing else but what an image has."""
-        found = {"PATH": PATH, "PYTHONPATH": str(ROOT)}
+        found = {"PATH": PATH, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.place / "tmp")}
         for source in self.container(name).get("envFrom", []):
             [(kind, reference)] = source.items()
             found.update(self.given[f"{kind}/{reference['name']}"])
@@ -137,7 +142,7 @@ def running(
         "-c",
         PAUSE,
         "pause",
-        place / "tmp" / "ray",
+        place,
         hidden,
     ]
     with subprocess.Popen(

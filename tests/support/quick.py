@@ -1,6 +1,7 @@
 """How many examples hypothesis tries, and what `make quick` leaves out.
 
-pytest --hypothesis-profile quick     a tenth of the examples, nothing thorough, no process
+pytest --hypothesis-profile quick     a tenth of the examples, the first and the last case of each
+                                      test, nothing thorough, no process
 pytest                                the examples that each test asks for
 pytest --hypothesis-profile long      four times as many
 """
@@ -21,7 +22,8 @@ FEWEST = 5
 SETTINGS = "_hypothesis_internal_use_settings"
 """Where hypothesis keeps what a test asks for itself, which a profile does not change."""
 THOROUGH = (
-    *("benchmarks/", "distributed/", "faults/", "k8s/"),
+    *("benchmarks/", "crashes/", "distributed/", "faults/", "k8s/"),
+    *("histories/test_racing.py", "histories/test_overlapping.py"),
     *("cli/test_queue.py", "cli/test_readme.py", "erasure/test_lease_processes.py"),
     *("erasure/test_restore.py::test_a_crash", "erasure/test_restore.py::test_a_restored"),
     *("models/test_checkpoints.py::TestThePapersFiles", "storage/object_storage/"),
@@ -73,6 +75,19 @@ def is_thorough(item: pytest.Item) -> bool:
     return bool(item.get_closest_marker("thorough") or servers or place.startswith(THOROUGH))
 
 
+def left_out(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield what `make quick` leaves out: what is thorough, and of the cases of a test those
+    between the first and the last."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if is_thorough(item):
+            yield item
+        else:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for of_one in cases.values():
+        yield from of_one[1:-1]
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even import what is thorough as a whole, Ray for one."""
     place = os.path.relpath(collection_path, TESTS) + ("/" if collection_path.is_dir() else "")
@@ -86,8 +101,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("hypothesis") and not item.get_closest_marker("long"):
             scale(item, share, done)
     if chosen(config) == "quick":
-        config.hook.pytest_deselected(items=[item for item in items if is_thorough(item)])
-        items[:] = [item for item in items if not is_thorough(item)]
+        config.hook.pytest_deselected(items=(without := list(left_out(items))))
+        gone = set(without)
+        items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture(scope="session", autouse=True)

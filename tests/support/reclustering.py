@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import AdaptiveConfig
+from lmeraser_ray.models.learners.passes import StagePasses, every_record
 from lmeraser_ray.models.partition.adaptive import Labels, fit_clusters, nearest
+from lmeraser_ray.models.partition.chains import Chains
 from lmeraser_ray.models.partition.deletion import DeletionCosts, deletion_costs
 from lmeraser_ray.models.partition.feature_rows import Held
 
@@ -34,20 +36,17 @@ def costs_of(
     positions: Positions,
     *,
     slices: Labels | None = None,
+    classes: Labels | None = None,
+    passes: StagePasses = every_record,
+    fewest: int | None = None,
     joint: bool = False,
     progress: Callable[[int], object] = lambda _: None,
 ) -> DeletionCosts:
     """`deletion_costs` from a state that the flow's own functions make of the features."""
-    shard, first = assignment(features, order, config), order[: config.sample_size + 1]
+    old = Chains.of(assignment(features, order, config), slices, classes, passes, fewest)
+    first = order[: config.sample_size + 1]
     return deletion_costs(
-        Held(features),
-        shard,
-        first,
-        config,
-        positions,
-        slices=slices,
-        joint=joint,
-        progress=progress,
+        Held(features), old, first, config, positions, joint=joint, progress=progress
     )
 
 

@@ -2,6 +2,7 @@
 which nothing else is used."""
 
 import importlib.util
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -36,14 +37,19 @@ def started(folder: Path, port: int) -> Iterator[Redis]:
     manifests = {each["kind"]: each for each in yaml.safe_load_all(MANIFEST.read_text())}
     [container] = manifests["StatefulSet"]["spec"]["template"]["spec"]["containers"]
     address, password = f"127.0.0.1:{port}", secrets.token_hex(16)
+    [script] = container["args"]
     given = {
         "redis-server": str(Path(found.origin).with_name("bin") / "redis-server"),
-        "/data": str(folder),
-        "$(REDISCLI_AUTH)": password,
+        "/data": f"{folder} --port {port} --bind 127.0.0.1",
+        "/run/redis": str(folder.parent),
     }
-    words = [given.get(word, word) for word in container["args"]]
+    assert all(part in script for part in given)
+    for part, instead in given.items():
+        script = script.replace(part, instead)
     process = subprocess.Popen(
-        [*words, "--port", str(port), "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL
+        [*container["command"], script],
+        env={**os.environ, "REDISCLI_AUTH": password},
+        stdout=subprocess.DEVNULL,
     )
     try:
         wait_until(lambda: answers(address, 1) or process.poll() is not None)

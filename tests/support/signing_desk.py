@@ -8,32 +8,46 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
+from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.certificate.signer import certify_pending
 from lmeraser_ray.erasure.certificate.statement import (
+    ConstituentChange,
     ErasedHashes,
     ExecutionKind,
     StateChange,
-    Times,
     statement_of,
 )
-from lmeraser_ray.erasure.queue.proof import targets_of, terms_of
+from lmeraser_ray.erasure.queue.proof import targets_of, terms_of, times_of
+from lmeraser_ray.erasure.queue.publisher import Facts, conclude
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
+from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
+from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.ledger import LedgerEntry
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.digests import key_of
-from lmeraser_ray.storage.times import to_text, utcnow
 from tests.support.statements import STATEMENT
+
+CARD = BackboneCard(
+    "a" * 64, 3, 4, PictureSpec(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+)
+FACTS = Facts(reused_digest=key_of("reused", b""))
+"""What a publication changes in states without constituents."""
+
+
+def manifest(number: int) -> Manifest:
+    """A state that holds nothing."""
+    return Manifest({"seed": number}, CARD, (), None, ())
 
 
 def state(number: int) -> str:
-    """A fingerprint."""
-    return key_of("state", str(number).encode())
+    """Its fingerprint."""
+    return manifest(number).fingerprint
 
 
 @dataclass
@@ -48,6 +62,20 @@ class Desk:
     published: int = 0
 
     @property
+    def folder(self) -> WorkspaceFolder:
+        return WorkspaceFolder(self.root)
+
+    def point(self, number: int | None = None) -> None:
+        """Move the pointer to a state; to the last one, if none is named."""
+        with self.folder.locked() as workspace:
+            wanted = manifest(self.published if number is None else number)
+            workspace.write_pointer(workspace.put_manifest(wanted))
+
+    def sign(self) -> list[str]:
+        """What the signer does."""
+        return certify_pending(self.folder, self.database, self.keys)
+
+    @property
     def requests(self) -> RequestRepository:
         return RequestRepository(self.database, self.names)
 
@@ -57,9 +85,12 @@ class Desk:
     def publish(self, *records: str, subject: str | None = None) -> str:
         """Submit a request and bring it to PUBLISHED: the next state is without its records."""
         name = self.requests.submit(records, [subject] if subject else []).id
-        before, after = state(self.published), state(self.published + 1)
         self.published += 1
         with self.database.write() as conn:
+            before, after = (
+                ledger.state_of(conn, state(number))
+                for number in (self.published - 1, self.published)
+            )
             transitions.plan(
                 conn,
                 name,
@@ -70,13 +101,12 @@ class Desk:
                 {},
             )
             transitions.begin_training(conn, [name])
-            row = {"epoch": 1, "before": before, "after": after, "facts": "{}", "done": True}
+            row = {"epoch": 1, "before": before, "after": after, "facts": FACTS.to_json()}
             number = conn.execute(
                 insert(tables.publications).values(**row).returning(tables.publications.c.id)
             ).scalar_one()
-            transitions.set_published(conn, number, [name])
-            facts = {"publication": number, "before": before, "after": after, "requests": [name]}
-            ledger.append(conn, "PUBLICATION", None, facts)
+            conclude(conn, number, [name])
+        self.point()
         return name
 
     def freeze(self, name: str) -> bytes:
@@ -91,15 +121,20 @@ class Desk:
                 select(tables.erased.c.hash).where(tables.erased.c.request_id == name)
             ).all()
             head = ledger.head(conn)
+            states = {ledger.state_of(conn, state(n)): manifest(n) for n in range(20)}
+            after = states[row.after]
             statement = replace(
                 STATEMENT,
+                configuration=after.identity,
+                backbone=CARD.identity,
+                constituents=ConstituentChange((), 0, FACTS.reused_digest),
+                passes=0,
+                numerics=(),
                 request=terms_of(request),
                 erased=ErasedHashes(targets_of(conn, name), tuple(records)),
                 state=StateChange(row.before, row.after),
                 execution=ExecutionKind("inline", self.database.dialect),
-                times=Times(
-                    to_text(request.received_at), None, None, to_text(utcnow()), to_text(utcnow())
-                ),
+                times=times_of(request),
                 ledger=head,
             )
             transitions.set_purged(conn, name, statement_of(statement))
@@ -114,7 +149,7 @@ class Desk:
     def certify(self, *records: str, subject: str | None = None) -> str:
         """A request from submission to CERTIFIED."""
         name = self.purge(*records, subject=subject)
-        assert certify_pending(self.database, self.keys) == [name]
+        assert self.sign() == [name]
         return name
 
     def told(self, kind: str = "CERTIFIED") -> list[LedgerEntry]:
@@ -139,7 +174,7 @@ def signing_desk(
     keys = KeyFolder(tmp_path / "keys")
     keys.init()
     root = tmp_path / "workspace"
-    (root / "objects" / "tmp").mkdir(parents=True)
+    WorkspaceFolder(root).create()
     with closing(Database.open(root, None)) as database:
         assert database.dialect == request.param
         yield Desk(root, database, Pseudonymizer(root, root / "objects" / "tmp"), keys)

@@ -1,7 +1,7 @@
 """The facts of one erasure, as a statement, for the tests that write or sign one."""
 
-from lmeraser_ray.erasure.absence.report import ScanReport, Searched
-from lmeraser_ray.erasure.certificate.limitations import backup_sentences, transient_sentences
+from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY
+from lmeraser_ray.erasure.certificate.limitations import BACKUPS, TRANSIENT, sentences_of
 from lmeraser_ray.erasure.certificate.statement import (
     Code,
     ConstituentChange,
@@ -14,8 +14,11 @@ from lmeraser_ray.erasure.certificate.statement import (
     Statement,
     Times,
 )
+from lmeraser_ray.erasure.circumstances import Circumstances
 from lmeraser_ray.storage.database.ledger import LedgerHead
 from lmeraser_ray.storage.digests import canonical_json
+
+PLAIN = Circumstances("inline", "sqlite")
 
 
 def digit(text: str) -> str:
@@ -23,14 +26,22 @@ def digit(text: str) -> str:
     return text * 64
 
 
-SCAN = ScanReport(
-    2,
-    (Searched("records", "parsed", 40, 12345), Searched("the pointer", "raw", 1, 130)),
-    (),
-    0,
-    0,
-    {},
-)
+SCAN: dict[str, object] = {
+    "records": 2,
+    "found": 0,
+    "explained": 0,
+    "searched": [
+        {"place": "records", "how": "parsed", "files": 40, "bytes": 12345},
+        {"place": "the pointer", "how": "raw", "files": 1, "bytes": 130},
+    ],
+    "not_searched": [
+        {"place": place.name, "because": place.because}
+        for place in DATA_INVENTORY
+        if place.name not in ("records", "the pointer") and PLAIN.holds(place.only)
+    ],
+    "ids_looked_for_in_rows_only": 0,
+    "records_without_a_window": {},
+}
 
 STATEMENT = Statement(
     request=RequestTerms(
@@ -51,9 +62,9 @@ STATEMENT = Statement(
     reclustered=False,
     passes=1200,
     purged=PurgedFiles(7),
-    scan=SCAN.as_json(),
-    transient=transient_sentences(engine="inline", dialect="sqlite"),
-    backups=backup_sentences(dialect="sqlite"),
+    scan=SCAN,
+    transient=sentences_of(TRANSIENT, PLAIN),
+    backups=sentences_of(BACKUPS, PLAIN),
     execution=ExecutionKind("inline", "sqlite"),
     code=Code("0.3.0", digit("6")),
     configuration={"seed": 3, "learner": {"rate": 0.1}},

@@ -55,6 +55,27 @@ def public(folder: Path) -> Path:
     return folder
 
 
+def blend(world: World, *members: tuple[str, str, str, float], **data: object) -> Config:
+    """Several systems over the tiny world that answer together, each as partition, learner, way and
+    weight."""
+    trees = [
+        {
+            "partition": {"unit": "record", **PARTITIONS[partition]},
+            "learner": LEARNERS[learner],
+            "aggregation": AGGREGATIONS[way],
+            "weight": weight,
+        }
+        for partition, learner, way, weight in members
+    ]
+    first = trees[0]
+    own = {"own" if name == "kind" else name: v for name, v in first["aggregation"].items()}
+    tree = json.loads(json.dumps(TINY))
+    tree |= {"partition": first["partition"], "learner": first["learner"]}
+    tree["aggregation"] = {"kind": "blend", **own, "weight": first["weight"], "others": trees[1:]}
+    tree["data"] |= {"path": str(world.path), **data}
+    return Config.model_validate(tree)
+
+
 def system(
     world: World, partition: str, learner: str, way: str, slices: int, **data: object
 ) -> Config:
@@ -71,7 +92,7 @@ def system(
     )
     tree = json.loads(json.dumps(TINY))
     tree |= {
-        "partition": chosen,
+        "partition": {"unit": "record", **chosen},
         "learner": {**LEARNERS[learner], "slices": slices},
         "aggregation": AGGREGATIONS[way],
     }

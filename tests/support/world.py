@@ -103,6 +103,7 @@ class World:
                 else merged(tree.get(name), values)
             )
         tree["data"].setdefault("path", str(self.path))
+        tree["partition"].setdefault("unit", "record")  # most tests count records
         return Config.model_validate(tree)
 
     def without(self, ids: Sequence[str], **sections: dict[str, object]) -> Config:

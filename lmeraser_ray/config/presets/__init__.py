@@ -5,6 +5,6 @@ Begin with `lmeraser.yaml`, then `catalogue`, which finds, reads and checks thes
 field means is said in `lmeraser_ray.config`; data and execution have no place here.
 """
 
-from lmeraser_ray.config.presets.catalogue import SECTIONS, names, read, with_system
+from lmeraser_ray.config.presets.catalogue import SECTIONS, names, read, system_layer, with_system
 
-__all__ = ["SECTIONS", "names", "read", "with_system"]
+__all__ = ["SECTIONS", "names", "read", "system_layer", "with_system"]

@@ -10,20 +10,17 @@ system may also be the path of a YAML file. Invariant: a system decides `SECTION
 backbone is read, and nothing else of a configuration.
 """
 
-from copy import deepcopy
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from lmeraser_ray.config.foreign_yaml import read_yaml_text
+from lmeraser_ray.config.layers import Layer, Layers, Tree
+from lmeraser_ray.config.slips import guess
 from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.storage.foreign_json import read_bounded
 
 SECTIONS = ("partition", "learner", "aggregation")
 """The sections that make a system."""
-Tree = dict[str, Any]
-"""A configuration as YAML has it: sections, fields, values."""
 
 
 def names() -> list[str]:
@@ -43,15 +40,14 @@ def read(system: str) -> Tree:
         text = resources.files(__package__).joinpath(f"{system}.yaml").read_text(encoding="utf-8")
     elif system.endswith((".yaml", ".yml")):
         try:
-            text = Path(system).read_text(encoding="utf-8")
+            text = read_bounded(Path(system)).decode()
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"The system {system} cannot be read ({error}): give the path of a YAML file."
             ) from error
     else:
-        near = get_close_matches(system, known, 1)
         raise ConfigError(
-            f"{system!r} is no system{f': did you mean {near[0]}?' if near else '.'} There are "
+            f"{system!r} is no system{guess(system, known) or '.'} There are "
             f"{', '.join(known)}, or give a YAML file."
         )
     return checked(system, text)
@@ -60,11 +56,9 @@ def read(system: str) -> Tree:
 def checked(system: str, text: str) -> Tree:
     """The sections in a system's YAML. Errors: `ConfigError`."""
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"The system {system} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
+        tree = read_yaml_text(text)
+    except ValueError as error:
+        raise ConfigError(f"The system {system} is not valid YAML: {error}") from error
     if not isinstance(tree, dict) or not all(
         isinstance(tree.get(name, {}), dict) for name in (*SECTIONS, "backbone")
     ):
@@ -76,10 +70,9 @@ def checked(system: str, text: str) -> Tree:
         name for name in tree if name not in (*SECTIONS, "data", "backbone", "execution", "seed")
     ]
     if foreign:
-        near = get_close_matches(foreign[0], (*SECTIONS, "backbone"), 1)
         raise ConfigError(
-            f"The system {system} has the section {foreign[0]}, which is "
-            f"none{f': did you mean {near[0]}?' if near else '.'}"
+            f"The system {system} has the section {str(foreign[0])[:80]}, which is "
+            f"none{guess(str(foreign[0]), (*SECTIONS, 'backbone')) or '.'}"
         )
     missing = [name for name in SECTIONS if name not in tree]
     if missing:
@@ -90,22 +83,15 @@ def checked(system: str, text: str) -> Tree:
     return tree
 
 
+def system_layer(system: str) -> Layer:
+    """A system's sections, and what it says of the backbone. A whole configuration serves as a
+    system too: its data and execution are left aside. Errors: as `read`."""
+    chosen = read(system)
+    tree = {name: chosen[name] for name in (*SECTIONS, "backbone") if name in chosen}
+    return Layer(tree, f"system {system}")
+
+
 def with_system(base: Tree, system: str) -> Tree:
-    """A configuration's tree with a system's sections in the place of its own; what a system says
-    of the backbone goes on top.
-
-    A whole configuration serves as a system too: its data and execution are left aside.
-    """
-    tree, chosen = deepcopy(base), read(system)
-    for name in SECTIONS:
-        tree[name] = chosen[name]
-    tree["backbone"] = merged(tree.get("backbone") or {}, chosen.get("backbone", {}))
-    return tree
-
-
-def merged(below: Tree, above: Tree) -> Tree:
-    """Two trees, the second one's values on top."""
-    found = deepcopy(below)
-    for name, value in above.items():
-        found[name] = merged(found.get(name) or {}, value) if isinstance(value, dict) else value
-    return found
+    """A system's tree with that of a configuration on top: what a file says stands over what a
+    system says."""
+    return Layers().lay(system_layer(system)).lay(Layer(base, "configuration")).tree

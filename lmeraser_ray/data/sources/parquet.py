@@ -1,15 +1,15 @@
-"""The source `parquet`: one file, or the *.parquet files of a folder, with columns for id, label,
-encoded picture and subject.
+"""The source `parquet`: the rows of Parquet files, with columns for label, encoded picture and,
+where there are any, id and subject.
 
 Invariants: read in small batches of the needed columns, so that memory does not grow with the file;
 an error names file and row, the rows counted from 0 as pandas and pyarrow do. The {bytes, path}
 structs of Hugging Face datasets are understood; a path is never followed.
 """
 
-import difflib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmeraser_ray.config import DataConfig
+from lmeraser_ray.config.slips import near
 from lmeraser_ray.data.ids import clean_name
+from lmeraser_ray.data.sources.class_names import ClassNames
 from lmeraser_ray.data.sources.entry import Picture, SourceEntry, place
-from lmeraser_ray.errors import DataError
+from lmeraser_ray.data.sources.faults import Fault
+from lmeraser_ray.errors import DataError, PictureError
+from lmeraser_ray.storage.digests import digest
 
 BATCH = 64
 """Rows at a time: some megabytes of photographs."""
@@ -27,45 +31,84 @@ BUFFER = 1 << 20
 """Bytes that are read ahead of a column; without it pyarrow loads the pictures of a whole row
 group."""
 
+USUAL_ID = "record_id"
+"""The column of ids where the configuration names none."""
 T = TypeVar("T")
 
 
-def parquet_files(path: Path) -> list[Path]:
-    """The file itself, or the folder's *.parquet files in the order of their names. Raises
-    `DataError` where there are none."""
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise DataError(
-            f"{place(path)}: does not exist, expected a Parquet file or a folder of them: correct "
-            "data.path or data.test_path."
-        )
-    files = files_within(path)
-    if not files:
-        raise DataError(
-            f"{place(path)}: the folder holds no *.parquet file: correct data.path, or rename the "
-            "files."
-        )
-    return files
+def parquet_entries(
+    files: Sequence[Path], *, config: DataConfig, names: "RowNames"
+) -> Iterator[SourceEntry | Fault]:
+    """The rows of all files in order, and what is wrong with a row that cannot be one. names: gives
+    rows their ids. Raises `DataError` naming the file, where it cannot be read on."""
+    for file in files:
+        classes = ClassNames()
+
+        def columns(schema: Any, where: str) -> list[str]:
+            nonlocal classes
+            classes = ClassNames.read(schema, config.label_column, where)
+            return _checked_columns(schema, config, names.column, where)
+
+        def made(row: _Row) -> SourceEntry | Fault:
+            try:
+                return _entry(row, config, names, classes)  # noqa: B023 - called before the next file
+            except DataError as error:
+                return Fault(error, alone=True)
+
+        try:
+            yield from _rows(file, columns, made)
+        except DataError as error:
+            yield Fault(error, alone=False)
 
 
-def files_within(folder: Path) -> list[Path]:
-    """The folder's *.parquet files, hidden ones left out, in the order of their names."""
-    return sorted(
-        file
-        for file in folder.glob("*.parquet")
-        if file.is_file() and not file.name.startswith(".")
-    )
+@dataclass(slots=True)
+class RowNames:
+    """How the rows of a data set get their ids: a column, else the path beside the picture, else
+    the row's content.
+
+    A row's place is no id: without an earlier row, every later one would have its neighbour's. The
+    content is label, subject and picture; rows that are equal in all of these are numbered.
+    """
+
+    column: str | None
+    paths: bool
+    _equal: Counter[bytes] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, files: Sequence[Path], config: DataConfig) -> "RowNames":
+        """The rule for all files of both sides. Errors: `DataError` where some have a column of ids
+        and others have none."""
+        if config.ids == "content" or config.id_column is not None:
+            return cls(None if config.ids == "content" else config.id_column, paths=False)
+        has = {file: USUAL_ID in names for file in files if (names := _column_names(file))}
+        if len(set(has.values())) > 1:
+            without = next(file for file, found in has.items() if not found)
+            raise DataError(
+                f"{place(without)}: no column {USUAL_ID!r}, which other files of the data set "
+                "have: add it, or set data.id_column, or data.ids content."
+            )
+        return cls(USUAL_ID, paths=False) if any(has.values()) else cls(None, paths=True)
+
+    def of_row(self, row: "_Row", picture: Any, label: str, subject: str | None) -> str:
+        """The id of a row."""
+        if self.column is not None:
+            return _name(row.cells[self.column], self.column, "record id", row.where)
+        path = picture.get("path") if self.paths and isinstance(picture, dict) else None
+        if path is not None:
+            return clean_name(path, what="record id", where=row.where)
+        content = picture["bytes"] if isinstance(picture, dict) else picture
+        found = digest("row", label.encode(), (subject or "").encode(), bytes(content or b""))
+        self._equal[found[:16]] += 1
+        again = self._equal[found[:16]]
+        return f"sha256-{found.hex()[:32]}" + (f"-{again}" if again > 1 else "")
 
 
-def parquet_entries(path: Path, *, config: DataConfig) -> Iterator[SourceEntry]:
-    """The rows of all files in order. Raises `DataError` naming the file and the row."""
-    for file in parquet_files(path):
-        yield from _rows(
-            file,
-            lambda schema, where: _checked_columns(schema, config, where),
-            lambda row: _entry(row, config),
-        )
+def _column_names(file: Path) -> list[str]:
+    """The columns of a file; none where it cannot be read, which reading its rows will say."""
+    try:
+        return list(pq.read_schema(file).names)
+    except (pa.ArrowException, OSError, ValueError):
+        return []
 
 
 def parquet_pictures(files: Sequence[Path], *, column: str) -> Iterator[Picture]:
@@ -127,7 +170,7 @@ def _rows(
                         )
                     )
                     row += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # a name no UTF-8
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"{where}: the file is no readable Parquet file from row {row} on ({reason}): write "
@@ -135,25 +178,32 @@ def _rows(
         ) from error
 
 
-def _entry(row: _Row, config: DataConfig) -> SourceEntry:
-    cells, where = row.cells, row.where
+def _entry(row: _Row, config: DataConfig, names: RowNames, classes: ClassNames) -> SourceEntry:
+    cells, where, column = row.cells, row.where, config.image_column
     subject = (
         None
         if config.subject_column is None
         else _name(cells[config.subject_column], config.subject_column, "subject id", where)
     )
+    value = _value(cells[config.label_column], config.label_column, "label", where)
+    label = classes.label(value, where)
+    picture = None if names.column is not None else cells[column].as_py()
     return SourceEntry(
-        name=_name(cells[config.id_column], config.id_column, "record id", where),
-        label=_name(cells[config.label_column], config.label_column, "label", where),
+        name=names.of_row(row, picture, label, subject),
+        label=label,
         subject=subject,
         where=where,
-        read=functools.partial(_image, cells[config.image_column], config.image_column, where),
+        read=functools.partial(_image, cells[column], column, where),
     )
 
 
 def _name(cell: Any, column: str, what: str, where: str) -> str:
+    return clean_name(_value(cell, column, what, where), what=what, where=where)
+
+
+def _value(cell: Any, column: str, what: str, where: str) -> object:
     try:
-        value = cell.as_py()
+        value: object = cell.as_py()
     except UnicodeDecodeError:
         raise DataError(
             f"{where}: the {what} in column {column!r} is not UTF-8: write it anew."
@@ -162,7 +212,7 @@ def _name(cell: Any, column: str, what: str, where: str) -> str:
         raise DataError(
             f"{where}: the {what} in column {column!r} is null: fill it in, or drop the row."
         )
-    return clean_name(value, what=what, where=where)
+    return value
 
 
 def _image(cell: Any, column: str, where: str) -> bytes:
@@ -170,21 +220,23 @@ def _image(cell: Any, column: str, where: str) -> bytes:
     if isinstance(value, dict):
         content, path = value["bytes"], value.get("path")
         if content is None and path is not None:
-            raise DataError(
+            raise PictureError(
                 f"{where}: the picture in column {column!r} is only a path, {str(path)[:80]!r}, "
                 "not followed: embed the bytes."
             )
         value = content
     if value is None:
-        raise DataError(
+        raise PictureError(
             f"{where}: the picture in column {column!r} is null: fill it in, or drop the row."
         )
     return bytes(value)
 
 
-def _checked_columns(schema: Any, config: DataConfig, where: str) -> list[str]:
+def _checked_columns(
+    schema: Any, config: DataConfig, id_column: str | None, where: str
+) -> list[str]:
     """The names of the needed columns, each of them there once and of a type that can be meant."""
-    names = [config.id_column, config.label_column]
+    names = [config.label_column] if id_column is None else [id_column, config.label_column]
     if config.subject_column is not None:
         names.append(config.subject_column)
     advice = "set data.id_column, label_column or image_column"
@@ -211,13 +263,28 @@ def _check_image(schema: Any, column: str, where: str, advice: str) -> None:
         )
 
 
+def image_column(schema: Any, column: str | None, where: str) -> str:
+    """The column of pictures: the one that is named, else `image`, else the only one of pictures.
+    Errors: `DataError`."""
+    able = [field.name for field in schema if _is_image(field.type)]
+    found = [column] if column else [name for name in able if name == "image"] or able
+    if len(found) != 1:
+        listed = ", ".join(able or schema.names)[:500]
+        count = "several columns hold" if able else "no column holds"
+        raise DataError(
+            f"{where}: {count} pictures ({listed}), expected one: name it with --image_column."
+        )
+    _check_image(schema, found[0], where, "name another one with --image_column")
+    return found[0]
+
+
 def _check_present(column: str, available: list[str], where: str, advice: str) -> None:
     found = available.count(column)
     if found > 1:
         raise DataError(f"{where}: {found} columns are called {column!r}: rename all but one.")
     if found == 0:
-        near = difflib.get_close_matches(column, available, n=1, cutoff=0.0)
-        nearest = f"; the nearest name is {near[0]!r}" if near else ""
+        meant = near(column, available)
+        nearest = f"; the nearest name is {meant!r}" if meant else ""
         listed = ", ".join(available)[:500] or "none"
         raise DataError(f"{where}: no column {column!r} among {listed}{nearest}: {advice}.")
 

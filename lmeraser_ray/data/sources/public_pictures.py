@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lmeraser_ray.data.sources.entry import Picture, place
 from lmeraser_ray.data.sources.folder import folder_pictures
-from lmeraser_ray.data.sources.parquet import files_within, parquet_pictures
+from lmeraser_ray.data.sources.layout import files_within
+from lmeraser_ray.data.sources.parquet import parquet_pictures
 from lmeraser_ray.errors import DataError
 
 COLUMN = "image"

@@ -10,6 +10,8 @@ place accounts for.
 from dataclasses import dataclass
 from typing import Literal
 
+from lmeraser_ray.erasure.circumstances import Condition
+
 How = Literal["parsed", "raw", "rows", "no"]
 """parsed: every row and byte accounted for, and searched as bytes besides; raw: searched as bytes;
 rows: the rows of the database, and of SQLite every byte of the file; no: not searched, for the
@@ -23,7 +25,8 @@ class DataPlace:
 
     name: as certificates have it; holds: its private data; deletion: how and when its contents go;
     how: it is searched; because: the reason, as certificates have it; where: names of files, or of
-    folders (with a slash at the end) with all that is below, relative to `base`.
+    folders (with a slash at the end) with all that is below, relative to `base`; only: in which
+    workspaces it can hold anything of theirs.
     """
 
     name: str
@@ -33,6 +36,7 @@ class DataPlace:
     because: str
     where: tuple[str, ...] = ()
     base: Base = "workspace"
+    only: Condition = "always"
 
     def owns(self, path: str) -> bool:
         """Whether a file of the workspace, by its path below it with `/`, is of this place."""
@@ -85,6 +89,15 @@ ASSIGNMENTS = DataPlace(
     "A list of numbers, searched as bytes.",
     ("objects/assignments/",),
 )
+STATISTICS = DataPlace(
+    "statistics",
+    "sums over the records of a shard, by class: counts, features, products of features",
+    f"{PURGE}: a shard without the record has other sums, in which nothing of it is left.",
+    "raw",
+    "Keys are computed from the digests of the members; bytes are searched. `lmeraser verify "
+    "--rebuild` counts them again.",
+    ("objects/statistics/",),
+)
 CONSTITUENTS = DataPlace(
     "constituents",
     "what was learned from records; for nearest neighbours their features, rounded",
@@ -133,9 +146,11 @@ CONFIGURATION = DataPlace(
 SECRET = DataPlace(
     "the secret",
     "the key of the keyed hashes of ids",
-    "The secret stays as long as the workspace: erased ids are recognised by it.",
+    "A version of the secret stays until `lmeraser secret retire`, when no tombstone and no open "
+    "request needs it: erased ids are recognised by it. Where LMERASER_SECRET leads to it, it is "
+    "not in the workspace.",
     "raw",
-    "32 random bytes.",
+    "Random bytes, or a marker that the secret lies outside.",
     ("secret",),
 )
 DATABASE = DataPlace(
@@ -144,7 +159,8 @@ DATABASE = DataPlace(
     "was erased (tombstones, ledger, certificates)",
     "The transaction that makes a request PURGED, REFUSED or CANCELLED sets its ids and traces to "
     "null; SQLite overwrites them (secure_delete), PostgreSQL is vacuumed. Keyed hashes stay, so "
-    "that erased records are not let in again.",
+    "that erased records are not let in again: tombstones for `queue.tombstone_days`, where that "
+    "is set.",
     "rows",
     "Ids and traces of requests that are still open are at home there; any other occurrence in "
     "a row, or in any byte of SQLite's file and its journal, is a finding.",
@@ -152,11 +168,11 @@ DATABASE = DataPlace(
 )
 LOCKS = DataPlace(
     "lock and pin files",
-    "a process id; where the request database is, without credentials",
+    "a process id; where the request database is, without credentials; how fast trainings were",
     "They hold nothing of a person.",
     "raw",
     "Text.",
-    ("lock", "database"),
+    ("lock", "database", "pace.json"),
 )
 RAY_SESSION = DataPlace(
     "Ray's session folder",
@@ -167,13 +183,14 @@ RAY_SESSION = DataPlace(
     "Searched where the scan is told of the folder; other machines' folders are not seen from "
     "here.",
     base="ray",
+    only="ray",
 )
 RAY_MEMORY = DataPlace(
-    "memory of processes and of Ray's object store",
+    "memory of processes",
     "pixels, features and weights under way; rows of buckets that a worker has read",
     "Memory is overwritten when it is used again, and goes with the process or the cluster.",
     "no",
-    "Memory of running processes is not searched.",
+    "Memory of running processes, of Ray's object store too where there is one, is not searched.",
     base="ray",
 )
 STUDIES = DataPlace(
@@ -189,7 +206,8 @@ STUDIES = DataPlace(
 )
 FIGURES = DataPlace(
     "figures",
-    "sheets of people's pictures, made by `lmeraser figures --workspace`",
+    "sheets of people's pictures, made by `lmeraser figures --workspace`; those and lists of ids "
+    "that `lmeraser inspect` made",
     "Whoever made them removes them. No erasure reaches them.",
     "no",
     "They were drawn, scaled and encoded anew, so that no bytes are left to search for, in a "
@@ -203,6 +221,7 @@ DEMONSTRATION = DataPlace(
     "no",
     "It is public.",
     base="elsewhere",
+    only="never",
 )
 DOWNLOADS = DataPlace(
     "downloads",
@@ -212,6 +231,7 @@ DOWNLOADS = DataPlace(
     "no",
     "The source is its owner's to change.",
     base="elsewhere",
+    only="fetched",
 )
 PROOFS = DataPlace(
     "certificates, keys and heads",
@@ -237,6 +257,7 @@ BUCKETS = DataPlace(
     "no",
     "The workspace sees its objects only.",
     base="elsewhere",
+    only="object storage",
 )
 TERMINAL = DataPlace(
     "the terminal",
@@ -247,7 +268,8 @@ TERMINAL = DataPlace(
     base="elsewhere",
 )
 DATA_INVENTORY = (
-    *(RECORDS, PICTURES, FEATURES, PARTITIONS, ASSIGNMENTS, CONSTITUENTS, MANIFESTS, SCRATCH),
+    *(RECORDS, PICTURES, FEATURES, PARTITIONS, ASSIGNMENTS, STATISTICS, CONSTITUENTS, MANIFESTS),
+    SCRATCH,
     *(POINTER, CONFIGURATION, SECRET, DATABASE, LOCKS, RAY_SESSION, RAY_MEMORY, STUDIES, FIGURES),
     *(DEMONSTRATION, DOWNLOADS, PROOFS, BACKUPS, BUCKETS, TERMINAL),
 )

@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 
 from lmeraser_ray.data.buckets import Bucket, digests_in, offsets_of, read_pictures, read_rows
 from lmeraser_ray.data.feature_file import HEAD, Layout
-from lmeraser_ray.erasure.absence.inventory import FEATURES, PICTURES, RECORDS
+from lmeraser_ray.erasure.absence.inventory import FEATURES, PICTURES, RECORDS, DataPlace
 from lmeraser_ray.erasure.absence.pattern_search import Match
 from lmeraser_ray.erasure.absence.patterns import PatternSet
-from lmeraser_ray.erasure.absence.report import ScanReporter
+from lmeraser_ray.erasure.absence.report import Owners, ScanReporter
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.features import features_key
 from lmeraser_ray.pipeline.manifest import BucketState, Manifest
-from lmeraser_ray.storage.files import disk_errors
+from lmeraser_ray.storage.files import disk_errors, open_file
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import REPAIR, Store, StoredObject, present
 
@@ -64,8 +64,10 @@ class LiveRecordCheck:
             "digest": (self.patterns.digests, "row with an erased digest"),
         }
         for column, (gone, trace) in refused.items():
-            if pc.any(pc.is_in(rows[column], pa.array(list(gone), rows[column].type))).as_py():
-                self._hit(RECORDS, bucket.records, trace)
+            there = pc.is_in(rows[column], pa.array(list(gone), rows[column].type))
+            for value in rows[column].filter(there).unique().to_pylist():
+                owners = self.patterns.digests[value] if column == "digest" else {value}
+                self._hit(RECORDS, bucket.records, trace, frozenset(owners))
         ids, subjects, labels = (rows[name] for name in ("record_id", "subject_id", "label"))
         if any(self.patterns.occurs(text_of(column)) for column in (ids, subjects, labels)):
             people, records = (
@@ -81,7 +83,7 @@ class LiveRecordCheck:
         offsets, lengths = (rows[name].to_numpy() for name in ("offset", "length"))
         size = path.stat().st_size
         if not np.array_equal(offsets, offsets_of(lengths)) or lengths.sum() != size:
-            self._hit(PICTURES, bucket.pictures, "bytes of no live record")
+            self._hit(PICTURES, bucket.pictures, "bytes of no live record", None)
         self.report.count(PICTURES, size)
         sound: dict[int, bool] = {}
         for match in self.patterns.search.in_file(path, texts=False):
@@ -108,7 +110,7 @@ class LiveRecordCheck:
         start, whole = extent(path, rows.num_rows)
         key = features_key(self.manifest.backbone.identity, digests_in(rows))
         if not whole or key != state.features.key:
-            self._hit(FEATURES, state.features, "rows of no live record")
+            self._hit(FEATURES, state.features, "rows of no live record", None)
         self.report.count(FEATURES, path.stat().st_size)
         for match in self.patterns.search.in_file(path, texts=False):
             self._judge(match, whole and match.at >= start, state.features)
@@ -118,19 +120,21 @@ class LiveRecordCheck:
         if own and self.patterns.is_window(match):
             self.shared.add(match.pattern)
             self.report.explained += 1
+        elif match.pattern in self.patterns.common:
+            self.report.explained += 1
         else:
-            self._hit(
-                PICTURES if item.kind == "pictures" else FEATURES, item, self.patterns.trace(match)
-            )
+            place = PICTURES if item.kind == "pictures" else FEATURES
+            owners = self.patterns.owners(match.pattern)
+            self._hit(place, item, self.patterns.trace(match), owners)
 
-    def _hit(self, place: object, item: StoredObject, trace: str) -> None:
+    def _hit(self, place: DataPlace, item: StoredObject, trace: str, owners: Owners) -> None:
         """Report a finding. Errors: `VerificationError` where the object is damaged: then the match
         proves nothing."""
         if not self.store.sound(item):
             raise VerificationError(
                 f"{item.name} is damaged: its bytes do not have the digest in its name. {REPAIR}"
             )
-        self.report.hit(place, f"objects/{item.name}", trace)  # type: ignore[arg-type]
+        self.report.hit(place, f"objects/{item.name}", trace, owners)
 
     def _path(self, item: StoredObject) -> Location:
         with disk_errors(self.store.path(item)), present(item):
@@ -146,7 +150,7 @@ def text_of(column: pa.ChunkedArray) -> bytes:
 def extent(path: Location, rows: int) -> tuple[int, bool]:
     """Return the offset of the first feature in a file, and whether the file holds the features and
     checksums of `rows` rows and nothing else."""
-    with disk_errors(path), path.open("rb") as file:
+    with disk_errors(path), open_file(path) as file:
         layout = Layout.of(file.read(HEAD))
     if layout is None:
         return 0, False

@@ -1,12 +1,18 @@
 """The scan report: what a scan has found, and how much of each place it has searched."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ConfigDict
+
 from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY, FOREIGN, DataPlace, How
+from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.traces import Traces
+from lmeraser_ray.erasure.circumstances import Circumstances
+from lmeraser_ray.storage.digests import canonical_json
+from lmeraser_ray.storage.foreign_json import ForeignJson, Natural
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +35,54 @@ class Searched:
     bytes: int
 
 
+KINDS_OF_WINDOW = ("picture", "pixels", "feature")
+Owners = frozenset[str] | None
+"""The records and subjects whose trace was found; None where it is the workspace that is not as it
+should be, such as by a file that is no part of it."""
+
+
 @dataclass(frozen=True)
 class ScanReport:
     """What a scan did and found.
 
-    records: how many were looked for; explained: occurrences that a live record, a live name or an
-    open request explains; in_rows_only: ids that identify too little to be looked for in bytes;
-    without: how many records have no window, by the kind of window.
+    found: each finding with its owners; explained: occurrences that a live record, a live name, our
+    own words or an open request explain; patterns, traces: what was looked for.
     """
 
-    records: int
     searched: tuple[Searched, ...]
-    hits: tuple[Hit, ...]
+    found: dict[Hit, Owners]
     explained: int
-    in_rows_only: int
-    without: dict[str, int]
+    patterns: PatternSet
+    traces: tuple[Traces, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what the certificate says: places, counts, bytes; no id, no path."""
+    @property
+    def names(self) -> frozenset[str]:
+        """The ids and subjects that were looked for."""
+        return self.patterns.ids | self.patterns.subjects
+
+    @property
+    def hits(self) -> tuple[Hit, ...]:
+        """Every finding."""
+        return tuple(self.found)
+
+    def hits_of(self, names: Collection[str]) -> tuple[Hit, ...]:
+        """Return the findings that hold back the erasure of these records and subjects: their own,
+        and those that are of nobody."""
+        return tuple(
+            hit
+            for hit, owners in self.found.items()
+            if owners is None or not owners.isdisjoint(names)
+        )
+
+    def as_json(self, names: Collection[str], where: Circumstances) -> dict[str, Any]:
+        """Return what the certificate of the erasure of these records and subjects says: places,
+        counts, bytes; no id, no path. where: decides which places there are that were not
+        searched."""
         there = {one.place for one in self.searched}
+        mine = [each for each in self.traces if each.record_id in names]
         return {
-            "records": self.records,
-            "found": len(self.hits),
+            "records": len({each.record_id for each in mine}),
+            "found": len(self.hits_of(names)),
             "explained": self.explained,
             "searched": [
                 {"place": one.place, "how": one.how, "files": one.files, "bytes": one.bytes}
@@ -59,18 +91,58 @@ class ScanReport:
             "not_searched": [
                 {"place": place.name, "because": place.because}
                 for place in DATA_INVENTORY
-                if place.name not in there
+                if place.name not in there and where.holds(place.only)
             ],
-            "ids_looked_for_in_rows_only": self.in_rows_only,
-            "records_without_a_window": self.without,
+            "ids_looked_for_in_rows_only": self.patterns.in_rows_only(names),
+            "records_without_a_window": {
+                kind: sum(getattr(each, kind) is None for each in mine) for kind in KINDS_OF_WINDOW
+            },
         }
+
+
+class PlaceJson(ForeignJson):
+    """A place in a scan's report; `because` of one that was not searched."""
+
+    place: str
+    how: str = ""
+    files: Natural = 0
+    bytes: Natural = 0
+    because: str = ""
+
+
+class ScanJson(ForeignJson):
+    """What is read of a scan's report, which may hold more."""
+
+    model_config = ConfigDict(extra="ignore")
+    records: Natural
+    found: Natural
+    searched: tuple[PlaceJson, ...]
+    not_searched: tuple[PlaceJson, ...]
+    test_records: Natural | None = None
+    """Of the removed records, how many were held out for testing; None where that is not known."""
+
+
+def read_scan(said: Mapping[str, object]) -> ScanJson | None:
+    """What a certificate says of its scan, which may be of any form; None where it is another than
+    `ScanReport.as_json` gives."""
+    try:
+        return ScanJson.read(canonical_json(said))
+    except ValueError:
+        return None
+
+
+def tested_only(said: Mapping[str, object], removed: int) -> bool:
+    """Whether a certificate says in its scan that all of the removed records, so many, were held
+    out for testing, so that nothing was trained on them."""
+    found = read_scan(said)
+    return found is not None and 0 < removed == found.test_records
 
 
 @dataclass
 class ScanReporter:
     """Collects what a scan finds and counts, and makes the report."""
 
-    hits: dict[Hit, None] = field(default_factory=dict)
+    found: dict[Hit, Owners] = field(default_factory=dict)
     explained: int = 0
     files: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
@@ -80,9 +152,11 @@ class ScanReporter:
         self.files[name_of(place)] += files
         self.bytes[name_of(place)] += size
 
-    def hit(self, place: DataPlace | None, path: str, trace: str) -> None:
-        """Note a finding. The same trace in the same file counts once."""
-        self.hits[Hit(name_of(place), path, trace)] = None
+    def hit(self, place: DataPlace | None, path: str, trace: str, owners: Owners) -> None:
+        """Note a finding. The same trace in the same file counts once, for all of its owners."""
+        hit = Hit(name_of(place), path, trace)
+        before = self.found.get(hit, frozenset())
+        self.found[hit] = None if before is None or owners is None else before | owners
 
     def searched(self) -> tuple[Searched, ...]:
         """Return the searched places in the order of the inventory, then the foreign files."""
@@ -96,14 +170,9 @@ class ScanReporter:
             if name in self.files
         )
 
-    def finish(self, traces: Sequence[Traces], in_rows_only: int) -> ScanReport:
+    def finish(self, traces: Sequence[Traces], patterns: PatternSet) -> ScanReport:
         """Return the report of a scan for these traces."""
-        kinds = ("picture", "pixels", "feature")
-        without = {kind: sum(getattr(each, kind) is None for each in traces) for kind in kinds}
-        records = len({each.record_id for each in traces})
-        return ScanReport(
-            records, self.searched(), tuple(self.hits), self.explained, in_rows_only, without
-        )
+        return ScanReport(self.searched(), self.found, self.explained, patterns, tuple(traces))
 
 
 def name_of(place: DataPlace | None) -> str:

@@ -3,9 +3,10 @@ is searched for traces of what was erased.
 
     traces → the live record check → every file → the request database → a report
 
-Invariants: a finding stops the certificate; an occurrence is explained, and counted, only by a live
-record that has these very bytes, by a live name that contains the id, or by an open request that
-still has to name it; a report holds no id. The caller holds the workspace's lock, so that no other
+Invariants: a finding stops the certificates of its owners; an occurrence is explained, and counted,
+only by a live record that has these very bytes, by a live name that contains the id, by what the
+workspace says without any record, or by an open request that still has to name it; a report holds
+no id. The caller holds the workspace's lock, so that no other
 command writes meanwhile; jobs under way may (`keep`, `expected`).
 """
 
@@ -20,18 +21,22 @@ from pathlib import Path
 from lmeraser_ray.erasure.absence.database_search import FILE, JOURNAL, search_database
 from lmeraser_ray.erasure.absence.inventory import RAY_SESSION, DataPlace, place_of
 from lmeraser_ray.erasure.absence.live_records import LiveRecordCheck
+from lmeraser_ray.erasure.absence.pattern_search import Match
 from lmeraser_ray.erasure.absence.patterns import PatternSet
 from lmeraser_ray.erasure.absence.report import Hit, ScanReport, ScanReporter, Searched
+from lmeraser_ray.erasure.absence.skeletons import strings_of_header, words_of
 from lmeraser_ray.erasure.absence.traces import Traces
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.files import walk
+from lmeraser_ray.storage.files import opened, walk
 from lmeraser_ray.storage.paths import Location, name_below
 from lmeraser_ray.storage.store import Kind, Store, StoredObject
 
 __all__ = ["Hit", "ScanReport", "Searched", "scan"]
 Key = tuple[Kind, str]
+TENSORS = ("constituents", "statistics", "partitions", "assignments")
+LONGEST_HEADER = 1 << 20
 
 
 def scan(
@@ -56,7 +61,9 @@ def scan(
     the published state itself is damaged, `ExecutionError` where a file cannot be read.
     """
     patterns, report, shared = PatternSet(traces, subjects), ScanReporter(), set[int]()
-    patterns.learn(set(open_names) - patterns.ids - patterns.subjects)
+    said = {*words_of(manifest), *(database.said_in_pin if database else ())}
+    patterns.learn({*(set(open_names) - patterns.ids - patterns.subjects), *said})
+    patterns.learn(patterns.ids | patterns.subjects, longer=True)
     done = LiveRecordCheck(folder.store, manifest, patterns, report, shared).check()
     reached = {*manifest.objects(), *keep, *filter(None, [folder.current()])}
     reach = Reach(folder.store, frozenset(reached), frozenset(expected), frozenset(done))
@@ -69,20 +76,7 @@ def scan(
     elif (folder.root / FILE).exists() or (folder.root / "database").exists():
         with closing(Database.open(folder.root, None, create=False)) as opened:
             search_database(opened, folder.root, patterns, report)
-    return report.finish(traces, patterns.in_rows_only)
-
-
-def left_in_database(
-    folder: WorkspaceFolder,
-    database: Database,
-    traces: Sequence[Traces],
-    subjects: Collection[str] = (),
-) -> tuple[Hit, ...]:
-    """Return what the request database still has of these traces after the names of their request
-    were wiped: there should be nothing."""
-    report = ScanReporter()
-    search_database(database, folder.root, PatternSet(traces, subjects), report)
-    return tuple(report.hits)
+    return report.finish(traces, patterns)
 
 
 @dataclass(frozen=True)
@@ -120,12 +114,13 @@ class Walk:
         names: dict[str, DataPlace | None] = {}
         for path, mode in walk(self.folder.root):
             name = name_below(path, self.folder.root)
-            place = names[name] = place_of(name)
+            place, item = place_of(name), self.reach.item(path)
+            if item is None:  # the name of an object consists of its kind and digests
+                names[name] = place
             if stat.S_ISDIR(mode):
                 continue
-            item = self.reach.item(path)
             if not stat.S_ISREG(mode) or not self._belongs(name, place, item):
-                self.report.hit(place, self.patterns.masked(name), "stray file")
+                self.report.hit(place, self.patterns.masked(name), "stray file", None)
             if stat.S_ISREG(mode) and item not in self.reach.done and name not in (FILE, JOURNAL):
                 self._file(path, name, place, item)
         self._names(names)
@@ -157,11 +152,29 @@ class Walk:
         with suppress(FileNotFoundError):  # gone meanwhile
             for match in self.patterns.search.in_file(path, texts=texts):
                 own = item is not None and match.pattern in self.shared
-                if own or self.patterns.explained(match):
+                if own or self.patterns.explained(match) or self._in_header(match, path, item):
                     self.report.explained += 1
                 else:
-                    self.report.hit(place, self.patterns.masked(name), self.patterns.trace(match))
+                    self._hit(place, name, match, self.patterns.trace(match))
             self.report.count(place, path.stat().st_size)
+
+    def _in_header(self, match: Match, path: Location, item: StoredObject | None) -> bool:
+        """Whether an id is a word in the header of a file of tensors, which names them."""
+        if item is None or item.kind not in TENSORS or not self.patterns.is_text(match):
+            return False
+        with opened(path) as fill:
+            head = memoryview(bytearray(8))
+            fill(head, 0)
+            size = min(int.from_bytes(head, "little"), LONGEST_HEADER)
+            header = memoryview(bytearray(size))
+            fill(header, 8)
+        words = strings_of_header(bytes(header))
+        return 8 <= match.at < 8 + size and self.patterns.is_within(match, words)
+
+    def _hit(self, place: DataPlace | None, name: str, match: Match, trace: str) -> None:
+        """Report a match in a file."""
+        owners = self.patterns.owners(match.pattern)
+        self.report.hit(place, self.patterns.masked(name), trace, owners)
 
     def _names(self, names: dict[str, DataPlace | None]) -> None:
         """Search the names of files and folders."""
@@ -171,8 +184,5 @@ class Walk:
         for match in self.patterns.search.in_bytes(b"\n".join(texts)):
             if not self.patterns.explained(match):
                 name = listed[bisect_right(starts, match.at) - 1]
-                self.report.hit(
-                    names[name],
-                    self.patterns.masked(name),
-                    f"{self.patterns.trace(match)} in a file's name",
-                )
+                trace = f"{self.patterns.trace(match)} in a file's name"
+                self._hit(names[name], name, match, trace)

@@ -10,14 +10,17 @@
 >>> Traces.from_bytes(traces.to_bytes(), "person-1/cat") == [traces]
 True
 
-Invariants: a window has enough different bytes to identify its record, or there is no window; the
-compact form holds no id and has at most 184 bytes, so that a million records to erase take 184 MB
-of the request database.
+Invariants: a window has enough different bytes to identify its record, or there is no window; a
+window of a picture is no text, since a picture may quote what our own files say, and no part of
+what these say without records; the compact form holds no id and has at most 184 bytes, so that a
+million records to erase take 184 MB of the request database.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+from lmeraser_ray.erasure.absence.skeletons import skeletons
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.digests import DIGEST_BYTES
 
@@ -31,6 +34,11 @@ DIFFERENT = 8
 zero, identify nobody."""
 TRIED = 64
 """How many places in the data are tried for a window."""
+BINARY = 4
+"""The least bytes that are no text in a window of a picture."""
+TEXT = bytes([*b"\t\n\r", *range(32, 127)])
+MOMENT = re.compile(r"\d{4}-\d\d(-\d\d([T ][\d:.]*Z?)?)?")
+"""A date, or a time with its date: what our own files say when something happened."""
 FORMAT = 1
 
 
@@ -68,9 +76,8 @@ class Traces:
         """
         if len(digest) != DIGEST_BYTES:
             raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
-        return cls(
-            record_id, subject_id, digest, window_of(picture), window_of(pixels), window_of(feature)
-        )
+        encoded = window_of(picture, least_binary=BINARY)
+        return cls(record_id, subject_id, digest, encoded, window_of(pixels), window_of(feature))
 
     def to_bytes(self) -> bytes:
         """Return the compact form: a format byte, the digest, and each window after its length,
@@ -112,9 +119,10 @@ class Traces:
         return found
 
 
-def window_of(data: bytes) -> bytes | None:
+def window_of(data: bytes, *, least_binary: int = 0) -> bytes | None:
     """Return the `WINDOW` bytes with the most different byte values, ties to the stretch nearest to
-    three quarters of the data; None where no stretch has `DIFFERENT` values.
+    three quarters of the data; None where no stretch has `DIFFERENT` values. Stretches are left out
+    that have fewer bytes than `least_binary` which are no text, or that our own files have anyway.
 
     The second half is preferred: the first may be a colour profile or a header that many pictures
     share. Data of `LEAST` to `WINDOW` bytes are a window as a whole.
@@ -125,14 +133,22 @@ def window_of(data: bytes) -> bytes | None:
         best = max(
             starts,
             key=lambda start: (
+                identifies(data[start : start + WINDOW], least_binary),
                 len(set(data[start : start + WINDOW])),
                 -abs(4 * start - 3 * len(data)),
             ),
         )
         window = data[best : best + WINDOW]
-        if len(window) >= min(WINDOW, max(LEAST, len(data))) and len(set(window)) >= DIFFERENT:
+        enough = len(window) >= min(WINDOW, max(LEAST, len(data)))
+        if enough and len(set(window)) >= DIFFERENT and identifies(window, least_binary):
             return window
     return None
+
+
+def identifies(window: bytes, least_binary: int) -> bool:
+    """Whether a window has as many bytes that are no text, and is no part of what our own files say
+    without records."""
+    return len(window.translate(None, TEXT)) >= least_binary and window not in skeletons()
 
 
 def telling(name: str) -> Literal["anywhere", "apart", "no"]:
@@ -140,10 +156,12 @@ def telling(name: str) -> Literal["anywhere", "apart", "no"]:
 
     anywhere: it hardly occurs by chance, so that every occurrence counts; apart: it could be part
     of a longer number or word (digits, a single word, hexadecimal digits), so that it counts where
-    no letter or digit is next to it; no: it occurs everywhere (`1`, `cat`, `000042`), so that only
-    rows, where it is a value by itself, can tell whether it is there.
+    no letter or digit is next to it; no: it occurs everywhere (`1`, `cat`, `000042`, a date), so
+    that only rows, where it is a value by itself, can tell whether it is there.
     """
     size = len(name.encode())
+    if MOMENT.fullmatch(name):
+        return "no"
     letters, digits = any(map(str.isalpha, name)), any(map(str.isdigit, name))
     others = any(not c.isalnum() for c in name)
     if size >= WINDOW:

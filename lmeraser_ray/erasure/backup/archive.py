@@ -10,20 +10,21 @@ damage and truncation, and forgery only where the digest of the table is kept el
 
 import hashlib
 import io
-import json
-import os
-import secrets
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from pydantic import ConfigDict
 
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.storage.digests import canonical_json
-from lmeraser_ray.storage.files import disk_errors, move_into_place
+from lmeraser_ray.storage.files import disk_errors, open_file
+from lmeraser_ray.storage.foreign_json import Digest, ForeignJson, FormatJson, Natural
 from lmeraser_ray.storage.paths import Location
+from lmeraser_ray.storage.whole_file import whole_file
 
 ROWS = "requests.jsonl"
 KEPT = ("configuration.json", "secret", "database")
@@ -33,6 +34,10 @@ were."""
 FORMAT = 1
 CONTENTS, DIGEST = "contents.json", "contents.sha256"
 PIECE = 1 << 20
+TABLE_BYTES = 1 << 30
+"""A table of contents has about 250 bytes a part."""
+BAD_TAR = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
+"""What hostile headers lead `tarfile` into: numbers that are none, names behind names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +49,52 @@ class ArchivePart:
     sha256: str
 
 
+class BackupCard(ForeignJson):
+    """What an archive is a backup of. manifest: key and SHA-256 of the published manifest; seq,
+    hash: the ledger's head; a later version may say more."""
+
+    model_config = ConfigDict(extra="allow")
+    version: str
+    at: str
+    workspace: str
+    manifest: tuple[Digest, Digest]
+    fingerprint: Digest
+    dialect: str
+    seq: Natural
+    hash: Digest
+
+
+class PartJson(ForeignJson):
+    """A part in the table of contents."""
+
+    name: str
+    size: Natural
+    sha256: Digest
+
+
+class ContentsJson(ForeignJson):
+    """The table of contents as JSON."""
+
+    format: Natural
+    about: BackupCard
+    parts: tuple[PartJson, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The table of contents. about: what the archive is a backup of, JSON values."""
+    """The table of contents. about: what the archive is a backup of."""
 
-    about: dict[str, Any]
+    about: BackupCard
     parts: tuple[ArchivePart, ...]
 
     def to_bytes(self) -> bytes:
         """The canonical JSON."""
         return canonical_json(
-            {"format": FORMAT, "about": self.about, "parts": [asdict(part) for part in self.parts]}
+            {
+                "format": FORMAT,
+                "about": self.about.model_dump(mode="json"),
+                "parts": [asdict(part) for part in self.parts],
+            }
         )
 
     @classmethod
@@ -62,14 +102,15 @@ class Contents:
         """Read what `to_bytes` wrote. Errors: `ConfigError` on another version's,
         `VerificationError` on anything else."""
         try:
-            read = json.loads(data)
-            if read["format"] != FORMAT:
+            version = FormatJson.read(data).format
+            if version != FORMAT:
                 raise ConfigError(
-                    f"The backup has format {read['format']}, this version reads {FORMAT}: use "
-                    "the version that wrote it."
+                    f"The backup has format {version}, this version reads {FORMAT}: use the "
+                    "version that wrote it."
                 )
-            return cls(read["about"], tuple(ArchivePart(**part) for part in read["parts"]))
-        except (KeyError, TypeError, ValueError) as error:
+            read = ContentsJson.read(data)
+            return cls(read.about, tuple(ArchivePart(p.name, p.size, p.sha256) for p in read.parts))
+        except ValueError as error:
             raise VerificationError(
                 "This is no backup of a workspace: give the file that `lmeraser backup` wrote."
             ) from error
@@ -95,7 +136,7 @@ class Checked(io.RawIOBase):
 
 def part_of(name: str, path: Location) -> ArchivePart:
     """Describe a file as a part."""
-    with disk_errors(path), path.open("rb") as file:
+    with disk_errors(path), open_file(path) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         return ArchivePart(name, file.tell(), found)
 
@@ -107,30 +148,23 @@ def write_archive(path: Path, contents: Contents, sources: Sequence[Location]) -
     Errors: `VerificationError` where a file is not what its part says; `ExecutionError` where the
     disk is full. Then nothing is written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     table = contents.to_bytes()
     digest = hashlib.sha256(table).hexdigest()
-    with disk_errors(path):
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with disk_errors(path), os.fdopen(handle, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for name, data in ((CONTENTS, table), (DIGEST, f"{digest}\n".encode())):
-                    archive.addfile(header(name, len(data)), io.BytesIO(data))
-                for part, source in zip(contents.parts, sources, strict=True):
-                    add(archive, part, source)
-            file.flush()
-            os.fsync(file.fileno())
-        move_into_place(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with (
+        whole_file(path) as file,
+        disk_errors(path),
+        tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name, data in ((CONTENTS, table), (DIGEST, f"{digest}\n".encode())):
+            archive.addfile(header(name, len(data)), io.BytesIO(data))
+        for part, source in zip(contents.parts, sources, strict=True):
+            add(archive, part, source)
     return digest
 
 
 def add(archive: tarfile.TarFile, part: ArchivePart, source: Location) -> None:
     """Copy one part's file. Errors: `VerificationError` where it changed."""
-    with source.open("rb") as file:
+    with open_file(source) as file:
         checked = Checked(file)
         if source.stat().st_size == part.size:
             archive.addfile(header(part.name, part.size), checked)
@@ -153,8 +187,8 @@ class Archive:
 
     def __init__(self, path: Path, tar: tarfile.TarFile) -> None:
         self._path, self._tar = path, tar
-        table = b"".join(self._read(CONTENTS, None))
-        digest = b"".join(self._read(DIGEST, None))
+        table = b"".join(self._read(CONTENTS, None, TABLE_BYTES))
+        digest = b"".join(self._read(DIGEST, None, TABLE_BYTES))
         if digest != f"{hashlib.sha256(table).hexdigest()}\n".encode():
             raise VerificationError(
                 f"{path} is damaged: its table of contents does not have its digest. Give another "
@@ -174,15 +208,19 @@ class Archive:
     def _next(self) -> tarfile.TarInfo | None:
         try:
             return self._tar.next()
-        except (tarfile.TarError, EOFError) as error:
+        except MemoryError:  # a header that claims a terabyte
+            raise self._damaged("a header claims more than there is") from None
+        except BAD_TAR as error:
             raise self._damaged("it is cut, or no tar file") from error
 
-    def _read(self, name: str, part: ArchivePart | None) -> Iterator[bytes]:
+    def _read(self, name: str, part: ArchivePart | None, limit: int = 2**63) -> Iterator[bytes]:
         info = self._next()
         if (
             info is None
             or info.name != name
-            or not info.isreg()
+            or info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE)
+            or info.issparse()
+            or info.size > limit
             or (part and info.size != part.size)
         ):
             raise self._damaged(f"{name} is missing, or is not what its table of contents says")
@@ -193,7 +231,7 @@ class Archive:
             try:
                 with disk_errors(self._path):
                     data = checked.read(min(PIECE, left))
-            except (tarfile.TarError, EOFError) as error:
+            except BAD_TAR as error:
                 raise self._damaged("it is cut") from error
             left -= len(data)
             if not data or (not left and part and checked.sha256 != part.sha256):
@@ -217,8 +255,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
             file = stack.enter_context(open(path, "rb"))
         try:
             tar = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
-        except tarfile.TarError as error:
+        except (*BAD_TAR, MemoryError):  # the latter: a first header that claims a terabyte
             raise VerificationError(
                 f"{path} is no backup of a workspace, or it is damaged from its first bytes on."
-            ) from error
+            ) from None
         yield Archive(path, tar)

@@ -6,20 +6,50 @@ reveal nothing without the workspace's secret.
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.storage.database import ledger
-from lmeraser_ray.storage.database.tables import tombstones
+from lmeraser_ray.storage.database.tombstones import Tombstone, read_tombstones
 from lmeraser_ray.storage.digests import canonical_json
-from lmeraser_ray.storage.files import disk_errors, write_atomic
+from lmeraser_ray.storage.foreign_json import Digest, ForeignJson, FormatJson, Natural, read_bounded
 from lmeraser_ray.storage.times import to_text, utcnow
+from lmeraser_ray.storage.whole_file import write_whole
 
-FORMAT = 1
+FORMAT = 2
+EARLIER = 1
+"""Without versions of the secret and moments: all of version 1, as of the list's own moment."""
+
+
+LIST_BYTES = 4 << 30
+"""A file has about 100 bytes a tombstone."""
+
+
+class ErasureListJson(ForeignJson):
+    """The file."""
+
+    format: Natural
+    workspace: str
+    at: str
+    seq: Natural
+    hash: Digest
+    tombstones: tuple[Digest, ...] | tuple[tuple[Digest, Natural, str], ...]
+    sha256: Digest
+
+    def digest(self) -> str:
+        """The SHA-256 of all but the digest."""
+        table = self.model_dump(mode="json", exclude={"sha256"})
+        return hashlib.sha256(canonical_json(table)).hexdigest()
+
+    def stones(self) -> tuple[Tombstone, ...]:
+        """The tombstones; those of an earlier format are of the list's moment."""
+        return tuple(
+            Tombstone(each, 1, self.at) if isinstance(each, str) else Tombstone(*each)
+            for each in self.tombstones
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,50 +61,49 @@ class ErasureList:
     at: str
     seq: int
     hash: str
-    tombstones: tuple[str, ...]
+    tombstones: tuple[Tombstone, ...]
 
     @classmethod
     def now(cls, conn: Connection, workspace: str) -> "ErasureList":
         """Read the list from the request database."""
         head = ledger.head(conn)
-        hashes = tuple(sorted(conn.scalars(select(tombstones.c.hash))))
-        return cls(workspace, to_text(utcnow()), head.seq, head.hash, hashes)
+        stones = tuple(read_tombstones(conn))
+        return cls(workspace, to_text(utcnow()), head.seq, head.hash, stones)
 
     def write(self, path: Path) -> None:
         """Write the file, mode 0600, replacing what is there."""
-        table = {"format": FORMAT, **asdict(self), "tombstones": list(self.tombstones)}
+        stones = [[stone.hash, stone.secret, stone.at] for stone in self.tombstones]
+        table = {"format": FORMAT, **asdict(self), "tombstones": stones}
         data = canonical_json(
             {**table, "sha256": hashlib.sha256(canonical_json(table)).hexdigest()}
         )
-        with disk_errors(path):
-            write_atomic(path, data + b"\n", scratch=path.parent)
+        write_whole(path, data + b"\n")
 
     @classmethod
     def read(cls, path: Path) -> "ErasureList":
         """Read a file that `write` wrote. Errors: `ConfigError` where there is none,
         `VerificationError` where it is damaged."""
         try:
-            read = json.loads(path.read_bytes())
-            found, version = read.pop("sha256"), read["format"]
-            if hashlib.sha256(canonical_json(read)).hexdigest() != found:
-                raise VerificationError(
-                    f"--erasures {path} is damaged: its bytes do not have their digest. Give "
-                    "another copy."
-                )
-            if version != FORMAT:
+            data = read_bounded(path, LIST_BYTES)
+            version = FormatJson.read(data).format
+            if version not in (EARLIER, FORMAT):
                 raise ConfigError(
                     f"--erasures {path} has format {version}, this version reads {FORMAT}: use "
                     "the version that wrote it."
                 )
-            return cls(
-                read["workspace"], read["at"], read["seq"], read["hash"], tuple(read["tombstones"])
-            )
+            read = ErasureListJson.read(data)
+            if read.digest() != read.sha256:
+                raise VerificationError(
+                    f"--erasures {path} is damaged: its bytes do not have their digest. Give "
+                    "another copy."
+                )
+            return cls(read.workspace, read.at, read.seq, read.hash, read.stones())
         except OSError as error:
             raise ConfigError(
                 f"--erasures {path} cannot be read ({error.strerror}): give the file of `lmeraser "
                 "backup --erasures`."
             ) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except ValueError as error:
             raise VerificationError(
                 f"--erasures {path} is damaged, or is no file of `lmeraser backup --erasures`: "
                 "give another copy."

@@ -7,10 +7,11 @@ of either is lost.
     the workspace has no ledger                   → take the backup's rows, if it is known which
                                                     erasures came after the backup
 
-Invariant: one transaction writes the tombstones of the workspace, of the backup and of the erasure
-list; no tombstone is ever removed.
+Invariant: one transaction writes the tombstones of the workspace, of the backup, of the erasure
+list and of the certificates; no tombstone is ever removed.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
@@ -18,10 +19,19 @@ from sqlalchemy import Connection, select, update
 from lmeraser_ray.erasure.backup.database_dump import load
 from lmeraser_ray.erasure.backup.erasure_list import ErasureList
 from lmeraser_ray.erasure.backup.unpack import Staged
+from lmeraser_ray.erasure.certificate.standing_erasures import put_back
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.tombstones import cover_hashes
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
+from lmeraser_ray.storage.database.secret_versions import note
+from lmeraser_ray.storage.database.tombstones import (
+    Tombstone,
+    bring_back,
+    drop_retired,
+    read_tombstones,
+)
+from lmeraser_ray.storage.database.upgrade import upgrade_rows
 
 DAMAGED = (
     "To restore nevertheless, move requests.db and requests.db-journal out of the workspace, "
@@ -76,19 +86,23 @@ class Reconciled:
     tombstones: int
 
 
-def reconcile(database: Database, staged: Staged, known: Known) -> Reconciled:
-    """Reconcile the workspace's database, perhaps an empty one, with the backup's.
+def reconcile(database: Database, staged: Staged, known: Known, names: Pseudonymizer) -> Reconciled:
+    """Reconcile the workspace's database, perhaps an empty one, with the backup's. names: the
+    workspace's keyed hashes.
 
     Errors: `ConfigError` where neither ledger continues the other, or where it is not known what
     was erased after the backup; `VerificationError` where a ledger's chain is broken. Then nothing
     is changed.
     """
     with database.write() as conn:
-        hashes = {str(row["hash"]) for name, row in staged.rows() if name == tables.tombstones.name}
-        hashes |= {
-            *conn.scalars(select(tables.tombstones.c.hash)),
-            *(known.erasures.tombstones if known.erasures else ()),
-        }
+        stones = [
+            Tombstone(str(row["hash"]), int(str(row.get("secret", 1))), dated(row))
+            for name, row in staged.rows()
+            if name == tables.tombstones.name
+        ]
+        stones += read_tombstones(conn)
+        stones += known.erasures.tombstones if known.erasures else ()
+        require_versions(stones, names)
         require_chain(conn, "that is there")
         there = ledger.head(conn)
         kept = there.seq > 0 and ledger.contains(conn, staged.head)
@@ -97,23 +111,51 @@ def reconcile(database: Database, staged: Staged, known: Known) -> Reconciled:
                 known.require(staged)
             elif staged.hash_at(there.seq) != there.hash:
                 raise ConfigError(FORKED)
-            take(conn, staged)
-        cover_hashes(conn, hashes)
+            take(conn, staged, names)
+        bring_back(conn, latest(stones))
+        drop_retired(conn, names)
+        note(conn, names)
+        put_back(conn)
+        count = len(read_tombstones(conn))
         lost = max(0, known.erasures.seq - ledger.head(conn).seq) if known.erasures else 0
-    return Reconciled(kept, lost, len(hashes))
+    return Reconciled(kept, lost, count)
 
 
-def take(conn: Connection, staged: Staged) -> None:
+def dated(row: Mapping[str, object]) -> str | None:
+    """Return the moment of a tombstone in a backup, None where the backup has none."""
+    return str(row["at"]) if row.get("at") else None
+
+
+def latest(stones: Iterable[Tombstone]) -> Iterable[Tombstone]:
+    """Return one tombstone for each hash, that with the latest moment."""
+    return {stone.hash: stone for stone in sorted(stones, key=lambda one: one.at or "")}.values()
+
+
+def require_versions(stones: Iterable[Tombstone], names: Pseudonymizer) -> None:
+    """Errors: `ConfigError` where a tombstone is under a version of the secret that is not at hand:
+    nobody could tell any more whom it is of."""
+    ring = names.keyring
+    missing = {stone.secret for stone in stones} - {*ring.secrets, *ring.retired}
+    if missing:
+        raise ConfigError(
+            f"The erased are known under version {max(missing)} of the secret, and the secret that "
+            f"is there has {ring.version}: the backup is from before a rotation. Give the newest "
+            "secret by LMERASER_SECRET, or put it into the workspace, and restore again."
+        )
+
+
+def take(conn: Connection, staged: Staged, names: Pseudonymizer) -> None:
     """Replace the workspace's rows by the backup's. A queue that still runs finds another epoch,
     and stops."""
     before = conn.scalar(select(tables.lease.c.epoch)) or 0
-    load(conn, staged.rows())
-    require_chain(conn, "in the backup")
+    found = load(conn, staged.rows())
     if ledger.head(conn) != staged.head:
         raise VerificationError(
             "The ledger in the backup does not end where its table of contents says: give "
             "another backup."
         )
+    upgrade_rows(conn, names, found)
+    require_chain(conn, "in the backup")
     epoch = max(before, conn.scalar(select(tables.lease.c.epoch)) or 0) + 1
     released = {"holder": None, "process": None, "heartbeat_at": None, "snapshot": None}
     conn.execute(update(tables.lease).values(epoch=epoch, **released))

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.config.kept import KeptConfig, read_kept
 from lmeraser_ray.erasure.backup.archive import KEPT, ROWS, Archive
 from lmeraser_ray.erasure.backup.database_dump import rows_in
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.storage.database.keyring import Keyring
 from lmeraser_ray.storage.database.ledger import LedgerHead
-from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
+from lmeraser_ray.storage.database.secret_place import SECRET, keyring_in, read_inside
 from lmeraser_ray.storage.files import disk_errors, move_into_place, write_temporary
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import EXTENSION, KINDS, Store, StoredObject
@@ -24,15 +26,22 @@ OBJECT = re.compile(rf"objects/({'|'.join(KINDS)})/([0-9a-f]{{64}})-([0-9a-f]{{6
 
 @dataclass(frozen=True)
 class Staged:
-    """An unpacked backup. root: its folder; workspace: the id of its workspace; head: of its
-    ledger; digest: of its table of contents."""
+    """An unpacked backup. root: its folder; workspace: the id of its workspace; keyring: the secret
+    that it holds or that its marker leads to; head: of its ledger; digest: of its table of
+    contents."""
 
     root: Location
     workspace: str
+    keyring: Keyring
     head: LedgerHead
     digest: str
     manifest: Manifest
-    config: Config
+    kept: KeptConfig
+
+    @property
+    def config(self) -> Config:
+        """Its configuration, without what only the operator names."""
+        return self.kept.config
 
     @property
     def store(self) -> Store:
@@ -41,8 +50,8 @@ class Staged:
 
     @property
     def secret(self) -> bytes:
-        """The workspace's secret."""
-        return (self.root / "secret").read_bytes()
+        """The workspace's file `secret`: the secret, or the marker that it lies outside."""
+        return (self.root / SECRET).read_bytes()
 
     def rows(self) -> Iterator[tuple[str, dict[str, object]]]:
         """Yield the rows of the backup's request database."""
@@ -70,27 +79,25 @@ def unpack(archive: Archive, root: Location) -> Staged:
         temporary, sha256 = write_temporary(store.scratch, pieces)
         move_into_place(temporary, place_of(part.name, sha256, root, store))
     about = archive.contents.about
+    item = StoredObject("manifests", *about.manifest)
+    head, workspace = LedgerHead(about.seq, about.hash), about.workspace
     try:
-        item = StoredObject("manifests", *about["manifest"])
-        head, workspace = LedgerHead(about["seq"], about["hash"]), str(about["workspace"])
-        config = Config.model_validate_json((root / "configuration.json").read_bytes())
-    except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
+        kept = read_kept((root / "configuration.json").read_bytes())
+    except (ValueError, FileNotFoundError) as error:
         raise VerificationError(
             "The backup has no manifest or no configuration that this version reads: give "
             "another backup."
         ) from error
     manifest = Manifest.from_bytes(store.read(item))
-    if (
-        manifest.fingerprint != item.key
-        or Pseudonymizer(root, store.scratch).workspace_id != workspace
-    ):
+    keyring = keyring_in(read_inside(root / SECRET) or b"", root / SECRET)
+    if manifest.fingerprint != item.key or keyring.workspace != workspace:
         raise VerificationError(
             "The backup's manifest or secret is not the one that it names: give another backup."
         )
     for stored in manifest.objects():
         if not store.path(stored).is_file():
             raise VerificationError(f"The backup lacks {stored.name}: give another backup.")
-    return Staged(root, workspace, head, archive.digest, manifest, config)
+    return Staged(root, workspace, keyring, head, archive.digest, manifest, kept)
 
 
 def place_of(name: str, sha256: str, root: Location, store: Store) -> Location:

@@ -6,106 +6,22 @@ Each function yields a sentence for each difference. An audit checks the ledger'
 entry that one of them names, what agrees with the ledger was not changed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, select
 
-from lmeraser_ray.erasure.certificate.statement import ErasedTarget
+from lmeraser_ray.erasure.certificate.database_view import RecordedProof, TargetRow, View
+from lmeraser_ray.erasure.certificate.statement import Statement
 from lmeraser_ray.erasure.certificate.verifier import Certificate, check_certificate
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.storage.database.ledger import STATES, LedgerEntry
-from lmeraser_ray.storage.database.tables import erased, publications, requests, targets
+from lmeraser_ray.storage.database.ledger import Seal
 
 
-@dataclass(frozen=True)
-class RequestRow:
-    """The columns of a request that an audit compares, as the database holds them."""
-
-    id: str
-    state: str
-    received_at: str
-    due_at: str
-    extended_at: str | None
-
-
-@dataclass(frozen=True)
-class RecordedProof:
-    """What the database holds of a certified request: the frozen statement, the envelope, the
-    targets and the hashes of the removed records."""
-
-    row: RequestRow
-    statement: bytes
-    envelope: bytes
-    targets: frozenset[ErasedTarget]
-    records: frozenset[str]
-
-
-def rows_of(conn: Connection) -> dict[str, RequestRow]:
-    """Every request by its id."""
-    columns = (
-        requests.c.id,
-        requests.c.state,
-        requests.c.received_at,
-        requests.c.due_at,
-        requests.c.extended_at,
-    )
-    return {
-        row.id: RequestRow(*row) for row in conn.execute(select(*columns).order_by(requests.c.id))
-    }
-
-
-def proofs_of(conn: Connection, rows: Sequence[RequestRow]) -> list[RecordedProof]:
-    """What the database holds of these certified requests, unchecked; a missing statement or
-    envelope is empty."""
-    ids = [row.id for row in rows]
-    named: dict[str, set[ErasedTarget]] = {}
-    for target in conn.execute(select(targets).where(targets.c.request_id.in_(ids))):
-        named.setdefault(target.request_id, set()).add(
-            ErasedTarget(target.what, target.hash, target.outcome)
-        )
-    gone: dict[str, set[str]] = {}
-    for record in conn.execute(
-        select(erased.c.request_id, erased.c.hash).where(erased.c.request_id.in_(ids))
-    ):
-        gone.setdefault(record.request_id, set()).add(record.hash)
-    kept = {
-        row.id: row
-        for row in conn.execute(
-            select(requests.c.id, requests.c.statement, requests.c.envelope).where(
-                requests.c.id.in_(ids)
-            )
-        )
-    }
-    return [
-        RecordedProof(
-            *(row, bytes(kept[row.id].statement or b""), bytes(kept[row.id].envelope or b"")),
-            *(frozenset(named.get(row.id, ())), frozenset(gone.get(row.id, ()))),
-        )
-        for row in rows
-        if row.id in kept
-    ]
-
-
-def intended(conn: Connection) -> list[tuple[str | None, str | None]]:
-    """The publications that were begun and not concluded: the states before and after."""
-    rows = conn.execute(
-        select(publications.c.before, publications.c.after).where(publications.c.done.is_(False))
-    )
-    return [(row.before, row.after) for row in rows]
-
-
-def request_differences(
-    entries: Sequence[LedgerEntry], rows: Mapping[str, RequestRow]
-) -> Iterator[str]:
+def request_differences(view: View) -> Iterator[str]:
     """Compare the requests of the ledger and of the database, their states and deadlines."""
-    by_request: dict[str, list[LedgerEntry]] = {}
-    for entry in entries:
-        if entry.request:
-            by_request.setdefault(entry.request, []).append(entry)
+    by_request, rows = view.of_requests, view.rows
     for name in sorted(by_request.keys() - rows.keys()):
         yield (
             f"{name} is in the ledger (entry {by_request[name][0].seq}) and not among the "
@@ -135,39 +51,25 @@ def request_differences(
             yield f"{name} has another deadline in the database than in the ledger."
 
 
-def states_in(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    """The ledger entries of publications."""
-    return [entry for entry in entries if entry.kind in STATES and entry.request is None]
-
-
-def publication_differences(
-    entries: Sequence[LedgerEntry],
-    current: str | None,
-    begun: Sequence[tuple[str | None, str | None]],
-) -> Iterator[str]:
+def publication_differences(view: View) -> Iterator[str]:
     """Check that each published state follows on the one before, and that the last one is what is
-    published now.
-
-    current: the published fingerprint; begun: `intended`, one of which may have moved the pointer
-    without its ledger entry yet.
-    """
-    chain = states_in(entries)
-    for one, other in pairwise(chain):
-        before, after = other.facts.get("before"), one.facts.get("after")
-        if before != after and (
-            before is not None or other.kind != "TRAINED"
+    published now: or what a publication was to make of it that moved the pointer without its ledger
+    entry yet."""
+    for one, other in pairwise(view.changes):
+        if other.before != one.after and (
+            other.before is not None or other.entry.kind != "TRAINED"
         ):  # damaged before, so trained from the source
             yield (
-                f"Entry {other.seq} of the ledger ({other.kind}) follows on state "
-                f"{short(before)}, and entry {one.seq} left state {short(after)}: one was "
-                "published between them that is not in the ledger."
+                f"Entry {other.entry.seq} of the ledger ({other.entry.kind}) follows on state "
+                f"{short(other.before)}, and entry {one.entry.seq} left state "
+                f"{short(one.after)}: one was published between them that is not in the ledger."
             )
-    last = chain[-1].facts.get("after") if chain else current
-    if current != last and (last, current) not in begun:
+    last = view.changes[-1].after if view.changes else view.state
+    if view.state != last and (last, view.state) not in view.begun:
         yield (
-            f"State {short(current)} is published, and the last one in the ledger (entry "
-            f"{chain[-1].seq}) is {short(last)}: it was published past the ledger, or an older "
-            "workspace or database was put in place of this one."
+            f"State {short(view.current)} is published, and the last one in the ledger (entry "
+            f"{view.changes[-1].entry.seq}) is another: it was published past the ledger, or an "
+            "older workspace or database was put in place of this one."
         )
 
 
@@ -176,22 +78,23 @@ def short(digest: object) -> str:
     return f"{str(digest)[:12]}…" if digest else "none"
 
 
-class Certificates:
-    """Compares certificates with the ledger's entries and the public keys."""
+def states_of(said: Statement, seal: Seal) -> tuple[str, str]:
+    """The states before and after of a statement, as the ledger names them."""
+    before, after = said.state.before, said.state.after
+    return (before, after) if said.version > 1 else (seal.state(before), seal.state(after))
 
-    def __init__(
-        self, entries: Sequence[LedgerEntry], keys: Mapping[str, Ed25519PublicKey]
-    ) -> None:
-        self._keys = keys
-        self._hashes = {entry.seq: entry.hash for entry in entries}
+
+class Certificates:
+    """Compares certificates with the ledger's entries and the public keys. Of a state that was
+    left or reached more than once, the first leaving and the last reaching count."""
+
+    def __init__(self, view: View, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        self._keys, self._seal, self._hashes = keys, view.seal, view.hashes
         self._certified = {
-            entry.request: entry for entry in entries if entry.kind == State.CERTIFIED
+            entry.request: entry for entry in view.entries if entry.kind == State.CERTIFIED
         }
-        chain = states_in(entries)
-        self._left = {
-            entry.facts.get("before"): entry.seq for entry in reversed(chain)
-        }  # first left, last reached
-        self._reached = {entry.facts.get("after"): entry.seq for entry in chain}
+        self._left = {one.before: one.entry.seq for one in reversed(view.changes)}
+        self._reached = {one.after: one.entry.seq for one in view.changes}
 
     def differences(self, proof: RecordedProof) -> list[str]:
         """What does not hold of the certificate of one request, a sentence each."""
@@ -218,7 +121,7 @@ class Certificates:
                 f"names entry {said.ledger.seq} of the ledger by another hash than it has: the "
                 "ledger was cut off or written again"
             )
-        before, after = said.state.before, said.state.after
+        before, after = states_of(said, self._seal)
         left, reached = self._left.get(before, 0), self._reached.get(after, 0)
         if before != after and not 0 < left <= reached:
             yield (
@@ -236,7 +139,7 @@ def against_database(proof: RecordedProof, found: Certificate) -> Iterator[str]:
     same = (terms.received, terms.due) == (row.received_at, row.due_at)
     if not same or terms.extended not in (None, row.extended_at):
         yield "has other times of receipt or deadline than the request"
-    if set(said.erased.targets) != proof.targets:
+    if TargetRow.said_in(said) != proof.targets:
         yield "names other records or subjects, or another outcome, than the request"
     if set(said.erased.records) != proof.records:
         yield "has other removed records than the request"

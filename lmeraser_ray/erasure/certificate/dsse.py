@@ -15,7 +15,6 @@ verifies it too, but reads more than the one encoding.
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.digests import canonical_json
+from lmeraser_ray.storage.foreign_json import ForeignJson
 
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 HEAD_TYPE = "application/vnd.lmeraser-ray.ledger-head+json"
@@ -46,6 +46,21 @@ class SigningKey:
     def keyid(self) -> str:
         """The id of the public key."""
         return keyid_of(self.public)
+
+
+class SignatureJson(ForeignJson):
+    """A signature of an envelope."""
+
+    keyid: str
+    sig: str
+
+
+class EnvelopeJson(ForeignJson):
+    """An envelope as DSSE writes it."""
+
+    payload: str
+    payloadType: str  # noqa: N815 - DSSE's name
+    signatures: tuple[SignatureJson, ...]
 
 
 @dataclass(frozen=True)
@@ -71,20 +86,14 @@ class Signed:
         """Read an envelope without checking its signature. Errors: `VerificationError` where the
         bytes are not the one encoding of an envelope."""
         try:
-            read = json.loads(envelope)
-            [signature] = read["signatures"]
+            read = EnvelopeJson.read(envelope)
+            [signature] = read.signatures
             payload, sig = (
-                base64.b64decode(text, validate=True)
-                for text in (read["payload"], signature["sig"])
+                base64.b64decode(text, validate=True) for text in (read.payload, signature.sig)
             )
-            found = cls(payload, read["payloadType"], signature["keyid"], sig)
+            found = cls(payload, read.payloadType, signature.keyid, sig)
             same = found.to_bytes() == envelope
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            RecursionError,
-        ) as error:  # of JSON, of base64, of a shape that is none of an envelope
+        except ValueError as error:  # of JSON, of base64, of more signatures than one
             raise VerificationError(
                 "This is no signed envelope: expected a file that `lmeraser certificate ID "
                 "--output FILE` or `lmeraser audit --head FILE` wrote, every byte as it was."

@@ -1,9 +1,10 @@
 """The folder of signing keys, outside Ray and its workers: keys are created, rotated and read so
 that no other user can read one and no crash loses one.
 
-    ~/.config/lmeraser_ray/keys/   0700, the default place: created at the first signature
+    ~/.config/lmeraser_ray/keys/   0700, the default place: created at first need
       private.pem                  0600, PKCS #8: the key that signs now
       public/<keyid>.pem           each public key that ever signed: old certificates keep verifying
+      heads/<workspace>-….json     the head of a workspace's ledger at the last signature
 
 `--keys DIR` and LMERASER_KEYS name another folder, which only `lmeraser keys init` creates.
 Invariants: one process changes the folder at a time (a lock on the folder); one rename replaces the
@@ -13,6 +14,7 @@ the command that changes it; it is not corrected silently, since somebody may ha
 """
 
 import fcntl
+import hashlib
 import os
 import re
 import shlex
@@ -35,7 +37,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from lmeraser_ray.erasure.certificate.dsse import SigningKey, keyid_of
 from lmeraser_ray.errors import ConfigError, VerificationError
-from lmeraser_ray.storage.files import disk_errors, move_into_place, sync_folder, write_temporary
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
+from lmeraser_ray.storage.files import disk_errors, make_folder, move_into_place, write_temporary
+from lmeraser_ray.storage.foreign_json import read_bounded
+from lmeraser_ray.storage.home import NO_HOME, home_folder
 
 ENVIRONMENT = "LMERASER_KEYS"
 TEMPORARY = re.compile(r"\d+-[0-9a-f]{16}")
@@ -53,7 +58,7 @@ def key_folder(
         named.get("XDG_CONFIG_HOME", "")
     )  # to be ignored where it is not absolute (XDG base directory specification)
     return KeyFolder(
-        (base if base.is_absolute() else Path.home() / ".config") / "lmeraser_ray" / "keys",
+        (base if base.is_absolute() else home_folder() / ".config") / "lmeraser_ray" / "keys",
         default=True,
     )
 
@@ -66,6 +71,15 @@ class KeyFolder:
     path: Path
     default: bool = False
 
+    def require_place(self) -> None:
+        """Errors: `ConfigError` where there is no default place, because the user has no home."""
+        if self.default and self.path.is_relative_to(NO_HOME):
+            raise ConfigError(
+                "This user has no home folder, so there is no default place for signing keys: "
+                "make a folder by `lmeraser keys init --keys DIR` and set LMERASER_KEYS to it, or "
+                "set HOME."
+            )
+
     @property
     def private_path(self) -> Path:
         """The file of the key that signs now."""
@@ -75,9 +89,16 @@ class KeyFolder:
         """The file of a public key."""
         return self.path / "public" / f"{keyid}.pem"
 
+    def head_path(self, names: Pseudonymizer) -> Path:
+        """The file of the ledger's head at the last signature for a workspace. A copy of it in
+        another place has a ledger of its own, which goes on in its own way."""
+        root = names.root.resolve() if isinstance(names.root, Path) else names.root
+        place = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+        return self.path / "heads" / f"{names.workspace_id}-{place}.json"
+
     def init(self) -> SigningKey:
         """Create the folder and the first key. Errors: `ConfigError` where there is a key."""
-        with self._locked(create=True):
+        with self.locked(create=True):
             if self.private_path.exists():
                 raise ConfigError(
                     f"{self.path} has a signing key already: it is used as it is, or `lmeraser "
@@ -88,7 +109,7 @@ class KeyFolder:
     def rotate(self) -> SigningKey:
         """Replace the signing key by a new one; the old public key stays. Errors: `ConfigError`
         where there is no key to replace."""
-        with self._locked(create=False):
+        with self.locked(create=False):
             self._load()
             return self._replace()
 
@@ -100,10 +121,19 @@ class KeyFolder:
         where it is damaged.
         """
         if not self.default or self._any():
-            with self._locked(create=False):
+            with self.locked(create=False):
                 return self._load()
-        with self._locked(create=True):
+        with self.locked(create=True):
             return self._load() if self._any() else self._replace()
+
+    def require_ready(self) -> None:
+        """Errors, before there is something to sign: those of `current`; `ExecutionError` where the
+        folder cannot be written, as keeping the ledger's head will need."""
+        self.current()
+        heads = self.path / "heads"
+        with disk_errors(heads):
+            make_folder(heads)
+            write_temporary(self.path, [b"?"])[0].unlink()
 
     def public_keys(self) -> dict[str, Ed25519PublicKey]:
         """Every public key by its id. Empty in a default place that does not exist.
@@ -162,18 +192,17 @@ class KeyFolder:
         """Add a key's public key to `public/`, durably."""
         path = self.public_path(key.keyid)
         with disk_errors(path):
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(self.path)
+            make_folder(path.parent)
         pem = key.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         move_into_place(write_temporary(self.path, [pem])[0], path)
 
     @contextmanager
-    def _locked(self, *, create: bool) -> Iterator[None]:
+    def locked(self, *, create: bool) -> Iterator[None]:
         """Hold the folder's lock, after checking that only its owner may read and write it."""
+        self.require_place()
         if create and not self.path.exists():
             with disk_errors(self.path):
-                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                sync_folder(self.path.parent)
+                make_folder(self.path)
         self._require()
         with disk_errors(self.path):
             handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -246,10 +275,11 @@ def read_public_key(path: Path) -> tuple[str, Ed25519PublicKey]:
     """A public key and its id. Errors: `ConfigError` where the file is not to be read,
     `VerificationError` where it is no such key."""
     try:
-        pem = path.read_bytes()
-    except OSError as error:
+        pem = read_bounded(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"{path} cannot be read ({error.strerror}): give the PEM file of a public key."
+            f"{path} cannot be read ({why}): give the PEM file of a public key."
         ) from error
     if b"PRIVATE KEY" in pem:
         raise VerificationError(

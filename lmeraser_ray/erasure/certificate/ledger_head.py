@@ -2,17 +2,24 @@
 whether the ledger was cut off or written again since.
 
     ledger's head ──► export_head ──► signed file, kept elsewhere ──► head_differences
+
+The signer keeps one beside its keys (`keep_head`), and signs nothing for a ledger that does not
+hold it (`kept_head`).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from lmeraser_ray.erasure.certificate.dsse import HEAD_TYPE, SigningKey, sign, verify
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.errors import VerificationError
+from lmeraser_ray.storage.database.ledger import LedgerHead
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.digests import canonical_json
+from lmeraser_ray.storage.files import disk_errors, make_folder, write_atomic
+from lmeraser_ray.storage.foreign_json import Digest, ForeignJson, FormatJson, Natural
 from lmeraser_ray.storage.times import to_text, utcnow
 
 FORMAT = 1
@@ -28,6 +35,16 @@ class SignedHead:
     hash: str
     at: str
     keyid: str
+
+
+class HeadJson(ForeignJson):
+    """What is signed of a head."""
+
+    format: Natural
+    workspace: str
+    seq: Natural
+    hash: Digest
+    at: str
 
 
 def export_head(workspace: str, seq: int, entry_hash: str, key: SigningKey) -> bytes:
@@ -46,17 +63,47 @@ def read_head(envelope: bytes, keys: Mapping[str, Ed25519PublicKey]) -> SignedHe
     """The head in an envelope, its signature checked. Errors: `VerificationError`."""
     signed = verify(envelope, keys, payload_type=HEAD_TYPE)
     try:
-        read = json.loads(signed.payload)
-        if read["format"] != FORMAT:
+        version = FormatJson.read(signed.payload).format
+        if version != FORMAT:
             raise VerificationError(
-                f"The head has format {read['format']}, this version reads {FORMAT}: use the "
-                "version that wrote it."
+                f"The head has format {version}, this version reads {FORMAT}: use the version "
+                "that wrote it."
             )
-        return SignedHead(read["workspace"], read["seq"], read["hash"], read["at"], signed.keyid)
-    except (KeyError, TypeError, ValueError) as error:
+        read = HeadJson.read(signed.payload)
+        return SignedHead(read.workspace, read.seq, read.hash, read.at, signed.keyid)
+    except ValueError as error:
         raise VerificationError(
             "This is no head of a ledger that this version reads: use the version that wrote it."
         ) from error
+
+
+def kept_head(folder: KeyFolder, names: Pseudonymizer) -> SignedHead | None:
+    """The head that was kept at the last signature for a workspace; None before the first. Errors:
+    `VerificationError` where the file is damaged."""
+    path = folder.head_path(names)
+    with disk_errors(path):
+        if not path.exists():
+            return None
+        envelope = path.read_bytes()
+    try:
+        return read_head(envelope, folder.public_keys())
+    except VerificationError as error:
+        raise VerificationError(
+            f"{path}, the ledger's head at the last signature, does not hold: {error}"
+        ) from error
+
+
+def keep_head(folder: KeyFolder, names: Pseudonymizer, head: LedgerHead, key: SigningKey) -> None:
+    """Keep the head of a workspace's ledger beside the keys, unless a later one is kept."""
+    envelope = export_head(names.workspace_id, head.seq, head.hash, key)
+    path = folder.head_path(names)
+    with folder.locked(create=False):
+        kept = kept_head(folder, names)
+        if kept is not None and kept.seq >= head.seq:
+            return
+        with disk_errors(path):
+            make_folder(path.parent)
+        write_atomic(path, envelope, scratch=folder.path)
 
 
 def head_differences(head: SignedHead, workspace: str, hashes: Mapping[int, str]) -> list[str]:

@@ -1,29 +1,38 @@
 """The limitations of an erasure, in sentences that go into the certificate: memory, media, and
 copies that the workspace does not know.
 
-Each sentence holds for one engine and one request database, or for all. No sentence claims that
+Each sentence holds in all workspaces, or under one condition. No sentence claims that
 something is gone: the absence scan searches files and database rows, and these are the places that
 it cannot search (GDPR art. 5(2); CNIL 2025: data removed, model replaced and backup expiry are
 three facts).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from lmeraser_ray.erasure.circumstances import Circumstances, Condition
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence. engine, dialect: where it holds; None for everywhere."""
+    """One sentence. only: where it holds."""
 
     text: str
-    engine: str | None = None
-    dialect: str | None = None
+    only: Condition = "always"
 
 
 TRANSIENT = (
     Sentence(
         "Files of the workspace were unlinked after the new state was published, that is, "
         "logically deleted: neither Clear nor Purge in the sense of NIST SP 800-88, since the "
-        "blocks of the medium were not overwritten."
+        "blocks of the medium were not overwritten.",
+        only="disk",
+    ),
+    Sentence(
+        "Objects of the workspace were deleted after the new state was published: neither Clear "
+        "nor Purge in the sense of NIST SP 800-88, since the object storage alone knows when their "
+        "blocks are overwritten.",
+        only="object storage",
     ),
     Sentence(
         "The operating system may keep contents of removed files in its page cache and in the "
@@ -31,33 +40,34 @@ TRANSIENT = (
         "these are reused or removed."
     ),
     Sentence(
-        "Memory of the processes, and of the accelerators, that read or trained on the records "
-        "was released and not overwritten; it holds their contents until it is reused or the "
-        "process ends."
+        "Memory of the processes, and of accelerators where they were used, that read or trained "
+        "on the records was released and not overwritten; it holds their contents until it is "
+        "reused or the process ends."
     ),
     Sentence(
         "Ray's object store (plasma, in shared memory) may hold bytes of released objects until "
         "the memory is reused or the cluster stops.",
-        engine="ray",
+        only="ray",
     ),
     Sentence(
         "Files that Ray spilled objects to are unlinked when the objects are released or the "
         "cluster stops; their blocks are not overwritten.",
-        engine="ray",
+        only="ray",
     ),
     Sentence(
         "In the request database (SQLite with secure_delete) removed names are overwritten with "
         "zeros; the rollback journal that held them meanwhile is unlinked, and its blocks are "
         "not overwritten.",
-        dialect="sqlite",
+        only="sqlite",
     ),
     Sentence(
         "In the request database (PostgreSQL) removed names are in dead rows until VACUUM frees "
         "their space, which does not overwrite it, and in the write-ahead log (WAL) until its "
         "segments are recycled.",
-        dialect="postgresql",
+        only="postgresql",
     ),
 )
+"""What may stay in memory and on media for a while."""
 
 BACKUPS = (
     Sentence(
@@ -66,8 +76,11 @@ BACKUPS = (
         "when they expire is for whoever keeps them to decide and to prove."
     ),
     Sentence(
-        "Snapshots of the file system or of a virtual machine, and older versions in a versioned "
-        "bucket, were not looked at."
+        "Snapshots of the file system or of a virtual machine were not looked at.", only="disk"
+    ),
+    Sentence(
+        "Older versions of objects in a versioned bucket, and its replicas, were not looked at.",
+        only="object storage",
     ),
     Sentence(
         "The source that the records were read from, and copies of data or of trained states "
@@ -77,21 +90,12 @@ BACKUPS = (
     Sentence(
         "Replicas, base backups and archived write-ahead logs of the PostgreSQL server hold "
         "removed names until their own retention ends.",
-        dialect="postgresql",
+        only="postgresql",
     ),
 )
+"""What other copies there may be."""
 
 
-def transient_sentences(*, engine: str, dialect: str) -> tuple[str, ...]:
-    """What may stay in memory and on media for a while, with this engine (inline, ray) and request
-    database (sqlite, postgresql)."""
-    return tuple(
-        each.text
-        for each in TRANSIENT
-        if each.engine in (None, engine) and each.dialect in (None, dialect)
-    )
-
-
-def backup_sentences(*, dialect: str) -> tuple[str, ...]:
-    """What other copies there may be, with this request database."""
-    return tuple(each.text for each in BACKUPS if each.dialect in (None, dialect))
+def sentences_of(said: Sequence[Sentence], where: Circumstances) -> tuple[str, ...]:
+    """Return the sentences that hold in a workspace."""
+    return tuple(each.text for each in said if where.holds(each.only))

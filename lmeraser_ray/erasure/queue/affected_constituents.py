@@ -4,7 +4,8 @@
     a sampled record    ─► the whole partition: every constituent may change
 
 A constituent's number is that of its shard, or 0 for all shards where one constituent serves them
-all (a joint learner). When an unsampled record leaves, only its own constituent changes, so
+all (a joint learner); those of a blend's next system begin at `MEMBER_STRIDE`, and a record trains
+one of each system. When an unsampled record leaves, only its own constituents change, so
 constituents are trained and published independently of each other. When a sampled record leaves,
 prototypes move and shards get new numbers: such an erasure runs alone.
 """
@@ -18,27 +19,32 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import AdaptiveConfig, Config
 from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.models.partition.adaptive import Labels
-from lmeraser_ray.models.partition.stage import sample_positions, stored_shards
-from lmeraser_ray.pipeline.manifest import BucketState, Manifest
+from lmeraser_ray.models.partition.stage import sampled_records
+from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
+from lmeraser_ray.pipeline.shards_of_state import shards_of_state
 from lmeraser_ray.storage.store import Store
 
 NO_CONSTITUENT = -1
 """The number of a record's constituent where it trains none."""
 
 
-def constituent_of_rows(
-    store: Store, config: Config, states: tuple[BucketState, ...], index: RecordIndex
+def constituents_of_rows(
+    store: Store, config: Config, manifest: Manifest, index: RecordIndex
 ) -> Labels:
-    """The number of the constituent that each record trains [n] int32; `NO_CONSTITUENT` for a test
-    record. states: of the buckets of the index, in its order."""
-    numbers = stored_shards(
-        store, config.partition, config.seed, [state.assignments for state in states], index
-    )
-    if make_learner(config).joint:
-        numbers[numbers >= 0] = 0
-    return numbers
+    """The number of the constituent that each record trains in each of s systems [n, s] int32;
+    `NO_CONSTITUENT` for a test record. index: of some buckets of the state."""
+    found = np.empty((len(index), len(config.members)), np.int32)
+    systems = zip(config.members, make_learners(config), strict=True)
+    for member, (system, learner) in enumerate(systems):
+        numbers = shards_of_state(store, system, manifest.only(member), index)
+        if learner.joint:
+            numbers[numbers >= 0] = 0
+        numbers[numbers >= 0] += member * MEMBER_STRIDE
+        found[:, member] = numbers
+    return found
 
 
 @dataclass(frozen=True)
@@ -69,20 +75,25 @@ class PublishedState:
         return self.index.places(self.config.seed, names, self.config.data.buckets)
 
     @cached_property
+    def by_system(self) -> Labels:
+        """The number of the constituent that each live record trains in each of s systems [n, s]
+        int32; `NO_CONSTITUENT` for a test record."""
+        return constituents_of_rows(self.store, self.config, self.manifest, self.index)
+
+    @property
     def constituents(self) -> Labels:
-        """The number of the constituent that each live record trains [n] int32; `NO_CONSTITUENT`
-        for a test record."""
-        return constituent_of_rows(self.store, self.config, self.manifest.buckets, self.index)
+        """The number of the constituent that each live record trains in the first system [n]
+        int32; `NO_CONSTITUENT` for a test record."""
+        return self.by_system[:, 0]
 
     @cached_property
     def sampled(self) -> NDArray[np.bool_]:
-        """Whether each live record was sampled for the partition [n] bool: without a sampled record
+        """Whether each live record was sampled for a partition [n] bool: without a sampled record
         the partition is computed again."""
         found = np.zeros(len(self.index), np.bool_)
-        if isinstance(self.config.partition, AdaptiveConfig):
-            found[
-                sample_positions(self.index, self.config.seed, self.config.partition.sample_size)
-            ] = True
+        for system in self.config.members:
+            if isinstance(system.partition, AdaptiveConfig):
+                found[sampled_records(system.partition, system.seed, self.index)] = True
         return found
 
     def mask(self, names: Iterable[str]) -> NDArray[np.bool_]:

@@ -9,8 +9,9 @@ REFUSED as a whole.
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import numpy as np
 from sqlalchemy import Connection, select
 
 from lmeraser_ray.config import QueueConfig
@@ -23,12 +24,12 @@ from lmeraser_ray.erasure.requests.request import ErasureRequest, Outcome, State
 from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
-from lmeraser_ray.storage.database.pseudonyms import TargetKind
-from lmeraser_ray.storage.database.tables import erased
+from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer, TargetKind
+from lmeraser_ray.storage.database.tables import erased, tombstones
 from lmeraser_ray.storage.database.tombstones import Tombstones
 from lmeraser_ray.storage.times import utcnow
 
-Covers = Callable[[TargetKind, str], bool]
+Covers = Callable[[Target], bool]
 
 TOGETHER = 200
 """Requests that are planned in one transaction: others write to the database too."""
@@ -53,7 +54,7 @@ class Resolved:
 
 
 def resolve(current: PublishedState, targets: Sequence[Target], covers: Covers) -> Resolved:
-    """Find the records of targets. covers: whether a name was erased before."""
+    """Find the records of targets. covers: whether a target was erased before."""
     gone: set[int] = set()
     outcomes: list[Outcome] = []
     places = current.places(
@@ -69,10 +70,14 @@ def resolve(current: PublishedState, targets: Sequence[Target], covers: Covers) 
             else []
         )
         gone.update(found)
-        outcomes.append(
-            "removed" if found else "already" if covers(target.what, name) else "unknown"
-        )
+        outcomes.append("removed" if found else "already" if covers(target) else "unknown")
     return Resolved(tuple(sorted(gone)), tuple(outcomes))
+
+
+def waits(received: datetime, now: datetime, window: float) -> bool:
+    """Whether a request still waits for others to come, for `window` seconds. One that is from the
+    future does not wait: the clock went back since, by who knows how much."""
+    return now - timedelta(seconds=window) < received <= now
 
 
 def unknown_reason(unknown: int, targets: int) -> str:
@@ -94,23 +99,40 @@ class Intake:
 
     def look(self, current: PublishedState, *, known: Container[str], hurry: bool) -> list[Planned]:
         """Plan or refuse the received requests, except those in `known`, that have waited for
-        others to come for `queue.window` seconds; with `hurry`, all. Returns the planned ones."""
+        others to come for `queue.window` seconds (`waits`); with `hurry`, all. Returns the planned
+        ones."""
         names = self.folder.names()
         received = RequestRepository(self.database, names).list({State.RECEIVED})
-        before = utcnow() - timedelta(seconds=0.0 if hurry else self.settings.window)
+        now, window = utcnow(), 0.0 if hurry else self.settings.window
         ready = [
             request
             for request in received
-            if request.id not in known and request.received_at <= before
+            if request.id not in known and not waits(request.received_at, now, window)
         ]
         if not ready:
             return []
-        covers = Tombstones(names, self.database).covers
+        covers = self._covers(names)
         found = [(request, resolve(current, request.targets, covers)) for request in ready]
         self._refuse([(request, resolved) for request, resolved in found if resolved.unknown])
         return self._plan(
             [(request, resolved) for request, resolved in found if not resolved.unknown], current
         )
+
+    def _covers(self, names: Pseudonymizer) -> Covers:
+        """Whether a target was erased before: also one whose name is wiped, and a subject all of
+        whose records were named one by one."""
+        stones = Tombstones(names, self.database)
+        gone = ~LEFT | erased.c.hash.in_(select(tombstones.c.hash))  # a training took it out, too
+        with self.database.read() as conn:
+            people = set(conn.scalars(select(erased.c.subject).where(gone).distinct()))
+
+        def covers(target: Target) -> bool:
+            if stones.has(target.hash) or stones.covers(target.what, target.name or ""):
+                return True
+            mine = {target.hash, *names.hashes("subject", target.name or "")}
+            return target.what == "subject" and not people.isdisjoint(mine)
+
+        return covers
 
     def _refuse(self, found: Sequence[tuple[ErasureRequest, Resolved]]) -> None:
         """Refuse requests that name unknown ids."""
@@ -138,19 +160,28 @@ class Intake:
             if t.what == "subject" and t.name
         }
         everyone = sorted({position for _, resolved in found for position in resolved.positions})
+        traces = gather_traces(current, everyone, subjects)
+        people = current.index.names("subject_id", np.array(everyone, np.int64))
+        tested = current.index.test[everyone].tolist()
+        named = list(zip(everyone, traces, people, tested, strict=True))
         rows = {
-            position: ErasedRecord(
-                names.hash("record", traces.record_id), traces.record_id, traces.to_bytes()
+            (version, position): ErasedRecord(
+                names.hash("record", each.record_id, version=version),
+                each.record_id,
+                each.to_bytes(),
+                names.hash("subject", person, version=version),
+                test,
             )
-            for position, traces in zip(
-                everyone, gather_traces(current, everyone, subjects), strict=True
-            )
+            for version in {request.secret for request, _ in found}
+            for position, each, person, test in named
         }
         planned: list[Planned] = []
         for at in range(0, len(found), TOGETHER):
             with self.lease.write() as conn:
                 for request, resolved in found[at : at + TOGETHER]:
-                    leaving = tuple(rows[position] for position in resolved.positions)
+                    leaving = tuple(
+                        rows[request.secret, position] for position in resolved.positions
+                    )
                     settled = (
                         {} if request.planned_at else outcomes_of(request, resolved, {"already"})
                     )  # else by its own tombstones

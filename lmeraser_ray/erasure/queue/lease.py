@@ -9,6 +9,7 @@ process, only decide how soon another queue may claim, never which one may write
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -205,17 +206,17 @@ class Heart:
                 self.stale.set()
 
     def _live(self) -> None:
-        last = utcnow()
+        last = time.monotonic()
         while not self.stale.is_set():
             try:
                 self._lease.heartbeat(self._snapshot)
-                last, self.error = utcnow(), None
+                last, self.error = time.monotonic(), None
             except LmeraserError as error:
                 self.error = error
                 passing = isinstance(error, ExecutionError) and not isinstance(
                     error, StaleEpochError
                 )
-                if not passing or (utcnow() - last).total_seconds() >= self._timeout_s:
+                if not passing or time.monotonic() - last >= self._timeout_s:
                     self.stale.set()
             if self._stop.wait(min(self._timeout_s / 4, SHOWN)):
                 return

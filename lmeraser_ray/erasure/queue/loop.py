@@ -11,8 +11,9 @@ in the database that this one has in memory.
 
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, partial
@@ -26,9 +27,10 @@ from lmeraser_ray.erasure.queue.lease import Heart, Lease
 from lmeraser_ray.erasure.queue.quarantine import QuarantineWatch
 from lmeraser_ray.erasure.queue.round import Round
 from lmeraser_ray.erasure.queue.telemetry import RetrainEvents, Sums
-from lmeraser_ray.erasure.requests.events import Event, Say, redacted_message
+from lmeraser_ray.erasure.requests.events import Event, Pauses, Say, error_event, redacted_message
 from lmeraser_ray.erasure.requests.request import State
-from lmeraser_ray.errors import ExecutionError, LmeraserError, StaleEpochError
+from lmeraser_ray.erasure.requests.retention import expire
+from lmeraser_ray.errors import ExecutionError, HeldBackError, LmeraserError, StaleEpochError
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
@@ -36,8 +38,8 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.times import to_text, utcnow
 
-LONGEST_PAUSE = 60.0
-"""The most seconds between two tries, where one round after the other ends in an error."""
+EXPIRE_SECONDS = 3600.0
+"""Between two looks for tombstones that are too old."""
 Pause = Callable[[float], bool]
 """Waits so many seconds, or until the queue is asked to stop. Returns whether it is asked to."""
 
@@ -65,11 +67,21 @@ class Queue:
     """Of the last round."""
     sums: Sums = field(default_factory=Sums)
     """Of all rounds."""
+    expire_at: float = 0.0
+    """When to look for tombstones that are too old, by `time.monotonic`."""
+    held: Pauses = field(default_factory=Pauses)
+    """Between two looks at requests that the absence scan holds back."""
 
     @cached_property
     def quarantine(self) -> QuarantineWatch:
         """Settles what a command that died left in quarantine, or did not come to quarantine."""
         return QuarantineWatch(self.session.folder, self.database, self.session.config())
+
+    def expire(self) -> None:
+        """Remove the tombstones that are too old (`queue.tombstone_days`), looking once an hour."""
+        if time.monotonic() >= self.expire_at:
+            self.expire_at = time.monotonic() + EXPIRE_SECONDS
+            expire(self.database, self.session.config().queue.tombstone_days, self.lease.write)
 
     def round(self, *, patient: bool, stop: Callable[[], bool]) -> None:
         """Lock the workspace and work until nothing is left. Errors: those of `Round.run`;
@@ -82,7 +94,7 @@ class Queue:
         session, manifest = self.session, workspace.require_published()
         choice = choice_in(workspace.store, manifest)
         with session.flow(
-            workspace.store, session.config(), manifest.backbone, manifest.partition, choice
+            workspace.store, session.config(), manifest.backbone, manifest.partitions, choice
         ) as flow:
             work = Round(workspace, self.database, self.lease, flow, manifest)
             events = RetrainEvents(self.say)
@@ -109,7 +121,9 @@ class Queue:
 
     def sign(self) -> list[str]:
         """Certify the PURGED requests, where this process has the keys. Returns their ids."""
-        return certify_pending(self.database, self.keys) if self.keys else []
+        if self.keys is None:
+            return []
+        return certify_pending(self.session.folder, self.database, self.keys)
 
     def _look(self, work: Round, events: RetrainEvents, snapshot: dict[str, Any]) -> None:
         """Show the snapshot of a round, and sign. Errors: end the round where another queue took
@@ -119,54 +133,58 @@ class Queue:
         gpus = work.flow.engine.gpus if work.retrains.running else 0.0
         self.heart.show({**snapshot, **sums.as_json(), "gpus": gpus, "rounds": self.rounds})
         self.heart.require()
-        self.sign()
+        with suppress(HeldBackError):  # raised at the end of the round: no retrain waits for it
+            self.sign()
 
     def busy(self) -> bool:
         """Whether there is something to work on. A request that still waits for others to come
-        (`queue.window`) does not count yet."""
-        before = to_text(utcnow() - timedelta(seconds=self.session.config().queue.window))
-        ready = (requests.c.state == State.RECEIVED) & (requests.c.received_at <= before)
-        begun = requests.c.state.in_(
-            State.where(lambda state: state.is_in_work or state is State.PUBLISHED)
+        (`intake.waits`) does not count yet, nor one that the absence scan holds back, until it is
+        time to look again."""
+        now, window = utcnow(), timedelta(seconds=self.session.config().queue.window)
+        came = requests.c.received_at
+        ready = (requests.c.state == State.RECEIVED) & (
+            (came <= to_text(now - window)) | (came > to_text(now))
         )
+        in_work = requests.c.state.in_(State.where(lambda state: state.is_in_work))
+        published = requests.c.state == State.PUBLISHED
+        if not self.held.over:
+            published &= requests.c.findings.is_(None)
         with self.database.read() as conn:
-            return conn.scalar(select(exists().where(begun | ready))) or False
+            return conn.scalar(select(exists().where(in_work | published | ready))) or False
 
     def serve(self, pause: Pause, *, say: Say | None = None) -> None:
         """Work, round after round, until `pause` asks to stop.
 
         Errors: `StaleEpochError` where another queue took over. Any other error that a user can
-        cause is reported, shown by `queue status`, and the round is tried again after a pause.
+        cause is reported, shown by `queue status`, and the round is tried again after a pause. For
+        requests that the absence scan holds back, no other request waits.
         """
         self.say = say or self.say
-        wait, stopping = 0.0, False
+        failing, stopping = Pauses(), False
         while not stopping:
             self.heart.require()
             try:
                 self.quarantine.look()
+                self.expire()
                 if self.busy():
                     self.round(patient=True, stop=lambda: pause(0.0))
-                self.sign()
-                wait = 0.0
-                self.heart.show({**self.sums.as_json(), "idle": True, "rounds": self.rounds})
+                    self.held.end()
+                if self.held.over:
+                    self.sign()
+                failing.end()
+                self._show(self.held.why)
             except StaleEpochError:
                 raise
             except LmeraserError as error:
-                wait = min(LONGEST_PAUSE, max(1.0, 2 * wait))
-                self.heart.show(
-                    {**self.sums.as_json(), "alert": redacted_message(error), "rounds": self.rounds}
-                )
-                self.say(
-                    Event(
-                        "error",
-                        facts={
-                            "error": type(error).__name__,
-                            "message": redacted_message(error),
-                            "pause": wait,
-                        },
-                    )
-                )
-            stopping = pause(wait or self.session.config().queue.poll)
+                pauses = self.held if isinstance(error, HeldBackError) else failing
+                self.say(error_event("error", error, pauses.begin(redacted_message(error))))
+                self._show(pauses.why)
+            stopping = pause(max(failing.left, self.session.config().queue.poll))
+
+    def _show(self, alert: str | None) -> None:
+        """Show that nothing is being trained, and why requests are held back or nothing works."""
+        said = {"alert": alert} if alert else {"idle": True}
+        self.heart.show({**self.sums.as_json(), **said, "rounds": self.rounds})
 
 
 def holder() -> str:
@@ -233,29 +251,20 @@ def keep_serving(
 
     Errors: those of the first claim, such as `ExecutionError` while another queue is alive.
     """
-    served, wait = False, 0.0
+    served, failing = False, Pauses()
     while True:
         try:
             wait_for_turn(session, pause, takeover_prefix=takeover_prefix)
             with queue_of(
                 session, keys=keys, name=name, takeover_prefix=takeover_prefix, say=say
             ) as queue:
-                served, wait = True, 0.0
+                served = True
+                failing.end()
                 queue.serve(pause)
                 return
         except ExecutionError as error:
             if not served:
                 raise
-            wait = min(LONGEST_PAUSE, max(1.0, 2 * wait))
-            say(
-                Event(
-                    "lost",
-                    facts={
-                        "error": type(error).__name__,
-                        "message": redacted_message(error),
-                        "pause": wait,
-                    },
-                )
-            )
-        if pause(wait):
+            say(error_event("lost", error, failing.begin()))
+        if pause(failing.left):
             return

@@ -14,12 +14,24 @@ from sqlalchemy import case, func, select
 
 from lmeraser_ray.erasure.queue.lease import LeaseView, look
 from lmeraser_ray.erasure.requests.request import ALERTS, State, level_of, used_of
+from lmeraser_ray.erasure.requests.retention import Retention, retention
+from lmeraser_ray.erasure.requests.search import DEADLINE
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.tables import requests
 from lmeraser_ray.storage.times import from_text, to_text, utcnow
 
-deadline = func.coalesce(requests.c.extended_at, requests.c.due_at)
+COUNTS = select(requests.c.state, func.count().label("many")).group_by(requests.c.state)
+MOST_CLOSED = 5
+"""How many requests a list shows that ended last."""
+LAST_CLOSED = (
+    select(requests.c.id, requests.c.state, requests.c.closed_at, DEADLINE)
+    .where(
+        requests.c.state.in_(State.where(lambda state: state.is_answered)),
+        requests.c.closed_at.is_not(None),
+    )
+    .order_by(requests.c.closed_at.desc(), requests.c.id)
+)
 
 
 @dataclass(frozen=True)
@@ -40,10 +52,20 @@ class OpenRequest:
 
 
 @dataclass(frozen=True)
+class ClosedRequest:
+    """A request that came to its end, as a list shows it."""
+
+    id: str
+    state: State
+    closed: datetime
+    late: bool
+
+
+@dataclass(frozen=True)
 class Overview:
     """The queue at one moment. live: whether the holder of the lease is alive; alerts: how many
-    unanswered requests have reached each level, by the highest one; first: the requests to be
-    answered first."""
+    unanswered requests have reached each level, by the highest one; kept: the tombstones; first:
+    the requests to be answered first; closed: those that were answered last."""
 
     now: datetime
     seen: LeaseView
@@ -51,7 +73,9 @@ class Overview:
     counts: Mapping[State, int]
     oldest: datetime | None
     alerts: Mapping[int, int]
+    kept: Retention
     first: tuple[OpenRequest, ...]
+    closed: tuple[ClosedRequest, ...] = ()
 
     @property
     def open(self) -> int:
@@ -104,33 +128,34 @@ class Overview:
                 "gpus_each": snapshot.get("gpus"),
             },
             **{name: snapshot.get(name) for name in ("retrains", "saved", "superseded")},
+            "erased": self.kept.as_json(),
             "error": snapshot.get("alert"),
         }
 
 
 def overview(
-    database: Database, *, lease_s: float, first: int = 0, now: datetime | None = None
+    database: Database,
+    *,
+    lease_s: float,
+    first: int = 0,
+    now: datetime | None = None,
+    days: int | None = None,
 ) -> Overview:
     """Read the overview. lease_s: `queue.lease`, seconds; first: how many of the requests that are
-    to be answered first to list."""
+    to be answered first to list; days: `queue.tombstone_days`."""
     moment = now or utcnow()
     unanswered = requests.c.state.in_(State.where(lambda state: not state.is_answered))
-    columns = (requests.c.id, requests.c.state, requests.c.received_at, deadline.label("due"))
+    columns = (requests.c.id, requests.c.state, requests.c.received_at, DEADLINE.label("due"))
     by_urgency = (
         case((requests.c.state == str(State.FAILED), 0), else_=1),
-        deadline,
+        DEADLINE,
         requests.c.received_at,
     )
     with database.read() as conn:
-        seen = look(conn)
-        found = {
-            row[0]: row[1]
-            for row in conn.execute(
-                select(requests.c.state, func.count()).group_by(requests.c.state)
-            )
-        }
+        seen, kept = look(conn), retention(conn, days)
+        found = {row.state: row.many for row in conn.execute(COUNTS)}
         dates = conn.execute(
-            select(requests.c.received_at, deadline.label("due")).where(unanswered)
+            select(requests.c.received_at, DEADLINE.label("due")).where(unanswered)
         ).all()
         listed = (
             conn.execute(
@@ -139,6 +164,7 @@ def overview(
             if first
             else ()
         )
+        ended = conn.execute(LAST_CLOSED.limit(min(first, MOST_CLOSED))).all()
     levels = Counter(
         level_of(used_of(from_text(row.received_at), from_text(row.due), moment)) for row in dates
     )
@@ -149,17 +175,25 @@ def overview(
         counts={state: found.get(str(state), 0) for state in State},
         oldest=from_text(min(row.received_at for row in dates)) if dates else None,
         alerts={level: count for level, count in levels.items() if level is not None},
+        kept=kept,
         first=tuple(waiting_of(*row, now=moment) for row in listed),
+        closed=tuple(closed_of(*row) for row in ended),
     )
 
 
 def overview_of(session: Session, *, first: int = 0) -> Overview:
     """Read the overview of a workspace."""
     with session.database() as database:
-        return overview(database, lease_s=session.config().queue.lease, first=first)
+        settings = session.config().queue
+        return overview(database, lease_s=settings.lease, first=first, days=settings.tombstone_days)
 
 
 def waiting_of(name: str, state: str, received: str, due: str, *, now: datetime) -> OpenRequest:
     """A row of the database as a list shows it."""
     start, end = from_text(received), from_text(due)
     return OpenRequest(name, State(state), start, end, used_of(start, end, now))
+
+
+def closed_of(name: str, state: str, closed: str, due: str) -> ClosedRequest:
+    """A row of the database as a list shows it."""
+    return ClosedRequest(name, State(state), from_text(closed), closed > due)

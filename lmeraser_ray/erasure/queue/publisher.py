@@ -9,6 +9,7 @@ After a crash between the pointer and the COMMIT, `recover` does what the transa
 done; after any earlier crash it takes the intent back.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -97,8 +98,8 @@ class Publisher:
         """Note what is about to be published. Returns the number of the publication."""
         row = {
             "epoch": self.lease.epoch,
-            "before": before.fingerprint,
-            "after": after.fingerprint,
+            "before": ledger.state_of(conn, before.fingerprint),
+            "after": ledger.state_of(conn, after.fingerprint),
             "done": False,
         }
         result = conn.execute(insert(publications).values(**row, facts=facts.to_json()))
@@ -123,10 +124,11 @@ def recover(conn: Connection, folder: WorkspaceFolder) -> None:
     """Conclude the publications whose state is published but whose rows a crash left unwritten, and
     take back the others. Must come before any other state is published."""
     current = folder.current()
+    state = ledger.state_of(conn, current.key) if current else None
     for row in conn.execute(
         select(publications).where(publications.c.done.is_(False)).order_by(publications.c.id)
     ).all():
-        if current and row.after == current.key:
+        if row.after == state:
             conclude(conn, row.id, completed(conn, row.id))
         else:
             conn.execute(
@@ -149,6 +151,7 @@ def conclude(conn: Connection, number: int, complete: Sequence[str]) -> None:
             "before": row.before,
             "after": row.after,
             "requests": sorted(complete),
+            "facts": hashlib.sha256(row.facts.encode()).hexdigest(),
         },
     )
 

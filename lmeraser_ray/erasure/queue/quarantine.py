@@ -28,11 +28,12 @@ from sqlalchemy import Connection, select
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.buckets import bucket_number
 from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.erasure.queue.affected_constituents import NO_CONSTITUENT, constituent_of_rows
+from lmeraser_ray.erasure.queue.affected_constituents import NO_CONSTITUENT, constituents_of_rows
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State, read_requests
 from lmeraser_ray.errors import ExecutionError, VerificationError
-from lmeraser_ray.models.learners.registry import make_learner
+from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger
@@ -104,21 +105,19 @@ def constituents_trained_on(
                 by_name[target.what][target.name].append(request.id)
     records, subjects = by_name["record"], by_name["subject"]
     buckets = {bucket_number(config.seed, name, config.data.buckets) for name in records}
-    states = tuple(
-        state for state in manifest.buckets if subjects or state.bucket.number in buckets
-    )
-    index = RecordIndex.read(store, [state.bucket for state in states])
+    held = [state.bucket for state in manifest.buckets]
+    index = RecordIndex.read(store, [one for one in held if subjects or one.number in buckets])
     hit = index.held("record_id", records) | index.held("subject_id", subjects)
     at = np.flatnonzero(hit)
     shards: dict[str, set[int]] = {request.id: set() for request in asking}
-    for record, subject, shard in zip(
+    for record, subject, numbers in zip(
         index.names("record_id", at),
         index.names("subject_id", at),
-        constituent_of_rows(store, config, states, index)[at].tolist() if len(at) else (),
+        constituents_of_rows(store, config, manifest, index)[at].tolist() if len(at) else (),
         strict=True,
     ):
         for request_id in (*records.get(record, ()), *subjects.get(subject, ())):
-            shards[request_id] |= {shard} - {NO_CONSTITUENT}
+            shards[request_id] |= {*numbers} - {NO_CONSTITUENT}
     keys = keys_by_number(config, manifest)
     return {
         request_id: tuple(sorted({key for number in found for key in keys[number]}))
@@ -127,11 +126,14 @@ def constituents_trained_on(
 
 
 def keys_by_number(config: Config, manifest: Manifest) -> dict[int, list[str]]:
-    """The key of the constituent of each number; a joint learner's one constituent has number
-    0."""
-    if make_learner(config).joint:
-        return {0: [shard.constituent.key for shard in manifest.shards]}
-    return {shard.number: [shard.constituent.key] for shard in manifest.shards}
+    """The key of the constituent of each number; a joint learner's one constituent has its system's
+    first number."""
+    learners, found = make_learners(config), dict[int, list[str]]()
+    for shard in manifest.shards:
+        joint = learners[shard.member].joint
+        number = shard.member * MEMBER_STRIDE if joint else shard.number
+        found[number] = [shard.constituent.key]
+    return found
 
 
 def quarantine_request(session: Session, request_id: str) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from lmeraser_ray.erasure.requests.transitions import ErasedRecord
 @dataclass
 class Work:
     """A request's records, by id. hashes: their keyed hashes; waiting, running: by the constituent
-    that must be trained without them; trained: those that may leave; begun: whether the request is
-    TRAINING.
+    that must be trained without them; parted: those that one constituent was trained without, while
+    that of another system of a blend waits or runs; trained: those that may leave; begun: whether
+    the request is TRAINING.
 
     A record that trains nothing (a test record, or one that has left already) waits for no retrain:
     it may leave as soon as the request begins.
@@ -24,6 +25,7 @@ class Work:
     hashes: dict[str, str]
     waiting: dict[AffectedConstituent, set[str]] = field(default_factory=dict)
     running: dict[AffectedConstituent, set[str]] = field(default_factory=dict)
+    parted: set[str] = field(default_factory=set)
     trained: set[str] = field(default_factory=set)
     begun: bool = False
 
@@ -51,7 +53,7 @@ class Work:
     @property
     def leaving(self) -> set[str]:
         """The records that leave with what is being trained or is trained."""
-        return self.trained.union(*self.running.values())
+        return self.trained.union(self.parted, *self.running.values())
 
     def ticket(self) -> Ticket:
         """What the scheduler must know of the request."""
@@ -71,14 +73,14 @@ class Work:
     def _wait(self, names: set[str], current: PublishedState) -> None:
         """Let records wait for the retrains of their constituents in a published state."""
         places = current.places(names)
-        constituents = {name: int(current.constituents[at]) for name, at in places.items()}
+        constituents = {name: set(current.by_system[at].tolist()) for name, at in places.items()}
         exclusive = any(current.sampled[at] for at in places.values())
         for name in names:
-            constituent = constituents.get(name, NO_CONSTITUENT)
-            if constituent == NO_CONSTITUENT:
+            found = constituents.get(name, set()) - {NO_CONSTITUENT}
+            if not found:
                 self.trained.add(name)
-            else:
-                self.waiting.setdefault(None if exclusive else constituent, set()).add(name)
+            for constituent in {None} if found and exclusive else found:
+                self.waiting.setdefault(constituent, set()).add(name)
 
     def begin(self, constituent: AffectedConstituent) -> None:
         """Note that a constituent (None: all) is being trained without the records that waited for
@@ -87,18 +89,26 @@ class Work:
             self.running.setdefault(constituent, set()).update(self.waiting.pop(one, set()))
 
     def finish(self, constituent: AffectedConstituent) -> None:
-        """Note that a constituent is trained: the records that it was trained without may leave."""
-        self.trained |= self.running.pop(constituent, set())
+        """Note that a constituent is trained: the records that it was trained without may leave,
+        unless they need one of another system too."""
+        self.parted |= self.running.pop(constituent, set())
+        needed = set[str]().union(*self.waiting.values(), *self.running.values())
+        self.trained |= self.parted - needed
+        self.parted &= needed
 
-    def fail(self, constituent: AffectedConstituent) -> None:
-        """Note that a retrain failed: the records that it left out wait again."""
+    def fail(self, constituent: AffectedConstituent, current: PublishedState) -> None:
+        """Note that a retrain failed: the records that it left out wait again, each for its own
+        constituents where the retrain was of all."""
         names = self.running.pop(constituent, set())
-        if names:
+        if constituent is None:
+            self._wait(names, current)
+        elif names:
             self.waiting.setdefault(constituent, set()).update(names)
 
     def relabel(self, current: PublishedState) -> None:
         """Let waiting records wait for their constituents in a state whose shards have new
         numbers."""
-        names = {name for part in self.waiting.values() for name in part}
+        names = self.parted.union(*self.waiting.values())
         self.waiting.clear()
+        self.parted.clear()
         self._wait(names, current)

@@ -9,7 +9,7 @@ scheduler needs.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lmeraser_ray.data.buckets import Bucket
@@ -22,7 +22,7 @@ from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.pipeline.flow import Flow, Planned
 from lmeraser_ray.pipeline.jobs import Trained
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.plan import Build
+from lmeraser_ray.pipeline.plan import Build, most_work_first
 from lmeraser_ray.storage.digests import key_of
 from lmeraser_ray.storage.store import Kind, StoredObject
 
@@ -33,12 +33,14 @@ NAMED = 3
 @dataclass(frozen=True)
 class Retrain:
     """A job under way. ticket: the engine's; plan: the number of the plan that the job was made
-    from; since: when it was submitted, seconds; passes: record passes that it will take."""
+    from; since: when it was submitted, seconds; passes: record passes that it will take;
+    subtracts: whether it starts from statistics that are there."""
 
     ticket: int
     plan: int
     since: float
     passes: int
+    subtracts: bool = False
 
 
 @dataclass
@@ -55,6 +57,8 @@ class Retrains:
     seconds: float = 0.0
     stale: bool = False
     """Whether a job failed because its plan is not the latest one: plan again."""
+    _counts: set[str] = field(default_factory=set)
+    """Keys of what is counted, because what it would have started from could not be read."""
     _planned: Planned | None = None
     _leaving: frozenset[str] = frozenset()
     _plans: int = 0
@@ -75,7 +79,12 @@ class Retrains:
             buckets_without(current, leaving), current.manifest, current.index
         )
         self._leaving = frozenset(leaving)
-        missing = {build.spec.key: build for build in self._planned.plan.build}
+        missing = {
+            build.spec.key: replace(build, difference=None)
+            if build.spec.key in self._counts
+            else build
+            for build in self._planned.plan.build
+        }
         self.needs = {
             constituent: keys
             for constituent in constituents
@@ -88,29 +97,34 @@ class Retrains:
         if todo:
             with self.flow.progress.stage("start"):
                 self.flow.engine.start()
-        for build in sorted(
-            todo, key=lambda build: (-build.spec.passes(build.first), build.spec.key)
-        ):
-            job = self.flow.job(self._planned, build)
+        for build in most_work_first(todo):
+            ticket = self.flow.engine.submit(self.flow.job(self._planned, build))
             self.jobs[build.spec.key] = Retrain(
-                self.flow.engine.submit(job), self._plans, time.monotonic(), self._expected(build)
+                ticket,
+                self._plans,
+                time.monotonic(),
+                self._expected(build),
+                build.difference is not None,
             )
 
     def _keys(self, constituent: AffectedConstituent, missing: Mapping[str, Build]) -> set[str]:
-        """The keys of the missing constituents that a run waits for."""
+        """The keys of the missing constituents that a run waits for. Statistics that a state of an
+        earlier release lacks, every run waits for."""
         return {
             key
             for key, build in missing.items()
             if constituent is None
             or build.spec.groups is not None
+            or not build.trains
             or constituent in build.spec.shards
         }
 
     def _expected(self, build: Build) -> int:
         """Record passes that a job will take, by the configuration. A closed form sees each record
         once."""
-        epochs = getattr(self.flow.config.learner, "epochs", 1)
-        return max(1, build.spec.passes(build.first) * int(epochs))
+        learner = self.flow.config.members[build.spec.member].learner
+        epochs = getattr(learner, "epochs", 1)
+        return max(1, build.passes * int(epochs))
 
     def collect(
         self, seconds: float
@@ -128,6 +142,10 @@ class Retrains:
                 self._keep(outcome.result)
             elif isinstance(outcome.error, VerificationError) and job.plan != self._plans:
                 self.stale = True  # a publication purged its buckets; the latest plan has new ones
+                continue
+            elif isinstance(outcome.error, VerificationError) and job.subtracts:
+                self.stale = True  # purged or damaged: what is subtracted from is only a shortcut
+                self._counts.add(key)
                 continue
             else:
                 error = (
@@ -149,7 +167,7 @@ class Retrains:
 
     def _keep(self, trained: Trained) -> None:
         """Remember what a job made."""
-        self.made.update({item.key: item for item in trained.stages})
+        self.made.update(trained.objects)
         self.passes[trained.key] = trained.passes
 
     def _take(self, key: str) -> Retrain:
@@ -197,7 +215,7 @@ class Retrains:
 
     def _missing_made(self, planned: Planned) -> dict[str, StoredObject] | None:
         """The constituents that the plan lacked, by key; None where one is not made yet."""
-        keys = [key for build in planned.plan.build for key in build.spec.keys[build.first :]]
+        keys = [key for build in planned.plan.build for key in build.makes]
         return (
             {key: self.made[key] for key in keys} if all(key in self.made for key in keys) else None
         )
@@ -208,24 +226,16 @@ class Retrains:
         if self._planned is None:
             return []
         planned = self._planned
-        buckets = [
-            item for bucket in planned.index.buckets for item in (bucket.records, bucket.pictures)
-        ]
-        stages = [
-            self.made[key] for spec in planned.plan.specs for key in spec.keys if key in self.made
-        ]
-        others = [*planned.parts.assignments, planned.parts.partition]
-        return [
-            *buckets,
-            *planned.features,
-            *(item for item in others if item),
-            *planned.plan.reuse.values(),
-            *stages,
-        ]
+        keys = (key for spec in planned.plan.specs for key in (*spec.keys, spec.statistics))
+        return [*planned.needed(), *(self.made[key] for key in keys if key in self.made)]
 
     def expected(self) -> list[tuple[Kind, str]]:
         """The objects, by kind and key, that jobs under way may write at any moment."""
-        return [("constituents", key) for constituent in self.needs.values() for key in constituent]
+        waited = set[str]().union(*self.needs.values())
+        builds = self._planned.plan.build if self._planned else ()
+        sums = {build.spec.key: build.spec.statistics for build in builds}
+        found: list[tuple[Kind, str]] = [("constituents", key) for key in waited]
+        return [*found, *(("statistics", kept) for key in waited if (kept := sums.get(key)))]
 
     def facts(self, before: Manifest, after: Manifest, removed: int) -> Facts:
         """What a publication changes."""
@@ -242,7 +252,7 @@ class Retrains:
             reused=len(reused),
             reused_digest=key_of("reused", "".join(reused).encode()),
             shards=len(after.shards),
-            reclustered=before.partition != after.partition,
+            reclustered=before.partitions != after.partitions,
             passes=sum(self.passes.get(key, 0) for key in rebuilt),
             removed=removed,
             numerics=tuple(numerics),

@@ -12,7 +12,6 @@ requests and blocks no others; a crash loses nothing that a round keeps in memor
 
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
@@ -36,6 +35,7 @@ from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.times import utcnow
 
 PAUSE = 4.0
 """While something is being trained, the next publication waits for this many times the seconds that
@@ -139,8 +139,7 @@ class Round:
             with self.flow.progress.stage("start"):
                 self.flow.engine.start()
             self.scheduler.slots = self.flow.engine.slots
-        now = datetime.now(UTC).timestamp()
-        starts = self.scheduler.next(now, self.retrains.progress)
+        starts = self.scheduler.next(utcnow().timestamp(), self.retrains.progress)
         idle = {work.id for work in self.work.values() if not work.waiting}  # with nothing to train
         fresh = {request for start in starts for request in start.requests} | idle
         fresh = {request for request in fresh if not self.work[request].begun}
@@ -164,7 +163,7 @@ class Round:
 
     def _drop(self, request: str) -> None:
         """Forget a request that will not be worked off."""
-        if not self.work[request].complete:  # else the scheduler never heard of it
+        if self.scheduler.holds(request):
             self.scheduler.drop(request)
         del self.work[request]
 
@@ -206,21 +205,23 @@ class Round:
         that failed `queue.attempts` times ends as FAILED."""
         self.errors.append(error)
         requests = self.scheduler.failed(constituent)
+        for request in requests:
+            self.work[request].fail(constituent, self.current)
+        waiting = [request for request in requests if not self.work[request].complete]
         with self.lease.write() as conn:
-            attempts = transitions.count_attempt(conn, list(requests))
+            attempts = transitions.count_attempt(conn, waiting)
             worn = {
-                request
-                for request in requests
-                if attempts.get(request, 0) >= self.settings.attempts
+                request for request in waiting if attempts.get(request, 0) >= self.settings.attempts
             }
             for request in sorted(worn):
                 transitions.fail(conn, request, failed_reason(attempts[request], error))
-        for request in requests:
-            self.work[request].fail(constituent)
+        for request in waiting:
             if self.patient and request not in worn:
                 self.scheduler.retaint(request)
             else:
                 self._drop(request)
+        for request in set(requests) - set(waiting):  # its records left with another request's
+            self.scheduler.drop(request)
 
     def _publish(self) -> None:
         """Publish the state without the records whose constituents are trained, where that
@@ -253,13 +254,13 @@ class Round:
             self.workspace.store, self.flow.config, manifest, self.current.index
         )
         for request in complete:
-            self.work.pop(request)
+            self._drop(request)
         quarantine = Quarantine(self.workspace.store, self.flow.config, manifest)
         with self.flow.progress.stage("publish"):
             self.publisher.publish(
                 before, manifest, leaving, facts, quarantine.prepare(self.database)
             )
-        self._settle(trained.values(), moved=before.partition != manifest.partition)
+        self._settle(trained.values(), moved=before.partitions != manifest.partitions)
         if self.retrains.published(names):
             self._replan()
         self._prove()
@@ -284,10 +285,10 @@ class Round:
         for work in published:
             work.trained.clear()
         if moved:
-            for work in [work for work in self.work.values() if work.waiting]:
+            for work in self.work.values():
                 work.relabel(self.current)
-                if not work.waiting:  # its records left with another request's
-                    self.scheduler.drop(work.id)
+                if not work.waiting and self.scheduler.holds(work.id):
+                    self.scheduler.drop(work.id)  # its records left with another request's
             self.scheduler.relabel([work.ticket() for work in self.work.values() if work.waiting])
 
     def _facts(self, before: Manifest, after: Manifest, removed: int) -> Facts:

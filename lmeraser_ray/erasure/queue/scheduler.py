@@ -155,6 +155,10 @@ class Scheduler:
         _require_need(ticket)
         self._add(ticket, next(self._numbers))
 
+    def holds(self, request: str) -> bool:
+        """Whether a request waits, or runs."""
+        return request in self._held
+
     def drop(self, request: str) -> tuple[AffectedConstituent, ...]:
         """Forget a request. Returns the constituents that run for it; these runs go on without it.
         Errors: `ValueError` where it is not scheduled."""

@@ -69,6 +69,47 @@ def redacted_message(error: LmeraserError) -> str:
     )
 
 
+LONGEST_PAUSE = 60.0
+"""The most seconds between two tries, where one after the other ends in an error."""
+
+
+@dataclass
+class Pauses:
+    """The pauses between tries that end in an error: 1 s, then twice as long each time, at most
+    `LONGEST_PAUSE`."""
+
+    seconds: float = 0.0
+    until: float = 0.0
+    why: str | None = None
+
+    def begin(self, why: str | None = None) -> float:
+        """Begin the next pause. Returns its seconds. why: the error, as people may see it."""
+        self.why = why
+        self.seconds = min(LONGEST_PAUSE, max(1.0, 2 * self.seconds))
+        self.until = time.monotonic() + self.seconds
+        return self.seconds
+
+    def end(self) -> None:
+        """Note that a try went well."""
+        self.seconds, self.until, self.why = 0.0, 0.0, None
+
+    @property
+    def left(self) -> float:
+        """The seconds until the next try."""
+        return max(0.0, self.until - time.monotonic())
+
+    @property
+    def over(self) -> bool:
+        """Whether it is time for the next try."""
+        return self.left == 0.0
+
+
+def error_event(what: str, error: LmeraserError, pause: float) -> Event:
+    """The event of an error after which something is tried again. pause: in seconds."""
+    facts = {"error": type(error).__name__, "message": redacted_message(error), "pause": pause}
+    return Event(what, facts=facts)
+
+
 class Follower:
     """Reads new ledger entries. The first look begins at the ledger's present end."""
 

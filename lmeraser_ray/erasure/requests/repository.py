@@ -8,16 +8,18 @@ reads the store: the queue resolves ids to records.
 """
 
 import getpass
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from lmeraser_ray.data.ids import clean_name
+from lmeraser_ray.erasure.requests.events import Event, event_of
+from lmeraser_ray.erasure.requests.findings import accept, findings_in
+from lmeraser_ray.erasure.requests.reasons import kept_reason
 from lmeraser_ray.erasure.requests.request import (
     FURTHER_MONTHS,
     ErasureRequest,
@@ -26,41 +28,38 @@ from lmeraser_ray.erasure.requests.request import (
     extended,
     month_after,
     read_requests,
-    request_of,
 )
+from lmeraser_ray.erasure.requests.search import RequestSearch
+from lmeraser_ray.erasure.requests.submission import (
+    NO_NOTES,
+    Submission,
+    SubmissionNotes,
+    content_of,
+    deadline_of,
+    insert_submission,
+)
+from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.erasure.requests.transitions import Moved, chunks, held_by, move, wipe_names
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer, TargetKind
+from lmeraser_ray.storage.database.secret_versions import require_newest
 from lmeraser_ray.storage.database.tombstones import lift_hashes
-from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.times import from_text, to_text, utcnow
 
 Clock = Callable[[], datetime]
 requests, targets, erased = tables.requests, tables.targets, tables.erased
 Found = list[ErasureRequest]
+Events = list[Event]
 UNANSWERED = requests.c.state.in_(State.where(lambda state: not state.is_answered))
-ID_OF_KEY = select(requests.c.id).where(requests.c.idempotency == bindparam("key"))
+ID_OF_KEY = select(requests.c.id).where(
+    requests.c.idempotency.in_(bindparam("keys", expanding=True))
+)
 COUNT_OF_SUBMITTER = select(func.count()).where(
-    requests.c.submitter == bindparam("who"), UNANSWERED
+    requests.c.submitter.in_(bindparam("who", expanding=True)), UNANSWERED
 )
 """Built once: while one process builds a statement under the lock, all others wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A request before its COMMIT. row: its columns in the table `requests`; facts: those of its
-    ledger entry, without ids."""
-
-    row: dict[str, Any]
-    targets: tuple[Target, ...]
-    facts: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The request's id."""
-        return str(self.row["id"])
 
 
 class RequestRepository:
@@ -73,51 +72,56 @@ class RequestRepository:
 
     def submit(
         self,
-        records: Sequence[str],
-        subjects: Sequence[str],
+        records: Iterable[str],
+        subjects: Iterable[str],
         *,
         key: str | None = None,
         submitter: str | None = None,
         quarantine: bool = False,
         due: datetime | None = None,
+        notes: SubmissionNotes = NO_NOTES,
         quota: int = 0,
     ) -> ErasureRequest:
         """Commit a request for these record ids, and for these subjects with all their records.
 
         key: idempotency key; sent again with the same ids, the existing request is returned.
         submitter: None for the user of this process. due: a deadline before the month that the law
-        gives. quota: how many unanswered requests a submitter may have, 0 for any number. Errors:
-        `ConfigError` where nothing is named, the key stands for other ids, `due` is too late or
-        past, or the quota is used up; `DataError` where a name cannot be an id.
+        gives. notes: kept with the request, without names of the erased. quota: how many unanswered
+        requests a submitter may have, 0 for any number. Errors: `ConfigError` where nothing is
+        named, the key stands for other ids, `due` is too late or past, a note is empty or too long,
+        or the quota is used up; `DataError` where a name cannot be an id.
         """
-        mine = self._submission(records, subjects, key, submitter or this_user(), quarantine, due)
+        who = submitter or this_user()
+        mine = self._submission(records, subjects, key, who, quarantine, due, notes)
         with self._database.write() as connection:
+            require_newest(connection, self._pseudonymizer)
             known = None if key is None else known_request(connection, mine)
             if known is not None:
                 return known
-            require_quota(connection, mine.row["submitter"], quota)
-            insert_submission(connection, mine)
-        return request_of(mine.row, mine.targets)
+            require_quota(connection, mine.submitters, quota)
+            return insert_submission(connection, mine, self._pseudonymizer)
 
     def _submission(
         self,
-        records: Sequence[str],
-        subjects: Sequence[str],
+        records: Iterable[str],
+        subjects: Iterable[str],
         key: str | None,
         submitter: str,
         quarantine: bool,
         due: datetime | None,
+        notes: SubmissionNotes,
     ) -> Submission:
         """What `submit` inserts. Errors: as there."""
-        found = self._targets(records, subjects)
-        listed = canonical_json([[target.what, target.hash] for target in found]).decode()
-        content = self._pseudonymizer.hash("content", listed)
-        now = self._clock()
+        found, names, now = self._targets(records, subjects), self._pseudonymizer, self._clock()
+        contents = tuple(content_of(names, found, version) for version in names.versions)
+        keys = () if key is None else names.hashes("key", key)
+        submitters = names.hashes("submitter", submitter)
         row = {
             "id": f"er-{now:%Y%m%d}-{secrets.token_hex(8)}",
-            "idempotency": None if key is None else self._pseudonymizer.hash("key", key),
-            "content": content,
-            "submitter": submitter,
+            "idempotency": keys[0] if keys else None,
+            "content": contents[0],
+            "submitter": submitters[0],
+            "secret": names.version,
             "state": str(State.RECEIVED),
             "quarantine": quarantine,
             "received_at": to_text(now),
@@ -125,23 +129,27 @@ class RequestRepository:
             "attempts": 0,
         }
         facts = {
-            "content": content,
+            "content": contents[0],
             "targets": len(found),
             "quarantine": quarantine,
+            "received": row["received_at"],
             "due": row["due_at"],
         }
-        return Submission(row, found, facts)
+        return Submission(row, notes, found, facts, keys, submitters, contents)
 
-    def _targets(self, records: Sequence[str], subjects: Sequence[str]) -> tuple[Target, ...]:
+    def _targets(self, records: Iterable[str], subjects: Iterable[str]) -> tuple[Target, ...]:
         """The ids, cleaned, once each, in the order of kind and hash. Errors: as `submit`."""
+        named = ErasureTargets(records, subjects)
         kinds: tuple[tuple[TargetKind, str, Sequence[str]], ...] = (
-            ("record", "record id", records),
-            ("subject", "subject", subjects),
+            ("record", "record id", named.records),
+            ("subject", "subject", named.subjects),
         )
         found = {
             Target(what, clean, self._pseudonymizer.hash(what, clean), "open")
             for what, title, names in kinds
-            for clean in (clean_name(name, what=title, where="The request") for name in names)
+            for clean in (
+                clean_name(name, what=title, where="The request", kept=True) for name in names
+            )
         }
         if not found:
             raise ConfigError(
@@ -163,6 +171,23 @@ class RequestRepository:
             asked = asked.where(requests.c.state.in_(list(states)))
         with self._database.read() as connection:
             return read_requests(connection, asked)
+
+    def search(self, asked: RequestSearch, limit: int | None = None) -> Found:
+        """The requests that a search asks for, the newest first, without their statements and
+        certificates."""
+        columns = [each for each in requests.c if each.name not in ("statement", "envelope")]
+        found = select(*columns).where(*asked.conditions(self._pseudonymizer))
+        found = found.order_by(requests.c.received_at.desc(), requests.c.id).limit(limit)
+        with self._database.read() as connection:
+            return read_requests(connection, found)
+
+    def history(self, name: str) -> Events:
+        """What happened to a request, as the ledger has it, in order. Errors: `DataError` where
+        there is none."""
+        with self._database.read() as connection:
+            require(connection, name)
+            found = ledger.entries(connection, request=name)
+            return [event_of(entry, {}) for entry in found]
 
     def counts(self) -> dict[State, int]:
         """How many requests are in each state."""
@@ -201,9 +226,10 @@ class RequestRepository:
         self, name: str, sources: Sequence[State], goal: State, reason: str
     ) -> ErasureRequest:
         """Change a request to REFUSED or CANCELLED."""
-        facts = {"reason": self._pseudonymizer.hash("reason", self._reason(reason))}
         with self._database.write() as connection:
-            values = {"closed_at": to_text(self._clock()), "reason": reason.strip()}
+            reason = self._reason(connection, reason)
+            facts = {"reason": self._pseudonymizer.hash("reason", reason)}
+            values = {"closed_at": to_text(self._clock()), "reason": reason}
             self._require_moved(
                 connection, move(connection, [name], sources, goal, values, facts), sources, goal
             )
@@ -220,11 +246,9 @@ class RequestRepository:
             raise ConfigError(
                 f"--months is {months}: the law allows 1 or {FURTHER_MONTHS} further months."
             )
-        facts = {
-            "months": months,
-            "reason": self._pseudonymizer.hash("reason", self._reason(reason)),
-        }
         with self._database.write() as connection:
+            reason = self._reason(connection, reason)
+            facts = {"months": months, "reason": self._pseudonymizer.hash("reason", reason)}
             found = require(connection, name)
             if found.state.is_answered or found.extended_at is not None:
                 state = f"is {found.state}" if found.state.is_answered else "was extended before"
@@ -238,29 +262,46 @@ class RequestRepository:
                     "the first month."
                 )
             until = to_text(extended(found.received_at, months))
-            values = {"extended_at": until, "extension_reason": reason.strip()}
+            values = {"extended_at": until, "extension_reason": reason}
             connection.execute(requests.update().where(requests.c.id == name).values(values))
             ledger.append(connection, "EXTENDED", name, {**facts, "due": until})
             return require(connection, name)
 
     def retry(self, name: str) -> ErasureRequest:
-        """FAILED → RECEIVED, with its attempts back to 0. Errors: `ConfigError` where the request
-        is in another state."""
+        """FAILED → RECEIVED, with its attempts back to 0; FAILED → PUBLISHED, to be proven again,
+        where the request's records had left before an earlier release gave it up. Errors:
+        `ConfigError` where the request is in another state."""
         with self._database.write() as connection:
-            values = {"attempts": 0, "reason": None, "closed_at": None}
-            moved = move(
-                connection, [name], [State.FAILED], State.RECEIVED, values, {"retry": True}
-            )
-            self._require_moved(connection, moved, [State.FAILED], State.RECEIVED)
+            left = require(connection, name).published_at is not None
+            goal = State.PUBLISHED if left else State.RECEIVED
+            values = {"attempts": 0, "reason": None, "closed_at": None, "purged_at": None}
+            moved = move(connection, [name], [State.FAILED], goal, values, {"retry": True})
+            self._require_moved(connection, moved, [State.FAILED], goal)
             return require(connection, name)
 
-    @staticmethod
-    def _reason(reason: str) -> str:
-        if not reason.strip():
-            raise ConfigError(
-                "--reason is empty: say why, in a sentence without ids; it stays with the request."
-            )
-        return reason.strip()
+    def accept(self, name: str, reason: str) -> ErasureRequest:
+        """Accept the findings that hold a PUBLISHED request back, so that the queue certifies the
+        erasure with these findings named. Errors: `ConfigError` where no finding holds the request
+        back, or the reason is empty."""
+        with self._database.write() as connection:
+            reason = self._pseudonymizer.hash("reason", self._reason(connection, reason))
+            found = require(connection, name)
+            if found.state is not State.PUBLISHED or not found.findings:
+                raise ConfigError(
+                    f"The request {name} is {found.state}, and no finding of the absence scan "
+                    "holds it back: there is nothing to accept."
+                )
+            values = {"exceptions": accept(found.findings, found.exceptions, self._clock(), reason)}
+            connection.execute(requests.update().where(requests.c.id == name).values(values))
+            count = len(findings_in(found.findings))
+            digest = hashlib.sha256(found.findings.encode()).hexdigest()
+            facts = {"findings": count, "digest": digest, "reason": reason}
+            ledger.append(connection, "ACCEPTED", name, facts)
+            return require(connection, name)
+
+    def _reason(self, connection: Connection, reason: str) -> str:
+        """A typed reason as it is kept. Errors: `ConfigError` where it is empty."""
+        return kept_reason(connection, self._pseudonymizer, reason)
 
     @staticmethod
     def _require_moved(
@@ -290,11 +331,11 @@ def require(connection: Connection, name: str) -> ErasureRequest:
 def known_request(connection: Connection, mine: Submission) -> ErasureRequest | None:
     """The request that already has this submission's idempotency key, None where the key is new.
     Errors: `ConfigError` where that request names other ids."""
-    name = connection.scalar(ID_OF_KEY, {"key": mine.row["idempotency"]})
+    name = connection.scalar(ID_OF_KEY, {"keys": mine.keys})
     if name is None:
         return None
     found = require(connection, name)
-    if found.content != mine.row["content"]:
+    if found.content not in mine.contents:
         raise ConfigError(
             f"This --key was used for the request {name}, which names other ids: take a "
             "new key for a new request."
@@ -302,9 +343,9 @@ def known_request(connection: Connection, mine: Submission) -> ErasureRequest | 
     return found
 
 
-def require_quota(connection: Connection, submitter: str, quota: int) -> None:
-    """Errors: `ConfigError` where the submitter has as many unanswered requests as the quota
-    allows (0: any number)."""
+def require_quota(connection: Connection, submitter: Sequence[str], quota: int) -> None:
+    """Errors: `ConfigError` where the submitter (by hashes) has as many unanswered requests as the
+    quota allows (0: any number)."""
     if not quota:
         return
     count = connection.scalar(COUNT_OF_SUBMITTER, {"who": submitter}) or 0
@@ -313,37 +354,6 @@ def require_quota(connection: Connection, submitter: str, quota: int) -> None:
             f"The submitter has {count:,} unanswered requests, the quota is {quota:,} "
             "(queue.quota): wait for some, or name more ids in one request."
         )
-
-
-def insert_submission(connection: Connection, mine: Submission) -> None:
-    """Insert a new request, its targets and its ledger entry."""
-    connection.execute(insert(requests), mine.row)
-    rows = [
-        {
-            "request_id": mine.id,
-            "what": target.what,
-            "hash": target.hash,
-            "name": target.name,
-            "outcome": target.outcome,
-        }
-        for target in mine.targets
-    ]
-    connection.execute(insert(targets), rows)
-    ledger.append(connection, str(State.RECEIVED), mine.id, mine.facts)
-
-
-def deadline_of(received: datetime, due: datetime | None) -> datetime:
-    """The deadline of a request received at `received`: `due`, or a month later. Errors:
-    `ConfigError` where `due` is later than that month, or past."""
-    month = month_after(received)
-    if due is not None and not received < due.astimezone(UTC) <= month:
-        raise ConfigError(
-            f"--due {due.isoformat()} is "
-            f"{'past' if due.astimezone(UTC) <= received else 'later than a month from now'}: "
-            f"give a moment up to {to_text(month)}. A month is what the law gives; `lmeraser "
-            "extend` puts it off, with a reason."
-        )
-    return due or month
 
 
 def unneeded(connection: Connection, name: str) -> set[str]:

@@ -14,8 +14,8 @@
     PUBLISHED                    PURGED     queue      transitions.set_purged
     PURGED                       CERTIFIED  signer     signer.certify
     RECEIVED, PLANNED, TRAINING  FAILED     queue      transitions.fail
-    PURGED                       FAILED     queue      transitions.fail_purged
     FAILED                       RECEIVED   operator   RequestRepository.retry
+    FAILED (of earlier releases) PUBLISHED  operator   RequestRepository.retry
     RECEIVED, PLANNED, FAILED    REFUSED    operator   RequestRepository.refuse
 
 Rules:
@@ -25,10 +25,12 @@ Rules:
   processes that decide at once one wins and the other changes nothing.
 - A PLANNED request has tombstones over its records and its targets: they cannot be ingested again.
 - A retrain that is given up, or dies with its queue, brings its requests back to PLANNED.
-- The queue gives a request up (FAILED) after `queue.attempts` retrains that ended in an error, or
-  where the database still holds a trace of an erased record after the purge.
-- Ids leave the database in the transaction that makes a request PURGED, REFUSED or CANCELLED; keyed
-  hashes stay.
+- The queue gives a request up (FAILED) after `queue.attempts` retrains that ended in an error.
+- A trace that the absence scan finds holds its own request back (PUBLISHED, with the finding), and
+  no other. An operator may accept the finding, by `RequestRepository.accept`: it is then named in
+  the certificate.
+- Ids leave the database, typed reasons included, in the transaction that makes a request PURGED,
+  REFUSED or CANCELLED; keyed hashes stay.
 - The deadline is that of GDPR art. 12(3): one calendar month from receipt. An operator may extend
   it once, within the first month and with a reason, by one or two further months. Deadlines are
   stored when they are set and never computed again from a clock. They run until an answer:
@@ -69,7 +71,7 @@ A request from its submission to its frozen statement:
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -77,6 +79,7 @@ from typing import Any, Literal
 from dateutil.relativedelta import relativedelta
 from sqlalchemy import Connection, Select, select
 
+from lmeraser_ray.erasure.requests.findings import accepted_in, findings_in
 from lmeraser_ray.storage.database import tables
 from lmeraser_ray.storage.database.pseudonyms import TargetKind
 from lmeraser_ray.storage.times import from_text, to_text, utcnow
@@ -159,6 +162,25 @@ class State(StrEnum):
         return tuple(state for state in cls if holds(state))
 
 
+UNPUBLISHED = "its records may still be in the published state"
+MEANING = {
+    State.RECEIVED: f"nothing of it is done yet, {UNPUBLISHED}",
+    State.PLANNED: f"its constituents wait to be trained again, {UNPUBLISHED}",
+    State.TRAINING: f"its constituents are not all trained again and published, {UNPUBLISHED}",
+    State.PUBLISHED: "the state without its records is published, but not yet purged and searched",
+    State.PURGED: "everything is purged and searched, only the certificate is missing",
+    State.CERTIFIED: "the erasure is done",
+    State.REFUSED: "it is closed, and erased nothing",
+    State.CANCELLED: "it is closed, and erased nothing",
+    State.FAILED: f"the queue has given it up, {UNPUBLISHED}",
+}
+"""What a request's state means for the erasure."""
+FOUND = (
+    "the state without its records is published, but the search found something of them elsewhere"
+)
+GIVEN_UP_LATE = "the queue has given it up after the state without its records was published"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One id that a request names. name: None where `State.keeps_names` no longer holds; hash: the
@@ -178,6 +200,8 @@ class ErasureRequest:
     idempotency: str | None
     content: str
     submitter: str
+    secret: int
+    """The version of the secret that the request's hashes are under."""
     state: State
     quarantine: bool
     received_at: datetime
@@ -195,6 +219,14 @@ class ErasureRequest:
     publication: int | None
     statement: bytes | None
     envelope: bytes | None
+    findings: str | None
+    """What holds a published request back (`findings.py`)."""
+    exceptions: str | None
+    """The findings that an operator accepted."""
+    legal_basis: str | None
+    """Why the law has it erased, as it was typed at the submission, without names of the erased."""
+    identity: str | None
+    """How the identity of whoever asks was checked, likewise."""
     targets: tuple[Target, ...]
 
     @property
@@ -214,6 +246,16 @@ class ErasureRequest:
         return level_of(self.used(now))
 
     @property
+    def standing(self) -> str:
+        """A sentence: the state, and what it means for the erasure."""
+        meaning = MEANING[self.state]
+        if self.state is State.PUBLISHED and self.findings:
+            meaning = FOUND
+        if self.state is State.FAILED and self.publication is not None:
+            meaning = GIVEN_UP_LATE
+        return f"The request {self.id} is {self.state}: {meaning}."
+
+    @property
     def certificate_sha256(self) -> str | None:
         """The SHA-256 of the certificate's bytes."""
         return None if self.envelope is None else hashlib.sha256(self.envelope).hexdigest()
@@ -231,6 +273,10 @@ class ErasureRequest:
                 "alert": self.alert(now or utcnow()),
             },
             "reason": self.reason,
+            "legal_basis": self.legal_basis,
+            "identity": self.identity,
+            "findings": [asdict(each) for each in findings_in(self.findings)],
+            "exceptions": [asdict(each) for each in accepted_in(self.exceptions)],
             "targets": dict(sorted(Counter(target.outcome for target in self.targets).items())),
             "certificate": self.certificate_sha256,
         }

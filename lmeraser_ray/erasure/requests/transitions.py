@@ -6,11 +6,14 @@ meanwhile is left as it is and returned in `Moved.meanwhile`. `request.py` has t
 transitions.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
+from lmeraser_ray.erasure.requests.findings import Finding, findings_text, held_reason
+from lmeraser_ray.erasure.requests.reasons import take_out_of_reasons
 from lmeraser_ray.erasure.requests.request import Outcome, State
 from lmeraser_ray.storage.database import ledger, tables
 from lmeraser_ray.storage.database.database import insert_new
@@ -35,13 +38,18 @@ class Moved:
 @dataclass(frozen=True, slots=True)
 class ErasedRecord:
     """A record that a request removes. traces: what the absence scan looks for, in the scan's own
-    encoding."""
+    encoding; subject: the keyed hash of its subject; test: whether nothing was trained on it, since
+    it is held out for testing, None where nobody noted that."""
 
     hash: str
     name: str | None
     traces: bytes | None = None
+    subject: str | None = None
+    test: bool | None = None
 
 
+LAST_MOMENT = select(tables.ledger.c.at).order_by(tables.ledger.c.seq.desc()).limit(1)
+"""The moment of the last ledger entry."""
 Outcomes = Mapping[tuple[TargetKind, str], Outcome]
 """What became of each target, by its kind and hash."""
 
@@ -105,7 +113,9 @@ def plan(
     still looks for those that have left since, and for both pictures of one that came back with
     another picture.
     """
-    facts = {"records": len(records)}
+    held = select(erased.c.hash).where(erased.c.request_id == name)
+    hashes = {*connection.scalars(held), *(record.hash for record in records)}
+    facts = {"records": len(records), "erased": ledger.digest_of_hashes(hashes)}
     moved = move(
         connection,
         [name],
@@ -116,29 +126,43 @@ def plan(
     )
     if moved.done:
         rows: list[dict[str, object]] = [
-            {"request_id": name, "hash": record.hash, "name": record.name, "needles": record.traces}
+            {
+                "request_id": name,
+                "hash": record.hash,
+                "name": record.name,
+                "needles": record.traces,
+                "subject": record.subject,
+                "test": record.test,
+            }
             for record in records
         ]
         note_again(connection, name, records)
         insert_new(connection, erased, rows)
         set_outcomes(connection, name, outcomes)
-        cover_hashes(connection, held_by(connection, name))
+        version = connection.scalar(select(requests.c.secret).where(requests.c.id == name)) or 1
+        at = str(connection.scalar(LAST_MOMENT))  # of the entry PLANNED: the period runs from it
+        cover_hashes(connection, held_by(connection, name), secret=version, at=at)
     return moved
 
 
 def note_again(connection: Connection, name: str, records: Sequence[ErasedRecord]) -> None:
-    """For live records that an earlier plan of the request holds: mark them as not yet removed, and
-    keep the old traces beside the new ones."""
-    noted = select(erased.c.hash, erased.c.needles).where(erased.c.request_id == name)
-    known = {row.hash: bytes(row.needles or b"") for row in connection.execute(noted)}
+    """For live records that an earlier plan of the request holds: mark them as not yet removed,
+    keep the old traces beside the new ones, and note as a test record only what always was one."""
+    columns = (erased.c.hash, erased.c.needles, erased.c.test)
+    noted = select(*columns).where(erased.c.request_id == name)
+    known = {row.hash: row for row in connection.execute(noted)}
     for record in records:
         if record.hash in known:
-            old, new = known[record.hash], record.traces or b""
+            old, new = bytes(known[record.hash].needles or b""), record.traces or b""
             which = (erased.c.request_id == name) & (erased.c.hash == record.hash)
             connection.execute(
                 update(erased)
                 .where(which)
-                .values(needles=old if new in old else old + new, publication=None)
+                .values(
+                    needles=old if new in old else old + new,
+                    publication=None,
+                    test=known[record.hash].test and record.test,
+                )
             )
 
 
@@ -205,8 +229,8 @@ def set_purged(connection: Connection, name: str, statement: bytes) -> Moved:
         [name],
         [State.PUBLISHED],
         State.PURGED,
-        {"purged_at": now_text(), "statement": statement},
-        {},
+        {"purged_at": now_text(), "statement": statement, "findings": None, "reason": None},
+        {"statement": hashlib.sha256(statement).hexdigest()},
     )
 
 
@@ -219,12 +243,11 @@ def fail(connection: Connection, name: str, reason: str) -> Moved:
     )
 
 
-def fail_purged(connection: Connection, ids: Sequence[str], reason: str) -> Moved:
-    """PURGED → FAILED: a trace was found after the names were wiped. The frozen statement, which
-    says otherwise, is dropped; a person has to look, since nobody knows any more what to look
-    for."""
-    values = {"statement": None, "reason": reason}
-    return move(connection, ids, [State.PURGED], State.FAILED, values, {})
+def hold_back(connection: Connection, name: str, findings: Sequence[Finding]) -> None:
+    """Keep with a PUBLISHED request what the absence scan found of its records."""
+    held = {"findings": findings_text(findings), "reason": held_reason(findings)}
+    still = and_(requests.c.id == name, requests.c.state == State.PUBLISHED)
+    connection.execute(update(requests).where(still).values(held))
 
 
 def count_attempt(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
@@ -246,14 +269,17 @@ def count_attempt(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
 
 
 def wipe_names(connection: Connection, ids: Sequence[str]) -> int:
-    """Set the ids and the traces of these requests to null; the keyed hashes stay. Returns how many
-    rows were changed.
+    """Set the ids and the traces of these requests to null, and take the ids out of all typed
+    reasons; the keyed hashes stay. Returns how many rows were changed.
 
     The caller knows that nothing needs them any more, and calls `Database.vacuum_names` after the
     COMMIT.
     """
-    wiped = 0
+    wiped, names = 0, set[str]()
     for part in chunks(list(ids)):
+        for table in (targets, erased):
+            mine = and_(table.c.request_id.in_(part), table.c.name.is_not(None))
+            names.update(connection.scalars(select(table.c.name).where(mine)))
         named = and_(targets.c.request_id.in_(part), targets.c.name.is_not(None))
         wiped += connection.execute(update(targets).where(named).values(name=None)).rowcount
         known = and_(
@@ -263,4 +289,5 @@ def wipe_names(connection: Connection, ids: Sequence[str]) -> int:
         wiped += connection.execute(
             update(erased).where(known).values(name=None, needles=None)
         ).rowcount
+    take_out_of_reasons(connection, names)
     return wiped

@@ -76,11 +76,13 @@ WHOLE = Stage()
 
 class PictureLearner(Protocol):
     """Learns from pictures through the backbone. joint: one constituent serves all shards, and
-    `ShardData.groups` says which record is in which shard; needs_classifier: the backbone must be
+    `ShardData.groups` says which record is in which shard; subtracts: what it learns comes from
+    sums, so that a deletion reads only the rows that left; needs_classifier: the backbone must be
     loaded with its classifier."""
 
     needs: Literal["pictures"]
     joint: bool
+    subtracts: bool
     needs_classifier: bool
 
     def identity(self) -> dict[str, object]:
@@ -112,6 +114,7 @@ class FeatureLearner(Protocol):
 
     needs: Literal["features"]
     joint: bool
+    subtracts: bool
     needs_classifier: bool
 
     def identity(self) -> dict[str, object]:

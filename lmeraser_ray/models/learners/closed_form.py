@@ -2,12 +2,15 @@
 and one pass over them is the whole training.
 
     features [n, d] float32 → quantize_shard → integers [n, d] int16 → fit → constituent
+                                                                      └─► count → statistics ─┘
 
 Invariants: the constituent is a function of the set of records, in any order; a stage sees all
-records up to its slice, so it needs no constituent to start from.
+records up to its slice, so it needs no constituent to start from; where statistics are kept, the
+constituent is a function of these alone.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
 
 from lmeraser_ray.config import ClassMeansConfig, NeighborsConfig, RidgeConfig
@@ -24,6 +27,7 @@ from lmeraser_ray.models.learners.base import (
 )
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.quantize import Integers, check_quantum, quantize, quantize_shard
+from lmeraser_ray.models.learners.statistics import Statistics
 
 F = TypeVar("F", ClassMeansConfig, NeighborsConfig, RidgeConfig)
 
@@ -34,6 +38,7 @@ class ClosedFormLearner(ABC, Generic[F]):
 
     needs: Literal["features"] = "features"
     joint = False
+    subtracts = False
     needs_classifier = False
     recipe = 1
     """Raised whenever a change changes the bits of a constituent; part of every shard key."""
@@ -87,3 +92,36 @@ class ClosedFormLearner(ABC, Generic[F]):
     ) -> Probabilities:
         """Class probabilities. features: [n, d] float32 → [n, c] float32, columns as
         `constituent.classes`."""
+
+
+class SummingLearner(ClosedFormLearner[F]):
+    """A closed form that needs no more of a shard than sums over its records: a shard keeps them,
+    and a deletion subtracts the rows that left."""
+
+    subtracts = True
+    gram: bool
+    """Whether the sums of the outer products are needed."""
+
+    @abstractmethod
+    def fewest(self, dimension: int) -> int:
+        """How many members a shard must have to keep statistics, for features of so many numbers.
+        A function of the set: with fewer, the shard is trained from its rows."""
+
+    def counted(self) -> dict[str, object]:
+        """What statistics are a function of besides the records and the backbone: a JSON value. Not
+        what is solved with them: learners that differ in that alone share statistics."""
+        return {"quantum": self.quantum, "gram": self.gram}
+
+    def count(self, features: Features, labels: Sequence[str]) -> Statistics:
+        """The statistics of some records. features: [n, d] float32; labels: n names. Errors: as of
+        `train`."""
+        integers = self.project(quantize_shard(features, quantum=self.quantum))
+        return Statistics.of(integers, labels, gram=self.gram)
+
+    def project(self, integers: Integers) -> Integers:
+        """What is summed, of integer features. integers: [n, d] int16 → [n, p] int16."""
+        return integers
+
+    @abstractmethod
+    def constituent(self, statistics: Statistics) -> Constituent:
+        """The constituent of the records that these statistics are of."""

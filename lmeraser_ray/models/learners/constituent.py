@@ -5,18 +5,29 @@ Invariants: its classes are those of the shard's own records, so it is a functio
 run to run).
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from pydantic_core import from_json
+from safetensors.numpy import save
 
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.digests import canonical_json
+from lmeraser_ray.storage.foreign_json import ForeignJson, JsonObject
+from lmeraser_ray.storage.tensors import LENGTH_BYTES, load_arrays
+from lmeraser_ray.storage.tensors import METADATA as HEADER_METADATA
 
 METADATA = "lmeraser_ray"
+
+
+class MetadataJson(ForeignJson):
+    """What the file says of itself."""
+
+    classes: tuple[str, ...]
+    about: JsonObject
 
 
 @dataclass(frozen=True)
@@ -30,23 +41,38 @@ class Constituent:
 
     def to_bytes(self) -> bytes:
         """The canonical safetensors file."""
-        text = canonical_json({"classes": list(self.classes), "about": self.about}).decode()
-        return bytes(
-            save(
-                {name: np.ascontiguousarray(t) for name, t in sorted(self.tensors.items())},
-                metadata={METADATA: text},
-            )
-        )
+        return pack_labelled(self.classes, self.tensors, self.about)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Constituent":
         """Read what `to_bytes` wrote. Errors: `VerificationError` on anything else."""
         try:
-            length = int.from_bytes(data[:8], "little")
-            text = json.loads(data[8 : 8 + length])["__metadata__"][METADATA]
-            read = json.loads(text)
-            return cls(tuple(read["classes"]), load(data), read["about"])
-        except Exception as error:
+            return cls(*read_labelled(data))
+        except ValueError as error:
             raise VerificationError(
                 f"a constituent cannot be read ({error}): run `lmeraser verify`."
             ) from error
+
+
+def pack_labelled(
+    classes: tuple[str, ...], tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]
+) -> bytes:
+    """The canonical safetensors file of arrays whose rows are of these classes."""
+    text = canonical_json({"classes": list(classes), "about": dict(about)}).decode()
+    return bytes(
+        save(
+            {name: np.ascontiguousarray(t) for name, t in sorted(tensors.items())},
+            metadata={METADATA: text},
+        )
+    )
+
+
+def read_labelled(data: bytes) -> tuple[tuple[str, ...], dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what `pack_labelled` wrote. Errors: `ValueError` on anything else."""
+    try:
+        length = int.from_bytes(data[:LENGTH_BYTES], "little")
+        header = from_json(data[LENGTH_BYTES : LENGTH_BYTES + length])
+        read = MetadataJson.read(header[HEADER_METADATA][METADATA])
+    except (LookupError, TypeError) as error:
+        raise ValueError("no classes") from error
+    return read.classes, load_arrays(data), read.about

@@ -35,6 +35,7 @@ class LinearProbe:
 
     needs: Literal["features"] = "features"
     joint = False
+    subtracts = False
     needs_classifier = False
 
     def __init__(self, config: LinearProbeConfig) -> None:

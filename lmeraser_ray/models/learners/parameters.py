@@ -6,7 +6,6 @@ other tensors count whole: weights and biases, and for closed-form learners the 
 or mapping that they keep.
 """
 
-import json
 import math
 
 from lmeraser_ray.config import LabelMappingConfig, PromptHeadConfig, SharedHeadConfig
@@ -14,9 +13,7 @@ from lmeraser_ray.config.learner import Learner
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.prompt import prompt_mask
 from lmeraser_ray.storage.store import REPAIR, Store, StoredObject
-
-LENGTH_BYTES = 8
-"""A safetensors file begins with the length of its header, which is JSON."""
+from lmeraser_ray.storage.tensors import LENGTH_BYTES, read_header
 
 
 def count_parameters(store: Store, constituent: StoredObject, learner: Learner, size: int) -> int:
@@ -46,12 +43,8 @@ def read_shapes(store: Store, item: StoredObject) -> dict[str, tuple[int, ...]]:
         )
     (header,) = store.read_ranges(item, [LENGTH_BYTES], [length])
     try:
-        return {
-            name: tuple(about["shape"])
-            for name, about in json.loads(header).items()
-            if name != "__metadata__"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {name: about.shape for name, about in read_header(header).items()}
+    except ValueError as error:
         raise VerificationError(
-            f"{item.name} is damaged: its header cannot be read ({error}). {REPAIR}"
+            f"{item.name} is damaged: its header cannot be read. {REPAIR}"
         ) from error

@@ -92,6 +92,7 @@ class GradientLearner(ABC, Generic[C]):
 
     needs: Literal["pictures"] = "pictures"
     joint = False
+    subtracts = False
     needs_classifier = False
     recipe = 1
     """Raised whenever a change to the code changes the bits of a constituent; part of every shard

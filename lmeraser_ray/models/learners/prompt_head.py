@@ -3,7 +3,9 @@
     minimise over prompt p and head h:
         Σ over the shard's (x, y) of cross_entropy(h(backbone(x + p)), y)
 
-The prompt and the head have learning rates of their own; the backbone is frozen.
+The prompt and the head have learning rates of their own; the backbone is frozen. A head has the
+classes of its shard's members only, where the paper's have all: what it is must follow from its
+members alone. So a constituent cannot answer a class that its shard lacks.
 """
 
 import numpy as np
@@ -34,7 +36,8 @@ class PromptHeadFitter(PictureFitter[PromptHeadConfig]):
         )
         self.mask = prompt_mask(config.prompt, size).to(device)
         self.head = Head(backbone.dimension, shard.classes, start, device)
-        if config.head_init == "ridge" and start is None and len(shard.classes) > 1:
+        untrained = start is None or len(start.classes) == 1
+        if config.head_init == "ridge" and untrained and len(shard.classes) > 1:
             self._ridge()
 
     def _ridge(self) -> None:
@@ -82,6 +85,12 @@ class PromptHeadFitter(PictureFitter[PromptHeadConfig]):
 
 class PromptHead(PromptLearner[PromptHeadConfig]):
     """The learner of LMEraser."""
+
+    def identity(self) -> dict[str, object]:
+        """As of every picture learner. A ridge start has with slices a recipe of its own: the
+        first one was lost where the first slice has one class."""
+        sliced = self.config.head_init == "ridge" and self.config.slices > 1
+        return {**super().identity(), "recipe": 2 if sliced else self.recipe}
 
     def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> PromptHeadFitter:
         """A prompt and a head."""

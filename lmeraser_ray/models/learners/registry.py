@@ -25,6 +25,11 @@ from lmeraser_ray.models.learners.shared_head import SharedHead
 from lmeraser_ray.models.learners.whole_model import WholeModel
 
 
+def make_learners(config: Config) -> tuple[Learner, ...]:
+    """The learner of each system of a blend; of any other configuration its one learner."""
+    return tuple(map(make_learner, config.members))
+
+
 def make_learner(config: Config) -> Learner:  # noqa: PLR0911
     """The configured learner. Not checked against a backbone: `models/requirements` does that."""
     section, normalize = config.learner, config.backbone.readout.normalize

@@ -7,7 +7,9 @@
 Solved with the d × d Gram matrix where a shard has at least as many records as features, and with
 the n × n matrix of inner products where it has fewer. Both are exact integers, so the equations are
 a function of the set of records; they are solved in float64, and the caller holds torch to one
-thread. The Gram matrix adds up, so a deletion there is a subtraction and one solution.
+thread. The Gram matrix adds up, so a deletion there is a subtraction and one solution; with fewer
+records than features, the rows are less to store than that matrix. `solve: gram` stores it all the
+same, and reads fewer rows.
 
     >>> from lmeraser_ray.config import RidgeConfig
     >>> shard = ShardData("00" * 32, np.float32([[0, 0], [0, 2], [5, 5]]), ("cat", "cat", "dog"))
@@ -20,12 +22,13 @@ import functools
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from lmeraser_ray.config import RidgeConfig
 from lmeraser_ray.models.learners.base import Features, Probabilities, ShardData
-from lmeraser_ray.models.learners.closed_form import ClosedFormLearner
+from lmeraser_ray.models.learners.closed_form import SummingLearner
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.quantize import (
     BLOCK,
@@ -39,20 +42,22 @@ from lmeraser_ray.models.learners.statistics import Statistics
 from lmeraser_ray.storage.digests import canonical_json, generator_seed, key_of
 
 SCALE = 8.0
-"""Scores are near 0 and 1; logits are these times the scale. On test digits the log loss is least
-between 6 and 8 with 40 shards and between 12 and 24 with one, at each of three readouts; with 4,
-the `ridge_scale` of a head that is trained on, it is 3 to 9 times that of 8 with one shard, and up
-to 3 times with 40."""
+"""Scores are near 0 and 1; logits are these times the scale. `python -m benchmarks.constants` tried
+4 to 48 on validation records of two sets of digits, at three readouts (`docs/results.md`). One
+shard's log loss is least at 10 to 16, and at 8 on average 1.4 times that. Averaged random shards
+have the less log loss the larger the scale, and the less accuracy: 0.2 points less at 8 than at 4,
+0.4 at 12. The two measures disagree, so it stays between their best values."""
 
 PROJECTION_BITS = 12
 """The projection's normal values are rounded to multiples of 2^-12, within ±8, which makes them
 int16."""
 
 
-class Ridge(ClosedFormLearner[RidgeConfig]):
+class Ridge(SummingLearner[RidgeConfig]):
     """Ridge regression; a function of the public seed too, from which the projection is drawn."""
 
     longest = EXACT_TERMS
+    gram = True
 
     def __init__(self, config: RidgeConfig, *, quantum: float, seed: int = 0) -> None:
         super().__init__(config, quantum=quantum)
@@ -60,22 +65,33 @@ class Ridge(ClosedFormLearner[RidgeConfig]):
 
     def identity(self) -> dict[str, object]:
         """As of every closed form; the seed only where something is drawn."""
-        return {**super().identity(), **({"seed": self.seed} if self.config.projection else {})}
+        return {**super().identity(), **self._drawn()}
+
+    def counted(self) -> dict[str, object]:
+        """With the projection, whose outputs are summed."""
+        return {**super().counted(), "projection": self.config.projection, **self._drawn()}
+
+    def _drawn(self) -> dict[str, object]:
+        return {"seed": self.seed} if self.config.projection else {}
+
+    def fewest(self, dimension: int) -> int:
+        """As many as the features that are solved for: from there on the Gram matrix is used; with
+        `solve: gram` it always is."""
+        return 1 if self.config.solve == "gram" else self.config.projection or dimension
 
     def fit(self, integers: Integers, shard: ShardData) -> Constituent:
-        """Solve with the smaller of the two matrices. integers: [n, d] int16, before the
+        """Solve with the matrix that `solve` names. integers: [n, d] int16, before the
         projection."""
         projected = self.project(integers)
         n, d = projected.shape
         several = len(shard.classes) > 1
-        if several and n < d:
+        if several and n < self.fewest(d):
             weight, bias = solve_dual(projected, shard.labels, self.config.penalty)
             return self._frozen(shard.classes, weight, bias)
         return self.constituent(Statistics.of(projected, shard.labels, gram=several))
 
     def constituent(self, statistics: Statistics) -> Constituent:
-        """The constituent of the records that these statistics are of, which must be at least as
-        many as features, or of one class.
+        """The constituent of the records that these statistics are of.
 
         A shard of one class has nothing to learn: weights zero, and the mean label, 1, as bias.
         """
@@ -115,6 +131,11 @@ class Ridge(ClosedFormLearner[RidgeConfig]):
     ) -> Probabilities:
         """softmax(8 × score). features: [n, d] float32 → [n, c] float32, columns as
         `constituent.classes`; one class is certain."""
+        return softmax(self.scores(constituent, features), SCALE)
+
+    def scores(self, constituent: Constituent, features: Features) -> NDArray[np.float64]:
+        """The regression's values, near 1 for the right class and near 0 for the others. features:
+        [n, d] float32 → [n, c] float64, columns as `constituent.classes`."""
         weight, bias = (
             torch.from_numpy(constituent.tensors[name].astype(np.float64))
             for name in ("weight", "bias")
@@ -124,10 +145,20 @@ class Ridge(ClosedFormLearner[RidgeConfig]):
             doubles(integers[at : at + BLOCK]) @ weight.T for at in range(0, len(integers), BLOCK)
         ]
         scores = torch.cat(found) if found else torch.zeros(0, len(bias), dtype=torch.float64)
-        probabilities: Probabilities = (
-            functional.softmax(SCALE * (scores + bias), dim=1).float().numpy()
-        )
-        return probabilities
+        values: NDArray[np.float64] = (scores + bias).numpy()
+        return values
+
+
+def softmax(scores: NDArray[np.float64], scale: float) -> Probabilities:
+    """Probabilities whose logits are the scores times the scale. scores: [n, c] → [n, c] float32.
+
+    >>> softmax(np.array([[0.0, 1.0]]), 8.0).round(4)
+    array([[3.000e-04, 9.997e-01]], dtype=float32)
+    """
+    found: Probabilities = (
+        functional.softmax(scale * torch.from_numpy(scores), dim=1).float().numpy()
+    )
+    return found
 
 
 @functools.lru_cache(maxsize=1)

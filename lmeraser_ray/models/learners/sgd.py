@@ -19,6 +19,7 @@ from lmeraser_ray.config import PictureSgdConfig, SgdConfig
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.base import ShardData, Stage, Watch
 from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.passes import steps_of
 from lmeraser_ray.storage.digests import generator_seed
 
 Group = tuple[Sequence[torch.nn.Parameter], float]
@@ -50,12 +51,12 @@ def descend(
     """All steps of one stage (equation 3; on what a deletion leaves of the shard, equation 4).
 
     loss: the positions [b] int64 of a batch → scalar; records: n; snapshot: the constituent as it
-    is now, for `watch.epoch`. Steps: max(1, round(epochs · stage.share · ⌈n / batch⌉)).
+    is now, for `watch.epoch`. `passes.steps_of` says how many steps.
     """
     optimizer = make_optimizer(config, groups)
     rates = [rate for _, rate in groups]
     per_epoch = -(-records // config.batch)
-    steps = max(1, round(config.epochs * stage.share * per_epoch))
+    steps = int(steps_of(config, stage.share, np.array(records)))
     for step in range(steps):
         if step % per_epoch == 0:
             order = torch.randperm(records, generator=generator)

@@ -45,8 +45,9 @@ class Statistics:
         """Count and sum. integers: [n, d] int16, within ±32,767; labels: n names; gram: whether to
         sum the outer products too."""
         classes = tuple(sorted(set(labels)))
-        names = np.array(labels, dtype=object)
-        members = [np.flatnonzero(names == name) for name in classes]
+        number = {name: i for i, name in enumerate(classes)}
+        codes = np.fromiter((number[name] for name in labels), np.int32, len(labels))
+        members = [np.flatnonzero(codes == i) for i in range(len(classes))]
         sums = np.zeros((len(classes), integers.shape[1]), np.int64)
         for row, rows in enumerate(members):
             sums[row] = integers[rows].sum(axis=0, dtype=np.int64)

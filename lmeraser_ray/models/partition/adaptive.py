@@ -26,6 +26,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 
 from lmeraser_ray.config import ClusteringConfig
+from lmeraser_ray.config.partition import is_unset
 from lmeraser_ray.storage.digests import keyed_hashes, seeded_key
 
 Floats = NDArray[np.float64]
@@ -69,6 +70,8 @@ def cut(distances: Floats, size: int, config: ClusteringConfig) -> Labels:
     Returns the cluster of each of the s = `size` records [s] int32, numbered by first appearance;
     at most `config.shards` clusters.
     """
+    if is_unset(config):
+        raise ValueError("a partition needs its threshold or its number of shards")
     if size == 1:
         return np.zeros(1, np.int32)
     tree = linkage(distances, config.linkage)
@@ -103,9 +106,9 @@ def prototype(members: Floats, kind: str) -> Floats:
     return medoid
 
 
-def nearest(features: NDArray[np.float32], prototypes: Floats) -> Labels:
+def nearest(features: NDArray[np.float32] | Floats, prototypes: Floats) -> Labels:
     """The nearest prototype of each record by Euclidean distance, ties to the lowest. features:
-    [n, d] float32; prototypes: [k, d] float64 → [n] int32."""
+    [n, d] float32 or float64; prototypes: [k, d] float64 → [n] int32."""
     found = np.empty(len(features), np.int32)
     for at in range(0, len(features), 4096):
         part = np.ascontiguousarray(features[at : at + 4096], np.float64)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lmeraser_ray.config import Config, PublicConfig
+from lmeraser_ray.data.feature_file import require_finite
 from lmeraser_ray.data.reader import prepare
 from lmeraser_ray.data.sources.entry import Picture
 from lmeraser_ray.data.sources.public_pictures import public_pictures
@@ -75,7 +76,7 @@ def public_features(
     sample: Sequence[Picture], images: Sequence[bytes], backbone: Backbone, max_pixels: int
 ) -> Floats:
     """The features of encoded pictures, as records have them. Returns [s, d] float64. Errors:
-    `DataError` that names the picture that cannot be decoded."""
+    `DataError` that names the picture that cannot be decoded, or has no finite feature."""
     pixels = []
     for picture, image in zip(sample, images, strict=True):
         try:
@@ -84,4 +85,6 @@ def public_features(
             raise DataError(f"{picture.where}: {error}") from error
     batches = range(0, len(pixels), backbone.batch)
     found = [backbone.features(np.stack(pixels[at : at + backbone.batch])) for at in batches]
-    return np.concatenate(found).astype(np.float64)
+    features = np.concatenate(found)
+    require_finite(features, lambda rows: [sample[row].where for row in rows])
+    return features.astype(np.float64)

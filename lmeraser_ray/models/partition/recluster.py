@@ -295,21 +295,21 @@ class _Block:
 def recluster_each(
     features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Advance
 ) -> Positions:
-    """Retrained, touched and total for each deletion of a sampled record, at the places `leaving`
-    [q] of the sample → [3, q] int64.
+    """Members, passes, touched and total for each deletion of a sampled record, at the places
+    `leaving` [q] of the sample → [4, q] int64.
 
     features: of all records, gone through once for as many deletions as are computed together.
     """
-    together = max(1, BLOCK_BYTES // (3 * state.chains.sizes.size))
-    costs: list[tuple[int, int, int]] = []
+    together = max(1, BLOCK_BYTES // (4 * state.chains.sizes.size))
+    costs: list[tuple[int, int, int, int]] = []
     for at in range(0, len(leaving), together):
         costs += _recluster_some(features, state, leaving[at : at + together], progress)
-    return np.array(costs, np.int64).reshape(-1, 3).T
+    return np.array(costs, np.int64).reshape(-1, 4).T
 
 
 def _recluster_some(
     features: FeatureRows, state: ClusteringState, leaving: Positions, progress: Advance
-) -> list[tuple[int, int, int]]:
+) -> list[tuple[int, int, int, int]]:
     """As many as are computed together: one block of records after another, each for all
     deletions."""
     n, sample = len(state.chains.shard), state.sample

@@ -3,7 +3,7 @@ coordinate here and nowhere else.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as root, Database.open(Path(root), None).write() as connection:
-    ...     connection.exec_driver_sql("INSERT INTO tombstones VALUES ('a hash')").rowcount
+    ...     connection.exec_driver_sql("INSERT INTO tombstones (hash) VALUES ('a')").rowcount
     1
 
 The database is a SQLite file of the workspace, or a schema of a PostgreSQL server. Invariants, on
@@ -27,9 +27,13 @@ from sqlalchemy.exc import DBAPIError
 
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.storage.database import postgresql, sqlite, tables
-from lmeraser_ray.storage.database.database_location import FILE, DatabaseLocation
+from lmeraser_ray.storage.database.database_location import DIALECTS, FILE, DatabaseLocation
+from lmeraser_ray.storage.database.database_roles import grant_roles, schema_statements
 from lmeraser_ray.storage.database.driver_errors import meaning
+from lmeraser_ray.storage.database.ledger import SEAL, Seal
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
+from lmeraser_ray.storage.database.secret_versions import note, require_known
+from lmeraser_ray.storage.database.upgrade import EARLIEST, upgrade
 from lmeraser_ray.storage.paths import Location, local_folder
 from lmeraser_ray.storage.store import Store
 
@@ -69,8 +73,12 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, ob
 class Database:
     """The request database of one workspace. Safe for threads; not for the child of a fork."""
 
-    def __init__(self, engine: Engine, where: str, file: Path | None, schema: str) -> None:
-        """For `open`. where: for messages; file: SQLite's file, None for PostgreSQL."""
+    def __init__(
+        self, engine: Engine, where: str, file: Path | None, schema: str, seal: Seal
+    ) -> None:
+        """For `open`. where: for messages; file: SQLite's file, None for PostgreSQL; seal: of the
+        ledger, which each connection has with it."""
+        engine.update_execution_options(**{SEAL: seal})
         self._engine, self._where, self._file, self._schema = engine, where, file, schema
         self._inside = threading.local()
 
@@ -95,23 +103,24 @@ class Database:
         if location is not None:
             location.require(root, "postgresql" if url else "sqlite")
         if url is not None:
-            database = cls._of_postgresql(url, pseudonymizer.workspace_id)
+            database = cls._of_postgresql(url, pseudonymizer)
         elif (folder := local_folder(root)) is not None:
-            database = cls._of_sqlite(folder, known=location is not None)
+            database = cls._of_sqlite(folder, pseudonymizer, known=location is not None)
         else:
             no_server(root)
         try:
-            workspace = pseudonymizer.workspace_id
-            database._prepare(workspace, known=(root / FILE).exists())
+            pinned = location.format if location else EARLIEST
+            database._prepare(pseudonymizer, known=(root / FILE).exists(), pinned=pinned)
+            if location is None or location.format < tables.FORMAT or not (root / FILE).exists():
+                workspace = pseudonymizer.workspace_id
+                DatabaseLocation(database.dialect, workspace, database._where).write(root)
         except BaseException:
             database.close()
             raise
-        if location is None or not (root / FILE).exists():
-            DatabaseLocation(database.dialect, workspace, database._where).write(root)
         return database
 
     @classmethod
-    def _of_sqlite(cls, root: Path, *, known: bool) -> "Database":
+    def _of_sqlite(cls, root: Path, names: Pseudonymizer, *, known: bool) -> "Database":
         """known: whether the workspace had a database before."""
         path = root.resolve() / "requests.db"
         sqlite.require_local(root)
@@ -122,14 +131,13 @@ class Database:
             )
         sqlite.create_file(path)
         sqlite.remove_waiting(path)
-        return cls(sqlite.open_engine(path), str(path), path, "")
+        return cls(sqlite.open_engine(path), str(path), path, "", Seal(names))
 
     @classmethod
-    def _of_postgresql(cls, url: str, workspace: str) -> "Database":
-        parsed, schema = postgresql.parse(url), postgresql.schema_of(workspace)
-        return cls(
-            postgresql.open_engine(parsed, schema), postgresql.location(parsed), None, schema
-        )
+    def _of_postgresql(cls, url: str, names: Pseudonymizer) -> "Database":
+        parsed, schema = postgresql.parse(url), postgresql.schema_of(names.workspace_id)
+        engine = postgresql.open_engine(parsed, schema)
+        return cls(engine, postgresql.location(parsed), None, schema, Seal(names))
 
     @property
     def dialect(self) -> Dialect:
@@ -140,6 +148,11 @@ class Database:
     def where(self) -> str:
         """Where the database is, without credentials."""
         return self._where
+
+    @property
+    def said_in_pin(self) -> tuple[str, ...]:
+        """What the workspace's file `database` says of this database."""
+        return (*DIALECTS, "format", self._where)
 
     def close(self) -> None:
         """Close the connections."""
@@ -186,11 +199,25 @@ class Database:
         with self.read() as connection:
             return sqlite.differences(connection)
 
+    def grant_roles(self) -> tuple[str, ...] | None:
+        """Give the server's other roles their rights in the workspace's schema
+        (`database_roles.py`); done by itself when the tables are made. Returns the statements, None
+        where the server does not have the roles. Errors: `ConfigError` on SQLite, which has no
+        roles."""
+        if self._file is not None:
+            raise ConfigError(
+                f"The request database {self._where} is SQLite, which has no roles: its file's "
+                "mode says who may use it."
+            )
+        with self.write() as connection:
+            return schema_statements(self._schema) if self._grant(connection) else None
+
     def vacuum_names(self) -> None:
-        """Remove the bytes of names that were set to null from the database's files.
+        """Remove the bytes of names that were set to null, and of tombstones that were removed,
+        from the database's files.
 
         SQLite overwrites them itself (`secure_delete`), so there is nothing left to do. PostgreSQL
-        keeps dead rows, and a plain VACUUM leaves their bytes in the pages' free space, so the two
+        keeps dead rows, and a plain VACUUM leaves their bytes in the pages' free space, so these
         tables are written anew; writers wait meanwhile. Statistics that the server collected of
         names before version 0.5.0 are dropped. What the server's log of changes (pg_wal) and its
         replicas hold goes when the server recycles it.
@@ -201,9 +228,20 @@ class Database:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql("SET statement_timeout = 0")
             postgresql.drop_statistics(connection)
-            for table in (tables.targets, tables.erased):
+            for table in (tables.targets, tables.erased, tables.tombstones):
                 connection.exec_driver_sql(f"VACUUM FULL {table.name}")
             connection.exec_driver_sql(f"SET statement_timeout = '{postgresql.STATEMENT_SECONDS}s'")
+
+    def rewrite(self) -> None:
+        """Write SQLite's file anew, without what deleted or moved rows left in its pages."""
+        if self._file is None:
+            return
+        with self._errors(), self._alone("write"), self._lock(write=True):
+            connection = self._engine.raw_connection()
+            try:
+                connection.cursor().execute("VACUUM")
+            finally:
+                connection.close()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -242,18 +280,28 @@ class Database:
                     return
             sqlite.recover(self._file, self._engine)
 
-    def _prepare(self, workspace: str, *, known: bool) -> None:
+    def _prepare(self, pseudonymizer: Pseudonymizer, *, known: bool, pinned: int) -> None:
         """Create missing tables, unless the workspace's file `database` says that they are there
-        (known), and check that they are this workspace's."""
+        (known), check that they are this workspace's, and upgrade those of an earlier release, but
+        none that had the format `pinned` before: the upgrade would adopt whatever is in them."""
+        workspace = pseudonymizer.workspace_id
         if self._file is None and known:
             self._require_schema()
         elif not known:
             with self.write() as connection:
-                self._create(connection, workspace)
-        with self.read() as connection:
-            found = connection.execute(
-                select(tables.workspace.c.workspace, tables.workspace.c.format)
-            ).one_or_none()
+                self._create(connection, pseudonymizer)
+        found = self._identity()
+        if found and found[0] == workspace and EARLIEST <= found[1] < tables.FORMAT:
+            if found[1] < pinned:
+                raise VerificationError(
+                    f"The request database {self._where} says that it has format {found[1]}, and "
+                    f"it had format {pinned} before: somebody changed it. Bring it back from a "
+                    "backup (`lmeraser restore`)."
+                )
+            with self.write() as connection:
+                upgrade(connection, pseudonymizer, found[1])
+                self._grant(connection)
+            found = self._identity()
         if found != (workspace, tables.FORMAT):
             whose = (
                 "it holds no workspace"
@@ -265,6 +313,18 @@ class Database:
                 f"{workspace}, format {tables.FORMAT}): bring back the workspace's own `secret` "
                 "and database from one backup."
             )
+        with self.read() as connection:
+            noted = require_known(connection, pseudonymizer)
+        if not noted:
+            with self.write() as connection:
+                note(connection, pseudonymizer)
+
+    def _identity(self) -> tuple[str, int] | None:
+        """The workspace's id and the format of the tables, None where they are empty."""
+        columns = tables.workspace.c.workspace, tables.workspace.c.format
+        with self.read() as connection:
+            found = connection.execute(select(*columns)).one_or_none()
+        return (found.workspace, found.format) if found else None
 
     def _require_schema(self) -> None:
         """Errors: `ConfigError` where the server does not have the workspace's tables."""
@@ -276,7 +336,7 @@ class Database:
                     "(the workspace's file `database` says where it was)."
                 )
 
-    def _create(self, connection: Connection, workspace: str) -> None:
+    def _create(self, connection: Connection, names: Pseudonymizer) -> None:
         if self._file is None:
             connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
         tables.metadata.create_all(connection)
@@ -284,6 +344,13 @@ class Database:
             postgresql.drop_statistics(connection)
         if connection.execute(select(tables.workspace.c.id)).first() is None:
             connection.execute(
-                insert(tables.workspace).values(id=1, workspace=workspace, format=tables.FORMAT)
+                insert(tables.workspace).values(
+                    id=1, workspace=names.workspace_id, format=tables.FORMAT
+                )
             )
             connection.execute(insert(tables.lease).values(id=1, epoch=0))
+            note(connection, names)
+        self._grant(connection)
+
+    def _grant(self, connection: Connection) -> bool:
+        return self._file is None and grant_roles(connection, self._schema)

@@ -27,6 +27,16 @@ SQLITE_MACHINE = {
     "SQLITE_IOERR": "The disk failed under the request database {where}: check the disk (and that "
     "it is not full) and " + AGAIN,
 }
+REFUSALS = (
+    ("3D", ("FATAL", 'database "', "does not exist")),
+    ("28", ("FATAL", 'role "', "does not exist")),
+    ("28", ("password authentication failed",)),
+    ("28", ("no password supplied",)),
+    ("28", ("no pg_hba.conf entry",)),
+    ("53", ("FATAL", "too many ")),
+    ("53", ("remaining connection slots",)),
+)
+"""Words of a refused connection, by the SQLSTATE that they stand for."""
 POSTGRESQL_MACHINE = {
     "53": "The PostgreSQL server {where} is out of a resource (disk, memory, connections): make "
     "room and " + AGAIN,
@@ -40,8 +50,9 @@ POSTGRESQL_MACHINE = {
     "correct it and " + AGAIN,
     "3D": "The PostgreSQL server {where} has no such database: make it, or correct "
     "queue.database, and " + AGAIN,
-    "42501": "The user of queue.database may not make or use the workspace's schema on {where}: "
-    "grant CREATE on the database and " + AGAIN,
+    "42501": "The user of queue.database may not do this to the workspace's requests on {where}. "
+    "Use the role that may (`lmeraser roles` lists what each is for); the one that makes the "
+    "schema needs CREATE on the database. Then " + AGAIN,
     "40": "Another transaction came between on the request database {where}: " + AGAIN,
 }
 
@@ -59,7 +70,8 @@ def of_sqlite(cause: sqlite3.Error, where: str) -> LmeraserError | None:
     """By SQLite's name of the error; an extended name begins with the plain one."""
     name = getattr(cause, "sqlite_errorname", "")
     emptied = name == "SQLITE_ERROR" and str(cause).startswith("no such table")
-    if emptied or name.startswith(SQLITE_DAMAGE):
+    no_text = str(cause).startswith("Could not decode to UTF-8")
+    if emptied or no_text or name.startswith(SQLITE_DAMAGE):
         return VerificationError(f"The request database {where} {DAMAGE}.")
     return next(
         (
@@ -71,6 +83,12 @@ def of_sqlite(cause: sqlite3.Error, where: str) -> LmeraserError | None:
     )
 
 
+def refusal(said: str) -> str:
+    """The SQLSTATE of a server that answered and let nobody in: the client keeps only the words, as
+    the server's language has them. Empty where no server answered."""
+    return next((state for state, words in REFUSALS if all(word in said for word in words)), "")
+
+
 def of_postgresql(error: DBAPIError, where: str) -> LmeraserError | None:
     """By the SQLSTATE; an operational error without a known one is a connection that could not be
     made or was lost."""
@@ -79,6 +97,8 @@ def of_postgresql(error: DBAPIError, where: str) -> LmeraserError | None:
         return VerificationError(
             f"The request database {where} {DAMAGE} (PostgreSQL says {state})."
         )
+    if not state:
+        state = refusal(str(error.orig))
     for known, text in POSTGRESQL_MACHINE.items():
         if state.startswith(known):
             return ExecutionError(text.format(where=where))

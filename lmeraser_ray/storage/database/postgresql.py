@@ -35,30 +35,35 @@ def parse(url: str) -> URL:
             "queue.database (or LMERASER_DATABASE) is no URL of the form "
             "postgresql://user:password@host:port/database."
         )
+    require_options(found)
     return found.set(drivername="postgresql+psycopg")
 
 
-def without_password(url: str | None) -> str | None:
-    """The URL as it may be kept in the workspace, from where it goes into backups. Errors:
-    `ConfigError` as `parse`."""
-    if url is None:
-        return None
-    found = parse(url)
-    if found.password is None and not PASSWORDS & found.query.keys():
-        return url
-    plain = URL.create("postgresql", found.username, None, found.host, found.port, found.database)
-    return plain.set(
-        query={name: value for name, value in found.query.items() if name not in PASSWORDS}
-    ).render_as_string()
+def require_options(url: URL) -> None:
+    """Errors: `ConfigError` that names an option of the URL that PostgreSQL's client does not know
+    or cannot read, but no value, which may be secret."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    for name, value in url.query.items():
+        try:
+            make_conninfo("", **{name: value if isinstance(value, str) else ",".join(value)})
+        except ProgrammingError as error:
+            raise ConfigError(
+                f"queue.database (or LMERASER_DATABASE) has the option {name!r}, which "
+                "PostgreSQL's client does not know: correct it, as in "
+                "postgresql://user@host/database?sslmode=require."
+            ) from error
 
 
 def refuse_password(url: str | None) -> None:
-    """Errors: `ConfigError` where a password is in a URL that is to be kept."""
-    if without_password(url) != url:
+    """Errors: `ConfigError` where a URL that was typed, or stands in a file, holds a password."""
+    found = parse(url) if url else None
+    if found and (found.password is not None or PASSWORDS & found.query.keys()):
         raise ConfigError(
-            "queue.database holds a password, which would be kept in the workspace's "
-            "configuration.json and in its backups: leave it out there and give it in ~/.pgpass "
-            "or PGPASSWORD, or give the whole URL in LMERASER_DATABASE."
+            "queue.database holds a password, which every user of this machine sees among the "
+            "arguments of a process, and which stays in files: leave it out there and give it in "
+            "~/.pgpass or PGPASSWORD, or give the whole URL in LMERASER_DATABASE."
         )
 
 

@@ -1,25 +1,20 @@
 """Pseudonymizer: replaces ids by keyed hashes, HMAC-SHA-256 under a secret of the workspace.
 
 Without the secret a hash says nothing of the id; with it, one can test whether a hash is that of a
-given id. The secret is 32 random bytes in the workspace (mode 0600), created at first need. Once
-anything hashed exists, a missing secret is an error and never replaced by a new one.
+given id. The secret has versions (`keyring.py`): new hashes are made under the newest. It lies in
+the workspace, or where LMERASER_SECRET says (`secret_place.py`).
 """
 
-import secrets
-from contextlib import suppress
 from functools import cached_property
 from typing import Literal
 
-from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.storage.digests import keyed_hash
-from lmeraser_ray.storage.files import create_once, disk_errors
+from lmeraser_ray.storage.database.keyring import Keyring
+from lmeraser_ray.storage.database.secret_place import keyring_of
+from lmeraser_ray.storage.digests import keyed_digest, keyed_hash
 from lmeraser_ray.storage.paths import Location
 
 TargetKind = Literal["record", "subject"]
 """What an id is of: one record, or a subject with all their records."""
-SECRET_BYTES = 32
-HASHED_FILES = ("database", "requests.db", "tombstones")
-"""Files of a workspace that exist, and are not empty, only once something was hashed."""
 
 
 class Pseudonymizer:
@@ -27,45 +22,52 @@ class Pseudonymizer:
     temporary files."""
 
     def __init__(self, root: Location, scratch: Location) -> None:
-        self.root = root
-        self._path, self._scratch = root / "secret", scratch
+        self.root, self._scratch = root, scratch
 
     @cached_property
-    def _secret(self) -> bytes:
-        """The secret, created where none was needed before. Errors: `VerificationError` where it is
-        damaged, or missing although something was hashed with it."""
-        with disk_errors(self._path):
-            if (secret := self._read()) is None:
-                hashed = [
-                    path
-                    for path in (self.root / name for name in HASHED_FILES)
-                    if path.exists() and path.stat().st_size
-                ]
-                if hashed:
-                    raise self._unusable("missing", hashed[0])
-                create_once(self._path, secrets.token_bytes(SECRET_BYTES), scratch=self._scratch)
-                secret = self._path.read_bytes()
-        if len(secret) != SECRET_BYTES:
-            raise self._unusable("damaged", self.root)
-        return secret
+    def keyring(self) -> Keyring:
+        """The versions of the secret; the first is created where none was needed before. Errors:
+        those of `keyring_of`."""
+        return keyring_of(self.root, self._scratch)
 
-    def _read(self) -> bytes | None:
-        with suppress(FileNotFoundError):
-            return self._path.read_bytes()
-        return None
+    @cached_property
+    def _keys(self) -> dict[int | None, bytes]:
+        """The secrets by version, the newest as None too."""
+        keys: dict[int | None, bytes] = dict(self.keyring.secrets.items())
+        return {**keys, None: keys[self.version]}
 
-    def _unusable(self, how: str, hashed: Location) -> VerificationError:
-        return VerificationError(
-            f"{self._path} is {how}, so nobody can tell who was erased (the keyed hashes in "
-            f"{hashed} need it): bring it back from a copy. Without one train a new workspace, "
-            "and exclude the erased there by data.exclude."
-        )
+    @property
+    def version(self) -> int:
+        """The newest version of the secret."""
+        return self.keyring.version
 
-    def hash(self, what: str, name: str) -> str:
-        """The keyed hash of a `name` of a kind (record, subject, …): 64 hexadecimal digits."""
-        return keyed_hash(self._secret, f"{what}\n{name}").hex()
+    @property
+    def first(self) -> int:
+        """The first version, retired or not: what is compared for ever is sealed under it."""
+        return min({*self.keyring.secrets, *self.keyring.retired})
+
+    @cached_property
+    def versions(self) -> tuple[int, ...]:
+        """The versions that hash, the newest first."""
+        return tuple(sorted(self.keyring.secrets, reverse=True))
+
+    def hash(self, what: str, name: str, *, version: int | None = None) -> str:
+        """The keyed hash of a `name` of a kind (record, subject, …): 64 hexadecimal digits.
+        version: of the secret, None for the newest."""
+        return keyed_hash(self._keys[version], f"{what}\n{name}").hex()
+
+    def hashes(self, what: str, name: str) -> tuple[str, ...]:
+        """The keyed hashes of a name under every version of the secret, the newest first."""
+        return tuple(self.hash(what, name, version=version) for version in self.versions)
+
+    def seal(self, domain: str, data: bytes, *, version: int | None = None) -> str:
+        """HMAC-SHA-256 of `data` for one purpose, the domain, in 64 hexadecimal digits. version: of
+        the secret, retired ones too; None for the newest. Errors: `KeyError` for a version that
+        there never was."""
+        key = self.keyring.sealing_key(self.version if version is None else version)
+        return keyed_digest(key, f"{domain}\n".encode() + data).hex()
 
     @property
     def workspace_id(self) -> str:
-        """12 hexadecimal digits that identify the secret and reveal nothing of it."""
-        return self.hash("workspace", "lmeraser_ray")[:12]
+        """12 hexadecimal digits that identify the workspace and reveal nothing of the secret."""
+        return self.keyring.workspace or ""

@@ -7,6 +7,7 @@ wait for a lock of our own (`requests.lock`, see `storage/file_lock.py`) in the 
 SQLite's own busy handler sleeps between two tries, so that some processes wait for seconds.
 """
 
+import errno
 import os
 import sqlite3
 import struct
@@ -20,7 +21,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insp
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
 from lmeraser_ray.storage.database.tables import ledger, requests
 from lmeraser_ray.storage.file_lock import locked
-from lmeraser_ray.storage.files import disk_errors, sync_folder
+from lmeraser_ray.storage.files import disk_errors, read_file, sync_folder
+from lmeraser_ray.storage.regular_file import open_regular
 
 MAGIC = bytes.fromhex("d9d505f920a163d7")
 HEADER = struct.Struct(">8sIIIII")
@@ -35,6 +37,8 @@ SETTINGS = (
 )
 QUIET_SETTINGS = ("temp_store=MEMORY", "cell_size_check=ON")
 """No names in temporary files; malformed pages are found when they are read."""
+LONGEST_PATH = 512
+"""Bytes of a path, the journal's, that SQLite opens (its MAX_PATHNAME)."""
 BUSY_SECONDS = 20.0
 """How long SQLite itself waits for programs that do not take our lock (a backup, `sqlite3` in a
 shell)."""
@@ -83,9 +87,17 @@ def open_engine(path: Path) -> Engine:
 
 def create_file(path: Path) -> None:
     """An empty file for its owner only, before SQLite makes one as the umask has it. Its journal
-    takes its mode."""
+    takes its mode. Errors: `ConfigError` where SQLite cannot open a path of this length."""
+    length = len(os.fsencode(journal_of(path)))
+    if length > LONGEST_PATH:
+        raise ConfigError(
+            f"{path} has {length} bytes with its journal's name, and SQLite opens paths of at most "
+            f"{LONGEST_PATH}: put the workspace into a folder with a shorter path."
+        )
     with disk_errors(path):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(open_regular(path, os.O_RDWR | os.O_CREAT, in_place=True))
+        if journal_of(path).is_symlink():
+            raise OSError(errno.ELOOP, f"its journal {journal_of(path).name} is a link")
 
 
 def remove_waiting(path: Path) -> None:
@@ -218,7 +230,7 @@ def torn_journal(path: Path) -> str | None:
     with disk_errors(path):
         if not path.exists():
             return None
-        data = path.read_bytes()
+        data = read_file(path)
     at = 0
     while at + HEADER.size <= len(data) and data[at : at + 8] == MAGIC:
         _, count, nonce, _, sector, page = HEADER.unpack_from(data, at)

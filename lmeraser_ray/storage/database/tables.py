@@ -18,8 +18,8 @@ from sqlalchemy import (
     Text,
 )
 
-FORMAT = 1
-"""The version of these tables, kept in `workspace`."""
+FORMAT = 3
+"""The version of these tables, kept in `workspace`; `upgrade.py` brings earlier ones to it."""
 
 metadata = MetaData()
 
@@ -37,7 +37,8 @@ requests = Table(
     Column("id", Text, primary_key=True),
     Column("idempotency", Text, unique=True),  # keyed hash of the caller's key
     Column("content", Text, nullable=False),  # keyed hash over the sorted targets
-    Column("submitter", Text, nullable=False),
+    Column("submitter", Text, nullable=False),  # keyed hash of who asked
+    Column("secret", Integer, nullable=False, default=1, server_default="1"),  # of the hashes
     Column("state", Text, nullable=False),
     Column("quarantine", Boolean, nullable=False),
     Column("received_at", Text, nullable=False),
@@ -54,6 +55,10 @@ requests = Table(
     Column("publication", Integer),
     Column("statement", LargeBinary),  # frozen before it is signed
     Column("envelope", LargeBinary),  # the certificate
+    Column("findings", Text),  # JSON: what keeps a published request from being proven
+    Column("exceptions", Text),  # JSON: the findings that an operator accepted, and when
+    Column("legal_basis", Text),  # why the law has it erased, as whoever submitted it typed
+    Column("identity", Text),  # how it was checked who asks
     Index("requests_by_state", "state", "received_at"),
     Index("requests_by_submitter", "submitter", "state"),
 )
@@ -77,21 +82,42 @@ erased = Table(
     Column("name", Text),
     Column("needles", LargeBinary),  # what the absence scan looks for
     Column("publication", Integer),
+    Column("subject", Text),  # keyed hash of the record's subject
+    Column("test", Boolean),  # whether it only tested; null where an earlier release planned it
     Index("erased_by_publication", "publication"),
     Index("erased_by_hash", "hash"),
 )
 
 NAMED = ((targets, "name"), (erased, "name"), (erased, "needles"))
 """The columns that may hold what a request erases."""
+REASONS = tuple(
+    (requests, column) for column in ("reason", "extension_reason", "legal_basis", "identity")
+)
+"""The columns that hold what people typed. What is erased is taken out of them."""
 
-tombstones = Table("tombstones", metadata, Column("hash", Text, primary_key=True))
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("secret", Integer, nullable=False, default=1, server_default="1"),
+    Column("at", Text),  # when it was set; null is never too old
+)
+
+secrets = Table(  # the versions of the secret that anything may be hashed under
+    "secrets",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("at", Text, nullable=False),
+    Column("seal", Text, nullable=False),  # by which another secret is noticed
+    Column("retired_at", Text),
+)
 
 publications = Table(
     "publications",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("epoch", Integer, nullable=False),
-    Column("before", Text),
+    Column("before", Text),  # the states before and after, as the ledger names them
     Column("after", Text),
     Column("facts", Text),  # JSON
     Column("done", Boolean, nullable=False, default=False),

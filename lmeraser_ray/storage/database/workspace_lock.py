@@ -43,9 +43,8 @@ def lock_of_file(path: Path) -> Iterator[Guard]:
     """Hold the lock of a file. Errors: `ExecutionError` at once where another process does."""
     with try_locked(path) as (handle, ours):
         if not ours:
-            raise taken(
-                f"process {os.pread(handle, 32, 0).decode() or 'unknown'}", str(path.parent)
-            )
+            said = os.pread(handle, 32, 0)
+            raise taken(f"process {int(said) if said.isdigit() else 'unknown'}", str(path.parent))
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield unguarded

@@ -8,6 +8,7 @@ import hashlib
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 
 from lmeraser_ray.storage.object_storage.path import ObjectPath, remove_all
 
@@ -55,6 +56,18 @@ class ObjectStorage:
 
     def sync_folder(self, folder: ObjectPath) -> None:
         """Nothing: what a bucket has confirmed is durable."""
+
+    def make_folder(self, folder: ObjectPath, *, parents: bool = True) -> None:
+        """A marker."""
+        folder.mkdir(parents=parents, exist_ok=True)
+
+    def open(self, path: ObjectPath) -> BufferedReader:
+        """One request."""
+        return path.open("rb")
+
+    def read(self, path: ObjectPath) -> bytes:
+        """One request."""
+        return path.read_bytes()
 
     def read_ranges(
         self, path: ObjectPath, offsets: Sequence[int], lengths: Sequence[int]

@@ -18,6 +18,12 @@ from obstore.exceptions import (
 from obstore.store import from_url
 
 NO_BUCKET = "NoSuchBucket"
+METADATA = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "metadata/identity")
+"""Where a client that was given no credentials asks the machine of a cloud for some."""
+CREDENTIALS = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3), GOOGLE_APPLICATION_CREDENTIALS (GCS) or "
+    "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY (Azure)"
+)
 RETRIES, RETRY = 8, timedelta(seconds=60)
 """How often, and for how long, the client repeats a request that failed."""
 
@@ -60,6 +66,10 @@ def as_os_errors(bucket: str, path: str) -> Iterator[None]:
     except BaseError as error:
         if NO_BUCKET in str(error):
             raise no_bucket(bucket, path) from error
+        if any(place in str(error) for place in METADATA):
+            raise PermissionError(
+                errno.EACCES, f"there are no credentials for {bucket}: {CREDENTIALS}", path
+            ) from error
         raise OSError(errno.EIO, first_sentence(str(error)), path) from error
 
 

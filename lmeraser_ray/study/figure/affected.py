@@ -1,5 +1,5 @@
-"""What one deletion trains again (Fig. 6 of the paper): records and parameters, a bar a system, on
-a log scale; re-clustering included."""
+"""What one deletion trains again (Fig. 6 of the paper): record passes and parameters, a bar a
+system, on a log scale; re-clustering included."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 Reading = Callable[[Run], float | None]
 
 
-def records(share: str) -> Reading:
-    """A share of a full training as training records."""
+def repeated(which: str, *, in_passes: bool) -> Reading:
+    """What a deletion trains again: record passes, mean or worst; in results of an earlier release
+    the records of the shards that change."""
 
     def read(run: Run) -> float | None:
-        found = run["cost"][share]
+        if in_passes:
+            work = run["cost"]["work"]["record"]
+            passes: float | None = work["passes" if which == "mean" else "worst_passes"]
+            return passes
+        found = run["cost"]["expected_share" if which == "mean" else "worst_share"]
         return None if found is None else float(found * run["records"]["training"])
 
     return read
@@ -43,11 +48,8 @@ def parameters(kind: str) -> Reading:
 
 def affected_by_a_deletion(study: Study) -> "Figure | Missing":
     """Bars of the mean over all deletions, a tick at the worst one; the cheapest system on top."""
-    cost = {
-        variant.name: found.mean
-        for variant in study.variants
-        if (found := variant.over(records("expected_share")))
-    }
+    mean, worst = (repeated(which, in_passes=study.in_passes) for which in ("mean", "worst"))
+    cost = {variant.name: found.mean for variant in study.variants if (found := variant.over(mean))}
     if not cost:
         return Missing("no system has a cost: run `lmeraser compare` again into a new study")
     shown = sorted(
@@ -56,17 +58,18 @@ def affected_by_a_deletion(study: Study) -> "Figure | Missing":
     )
     figure = new_figure(0.85 + 0.155 * len(shown), width=WIDTH)
     axes = figure.subplots(1, 2, sharey=True)
-    bars(axes[0], shown, records("expected_share"), records("worst_share"))
+    bars(axes[0], shown, mean, worst)
     bars(axes[1], shown, parameters("mean"), parameters("worst"))
-    axes[0].set_xlabel("records retrained")
+    axes[0].set_xlabel(
+        "record passes trained again" if study.in_passes else "records in shards that change"
+    )
     axes[1].set_xlabel("parameters retrained")
     axes[0].set_yticks(range(len(shown)), [variant.label for variant in shown])
     only_x_grid(axes)
     foot(
         figure,
         "One deletion, re-clustering included; log scale. Bars and numbers: mean over all "
-        "deletions and seeds; tick: the worst one. With slices, the share of a full training "
-        "that is repeated stands for records.",
+        "deletions and seeds; tick: the worst one.",
         study.source,
     )
     return figure

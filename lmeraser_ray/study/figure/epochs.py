@@ -1,6 +1,8 @@
-"""Accuracy over epochs (Fig. 3 and 4 of the paper): a line a system, the mean over seeds, with a
-band from the worst seed to the best."""
+"""Accuracy over epochs (Fig. 3 of the paper): a line a system, the mean over seeds, with a band
+from the worst seed to the best; and the average accuracy beside the runs that it is the average of
+(Fig. 4)."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,16 +49,70 @@ def accuracy_over_epochs(study: Study) -> "Figure | Missing":
     )
     foot(
         figure,
-        "Mean of the seeds whose course was recorded, band from the worst to the best of "
-        f"them{without}.{sliced}",
+        f"{course(len(curves_of(variant)) for variant in drawn)}{without}.{sliced}",
         study.source,
     )
     name_ends(axes, ends)
     return figure
 
 
+def average_accuracy(study: Study) -> "Figure | Missing":
+    """Test accuracy after each epoch of every run (left), and the average over the runs (right), of
+    the systems of which several runs were recorded."""
+    from matplotlib.ticker import MaxNLocator
+
+    drawn = [variant for variant in study.variants if min(shape(curves_of(variant))) > 1]
+    if not drawn:
+        return Missing(
+            "no system has an accuracy after each of several epochs under several seeds: run "
+            "`lmeraser compare` with --curves COUNT"
+        )
+    figure = new_figure(2.4, width=WIDTH)
+    runs, average = figure.subplots(1, 2, sharey=True, sharex=True)
+    ends = []
+    for variant in drawn:
+        values = np.array(curves_of(variant))
+        x, look = np.arange(1, values.shape[1] + 1), variant.look
+        for curve in values:
+            runs.plot(x, curve, color=look.colour, linestyle=look.line, linewidth=0.6, alpha=0.7)
+        mean = values.mean(0)
+        average.plot(x, mean, color=look.colour, linestyle=look.line)
+        ends.append(Named(float(x[-1]), float(mean[-1]), variant.label, look.colour))
+    runs.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (runs, average):
+        axes.set_xlabel("epoch")
+    runs.set_title("test accuracy, each run")
+    average.set_title("average accuracy")
+    percent(runs.yaxis, "test accuracy")
+    counts = sorted({len(curves_of(variant)) for variant in drawn})
+    foot(
+        figure,
+        "A run is a seed, with a split of its own; the average is over "
+        f"{' or '.join(map(str, counts))} runs.",
+        study.source,
+    )
+    name_ends(average, ends)
+    return figure
+
+
+def course(counts: Iterable[int]) -> str:
+    """Say of how many runs the lines are: where one is of several, it is their mean."""
+    found = sorted(set(counts))
+    if found == [1]:
+        return "A line is one run, that of the first seed"
+    return (
+        f"A line is the mean of {' or '.join(map(str, found))} runs, its band from the worst to "
+        "the best of them"
+    )
+
+
+def shape(curves: list[list[float]]) -> tuple[int, int]:
+    """How many runs were recorded, and over how many epochs; (0, 0) without any."""
+    return len(curves), min(map(len, curves), default=0)
+
+
 def curves_of(variant: Measured) -> list[list[float]]:
-    """The courses that were recorded: `compare --curves` records that of the first seed."""
+    """The courses that were recorded: `compare --curves COUNT` records those of the first seeds."""
     return [run["curve"] for run in variant.runs if run.get("curve")]
 
 

@@ -5,7 +5,7 @@ The error is on a log scale, because good systems lie close together near 100%.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +41,8 @@ def frontier_of_systems(study: Study) -> "Figure | Missing":
         cost, accuracy = variant.over(expected_share), variant.over(test_accuracy)
         if cost and accuracy:
             points.append(FrontierPoint(variant.label, variant.look, cost.mean, accuracy))
-    return frontier(points, study.source)
+    words = f"what one deletion trains again, of {study.cost} (%, mean)"
+    return frontier(points, study.source, what=study.accuracy, cost=words)
 
 
 def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
@@ -65,9 +66,10 @@ def frontier(
     *,
     bars: str = OVER_SEEDS,
     what: str = "test accuracy",
+    cost: str = "what one deletion trains again, of a full training's work (%, mean)",
 ) -> "Figure | Missing":
     """Draw points, connect the Pareto-optimal ones, and name each point where there is room. bars:
-    a sentence on what the bars are; what: the kind of accuracy."""
+    a sentence on what the bars are; what: the kind of accuracy; cost: what the costs are."""
     if not points:
         return Missing(
             "no system has both a test accuracy and a cost: run `lmeraser compare` on data with "
@@ -79,22 +81,34 @@ def frontier(
         [1 - value for p in points for value in (p.accuracy.mean, p.accuracy.high) if value < 1],
         default=0.1,
     )
+    top = 1 - floor
+    points = [replace(point, accuracy=at_most(point.accuracy, top)) for point in points]
     costs = [p.cost for p in points if p.cost > 0]
     cheapest = min(costs, default=0.01) / 2
     scales(axes, points, floor=floor, cheapest=cheapest, dearest=max(costs, default=1.0))
-    axes.set_ylabel(f"{what} (%; the error on a log scale)")
+    axes.set_ylabel(f"{what} (%)")
+    axes.set_xlabel(cost)
     best = pareto(points)
     x, y = [max(p.cost, cheapest) for p in best], [p.accuracy.mean for p in best]
     axes.step(x, y, where="post", color=GREY, linewidth=0.8, zorder=2)
     for point in points:
         draw_point(axes, point, max(point.cost, cheapest), filled=point in best)
+    right = " An accuracy of 100% stands at the top." if best[-1].accuracy.mean >= top else ""
     free = " A cost of 0 stands at the left edge." if min(p.cost for p in points) <= 0 else ""
     foot(
-        figure, f"Filled and connected: no other is as cheap and as accurate. {bars}{free}", source
+        figure,
+        f"Filled and connected: no other is as cheap and as accurate. {bars}{free}{right}",
+        source,
     )
     ordered = [*best[::-1], *(point for point in points if point not in best)]
     name_all(axes, ordered, cheapest, stairs(x, y))
     return figure
+
+
+def at_most(spread: Spread, top: float) -> Spread:
+    """Return an accuracy no higher than the scale goes."""
+    mean, low, high = (min(value, top) for value in (spread.mean, spread.low, spread.high))
+    return replace(spread, mean=mean, low=low, high=high)
 
 
 def draw_point(axes: "Axes", point: FrontierPoint, x: float, *, filled: bool) -> None:
@@ -138,17 +152,18 @@ def stairs(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
 def scales(
     axes: "Axes", points: Sequence[FrontierPoint], *, floor: float, cheapest: float, dearest: float
 ) -> None:
-    """Scale the axes: log cost, and accuracy by the logarithm of the error, at least `floor`."""
+    """Scale the axes: log cost, and accuracy by the logarithm of the error, which is at least
+    `floor`."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     def forward(accuracy: np.ndarray) -> np.ndarray:
-        return -np.log10(np.maximum(1 - np.asarray(accuracy, np.float64), floor))
+        return -np.log10(np.maximum(1 - np.asarray(accuracy, np.float64), floor / 10))
 
     axes.set_yscale("function", functions=(forward, lambda height: 1 - 10.0**-height))
     values = [value for point in points for value in (point.accuracy.low, point.accuracy.high)]
     low, high = forward(np.array([min(values), max(values)]))
     room = 0.09 * max(high - low, 0.1)
-    axes.set_ylim(1 - 10 ** -(low - room), 1 - 10 ** -min(high + room, -np.log10(floor)))
+    axes.set_ylim(1 - 10 ** -(low - room), 1 - 10 ** -(high + room))
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in TICKS if tick < 1 - floor]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
@@ -162,4 +177,3 @@ def scales(
         )
     )
     axes.tick_params(axis="x", which="minor", labelsize=6)
-    axes.set_xlabel("retrained by a deletion (% of a full training, mean)")

@@ -65,14 +65,14 @@ def against(study: Study, ours: Sequence[str], theirs: Sequence[str]) -> "Figure
     axes = figure.subplots(1, 2, sharey=True)
     bars(axes[0], shown, test_accuracy)
     bars(axes[1], shown, expected_share)
-    percent(axes[0].xaxis, "test accuracy")
+    percent(axes[0].xaxis, study.accuracy)
     percent(axes[1].xaxis, "cost of a deletion")
     axes[0].set_yticks(range(len(shown)), [variant.label for variant in shown])
     only_x_grid(axes)
     foot(
         figure,
-        "Mean over seeds with its 95% interval (Student's t, cut at 0 and 100%). Cost: the share "
-        "of a full training that one deletion repeats on average, re-clustering included.",
+        "Mean over seeds with its 95% interval (Student's t, cut at 0 and 100%). Cost: what "
+        f"one deletion trains again on average, of {study.cost}; re-clustering included.",
         study.source,
     )
     return figure

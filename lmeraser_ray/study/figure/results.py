@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lmeraser_ray.errors import DataError
-from lmeraser_ray.study.comparison_table import interval
+from lmeraser_ray.operations.work_units import interval
 from lmeraser_ray.study.figure.style import Look, look
 
 Run = dict[str, Any]
@@ -75,10 +75,26 @@ def expected_share(run: Run) -> float | None:
 
 @dataclass(frozen=True)
 class Study:
-    """All variants of a study, in its order, and what they were measured on."""
+    """All variants of a study, in its order, and what they were measured on.
+
+    on: the records that accuracy is of; in_passes: whether costs are work; an earlier release
+    counted the records of the shards that change instead.
+    """
 
     variants: tuple[Measured, ...]
     source: str
+    on: str = "test"
+    in_passes: bool = True
+
+    @property
+    def accuracy(self) -> str:
+        """What accuracy is, in words."""
+        return f"{self.on} accuracy"
+
+    @property
+    def cost(self) -> str:
+        """What the cost of one deletion is a share of, in words."""
+        return "a full training's work" if self.in_passes else "the records, in shards that change"
 
     def of_systems(self, names: Iterable[str]) -> list[Measured]:
         """The variants of some systems, in the order of these."""
@@ -102,7 +118,8 @@ def study_of(data: Any, *, where: str) -> Study:
         )
         for variant in variants:
             variant.over(test_accuracy), variant.over(expected_share)
-        return Study(variants, source_of(data, variants))
+        on, in_passes = data["subject"].get("on", "test"), data.get("unit") == "work"
+        return Study(variants, source_of(data, variants), on, in_passes)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"{where} is not what this version's `lmeraser compare` writes ({error!r}): run it "

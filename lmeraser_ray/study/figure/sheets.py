@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 THUMB = 96
 """Pixels of a picture on a sheet at most: a column has room for no more."""
+CELL = 0.3
+"""Inches of a picture with its gap at most: a sheet of few columns is no tower."""
 GAP = 0.08
 """White between pictures, as a share of a picture."""
 
@@ -33,7 +35,7 @@ def sheets(shards: Sequence[SheetRow], groups: Sequence[SheetRow], source: str) 
     """Both sheets, one above the other: at least one row each, with as many members in row i of
     both."""
     columns = max(len(row.pictures) for row in (*shards, *groups))
-    height = (len(shards) + len(groups)) * (WIDTH - 0.85) / columns
+    height = (len(shards) + len(groups)) * min(CELL, (WIDTH - 0.85) / columns)
     figure = new_figure(height + 0.85)
     above, below = figure.subplots(2, 1, height_ratios=[len(shards), len(groups)])
     sheet(above, shards, columns)
@@ -48,6 +50,7 @@ def sheet(axes: "Axes", rows: Sequence[SheetRow], columns: int) -> None:
     """Draw rows of pictures as one picture, their names left of them."""
     whole = mosaic([row.pictures for row in rows], columns)
     axes.imshow(whole, interpolation="none", extent=(0, columns, len(rows), 0))
+    axes.set_anchor("W")  # beside the names
     axes.set_yticks(np.arange(len(rows)) + 0.5, [row.label for row in rows])
     bare(axes)
 

@@ -41,6 +41,11 @@ RULES: dict[str, Any] = {
     "grid.linewidth": 0.5,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
+    # labels of short and of long ticks at one height: 3.5 points of a long tick, 2 of a short one
+    "xtick.major.pad": 3.5,
+    "ytick.major.pad": 3.5,
+    "xtick.minor.pad": 5.0,
+    "ytick.minor.pad": 5.0,
     "xtick.minor.width": 0.4,
     "ytick.minor.width": 0.4,
     "lines.linewidth": 1.1,

@@ -1,7 +1,7 @@
-"""The front of a sweep: accuracy against the expected cost of a deletion, the recommended value
-ringed.
+"""The front of a sweep or a recommendation: accuracy against the mean work of the asked unit, the
+recommended value ringed.
 
-    STUDY/sweep.json → one point a value
+    STUDY/sweep.json, recommend.json → one point a value
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier
 from lmeraser_ray.study.figure.results import Spread, machine_of, values_of
 from lmeraser_ray.study.figure.style import GREY, Look, Missing, look
+from lmeraser_ray.study.variants import SYSTEM
 
 STOPPED = Look(GREY, "-", "v")
 """Of a value that was stopped."""
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
-    """Draw what `lmeraser sweep` wrote; values that were stopped at the accuracy that they could
-    reach at most."""
+def front_of_a_sweep(data: Mapping[str, Any], verb: str) -> "Figure | Missing":
+    """Draw what `lmeraser sweep`, or another verb, wrote; values that were stopped at the accuracy
+    that they could reach at most."""
     chosen, points = data["recommended"]["value"], []
     for row in data["values"]:
-        name, cost = " ".join(values_of(row["fields"])), row["one deletion, mean"]
+        fields, cost = row["fields"], row["work, mean"]
+        name = row["value"] if SYSTEM in fields else " ".join(values_of(fields))
         accuracy = row["accuracy"]
         if accuracy is None:
             most = row["at_most"]
@@ -40,10 +42,11 @@ def front_of_a_sweep(data: Mapping[str, Any]) -> "Figure | Missing":
         "Bars: one standard error. Ringed: "
         f"recommended.{' Grey: stopped, at most this accurate.' if stopped else ''}"
     )
-    return frontier(points, source_of(data), bars=bars, what="accuracy")
+    work = f"work of deleting {data['asked']['unit']} (% of a training, mean)"
+    return frontier(points, source_of(data, verb), bars=bars, what="accuracy", cost=work)
 
 
-def source_of(data: Mapping[str, Any]) -> str:
+def source_of(data: Mapping[str, Any], verb: str) -> str:
     """One sentence: what wrote the numbers, from what, on which machine."""
     subject, records = data["subject"], data["records"]
     counts = (
@@ -51,4 +54,4 @@ def source_of(data: Mapping[str, Any]) -> str:
         f"({records['on']})"
     )
     about = f"{subject['data']}, {subject['backbone']}"
-    return f"lmeraser sweep; {about}; {counts}; {machine_of(data)}"
+    return f"lmeraser {verb}; {about}; {counts}; {machine_of(data)}"

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
 from lmeraser_ray.storage.database import database, tables
 from lmeraser_ray.storage.database.database import Database
+from lmeraser_ray.storage.database.database_location import DatabaseLocation
 from tests.support.desk import Desk
 from tests.support.tombstones import add, held
 
@@ -95,8 +96,8 @@ def test_another_workspaces_database_is_refused(lite: Desk, tmp_path: Path) -> N
 
 def test_tables_of_another_version_are_refused(desk: Desk) -> None:
     with desk.open().write() as connection:
-        connection.execute(update(tables.workspace).values(format=2))
-    with pytest.raises(VerificationError, match=r"format 2; expected [0-9a-f]{12}, format 1"):
+        connection.execute(update(tables.workspace).values(format=tables.FORMAT + 1))
+    with pytest.raises(VerificationError, match=r"format 4; expected [0-9a-f]{12}, format 3"):
         desk.open()
 
 
@@ -106,3 +107,24 @@ def test_who_only_looks_makes_nothing(lite: Desk) -> None:
     assert [path.name for path in lite.root.iterdir()] == ["objects"]
     lite.open()
     Database.open(lite.root, None, create=False).close()
+
+
+def test_each_flip_in_the_pin_is_seen(desk: Desk) -> None:
+    """By whoever opens the database, or by `verify` where no command depends on the byte."""
+    desk.open().close()
+    pin = desk.root / "database"
+    whole = pin.read_bytes()
+    assert not DatabaseLocation.damaged(desk.root)
+    for at in range(len(whole)):
+        pin.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        assert DatabaseLocation.damaged(desk.root), whole[at:]
+    pin.write_bytes(whole[: len(whole) // 2])
+    assert DatabaseLocation.damaged(desk.root)
+
+
+def test_a_pin_of_an_older_release_has_no_digest(desk: Desk) -> None:
+    add(desk, "a")
+    pin = desk.root / "database"
+    pin.write_bytes(pin.read_bytes().split(b"\n")[0] + b"\n")
+    assert not DatabaseLocation.damaged(desk.root)
+    assert held(desk) == {"a"}

@@ -1,0 +1,47 @@
+"""The cost of each deletion where one may move records of others: people stay together, or shards
+have a bound. Each deletion is foretold by itself (`without`) and its shards are compared.
+
+Place in the flow: beside `deletion`, which has the quick ways for partitions in which nobody else
+moves. Invariant: the numbers are those of a deletion that is carried out.
+"""
+
+import numpy as np
+
+from lmeraser_ray.config import Partition, RandomConfig
+from lmeraser_ray.models.partition.chains import Chains, Positions, changes, dense
+from lmeraser_ray.models.partition.deletion import as_costs
+from lmeraser_ray.models.partition.expected import DeletionCosts
+from lmeraser_ray.models.partition.recluster import Advance
+from lmeraser_ray.models.partition.without import Remaining
+
+
+def moves_others(partition: Partition) -> bool:
+    """Whether a deletion may move records of others although no sampled record leaves: leaves fit
+    together again, or a person of several records has another mean."""
+    of_people = partition.unit == "subject" and not isinstance(partition, RandomConfig)
+    return partition.bound is not None or of_people
+
+
+def one_by_one(
+    remaining: Remaining,
+    old: Chains,
+    positions: Positions,
+    *,
+    joint: bool = False,
+    progress: Advance = lambda _: None,
+) -> DeletionCosts:
+    """The cost of deleting each of `positions` [q] int64, among the training records, by itself.
+
+    old: the shards of the training records; joint: one constituent serves all of them.
+    """
+    trains = remaining.index.training
+    costs, moved = np.zeros((4, len(positions)), np.int64), np.zeros(len(positions), np.bool_)
+    for at, position in enumerate(trains[positions].tolist()):
+        gone = np.zeros(len(remaining.index), np.bool_)
+        gone[position] = True
+        before, after = dense(old.shard, remaining.without(gone)[trains])
+        tally = changes(old.moved(before), after)
+        costs[:, at] = tally.joint() if joint else tally.cost()
+        moved[at] = remaining.moves(gone)
+        progress(1)
+    return as_costs(old, positions, moved, costs)

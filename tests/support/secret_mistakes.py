@@ -1,0 +1,153 @@
+"""Mistakes to plant in who has which secret, in command lines and in the network: as in
+`manifest_mistakes.py`."""
+
+from tests.support.manifest_mistakes import (
+    GONE,
+    HEAD,
+    JOBS_HEAD,
+    JOBS_WORKER,
+    SERVE,
+    WORKER,
+    replaced,
+)
+
+SECRETS = [
+    (
+        "local",
+        "RayCluster/lmeraser",
+        f"{WORKER}.containers.0.envFrom.1.secretRef.name",
+        "lmeraser-database",
+        "has the secret lmeraser-database",
+    ),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        f"{HEAD}.containers.0.envFrom",
+        [{"secretRef": {"name": "lmeraser-names"}}],
+        "has the secret lmeraser-names",
+    ),
+    (
+        "gpu",
+        "RayJob/train",
+        f"{JOBS_WORKER}.envFrom.1.secretRef.name",
+        "lmeraser-names",
+        "has the secret lmeraser-names",
+    ),
+    (
+        "gpu",
+        "RayJob/verify",
+        f"{JOBS_HEAD}.containers.0.envFrom.2.secretRef.name",
+        "lmeraser-database",
+        "for Deployment/queue raylet, Deployment/queue serve, RayJob/train head",
+    ),
+    (
+        "local",
+        "Deployment/desk",
+        f"{SERVE}.envFrom.2.secretRef.name",
+        "lmeraser-database",
+        "has the secret lmeraser-database",
+    ),
+    (
+        "local",
+        "Deployment/desk",
+        "spec.template.spec.volumes.0",
+        {"name": "tmp", "secret": {"secretName": "lmeraser-storage-root"}},
+        "has the secret lmeraser-storage-root",
+    ),
+    (
+        "local",
+        "StatefulSet/storage",
+        f"{SERVE}.env.2.valueFrom.secretKeyRef",
+        {"name": "lmeraser-storage", "key": "AWS_SECRET_ACCESS_KEY"},
+        "has the secret lmeraser-storage",
+    ),
+    (
+        "local",
+        "RayJob/train",
+        "spec.submitterPodTemplate.spec.containers.0.envFrom.0",
+        {"secretRef": {"name": "lmeraser-storage"}},
+        "has the secret lmeraser-storage",
+    ),
+    (
+        "local",
+        "StatefulSet/redis",
+        f"{SERVE}.args",
+        ["redis-server --requirepass $(REDISCLI_AUTH)"],
+        "gives REDISCLI_AUTH as an argument",
+    ),
+    (
+        "local",
+        "StatefulSet/redis",
+        f"{SERVE}.args.0",
+        replaced("printf 'requirepass %s\\n'", "true; redis-cli -a"),
+        "gives REDISCLI_AUTH as an argument",
+    ),
+    (
+        "local",
+        "StatefulSet/storage",
+        f"{SERVE}.lifecycle.postStart.exec.command.2",
+        replaced("admin", 'admin --secret "$ADMIN_SECRET_KEY"'),
+        "gives ADMIN_SECRET_KEY as an argument",
+    ),
+    (
+        "local",
+        "Deployment/desk",
+        f"{SERVE}.readinessProbe.exec.command.2",
+        "psql postgresql://x:${PGPASSWORD}@postgres",
+        "gives PGPASSWORD as an argument",
+    ),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        "spec.headGroupSpec.rayStartParams.redis-password",
+        "$REDIS_PASSWORD",
+        "no argument",
+    ),
+    # the network
+    (
+        "gpu",
+        "NetworkPolicy/to-storage",
+        "spec.egress.0.to.0.ipBlock.cidr",
+        "0.0.0.0/0",
+        "0.0.0.0/0 is everywhere",
+    ),
+    ("gpu", "NetworkPolicy/to-database", "spec.egress.0.ports", GONE, "any port is open"),
+    ("autoscaling", "NetworkPolicy/autoscaler", "spec.egress.0.to", GONE, "has no `to`"),
+    ("local", "NetworkPolicy/to-redis", "spec.egress.0.ports", GONE, "any port is open"),
+    (
+        "local",
+        "RayCluster/lmeraser",
+        "spec.workerGroupSpecs.0.template.metadata.labels.lmeraser/database",
+        "yes",
+        "lmeraser/database is there without",
+    ),
+    (
+        "local",
+        "Deployment/desk",
+        "spec.template.metadata.labels.lmeraser/storage",
+        GONE,
+        "lmeraser/storage is missing beside",
+    ),
+    # metrics
+    (
+        "local",
+        "RayCluster/lmeraser",
+        "spec.headGroupSpec.rayStartParams.metrics-export-port",
+        GONE,
+        "metrics-export-port",
+    ),
+    (
+        "local",
+        "Deployment/queue",
+        "spec.template.spec.initContainers.1.args.0",
+        replaced("--metrics-export-port=8080", "--metrics-export-port=8081"),
+        "metrics-export-port",
+    ),
+    (
+        "local",
+        "Deployment/queue",
+        "spec.template.metadata.annotations.prometheus\\.io/port",
+        "9090",
+        "which is not open",
+    ),
+]
