@@ -25,6 +25,7 @@ from lmeraser_ray.erasure.queue.overview import OpenRequest, Overview
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.pipeline.outlet import on_terminal
+from lmeraser_ray.pipeline.plan import shard_name
 
 REFRESH_S, READ_S = 0.25, 1.0
 """Seconds between two pictures, and between two reads of the database."""
@@ -196,7 +197,7 @@ def training_row(shard: Mapping[str, Any], later: float, epochs: int | None) -> 
     if share is not None and remaining is not None and seconds is not None:
         remaining, seconds = max(0.0, remaining - later), seconds + later
         share = seconds / max(seconds + remaining, 1e-9)
-    yield "all" if shard["shard"] is None else str(shard["shard"])
+    yield "all" if shard["shard"] is None else shard_name(shard["shard"])
     yield f"{shard['requests']:,}"
     yield "not known" if share is None else bar(share)
     if share is None:

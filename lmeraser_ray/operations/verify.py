@@ -20,7 +20,7 @@ from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.operations.requests import repository
 from lmeraser_ray.pipeline.choice import choice_in
 from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
+from lmeraser_ray.pipeline.plan import shard_name
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_entries import OWN_FILES, wrong_entries, wrong_objects
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
@@ -189,8 +189,7 @@ def named(manifest: Manifest) -> dict[str, StoredObject]:
             if item:
                 found[f"assignments of bucket {state.bucket.number}, system {place}"] = item
     for shard in manifest.shards:
-        where = f"shard {shard.number % MEMBER_STRIDE}"
-        where += f" of system {shard.member + 1}" if shard.member else ""
+        where = f"shard {shard_name(shard.number)}"
         if shard.statistics:
             found[f"statistics of {where}"] = shard.statistics
         for stage, item in enumerate(shard.stages):

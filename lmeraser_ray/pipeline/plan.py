@@ -44,6 +44,16 @@ def member_of(number: int) -> int:
     return number // MEMBER_STRIDE
 
 
+def shard_name(number: int) -> str:
+    """What people call the shard of this number: its place in its system.
+
+    >>> shard_name(5), shard_name(MEMBER_STRIDE + 5)
+    ('5', '5 of system 2')
+    """
+    member = member_of(number)
+    return f"{number % MEMBER_STRIDE}" + (f" of system {member + 1}" if member else "")
+
+
 @dataclass(frozen=True)
 class ConstituentSpec:
     """A constituent that must exist.

@@ -28,6 +28,7 @@ from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.operations.stop_signal import Stop
+from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.store import Store
@@ -44,7 +45,7 @@ SNAPSHOT = {
             "remaining": 30.0,
         },
         {
-            "shard": 11,
+            "shard": MEMBER_STRIDE + 11,
             "requests": 1,
             "constituents": 1,
             "share": None,
@@ -139,6 +140,7 @@ def test_the_picture_says_it_all(database: Database, tmp_path: Path) -> None:
         "2.0 of 8",
         "30 s",
         "all",
+        "11 of system 2",
         "4 of 4 slots in use (1 GPU)",
     ):
         assert word in text, word
