@@ -195,10 +195,17 @@ def read_rows(store: Store, bucket: Bucket) -> pa.Table:
 
 def require_plain(file: pq.ParquetFile, size: int) -> None:
     """Errors: `ValueError` where a file of `size` bytes cannot be a bucket's: other columns,
-    or more rows than fit into it without compression."""
+    compressed ones, or more rows than fit into it. PyArrow takes memory for as many rows as a group
+    of them, or a column, is said to have."""
+    about = file.metadata
     if file.schema_arrow.remove_metadata() != SCHEMA:
         raise ValueError("other columns")
-    if file.metadata.num_rows * ROW_BYTES > size:
+    groups = [about.row_group(at) for at in range(about.num_row_groups)]
+    parts = [group.column(at) for group in groups for at in range(group.num_columns)]
+    if any(part.compression != "UNCOMPRESSED" for part in parts):
+        raise ValueError("compressed columns")
+    counts = [about.num_rows, *(each.num_rows for each in groups), *(p.num_values for p in parts)]
+    if min(counts) < 0 or max(counts) * ROW_BYTES > size:
         raise ValueError("more rows than bytes")
 
 

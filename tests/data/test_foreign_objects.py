@@ -20,6 +20,7 @@ from lmeraser_ray.models.partition.stage import read_clusters, read_shard_number
 from lmeraser_ray.storage.store import Kind, Store, StoredObject
 
 ROWS = rows_of([Record(name, name, "cat", False, b"12345") for name in ("a", "b", "c")])
+FOUND = Path(__file__).parents[1] / "fuzzing/seeds/bucket/found-rows-of-a-group.parquet"
 FEATURES = pack_features(np.ones((3, 4), np.float32), np.zeros((3, 32), np.uint8))
 
 
@@ -36,7 +37,7 @@ def put(store: Store, kind: Kind, data: bytes) -> StoredObject:
 
 def parquet(table: pa.Table, **options: object) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, store_schema=False, **options)
+    pq.write_table(table, sink, **{"store_schema": False, "compression": "none"} | options)
     return sink.getvalue().to_pybytes()
 
 
@@ -63,6 +64,14 @@ TABLES = {
 @pytest.mark.parametrize("data", TABLES.values(), ids=TABLES)
 def test_rows_of_another_shape(store: Store, data: bytes) -> None:
     item = put(store, "records", data)
+    with pytest.raises(VerificationError, match="does not hold the rows of a bucket"):
+        read_rows(store, Bucket(0, 3, item, item))
+
+
+def test_more_rows_than_bytes_are_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of rows that claims to have 2^38 of them: PyArrow takes memory for all."""
+    item = put(store, "records", FOUND.read_bytes())
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(VerificationError, match="does not hold the rows of a bucket"):
         read_rows(store, Bucket(0, 3, item, item))
 
