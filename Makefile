@@ -5,9 +5,13 @@ BIN := .venv/bin
 .PHONY: setup demo quick test long laws-s3 slow simulate mutants fuzz fuzz-hour lint docs check
 .PHONY: validate-k8s clean lock sbom images
 
+# Python keeps what it compiled, whatever the shell says: torch, Ray and timm anew in each process of the tests is half of what they take to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 setup: .venv/ready
 
-# pip takes no file whose hash is not in the constraints; the package itself is built with what they brought.
+# pip takes no file whose hash is not in the constraints; the package itself is built with what they brought. A file is
+# compiled when it is first imported.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .venv/ready: pyproject.toml constraints.txt constraints-dev.txt
