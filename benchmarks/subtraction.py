@@ -30,11 +30,12 @@ import numpy as np
 
 from benchmarks import machine
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.buckets import Bucket, put_bucket, rows_of
+from lmeraser_ray.data.buckets import put_bucket, rows_of
 from lmeraser_ray.data.feature_file import pack_features
 from lmeraser_ray.data.index import RecordIndex, remaining
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.models.learners.ridge import Ridge
 from lmeraser_ray.models.learners.statistics import Statistics
 from lmeraser_ray.models.learners.statistics_file import pack_statistics, read_statistics

@@ -7,7 +7,6 @@ from lmeraser_ray.cli.study import check_study, numbers, own_system_notes
 from lmeraser_ray.cli.verb import KEEP, Argument, Arguments, Report, Verb
 from lmeraser_ray.config.options import read_yaml
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
 
 LIGHT: dict[str, Any] = {
     "data": {"source": "digits", "buckets": 2},
@@ -73,6 +72,7 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     [variant] = variants(base, [args.system], [*lighter, *overrides], [])
     config = variant.config(seed)
     check_study(args.study, [config])
+    from lmeraser_ray.pipeline.session import Session
     from lmeraser_ray.study.attack import AttackRequest, attack
 
     question = AttackRequest(

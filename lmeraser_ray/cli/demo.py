@@ -19,7 +19,6 @@ from lmeraser_ray.cli.words import parse
 from lmeraser_ray.config.options import load_config
 from lmeraser_ray.config.quickstart import NAME as QUICKSTART
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.pipeline.engines import cluster
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.files import make_folder
 from lmeraser_ray.storage.paths import require_disk
@@ -40,6 +39,8 @@ def run_demo(args: Arguments, progress: Progress) -> Report:
 def demo(root: Path, overrides: tuple[tuple[str, str], ...], progress: Progress) -> Report:
     """Run the story in `root`, a new folder or that of an earlier demonstration, which is removed
     first."""
+    from lmeraser_ray.pipeline.engines import cluster
+
     prepare(root)
     config = load_config(Path(QUICKSTART), (*WRITERS, *overrides))
     with cluster(config.execution):  # one for all steps

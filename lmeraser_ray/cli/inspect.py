@@ -2,20 +2,15 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.cli.table import table
 from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, counted, refuse_names
-from lmeraser_ray.operations.inspection import (
-    Inspection,
-    inspected,
-    inspection,
-    list_of_ids,
-    starting_configuration,
-    write_sheet,
-)
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from lmeraser_ray.operations.inspection import Inspection
 
 INSPECT = (
     Argument("path", "a folder of pictures, a Parquet file or a folder of them", type=Path),
@@ -27,6 +22,14 @@ INSPECT = (
 
 def run_inspect(args: Arguments, progress: Progress) -> Report:
     """Look at records without training: classes, people, splits, and all that would be refused."""
+    from lmeraser_ray.operations.inspection import (
+        inspected,
+        inspection,
+        list_of_ids,
+        starting_configuration,
+        write_sheet,
+    )
+
     refuse_names(True, ())
     with progress.stage("inspect"), list_of_ids(args.ids) as named:
         found = inspection(inspected(args.path, args.overrides), named)
@@ -39,7 +42,7 @@ def run_inspect(args: Arguments, progress: Progress) -> Report:
     return Report("\n\n".join(sections(found)), data_of(found))
 
 
-def data_of(found: Inspection) -> dict[str, Any]:
+def data_of(found: "Inspection") -> dict[str, Any]:
     """The report as JSON."""
     sides = sorted(found.sizes)
     return {
@@ -69,7 +72,7 @@ def data_of(found: Inspection) -> dict[str, Any]:
     }
 
 
-def sections(found: Inspection) -> list[str]:
+def sections(found: "Inspection") -> list[str]:
     """The report as paragraphs."""
     data = found.config.data
     rows = [
@@ -94,7 +97,7 @@ def sections(found: Inspection) -> list[str]:
     return [*parts, refusals(found)]
 
 
-def sizes(found: Inspection) -> str:
+def sizes(found: "Inspection") -> str:
     """The pictures' sizes in a line."""
     if not found.sizes:
         return "no pictures"
@@ -107,7 +110,7 @@ def sizes(found: Inspection) -> str:
     )
 
 
-def refusals(found: Inspection) -> str:
+def refusals(found: "Inspection") -> str:
     """What cannot be used, and what a training does about it."""
     faults = found.faults
     if not faults.number:

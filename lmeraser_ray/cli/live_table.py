@@ -24,8 +24,8 @@ from lmeraser_ray.cli.table import WIDTH
 from lmeraser_ray.erasure.queue.overview import OpenRequest, Overview
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.stop_signal import Stop
+from lmeraser_ray.pipeline.manifest import shard_name
 from lmeraser_ray.pipeline.outlet import on_terminal
-from lmeraser_ray.pipeline.plan import shard_name
 
 REFRESH_S, READ_S = 0.25, 1.0
 """Seconds between two pictures, and between two reads of the database."""

@@ -7,11 +7,11 @@ from lmeraser_ray.cli.verb import KEYS, Argument, Arguments, Report, Verb, count
 from lmeraser_ray.errors import INTERRUPTED
 from lmeraser_ray.pipeline.outlet import on_terminal, print_line
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
 
 if TYPE_CHECKING:
     from lmeraser_ray.erasure.requests.events import Event
     from lmeraser_ray.operations.serve import Done
+    from lmeraser_ray.pipeline.session import Session
 
 CLOSINGS = ("certified", "refused", "cancelled", "failed")
 WHAT = "serve until Ctrl-C; run until nothing is left; status in one look; watch it live"
@@ -49,7 +49,7 @@ def run_queue(args: Arguments, progress: Progress) -> Report:
     return Report("", None)
 
 
-def run_work(args: Arguments, session: Session) -> Report:
+def run_work(args: Arguments, session: "Session") -> Report:
     """`lmeraser queue serve`, `lmeraser queue run`."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
     from lmeraser_ray.operations.serve import run, serve

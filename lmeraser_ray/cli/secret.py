@@ -1,10 +1,13 @@
 """The verb of the workspace's secret: `secret show`, `move`, `rotate`, `retire`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, workspace_of
-from lmeraser_ray.operations.secret import SecretState
 from lmeraser_ray.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from lmeraser_ray.operations.secret import SecretState
 
 WHAT = (
     "show where it lies and its versions; move it out of the workspace; add a version; retire the "
@@ -37,7 +40,7 @@ def run_secret(args: Arguments, progress: Progress) -> Report:
     return Report("\n".join(lines_of(done)), data, notes_of(args.what, done))
 
 
-def lines_of(done: SecretState) -> list[str]:
+def lines_of(done: "SecretState") -> list[str]:
     """Return where the secret lies, and a line for each version."""
     where = {
         "workspace": "the secret lies in the workspace: whoever copies it can test names",
@@ -55,7 +58,7 @@ def lines_of(done: SecretState) -> list[str]:
     return lines
 
 
-def notes_of(what: str, done: SecretState) -> tuple[str, ...]:
+def notes_of(what: str, done: "SecretState") -> tuple[str, ...]:
     """Return what is to be done next."""
     if what == "move":
         return (

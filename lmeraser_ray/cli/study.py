@@ -14,7 +14,6 @@ from lmeraser_ray.config.layers import Tree
 from lmeraser_ray.config.options import read_yaml
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.progress import Progress
-from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import location, require_disk
 
 if TYPE_CHECKING:
@@ -152,6 +151,7 @@ def run_compare(args: Arguments, progress: Progress) -> Report:
     base = read_yaml(args.config) if args.config else {}
     found = variants(base, args.systems.split(","), args.overrides, args.vary)
     check_study(args.study, [variant.config() for variant in found])
+    from lmeraser_ray.pipeline.session import Session
     from lmeraser_ray.study.compare import CompareRequest, compare
     from lmeraser_ray.study.comparison_table import columns_on, shown
     from lmeraser_ray.study.measure import Extent
@@ -322,6 +322,7 @@ def question_of(args: Arguments) -> "Question":
 def swept_report(study: Path, progress: Progress, request: "SweepRequest") -> Report:
     """Run what is swept, draw its figure, and return what is printed; its exit code is that of a
     mistake where a value could not be measured."""
+    from lmeraser_ray.pipeline.session import Session
     from lmeraser_ray.study.figures import sweep_figure
     from lmeraser_ray.study.sweep import sweep
     from lmeraser_ray.study.sweep_report import PRINTED, printed
@@ -358,6 +359,8 @@ def base_of(args: Arguments, system: str | None = None) -> Tree:
     if args.config:
         tree = read_yaml(args.config)
     elif args.workspace is not None:
+        from lmeraser_ray.pipeline.session import Session
+
         tree = Session(args.workspace).folder.load_config().model_dump(mode="json")
         if system:
             from lmeraser_ray.study.variants import on_another_system

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from lmeraser_ray.data.record import Record
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.digests import (
     DIGEST_BYTES,
@@ -36,7 +37,7 @@ from lmeraser_ray.storage.digests import (
     keyed_hash,
     seeded_key,
 )
-from lmeraser_ray.storage.store import REPAIR, Listing, Store, StoredObject
+from lmeraser_ray.storage.store import REPAIR, Listing, Store
 
 SCHEMA = pa.schema(
     [
@@ -53,21 +54,6 @@ SCHEMA = pa.schema(
 
 ROW_BYTES = 60
 """A row has at least: three lengths of texts, a digest, an offset and a length."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Bucket:
-    """A stored, non-empty bucket: its number, how many records it has, and its two objects."""
-
-    number: int
-    size: int
-    records: StoredObject
-    pictures: StoredObject
-
-    @property
-    def key(self) -> str:
-        """The key that both objects share."""
-        return self.records.key
 
 
 @dataclass(frozen=True)

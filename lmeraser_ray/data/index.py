@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.data.buckets import (
     About,
-    Bucket,
     bucket_number,
     digests_in,
     offsets_of,
@@ -30,6 +29,7 @@ from lmeraser_ray.data.buckets import (
 )
 from lmeraser_ray.data.order import Digests, Positions
 from lmeraser_ray.data.reader import Rows
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.storage.digests import DIGEST_BYTES, keyed_hashes, seeded_key
 from lmeraser_ray.storage.store import Store
 

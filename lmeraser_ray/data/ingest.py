@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.buckets import Bucket, bucket_number, put_bucket, read_rows, rows_of
+from lmeraser_ray.data.buckets import bucket_number, put_bucket, read_rows, rows_of
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources.faults import Faults
 from lmeraser_ray.data.sources.read_source import read_source
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.storage.digests import digest
 from lmeraser_ray.storage.files import disk_errors

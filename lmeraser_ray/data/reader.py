@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lmeraser_ray.data.buckets import About, Bucket, pictures_of, read_rows
+from lmeraser_ray.data.buckets import About, pictures_of, read_rows
 from lmeraser_ray.data.feature_file import Features, read_feature_rows
 from lmeraser_ray.data.fitting import prepare_picture
 from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.storage.store import Store, StoredObject
 
 Pixels = NDArray[np.uint8]

@@ -27,7 +27,7 @@ from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from lmeraser_ray import errors
-from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.distributed.claims import Claimant, ClaimsActor
 from lmeraser_ray.distributed.cluster import here
 from lmeraser_ray.distributed.engine import RayEngine, translated

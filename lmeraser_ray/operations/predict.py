@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.feature_file import Features, require_finite
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.reader import Pixels, pixel_hashes, prepare
 from lmeraser_ray.data.sources.entry import Picture
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.aggregation.routes import Predictions, Queries, Routes, combine

@@ -20,10 +20,10 @@ import numpy as np
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.alike_names import alike_sentences
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.erasure.certificate.standing_erasures import put_back
 from lmeraser_ray.erasure.queue.publisher import recover
 from lmeraser_ray.erasure.queue.quarantine import Quarantine

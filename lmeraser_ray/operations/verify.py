@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lmeraser_ray.config import PublicConfig
-from lmeraser_ray.data.buckets import Bucket, put_bucket, read_pictures, read_rows
+from lmeraser_ray.data.buckets import put_bucket, read_pictures, read_rows
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.erasure.certificate.evidence_checks import check_evidence
 from lmeraser_ray.erasure.certificate.ledger_head import SignedHead
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.operations.requests import repository
 from lmeraser_ray.pipeline.choice import choice_in
-from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.plan import shard_name
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_entries import OWN_FILES, wrong_entries, wrong_objects
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder

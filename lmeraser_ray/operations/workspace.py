@@ -29,10 +29,9 @@ from typing import TYPE_CHECKING
 from lmeraser_ray.config.several import several
 from lmeraser_ray.operations.workspace_studies import WorkspaceStudies
 from lmeraser_ray.pipeline.progress import Progress, in_notebook
-from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import Location, location
 
-if TYPE_CHECKING:  # each is imported by the method that needs it: some bring torch
+if TYPE_CHECKING:  # each is imported by what needs it: some bring torch, all the database
     from lmeraser_ray.config.from_python import Fields, Given
     from lmeraser_ray.erasure.certificate.keystore import KeyFolder
     from lmeraser_ray.erasure.certificate.ledger_head import SignedHead
@@ -72,6 +71,8 @@ class Workspace(WorkspaceStudies):
         overrides: execution and queue fields that differ from the last training's, such as
         `[("execution.engine", "inline")]`. progress: shows bars; without it, a notebook does.
         """
+        from lmeraser_ray.pipeline.session import Session
+
         self.session = Session(
             location(str(root)),
             progress or Progress(quiet=not in_notebook()),

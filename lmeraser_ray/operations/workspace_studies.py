@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lmeraser_ray.config.from_python import Given, text_of, tree_of
 from lmeraser_ray.config.several import several
 from lmeraser_ray.errors import ConfigError
-from lmeraser_ray.pipeline.session import Session
 
 if TYPE_CHECKING:
     from lmeraser_ray.operations.cost import Costing
+    from lmeraser_ray.pipeline.session import Session
     from lmeraser_ray.study.attack import Attack
     from lmeraser_ray.study.compare import Comparison
     from lmeraser_ray.study.diversity import Diversity, Metric
@@ -31,7 +31,7 @@ class WorkspaceStudies:
     """The methods that measure and draw. study: a folder, which keeps what was measured, so that
     an interrupted study goes on."""
 
-    session: Session
+    session: "Session"
 
     def cost(
         self,
@@ -206,8 +206,10 @@ class WorkspaceStudies:
             return tree
         return (on_another_system if config is None else with_system)(tree, system)
 
-    def _of(self, study: str | Path) -> Session:
+    def _of(self, study: str | Path) -> "Session":
         """Return the session of a study's folder."""
+        from lmeraser_ray.pipeline.session import Session
+
         return Session(Path(study), self.session.progress)
 
 

@@ -21,8 +21,8 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Positions
 from lmeraser_ray.models.partition.adaptive import Labels
-from lmeraser_ray.pipeline.manifest import BackboneCard, Manifest
-from lmeraser_ray.pipeline.plan import MEMBER_STRIDE, Build, Difference, most_work_first
+from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE, BackboneCard, Manifest
+from lmeraser_ray.pipeline.plan import Build, Difference, most_work_first
 from lmeraser_ray.pipeline.shards_of_state import shards_of_state
 from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.store import Store, StoredObject

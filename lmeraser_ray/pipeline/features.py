@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.feature_file import Features, pack_features, read_features, require_finite
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Digests
 from lmeraser_ray.data.reader import Rows
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState
 from lmeraser_ray.pipeline.progress import Progress

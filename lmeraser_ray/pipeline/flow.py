@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lmeraser_ray.config import Config, PublicConfig
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Positions
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import Learner

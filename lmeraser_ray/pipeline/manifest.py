@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lmeraser_ray.data.buckets import Bucket
+from lmeraser_ray.config.configuration import MOST_SHARDS
 from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import ConfigError, VerificationError
 from lmeraser_ray.pipeline.manifest_json import (
     BucketJson,
@@ -20,12 +21,28 @@ from lmeraser_ray.pipeline.manifest_json import (
     PairJson,
     ShardJson,
 )
-from lmeraser_ray.pipeline.plan import MEMBER_STRIDE, member_of
 from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.foreign_json import FormatJson
 from lmeraser_ray.storage.store import Kind, StoredObject
 
 FORMAT = 2
+MEMBER_STRIDE = MOST_SHARDS
+"""The shards of the m-th system of a blend are numbered from m times this on."""
+
+
+def member_of(number: int) -> int:
+    """The system of a blend that has the shard of this number; 0 where there is one system."""
+    return number // MEMBER_STRIDE
+
+
+def shard_name(number: int) -> str:
+    """What people call the shard of this number: its place in its system.
+
+    >>> shard_name(5), shard_name(MEMBER_STRIDE + 5)
+    ('5', '5 of system 2')
+    """
+    member = member_of(number)
+    return f"{number % MEMBER_STRIDE}" + (f" of system {member + 1}" if member else "")
 
 
 @dataclass(frozen=True, slots=True)

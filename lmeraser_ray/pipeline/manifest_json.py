@@ -8,8 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import Fit, Interpolation, PictureSpec
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.foreign_json import Digest, ForeignJson, JsonObject, Natural
 from lmeraser_ray.storage.store import StoredObject

@@ -23,13 +23,11 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.config.configuration import MOST_SHARDS
 from lmeraser_ray.data.order import Digests, Positions, canonical_order
+from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE, member_of
 from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.store import Listing, StoredObject
 
-MEMBER_STRIDE = MOST_SHARDS
-"""The shards of the m-th system of a blend are numbered from m times this on."""
 DigestsAt = Callable[[Positions], Digests]
 """The digests [m, 32] of the records at some positions, in the given order."""
 NOBODY: Positions = np.empty(0, np.int64)
@@ -37,21 +35,6 @@ NOBODY: Positions = np.empty(0, np.int64)
 TOGETHER = 1 << 16
 """How many records are sorted by their shard at a time, and of how many members the digests are in
 memory (more only where a single shard has more)."""
-
-
-def member_of(number: int) -> int:
-    """The system of a blend that has the shard of this number; 0 where there is one system."""
-    return number // MEMBER_STRIDE
-
-
-def shard_name(number: int) -> str:
-    """What people call the shard of this number: its place in its system.
-
-    >>> shard_name(5), shard_name(MEMBER_STRIDE + 5)
-    ('5', '5 of system 2')
-    """
-    member = member_of(number)
-    return f"{number % MEMBER_STRIDE}" + (f" of system {member + 1}" if member else "")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Literal
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import ingest
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.models.partition.shard_count import with_shard_count
 from lmeraser_ray.pipeline.flow import Flow, Inputs
 from lmeraser_ray.pipeline.session import Session

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config, NearestConfig
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex, remaining
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.models.aggregation.routes import Routes
 from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.models.partition.expected import DeletionCosts, summarize

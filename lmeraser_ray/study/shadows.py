@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex, remaining
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.pipeline.answering import Stored, predict_stored
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest

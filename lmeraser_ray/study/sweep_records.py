@@ -20,18 +20,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config, DataConfig
-from lmeraser_ray.data.buckets import (
-    SCHEMA,
-    Bucket,
-    columns,
-    put_bucket,
-    read_pictures,
-    read_rows,
-    without,
-)
+from lmeraser_ray.data.buckets import SCHEMA, columns, put_bucket, read_pictures, read_rows, without
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Erased, ingest, readmitted
 from lmeraser_ray.data.sources.layout import source_of
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.tombstones import NoTombstones, Tombstones

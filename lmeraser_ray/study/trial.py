@@ -16,8 +16,8 @@ import numpy as np
 
 from lmeraser_ray.config import AdaptiveConfig, Config, PictureSgdConfig
 from lmeraser_ray.config.learner import LearnerConfig
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.learners.passes import stage_passes

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.pipeline.flow import Prototypes
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.plan import ConstituentSpec

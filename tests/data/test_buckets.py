@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmeraser_ray.data.buckets import (
-    Bucket,
     bucket_key,
     bucket_number,
     pictures_of,
@@ -28,6 +27,7 @@ from lmeraser_ray.data.ingest import Ingested, Twins
 from lmeraser_ray.data.reader import Reader
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.storage.store import Store
 

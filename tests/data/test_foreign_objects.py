@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save
 
-from lmeraser_ray.data.buckets import SCHEMA, Bucket, read_rows, rows_of
+from lmeraser_ray.data.buckets import SCHEMA, read_rows, rows_of
 from lmeraser_ray.data.feature_file import pack_features, read_feature_rows, read_features
 from lmeraser_ray.data.record import Record
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.parameters import read_shapes

@@ -22,13 +22,14 @@ from lmeraser_ray.cli.evidence import certificate_data, certificate_lines
 from lmeraser_ray.config import DataConfig
 from lmeraser_ray.config.options import load_config, read_yaml, value_of
 from lmeraser_ray.config.presets.catalogue import checked
-from lmeraser_ray.data.buckets import Bucket, bucket_key, read_rows
+from lmeraser_ray.data.buckets import bucket_key, read_rows
 from lmeraser_ray.data.feature_file import read_feature_rows, read_features
 from lmeraser_ray.data.fitting import prepare_picture
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.index import Columns
 from lmeraser_ray.data.sources.entry import SourceEntry
 from lmeraser_ray.data.sources.parquet import RowNames, parquet_entries
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.data.subjects import subject_resolver
 from lmeraser_ray.erasure.backup.archive import CONTENTS, DIGEST, header, open_archive
 from lmeraser_ray.erasure.backup.database_dump import load, rows_in

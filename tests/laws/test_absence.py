@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.feature_file import read_features
 from lmeraser_ray.data.index import RecordIndex
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn

@@ -25,7 +25,7 @@ from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import named, verify
 from lmeraser_ray.pipeline.engine import Outcome
-from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
+from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE
 from lmeraser_ray.pipeline.session import Session
 from tests.support.law import expect_equal, held
 from tests.support.quick import cases

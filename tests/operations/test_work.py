@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import RecordIndex, remaining
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.models.partition.chains import dense
 from lmeraser_ray.operations.single_costs import costs_by_system
 from lmeraser_ray.operations.work import NUMBER_BYTES, ChangeWork, WorkPlanner, table_of

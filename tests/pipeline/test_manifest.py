@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import LmeraserError, VerificationError
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.manifest import (
+    MEMBER_STRIDE,
     BackboneCard,
     BucketState,
     Manifest,
     MemberState,
     ShardState,
 )
-from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.digests import key_of

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.spec import PictureSpec
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.erasure.backup.archive import BackupCard, Contents, part_of, write_archive
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.queue.lease import Lease

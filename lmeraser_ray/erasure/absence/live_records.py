@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lmeraser_ray.data.buckets import Bucket, digests_in, offsets_of, read_pictures, read_rows
+from lmeraser_ray.data.buckets import digests_in, offsets_of, read_pictures, read_rows
 from lmeraser_ray.data.feature_file import HEAD, Layout
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.erasure.absence.inventory import FEATURES, PICTURES, RECORDS, DataPlace
 from lmeraser_ray.erasure.absence.pattern_search import Match
 from lmeraser_ray.erasure.absence.patterns import PatternSet

@@ -32,8 +32,7 @@ from lmeraser_ray.erasure.queue.affected_constituents import NO_CONSTITUENT, con
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State, read_requests
 from lmeraser_ray.errors import ExecutionError, VerificationError
 from lmeraser_ray.models.learners.registry import make_learners
-from lmeraser_ray.pipeline.manifest import Manifest
-from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
+from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE, Manifest
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database import ledger

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lmeraser_ray.data.buckets import Bucket
 from lmeraser_ray.data.index import remaining
+from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.erasure.queue.publisher import Facts
 from lmeraser_ray.erasure.queue.scheduler import AffectedConstituent, TrainingProgress
