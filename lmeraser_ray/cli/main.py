@@ -33,10 +33,10 @@ def run(verb: str | None = None, argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         require_limits()
-        from lmeraser_ray.cli.verbs import VERBS  # may already exceed a limit of this process
-
         if verb is None:
             verb, words = choose(words)
+        from lmeraser_ray.cli.verbs import VERBS  # may already exceed a limit of this process
+
         return perform(VERBS[verb], words)
     except Exception as error:
         what = exhausted(error)
@@ -69,6 +69,9 @@ def visible(text: str) -> str:
 def choose(words: list[str]) -> tuple[str, list[str]]:
     """Return the verb among the arguments, and the rest. Help and the version are printed, and end
     the command."""
+    if words and words[0] in VERSION:
+        print(f"lmeraser_ray {__version__}")
+        raise SystemExit(0)
     from lmeraser_ray.cli.help import print_help
     from lmeraser_ray.cli.verbs import VERBS
     from lmeraser_ray.config.options import nearest
@@ -76,9 +79,6 @@ def choose(words: list[str]) -> tuple[str, list[str]]:
     if not words or words[0] in HELP:
         print_help(words[1:])
         raise SystemExit(0 if words else 2)
-    if words[0] in VERSION:
-        print(f"lmeraser_ray {__version__}")
-        raise SystemExit(0)
     if words[0] not in VERBS:
         known = (*VERBS, HELP[0], VERSION[0])
         raise ConfigError(

@@ -8,14 +8,17 @@ that a workspace of an earlier release holds can be erased, whatever its charact
 the workspace is no name, and nothing about names that do not look like the asked one.
 """
 
-from lmeraser_ray.data.alike_names import beyond_ascii
-from lmeraser_ray.data.index import RecordIndex
+from typing import TYPE_CHECKING
+
 from lmeraser_ray.data.lookalikes import difference, look, unseen
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import DataError
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.pseudonyms import TargetKind
 from lmeraser_ray.storage.database.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    from lmeraser_ray.data.index import RecordIndex
 
 COLUMNS: dict[TargetKind, str] = {"record": "record_id", "subject": "subject_id"}
 
@@ -41,8 +44,10 @@ def refuse_unseen(session: Session, targets: ErasureTargets) -> None:
                 )
 
 
-def held_records(session: Session) -> RecordIndex:
+def held_records(session: Session) -> "RecordIndex":
     """Return the index of the published records, empty before the first training."""
+    from lmeraser_ray.data.index import RecordIndex
+
     if session.folder.current() is None:
         return RecordIndex.read(session.folder.store, [])
     return session.consistently(
@@ -52,9 +57,11 @@ def held_records(session: Session) -> RecordIndex:
     )
 
 
-def held_alike(index: RecordIndex, what: TargetKind, name: str) -> str:
+def held_alike(index: "RecordIndex", what: TargetKind, name: str) -> str:
     """Return a sentence where the records hold a name that looks like an unknown one, with the
     characters by which the two differ; nothing where they hold none."""
+    from lmeraser_ray.data.alike_names import beyond_ascii
+
     asked, column = look(name), COLUMNS[what]
     plain = {asked} if index.held(column, [asked]).any() else set()
     for held in sorted(plain | beyond_ascii(index, column)):

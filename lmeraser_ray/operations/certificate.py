@@ -7,8 +7,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import select
 
 from lmeraser_ray.erasure.certificate.verifier import Certificate, read_certificate
-from lmeraser_ray.erasure.letter.letter import letter_of
-from lmeraser_ray.erasure.letter.letter_html import html_of
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.database import Database
@@ -43,6 +41,8 @@ def require_letter(path: Path) -> None:
 def write_letter(found: Certificate, path: Path) -> None:
     """Write a certificate as a letter that a person understands. path: ends with .html or .pdf.
     Errors: those of `require_letter`; `VerificationError` where the signature was not checked."""
+    from lmeraser_ray.erasure.letter.letter import letter_of
+
     require_letter(path)
     letter = letter_of(found)
     if path.suffix.lower() == ".pdf":
@@ -50,6 +50,8 @@ def write_letter(found: Certificate, path: Path) -> None:
 
         write_whole(path, pdf_of(letter))
     else:
+        from lmeraser_ray.erasure.letter.letter_html import html_of
+
         write_whole(path, html_of(letter))
 
 

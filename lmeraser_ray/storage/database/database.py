@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Literal, NoReturn, cast
 
 from sqlalchemy import Connection, Engine, Table, insert, select
-from sqlalchemy.dialects import postgresql as postgresql_dialect
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 
 from lmeraser_ray.errors import ConfigError, DataError, VerificationError
@@ -65,9 +63,13 @@ def no_server(root: Location) -> NoReturn:
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, object]]) -> None:
     """Insert the rows whose key is not there yet."""
-    if rows:
-        dialect = sqlite_dialect if connection.dialect.name == "sqlite" else postgresql_dialect
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite as dialect
+    else:
+        from sqlalchemy.dialects import postgresql as dialect  # type: ignore[no-redef]
+    connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
 class Database:
