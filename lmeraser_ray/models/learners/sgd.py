@@ -19,6 +19,7 @@ from lmeraser_ray.config import PictureSgdConfig, SgdConfig
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.base import ShardData, Stage, Watch
 from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.optimizers import ShardOptimizer
 from lmeraser_ray.models.learners.passes import steps_of
 from lmeraser_ray.storage.digests import generator_seed
 
@@ -53,33 +54,19 @@ def descend(
     loss: the positions [b] int64 of a batch → scalar; records: n; snapshot: the constituent as it
     is now, for `watch.epoch`. `passes.steps_of` says how many steps.
     """
-    optimizer = make_optimizer(config, groups)
-    rates = [rate for _, rate in groups]
+    optimizer = ShardOptimizer(config, [parameters for parameters, _ in groups])
     per_epoch = -(-records // config.batch)
     steps = int(steps_of(config, stage.share, np.array(records)))
     for step in range(steps):
         if step % per_epoch == 0:
             order = torch.randperm(records, generator=generator)
         rows = order[step % per_epoch * config.batch :][: config.batch]
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * schedule(step, steps, config.warmup)
-        value = loss(rows)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        share = schedule(step, steps, config.warmup)
+        loss(rows).backward()  # type: ignore[no-untyped-call]
+        optimizer.step([rate * share for _, rate in groups])
         watch.records(len(rows))
         if (step + 1) % per_epoch == 0 or step + 1 == steps:
             watch.epoch(snapshot)
-
-
-def make_optimizer(config: SgdConfig, groups: Sequence[Group]) -> torch.optim.Optimizer:
-    """The shard's own optimizer: each group with its rate."""
-    options: list[dict[str, Any]] = [
-        {"params": list(parameters), "lr": rate} for parameters, rate in groups
-    ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(options, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(options, weight_decay=config.weight_decay)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
