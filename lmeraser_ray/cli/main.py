@@ -111,6 +111,8 @@ def main(verb: str | None = None) -> None:
     """Run and exit: the entry point of `lmeraser` and of `python -m lmeraser_ray.VERB`."""
     steady_streams()
     listen()
+    # Pydantic would look for plugins among the files of every package that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = run(verb)
     if lost := why_lost(sys.stdout):
         print_line(f"note: what was printed could not be written ({lost}).")
