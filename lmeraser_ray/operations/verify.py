@@ -20,6 +20,7 @@ from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.operations.requests import repository
 from lmeraser_ray.pipeline.choice import choice_in
+from lmeraser_ray.pipeline.manifest import Manifest, shard_name
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_entries import OWN_FILES, wrong_entries, wrong_objects
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
