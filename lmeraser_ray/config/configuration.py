@@ -42,7 +42,18 @@ class Config(Section):
     def _fits(self) -> "Config":
         for member in self.members:
             refuse_misfit(member)
+        if self.wants_permanent and not (self.data.permanent or self.data.permanent_column):
+            raise ValueError(
+                "partition.sampled is permanent, and nothing says which records are: set "
+                "data.permanent or data.permanent_column, or partition.sampled all"
+            )
         return self
+
+    @property
+    def wants_permanent(self) -> bool:
+        """Whether a system needs permanent records."""
+        partitions = (member.partition for member in self.members)
+        return any(isinstance(p, AdaptiveConfig) and p.sampled == "permanent" for p in partitions)
 
     @property
     def members(self) -> tuple["Config", ...]:

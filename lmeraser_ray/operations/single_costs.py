@@ -21,7 +21,8 @@ from lmeraser_ray.models.partition.deletion import DeletionCosts, deletion_costs
 from lmeraser_ray.models.partition.feature_rows import joined
 from lmeraser_ray.models.partition.one_by_one import moves_others, one_by_one
 from lmeraser_ray.models.partition.people import slices_of
-from lmeraser_ray.models.partition.stage import gather, sample_positions
+from lmeraser_ray.models.partition.sampling import sample_of
+from lmeraser_ray.models.partition.stage import gather
 from lmeraser_ray.operations.work import fewest_of, remaining_of, training_systems
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.progress import Progress
@@ -63,14 +64,15 @@ def costs_of(
     shard, classes = rest.shard_of[~index.test], index.codes[~index.test]
     passes, fewest = stage_passes(config.learner), fewest_of(config, manifest)
     old = Chains.of(shard, slices, classes, passes, fewest)
-    if moves_others(config.partition):
+    if moves_others(config.partition, index):
         with progress.bar("cost", len(chosen), "rec") as advance:
             return one_by_one(rest, old, chosen, joint=joint, progress=advance)
     if not isinstance(config.partition, AdaptiveConfig):
         return fixed_costs(old, chosen, joint=joint)
     features = StoredRows(store, index, rest.features)
     order = np.searchsorted(
-        index.training, sample_positions(index, config.seed, config.partition.sample_size + 1)
+        index.training,
+        sample_of(config.partition, config.seed, index, config.partition.sample_size + 1),
     )
     with progress.bar("cost", len(chosen), "rec") as advance:
         return deletion_costs(

@@ -55,6 +55,8 @@ class Training:
     """How many tombstones of erased records and subjects were missing."""
     classes: tuple[str, ...]
     """The labels of the training records, sorted."""
+    permanent: int
+    """How many training records are permanent."""
 
     def __repr__(self) -> str:
         accuracy = "n/a" if self.test.accuracy is None else f"{self.test.accuracy:.4f}"
@@ -124,7 +126,8 @@ def train(session: Session, config: Config) -> Training:
                 )
             with progress.stage("evaluate"):
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
-    return Training(evaluated.manifest, ingested, evaluated, test, back, classes)
+    permanent = int(index.permanent.sum())
+    return Training(evaluated.manifest, ingested, evaluated, test, back, classes, permanent)
 
 
 def keep_pace(

@@ -36,6 +36,8 @@ VALUES = {
     "data.window": ("[1000, 3000]",),
     "backbone.mean": ("[0.1, 0.2, 0.3]",),
     "backbone.std": ("[0.1, 0.2, 0.3]",),
+    "data.permanent_column": ("stays", "data.source=folder", "data.path=/tmp/x"),
+    "partition.sampled": ("permanent", "data.permanent=/tmp/x"),
     "partition.threshold": ("2.5", "partition.shards=null"),
     "partition.shards": ("7",),
     "aggregation.temperature": ("null",),

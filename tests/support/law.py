@@ -7,7 +7,7 @@ import numpy as np
 
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
-from lmeraser_ray.models.partition.stage import sample_positions
+from lmeraser_ray.models.partition.sampling import sampled_records
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
@@ -54,11 +54,8 @@ def index_of(root: Path) -> tuple[RecordIndex, set[str]]:
     folder = WorkspaceFolder(root)
     manifest, config = folder.require_published(), folder.load_config()
     index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
-    return index, set(
-        index.names(
-            "record_id", np.sort(sample_positions(index, config.seed, config.partition.sample_size))
-        )
-    )
+    sampled = sampled_records(config.partition, config.seed, index)
+    return index, set(index.names("record_id", np.flatnonzero(sampled)))
 
 
 def members(root: Path) -> list[list[str]]:

@@ -21,7 +21,7 @@ from lmeraser_ray.config import AdaptiveConfig, Config
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.models.partition.adaptive import Labels
-from lmeraser_ray.models.partition.stage import sampled_records
+from lmeraser_ray.models.partition.sampling import sampled_records
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
 from lmeraser_ray.pipeline.shards_of_state import shards_of_state

@@ -1,5 +1,6 @@
-"""The cost of each deletion where one may move records of others: people stay together, or shards
-have a bound. Each deletion is foretold by itself (`without`) and its shards are compared.
+"""The cost of each deletion where one may move records of others: people stay together, shards
+have a bound, or one permanent record alone is sampled. Each deletion is foretold by itself
+(`without`) and its shards are compared.
 
 Place in the flow: beside `deletion`, which has the quick ways for partitions in which nobody else
 moves. Invariant: the numbers are those of a deletion that is carried out.
@@ -7,7 +8,8 @@ moves. Invariant: the numbers are those of a deletion that is carried out.
 
 import numpy as np
 
-from lmeraser_ray.config import Partition, RandomConfig
+from lmeraser_ray.config import AdaptiveConfig, Partition, RandomConfig
+from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.models.partition.chains import Chains, Positions, changes, dense
 from lmeraser_ray.models.partition.deletion import as_costs
 from lmeraser_ray.models.partition.expected import DeletionCosts
@@ -15,11 +17,13 @@ from lmeraser_ray.models.partition.recluster import Advance
 from lmeraser_ray.models.partition.without import Remaining
 
 
-def moves_others(partition: Partition) -> bool:
-    """Whether a deletion may move records of others although no sampled record leaves: leaves fit
-    together again, or a person of several records has another mean."""
+def moves_others(partition: Partition, index: RecordIndex) -> bool:
+    """Whether deletions are foretold one by one: leaves fit together again, a person of several
+    records has another mean, or behind the last permanent record other records are sampled."""
     of_people = partition.unit == "subject" and not isinstance(partition, RandomConfig)
-    return partition.bound is not None or of_people
+    last = isinstance(partition, AdaptiveConfig) and partition.sampled == "permanent"
+    alone = last and int(index.permanent.sum()) == 1
+    return partition.bound is not None or of_people or alone
 
 
 def one_by_one(
