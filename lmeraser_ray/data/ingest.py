@@ -84,7 +84,8 @@ def ingest(config: Config, store: Store, tombstones: Erased, *, emptied: bool = 
         if config.wants_permanent and not (trains or emptied or result.excluded):
             raise DataError(
                 "No training record is permanent, and the configuration needs some: correct "
-                "data.permanent or data.permanent_column, or set partition.sampled all."
+                "data.permanent or data.permanent_column, or set partition.sampled all and "
+                "learner.start own."
             )
         listing = store.listing()
         twins = Twins()

@@ -108,7 +108,7 @@ def train(session: Session, config: Config) -> Training:
         ingested.alike = alike_sentences(config, index)
         config = with_shard_count(config, index)
         inputs = replace(inputs, config=config)
-        classes = tuple(sorted(index.training_labels))
+        classes, permanent = tuple(sorted(index.training_labels)), int(index.permanent.sum())
         inputs.check_labels(index)
         public = inputs.prototypes(folder.store, expected=before.partitions if before else ())
         folder.save_config(config)
@@ -126,7 +126,6 @@ def train(session: Session, config: Config) -> Training:
                 )
             with progress.stage("evaluate"):
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
-    permanent = int(index.permanent.sum())
     return Training(evaluated.manifest, ingested, evaluated, test, back, classes, permanent)
 
 

@@ -17,21 +17,20 @@ from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
-from tests.laws.test_stable_partitions import remaining, shards_by_id
-from tests.support.law import expect_equal, index_of, never_seen, trained_and_unlearned
+from tests.support.law import (
+    expect_equal,
+    index_of,
+    never_seen,
+    remaining,
+    shards_by_id,
+    trained_and_unlearned,
+)
+from tests.support.permanent import STAFF, listed, those
 from tests.support.world import Recorder, World
 
 EXAMPLES = settings(
     max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-STAFF = tuple(f"person-{n}" for n in range(0, 20, 3))
-
-
-def listed(world: World, subjects: Sequence[str]) -> str:
-    """A file of subjects."""
-    path = world.folder / f"permanent-{len(list(world.folder.glob('permanent-*')))}.txt"
-    path.write_text("".join(f"{name}\n" for name in subjects))
-    return str(path)
 
 
 def sections(world: World, subjects: Sequence[str] = STAFF, **partition: object) -> dict[str, Any]:
@@ -39,12 +38,6 @@ def sections(world: World, subjects: Sequence[str] = STAFF, **partition: object)
     chosen = {"sampled": "permanent", "sample_size": 6, "shards": 4, **partition}
     data = {"permanent": listed(world, subjects)}
     return {"partition": chosen, "data": data, "learner": {"kind": "ridge"}}
-
-
-def those(world: World, subjects: Sequence[str]) -> list[str]:
-    """The records of subjects."""
-    pairs = zip(world.ids, world.subjects, strict=True)
-    return [name for name, subject in pairs if subject in subjects]
 
 
 @EXAMPLES

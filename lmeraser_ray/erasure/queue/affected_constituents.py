@@ -2,6 +2,7 @@
 
     an unsampled record ─► its shard ─► the one constituent that was trained on it
     a sampled record    ─► the whole partition: every constituent may change
+    a permanent record  ─► the common start, where there is one: every constituent changes
 
 A constituent's number is that of its shard, or 0 for all shards where one constituent serves them
 all (a joint learner); those of a blend's next system begin at `MEMBER_STRIDE`, and a record trains
@@ -50,7 +51,7 @@ def constituents_of_rows(
 @dataclass(frozen=True)
 class PublishedState:
     """A published state as the queue sees it: the n live records, the constituent that each one
-    trains, and whether it was sampled."""
+    trains, and whether all may change without it."""
 
     store: Store
     config: Config
@@ -88,12 +89,14 @@ class PublishedState:
 
     @cached_property
     def sampled(self) -> NDArray[np.bool_]:
-        """Whether each live record was sampled for a partition [n] bool: without a sampled record
-        the partition is computed again."""
+        """Whether all constituents may change without each live record [n] bool: it was sampled for
+        a partition, or is one of a common start."""
         found = np.zeros(len(self.index), np.bool_)
         for system in self.config.members:
             if isinstance(system.partition, AdaptiveConfig):
                 found[sampled_records(system.partition, system.seed, self.index)] = True
+            if system.learner.starts_together:
+                found[self.index.permanent] = True
         return found
 
     def mask(self, names: Iterable[str]) -> NDArray[np.bool_]:
