@@ -90,7 +90,7 @@ def measure(
     the accuracy after each epoch too, which trains everything once more; units: compute the work of
     a person, of batches and of an addition besides that of one record.
     """
-    planned = flow.plan(buckets, None)  # the features are shared: not a part of the training time
+    flow.plan(buckets, None)  # the features are shared: not a part of the training time
     start = time.perf_counter()
     evaluated = flow.evaluate(buckets, None)
     seconds = time.perf_counter() - start
@@ -120,7 +120,7 @@ def measure(
         "forget": [forget(trial, share) for share in extent.forget],
     }
     if curve:
-        result["curve"] = accuracy_by_epoch(flow, planned, trial.manifest)
+        result["curve"] = accuracy_by_epoch(flow, flow.plan(buckets, None), trial.manifest)
     return result
 
 

@@ -3,7 +3,6 @@ permanent`. The work is asserted too: which constituents were trained, and how l
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,34 +19,12 @@ from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
 from tests.support.law import expect_equal, never_seen, remaining, trained_and_unlearned
-from tests.support.permanent import STAFF, listed, those
+from tests.support.permanent import PARTITIONS, RANDOM, STAFF, common_start, those
 from tests.support.world import Recorder, World, picture
 
-LEARNER = {"kind": "prompt_head", "start": "permanent", "share": 0.5, "epochs": 4, "batch": 4}
-PROMPT = {"prompt": {"width": 2, "init": "random"}}
-RANDOM = {"kind": "random", "shards": 3, "unit": "record"}
-PARTITIONS = {
-    "random": RANDOM,
-    "permanent": {"sampled": "permanent", "sample_size": 6, "shards": 3},
-    "adaptive": {"sample_size": 8, "shards": 3},
-    "people": {"sampled": "permanent", "sample_size": 3, "shards": 2, "unit": "subject"},
-    "bounded": {**RANDOM, "shards": 1, "bound": 12},
-}
 EXAMPLES = settings(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-def sections(world: World, kind: str = "random", **learner: object) -> dict[str, Any]:
-    """Sections of a configuration with a common start."""
-    partition = PARTITIONS[kind]
-    aggregation = {"kind": "all"} if partition.get("kind") == "random" else {"kind": "nearest"}
-    return {
-        "partition": dict(partition),
-        "data": {"permanent": listed(world, STAFF)},
-        "learner": {**LEARNER, **PROMPT, **learner},
-        "aggregation": aggregation,
-    }
 
 
 def published(session: Session) -> Manifest:
@@ -68,7 +45,7 @@ def test_unlearning_equals_never_having_seen(data: st.DataObject) -> None:
     """For each partition, slices and any records."""
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
-        chosen = sections(
+        chosen = common_start(
             world,
             data.draw(st.sampled_from(sorted(PARTITIONS)), "partition"),
             slices=data.draw(st.sampled_from([1, 2]), "slices"),
@@ -81,7 +58,7 @@ def test_unlearning_equals_never_having_seen(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("kind", ["random", "permanent"])
 def test_order_does_not_matter(world: World, kind: str) -> None:
-    chosen = sections(world, kind)
+    chosen = common_start(world, kind)
     plain = next(name for name in world.ids if name not in those(world, STAFF))
     requests = [ErasureTargets((plain,)), ErasureTargets(subjects=(STAFF[1],))]
     truth = never_seen(world, [plain, *those(world, STAFF[1:2])], **chosen)
@@ -92,7 +69,7 @@ def test_order_does_not_matter(world: World, kind: str) -> None:
 def test_a_plain_record_trains_its_shard_from_the_same_start(world: World) -> None:
     recorder = Recorder()
     session = recorder.session(world.space())
-    train(session, world.config(**sections(world)))
+    train(session, world.config(**common_start(world)))
     before = published(session)
     [start] = {shard.start for shard in before.shards}
     assert start is not None
@@ -112,7 +89,7 @@ def test_a_permanent_record_trains_everything(world: World) -> None:
     """The start first, then every shard; the certificate names all of them."""
     recorder = Recorder()
     session = recorder.session(world.space())
-    train(session, world.config(**sections(world)))
+    train(session, world.config(**common_start(world)))
     before, staff = published(session), ids_of(session.folder.root, permanent=True)
     recorder.work.clear()
     done = unlearn(session, ErasureTargets((staff[0],)))
@@ -129,7 +106,7 @@ def test_a_permanent_record_trains_everything(world: World) -> None:
 @pytest.mark.parametrize("kind", sorted(PARTITIONS))
 def test_without_permanent_records_shards_begin_by_themselves(world: World, kind: str) -> None:
     """And have all epochs."""
-    chosen = sections(world, kind)
+    chosen = common_start(world, kind)
     root = trained_and_unlearned(world, [ErasureTargets(subjects=STAFF)], **chosen)
     expect_equal(root, never_seen(world, those(world, STAFF), **chosen))
     manifest = published(Session(root))
@@ -140,7 +117,7 @@ def test_without_permanent_records_shards_begin_by_themselves(world: World, kind
 @pytest.mark.parametrize("of", ["permanent", "others"])
 def test_a_class_that_only_some_have(world: World, of: str) -> None:
     """A constituent has the classes of its own shard, whatever the start has."""
-    chosen = sections(world)
+    chosen = common_start(world)
     labels = dict(zip(world.ids, world.labels, strict=True))
     staff = set(those(world, STAFF))
     mine = [n for n in world.ids if (n in staff) is (of != "permanent") and labels[n] == "class-0"]
@@ -157,7 +134,7 @@ def test_a_class_that_only_some_have(world: World, of: str) -> None:
 @pytest.mark.parametrize("kind", sorted(PARTITIONS))
 def test_what_cost_says_is_what_a_deletion_trains(world: World, kind: str) -> None:
     """Of plain and permanent records, sampled and not, and of all permanent ones at once."""
-    chosen = sections(world, kind, slices=2 if kind == "random" else 1)
+    chosen = common_start(world, kind, slices=2 if kind == "random" else 1)
     root = trained_and_unlearned(world, [], **chosen)
     session = Session(root)
     found = cost(session)
@@ -182,7 +159,7 @@ def test_what_cost_says_is_what_a_deletion_trains(world: World, kind: str) -> No
 
 def test_the_last_permanent_record(world: World) -> None:
     """`cost` foretells it too."""
-    chosen = sections(world, "permanent")
+    chosen = common_start(world, "permanent")
     first = trained_and_unlearned(world, [], **chosen)
     last, *rest = ids_of(first, permanent=True)
     session = Session(first)
@@ -199,7 +176,7 @@ def test_the_last_permanent_record(world: World) -> None:
 def test_a_state_with_a_start_is_sound(world: World) -> None:
     """What a purge leaves is named, and the rebuilt state is the same."""
     requests = [ErasureTargets((name,)) for name in (world.ids[0], world.ids[3])]
-    session = Session(trained_and_unlearned(world, requests, **sections(world, "permanent")))
+    session = Session(trained_and_unlearned(world, requests, **common_start(world, "permanent")))
     assert verify(session, rebuild=True).ok
     manifest = published(session)
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
@@ -209,7 +186,7 @@ def test_a_state_with_a_start_is_sound(world: World) -> None:
 
 def test_two_systems_of_a_blend_share_a_start(world: World) -> None:
     """And one beside it begins by itself."""
-    chosen = sections(world)
+    chosen = common_start(world)
     learner = chosen["learner"]
     other = {"partition": {**RANDOM, "shards": 2}, "aggregation": {"kind": "all"}, "weight": 1.0}
     ridge = {"partition": {**RANDOM, "shards": 1}, "learner": {"kind": "ridge"}, "weight": 1.0}
