@@ -153,7 +153,7 @@ def test_what_cost_says_is_what_a_deletion_trains(
     moved = dict(zip(found.names, found.costs.sampled.tolist(), strict=True))
     permanent = set(index.names("record_id", index.permanent.nonzero()[0]))
     assert {name for name, moves in moved.items() if moves} <= permanent
-    asked = [*sorted(permanent)[:2], *sorted(set(said) - permanent)[::9]]
+    asked = [*sorted(permanent)[:2], *sorted(set(said) - permanent)[::15]]
     for name in asked:
         root = trained_and_unlearned(world, [], **chosen)
         done = unlearn(Session(root), ErasureTargets((name,)))

@@ -1,4 +1,4 @@
-"""The planner where shards have a common start: it is built once and first; its key is in theirs."""
+"""The planner where shards have a common start: built once and first, and part of their keys."""
 
 from dataclasses import replace
 
