@@ -169,8 +169,12 @@ def put_bucket(
 
 
 def parquet_of(rows: pa.Table) -> bytes:
-    """The Parquet file of a bucket's rows."""
-    rows = rows if pc.any(rows["permanent"]).as_py() else rows.select(PLAIN.names)
+    """The Parquet file of a bucket's rows, with the columns that they need."""
+    return packed(rows if pc.any(rows["permanent"]).as_py() else rows.select(PLAIN.names))
+
+
+def packed(rows: pa.Table) -> bytes:
+    """The Parquet file of these columns."""
     sink = pa.BufferOutputStream()
     plain = {
         "compression": "none",
