@@ -29,6 +29,6 @@ def test_a_head_goes_on_from_one_of_other_classes() -> None:
     lacks is left out."""
     tensors = {"weight": np.float32([[1, 1], [2, 2], [3, 3]]), "bias": np.float32([1, 2, 3])}
     start = Constituent(("ant", "bee", "cat"), tensors, {})
-    head = Head(2, ("aphid", "bee", "cat"), start, torch.device("cpu"))
-    assert head.weight.tolist() == [[0, 0], [2, 2], [3, 3]]
-    assert head.bias.tolist() == [0, 2, 3]
+    head = Head(2, ("bee", "bug", "cat"), start, torch.device("cpu"))
+    assert head.weight.tolist() == [[2, 2], [0, 0], [3, 3]]
+    assert head.bias.tolist() == [2, 0, 3]
