@@ -38,6 +38,7 @@ VALUES = {
     "backbone.std": ("[0.1, 0.2, 0.3]",),
     "data.permanent_column": ("stays", "data.source=folder", "data.path=/tmp/x"),
     "partition.sampled": ("permanent", "data.permanent=/tmp/x"),
+    "learner.start": ("permanent", "data.permanent=/tmp/x"),
     "partition.threshold": ("2.5", "partition.shards=null"),
     "partition.shards": ("7",),
     "aggregation.temperature": ("null",),
