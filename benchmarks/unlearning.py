@@ -32,7 +32,7 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.reader import Rows
 from lmeraser_ray.data.sources.png import stored_png
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
-from lmeraser_ray.models.partition.stage import sample_positions
+from lmeraser_ray.models.partition.sampling import sample_of
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.engine import Engine
@@ -162,7 +162,9 @@ def choose(session: Session, manifest: Manifest, *, sampled: bool) -> tuple[str,
     training), and that shard's size."""
     store, config = session.folder.store, session.config()
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
-    sample = set(sample_positions(index, config.seed, config.partition.sample_size).tolist())
+    sample = set(
+        sample_of(config.partition, config.seed, index, config.partition.sample_size).tolist()
+    )
     where = np.concatenate(
         [assigned(store, state.assignments, state.bucket.size) for state in manifest.buckets]
     )

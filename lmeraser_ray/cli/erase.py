@@ -128,6 +128,12 @@ def cost_summary(done: "Costing", units: Sequence[Mapping[str, Any]]) -> str:
             if len(part)
         )
         whole += f"\none record on average: {told}"
+    stays, shares = done.permanent, done.costs.share
+    if stays.any() and not stays.all():
+        means = (share(float(shares[which].mean())) for which in (stays, ~stays))
+        whole += "\none record on average: {} for a permanent record, {} for any other".format(
+            *means
+        )
     if len(done.costs.positions) and done.passes:
         worst = int(done.costs.passes.max())
         whole += (

@@ -44,6 +44,7 @@ def run_train(args: Arguments, progress: Progress) -> Report:
         "features_computed": evaluated.features_computed,
         "erased_left_out": ingested.left_out,
         "excluded": ingested.excluded,
+        "permanent_records": done.permanent,
         "equal_pictures": ingested.twins,
         "unusable_left_out": []
         if in_job()
@@ -55,8 +56,9 @@ def run_train(args: Arguments, progress: Progress) -> Report:
         "seconds": progress.rounded(),
         "fingerprint": manifest.fingerprint,
     }
+    stays = f" ({done.permanent:,} permanent)" if done.permanent else ""
     text = (
-        f"{manifest.training_records:,} training records in {len(manifest.shards)} shards: "
+        f"{manifest.training_records:,} training records{stays} in {len(manifest.shards)} shards: "
         f"{len(evaluated.trained)} trained, {evaluated.reused} reused\ntest accuracy "
         f"{share(done.test.accuracy)} on {done.test.records:,} "
         f"records\n{timed(progress)}\nfingerprint {manifest.fingerprint}"
@@ -136,6 +138,11 @@ def train_notes(ingested: Any) -> tuple[str, ...]:
         notes.append(
             f"data.exclude names {counted(len(ingested.unknown_exclusions), 'id')} that the "
             "source does not have."
+        )
+    if ingested.unknown_permanent:
+        notes.append(
+            f"data.permanent names {counted(len(ingested.unknown_permanent), 'subject')} of whom "
+            "no record was read."
         )
     if ingested.twins:
         example = "" if in_job() else f" (first {' and '.join(ingested.twin_example or ())})"

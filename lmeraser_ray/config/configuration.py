@@ -42,7 +42,24 @@ class Config(Section):
     def _fits(self) -> "Config":
         for member in self.members:
             refuse_misfit(member)
+        if self.wants_permanent and not (self.data.permanent or self.data.permanent_column):
+            raise ValueError(
+                "partition.sampled or learner.start is permanent, and nothing says which records "
+                "are: set data.permanent or data.permanent_column"
+            )
         return self
+
+    @property
+    def wants_permanent(self) -> bool:
+        """Whether a system needs permanent records."""
+        return any(
+            member.learner.starts_together
+            or (
+                isinstance(member.partition, AdaptiveConfig)
+                and member.partition.sampled == "permanent"
+            )
+            for member in self.members
+        )
 
     @property
     def members(self) -> tuple["Config", ...]:

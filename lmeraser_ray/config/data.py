@@ -57,6 +57,12 @@ class DataConfig(Section):
     subject_pattern: Annotated[str | None, EXECUTION] = None
     r"""A regular expression searched in the record id; its group `subject`, else its first group,
     else the match, is the subject."""
+    permanent: Annotated[Path | None, EXECUTION] = None
+    """A file of subjects, one a line, whose records will in all likelihood stay (staff, licensed
+    pictures): permanent records. A record without a subject has its id as one."""
+    permanent_column: Annotated[str | None, EXECUTION] = None
+    """parquet, and the metadata of a folder: the column that says whether a record is permanent,
+    true or false; all records of a subject say the same."""
     exclude: Annotated[Path | None, EXECUTION] = None
     """A file of record ids, one a line, that are left out from the start: the training on D without
     U to compare an unlearning with."""
@@ -102,6 +108,15 @@ class DataConfig(Section):
             raise ValueError(
                 f"data.window is {list(self.window)}: the first value becomes black and the second "
                 "white, so it is the larger one"
+            )
+        if self.permanent is not None and self.permanent_column is not None:
+            raise ValueError(
+                "data.permanent and data.permanent_column both name the permanent records: keep one"
+            )
+        if self.permanent_column is not None and self.source not in ("folder", "parquet"):
+            raise ValueError(
+                "data.permanent_column goes with data.source folder or parquet: name the subjects "
+                "in a file, data.permanent"
             )
         if len(named) > 1:
             raise ValueError(

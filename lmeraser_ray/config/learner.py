@@ -17,6 +17,11 @@ class LearnerConfig(Section):
     from the last one's constituent. A deletion trains from its record's slice on. Records have
     their slice by keyed hash of their id."""
 
+    @property
+    def starts_together(self) -> bool:
+        """Whether all shards begin with what was learned from the permanent records."""
+        return False
+
 
 class SgdConfig(LearnerConfig):
     """Training by stochastic gradient descent: fixed epochs, own optimizer, own schedule, own
@@ -77,6 +82,17 @@ class PromptHeadConfig(PictureSgdConfig):
     """Ridge scores are near 0 and 1; logits are these times the scale."""
     head_lr: Rate = 0.001
     """The rate of the head's weights."""
+    start: Annotated[Literal["own", "permanent"], LATER] = "own"
+    """What a shard begins with. permanent: the prompt and the head of the permanent records, which
+    are trained once; its own, once no permanent record is left."""
+    share: Annotated[float, Field(gt=0, le=1), LATER] = 0.3
+    """start permanent: the share of the epochs that each shard then has; the permanent records have
+    all."""
+
+    @property
+    def starts_together(self) -> bool:
+        """As the field says."""
+        return self.start == "permanent"
 
 
 class SharedHeadConfig(PictureSgdConfig):

@@ -62,6 +62,10 @@ class AdaptiveConfig(ClusteringConfig):
     others to the nearest prototype."""
 
     kind: Literal["adaptive"] = "adaptive"
+    sampled: Annotated[Literal["all", "permanent"], LATER] = "all"
+    """Whose records are clustered. permanent: only those that `data.permanent` or
+    `data.permanent_column` names, so that nobody else's deletion or addition moves a border; of all
+    records, once no permanent one is left."""
 
 
 class PublicConfig(ClusteringConfig):

@@ -2,7 +2,8 @@
 in it.
 
     bucket b  =  records/KEY.parquet   one row a record, sorted by id: id, subject, label, split,
-                                       digest, place of its picture
+                                       digest, place of its picture, whether it is permanent (a
+                                       column that a bucket without such records does not have)
                  pictures/KEY.bin      the encoded pictures, one behind the other in the same order
 
     >>> bucket_number(0, "digit-0000", 16) == bucket_number(0, "digit-0000", 16) < 16
@@ -23,6 +24,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
@@ -48,9 +50,12 @@ SCHEMA = pa.schema(
         pa.field("digest", pa.binary(DIGEST_BYTES), nullable=False),
         pa.field("offset", pa.int64(), nullable=False),
         pa.field("length", pa.int64(), nullable=False),
+        pa.field("permanent", pa.bool_(), nullable=False),
     ]
 )
-
+"""Of rows in memory."""
+PLAIN = pa.schema(list(SCHEMA)[:-1])
+"""Of the file of a bucket in which no record is permanent."""
 
 ROW_BYTES = 60
 """A row has at least: three lengths of texts, a digest, an offset and a length."""
@@ -96,11 +101,11 @@ def bucket_number(seed: int, record_id: str, buckets: int) -> int:
 
 
 def bucket_key(number: int, rows: pa.Table) -> str:
-    """The key of a bucket's objects: number, record digests, subjects and splits, in the order of
-    the rows."""
+    """The key of a bucket's objects: number, record digests, subjects, splits and who is permanent,
+    in the order of the rows."""
     people = [
-        digest("row", s.encode(), b"test" if t else b"train")
-        for s, t in zip(*columns(rows, "subject_id", "test"), strict=True)
+        digest("row", s.encode(), b"test" if t else b"train", *([b"permanent"] if p else []))
+        for s, t, p in zip(*columns(rows, "subject_id", "test", "permanent"), strict=True)
     ]
     return key_of(
         "bucket/1", str(number).encode(), b"".join(rows["digest"].to_pylist()), b"".join(people)
@@ -124,6 +129,7 @@ def rows_of(records: Sequence[Record]) -> pa.Table:
             "digest": [record.digest() for record in records],
             "offset": offsets_of(lengths),
             "length": lengths,
+            "permanent": [record.permanent for record in records],
         },
         schema=SCHEMA,
     )
@@ -149,7 +155,12 @@ def put_bucket(
 
 
 def parquet_of(rows: pa.Table) -> bytes:
-    """The Parquet file of a bucket's rows."""
+    """The Parquet file of a bucket's rows, with the columns that they need."""
+    return packed(rows if pc.any(rows["permanent"]).as_py() else rows.select(PLAIN.names))
+
+
+def packed(rows: pa.Table) -> bytes:
+    """The Parquet file of these columns."""
     sink = pa.BufferOutputStream()
     plain = {
         "compression": "none",
@@ -171,6 +182,7 @@ def read_rows(store: Store, bucket: Bucket) -> pa.Table:
             # A bucket is small: threads would only each keep memory of their own.
             rows = file.read(use_threads=False)
             rows.validate(full=True)
+            rows = with_permanent(rows)
             require_rows(rows)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise VerificationError(
@@ -179,12 +191,23 @@ def read_rows(store: Store, bucket: Bucket) -> pa.Table:
     return rows
 
 
+def with_permanent(rows: pa.Table) -> pa.Table:
+    """The rows of a file, as in memory. Errors: `ValueError` where a column says that no record is
+    permanent."""
+    if rows.num_columns == len(PLAIN):
+        nobody = pa.array(np.zeros(rows.num_rows, np.bool_))
+        return rows.append_column(SCHEMA.field("permanent"), nobody)
+    if not pc.any(rows["permanent"]).as_py():
+        raise ValueError("a column that is not needed")
+    return rows
+
+
 def require_plain(file: pq.ParquetFile, size: int) -> None:
     """Errors: `ValueError` where a file of `size` bytes cannot be a bucket's: other columns,
     compressed ones, or more rows than fit into it. PyArrow takes memory for as many rows as a group
     of them, or a column, is said to have."""
     about = file.metadata
-    if file.schema_arrow.remove_metadata() != SCHEMA:
+    if file.schema_arrow.remove_metadata() not in (PLAIN, SCHEMA):
         raise ValueError("other columns")
     groups = [about.row_group(at) for at in range(about.num_row_groups)]
     parts = [group.column(at) for group in groups for at in range(group.num_columns)]

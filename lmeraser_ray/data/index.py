@@ -4,7 +4,7 @@
 
 Positions (0 ≤ position < n) run through the buckets by number and through each bucket's rows.
 Invariant: nothing is read but the buckets' rows, and the columns of a bucket are read once and
-shared by the indexes of all states that have the bucket. Memory: 42 bytes a record, its id, its
+shared by the indexes of all states that have the bucket. Memory: 43 bytes a record, its id, its
 subject where that differs from the id, and 4 bytes for each kind of hash that was computed.
 """
 
@@ -38,12 +38,13 @@ from lmeraser_ray.storage.store import Store
 class Columns:
     """The rows of one bucket. texts: record_id and subject_id [m]; classes: its labels; codes: each
     record's label by its place among them [m], of the smallest type that holds them; test [m] bool;
-    digests [m, 32] uint8; lengths: of the pictures in bytes [m] int32."""
+    permanent [m] bool; digests [m, 32] uint8; lengths: of the pictures in bytes [m] int32."""
 
     texts: dict[str, pa.Array]
     classes: tuple[str, ...]
     codes: NDArray[np.unsignedinteger[Any]]
     test: NDArray[np.bool_]
+    permanent: NDArray[np.bool_]
     digests: Digests
     lengths: NDArray[np.int32]
     _hashed: dict[tuple[bytes, int, str], NDArray[np.uint32]] = field(
@@ -61,12 +62,15 @@ class Columns:
         coded = labels.dictionary_encode()
         classes = tuple(coded.dictionary.to_pylist())
         codes = coded.indices.to_numpy().astype(np.min_scalar_type(max(len(classes) - 1, 0)))
-        test = np.array(rows["test"].to_numpy(), np.bool_)
+        test, permanent = (
+            np.array(rows[name].to_numpy(), np.bool_) for name in ("test", "permanent")
+        )
         return cls(
             texts,
             classes,
             codes,
             test,
+            permanent,
             digests_in(rows),
             rows["length"].to_numpy().astype(np.int32),
         )
@@ -196,6 +200,12 @@ class RecordIndex:
     def test(self) -> NDArray[np.bool_]:
         """Whether each record is a test record [n] bool."""
         return np.concatenate([np.empty(0, np.bool_), *(part.test for part in self.columns)])
+
+    @cached_property
+    def permanent(self) -> NDArray[np.bool_]:
+        """Whether each record is a permanent one that trains [n] bool."""
+        parts = (part.permanent & ~part.test for part in self.columns)
+        return np.concatenate([np.empty(0, np.bool_), *parts])
 
     @property
     def training(self) -> Positions:

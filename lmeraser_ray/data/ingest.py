@@ -49,6 +49,7 @@ class Erased(Protocol):
 class Ingested:
     """The result of an ingest. left_out: how many records were erased before; excluded: how many
     the configuration excludes; unknown_exclusions: excluded ids that the source does not have;
+    unknown_permanent: subjects that are named as permanent and have no record that was read;
     let_in_again: how many erased ids were readmitted; twins: records whose picture another record
     has too; twin_example: the ids of two such records; faults: what cannot be used and was left
     out, and what was remarked on pictures that are used; alike: sentences about names that differ
@@ -58,6 +59,7 @@ class Ingested:
     left_out: int = 0
     excluded: int = 0
     unknown_exclusions: tuple[str, ...] = ()
+    unknown_permanent: tuple[str, ...] = ()
     let_in_again: int = 0
     twins: int = 0
     twin_example: tuple[str, str] | None = None
@@ -68,13 +70,24 @@ class Ingested:
 def ingest(config: Config, store: Store, tombstones: Erased, *, emptied: bool = False) -> Ingested:
     """Read the configured source into stored buckets. Erased and excluded records are left out and
     counted. Readmitted ids keep their tombstones until the training is published. emptied: as in
-    `read_source`. Errors: `ConfigError`, `DataError` and `PictureError` of the source."""
+    `read_source`. Errors: `ConfigError`, `DataError` and `PictureError` of the source; `DataError`
+    where permanent records are needed and the source has none."""
     result = Ingested()
     admitted = readmitted(config)
     spill = Spill(store.scratch)
+    unknown, trains = set(read_ids(config.data.permanent, "data.permanent")), False
     try:
         for record in admissible(config, tombstones, admitted, result, emptied=emptied):
             spill.add(bucket_number(config.seed, record.record_id, config.data.buckets), record)
+            unknown.discard(record.subject_id)
+            trains = trains or (record.permanent and not record.test)
+        result.unknown_permanent = tuple(sorted(unknown))
+        if config.wants_permanent and not (trains or emptied or result.excluded):
+            raise DataError(
+                "No training record is permanent, and the configuration needs some: correct "
+                "data.permanent or data.permanent_column, or set partition.sampled all and "
+                "learner.start own."
+            )
         listing = store.listing()
         twins = Twins()
         for number, records in spill.buckets():
@@ -202,7 +215,10 @@ class Spill:
     def add(self, bucket: int, record: Record) -> None:
         """Keep one record for its bucket."""
         packed = msgpack.packb(
-            [record.record_id, record.subject_id, record.label, record.test, record.image]
+            [
+                *(record.record_id, record.subject_id, record.label, record.test),
+                *(record.image, record.permanent),
+            ]
         )
         self._waiting.setdefault(bucket, bytearray()).extend(packed)
         self._bytes += len(packed)

@@ -153,6 +153,12 @@ class Costing:
         return tuple(self.index.names("record_id", self.index.training[self.costs.positions]))
 
     @property
+    def permanent(self) -> NDArray[np.bool_]:
+        """Whether each single deletion is that of a permanent record [q] bool."""
+        found: NDArray[np.bool_] = self.index.permanent[self.index.training[self.costs.positions]]
+        return found
+
+    @property
     def parameters(self) -> dict[str, float | None]:
         """The parameters that a deletion trains again (mean, median, p99, worst), those of a
         constituent on average, and those of all, as JSON numbers."""

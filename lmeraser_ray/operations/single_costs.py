@@ -13,16 +13,17 @@ import numpy as np
 from lmeraser_ray.config import AdaptiveConfig, Config
 from lmeraser_ray.data.feature_file import Features, read_features
 from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.models.learners.passes import stage_passes
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.models.partition.adaptive import Labels
 from lmeraser_ray.models.partition.chains import Chains, Positions
+from lmeraser_ray.models.partition.common_start import CommonStart
 from lmeraser_ray.models.partition.deletion import DeletionCosts, deletion_costs, fixed_costs
 from lmeraser_ray.models.partition.feature_rows import joined
 from lmeraser_ray.models.partition.one_by_one import moves_others, one_by_one
 from lmeraser_ray.models.partition.people import slices_of
-from lmeraser_ray.models.partition.stage import gather, sample_positions
-from lmeraser_ray.operations.work import fewest_of, remaining_of, training_systems
+from lmeraser_ray.models.partition.sampling import sample_of
+from lmeraser_ray.models.partition.stage import gather
+from lmeraser_ray.operations.work import fewest_of, passes_of_system, remaining_of, training_systems
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.shards_of_state import shards_of_state
@@ -57,25 +58,33 @@ def costs_of(
 ) -> DeletionCosts:
     """Return the cost of deleting each of `chosen` [q] int64, positions among the training
     records, in a state of one system."""
-    joint, found = make_learner(config).joint, slices_of(config, index)
-    slices = None if found is None else found[~index.test]
+    joint, sliced = make_learner(config).joint, slices_of(config, index)
+    slices = None if sliced is None else sliced[~index.test]
     rest = remaining_of(store, config, manifest, index)
     shard, classes = rest.shard_of[~index.test], index.codes[~index.test]
-    passes, fewest = stage_passes(config.learner), fewest_of(config, manifest)
+    passes, fewest = passes_of_system(config, index), fewest_of(config, manifest)
     old = Chains.of(shard, slices, classes, passes, fewest)
-    if moves_others(config.partition):
+    start = CommonStart.of(config, index)
+    if moves_others(config, index):
         with progress.bar("cost", len(chosen), "rec") as advance:
-            return one_by_one(rest, old, chosen, joint=joint, progress=advance)
+            return one_by_one(rest, old, chosen, joint=joint, start=start, progress=advance)
     if not isinstance(config.partition, AdaptiveConfig):
-        return fixed_costs(old, chosen, joint=joint)
-    features = StoredRows(store, index, rest.features)
+        found = fixed_costs(old, chosen, joint=joint)
+        return start.among(~index.test).costs(found, old) if start else found
+    partition, features = config.partition, StoredRows(store, index, rest.features)
     order = np.searchsorted(
-        index.training, sample_positions(index, config.seed, config.partition.sample_size + 1)
+        index.training, sample_of(partition, config.seed, index, partition.sample_size + 1)
     )
     with progress.bar("cost", len(chosen), "rec") as advance:
-        return deletion_costs(
-            features, old, order, config.partition, chosen, joint=joint, progress=advance
+        found = deletion_costs(
+            features, old, order, partition, chosen, joint=joint, progress=advance
         )
+    if start is None:
+        return found
+    nothing = old.moved(np.full_like(old.shard, -1))
+    return start.among(~index.test).costs(
+        found, old, lambda some: deletion_costs(features, nothing, order, partition, some)
+    )
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class Training:
     """How many tombstones of erased records and subjects were missing."""
     classes: tuple[str, ...]
     """The labels of the training records, sorted."""
+    permanent: int
+    """How many training records are permanent."""
 
     def __repr__(self) -> str:
         accuracy = "n/a" if self.test.accuracy is None else f"{self.test.accuracy:.4f}"
@@ -106,7 +108,7 @@ def train(session: Session, config: Config) -> Training:
         ingested.alike = alike_sentences(config, index)
         config = with_shard_count(config, index)
         inputs = replace(inputs, config=config)
-        classes = tuple(sorted(index.training_labels))
+        classes, permanent = tuple(sorted(index.training_labels)), int(index.permanent.sum())
         inputs.check_labels(index)
         public = inputs.prototypes(folder.store, expected=before.partitions if before else ())
         folder.save_config(config)
@@ -124,7 +126,7 @@ def train(session: Session, config: Config) -> Training:
                 )
             with progress.stage("evaluate"):
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
-    return Training(evaluated.manifest, ingested, evaluated, test, back, classes)
+    return Training(evaluated.manifest, ingested, evaluated, test, back, classes, permanent)
 
 
 def keep_pace(

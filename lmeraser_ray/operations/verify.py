@@ -192,6 +192,8 @@ def named(manifest: Manifest) -> dict[str, StoredObject]:
         where = f"shard {shard_name(shard.number)}"
         if shard.statistics:
             found[f"statistics of {where}"] = shard.statistics
+        if shard.start:
+            found[f"start of {where}"] = shard.start
         for stage, item in enumerate(shard.stages):
             of_stage = f", stage {stage}" if len(shard.stages) > 1 else ""
             found[f"constituent of {where}{of_stage}"] = item

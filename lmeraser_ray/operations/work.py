@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config, Learner, Partition
 from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.models.learners.passes import stage_passes
+from lmeraser_ray.models.learners.passes import StagePasses, stage_passes
 from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.models.partition.adaptive import Labels
 from lmeraser_ray.models.partition.chains import Chains, changes, dense
+from lmeraser_ray.models.partition.common_start import CommonStart
 from lmeraser_ray.models.partition.expected import DeletionCosts, together
 from lmeraser_ray.models.partition.people import slices_of
 from lmeraser_ray.models.partition.without import Remaining
@@ -98,6 +99,12 @@ def fewest_of(config: Config, manifest: Manifest) -> int | None:
     return sums.fewest if sums else None
 
 
+def passes_of_system(config: Config, index: RecordIndex) -> StagePasses:
+    """The record passes of the stages of a system's shards, in a state of these records."""
+    start = CommonStart.of(config, index)
+    return start.stage_passes(~index.test) if start else stage_passes(config.learner)
+
+
 def remaining_of(store: Store, config: Config, manifest: Manifest, index: RecordIndex) -> Remaining:
     """What a state of one system would be without some records. Reads no features yet."""
     features = [state.features for state in manifest.buckets]
@@ -144,12 +151,13 @@ class ObjectBytes:
 @dataclass(frozen=True)
 class SystemWork:
     """One system over the records of an index: a partition and its learner. remaining: its shards;
-    joint: one constituent serves all of them."""
+    joint: one constituent serves all of them; start: what they begin with, where that is common."""
 
     chains: Chains
     remaining: Remaining
     joint: bool
     sizes: ObjectBytes
+    start: CommonStart | None = None
 
     @classmethod
     def of(
@@ -159,9 +167,10 @@ class SystemWork:
         remaining = remaining_of(store, config, manifest, index)
         joint = make_learner(config).joint
         found = None if joint else slices_of(config, index)
-        passes, fewest = stage_passes(config.learner), fewest_of(config, manifest)
+        passes, fewest = passes_of_system(config, index), fewest_of(config, manifest)
         chains = Chains.of(remaining.shard_of, found, index.codes, passes, fewest)
-        return cls(chains, remaining, joint, ObjectBytes.of(store, config, manifest, index))
+        sizes, start = ObjectBytes.of(store, config, manifest, index), CommonStart.of(config, index)
+        return cls(chains, remaining, joint, sizes, start)
 
     def traffic(
         self, read: Numbers, shards: Numbers, moved: NDArray[np.bool_]
@@ -178,6 +187,15 @@ class SystemWork:
     def change(self, before: Labels, after: Labels) -> tuple[int, int, int, int]:
         """Members, passes, shards and the passes of a training of everything, from one state's
         shards to another's [n] int32, -1 for a record that is not there."""
+        if self.start is None:
+            return self._shards(before, after)
+        if (self.start.stays & ((before < 0) != (after < 0))).any():
+            return self.start.anew(self.chains, after)
+        members, passes, shards, total = self._shards(before, after)
+        return members, passes, shards, total + self.start.passes(after >= 0)
+
+    def _shards(self, before: Labels, after: Labels) -> tuple[int, int, int, int]:
+        """As `change`, where shards begin as they began."""
         before, after = dense(before, after)
         if np.array_equal(before, after):
             everything = changes(self.chains.moved(np.full_like(after, -1)), after)

@@ -13,15 +13,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Positions
 from lmeraser_ray.data.stored_bucket import Bucket
-from lmeraser_ray.errors import ConfigError, VerificationError
+from lmeraser_ray.errors import VerificationError
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.models.learners.closed_form import SummingLearner
-from lmeraser_ray.models.learners.passes import epoch_share
+from lmeraser_ray.models.learners.passes import stage_share
 from lmeraser_ray.models.learners.registry import make_learner, make_learners
 from lmeraser_ray.models.numerics import choose_device
 from lmeraser_ray.models.partition.people import slices_of
@@ -48,6 +50,7 @@ from lmeraser_ray.pipeline.plan import (
     SumsRecipe,
     constituent_specs,
     plan_constituents,
+    start_spec,
 )
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.subtraction import TrainFromStatistics
@@ -133,7 +136,8 @@ class Flow:
         reused; known: the index of that state."""
         planned = self.plan(buckets, previous, known)
         with self.progress.stage("training"):
-            trained = self._train(planned)
+            planned, begun = self.begin(planned)
+            trained = (*begun, *self._train(planned))
         built: dict[str, StoredObject] = {}
         for work in trained:
             built |= work.objects
@@ -192,19 +196,27 @@ class Flow:
             yield PartitionStage(self.store, listing, member.partition, seed, backbone, public)
 
     def _plan(self, index: RecordIndex, parts: Sequence[Partitioned], listing: Listing) -> Plan:
-        specs = (
-            spec.of_member(place)
-            for place, (member, part) in enumerate(zip(self.config.members, parts, strict=True))
-            for spec in self._specs(index, member, part)
-        )
-        return plan_constituents(tuple(specs), listing)
+        specs, starts = list[ConstituentSpec](), list[ConstituentSpec]()
+        permanent = np.flatnonzero(index.permanent)
+        for place, (member, part) in enumerate(zip(self.config.members, parts, strict=True)):
+            recipe, slices = recipe_of(member, self.card), slices_of(member, index)
+            if member.learner.starts_together and len(permanent):
+                start = start_spec(index.digests_at, permanent, recipe).of_member(place)
+                recipe = replace(recipe, start=start.key)
+                starts.append(start)
+            specs += (
+                spec.of_member(place)
+                for spec in constituent_specs(
+                    index.digests_at, part.shard_of, recipe=recipe, slices=slices
+                )
+            )
+        return plan_constituents(tuple(specs), listing, starts)
 
-    def _specs(
-        self, index: RecordIndex, member: Config, part: Partitioned
-    ) -> tuple[ConstituentSpec, ...]:
-        """The constituents of one system."""
-        recipe, slices = recipe_of(member, self.card), slices_of(member, index)
-        return constituent_specs(index.digests_at, part.shard_of, recipe=recipe, slices=slices)
+    def begin(self, planned: Planned) -> tuple[Planned, tuple[Trained, ...]]:
+        """Train the common starts that are missing. Returns the plan with them."""
+        trained = self._run(planned, planned.plan.first)
+        made = {key: item for work in trained for key, item in work.objects.items()}
+        return replace(planned, plan=planned.plan.begun(made)), trained
 
     def _train(self, planned: Planned) -> tuple[Trained, ...]:
         """Train what is missing. Where statistics, or rows that left, are damaged, all shards are
@@ -253,11 +265,13 @@ class Flow:
         slices = tuple(
             self.parts(planned.index, planned.features, part, member) for part in spec.slices
         )
-        share = epoch_share(self.config.members[member].learner.slices)
+        learner = self.config.members[member].learner
+        share = stage_share(learner, started=spec.start is not None) if spec.shards else 1.0
         groups = (
             None if spec.groups is None else spec.groups[spec.slices[0].argsort()]
         )  # a job has its rows in ascending order
-        before = planned.plan.reuse[spec.keys[build.first - 1]] if build.first else None
+        last = spec.keys[build.first - 1] if build.first else spec.start
+        before = planned.plan.reuse[last] if last else None
         return TrainConstituent(spec.keys, slices, share, build.first, before, groups, member)
 
     def parts(
@@ -296,6 +310,7 @@ def shard_states(
             size,
             tuple(found[key] for key in spec.keys),
             found[spec.statistics] if spec.statistics else None,
+            found[spec.start] if spec.start else None,
         )
         for spec in specs
         for number, size in zip(spec.shards, spec.sizes, strict=True)
@@ -373,15 +388,3 @@ def load_inputs(config: Config, loaded: dict[str, Backbone] | None = None) -> In
         )
     check_requirements(config, loaded[key])
     return Inputs(config, loaded[key])
-
-
-def refused(configs: Mapping[str, Config]) -> dict[str, str]:
-    """Why some of these configurations cannot be trained, by name. No record is read."""
-    loaded: dict[str, Backbone] = {}
-    found: dict[str, str] = {}
-    for name, config in configs.items():
-        try:
-            load_inputs(config, loaded)
-        except ConfigError as error:
-            found[name] = str(error)
-    return found

@@ -59,12 +59,19 @@ class BucketState:
 class ShardState:
     """A shard: its number in the partition, how many records it has, and its constituents, one for
     each stage; the last one is the finished one. statistics: what the next deletion subtracts
-    from, where the learner sums and the shard has records enough."""
+    from, where the learner sums and the shard has records enough. start: the constituent of the
+    permanent records that the first stage began with, where there is one."""
 
     number: int
     size: int
     stages: tuple[StoredObject, ...]
     statistics: StoredObject | None = None
+    start: StoredObject | None = None
+
+    @property
+    def chain(self) -> tuple[StoredObject, ...]:
+        """The common start, where there is one, and the stages."""
+        return (self.start, *self.stages) if self.start else self.stages
 
     @property
     def constituent(self) -> StoredObject:
@@ -190,7 +197,7 @@ class Manifest:
             yield self.partition
         for other in self.others:
             yield from (item for item in (other.partition, *other.assignments) if item)
-        yield from dict.fromkeys(stage for shard in self.shards for stage in shard.stages)
+        yield from dict.fromkeys(stage for shard in self.shards for stage in shard.chain)
         yield from (shard.statistics for shard in self.shards if shard.statistics)
 
     @property
@@ -223,6 +230,14 @@ class Manifest:
             if shard.member == member
         )
         return replace(self, buckets=buckets, partition=chosen.partition, shards=shards, others=())
+
+    @property
+    def trained(self) -> dict[str, StoredObject]:
+        """The finished constituents and the common starts, by key."""
+        found = dict[str, StoredObject]()
+        for shard in self.shards:
+            found |= {item.key: item for item in (shard.start, shard.constituent) if item}
+        return found
 
     @property
     def fingerprint(self) -> str:
@@ -276,11 +291,13 @@ def shard_state(read: ShardJson) -> ShardState:
     """A shard from its JSON."""
     stages = tuple(StoredObject("constituents", *stage) for stage in read.stages)
     statistics = from_pair("statistics", read.statistics)
-    return ShardState(read.number, read.size, stages, statistics)
+    start = from_pair("constituents", read.start)
+    return ShardState(read.number, read.size, stages, statistics, start)
 
 
 def shard_json(shard: ShardState) -> dict[str, Any]:
     """Write what `shard_state` reads."""
-    statistics = {"statistics": pair(shard.statistics)} if shard.statistics else {}
+    kept = {"statistics": shard.statistics, "start": shard.start}
+    others = {name: pair(item) for name, item in kept.items() if item}
     stages = [pair(stage) for stage in shard.stages]
-    return {"number": shard.number, "size": shard.size, "stages": stages, **statistics}
+    return {"number": shard.number, "size": shard.size, "stages": stages, **others}

@@ -76,12 +76,14 @@ class BucketJson(ForeignJson):
 
 
 class ShardJson(ForeignJson):
-    """A shard with its stages, and with its statistics, where it keeps some."""
+    """A shard with its stages, and with its statistics and its common start, where there are
+    some."""
 
     number: Natural
     size: Natural
     stages: Annotated[tuple[PairJson, ...], Field(min_length=1)]
     statistics: PairJson | None = None
+    start: PairJson | None = None
 
 
 class MemberJson(ForeignJson):

@@ -11,9 +11,10 @@ need, and train what is missing.
 
 Without slices the chain has one link. A deletion changes the keys from its record's slice on;
 training goes on behind the longest prefix of the chain that is in the store. A joint learner has
-one constituent for all shards, whose key covers which member is in which shard. A shard of a
-learner that sums keeps its statistics beside the constituent, under a key of the members too, so
-that the next deletion can subtract from them (`difference`).
+one constituent for all shards, whose key covers which member is in which shard. Where shards have a
+common start, a constituent of the permanent records, all chains begin with it, and it is trained
+before the others. A shard of a learner that sums keeps its statistics beside the constituent, under
+a key of the members too, so that the next deletion can subtract from them (`difference`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.data.order import Digests, Positions, canonical_order
-from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE, member_of
+from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE
 from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.store import Listing, StoredObject
 
@@ -46,7 +47,9 @@ class ConstituentSpec:
     adds, as positions among all live records, in canonical order (by digest). keys: of the stages;
     the last one is the finished constituent's. groups [n] int32: for a joint learner the place in
     `shards` of each member, else None. statistics: the key of the statistics that the shard keeps;
-    None where it keeps none.
+    None where it keeps none. start: the key of the common start; None where there is none. member:
+    the system of a blend that has the constituent; 0 where there is one system. A common start
+    serves no shard by itself.
     """
 
     shards: tuple[int, ...]
@@ -55,21 +58,18 @@ class ConstituentSpec:
     keys: tuple[str, ...]
     groups: NDArray[np.int32] | None = None
     statistics: str | None = None
+    start: str | None = None
+    member: int = 0
 
     @property
     def key(self) -> str:
         """The finished constituent's key."""
         return self.keys[-1]
 
-    @property
-    def member(self) -> int:
-        """The system of a blend that has the constituent; 0 where there is one system."""
-        return member_of(self.shards[0])
-
     def of_member(self, member: int) -> "ConstituentSpec":
         """The constituent with the shard numbers of a system of a blend."""
         shards = tuple(number + member * MEMBER_STRIDE for number in self.shards)
-        return replace(self, shards=shards)
+        return replace(self, shards=shards, member=member)
 
     def passes(self, first: int = 0) -> int:
         """How many records the stages from `first` on see, summed over the stages: the unit of
@@ -125,24 +125,39 @@ class Build:
 
 @dataclass(frozen=True)
 class Plan:
-    """specs: the constituents that must exist, in the order of their shards; reuse: the stages and
-    statistics that exist, by key; build: what is missing, the most work first."""
+    """specs: the constituents that must exist, in the order of their shards; reuse: the stages,
+    statistics and common starts that exist, by key; build: what is missing, the most work first;
+    first: the common starts that are missing, which come before."""
 
     specs: tuple[ConstituentSpec, ...]
     reuse: Mapping[str, StoredObject]
     build: tuple[Build, ...]
+    first: tuple[Build, ...] = ()
+
+    def begun(self, made: Mapping[str, StoredObject]) -> "Plan":
+        """The plan once some common starts, by key, are made."""
+        left = tuple(build for build in self.first if build.spec.key not in made)
+        return replace(self, reuse={**self.reuse, **made}, first=left)
+
+    @property
+    def keys(self) -> Iterator[str]:
+        """The keys of all that must exist."""
+        for spec in self.specs:
+            yield from (*spec.keys, *filter(None, (spec.statistics, spec.start)))
 
 
 @dataclass(frozen=True)
 class ConstituentRecipe:
     """All that constituents are a function of, besides their members. learner: its identity;
     backbone: the identity of the backbone; joint: whether one constituent serves all shards;
-    sums: how statistics are kept, None where they are not."""
+    sums: how statistics are kept, None where they are not; start: the key of the common start, None
+    where there is none."""
 
     learner: Mapping[str, object]
     backbone: str
     joint: bool = False
     sums: "SumsRecipe | None" = None
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,12 +171,26 @@ class SumsRecipe:
 
 def shard_key(recipe: ConstituentRecipe, digests: Digests) -> str:
     """SHA-256 over all that a constituent is a function of: the identities of the learner and of
-    the backbone, and the members' digests [m, 32] in order."""
-    return key_of(
-        "shard/1",
+    the backbone, the common start where there is one, and the members' digests [m, 32] in order."""
+    parts = (
         canonical_json(dict(recipe.learner)),
         bytes.fromhex(recipe.backbone),
         digests.tobytes(),
+    )
+    if recipe.start is None:
+        return key_of("shard/1", *parts)
+    return key_of("shard from a start/1", bytes.fromhex(recipe.start), *parts)
+
+
+def start_spec(
+    digests: DigestsAt, members: Positions, recipe: ConstituentRecipe
+) -> ConstituentSpec:
+    """The common start. members: the permanent records that train, at least one, ascending."""
+    known = digests(members)
+    order = canonical_order(known)
+    parts = (canonical_json(dict(recipe.learner)), bytes.fromhex(recipe.backbone))
+    return ConstituentSpec(
+        (), (), (members[order],), (key_of("start/1", *parts, known[order].tobytes()),)
     )
 
 
@@ -280,6 +309,7 @@ def one_shard(
             (members,),
             (shard_key(recipe, digests),),
             statistics=statistics_key(recipe, digests),
+            start=recipe.start,
         )
     found = slices[members]
     parts = [found == r for r in np.unique(found)]
@@ -287,7 +317,11 @@ def one_shard(
     for part in parts[1:]:
         keys.append(stage_key(keys[-1], digests[part]))
     return ConstituentSpec(
-        (number,), (len(members),), tuple(members[part] for part in parts), tuple(keys)
+        (number,),
+        (len(members),),
+        tuple(members[part] for part in parts),
+        tuple(keys),
+        start=recipe.start,
     )
 
 
@@ -311,11 +345,21 @@ def joint_spec(
     )
 
 
-def plan_constituents(specs: tuple[ConstituentSpec, ...], listing: Listing) -> Plan:
-    """Reuse the longest prefix of each chain that is in the store, and the statistics; build what
-    follows, the most work first. What two systems of a blend share is built once."""
+def plan_constituents(
+    specs: tuple[ConstituentSpec, ...], listing: Listing, starts: Iterable[ConstituentSpec] = ()
+) -> Plan:
+    """Reuse the longest prefix of each chain that is in the store, the statistics and the common
+    starts; build what follows, the most work first. What two systems of a blend share is built
+    once."""
     reuse: dict[str, StoredObject] = {}
     build: dict[str, Build] = {}
+    begins: dict[str, Build] = {}
+    for spec in starts:
+        begun = listing.get(("constituents", spec.key))
+        if begun:
+            reuse[spec.key] = begun
+        else:
+            begins.setdefault(spec.key, Build(spec, 0))
     for spec in specs:
         first = 0
         for key in spec.keys:
@@ -330,7 +374,7 @@ def plan_constituents(specs: tuple[ConstituentSpec, ...], listing: Listing) -> P
         if first < len(spec.keys) or (spec.statistics and not sums):
             found = Difference(sums, NOBODY, NOBODY) if sums else None
             build.setdefault(spec.key, Build(spec, first, found))
-    return Plan(specs, reuse, most_work_first(build.values()))
+    return Plan(specs, reuse, most_work_first(build.values()), tuple(begins.values()))
 
 
 def most_work_first(builds: Iterable[Build]) -> tuple[Build, ...]:

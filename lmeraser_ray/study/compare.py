@@ -25,12 +25,12 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.config.several import several
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.engines import cluster
-from lmeraser_ray.pipeline.flow import load_inputs, refused
+from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.study.comparison_table import caption, summary, to_csv, to_markdown
-from lmeraser_ray.study.ingested_flow import On, ingested_flow
+from lmeraser_ray.study.ingested_flow import On, ingested_flow, refused
 from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.measure import Extent, measure, settings
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of

@@ -1,6 +1,6 @@
 """The flow on freshly ingested records, as every study begins."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
@@ -9,8 +9,10 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import ingest
 from lmeraser_ray.data.stored_bucket import Bucket
+from lmeraser_ray.errors import ConfigError
+from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.partition.shard_count import with_shard_count
-from lmeraser_ray.pipeline.flow import Flow, Inputs
+from lmeraser_ray.pipeline.flow import Flow, Inputs, load_inputs
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.tombstones import NoTombstones
 from lmeraser_ray.storage.store import Store
@@ -47,4 +49,16 @@ def validation_split(config: Config, store: Store, buckets: list[Bucket]) -> lis
     )
     found = list(held_out(judged, store, buckets))
     refuse_one_sided(judged, RecordIndex.read(store, found))
+    return found
+
+
+def refused(configs: Mapping[str, Config]) -> dict[str, str]:
+    """Return why some of these configurations cannot be trained, by name. No record is read."""
+    loaded: dict[str, Backbone] = {}
+    found: dict[str, str] = {}
+    for name, config in configs.items():
+        try:
+            load_inputs(config, loaded)
+        except ConfigError as error:
+            found[name] = str(error)
     return found

@@ -90,7 +90,7 @@ def measure(
     the accuracy after each epoch too, which trains everything once more; units: compute the work of
     a person, of batches and of an addition besides that of one record.
     """
-    planned = flow.plan(buckets, None)  # the features are shared: not a part of the training time
+    flow.plan(buckets, None)  # the features are shared: not a part of the training time
     start = time.perf_counter()
     evaluated = flow.evaluate(buckets, None)
     seconds = time.perf_counter() - start
@@ -120,7 +120,7 @@ def measure(
         "forget": [forget(trial, share) for share in extent.forget],
     }
     if curve:
-        result["curve"] = accuracy_by_epoch(flow, planned, trial.manifest)
+        result["curve"] = accuracy_by_epoch(flow, flow.plan(buckets, None), trial.manifest)
     return result
 
 
@@ -156,7 +156,7 @@ def works_of(trial: MeasuredTrial, single: Sequence[UnitWork]) -> dict[str, Any]
 def storage(store: Store, manifest: Manifest) -> dict[str, int]:
     """Return the bytes that a system adds to records and features: its constituents with all their
     stages, the statistics that it keeps, and the partition."""
-    stages = {stage for shard in manifest.shards for stage in shard.stages}
+    stages = {stage for shard in manifest.shards for stage in shard.chain}
     sums = {shard.statistics for shard in manifest.shards if shard.statistics}
     kept = [item for member in manifest.members for item in (member.partition, *member.assignments)]
     return {
@@ -199,8 +199,8 @@ def erase(
 def found_done(before: Manifest, after: Evaluated) -> bool:
     """Whether the store already had some of what the erasure needs, from an interrupted run: then
     the measured seconds mean nothing."""
-    old = {stage for shard in before.shards for stage in shard.stages}
-    new = {stage for shard in after.manifest.shards for stage in shard.stages}
+    old = {stage for shard in before.shards for stage in shard.chain}
+    new = {stage for shard in after.manifest.shards for stage in shard.chain}
     return bool(new - old - {stage for work in after.trained for stage in work.stages})
 
 

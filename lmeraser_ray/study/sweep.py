@@ -21,13 +21,14 @@ from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.backbone import Backbone
 from lmeraser_ray.models.partition.shard_count import with_shard_count
 from lmeraser_ray.pipeline.engines import cluster, run_trials
-from lmeraser_ray.pipeline.flow import Planned, load_inputs, refused
+from lmeraser_ray.pipeline.flow import Planned, load_inputs
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.postgresql import refuse_password
 from lmeraser_ray.storage.paths import Location, require_disk
 from lmeraser_ray.storage.store import StoredObject
 from lmeraser_ray.study.candidates import LARGE_SAMPLE, Suits, suits_any
 from lmeraser_ray.study.deadline import TIME_OVER, Deadline
+from lmeraser_ray.study.ingested_flow import refused
 from lmeraser_ray.study.measure import Extent, settings
 from lmeraser_ray.study.race import Race, Stopped, point_of
 from lmeraser_ray.study.recommendation import USUAL, Question

@@ -20,7 +20,7 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.aggregation.answers import Answers
-from lmeraser_ray.models.learners.passes import stage_passes
+from lmeraser_ray.models.learners.passes import stage_passes, stage_share
 from lmeraser_ray.models.partition.expected import DeletionCosts
 from lmeraser_ray.operations.single_costs import costs_by_system
 from lmeraser_ray.operations.work import WorkPlanner
@@ -145,6 +145,7 @@ class Course:
 
     def train(self, step: Step) -> Iterator[Step]:
         """Train or await the missing constituents. Yields a step after each part."""
+        step = self._begin(step)
         left = self.builds()
         part = sum(build.passes for build in left.values()) / PARTS
         weight = 0
@@ -177,6 +178,18 @@ class Course:
                 yield step
                 weight, step = 0, replace(step, trained=(), records=0, done=0, seconds=0.0)
         yield step
+
+    def _begin(self, step: Step) -> Step:
+        """Train the common starts that are missing."""
+        began = time.perf_counter()
+        self.planned, made = self.flow.begin(self.planned)
+        passes = sum(trained.passes for trained in made)
+        return replace(
+            step,
+            records=step.records + passes,
+            done=step.done + passes,
+            seconds=step.seconds + time.perf_counter() - began,
+        )
 
     def descent(self, build: Build) -> int:
         """Return how many passes forward and back through the backbone a training takes: none for a
@@ -258,7 +271,9 @@ def kind_of(config: Config) -> str:
 
 def training_passes(config: Config, index: RecordIndex, build: Build) -> int:
     """Return the record passes of a training from its first missing stage on."""
-    seen, passes, count = np.empty(0, np.int64), 0, stage_passes(learner_of(config, build))
+    learner, started = learner_of(config, build), build.spec.start is not None
+    count = stage_passes(learner, stage_share(learner, started=started))
+    seen, passes = np.empty(0, np.int64), 0
     for stage, rows in enumerate(build.spec.slices):
         seen = np.concatenate([seen, rows])
         if stage >= build.first:

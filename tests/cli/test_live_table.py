@@ -28,7 +28,7 @@ from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.operations.stop_signal import Stop
-from lmeraser_ray.pipeline.plan import MEMBER_STRIDE
+from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE
 from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.store import Store

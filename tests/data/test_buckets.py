@@ -39,6 +39,7 @@ def record(
     label: str | None = None,
     test: bool = False,
     image: bytes | None = None,
+    permanent: bool = False,
 ) -> Record:
     return Record(
         f"r{i}",
@@ -46,6 +47,7 @@ def record(
         label or f"l{i % 3}",
         test,
         bytes([i]) * (i % 5 + 1) if image is None else image,
+        permanent,
     )
 
 
@@ -121,7 +123,10 @@ def test_ids_are_sorted_by_their_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"subject": "other"}, {"label": "other"}, {"test": True}, {"image": b"other"}],
+    [
+        *({"subject": "other"}, {"label": "other"}, {"test": True}, {"image": b"other"}),
+        {"permanent": True},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_every_column_is_in_the_key(change: dict[str, object]) -> None:
@@ -129,6 +134,16 @@ def test_every_column_is_in_the_key(change: dict[str, object]) -> None:
     changed = [record(0, **change), record(1)]  # type: ignore[arg-type]
     assert bucket_key(3, rows_of(base)) != bucket_key(3, rows_of(changed))
     assert bucket_key(3, rows_of(base)) != bucket_key(4, rows_of(base))
+
+
+def test_a_bucket_is_as_before_once_its_permanent_records_left(tmp_path: Path) -> None:
+    """No column, and no other key, tells that there were some."""
+    store, others = store_in(tmp_path / "one"), store_in(tmp_path / "other")
+    first = put(store, [record(0, permanent=True), record(1), record(2)])
+    left = without(store, {}, first, read_rows(store, first), np.array([False, True, True]))
+    never = put(others, [record(1), record(2)])
+    assert left == never
+    assert store.read(never.records) == others.read(never.records)
 
 
 def test_nothing_is_written_that_is_there(tmp_path: Path) -> None:

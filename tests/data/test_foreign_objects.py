@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save
 
-from lmeraser_ray.data.buckets import SCHEMA, read_rows, rows_of
+from lmeraser_ray.data.buckets import PLAIN, SCHEMA, parquet_of, read_rows, rows_of
 from lmeraser_ray.data.feature_file import pack_features, read_feature_rows, read_features
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.stored_bucket import Bucket
@@ -20,7 +20,7 @@ from lmeraser_ray.models.learners.parameters import read_shapes
 from lmeraser_ray.models.partition.stage import read_clusters, read_shard_numbers
 from lmeraser_ray.storage.store import Kind, Store, StoredObject
 
-ROWS = rows_of([Record(name, name, "cat", False, b"12345") for name in ("a", "b", "c")])
+ROWS = rows_of([Record(name, name, "cat", False, b"12345", name == "a") for name in "abc"])
 FOUND = Path(__file__).parents[1] / "fuzzing/seeds/bucket/found-rows-of-a-group.parquet"
 FEATURES = pack_features(np.ones((3, 4), np.float32), np.zeros((3, 32), np.uint8))
 
@@ -52,6 +52,7 @@ TABLES = {
     "no Parquet": b"PAR1 not really PAR1",
     "no bytes": b"",
     "a column less": parquet(ROWS.drop_columns(["digest"])),
+    "a column that nobody needs": parquet(column("permanent", [False] * 3)),
     "a column more": parquet(ROWS.append_column("more", pa.array([1, 2, 3]))),
     "not sorted": parquet(column("record_id", ["b", "a", "c"])),
     "twice": parquet(column("record_id", ["a", "a", "c"])),
@@ -80,6 +81,14 @@ def test_more_rows_than_bytes_are_not_read(store: Store, monkeypatch: pytest.Mon
 def test_rows_as_they_are_written(store: Store) -> None:
     item = put(store, "records", parquet(ROWS, use_dictionary=False, compression="none"))
     assert read_rows(store, Bucket(0, 3, item, item)).equals(ROWS)
+
+
+def test_rows_without_a_permanent_one_are_written_as_before(store: Store) -> None:
+    """Without the column, which memory has all the same."""
+    rows = column("permanent", [False] * 3)
+    item = put(store, "records", parquet_of(rows))
+    assert pq.read_schema(store.path(item)).names == PLAIN.names == SCHEMA.names[:-1]
+    assert read_rows(store, Bucket(0, 3, item, item)).equals(rows)
 
 
 def headed(header: object) -> bytes:

@@ -210,9 +210,12 @@ class TestFolders:
         (tmp_path / "metadata.csv").write_text("file_name,label\n1.png\n")
         assert "the metadata cannot be read" in refusal(config)
 
-    def test_a_column_of_subjects_without_metadata(self, tmp_path: Path) -> None:
-        config = folder(tmp_path).model_copy(update={"subject_column": "who"})
-        assert "are columns of a file of metadata, and there is none" in refusal(config)
+    @pytest.mark.parametrize("name", ["subject_column", "id_column", "permanent_column"])
+    def test_a_column_without_metadata(self, tmp_path: Path, name: str) -> None:
+        config = folder(tmp_path).model_copy(update={name: "who"})
+        assert f"data.{name} is a column of a file of metadata, and there is none" in refusal(
+            config
+        )
 
 
 def refused_all(config: DataConfig) -> str:

@@ -317,6 +317,8 @@ EXECUTION_FIELDS = {
             "exclude",
             "readmit",
             "readmit_subjects",
+            "permanent",
+            "permanent_column",
             "max_pixels",
         )
     ),

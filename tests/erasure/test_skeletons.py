@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from lmeraser_ray.erasure.absence.skeletons import strings_of_header
+from lmeraser_ray.data.buckets import SCHEMA
+from lmeraser_ray.erasure.absence.skeletons import skeletons, strings_of_header
 
 
 def test_a_header_says_names_and_how_it_was_made_and_not_its_classes() -> None:
@@ -13,6 +14,11 @@ def test_a_header_says_names_and_how_it_was_made_and_not_its_classes() -> None:
     said = strings_of_header(json.dumps(header).encode())
     assert {"__metadata__", "about", "ridge", "weight", "F32"} <= said
     assert said.isdisjoint({"cat", "dog"})
+
+
+def test_every_column_of_a_bucket_is_a_word_of_the_format() -> None:
+    """Those too that only some buckets have."""
+    assert all(name.encode() in skeletons() for name in SCHEMA.names)
 
 
 @pytest.mark.parametrize(

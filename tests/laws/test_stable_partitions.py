@@ -11,19 +11,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
-from lmeraser_ray.models.partition.without import Remaining
 from lmeraser_ray.operations.cost import cost
 from lmeraser_ray.operations.predict import predict
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
-from lmeraser_ray.operations.work import remaining_of
 from lmeraser_ray.pipeline.session import Session
-from lmeraser_ray.pipeline.shards_of_state import shards_of_state
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
-from tests.support.law import expect_equal, never_seen, trained_and_unlearned
+from tests.support.law import (
+    expect_equal,
+    never_seen,
+    remaining,
+    shards_by_id,
+    trained_and_unlearned,
+)
 from tests.support.systems import public
 from tests.support.world import Recorder, World, picture
 
@@ -43,23 +45,6 @@ def sections(world: World, kind: str, **fields: object) -> dict[str, Any]:
         partition["path"] = str(public(world.folder / "public"))
     way = ALL if kind == "random" else NEAREST
     return {"partition": partition, "learner": RIDGE, "aggregation": way}
-
-
-def shards_by_id(root: Path) -> dict[str, int]:
-    """The shard of each record of a workspace, by id; -1 for a test record."""
-    folder = WorkspaceFolder(root)
-    manifest, config = folder.require_published(), folder.load_config()
-    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
-    found = shards_of_state(folder.store, config, manifest, index)
-    return dict(zip(index.names("record_id"), found.tolist(), strict=True))
-
-
-def remaining(root: Path) -> Remaining:
-    """What the published state would be without some records."""
-    folder = WorkspaceFolder(root)
-    manifest, config = folder.require_published(), folder.load_config()
-    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
-    return remaining_of(folder.store, config, manifest, index)
 
 
 @EXAMPLES

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from lmeraser_ray.models.learners.head import ridge_head
+from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.head import Head, ridge_head
 
 
 @pytest.mark.parametrize(("n", "d", "c"), [(9, 4, 3), (4, 50, 2), (1, 3, 2)])
@@ -20,3 +22,13 @@ def test_ridge_is_the_closed_form(n: int, d: int, c: int) -> None:
     assert weight == pytest.approx(expected, abs=1e-5)
     assert bias == pytest.approx(y.mean(0) - expected @ features.astype(float).mean(0), abs=1e-4)
     assert (weight.shape, bias.shape, weight.dtype) == ((c, d), (c,), np.float32)
+
+
+def test_a_head_goes_on_from_one_of_other_classes() -> None:
+    """Classes that both have keep their rows; one that is new begins at zero; one that the shard
+    lacks is left out."""
+    tensors = {"weight": np.float32([[1, 1], [2, 2], [3, 3]]), "bias": np.float32([1, 2, 3])}
+    start = Constituent(("ant", "bee", "cat"), tensors, {})
+    head = Head(2, ("bee", "bug", "cat"), start, torch.device("cpu"))
+    assert head.weight.tolist() == [[2, 2], [0, 0], [3, 3]]
+    assert head.bias.tolist() == [2, 0, 3]

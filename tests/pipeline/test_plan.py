@@ -121,7 +121,8 @@ def test_every_learner_field_and_the_backbone_are_in_the_key() -> None:
     other = {
         "prompt": None, "head_init": "ridge", "ridge": 0.5, "ridge_scale": 5.0, "optimizer": "sgd",
         "head_lr": 0.5, "momentum": 0.5, "weight_decay": 0.5, "warmup": 0.5, "epochs": 3, "batch":
-        3, "crop": 3, "flip": True, "dtype": "bfloat16", "slices": 3,
+        3, "crop": 3, "flip": True, "dtype": "bfloat16", "slices": 3, "start": "permanent",
+        "share": 0.5,
     }  # fmt: skip
     prompt = {"kind": "fixed_patch", "width": 5, "init": "random", "lr": 0.5}
     assert {*other, "kind"} == set(PromptHeadConfig.model_fields), (
@@ -133,6 +134,10 @@ def test_every_learner_field_and_the_backbone_are_in_the_key() -> None:
     ]
     keys = [shard_key(RECIPE, member), shard_key(ConstituentRecipe(LEARNER, "cd" * 32), member)]
     keys.append(shard_key(ConstituentRecipe({**LEARNER, "recipe": 99}, BACKBONE), member))
+    keys += [
+        shard_key(ConstituentRecipe(LEARNER, BACKBONE, start=2 * s), member)
+        for s in (BACKBONE[:32], 32 * "c")
+    ]
     for fields in changed:
         settings = PromptHeadConfig.model_validate(fields)
         assert settings != PromptHeadConfig()

@@ -7,11 +7,14 @@ import numpy as np
 
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
-from lmeraser_ray.models.partition.stage import sample_positions
+from lmeraser_ray.models.partition.sampling import sampled_records
+from lmeraser_ray.models.partition.without import Remaining
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
+from lmeraser_ray.operations.work import remaining_of
 from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.shards_of_state import shards_of_state
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.paths import name_below
 from tests.support.world import World
@@ -54,11 +57,25 @@ def index_of(root: Path) -> tuple[RecordIndex, set[str]]:
     folder = WorkspaceFolder(root)
     manifest, config = folder.require_published(), folder.load_config()
     index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
-    return index, set(
-        index.names(
-            "record_id", np.sort(sample_positions(index, config.seed, config.partition.sample_size))
-        )
-    )
+    sampled = sampled_records(config.partition, config.seed, index)
+    return index, set(index.names("record_id", np.flatnonzero(sampled)))
+
+
+def shards_by_id(root: Path) -> dict[str, int]:
+    """The shard of each record of a workspace, by id; -1 for a test record."""
+    folder = WorkspaceFolder(root)
+    manifest, config = folder.require_published(), folder.load_config()
+    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
+    found = shards_of_state(folder.store, config, manifest, index)
+    return dict(zip(index.names("record_id"), found.tolist(), strict=True))
+
+
+def remaining(root: Path) -> Remaining:
+    """What the published state would be without some records."""
+    folder = WorkspaceFolder(root)
+    manifest, config = folder.require_published(), folder.load_config()
+    index = RecordIndex.read(folder.store, [state.bucket for state in manifest.buckets])
+    return remaining_of(folder.store, config, manifest, index)
 
 
 def members(root: Path) -> list[list[str]]:

@@ -22,6 +22,7 @@ def check_source(config: DataConfig, *, whole: bool) -> None:
     check_disjoint(config)
     subject_resolver(config)
     excluded = read_ids(config.exclude, "data.exclude")
+    read_ids(config.permanent, "data.permanent")
     read_ids(config.readmit, "data.readmit")
     read_ids(config.readmit_subjects, "data.readmit_subjects")
     if config.source in TORCHVISION:

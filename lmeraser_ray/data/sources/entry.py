@@ -22,13 +22,15 @@ class Picture:
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
     """A record as a source finds it. subject: the person, None where another rule decides; where:
-    the file or row, for errors; read: fetches the encoded picture, called at most once."""
+    the file or row, for errors; read: fetches the encoded picture, called at most once; permanent:
+    what a column says, None where there is none."""
 
     name: str
     label: str
     subject: str | None
     where: str
     read: Callable[[], bytes]
+    permanent: bool | None = None
 
 
 def place(path: Path | str) -> str:

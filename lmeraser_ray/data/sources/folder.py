@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lmeraser_ray.config import DataConfig
 from lmeraser_ray.data.ids import clean_name
+from lmeraser_ray.data.permanent import said_permanent
 from lmeraser_ray.data.pictures import PICTURE_BYTES
 from lmeraser_ray.data.sources.entry import Picture, SourceEntry, place
 from lmeraser_ray.data.sources.faults import Fault
@@ -52,11 +53,12 @@ def folder_entries(
         }
     if lines is not None:
         return _by_metadata(root, lines, config)
-    if config.subject_column is not None or config.id_column is not None:
-        raise DataError(
-            f"{place(root)}: data.subject_column and data.id_column are columns of a file of "
-            f"metadata, and there is none: add {' or '.join(METADATA)}, or leave them out."
-        )
+    for name in ("subject_column", "id_column", "permanent_column"):
+        if getattr(config, name) is not None:
+            raise DataError(
+                f"{place(root)}: data.{name} is a column of a file of metadata, and there is none: "
+                f"add {' or '.join(METADATA)}, or leave it out."
+            )
     return _by_class(root, flatten=config.flatten)
 
 
@@ -130,7 +132,10 @@ def _entry_of(picture: Picture, line: Line, config: DataConfig) -> SourceEntry:
 
     folder, below, _ = picture.name.partition("/")
     known = config.label_column in line or not below
-    label = column(config.label_column, "label") if known else folder
+    label, stays = (
+        column(config.label_column, "label") if known else folder,
+        config.permanent_column,
+    )
     if label == "-1":
         raise PictureError(
             f"{picture.where}: the label is -1, which says that the picture has none: give it "
@@ -142,6 +147,9 @@ def _entry_of(picture: Picture, line: Line, config: DataConfig) -> SourceEntry:
         subject=column(config.subject_column, "subject id"),
         where=picture.where,
         read=picture.read,
+        permanent=said_permanent(line.get(stays), column=stays, where=picture.where)
+        if stays
+        else None,
     )
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from lmeraser_ray.config import DataConfig
 from lmeraser_ray.config.slips import near
 from lmeraser_ray.data.ids import clean_name
+from lmeraser_ray.data.permanent import said_permanent
 from lmeraser_ray.data.sources.class_names import ClassNames
 from lmeraser_ray.data.sources.entry import Picture, SourceEntry, place
 from lmeraser_ray.data.sources.faults import Fault
@@ -188,12 +189,16 @@ def _entry(row: _Row, config: DataConfig, names: RowNames, classes: ClassNames) 
     value = _value(cells[config.label_column], config.label_column, "label", where)
     label = classes.label(value, where)
     picture = None if names.column is not None else cells[column].as_py()
+    stays = config.permanent_column
     return SourceEntry(
         name=names.of_row(row, picture, label, subject),
         label=label,
         subject=subject,
         where=where,
         read=functools.partial(_image, cells[column], column, where),
+        permanent=said_permanent(cells[stays].as_py(), column=stays, where=where)
+        if stays
+        else None,
     )
 
 
@@ -242,6 +247,9 @@ def _checked_columns(
     advice = "set data.id_column, label_column or image_column"
     for column in names:
         _check_present(column, list(schema.names), where, advice)
+    stays = [config.permanent_column] if config.permanent_column else []
+    for column in stays:
+        _check_present(column, list(schema.names), where, "set data.permanent_column")
     _check_image(schema, config.image_column, where, advice)
     for column in names:
         kind = schema.field(column).type
@@ -250,7 +258,7 @@ def _checked_columns(
                 f"{where}: the column {column!r} holds {kind}, expected whole numbers or text: "
                 "convert it."
             )
-    return list(dict.fromkeys((*names, config.image_column)))
+    return list(dict.fromkeys((*names, *stays, config.image_column)))
 
 
 def _check_image(schema: Any, column: str, where: str, advice: str) -> None:

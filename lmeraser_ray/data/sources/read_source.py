@@ -21,6 +21,7 @@ from typing import NoReturn, TypeVar
 from lmeraser_ray.config.data import TORCHVISION, DataConfig
 from lmeraser_ray.data.duplicates import DuplicateFinder
 from lmeraser_ray.data.ids import clean_name
+from lmeraser_ray.data.permanent import PermanentSubjects
 from lmeraser_ray.data.pictures import check_picture
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources.digits import digit_entries
@@ -106,6 +107,7 @@ class _Planned:
     record_id: str
     subject_id: str
     test: bool
+    permanent: bool
     entry: SourceEntry
 
 
@@ -131,6 +133,10 @@ class SourcePlan:
     emptied: bool = False
     ids: DuplicateFinder = field(default_factory=DuplicateFinder)
     sides: dict[str, bool] = field(default_factory=dict)
+    permanent: PermanentSubjects = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.permanent = PermanentSubjects.of(self.config)
 
     def run(self) -> Iterator[_Planned | Fault]:
         """Each record that is not skipped, in order, and each thing that cannot be one."""
@@ -177,13 +183,10 @@ class SourcePlan:
 
     def _planned(self, record_id: str, entry: SourceEntry, side: Side) -> _Planned:
         subject = self.resolve(record_id, entry.where) if entry.subject is None else entry.subject
+        stays = self.permanent.says(subject, entry.permanent, entry.where)
         if side.test is None:
-            return _Planned(
-                record_id,
-                subject,
-                is_test_subject(self.seed, subject, self.config.test_fraction),
-                entry,
-            )
+            test = is_test_subject(self.seed, subject, self.config.test_fraction)
+            return _Planned(record_id, subject, test, stays, entry)
         if self.sides.setdefault(subject, side.test) != side.test:
             both = (
                 "data.path and in data.test_path"
@@ -194,7 +197,7 @@ class SourcePlan:
                 f"{entry.where}: the subject {subject!r} has records in {both}: keep a person on "
                 "one side."
             )
-        return _Planned(record_id, subject, side.test, entry)
+        return _Planned(record_id, subject, side.test, stays, entry)
 
 
 def faults_of(check: Callable[[], None]) -> Iterator[Fault]:
@@ -334,5 +337,5 @@ def _record(
         remarks = check_picture(image, max_pixels=config.max_pixels, window=config.window)
     except PictureError as error:
         return Fault.of(PictureError(f"{planned.entry.where}: {error}"))
-    label, test = planned.entry.label, planned.test
-    return Record(planned.record_id, planned.subject_id, label, test, image), remarks
+    label, test, stays = planned.entry.label, planned.test, planned.permanent
+    return Record(planned.record_id, planned.subject_id, label, test, image, stays), remarks

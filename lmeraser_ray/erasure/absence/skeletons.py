@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from lmeraser_ray.config import Config
-from lmeraser_ray.data.buckets import SCHEMA, parquet_of
+from lmeraser_ray.data.buckets import SCHEMA, packed, parquet_of
 from lmeraser_ray.data.feature_file import CHECK, pack_features
 from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY
 from lmeraser_ray.models.learners.constituent import Constituent
@@ -30,6 +30,7 @@ def skeletons() -> bytes:
     return b"\n".join(
         (
             parquet_of(SCHEMA.empty_table()),
+            packed(SCHEMA.empty_table()),
             pack_features(nothing, np.zeros((0, CHECK), np.uint8)),
             save(arrays),
             save({"shard": np.zeros(0, np.int32)}),

@@ -307,7 +307,7 @@ def against_manifest(said: Statement, manifest: Manifest, *, alone: bool) -> Ite
         yield "has another configuration than the published state"
     if said.backbone != manifest.backbone.identity:
         yield "has another backbone than the published state"
-    keys = {shard.constituent.key for shard in manifest.shards}
+    keys = manifest.trained.keys()
     reused = sorted(keys - set(said.constituents.rebuilt))
     digests = said.constituents.reused, said.constituents.reused_digest
     if alone and digests != (len(reused), key_of("reused", "".join(reused).encode())):

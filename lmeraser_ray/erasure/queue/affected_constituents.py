@@ -2,6 +2,7 @@
 
     an unsampled record ─► its shard ─► the one constituent that was trained on it
     a sampled record    ─► the whole partition: every constituent may change
+    a permanent record  ─► the common start, where there is one: every constituent changes
 
 A constituent's number is that of its shard, or 0 for all shards where one constituent serves them
 all (a joint learner); those of a blend's next system begin at `MEMBER_STRIDE`, and a record trains
@@ -21,7 +22,7 @@ from lmeraser_ray.config import AdaptiveConfig, Config
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.models.partition.adaptive import Labels
-from lmeraser_ray.models.partition.stage import sampled_records
+from lmeraser_ray.models.partition.sampling import sampled_records
 from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE, Manifest
 from lmeraser_ray.pipeline.shards_of_state import shards_of_state
 from lmeraser_ray.storage.store import Store
@@ -49,7 +50,7 @@ def constituents_of_rows(
 @dataclass(frozen=True)
 class PublishedState:
     """A published state as the queue sees it: the n live records, the constituent that each one
-    trains, and whether it was sampled."""
+    trains, and whether all may change without it."""
 
     store: Store
     config: Config
@@ -87,12 +88,14 @@ class PublishedState:
 
     @cached_property
     def sampled(self) -> NDArray[np.bool_]:
-        """Whether each live record was sampled for a partition [n] bool: without a sampled record
-        the partition is computed again."""
+        """Whether all constituents may change without each live record [n] bool: it was sampled for
+        a partition, or is one of a common start."""
         found = np.zeros(len(self.index), np.bool_)
         for system in self.config.members:
             if isinstance(system.partition, AdaptiveConfig):
                 found[sampled_records(system.partition, system.seed, self.index)] = True
+            if system.learner.starts_together:
+                found[self.index.permanent] = True
         return found
 
     def mask(self, names: Iterable[str]) -> NDArray[np.bool_]:

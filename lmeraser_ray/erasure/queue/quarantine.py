@@ -109,14 +109,17 @@ def constituents_trained_on(
     hit = index.held("record_id", records) | index.held("subject_id", subjects)
     at = np.flatnonzero(hit)
     shards: dict[str, set[int]] = {request.id: set() for request in asking}
-    for record, subject, numbers in zip(
+    started = {shard.number for shard in manifest.shards if shard.start}
+    for record, subject, permanent, numbers in zip(
         index.names("record_id", at),
         index.names("subject_id", at),
+        index.permanent[at].tolist(),
         constituents_of_rows(store, config, manifest, index)[at].tolist() if len(at) else (),
         strict=True,
     ):
         for request_id in (*records.get(record, ()), *subjects.get(subject, ())):
             shards[request_id] |= {*numbers} - {NO_CONSTITUENT}
+            shards[request_id] |= started if permanent else set()
     keys = keys_by_number(config, manifest)
     return {
         request_id: tuple(sorted({key for number in found for key in keys[number]}))

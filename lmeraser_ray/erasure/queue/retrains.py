@@ -59,6 +59,8 @@ class Retrains:
     """Whether a job failed because its plan is not the latest one: plan again."""
     _counts: set[str] = field(default_factory=set)
     """Keys of what is counted, because what it would have started from could not be read."""
+    _later: list[Build] = field(default_factory=list)
+    """What is to be trained once the common starts of the plan are."""
     _planned: Planned | None = None
     _leaving: frozenset[str] = frozenset()
     _plans: int = 0
@@ -83,7 +85,7 @@ class Retrains:
             build.spec.key: replace(build, difference=None)
             if build.spec.key in self._counts
             else build
-            for build in self._planned.plan.build
+            for build in (*self._planned.plan.first, *self._planned.plan.build)
         }
         self.needs = {
             constituent: keys
@@ -93,12 +95,19 @@ class Retrains:
         wanted: set[str] = set().union(*self.needs.values())
         for key in set(self.jobs) - wanted:
             self.flow.engine.cancel(self._take(key).ticket)
-        todo = [missing[key] for key in wanted - set(self.jobs)]
-        if todo:
+        self._later = [missing[key] for key in wanted - set(self.jobs)]
+        if self._later:
             with self.flow.progress.stage("start"):
                 self.flow.engine.start()
-        for build in most_work_first(todo):
-            ticket = self.flow.engine.submit(self.flow.job(self._planned, build))
+            self._submit(self._planned)
+
+    def _submit(self, planned: Planned) -> None:
+        """Submit what waits for nothing but its turn: first the common starts."""
+        first = {build.spec.key for build in planned.plan.first}
+        ready = [build for build in self._later if build.spec.start not in first]
+        self._later = [build for build in self._later if build.spec.start in first]
+        for build in most_work_first(ready):
+            ticket = self.flow.engine.submit(self.flow.job(planned, build))
             self.jobs[build.spec.key] = Retrain(
                 ticket,
                 self._plans,
@@ -108,14 +117,15 @@ class Retrains:
             )
 
     def _keys(self, constituent: AffectedConstituent, missing: Mapping[str, Build]) -> set[str]:
-        """The keys of the missing constituents that a run waits for. Statistics that a state of an
-        earlier release lacks, every run waits for."""
+        """The keys of the missing constituents that a run waits for. A common start, and statistics
+        that a state of an earlier release lacks, every run waits for."""
         return {
             key
             for key, build in missing.items()
             if constituent is None
             or build.spec.groups is not None
             or not build.trains
+            or not build.spec.shards
             or constituent in build.spec.shards
         }
 
@@ -169,6 +179,10 @@ class Retrains:
         """Remember what a job made."""
         self.made.update(trained.objects)
         self.passes[trained.key] = trained.passes
+        planned = self._planned
+        if planned and any(build.spec.key == trained.key for build in planned.plan.first):
+            self._planned = replace(planned, plan=planned.plan.begun(trained.objects))
+            self._submit(self._planned)
 
     def _take(self, key: str) -> Retrain:
         """Remove a job that has ended."""
@@ -201,7 +215,8 @@ class Retrains:
         buckets = buckets_without(current, leaving)
         if self.running:
             planned = self.flow.plan(buckets, current.manifest, current.index)
-            return None if planned.plan.build else self.flow.manifest(planned, {})
+            lacks = planned.plan.build or planned.plan.first
+            return None if lacks else self.flow.manifest(planned, {})
         evaluated = self.flow.evaluate(buckets, current.manifest, current.index)
         self.passes |= {trained.key: trained.passes for trained in evaluated.trained}
         return evaluated.manifest
@@ -215,7 +230,8 @@ class Retrains:
 
     def _missing_made(self, planned: Planned) -> dict[str, StoredObject] | None:
         """The constituents that the plan lacked, by key; None where one is not made yet."""
-        keys = [key for build in planned.plan.build for key in build.makes]
+        missing = (*planned.plan.first, *planned.plan.build)
+        keys = [key for build in missing for key in build.makes]
         return (
             {key: self.made[key] for key in keys} if all(key in self.made for key in keys) else None
         )
@@ -226,8 +242,8 @@ class Retrains:
         if self._planned is None:
             return []
         planned = self._planned
-        keys = (key for spec in planned.plan.specs for key in (*spec.keys, spec.statistics))
-        return [*planned.needed(), *(self.made[key] for key in keys if key in self.made)]
+        made = (self.made[key] for key in planned.plan.keys if key in self.made)
+        return [*planned.needed(), *made]
 
     def expected(self) -> list[tuple[Kind, str]]:
         """The objects, by kind and key, that jobs under way may write at any moment."""
@@ -239,8 +255,7 @@ class Retrains:
 
     def facts(self, before: Manifest, after: Manifest, removed: int) -> Facts:
         """What a publication changes."""
-        known = {shard.constituent.key for shard in before.shards}
-        items = {shard.constituent.key: shard.constituent for shard in after.shards}
+        known, items = before.trained.keys(), after.trained
         rebuilt, reused = sorted(items.keys() - known), sorted(items.keys() & known)
         numerics: list[dict[str, Any]] = []
         for key in rebuilt:

@@ -63,8 +63,8 @@ class ShardData:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of a shard's training in slices. start: the constituent of the stage before, None
-    for the first stage; share: the share of the configured epochs, in (0, 1]."""
+    """One stage of a shard's training. start: the constituent of the stage before, for the first
+    stage the common start, None where there is none; share: of the configured epochs, in (0, 1]."""
 
     start: Constituent | None = None
     share: float = 1.0

@@ -2,8 +2,9 @@
 
     scores = weight · feature + bias,   weight [c, d] and bias [c] float32
 
-Invariant: a head begins at zero, at the head of the stage before (new classes at zero), or at the
-ridge regression of the shard's own features; it draws nothing at random.
+Invariant: a head begins at zero, at the head of the stage before or of the common start (new
+classes at zero, classes that the shard lacks left out), or at the ridge regression of the shard's
+own features; it draws nothing at random.
 """
 
 import numpy as np
@@ -17,7 +18,8 @@ from lmeraser_ray.models.learners.constituent import Constituent
 
 class Head(nn.Module):
     """A linear map from features [b, d] to class scores [b, c]: zero, or the head of the
-    constituent `start`, in which a class that is new begins at zero."""
+    constituent `start`, of which classes that are not here are left out, and in which a class that
+    is new begins at zero."""
 
     def __init__(
         self,
@@ -29,10 +31,11 @@ class Head(nn.Module):
         super().__init__()
         weight, bias = torch.zeros(len(classes), dimension), torch.zeros(len(classes))
         if start is not None:
-            rows = [classes.index(name) for name in start.classes]
+            rows = [at for at, name in enumerate(classes) if name in start.classes]
+            from_rows = [start.classes.index(classes[at]) for at in rows]
             weight[rows], bias[rows] = (
-                torch.from_numpy(start.tensors["weight"]),
-                torch.from_numpy(start.tensors["bias"]),
+                torch.from_numpy(start.tensors["weight"])[from_rows],
+                torch.from_numpy(start.tensors["bias"])[from_rows],
             )
         self.weight, self.bias = nn.Parameter(weight.to(device)), nn.Parameter(bias.to(device))
 

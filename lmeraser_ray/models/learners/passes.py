@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeraser_ray.config import LabelMappingConfig, SgdConfig
+from lmeraser_ray.config import LabelMappingConfig, PromptHeadConfig, SgdConfig
 from lmeraser_ray.config.learner import LearnerConfig
 
 Counts = NDArray[np.int64]
@@ -30,6 +30,15 @@ def epoch_share(slices: int) -> float:
     """The share of the epochs that each of R stages has, 2 / (R + 1): with equal slices all stages
     together see as many records as one training without slices."""
     return 2 / (slices + 1)
+
+
+def stage_share(learner: LearnerConfig, *, started: bool) -> float:
+    """The share of the epochs that each stage of a shard has. started: whether there is a common
+    start that the learner goes on from."""
+    share = epoch_share(learner.slices)
+    if isinstance(learner, PromptHeadConfig) and learner.starts_together and started:
+        return share * learner.share
+    return share
 
 
 def steps_of(config: SgdConfig, share: float, records: Counts) -> Counts:
@@ -45,8 +54,9 @@ def every_record(records: Counts, several: NDArray[np.bool_]) -> Counts:  # noqa
     return records
 
 
-def stage_passes(learner: LearnerConfig) -> StagePasses:
-    """The record passes of the stages of a configured learner, the section `learner`."""
+def stage_passes(learner: LearnerConfig, share: float | None = None) -> StagePasses:
+    """The record passes of the stages of a configured learner, the section `learner`. share: of the
+    epochs, for each stage; None is that of slices."""
     if not isinstance(learner, SgdConfig):
         return every_record
     idle = isinstance(learner, LabelMappingConfig) and learner.prompt.width == 0
@@ -54,7 +64,7 @@ def stage_passes(learner: LearnerConfig) -> StagePasses:
     def passes(records: Counts, several: NDArray[np.bool_]) -> Counts:
         per_epoch = np.maximum(1, -(-records // learner.batch))
         epochs, left = np.divmod(
-            steps_of(learner, epoch_share(learner.slices), records), per_epoch
+            steps_of(learner, share or epoch_share(learner.slices), records), per_epoch
         )  # of an epoch that is not finished all batches are full: the last one is what is left out
         trained = several & (records > 0) & (not idle)
         return np.where(trained, epochs * records + left * learner.batch, 0)

@@ -49,15 +49,15 @@ def deletion_costs(
 ) -> DeletionCosts:
     """The cost of deleting each of `positions` [q] int64 by itself from an adaptive partition.
 
-    features: of all n training records; order: the first `config.sample_size` + 1 of them in the
-    sample's order (all, where there are fewer), of which the last is not sampled and the next that
-    would be; old and joint as in `fixed_costs`.
+    features: of all n training records; order: the first `config.sample_size` + 1 of those that may
+    be sampled, in the sample's order (all, where there are fewer), of which the last is not sampled
+    and the next that would be; old and joint as in `fixed_costs`.
     `progress` is called with how many more deletions are done. Memory: 30 bytes a deletion and,
     where a sampled record is asked about, about 21 for each pair of sampled records (`linkage`
     copies the distances), 14 · BLOCK_BYTES at most, and about 20 for each re-clustering and sampled
     record.
     """
-    n, size = len(old.shard), min(config.sample_size, len(old.shard))
+    n, size = len(old.shard), min(config.sample_size, len(order))
     by_position = np.argsort(order[:size])
     place = np.searchsorted(order[:size], positions, sorter=by_position)
     rank = by_position[np.minimum(place, size - 1)]

@@ -81,6 +81,12 @@ class People:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def sample(self, able: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
+        """The first `size` people who have a record among those that may be sampled, ascending.
+        able: [n] bool."""
+        found = self.of[able & (self.of >= 0)]
+        return np.unique(found)[:size]
+
     def rows(self, people: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The places in `members` of some people's records, person after person, and where each
         one's begin."""

@@ -300,7 +300,7 @@ def recluster_each(
 
     features: of all records, gone through once for as many deletions as are computed together.
     """
-    together = max(1, BLOCK_BYTES // (4 * state.chains.sizes.size))
+    together = max(1, BLOCK_BYTES // (4 * max(1, state.chains.sizes.size)))
     costs: list[tuple[int, int, int, int]] = []
     for at in range(0, len(leaving), together):
         costs += _recluster_some(features, state, leaving[at : at + together], progress)

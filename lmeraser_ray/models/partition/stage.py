@@ -1,7 +1,7 @@
 """The partition of the live training records, kept by key: prototypes, then a shard for every
 record.
 
-    adaptive   clusters of a sample of the records
+    adaptive   clusters of a sample of the records, or of the permanent ones among them
     public     prototypes that were made from public pictures (`public`)
     random     keyed hashes of the ids
 
@@ -23,27 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from lmeraser_ray.config import (
-    AdaptiveConfig,
-    ClusteringConfig,
-    Partition,
-    PublicConfig,
-    RandomConfig,
-)
+from lmeraser_ray.config import ClusteringConfig, Partition, PublicConfig, RandomConfig
 from lmeraser_ray.data.feature_file import read_features, require_finite
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Digests
-from lmeraser_ray.models.partition.adaptive import (
-    Clusters,
-    Floats,
-    Labels,
-    fit_clusters,
-    nearest,
-    sample_order,
-)
+from lmeraser_ray.models.partition.adaptive import Clusters, Floats, Labels, fit_clusters, nearest
 from lmeraser_ray.models.partition.leaves import Hashes, divided, leaf_among
 from lmeraser_ray.models.partition.people import FeaturesAt, People, unit_column
-from lmeraser_ray.storage.digests import canonical_json, key_of, seeded_key
+from lmeraser_ray.models.partition.sampling import able_among, sample_of
+from lmeraser_ray.storage.digests import canonical_json, key_of
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
 from lmeraser_ray.storage.tensors import read_arrays
 
@@ -111,7 +99,7 @@ class PartitionStage:
         if isinstance(config, PublicConfig):
             nobody = np.empty(0, np.int64)
             return self._assign_all(index, features, self._prototypes, nobody, reclustered=False)
-        sample = sample_positions(index, self.seed, config.sample_size)
+        sample = sample_of(config, self.seed, index, config.sample_size)
         key = partition_key(config, self.backbone, index.digests_at(sample))
         known = self.listing.get(("partitions", key))
         item = known or put_clusters(
@@ -126,11 +114,12 @@ class PartitionStage:
         mean."""
         people = People.read(index, self.seed, ~index.test)
         at = partial(gather, self.store, index, features)
-        reclustered = False
+        reclustered, sample = False, np.empty(0, np.int64)
         if isinstance(config, PublicConfig):
             item = self._prototypes
         else:
-            sample = np.arange(min(config.sample_size, len(people)))
+            able = able_among(config, index, ~index.test)
+            sample = people.sample(able, config.sample_size)
             parts = (clustering_identity(config), bytes.fromhex(self.backbone))
             key = people.key("partition-people/1", parts, sample)
             known = self.listing.get(("partitions", key))
@@ -146,7 +135,7 @@ class PartitionStage:
             )
             for i, part in enumerate(index.columns)
         ]
-        stored, cells = self._assign_people(index, people, at, item, keys)
+        stored, cells = self._assign_people(index, people, at, item, sample, keys)
         return Partitioned(item, stored, cells, reclustered)
 
     def _assign_people(
@@ -155,6 +144,7 @@ class PartitionStage:
         people: People,
         at: FeaturesAt,
         item: StoredObject,
+        sample: NDArray[np.int64],
         keys: Sequence[str],
     ) -> tuple[tuple[StoredObject, ...], Labels]:
         """The assignments of all buckets by their keys, and the cell of each record: only the
@@ -167,7 +157,7 @@ class PartitionStage:
                 new[mine[mine >= 0]] = True
         cell_of_person = np.full(len(people), -1, np.int32)
         clusters, those = read_clusters(self.store, item), np.flatnonzero(new)
-        cell_of_person[those] = cells_of_people(people, those, at, clusters)
+        cell_of_person[those] = cells_of_people(people, those, at, clusters, sample)
         cells, stored = np.full(len(index), -1, np.int32), []
         for i, there in enumerate(known):
             here = index.of_bucket(i)
@@ -232,37 +222,6 @@ class PartitionStage:
         return self.store.put("assignments", key, [save({"shard": shard})])
 
 
-def sample_positions(index: RecordIndex, seed: int, size: int) -> NDArray[np.int64]:
-    """The positions of the sampled training records, in the sample's order."""
-    key, first = seeded_key(seed, "sample"), np.empty(0, np.uint32)
-    for part in index.columns:
-        first = np.concatenate([first, part.leading(key)[~part.test]])
-        first = np.partition(first, size - 1)[:size] if size < len(first) else first
-    last = first.max(
-        initial=0
-    )  # only of those that may be among the first are the whole hashes compared
-    rows = (np.flatnonzero((part.leading(key) <= last) & ~part.test) for part in index.columns)
-    near = np.concatenate(
-        [
-            np.empty(0, np.int64),
-            *(start + some for start, some in zip(index.starts, rows, strict=False)),
-        ]
-    )
-    chosen: NDArray[np.int64] = near[sample_order(seed, index.names("record_id", near), size)]
-    return chosen
-
-
-def sampled_records(config: AdaptiveConfig, seed: int, index: RecordIndex) -> NDArray[np.bool_]:
-    """Whether each record is sampled for an adaptive partition, or its person is [n] bool."""
-    found = np.zeros(len(index), np.bool_)
-    if config.unit == "subject":
-        person = People.read(index, seed, ~index.test).of
-        found[(person >= 0) & (person < config.sample_size)] = True
-    else:
-        found[sample_positions(index, seed, config.sample_size)] = True
-    return found
-
-
 def stored_shards(
     store: Store,
     config: Partition,
@@ -319,16 +278,20 @@ def leaves_in(config: Partition, seed: int, index: RecordIndex, cells: Labels, k
 
 
 def cells_of_people(
-    people: People, those: NDArray[np.int64], at: FeaturesAt, clusters: Clusters
+    people: People,
+    those: NDArray[np.int64],
+    at: FeaturesAt,
+    clusters: Clusters,
+    sample: NDArray[np.int64],
 ) -> Labels:
-    """The cells of some people [m] int32, ascending: sampled ones stay in their cluster, all others
-    go to the prototype that is nearest to their mean."""
+    """The cells of some people [m] int32, ascending: those of the sample, ascending, stay in their
+    cluster, all others go to the prototype that is nearest to their mean."""
     found = np.empty(len(those), np.int32)
     for first in range(0, len(those), PEOPLE):
         some = those[first : first + PEOPLE]
         found[first : first + PEOPLE] = nearest(people.means(some, at), clusters.prototypes)
-    sampled = those < len(clusters.sampled)
-    found[sampled] = clusters.sampled[those[sampled]]
+    sampled = np.isin(those, sample)
+    found[sampled] = clusters.sampled[np.searchsorted(sample, those[sampled])]
     return found
 
 

@@ -20,6 +20,7 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.order import Positions
 from lmeraser_ray.models.partition.adaptive import Clusters, Floats, Labels, fit_clusters, nearest
 from lmeraser_ray.models.partition.people import People
+from lmeraser_ray.models.partition.sampling import able_among, sample_positions, sampled_records
 from lmeraser_ray.models.partition.stage import (
     cells_of_people,
     gather,
@@ -27,8 +28,6 @@ from lmeraser_ray.models.partition.stage import (
     leaves_in,
     number_of_cells,
     read_clusters,
-    sample_positions,
-    sampled_records,
 )
 from lmeraser_ray.storage.store import Store, StoredObject
 
@@ -97,7 +96,7 @@ class Remaining:
     @cached_property
     def _order(self) -> NDArray[np.int64]:
         """All training records in the sample's order."""
-        return sample_positions(self.index, self.seed, len(self.index))
+        return sample_positions(self.index, self.seed, len(self.index), ~self.index.test)
 
     def _of_records(
         self, config: ClusteringConfig, gone: NDArray[np.bool_], trains: NDArray[np.bool_]
@@ -105,7 +104,8 @@ class Remaining:
         if not self.moves(gone):
             k = len(self._present.prototypes)
             return np.where(self.shard_of >= 0, self.shard_of % k, np.int32(-1)), k
-        sample = self._order[trains[self._order]][: config.sample_size]
+        able = able_among(config, self.index, trains)
+        sample = self._order[able[self._order]][: config.sample_size]
         clusters = fit_clusters(self._at(sample), config)
         cells = nearest(self._features, clusters.prototypes)
         cells[sample] = clusters.sampled
@@ -115,8 +115,9 @@ class Remaining:
         self, config: ClusteringConfig, gone: NDArray[np.bool_], trains: NDArray[np.bool_]
     ) -> tuple[Labels, int]:
         people, clusters = self._people.among(trains), self._present
+        able = able_among(config, self.index, trains)
+        sample = people.sample(able, len(clusters.sampled) and config.sample_size)
         if self.moves(gone):
-            sample = np.arange(min(config.sample_size, len(people)))
             clusters = fit_clusters(people.means(sample, self._at), config)
-        found = cells_of_people(people, np.arange(len(people)), self._at, clusters)
+        found = cells_of_people(people, np.arange(len(people)), self._at, clusters, sample)
         return np.where(trains, found[people.of], np.int32(-1)), len(clusters.prototypes)
