@@ -68,7 +68,7 @@ class ClassNames:
             return clean_name(value, what="label", where=where)
         if not 0 <= value < len(self.names):
             raise PictureError(
-                f"{where}: the label is {value}, and the file names {len(self.names)} classes, "
-                "from 0 on: correct it."
+                f"{where}: the label is {value}, and {len(self.names)} classes are named, from 0 "
+                "on: correct it."
             )
         return self.names[value]
