@@ -117,13 +117,8 @@ def train(session: Session, config: Config, held: HeldRecords | None = None) -> 
             evaluated = flow.evaluate(ingested.buckets, before, index)
             keep_pace(folder, evaluated, spent, progress.seconds)
             with progress.stage("publish"):
-                ingested.let_in_again = publish(
-                    folder,
-                    database,
-                    config,
-                    evaluated.manifest,
-                    tombstones.hashed(*readmitted(config)),
-                )
+                again = tombstones.hashed(*readmitted(config))
+                ingested.let_in_again = publish(folder, database, config, evaluated.manifest, again)
             with progress.stage("evaluate"):
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
     return Training(evaluated.manifest, ingested, evaluated, test, back, classes)

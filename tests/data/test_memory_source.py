@@ -15,9 +15,9 @@ from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from lmeraser_ray.config import DataConfig
-from lmeraser_ray.data.held_pictures import encoded
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources.check_source import check_source
+from lmeraser_ray.data.sources.held_pictures import encoded
 from lmeraser_ray.data.sources.memory import HeldRecords
 from lmeraser_ray.data.sources.read_source import read_source
 from lmeraser_ray.errors import ConfigError, DataError

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lmeraser_ray import Workspace
-from lmeraser_ray.data.held_pictures import encoded
+from lmeraser_ray.data.sources.held_pictures import encoded
 from tests.support.law import expect_equal, held, index_of
 from tests.support.world import World
 

@@ -24,10 +24,10 @@ import numpy as np
 from PIL import Image
 
 from lmeraser_ray.config import DataConfig
-from lmeraser_ray.data.held_pictures import encoded, is_tensor
 from lmeraser_ray.data.sources.class_names import ClassNames
 from lmeraser_ray.data.sources.entry import SourceEntry
 from lmeraser_ray.data.sources.faults import Fault
+from lmeraser_ray.data.sources.held_pictures import encoded, is_tensor
 from lmeraser_ray.data.sources.layout import TRAIN, known_split
 from lmeraser_ray.data.sources.rows import (
     USUAL_ID,
@@ -44,17 +44,19 @@ SPLIT, TEST = "split", "test"
 """Columns that say which rows are held out: a split's name, or true and false."""
 _ONE_READER = threading.Lock()
 """Held while a PIL picture is encoded: two rows may share one, which reads its file when asked."""
-Items = Callable[[Sequence[str]], Iterator[object]]
+Item = Callable[[], object]
+"""Fetches a row, which the program's own code may do; called once."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldRecords:
     """Records in memory. columns: the names of a table's columns, None for pairs of picture and
-    label; rows: an iterator over rows anew, each a mapping of the columns that are asked for, or a
-    pair; classes: the names of a column's classes by number, where the container has them."""
+    label; rows: begins an iteration over the rows, each a mapping of the columns that are asked
+    for, or a pair; classes: the names of a column's classes by number, where the container has
+    them."""
 
     columns: tuple[str, ...] | None
-    rows: Items
+    rows: Callable[[Sequence[str]], Iterator[Item]]
     classes: Callable[[str], tuple[str, ...]]
 
     @classmethod
@@ -75,7 +77,7 @@ class HeldRecords:
                 "records: a data frame, an Arrow table, a mapping of columns, a data set or a list "
                 "of (picture, label)."
             )
-        first = next(_items(records), None)
+        first = fetched(next(_items(records)), 0) if len(records) else None
         columns = tuple(map(str, first)) if isinstance(first, Mapping) else None
         return cls(columns, lambda _: _items(records), functools.partial(_classes, records))
 
@@ -91,7 +93,8 @@ class HeldRecords:
             return {"": None}
         check_present(found[0], self.columns or (), WHERE, "rename it")
         places: dict[str, list[int]] = {TRAIN: []}
-        for number, item in enumerate(self.rows(found)):
+        for number, fetch in enumerate(self.rows(found)):
+            item = fetched(fetch, number)
             value = plain(item[found[0]]) if isinstance(item, Mapping) else None
             places.setdefault(_split(value, found[0], number), []).append(number)
         return dict(places)
@@ -118,10 +121,11 @@ def memory_entries(
         check_present(name, held.columns or (), WHERE)
     classes = ClassNames(held.classes(config.label_column))
     kept = None if places is None else frozenset(places)
-    for number, item in enumerate(held.rows(wanted)):
+    for number, fetch in enumerate(held.rows(wanted)):
         if kept is None or number in kept:
             try:
-                yield row_entry(row_of(item, number, wanted, config), config, names, classes)
+                row = row_of(fetched(fetch, number), number, wanted, config)
+                yield row_entry(row, config, names, classes)
             except DataError as error:
                 yield Fault(error, alone=True)
 
@@ -136,12 +140,20 @@ def refuse_columns(config: DataConfig, names: RowNames) -> None:
         )
 
 
+def fetched(item: Item, number: int) -> object:
+    """Fetch a row. Errors: `PictureError` where the program's own code raises."""
+    try:
+        return item()
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PictureError(
+            f"{WHERE}, row {number}: the data set does not give it ({reason}): look at its code."
+        ) from error
+
+
 def row_of(item: object, number: int, wanted: Sequence[str], config: DataConfig) -> Row:
     """A row as the reading of Parquet files knows it. Errors: `DataError` where it is none."""
     where = f"{WHERE}, row {number}"
-    if isinstance(item, Exception):
-        reason = " ".join(str(item).split())[:200] or type(item).__name__
-        raise PictureError(f"{where}: the data set does not give it ({reason}): look at its code.")
     if isinstance(item, tuple | list) and len(item) == 2:
         item = dict(zip((config.image_column, config.label_column), item, strict=True))
     if not isinstance(item, Mapping):
@@ -248,19 +260,16 @@ def _length(column: Any, name: object) -> int:
     return len(column)
 
 
-def _zipped(column: Callable[[str], Any], wanted: Sequence[str]) -> Iterator[object]:
+def _zipped(column: Callable[[str], Any], wanted: Sequence[str]) -> Iterator[Item]:
     """The rows of a table, of the columns that are asked for."""
     for values in zip(*(column(name) for name in wanted), strict=True):
-        yield dict(zip(wanted, values, strict=True))
+        yield functools.partial(dict, zip(wanted, values, strict=True))
 
 
-def _items(records: Any) -> Iterator[object]:
-    """The items of a data set; in the place of one that its code does not give, the exception."""
+def _items(records: Any) -> Iterator[Item]:
+    """The items of a data set."""
     for number in range(len(records)):
-        try:
-            yield records[number]
-        except Exception as error:  # whatever the program's own code raises
-            yield error
+        yield functools.partial(records.__getitem__, number)
 
 
 def _of_arrow(records: Any, column: str) -> tuple[str, ...]:
