@@ -74,6 +74,7 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
     check_study(args.study, [config])
     from lmeraser_ray.pipeline.session import Session
     from lmeraser_ray.study.attack import AttackRequest, attack
+    from lmeraser_ray.study.figures import verb_figure
 
     question = AttackRequest(
         variant.name,
@@ -85,7 +86,7 @@ def run_attack(args: Arguments, progress: Progress) -> Report:
         keep=args.keep,
     )
     done = attack(Session(args.study, progress), question)
-    files = [str(path) for path in done.files]
+    files = [str(path) for path in (*done.files, *verb_figure(args.study, "attack", progress))]
     sets = {
         name: {method: result.power.auc for method, result in methods.items()}
         for name, methods in done.sets.items()

@@ -323,12 +323,12 @@ def swept_report(study: Path, progress: Progress, request: "SweepRequest") -> Re
     """Run what is swept, draw its figure, and return what is printed; its exit code is that of a
     mistake where a value could not be measured."""
     from lmeraser_ray.pipeline.session import Session
-    from lmeraser_ray.study.figures import sweep_figure
+    from lmeraser_ray.study.figures import verb_figure
     from lmeraser_ray.study.sweep import sweep
     from lmeraser_ray.study.sweep_report import PRINTED, printed
 
     done = sweep(Session(study, progress), request)
-    files = [*done.files, *sweep_figure(study, progress, verb=request.verb)]
+    files = [*done.files, *verb_figure(study, request.verb, progress)]
     swept, choice = done.result, done.result.choice
     text = (
         f"{table(PRINTED, printed(done.rows))}\n\nwork: of deleting {swept.question.unit.words}, "

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from lmeraser_ray.config.section import EXECUTION, LATER, Fraction, Positive, Section
 
 Grey = Annotated[int, Field(ge=0, le=65_535)]
-Source = Literal["digits", "folder", "parquet", "cifar10", "cifar100", "svhn", "gtsrb"]
+Source = Literal["digits", "folder", "parquet", "memory", "cifar10", "cifar100", "svhn", "gtsrb"]
 TORCHVISION = ("cifar10", "cifar100", "svhn", "gtsrb")
 """Sources that torchvision reads, with the splits of their authors."""
 
@@ -20,8 +20,8 @@ class DataConfig(Section):
     source: Annotated[Source, EXECUTION] = "digits"
     """digits: the 1,797 handwritten digits of scikit-learn; folder: PATH/class/file, or
     PATH/train/class/file beside PATH/test; parquet: a file or a folder of them, whose splits are
-    in their names; cifar10, cifar100, svhn, gtsrb: read by torchvision, with the test
-    records that are their own."""
+    in their names; memory: what a program gives to `Workspace.train(data=…)`; cifar10, cifar100,
+    svhn, gtsrb: read by torchvision, with the test records that are their own."""
     path: Annotated[Path | None, EXECUTION] = None
     """The folder or the Parquet file(s) of the records, or torchvision's root folder."""
     download: Annotated[bool, EXECUTION] = False
@@ -39,18 +39,21 @@ class DataConfig(Section):
     """folder: accept PATH/class/any/depth/file, the first folder being the class. Otherwise deeper
     folders are refused."""
     ids: Annotated[Literal["given", "content"], EXECUTION] = "given"
-    """parquet: content makes a row's id of its label, its subject and its picture, whatever ids are
-    given."""
+    """parquet, memory: content makes a row's id of its label, its subject and its picture, whatever
+    ids are given."""
     id_column: Annotated[str | None, EXECUTION] = None
-    """parquet, and the metadata of a folder: the column of record ids. None takes `record_id`; in a
-    data set without that, the path beside the picture, or else the row's content."""
+    """parquet, memory, and the metadata of a folder: the column of record ids. None takes
+    `record_id`; in a data set without that, the path beside the picture, or else the row's
+    content."""
     label_column: Annotated[str, EXECUTION] = "label"
-    """parquet, and the metadata of a folder: the column of labels, names or whole numbers; the
-    names that a data hub keeps for the numbers are used."""
+    """parquet, memory, and the metadata of a folder: the column of labels, names or whole numbers;
+    the names that a data hub keeps for the numbers are used."""
     image_column: Annotated[str, EXECUTION] = "image"
-    """parquet: the column of encoded pictures, bytes or {bytes, path} structs."""
+    """parquet, memory: the column of encoded pictures, bytes or {bytes, path} structs; in memory
+    arrays, tensors, PIL pictures and paths too."""
     subject_column: Annotated[str | None, EXECUTION] = None
-    """parquet, and the metadata of a folder: the column that names the person a record is about."""
+    """parquet, memory, and the metadata of a folder: the column that names the person a record is
+    about."""
     subjects_file: Annotated[Path | None, EXECUTION] = None
     """A CSV file with the header record_id,subject_id and a line for each record, those of
     `test_path` as `test/` and their id."""
@@ -61,8 +64,8 @@ class DataConfig(Section):
     """A file of subjects, one a line, whose records will in all likelihood stay (staff, licensed
     pictures): permanent records. A record without a subject has its id as one."""
     permanent_column: Annotated[str | None, EXECUTION] = None
-    """parquet, and the metadata of a folder: the column that says whether a record is permanent,
-    true or false; all records of a subject say the same."""
+    """parquet, memory, and the metadata of a folder: the column that says whether a record is
+    permanent, true or false; all records of a subject say the same."""
     exclude: Annotated[Path | None, EXECUTION] = None
     """A file of record ids, one a line, that are left out from the start: the training on D without
     U to compare an unlearning with."""
@@ -90,9 +93,10 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "DataConfig":
-        if (self.source == "digits") != (self.path is None):
+        if (self.source in ("digits", "memory")) != (self.path is None):
             raise ValueError(
-                "data.path goes with every data.source but digits, and only with these: set both"
+                "data.path goes with every data.source but digits and memory, and only with these: "
+                "set both"
             )
         if self.source not in ("folder", "parquet") and self.test_path is not None:
             raise ValueError(
@@ -113,10 +117,10 @@ class DataConfig(Section):
             raise ValueError(
                 "data.permanent and data.permanent_column both name the permanent records: keep one"
             )
-        if self.permanent_column is not None and self.source not in ("folder", "parquet"):
+        if self.permanent_column is not None and self.source not in ("folder", "parquet", "memory"):
             raise ValueError(
-                "data.permanent_column goes with data.source folder or parquet: name the subjects "
-                "in a file, data.permanent"
+                "data.permanent_column goes with data.source folder, parquet or memory: name the "
+                "subjects in a file, data.permanent"
             )
         if len(named) > 1:
             raise ValueError(

@@ -59,6 +59,24 @@ def given(
     )
 
 
+def with_records(data: object) -> tuple[Fields, object]:
+    """Divide what `data` is given into the fields of the section and records in memory (None where
+    there are none): a mapping is fields, `records` among them, and all else is records. Errors:
+    `ConfigError` where fields name other records."""
+    if data is None or isinstance(data, Mapping):
+        fields = dict(data or {})
+        records = fields.pop("records", None)
+    else:
+        fields, records = {}, data
+    if records is None:
+        return fields or None, None
+    if twice := sorted({"source", "path", "test_path"} & fields.keys()):
+        raise ConfigError(
+            f"data.{twice[0]} names records, and others are given in memory: keep one of the two."
+        )
+    return {**fields, "source": "memory", "path": None, "test_path": None}, records
+
+
 def tree_of(config: Given) -> dict[str, Any]:
     """Return a configuration as a new mapping of sections; empty for None. Errors:
     `ConfigError`."""

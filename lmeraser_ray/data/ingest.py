@@ -23,6 +23,7 @@ from lmeraser_ray.data.buckets import bucket_number, put_bucket, read_rows, rows
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.record import Record
 from lmeraser_ray.data.sources.faults import Faults
+from lmeraser_ray.data.sources.memory import HeldRecords
 from lmeraser_ray.data.sources.read_source import read_source
 from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import DataError
@@ -67,17 +68,24 @@ class Ingested:
     alike: tuple[str, ...] = ()
 
 
-def ingest(config: Config, store: Store, tombstones: Erased, *, emptied: bool = False) -> Ingested:
+def ingest(
+    config: Config,
+    store: Store,
+    tombstones: Erased,
+    *,
+    emptied: bool = False,
+    held: HeldRecords | None = None,
+) -> Ingested:
     """Read the configured source into stored buckets. Erased and excluded records are left out and
-    counted. Readmitted ids keep their tombstones until the training is published. emptied: as in
-    `read_source`. Errors: `ConfigError`, `DataError` and `PictureError` of the source; `DataError`
-    where permanent records are needed and the source has none."""
+    counted. Readmitted ids keep their tombstones until the training is published. emptied, held: as
+    in `read_source`. Errors: `ConfigError`, `DataError` and `PictureError` of the source;
+    `DataError` where permanent records are needed and the source has none."""
     result = Ingested()
     admitted = readmitted(config)
     spill = Spill(store.scratch)
     unknown, trains = set(read_ids(config.data.permanent, "data.permanent")), False
     try:
-        for record in admissible(config, tombstones, admitted, result, emptied=emptied):
+        for record in admissible(config, tombstones, admitted, result, emptied=emptied, held=held):
             spill.add(bucket_number(config.seed, record.record_id, config.data.buckets), record)
             unknown.discard(record.subject_id)
             trains = trains or (record.permanent and not record.test)
@@ -112,7 +120,13 @@ def readmitted(config: Config) -> Admitted:
 
 
 def admissible(
-    config: Config, tombstones: Erased, admitted: Admitted, result: Ingested, *, emptied: bool
+    config: Config,
+    tombstones: Erased,
+    admitted: Admitted,
+    result: Ingested,
+    *,
+    emptied: bool,
+    held: HeldRecords | None,
 ) -> Iterator[Record]:
     """The source's records less the excluded and the erased ones, which are counted in `result`."""
     excluded = read_ids(config.data.exclude, "data.exclude")
@@ -129,7 +143,7 @@ def admissible(
         return False
 
     usable = read_source(
-        config.data, seed=config.seed, skip=skip, emptied=emptied, faults=result.faults
+        config.data, seed=config.seed, skip=skip, emptied=emptied, faults=result.faults, held=held
     )
     for record in usable:
         if record.subject_id in subjects or not tombstones.covers("subject", record.subject_id):

@@ -18,9 +18,9 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lmeraser_ray.data.held_pictures import encoded, held
 from lmeraser_ray.data.sources.entry import Picture, place
 from lmeraser_ray.data.sources.folder import HIDDEN, read_file
+from lmeraser_ray.data.sources.held_pictures import encoded, held
 from lmeraser_ray.data.sources.parquet import image_column, parquet_pictures
 from lmeraser_ray.errors import DataError
 

@@ -11,6 +11,7 @@ import shutil
 
 from lmeraser_ray.config import Config, PublicConfig
 from lmeraser_ray.data.sources.check_source import check_path, check_source
+from lmeraser_ray.data.sources.memory import HeldRecords
 from lmeraser_ray.errors import DiskFullError, ExecutionError
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.files import disk_errors
@@ -20,24 +21,25 @@ LEAST_BYTES = 1 << 20
 """Free bytes without which no command gets far."""
 
 
-def check_training(root: Location, config: Config) -> None:
-    """Refuse what a training of the workspace `root` would refuse later. Errors: `ConfigError`,
+def check_training(root: Location, config: Config, held: HeldRecords | None = None) -> None:
+    """Refuse what a training of the workspace `root` would refuse later. held: as in
+    `check_source`. Errors: `ConfigError`,
     `DataError` or `ExecutionError`."""
     folder = WorkspaceFolder(root, config.queue.database)
     folder.check_new()
     check_writable(root)
-    check_inputs(config, whole=not folder.has_requests())
+    check_inputs(config, whole=not folder.has_requests(), held=held)
 
 
-def check_inputs(config: Config, *, whole: bool = True) -> None:
-    """Refuse inputs that are not there. whole: as in `check_source`. Errors: `ConfigError` or
-    `DataError`."""
+def check_inputs(config: Config, *, whole: bool = True, held: HeldRecords | None = None) -> None:
+    """Refuse inputs that are not there. whole, held: as in `check_source`. Errors: `ConfigError`
+    or `DataError`."""
     for system in config.members:
         if isinstance(system.partition, PublicConfig) and system.partition.path is not None:
             check_path(system.partition.path, "partition.path")
     if config.sweep.on == "public" and config.sweep.path is not None:
         check_path(config.sweep.path, "sweep.path")
-    check_source(config.data, whole=whole)
+    check_source(config.data, whole=whole, held=held)
 
 
 def check_writable(root: Location) -> None:

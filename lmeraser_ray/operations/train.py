@@ -23,6 +23,7 @@ from lmeraser_ray.data.alike_names import alike_sentences
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.ingest import Erased, Ingested, ingest, readmitted
+from lmeraser_ray.data.sources.memory import HeldRecords
 from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.erasure.certificate.standing_erasures import put_back
 from lmeraser_ray.erasure.queue.publisher import recover
@@ -77,19 +78,19 @@ class Training:
         return tuple(size for size in sizes if size < FEW and len(sizes) > 1)
 
 
-def train(session: Session, config: Config) -> Training:
-    """Train a workspace on the configured records, and publish. Errors: any of `errors`; what was
-    published before stays published."""
+def train(session: Session, config: Config, held: HeldRecords | None = None) -> Training:
+    """Train a workspace on the configured records, and publish. held: those of data.source memory.
+    Errors: any of `errors`; what was published before stays published."""
     progress = session.progress
     refuse_password(config.queue.database)
     choice = read_choice(config)
     with progress.stage("backbone"):
         inputs = load_inputs(config)
-    held = session.folder.held()
+    kept = session.folder.held()
     session.folder.create()
     with (
         session.folder.locked(config.queue.database) as folder,
-        folder.emptied_on_failure(held=held),
+        folder.emptied_on_failure(held=kept),
         closing(Database.open(folder.root, config.queue.database)) as database,
     ):
         before = last_sound(folder)
@@ -102,7 +103,8 @@ def train(session: Session, config: Config) -> Training:
         refuse_other_configuration(folder, config, inputs.card, before, was)
         with progress.stage("ingest"):
             discard_damaged(folder)
-            ingested = ingest(config, folder.store, tombstones, emptied=len(tombstones) > 0)
+            emptied = len(tombstones) > 0
+            ingested = ingest(config, folder.store, tombstones, emptied=emptied, held=held)
         refuse_missing(folder, config, before, ingested, tombstones)
         index = RecordIndex.read(folder.store, ingested.buckets)
         ingested.alike = alike_sentences(config, index)
@@ -117,13 +119,8 @@ def train(session: Session, config: Config) -> Training:
             evaluated = flow.evaluate(ingested.buckets, before, index)
             keep_pace(folder, evaluated, spent, progress.seconds)
             with progress.stage("publish"):
-                ingested.let_in_again = publish(
-                    folder,
-                    database,
-                    config,
-                    evaluated.manifest,
-                    tombstones.hashed(*readmitted(config)),
-                )
+                again = tombstones.hashed(*readmitted(config))
+                ingested.let_in_again = publish(folder, database, config, evaluated.manifest, again)
             with progress.stage("evaluate"):
                 test = score(flow, evaluated.manifest, index, np.flatnonzero(index.test))
     return Training(evaluated.manifest, ingested, evaluated, test, back, classes, permanent)

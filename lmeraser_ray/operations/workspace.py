@@ -94,7 +94,7 @@ class Workspace(WorkspaceStudies):
         config: "Given" = None,
         *,
         system: str | None = None,
-        data: "Fields" = None,
+        data: object = None,
         backbone: "Fields" = None,
         partition: "Fields" = None,
         learner: "Fields" = None,
@@ -105,14 +105,21 @@ class Workspace(WorkspaceStudies):
     ) -> "Training":
         """Train and publish. config: the path of a YAML file, a mapping or a `Config`; without it,
         what `lmeraser train` takes. Fields of a section are laid over it:
-        `train("my.yaml", learner={"epochs": 3})`."""
-        from lmeraser_ray.config.from_python import given
+        `train("my.yaml", learner={"epochs": 3})`.
+
+        data: fields, or records in memory, or both as `{"records": …, "label_column": "kind"}`.
+        Records are a pandas data frame, an Arrow table or a mapping of columns, whose names are
+        fields of the section; or a data set of torch, or a list, of (picture, label). Errors:
+        `TypeError` for what holds no records."""
+        from lmeraser_ray.config.from_python import given, with_records
+        from lmeraser_ray.data.sources.memory import HeldRecords
         from lmeraser_ray.operations.preflight import check_training
 
+        fields, records = with_records(data)
         found = given(
             config,
             system=system,
-            data=data,
+            data=fields,
             backbone=backbone,
             partition=partition,
             learner=learner,
@@ -121,10 +128,12 @@ class Workspace(WorkspaceStudies):
             queue=queue,
             seed=seed,
         )
-        check_training(self.session.root, found)  # before torch is imported: it takes seconds
+        held = None if records is None else HeldRecords.of(records)
+        # before torch is imported: it takes seconds
+        check_training(self.session.root, found, held)
         from lmeraser_ray.operations.train import train
 
-        return train(self.session, found)
+        return train(self.session, found, held)
 
     def predict(
         self, images: object, *, image_column: str | None = None, on_error: "OnError" = "refuse"

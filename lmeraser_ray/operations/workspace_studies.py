@@ -16,7 +16,7 @@ from lmeraser_ray.errors import ConfigError
 if TYPE_CHECKING:
     from lmeraser_ray.operations.cost import Costing
     from lmeraser_ray.pipeline.session import Session
-    from lmeraser_ray.study.attack import Attack
+    from lmeraser_ray.study.attack_report import Attack
     from lmeraser_ray.study.compare import Comparison
     from lmeraser_ray.study.diversity import Diversity, Metric
     from lmeraser_ray.study.figures import Figures

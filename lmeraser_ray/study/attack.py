@@ -24,9 +24,8 @@ half, noise included. The memorised records are chosen by other models than thos
 chosen by the same models, chance would look like memory.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,6 +41,7 @@ from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store
+from lmeraser_ray.study.attack_report import Attack, Method, written
 from lmeraser_ray.study.attacks import (
     Divergence,
     Floats,
@@ -52,9 +52,7 @@ from lmeraser_ray.study.attacks import (
     memorisation,
     power,
 )
-from lmeraser_ray.study.comparison_table import markdown
 from lmeraser_ray.study.ingested_flow import ingested_flow
-from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.oracles import Oracles
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Members, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
@@ -102,26 +100,32 @@ class AttackRequest:
                 f"--share is {self.share}, expected a share of the epochs above 0, at most 1."
             )
 
+    def setting(self) -> dict[str, Any]:
+        """Return what is attacked as JSON."""
+        config = self.config
+        return {
+            "system": self.name,
+            "data": config.data.source,
+            "backbone": config.backbone.name,
+            "identity": config.identity(),
+            "shadows": self.shadows,
+            "chosen_by": self.shadows // 2,
+            "forget": self.forget,
+            "share": self.share,
+            "models": self.models,
+        }
 
-@dataclass(frozen=True)
-class Method:
-    """The results of one way to unlearn: the power of the attack, KLoM on forgotten, retained and
-    test records (empty where it was left out), and the test accuracy of the shadow models."""
-
-    power: Power
-    klom: dict[str, Divergence]
-    accuracy: float | None
-
-
-@dataclass(frozen=True)
-class Attack:
-    """The law in this setting and the results of the methods, each by forget set; the files, and
-    the report as text."""
-
-    equality: dict[str, dict[str, Any]]
-    sets: dict[str, dict[str, Method]]
-    files: tuple[Path, ...]
-    text: str
+    def about(self) -> str:
+        """Return a sentence on what is attacked."""
+        config, many = self.config, self.shadows
+        return (
+            f"{self.name} ({config.partition.kind}, {config.learner.kind}, "
+            f"{config.aggregation.kind}) on {config.backbone.name}, data {config.data.source}, "
+            f"seed {config.seed}: {many} shadow models on random halves and {many // 2} more that "
+            f"chose the memorised records, {self.models} models of all records on each side of "
+            f"KLoM, {self.forget} records in a forget set, fine-tuning for {self.share:g} of the "
+            "epochs."
+        )
 
 
 def attack(session: Session, request: AttackRequest) -> Attack:
@@ -149,7 +153,7 @@ def attack(session: Session, request: AttackRequest) -> Attack:
         sets = {
             one.name: attacked(shadows, trained[: request.shadows], one, request) for one in forget
         }
-    return written(study, request, equality, sets)
+    return written(study, request.setting(), request.about(), equality, sets)
 
 
 def refuse_too_few(shadows: Shadows, request: AttackRequest) -> None:
@@ -292,93 +296,3 @@ def divergences(
         }
         for name, found in answers.items()
     }
-
-
-def written(
-    study: StudyFolder,
-    request: AttackRequest,
-    equality: dict[str, dict[str, Any]],
-    sets: dict[str, dict[str, Method]],
-) -> Attack:
-    """Write the results as JSON and as a table."""
-    config = request.config
-    setting = {
-        "system": request.name,
-        "backbone": config.backbone.name,
-        "identity": config.identity(),
-        "shadows": request.shadows,
-    }
-    setting |= {"chosen_by": request.shadows // 2, "forget": request.forget, "share": request.share}
-    setting |= {"models": request.models}
-    found = {
-        name: {method: asdict(result) for method, result in methods.items()}
-        for name, methods in sets.items()
-    }
-    data = {"machine": describe(), "setting": setting, "state_equality": equality, "sets": found}
-    text = f"{about(request)}\n\n{to_markdown(equality, sets)}\n\n{READING}"
-    files = (
-        study.write("attack.json", json.dumps(data, indent=1).encode()),
-        study.write("attack.md", (text + "\n").encode()),
-    )
-    return Attack(equality, sets, files, text)
-
-
-def about(request: AttackRequest) -> str:
-    """Return a sentence on what was attacked."""
-    config, many = request.config, request.shadows
-    return (
-        f"{request.name} ({config.partition.kind}, {config.learner.kind}, "
-        f"{config.aggregation.kind}) on {config.backbone.name}, data {config.data.source}, seed "
-        f"{config.seed}: {many} shadow models on random halves and {many // 2} more that chose "
-        f"the memorised records, {request.models} models of all records on each side of KLoM, "
-        f"{request.forget} records in a forget set, fine-tuning for {request.share:g} of the "
-        "epochs."
-    )
-
-
-READING = (
-    "AUC: of telling a model that had the record, after the method, from one that never had it: "
-    "0.5 is a coin. Beside\n`no-op` stand models that were not unlearned either and lack this "
-    "record only; beside the others, models without the forget set.\nKLoM: KL divergence in nats "
-    "of a record's margins from those of oracles, trained without the forget set; the mean over "
-    "records.\nnull: the same of two equal samples, by dividing the two pooled at random; excess: "
-    "what is above that, 0 where nothing is left."
-)
-PARTS = ("forget", "retain", "test")
-HEAD = (
-    *("records to forget", "method", "AUC", "95%", "TPR at 1% FPR"),
-    *(f"KLoM {part}{what}" for part in PARTS for what in ("", ", null", ", excess")),
-    "test accuracy",
-)
-
-
-def to_markdown(equality: dict[str, dict[str, Any]], sets: dict[str, dict[str, Method]]) -> str:
-    """Return the table: the law, then a row for each forget set and method."""
-    lines = [
-        f"unlearn(train(D), U) = train(D \\ U), {name} records: {found['equal']} "
-        f"({found['unlearned'][:16]}, {found['retrained'][:16]})\n"
-        for name, found in equality.items()
-    ]
-    rows = [
-        [name, method, *cells(result)]
-        for name, methods in sets.items()
-        for method, result in methods.items()
-    ]
-    return "\n".join([*lines, markdown(HEAD, rows)])
-
-
-def cells(result: Method) -> list[str]:
-    """Return the figures of a method."""
-    found = result.power
-    divergences = [
-        f"{value:.2f}"
-        for part in result.klom.values()
-        for value in (part.mean, part.null, part.excess)
-    ]
-    return [
-        f"{found.auc:.3f}",
-        f"{found.interval[0]:.3f} to {found.interval[1]:.3f}",
-        f"{found.tpr:.3f}",
-        *(divergences or ["n/a"] * 3 * len(PARTS)),
-        "n/a" if result.accuracy is None else f"{result.accuracy:.3f}",
-    ]

@@ -18,8 +18,9 @@ is laid:
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.several import several
@@ -35,6 +36,9 @@ from lmeraser_ray.study.machine import describe
 from lmeraser_ray.study.measure import Extent, measure, settings
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
 from lmeraser_ray.study.variants import Variant
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,26 @@ class Comparison:
     files: tuple[Path, ...]
     caption: str
     failed: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} not measured" if self.failed else ""
+        return f"Comparison({', '.join(self.systems)}{failed})"
+
+    def to_pandas(self) -> "DataFrame":
+        """Return a row a system: each column's mean over seeds, and the half width of its 95%
+        interval in the column `… ±95%`."""
+        from pandas import DataFrame
+
+        rows = []
+        for name, cells in self.systems.items():
+            row: dict[str, object] = {"system": name}
+            for column, cell in cells.items():
+                row |= {column: cell["mean"], f"{column} ±95%": cell["interval"]}
+            rows.append(row)
+        return DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.caption)}</p>{self.to_pandas().to_html()}"
 
 
 def compare(session: Session, request: CompareRequest) -> Comparison:

@@ -1,14 +1,15 @@
 """`figures`: the paper's figures from a study, and sheets and prompts from a workspace.
 
-STUDY/compare.json → one figure a question, PNG and SVG
-WORKSPACE          → sheets of members, prompts as pictures
+STUDY/compare.json                          → one figure a question, PNG and SVG
+STUDY/sweep.json, recommend.json, attack.json → one figure each
+WORKSPACE                                   → sheets of members, prompts as pictures
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from lmeraser_ray.storage.paths import inside
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.storage.whole_file import write_whole
 from lmeraser_ray.study.figure.affected import affected_by_a_deletion
+from lmeraser_ray.study.figure.attack import power_of_an_attack
 from lmeraser_ray.study.figure.confusion import confusion_matrix, reliability_diagram
 from lmeraser_ray.study.figure.epochs import accuracy_over_epochs, average_accuracy
 from lmeraser_ray.study.figure.frontier import frontier_of_systems
@@ -59,14 +61,23 @@ OF_A_STUDY: tuple[tuple[str, Callable[[Study], "Figure | Missing"]], ...] = (
     ("one_head_against_many", one_head_against_many),
     ("frontier", frontier_of_systems),
 )
+OF_A_VERB: dict[str, Callable[[Any], "Figure | Missing"]] = {
+    "sweep": partial(front_of_a_sweep, verb="sweep"),
+    "recommend": partial(front_of_a_sweep, verb="recommend"),
+    "attack": power_of_an_attack,
+}
+"""Figures of verbs that have one, by the verb."""
 TITLES = {
     "affected_by_a_deletion": "What one deletion trains again",
     "frontier": "Accuracy against the cost of a deletion",
     "ratio_and_prompts": "Accuracy by share erased and number of shards",
+    "attack": "What an attack finds of forgotten records",
     "recommend": "Accuracy against the work of a deletion",
     "sweep": "Accuracy against the work of a deletion",
 }
 """Of figures whose names are too short to be their titles."""
+TITLE = 0.18
+"""Inches that a title takes, above what a figure needs."""
 SHARDS, MEMBERS, PROMPTS = 8, 12, 12
 """Rows and columns of a sheet, and how many prompts are shown."""
 
@@ -83,21 +94,33 @@ MakeFigure = Callable[[], "Figure | Missing"]
 
 
 def study_figures(study: Path, out: Path, progress: Progress | None = None) -> Figures:
-    """Make every figure that the study's results allow. Errors: `DataError` where there are no
-    results, or where they are of another version."""
-    data = StudyFolder(study).read("compare.json")
-    found = study_of(data, where=str(study / "compare.json"))
-    drawn = [(name, partial(draw, found)) for name, draw in OF_A_STUDY]
+    """Make every figure that the study's results allow, of whatever verb. Errors: `DataError` where
+    there are no results, or where they are of another version."""
+    there = [verb for verb in OF_A_VERB if (study / f"{verb}.json").is_file()]
+    drawn: list[tuple[str, MakeFigure]] = [(verb, partial(drawn_of, study, verb)) for verb in there]
+    if not there or (study / "compare.json").is_file():
+        data = StudyFolder(study).read("compare.json")
+        found = study_of(data, where=str(study / "compare.json"))
+        drawn = [*((name, partial(draw, found)) for name, draw in OF_A_STUDY), *drawn]
     return draw_all(drawn, out, progress)
 
 
-def sweep_figure(
-    study: Path, progress: Progress | None = None, *, verb: str = "sweep"
-) -> tuple[Path, ...]:
-    """Make the figure of a study's sweep, or of what another verb swept. Returns its files."""
+def verb_figure(study: Path, verb: str, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Make the figure of what one verb of `OF_A_VERB` has found in a study. Returns its files."""
+    return draw_all([(verb, partial(drawn_of, study, verb))], study / "figures", progress).files
+
+
+def drawn_of(study: Path, verb: str) -> "Figure | Missing":
+    """Return the figure of a verb's results; of another version's it says that there is none.
+    Errors: `DataError` where there are no results."""
     data = StudyFolder(study).read(f"{verb}.json")
-    drawn = [(verb, lambda: front_of_a_sweep(data, verb))]
-    return draw_all(drawn, study / "figures", progress).files
+    try:
+        return OF_A_VERB[verb](data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return Missing(
+            f"{study / f'{verb}.json'} is not what this version's `lmeraser {verb}` writes "
+            f"({error!r}): run it again into a new study"
+        )
 
 
 def evaluation_figures(
@@ -162,6 +185,7 @@ def draw_all(
             if isinstance(figure, Missing):
                 skipped[name] = figure.reason
             else:
+                figure.set_figheight(figure.get_figheight() + TITLE)
                 figure.suptitle(title_of(name), x=0.01, ha="left", fontsize=8, fontweight="bold")
                 for form in FORMATS:
                     written.append(out / f"{name}.{form}")

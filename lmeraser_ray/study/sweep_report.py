@@ -15,8 +15,9 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.options import to_yaml
@@ -35,6 +36,9 @@ from lmeraser_ray.study.recommendation import (
 )
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.variants import Variant
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 COLUMNS = (
     "value",
@@ -131,6 +135,18 @@ class Written:
     result: SweepResult
     rows: list[dict[str, Any]]
     files: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        return f"Written({len(self.rows)} values, recommended {self.result.choice.point.name})"
+
+    def to_pandas(self) -> "DataFrame":
+        """Return the table: a row a value."""
+        from pandas import DataFrame
+
+        return DataFrame(self.rows, columns=list(COLUMNS))
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>{self.to_pandas().to_html()}"
 
 
 def rows_of(result: SweepResult) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lmeraser_ray.data.held_pictures import encoded, held
 from lmeraser_ray.data.pictures import decode_picture
+from lmeraser_ray.data.sources.held_pictures import encoded, held
 from lmeraser_ray.errors import DataError, PictureError
 from tests.support.world import picture
 

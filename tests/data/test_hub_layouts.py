@@ -96,7 +96,7 @@ class TestLabels:
 
     def test_a_number_without_a_name(self, tmp_path: Path) -> None:
         hub(tmp_path / "a.parquet", range(3), labels=[0, 1, 2])
-        assert "row 2: the label is 2, and the file names 2 classes" in refusal(
+        assert "row 2: the label is 2, and 2 classes are named" in refusal(
             DataConfig(source="parquet", path=tmp_path)
         )
 

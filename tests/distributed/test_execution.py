@@ -13,6 +13,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
+from lmeraser_ray import Workspace
 from lmeraser_ray.config import EXECUTION, Config
 from lmeraser_ray.config.options import sections_in, to_yaml
 from lmeraser_ray.distributed.engine import RayEngine
@@ -346,3 +347,17 @@ def execution_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def test_which_fields_are_execution() -> None:
     """A field that moves between identity and execution is a decision, made here too."""
     assert set(execution_fields(Config)) == EXECUTION_FIELDS
+
+
+def test_records_in_memory_train_the_same_bytes_on_ray(
+    world: World, truth: dict[str, bytes]
+) -> None:
+    """They stay with the driver: workers read what it has stored."""
+    names = ("record_id", "subject_id", "label", "image")
+    columns = (world.ids, world.subjects, world.labels, world.images)
+    root = world.space()
+    Workspace(root).train(
+        world.config(execution={"engine": "ray"}),
+        data={"records": dict(zip(names, columns, strict=True))},
+    )
+    assert held(root) == truth

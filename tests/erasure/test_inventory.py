@@ -98,7 +98,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
         "distributed/features.py",
         "distributed/queue_actor.py",
         "distributed/sweep.py",
-        "data/held_pictures.py",
+        "data/sources/held_pictures.py",
         "erasure/absence/database_search.py",
     ),
     "studies": (

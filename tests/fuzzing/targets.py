@@ -28,7 +28,7 @@ from lmeraser_ray.data.fitting import prepare_picture
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.index import Columns
 from lmeraser_ray.data.sources.entry import SourceEntry
-from lmeraser_ray.data.sources.parquet import RowNames, parquet_entries
+from lmeraser_ray.data.sources.parquet import parquet_entries, row_names
 from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.data.subjects import subject_resolver
 from lmeraser_ray.erasure.backup.archive import CONTENTS, DIGEST, header, open_archive
@@ -291,7 +291,7 @@ def parquet_source(data: bytes) -> None:
     """A Parquet file of records."""
     path = file_of(data, "records.parquet")
     config = DataConfig(source="parquet", path=path)
-    for entry in parquet_entries([path], config=config, names=RowNames.of([path], config)):
+    for entry in parquet_entries([path], config=config, names=row_names([path], config)):
         if isinstance(entry, SourceEntry):
             entry.read()
 

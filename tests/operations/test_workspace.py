@@ -155,8 +155,15 @@ def test_studies_are_of_the_workspaces_own_configuration(tmp_path: Path, world: 
     space.train(world.config())
     compared = space.compare(tmp_path / "s", systems=["ridge"], seeds=[0], deletions=1, together=1)
     assert list(compared.systems) == ["ridge"] and compared.failed == {}
+    [row] = compared.to_pandas().to_dict("records")
+    assert row["system"] == "ridge" and repr(compared) == "Comparison(ridge)"
+    assert row["test accuracy"] == compared.systems["ridge"]["test accuracy"]["mean"]
+    assert "test accuracy ±95%" in row and "<table" in compared._repr_html_()
     swept = space.sweep(tmp_path / "s", values={"partition.shards": [1, 3]})
     assert len(swept.rows) == 2
+    assert swept.to_pandas().verdict.tolist() == [row["verdict"] for row in swept.rows]
+    assert repr(swept).startswith("Written(2 values, recommended ")
+    assert "<table" in swept._repr_html_()
     two = ["ridge", "class-means"]
     told = space.recommend(tmp_path / "r", systems=two, person=True, budget=0.9)
     assert told.result.question.unit.words == "one person" and told.result.choice.fits

@@ -24,14 +24,8 @@ from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.database.tombstones import NoTombstones
 from lmeraser_ray.storage.store import Store
-from lmeraser_ray.study.attack import (
-    Attack,
-    AttackRequest,
-    attack,
-    attacked_by,
-    margins_of,
-    outside,
-)
+from lmeraser_ray.study.attack import AttackRequest, attack, attacked_by, margins_of, outside
+from lmeraser_ray.study.attack_report import Attack
 from lmeraser_ray.study.shadows import Answer, ForgetSet, Shadows
 from lmeraser_ray.study.study_folder import StudyFolder
 from lmeraser_ray.study.unlearners import can_fine_tune, fine_tune

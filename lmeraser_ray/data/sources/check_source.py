@@ -11,14 +11,15 @@ from lmeraser_ray.config.data import TORCHVISION, DataConfig
 from lmeraser_ray.data.ids import read_ids
 from lmeraser_ray.data.sources.entry import place
 from lmeraser_ray.data.sources.faults import Fault, Faults
+from lmeraser_ray.data.sources.memory import HeldRecords
 from lmeraser_ray.data.sources.read_source import SourcePlan, check_disjoint, refuse_empty, sides
 from lmeraser_ray.data.subjects import subject_resolver
 from lmeraser_ray.errors import DataError
 
 
-def check_source(config: DataConfig, *, whole: bool) -> None:
+def check_source(config: DataConfig, *, whole: bool, held: HeldRecords | None = None) -> None:
     """Refuse a source that cannot be read. whole: no record was erased, so that there are some, and
-    each must have a subject. Errors: those of `read_source`."""
+    each must have a subject; held: as in `read_source`, whose errors these are."""
     check_disjoint(config)
     subject_resolver(config)
     excluded = read_ids(config.exclude, "data.exclude")
@@ -29,7 +30,7 @@ def check_source(config: DataConfig, *, whole: bool) -> None:
         if config.path is not None and not config.download:
             check_path(config.path, "data.path, or set data.download")
         return
-    for side in sides(config):
+    for side in sides(config, held):
         first = next(side.entries, None)
         if isinstance(first, Fault) and not first.alone:
             raise first.error

@@ -59,7 +59,7 @@ class ClassNames:
     def label(self, value: object, where: str) -> str:
         """The label of a cell. Errors: `PictureError` for a row without one, and for a number that
         has no name."""
-        if value == UNLABELLED and isinstance(value, int):
+        if isinstance(value, int) and value == UNLABELLED:
             raise PictureError(
                 f"{where}: the label is -1, which says that the row has none: give it one, or "
                 "leave it out (a class may be called -1 as text)."
@@ -68,7 +68,7 @@ class ClassNames:
             return clean_name(value, what="label", where=where)
         if not 0 <= value < len(self.names):
             raise PictureError(
-                f"{where}: the label is {value}, and the file names {len(self.names)} classes, "
-                "from 0 on: correct it."
+                f"{where}: the label is {value}, and {len(self.names)} classes are named, from 0 "
+                "on: correct it."
             )
         return self.names[value]

@@ -45,6 +45,11 @@ def source_of(path: Path) -> str:
     return "parquet" if path.is_file() or (path.is_dir() and _parquet(path)) else "folder"
 
 
+def known_split(name: str) -> str | None:
+    """The usual name of a split that is called so; None where none is."""
+    return _SPLITS.get(name.strip().lower())
+
+
 def files_within(folder: Path) -> list[Path]:
     """The folder's *.parquet files, hidden ones left out, in the order of their names."""
     return sorted(

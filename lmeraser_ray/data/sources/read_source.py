@@ -29,7 +29,9 @@ from lmeraser_ray.data.sources.entry import SourceEntry, place
 from lmeraser_ray.data.sources.faults import Fault, Faults, OnError
 from lmeraser_ray.data.sources.folder import folder_entries
 from lmeraser_ray.data.sources.layout import TRAIN, SplitPart, folder_parts, parquet_parts
-from lmeraser_ray.data.sources.parquet import RowNames, parquet_entries
+from lmeraser_ray.data.sources.memory import WHERE, HeldRecords, memory_entries
+from lmeraser_ray.data.sources.parquet import parquet_entries, row_names
+from lmeraser_ray.data.sources.rows import RowNames
 from lmeraser_ray.data.sources.torchvision import torchvision_entries
 from lmeraser_ray.data.subjects import SubjectResolver, is_test_subject, subject_resolver
 from lmeraser_ray.errors import ConfigError, DataError, PictureError
@@ -48,19 +50,21 @@ def read_source(
     skip: Callable[[str], bool],
     faults: Faults | None = None,
     emptied: bool = False,
+    held: HeldRecords | None = None,
 ) -> Iterator[Record]:
     """The records of the configured source. Test records are those of the source's own test split
     or of `data.test_path`, else of the subjects that a keyed hash under `seed` holds out.
 
     skip(record_id): true leaves a record out, its picture unread. faults: gets what cannot be used
     and what was remarked. emptied: a side without records is no mistake, since records were erased.
+    held: what the source `memory` reads.
     One class is as good as many: the law obliges people to remove records, and whatever is left can
     be trained. Errors: `ConfigError` at once; when the whole stream was looked at, `DataError` or
     `PictureError` that names each file or row that cannot be used, unless `data.on_error` leaves it
     out. From the first of these on no further record comes.
     """
     faults = Faults() if faults is None else faults
-    usable = survey(config, seed=seed, skip=skip, faults=faults, emptied=emptied)
+    usable = survey(config, seed=seed, skip=skip, faults=faults, emptied=emptied, held=held)
     return _unless_refused(usable, faults, config.on_error)
 
 
@@ -71,11 +75,12 @@ def survey(
     skip: Callable[[str], bool],
     faults: Faults,
     emptied: bool = False,
+    held: HeldRecords | None = None,
 ) -> Iterator[Record]:
     """The records that can be used, whatever else there is; that goes into `faults`. Errors:
     `ConfigError`."""
     check_disjoint(config)
-    planned = SourcePlan(config, seed, skip, subject_resolver(config), emptied).run()
+    planned = SourcePlan(config, seed, skip, subject_resolver(config), emptied, held).run()
     return _gathered(_checked(planned, config), faults)
 
 
@@ -131,6 +136,7 @@ class SourcePlan:
     skip: Callable[[str], bool]
     resolve: SubjectResolver
     emptied: bool = False
+    held: HeldRecords | None = None
     ids: DuplicateFinder = field(default_factory=DuplicateFinder)
     sides: dict[str, bool] = field(default_factory=dict)
     permanent: PermanentSubjects = field(init=False)
@@ -140,7 +146,7 @@ class SourcePlan:
 
     def run(self) -> Iterator[_Planned | Fault]:
         """Each record that is not skipped, in order, and each thing that cannot be one."""
-        for side in _caught(sides(self.config)):
+        for side in _caught(sides(self.config, self.held)):
             if isinstance(side, Fault):
                 yield side
             else:
@@ -177,7 +183,7 @@ class SourcePlan:
         if not found:
             return
         advice = "rename one, or drop it"
-        if self.config.source == "parquet" and self.config.id_column is None:
+        if self.config.source in ("parquet", "memory") and self.config.id_column is None:
             advice += ", or set data.ids content, which makes a row's id of its content"
         raise DataError(f"{found[1]}: the record id {found[0]!r} is there twice: {advice}.")
 
@@ -216,10 +222,12 @@ def _caught(entries: "Iterator[T | Fault]") -> "Iterator[T | Fault]":
         yield Fault(error, alone=False)
 
 
-def sides(config: DataConfig) -> Iterator[Side]:
+def sides(config: DataConfig, held: HeldRecords | None = None) -> Iterator[Side]:
     """The sides of the source, the training side first. Nothing is read before the first entry of
-    a side is taken."""
-    if config.path is None:
+    a side is taken. held: of the source `memory`. Errors: `ConfigError` where it is not given."""
+    if config.source == "memory":
+        yield from _sides_in_memory(config, held)
+    elif config.path is None:
         yield Side(digit_entries(), "", None, "digits")
     elif config.source in TORCHVISION:
         for split, test in (("train", False), ("test", True)):
@@ -231,6 +239,22 @@ def sides(config: DataConfig) -> Iterator[Side]:
             )
     else:
         yield from _sides_by_name(config, config.path)
+
+
+def _sides_in_memory(config: DataConfig, held: HeldRecords | None) -> Iterator[Side]:
+    """The sides of records in memory: those of a split that is held out have its name before their
+    ids, as those of files have."""
+    if held is None:
+        raise ConfigError(
+            "data.source memory is what a program gives to Workspace.train(data=…), and here "
+            "nothing was given: train from that program, or write the records to Parquet and set "
+            "data.source parquet and data.path."
+        )
+    splits, names = held.splits(), held.names(config)
+    for split, places in splits.items():
+        test = None if set(splits) <= {"", TRAIN} else split != TRAIN
+        entries = memory_entries(held, places, config=config, names=names)
+        yield Side(entries, f"{split}/" if test else "", test, f"{WHERE}{split and f' ({split})'}")
 
 
 def _sides_by_name(config: DataConfig, path: Path) -> Iterator[Side]:
@@ -250,7 +274,7 @@ def _sides_by_name(config: DataConfig, path: Path) -> Iterator[Side]:
         parts = [*parts, SplitPart("test", tuple(other))]
         held_out = True
     files = [file for part in parts for file in part.paths]
-    rows = RowNames.of(files, config) if config.source == "parquet" else None
+    rows = row_names(files, config) if config.source == "parquet" else None
     for part in parts:
         test = part.split not in ("", TRAIN) if held_out else None
         where = place(config.test_path if test and config.test_path else path)

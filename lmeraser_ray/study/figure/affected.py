@@ -60,16 +60,15 @@ def affected_by_a_deletion(study: Study) -> "Figure | Missing":
     axes = figure.subplots(1, 2, sharey=True)
     bars(axes[0], shown, mean, worst)
     bars(axes[1], shown, parameters("mean"), parameters("worst"))
-    axes[0].set_xlabel(
-        "record passes trained again" if study.in_passes else "records in shards that change"
-    )
-    axes[1].set_xlabel("parameters retrained")
+    axes[0].set_xlabel("record passes" if study.in_passes else "records")
+    axes[1].set_xlabel("parameters")
     axes[0].set_yticks(range(len(shown)), [variant.label for variant in shown])
     only_x_grid(axes)
     foot(
         figure,
-        "One deletion, re-clustering included; log scale. Bars and numbers: mean over all "
-        "deletions and seeds; tick: the worst one.",
+        "What one deletion trains again, re-clustering included; log scale. Bars and numbers: mean "
+        "over all deletions and seeds; tick: the worst one."
+        f"{'' if study.in_passes else ' Records: of the shards that change.'}",
         study.source,
     )
     return figure

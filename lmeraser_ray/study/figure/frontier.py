@@ -41,8 +41,7 @@ def frontier_of_systems(study: Study) -> "Figure | Missing":
         cost, accuracy = variant.over(expected_share), variant.over(test_accuracy)
         if cost and accuracy:
             points.append(FrontierPoint(variant.label, variant.look, cost.mean, accuracy))
-    words = f"what one deletion trains again, of {study.cost} (%, mean)"
-    return frontier(points, study.source, what=study.accuracy, cost=words)
+    return frontier(points, study.source, what=study.accuracy, cost=study.share)
 
 
 def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
@@ -66,7 +65,7 @@ def frontier(
     *,
     bars: str = OVER_SEEDS,
     what: str = "test accuracy",
-    cost: str = "what one deletion trains again, of a full training's work (%, mean)",
+    cost: str = "work of a deletion (% of a training, mean)",
 ) -> "Figure | Missing":
     """Draw points, connect the Pareto-optimal ones, and name each point where there is room. bars:
     a sentence on what the bars are; what: the kind of accuracy; cost: what the costs are."""

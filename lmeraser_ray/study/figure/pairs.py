@@ -71,8 +71,8 @@ def against(study: Study, ours: Sequence[str], theirs: Sequence[str]) -> "Figure
     only_x_grid(axes)
     foot(
         figure,
-        "Mean over seeds with its 95% interval (Student's t, cut at 0 and 100%). Cost: what "
-        f"one deletion trains again on average, of {study.cost}; re-clustering included.",
+        "Mean over seeds with its 95% interval (Student's t, cut at 0 and 100%). Cost: "
+        f"{study.share}, re-clustering included.",
         study.source,
     )
     return figure

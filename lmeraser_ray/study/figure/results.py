@@ -92,9 +92,14 @@ class Study:
         return f"{self.on} accuracy"
 
     @property
-    def cost(self) -> str:
-        """What the cost of one deletion is a share of, in words."""
-        return "a full training's work" if self.in_passes else "the records, in shards that change"
+    def share(self) -> str:
+        """What the cost of one deletion is, in words."""
+        what = (
+            "work of a deletion (% of a training"
+            if self.in_passes
+            else ("records in shards that change (% of all")
+        )
+        return f"{what}, mean)"
 
     def of_systems(self, names: Iterable[str]) -> list[Measured]:
         """The variants of some systems, in the order of these."""

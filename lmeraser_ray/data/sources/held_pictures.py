@@ -4,8 +4,10 @@
     b'\\x89PNG'
 
 Place in the flow: before `pictures`, which then checks and decodes them as any other file.
-Invariants: no pixel changes; what could be read in two ways is refused with how to say which. torch
-and pandas are known by their look, so that neither is imported here.
+Invariants: no pixel changes; equal pixels are equal bytes, whatever holds them: PNG with its pixels
+stored (`sources.png`), and a file is the bytes that it is; what could be read in two ways is
+refused with how to say which. torch and pandas are known by their look, so that neither is imported
+here.
 """
 
 import io
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from lmeraser_ray.data.pictures import decode_picture
 from lmeraser_ray.data.sources.folder import read_file
 from lmeraser_ray.data.sources.png import stored_png
 from lmeraser_ray.errors import DataError, PictureError
@@ -31,7 +34,8 @@ def encoded(image: object, column: str | None = None) -> bytes:
 
     image: bytes, a path, a PIL picture, an array [h, w], [h, w, 1 | 3 | 4], a tensor [1 | 3, h, w]
     or [h, w], a row (a mapping, of which `column` is the picture), or a pair of picture and label.
-    Numbers are uint8, or floats from 0 to 1 as torchvision's `ToTensor` makes them.
+    Numbers are uint8 (16-bit greyscale: uint16), or floats from 0 to 1 as torchvision's `ToTensor`
+    makes them.
     Errors: `PictureError` where the picture cannot be used, `TypeError` where it is none.
     """
     if isinstance(image, bytes | bytearray | memoryview):
@@ -115,21 +119,27 @@ def _of_row(row: Mapping[str, Any] | Sequence[Any], column: str | None) -> bytes
 
 
 def _of_pil(picture: Image.Image) -> bytes:
-    """A PIL picture as PNG, upright: the orientation in its EXIF data would be lost."""
+    """A PIL picture as its pixels, upright: the orientation in its EXIF data would be lost."""
     if getattr(picture, "is_animated", False) and picture.format != "MPO":
         raise PictureError(
             f"the {picture.format} picture holds several frames, expected one: give a copy of the "
             "one that is meant."
         )
-    sink = io.BytesIO()
     try:
-        ImageOps.exif_transpose(picture).save(sink, "PNG", compress_level=1, icc_profile=None)
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode in ("L", "RGB") and not upright.has_transparency_data:
+            return stored_png(np.asarray(upright))
+        if upright.mode.startswith("I"):
+            return _of_array(np.asarray(upright))
+        sink = io.BytesIO()
+        upright.save(sink, "PNG", compress_level=0, icc_profile=None)
     except (OSError, ValueError, SyntaxError) as error:  # a lazy file, or a mode that PNG lacks
         raise PictureError(
             f"the picture of mode {picture.mode} cannot be used ({error}): give 8-bit grey or RGB, "
             'as convert("RGB") makes it.'
         ) from error
-    return sink.getvalue()
+    opaque = decode_picture(sink.getvalue(), max_pixels=upright.width * upright.height)
+    return stored_png(np.asarray(opaque))
 
 
 def _of_tensor(tensor: Any) -> bytes:
@@ -157,9 +167,10 @@ def _of_array(array: NDArray[Any]) -> bytes:
     return stored_png(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels)
 
 
-def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """The pixels as uint8. Errors: `PictureError` where their scale is a guess."""
-    if array.dtype == np.uint8:
+def _as_bytes(array: NDArray[Any]) -> NDArray[Any]:
+    """The pixels as uint8, or uint16 where they are 16-bit greyscale. Errors: `PictureError` where
+    their scale is a guess."""
+    if array.dtype == np.uint8 or (array.dtype == np.uint16 and array.shape[2:] in ((), (1,))):
         return array
     if np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
