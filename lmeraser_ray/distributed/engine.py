@@ -5,7 +5,6 @@ so that a retry or a duplicate does no harm; what finished before an interruptio
 the next time. The heaviest jobs go first.
 """
 
-import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -28,12 +27,15 @@ from lmeraser_ray.distributed.cluster import (
     session_folder,
     total,
 )
+from lmeraser_ray.distributed.held import HeldInCluster
+from lmeraser_ray.distributed.translation import translated
 from lmeraser_ray.distributed.worker import Report, WorkerSpec, run_job
-from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
+from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.pipeline.engine import Engine, Outcome
 from lmeraser_ray.pipeline.jobs import Job
 from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.queries import HeldQueries, PrepareQueries
 from lmeraser_ray.storage.files import discard_tree, disk_errors, make_folder
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
@@ -115,21 +117,23 @@ class RayEngine(Engine):
     def submit(self, job: Job[Any]) -> int:
         """Start the job as a task with a scratch folder of its own: when the folder is removed,
         nothing that the task might still write finds a place."""
-        spec = self._spec(self.execution.task_gpus, TASK_GPUS)
-        if self._shared is None:
-            self._shared = ray.put(spec)
+        described = self._described()
         scratch = self.store.scratch / secrets.token_hex(8)
         with disk_errors(scratch):
             make_folder(scratch, parents=False)
         self._next += 1
         reference = (
-            self._remote(spec.gpus)
-            .options(name=job.name)
-            .remote(self._shared, scratch.name, job, self.report)
+            self._remote().options(name=job.name).remote(described, scratch.name, job, self.report)
         )
         self.passes[scratch.name] = 0
         self._running[self._next] = RunningTask(reference, scratch, time.monotonic())
         return self._next
+
+    def hold(self, job: PrepareQueries) -> HeldQueries:
+        """In the cluster's object store, which puts what is too much for memory on the disks of
+        its nodes; a node that is lost has its blocks decoded again."""
+        task = self._remote().options(name=job.name, num_gpus=0)
+        return HeldInCluster(task.remote(self._described(), "", job, None))
 
     def wait(self, seconds: float | None = None) -> list[Outcome]:
         """What has finished."""
@@ -174,6 +178,12 @@ class RayEngine(Engine):
         task = self._running.get(ticket)
         return self.passes.get(task.scratch.name, 0) if task else 0
 
+    def _described(self) -> Any:
+        """The workers' description, by reference."""
+        if self._shared is None:
+            self._shared = ray.put(self._spec(self.execution.task_gpus, TASK_GPUS))
+        return self._shared
+
     def _spec(self, gpus: float | None, usual: float) -> WorkerSpec:
         """The workers' description with their fraction of a GPU: as configured, else the usual one
         where the cluster has any."""
@@ -186,14 +196,14 @@ class RayEngine(Engine):
         wanted = there and self.execution.device != "cpu"
         return replace(self.spec, gpus=gpus if gpus is not None else (usual if wanted else 0.0))
 
-    def _remote(self, gpus: float) -> Any:
+    def _remote(self) -> Any:
         """The task with its resources. `max_calls` can be set only where the task is made; GPU
         tasks default to a process each."""
         if self._task is None:
             execution = self.execution
             make = ray.remote(
                 num_cpus=1,
-                num_gpus=gpus,
+                num_gpus=self.gpus,
                 max_retries=execution.retries,
                 max_calls=0 if execution.reuse_workers else 1,
             )
@@ -209,43 +219,3 @@ class RayEngine(Engine):
         if self._owns:
             disconnect()
             self._owns = False
-
-
-def translated(error: BaseException) -> Exception:
-    """Ray's error as one of ours: the cause that our own code raised, else an `ExecutionError` that
-    says what Ray said."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, LmeraserError) and not isinstance(
-            link, ray.exceptions.RayError
-        ):  # Ray's wrapper is of both kinds
-            return link
-        link = getattr(link, "cause", None) or link.__cause__
-    if isinstance(
-        error,
-        ray.exceptions.WorkerCrashedError
-        | ray.exceptions.ActorDiedError
-        | ray.exceptions.OutOfMemoryError,
-    ):
-        return ExecutionError(
-            f"A worker died more often than execution.retries allows ({type(error).__name__}), "
-            "perhaps for want of memory: run fewer at once (--execution.cpus), then run the same "
-            "command again; what is finished is kept."
-        )
-    if isinstance(error, ray.exceptions.RayTaskError):
-        return ExecutionError(
-            f"A job on Ray raised {raised(error)}: a defect, or a machine that is not as expected."
-        )
-    first = str(error).strip().splitlines()
-    return ExecutionError(
-        f"Ray could not finish the work ({type(error).__name__}: "
-        f"{first[-1] if first else 'no message'})."
-    )
-
-
-def raised(error: ray.exceptions.RayTaskError) -> str:
-    """What a job raised, and where; not its message, which may name a record, while this sentence
-    is kept."""
-    places = re.findall(r'File "[^"]*?([^"/]+)", line (\d+)', str(error))
-    where = f" ({places[-1][0]}, line {places[-1][1]})" if places else ""
-    return f"{type(error.cause).__name__}{where}"

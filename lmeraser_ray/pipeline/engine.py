@@ -19,6 +19,7 @@ from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.pipeline.jobs import Job, Worker
 from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.queries import HeldHere, HeldQueries, PrepareQueries
 from lmeraser_ray.storage.store import Store
 
 T = TypeVar("T")
@@ -71,6 +72,11 @@ class Engine(ABC):
     @abstractmethod
     def records(self, ticket: int) -> int:
         """How many record passes a job under way has trained so far; 0 where that is not known."""
+
+    def hold(self, job: PrepareQueries) -> HeldQueries:
+        """Prepare queries for later jobs of this engine, and hold them while anything refers to
+        what is returned. Called once the engine is started."""
+        return HeldHere(job)
 
     @property
     def gpus(self) -> float:
