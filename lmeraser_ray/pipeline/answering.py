@@ -65,8 +65,9 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
         flow.engine.start()
     jobs = (asking.job(place, asked[place], manifest.shards[place].constituent) for place in shards)
     answers: dict[int, Answers] = {}
-    with flow.progress.bar("evaluating", sum(map(len, asked.values())), "rec") as advance:
-        for at, result in flow.engine.run(jobs):
+    work = sum(map(len, asked.values()))
+    with flow.progress.bar("evaluating", work, "rec") as advance:
+        for at, result in flow.engine.run(jobs, work):
             answers[shards[at]] = result
             advance(len(asked[shards[at]]))
     return combine(routes, asked, answers, stored.index.classes)

@@ -226,7 +226,8 @@ class Flow:
             self.engine.start()
         weights = [build.passes for build in builds]
         with self.progress.bar("training", sum(weights), "rec") as advance:
-            for at, result in self.engine.run(self.job(planned, build) for build in builds):
+            jobs = (self.job(planned, build) for build in builds)
+            for at, result in self.engine.run(jobs, sum(weights)):
                 done.append(result)
                 advance(weights[at])
         return tuple(sorted(done, key=lambda trained: trained.key))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.config.learner import LearnerConfig
 from lmeraser_ray.data.order import canonical_order
 from lmeraser_ray.data.reader import Read, Reader, Rows
 from lmeraser_ray.errors import ConfigError
@@ -23,8 +24,9 @@ from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import Learner, ShardData, Stage, Watch, ignore
 from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.passes import stage_passes
 from lmeraser_ray.pipeline.manifest import BackboneCard
-from lmeraser_ray.storage.store import Store, StoredObject
+from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
 T_co = TypeVar("T_co", covariant=True)
 Inputs = NDArray[np.uint8] | NDArray[np.float32]
@@ -212,6 +214,20 @@ class TrainConstituent:
                 shard_of(key, seen, size, self.groups), Stage(start, self.share), watch, self.member
             )
             yield key, start
+
+    def stored(self, listing: Listing, learner: LearnerConfig) -> Trained | None:
+        """What a run of this job that died has stored, as that would have returned it; None where a
+        stage is missing. learner: of the system."""
+        stages = [listing.get(("constituents", key)) for key in self.keys[self.first :]]
+        abouts = [part.rows.about for parts in self.slices for part in parts]
+        found = [item for item in stages if item]
+        if len(found) < len(stages) or None in abouts:
+            return None
+        labels = [label for about in abouts if about for label in about.labels]
+        sizes = self._sizes()[self.first :]
+        several = np.array([len(set(labels[:size])) > 1 for size in sizes])
+        passes = stage_passes(learner)(np.array(sizes), several)
+        return Trained(self.key, tuple(found), int(passes.sum()))
 
     def _looks(self, worker: Worker, parts: Sequence[Part]) -> bool:
         """Whether a stage looks at the inputs: the last one sees all classes."""
