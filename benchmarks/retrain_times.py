@@ -63,7 +63,11 @@ class Clocked:
         clocked = self
 
         class Timed(InlineEngine):
-            def run(self, jobs: Iterable[Job[Any]]) -> Iterator[tuple[int, Any]]:
+            def run(
+                self,
+                jobs: Iterable[Job[Any]],
+                work: int = 0,  # noqa: ARG002 - nothing is shared
+            ) -> Iterator[tuple[int, Any]]:
                 for at, job in enumerate(jobs):
                     start = time.process_time()
                     result = job.run(self.worker)

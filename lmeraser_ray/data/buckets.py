@@ -83,6 +83,11 @@ class About:
         found = (rows[name].to_numpy() for name in ("offset", "length"))
         return cls(tuple(map(str, ids)), tuple(map(str, labels)), digests_in(rows), *found)
 
+    def take(self, rows: NDArray[np.int64]) -> "About":
+        """What is known of some of the rows, by their places among them [m] int64."""
+        ids, labels = (tuple(names[row] for row in rows) for names in (self.ids, self.labels))
+        return About(ids, labels, self.digests[rows], self.offsets[rows], self.lengths[rows])
+
     def __len__(self) -> int:
         return len(self.ids)
 

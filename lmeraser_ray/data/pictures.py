@@ -160,7 +160,8 @@ def _opaque(picture: Image.Image) -> Image.Image:
             raise PictureError(
                 "the picture has transparent pixels and no known background: flatten it onto one."
             )
-    return picture.convert("RGB")
+    # A conversion to the mode that is there copies every pixel.
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

@@ -82,32 +82,37 @@ class Reader:
     max_pixels: int
     _kept: dict[int, tuple[StoredObject, pa.Table]] = field(default_factory=dict, repr=False)
 
-    def read(self, part: Rows, features: StoredObject | None = None) -> Read:
+    def read(
+        self, part: Rows, features: StoredObject | None = None, *, decode: bool = True
+    ) -> Read:
         """Rows of a bucket with their pictures or, given the bucket's file of features, with these.
+        decode: False checks the pictures and returns none of them, [0, 3, s, s].
 
         Errors: `VerificationError` where the bytes are not what was stored.
         """
-        about = self._about(part)
+        about = self.about(part)
         if features is not None:
             return Read(
                 read_feature_rows(self.store, features, part.rows, about.digests),
                 about.digests,
                 about.labels,
             )
-        return Read(self._pixels(part.bucket, about), about.digests, about.labels)
+        pixels = self._pixels(part.bucket, about, decode=decode)
+        return Read(pixels, about.digests, about.labels)
 
     def pixels(self, part: Rows) -> Pixels:
         """The decoded pictures of rows of a bucket [m, 3, s, s] uint8."""
-        return self._pixels(part.bucket, self._about(part))
+        return self._pixels(part.bucket, self.about(part))
 
-    def _pixels(self, bucket: Bucket, about: About) -> Pixels:
+    def _pixels(self, bucket: Bucket, about: About, *, decode: bool = True) -> Pixels:
         size = self.spec.input_size
-        pixels = np.empty((len(about), 3, size, size), np.uint8)
+        pixels = np.empty((len(about) if decode else 0, 3, size, size), np.uint8)
         for at, image in enumerate(pictures_of(self.store, bucket, about)):
-            pixels[at] = prepare(image, self.spec, self.max_pixels)
+            if decode:
+                pixels[at] = prepare(image, self.spec, self.max_pixels)
         return pixels
 
-    def _about(self, part: Rows) -> About:
+    def about(self, part: Rows) -> About:
         """What reading these rows needs to know: as given, else from the bucket's rows."""
         return part.about or About.of(self._rows(part.bucket).take(part.rows))
 

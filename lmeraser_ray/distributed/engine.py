@@ -1,14 +1,14 @@
-"""The Ray engine: one task a job, features by Ray Data, started only when there is something to do.
+"""The Ray engine: one task a job or a bundle of small ones, features by Ray Data, started only when
+there is something to do.
 
 Invariants: a task is given keys and rows, never pictures; it writes its result to the store itself,
 so that a retry or a duplicate does no harm; what finished before an interruption is found by key
 the next time. The heaviest jobs go first.
 """
 
-import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,12 +28,15 @@ from lmeraser_ray.distributed.cluster import (
     session_folder,
     total,
 )
-from lmeraser_ray.distributed.worker import Report, WorkerSpec, run_job
-from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
+from lmeraser_ray.distributed.held import HeldInCluster
+from lmeraser_ray.distributed.translation import translated
+from lmeraser_ray.distributed.worker import Report, WorkerSpec, run_job, run_jobs
+from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.pipeline.engine import Engine, Outcome
 from lmeraser_ray.pipeline.jobs import Job
 from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.queries import HeldQueries, PrepareQueries
 from lmeraser_ray.storage.files import discard_tree, disk_errors, make_folder
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
@@ -41,11 +44,15 @@ from lmeraser_ray.storage.store import Store
 
 @dataclass(frozen=True)
 class RunningTask:
-    """A task under way: its reference, its scratch folder, and since when."""
+    """A task under way, with its scratch folder, and since when. reference: of the job's result or,
+    where there are several jobs, the generator of their references; tickets: of the jobs that have
+    not ended, in their order."""
 
     reference: Any
     scratch: Location
     since: float
+    tickets: list[int]
+    several: bool
 
 
 class RayEngine(Engine):
@@ -71,7 +78,7 @@ class RayEngine(Engine):
         self.seconds = 0.0
         """Of all tasks that have ended, waiting for their turn included."""
         self._owns = self._roomy = False
-        self._task: Any = None
+        self._tasks: dict[Callable[..., object], Any] = {}
         self._shared: Any = None
         self._running: dict[int, RunningTask] = {}
         self._next = 0
@@ -113,53 +120,81 @@ class RayEngine(Engine):
             raise translated(error) from error
 
     def submit(self, job: Job[Any]) -> int:
-        """Start the job as a task with a scratch folder of its own: when the folder is removed,
-        nothing that the task might still write finds a place."""
-        spec = self._spec(self.execution.task_gpus, TASK_GPUS)
-        if self._shared is None:
-            self._shared = ray.put(spec)
+        """Start the job as a task."""
+        task, scratch = self._remote(run_job).options(name=job.name), self._scratch()
+        reference = task.remote(self._described(), scratch.name, job, self.report)
+        self.passes[scratch.name] = 0
+        return self._follow(reference, scratch, 1)[0]
+
+    def submit_together(self, jobs: Sequence[Job[Any]]) -> list[int]:
+        """Start the jobs as one task, which yields the result of each."""
+        if len(jobs) == 1:
+            return [self.submit(jobs[0])]
+        task = self._remote(run_jobs).options(name=jobs[0].name, num_returns="streaming")
+        scratch = self._scratch()
+        results = task.remote(self._described(), scratch.name, tuple(jobs))
+        return self._follow(results, scratch, len(jobs))
+
+    def _scratch(self) -> Location:
+        """A scratch folder for one task: when the folder is removed, nothing that the task might
+        still write finds a place."""
         scratch = self.store.scratch / secrets.token_hex(8)
         with disk_errors(scratch):
             make_folder(scratch, parents=False)
-        self._next += 1
-        reference = (
-            self._remote(spec.gpus)
-            .options(name=job.name)
-            .remote(self._shared, scratch.name, job, self.report)
-        )
-        self.passes[scratch.name] = 0
-        self._running[self._next] = RunningTask(reference, scratch, time.monotonic())
-        return self._next
+        return scratch
+
+    def _follow(self, reference: Any, scratch: Location, jobs: int) -> list[int]:
+        """Tickets for the jobs of a task."""
+        tickets = list(range(self._next + 1, self._next + 1 + jobs))
+        self._next += jobs
+        task = RunningTask(reference, scratch, time.monotonic(), list(tickets), jobs > 1)
+        self._running.update(dict.fromkeys(tickets, task))
+        return tickets
+
+    def hold(self, job: PrepareQueries) -> HeldQueries:
+        """In the cluster's object store, which puts what is too much for memory on the disks of
+        its nodes; a node that is lost has its blocks decoded again."""
+        task = self._remote(run_job).options(name=job.name, num_gpus=0)
+        return HeldInCluster(task.remote(self._described(), "", job, None))
 
     def wait(self, seconds: float | None = None) -> list[Outcome]:
         """What has finished."""
-        tickets = {task.reference: ticket for ticket, task in self._running.items()}
-        if not tickets:
+        tasks = {task.reference: task for task in self._running.values()}
+        if not tasks:
             return []
-        done, _ = ray.wait(list(tickets), num_returns=len(tickets), timeout=0)
+        done, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
         if not done:
-            done, _ = ray.wait(list(tickets), num_returns=1, timeout=seconds)
-        return [self._outcome(tickets[reference]) for reference in done]
+            done, _ = ray.wait(list(tasks), num_returns=1, timeout=seconds)
+        return [outcome for reference in done for outcome in self._outcomes(tasks[reference])]
 
-    def _outcome(self, ticket: int) -> Outcome:
-        task = self._running[ticket]
+    def _outcomes(self, task: RunningTask) -> list[Outcome]:
+        """The next result of a task, or its end by an error: then none of its jobs goes on."""
+        ticket = task.tickets[0]
         try:
-            return Outcome(ticket, ray.get(task.reference))
+            reference = next(task.reference) if task.several else task.reference
+            found = [Outcome(ticket, ray.get(reference))]
         except ray.exceptions.RayError as error:
-            return Outcome(ticket, error=translated(error))
-        finally:
-            self._forget(ticket)
+            found = [Outcome(each, error=translated(error)) for each in task.tickets]
+        for outcome in found:
+            self._forget(outcome.ticket)
+        return found
 
     def cancel(self, ticket: int) -> None:
         """Kill the task's worker; also where that fails, the task's scratch folder is removed."""
-        if ticket in self._running:
+        task = self._running.get(ticket)
+        if task:
             try:
-                ray.cancel(self._running[ticket].reference, force=True)
+                ray.cancel(task.reference, force=True)
             finally:
-                self._forget(ticket)
+                for each in tuple(task.tickets):
+                    self._forget(each)
 
     def _forget(self, ticket: int) -> None:
+        """Note that a job has ended, and with its last one the task."""
         task = self._running.pop(ticket)
+        task.tickets.remove(ticket)
+        if task.tickets:
+            return
         self.seconds += time.monotonic() - task.since
         self.passes.pop(task.scratch.name, None)
         discard_tree(task.scratch)
@@ -174,6 +209,12 @@ class RayEngine(Engine):
         task = self._running.get(ticket)
         return self.passes.get(task.scratch.name, 0) if task else 0
 
+    def _described(self) -> Any:
+        """The workers' description, by reference."""
+        if self._shared is None:
+            self._shared = ray.put(self._spec(self.execution.task_gpus, TASK_GPUS))
+        return self._shared
+
     def _spec(self, gpus: float | None, usual: float) -> WorkerSpec:
         """The workers' description with their fraction of a GPU: as configured, else the usual one
         where the cluster has any."""
@@ -186,19 +227,19 @@ class RayEngine(Engine):
         wanted = there and self.execution.device != "cpu"
         return replace(self.spec, gpus=gpus if gpus is not None else (usual if wanted else 0.0))
 
-    def _remote(self, gpus: float) -> Any:
+    def _remote(self, work: Callable[..., object]) -> Any:
         """The task with its resources. `max_calls` can be set only where the task is made; GPU
         tasks default to a process each."""
-        if self._task is None:
+        if work not in self._tasks:
             execution = self.execution
             make = ray.remote(
                 num_cpus=1,
-                num_gpus=gpus,
+                num_gpus=self.gpus,
                 max_retries=execution.retries,
                 max_calls=0 if execution.reuse_workers else 1,
             )
-            self._task = make(run_job)
-        return self._task
+            self._tasks[work] = make(work)
+        return self._tasks[work]
 
     def close(self) -> None:
         """Stop what is under way, whose caller has gone, and end the cluster if this engine started
@@ -209,43 +250,3 @@ class RayEngine(Engine):
         if self._owns:
             disconnect()
             self._owns = False
-
-
-def translated(error: BaseException) -> Exception:
-    """Ray's error as one of ours: the cause that our own code raised, else an `ExecutionError` that
-    says what Ray said."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, LmeraserError) and not isinstance(
-            link, ray.exceptions.RayError
-        ):  # Ray's wrapper is of both kinds
-            return link
-        link = getattr(link, "cause", None) or link.__cause__
-    if isinstance(
-        error,
-        ray.exceptions.WorkerCrashedError
-        | ray.exceptions.ActorDiedError
-        | ray.exceptions.OutOfMemoryError,
-    ):
-        return ExecutionError(
-            f"A worker died more often than execution.retries allows ({type(error).__name__}), "
-            "perhaps for want of memory: run fewer at once (--execution.cpus), then run the same "
-            "command again; what is finished is kept."
-        )
-    if isinstance(error, ray.exceptions.RayTaskError):
-        return ExecutionError(
-            f"A job on Ray raised {raised(error)}: a defect, or a machine that is not as expected."
-        )
-    first = str(error).strip().splitlines()
-    return ExecutionError(
-        f"Ray could not finish the work ({type(error).__name__}: "
-        f"{first[-1] if first else 'no message'})."
-    )
-
-
-def raised(error: ray.exceptions.RayTaskError) -> str:
-    """What a job raised, and where; not its message, which may name a record, while this sentence
-    is kept."""
-    places = re.findall(r'File "[^"]*?([^"/]+)", line (\d+)', str(error))
-    where = f" ({places[-1][0]}, line {places[-1][1]})" if places else ""
-    return f"{type(error.cause).__name__}{where}"

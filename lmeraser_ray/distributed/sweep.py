@@ -30,7 +30,8 @@ from lmeraser_ray import errors
 from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.distributed.claims import Claimant, ClaimsActor
 from lmeraser_ray.distributed.cluster import here
-from lmeraser_ray.distributed.engine import RayEngine, translated
+from lmeraser_ray.distributed.engine import RayEngine
+from lmeraser_ray.distributed.translation import translated
 from lmeraser_ray.distributed.worker import parsed
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
 from lmeraser_ray.pipeline.engine import InlineEngine

@@ -7,20 +7,21 @@ starts slowly belongs here.
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.learners.base import Learner, ignore
 from lmeraser_ray.models.learners.registry import make_learners
-from lmeraser_ray.pipeline.jobs import Job, Worker
+from lmeraser_ray.pipeline.jobs import Job, TrainConstituent, Worker
 from lmeraser_ray.pipeline.logs import line
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.outlet import print_line
+from lmeraser_ray.storage.files import files_below, write_temporary
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.storage.times import to_text, utcnow
@@ -121,6 +122,20 @@ def run_job(spec: WorkerSpec, scratch: str, job: Job[T], report: Report | None) 
         raise
     say(f"{job.name}-ended", {**about, "seconds": round(time.monotonic() - start, 3)})
     return result
+
+
+def run_jobs(spec: WorkerSpec, scratch: str, jobs: Sequence[Job[T]]) -> Iterator[T]:
+    """Run jobs one after the other and yield the result of each as it ends. Where the worker of an
+    earlier try of this task died, what that had stored is not trained again."""
+    store = replace(spec, run=str(PurePosixPath(spec.run, scratch))).store()
+    tried = bool(files_below(store.scratch))
+    write_temporary(store.scratch, [b""])  # what a later try finds
+    listing = store.listing() if tried else {}
+    for job in jobs:
+        found: Any = None
+        if tried and isinstance(job, TrainConstituent):
+            found = job.stored(listing, spec.config.members[job.member].learner)
+        yield run_job(spec, scratch, job, None) if found is None else found
 
 
 def say(what: str, facts: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import PIL
@@ -67,6 +68,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@cache
+def timm_version() -> str:
+    """As its package says, whose metadata take half a millisecond to read, for each constituent."""
+    return importlib.metadata.version("timm")
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """The numerics of this process as a JSON value, equal wherever the same bits are expected:
     versions of torch, timm and the decoders, the device and its hardware."""
@@ -83,7 +90,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "onednn": bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled),  # type: ignore[no-untyped-call]
         "pillow": f"{PIL.__version__} jpeg {features.version('libjpeg_turbo')} webp "
         f"{features.version('webp')}",
-        "timm": importlib.metadata.version("timm"),
+        "timm": timm_version(),
         "device": device.type,
         "hardware": [str(part) for part in hardware],
     }

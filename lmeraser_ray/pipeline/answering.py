@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,9 @@ from lmeraser_ray.models.aggregation.routes import (
 from lmeraser_ray.models.partition.leaves import cell_of
 from lmeraser_ray.models.partition.stage import gather, read_clusters
 from lmeraser_ray.pipeline.flow import Flow
-from lmeraser_ray.pipeline.jobs import AnswerRows, HashPixels
 from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.prepared import BLOCK, PreparedQueries
+from lmeraser_ray.pipeline.queries import AnswerRows, HashPixels, QueryRows
 from lmeraser_ray.pipeline.workspace_folder import Published, WorkspaceFolder
 from lmeraser_ray.storage.store import Store, StoredObject
 
@@ -56,61 +58,84 @@ class Stored:
 
 def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Predictions:
     """The predictions of a state for stored records, which need not be records of that state."""
-    routes = route_stored(flow, manifest, stored)
-    asked = routes.queries()
+    asking = Asking(flow, manifest, stored)
+    routes, asked = asking.routes, asking.asked
     shards = sorted(asked, key=lambda shard: -len(asked[shard]))
-    jobs = (
-        answer_rows(flow, manifest, stored, place, asked[place], manifest.shards[place].constituent)
-        for place in shards
-    )
-    answers: dict[int, Answers] = {}
     with flow.progress.stage("start"):
         flow.engine.start()
-    with flow.progress.bar("evaluating", sum(map(len, asked.values())), "rec") as advance:
-        for at, result in flow.engine.run(jobs):
+    jobs = (asking.job(place, asked[place], manifest.shards[place].constituent) for place in shards)
+    answers: dict[int, Answers] = {}
+    work = sum(map(len, asked.values()))
+    with flow.progress.bar("evaluating", work, "rec") as advance:
+        for at, result in flow.engine.run(jobs, work):
             answers[shards[at]] = result
             advance(len(asked[shards[at]]))
     return combine(routes, asked, answers, stored.index.classes)
 
 
-def answer_rows(
-    flow: Flow,
-    manifest: Manifest,
-    stored: Stored,
-    place: int,
-    queries: NDArray[np.int64],
-    constituent: StoredObject,
-) -> AnswerRows:
-    """The job that asks a shard about some of the stored queries. place: of the shard in the
-    manifest; queries: their places among the queries, ascending; constituent: the shard's."""
-    shard = manifest.shards[place]
-    positions = stored.positions[queries]
-    return AnswerRows(
-        constituent,
-        flow.parts(stored.index, stored.features, positions, shard.member),
-        place - manifest.begin_of(shard.member),
-        shard.member,
-    )
+@dataclass(frozen=True)
+class Asking:
+    """The shards of a state are asked about stored queries, each of which is decoded once."""
 
+    flow: Flow
+    manifest: Manifest
+    stored: Stored
 
-def route_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Routes:
-    """Which shards answer each of the stored records, by their stored features or, where there
-    are no prototypes, by their pixels."""
+    @cached_property
+    def routes(self) -> Routes:
+        """Which shards answer each query, by the stored features or, where there are no
+        prototypes, by the pixels."""
+        count = len(self.stored.positions)
+        queries = Queries(count, self._features, self._hashes)
+        return route_members(self.flow.store, self.flow.config, self.manifest, queries)
 
-    def features() -> NDArray[np.float32]:
-        return gather(flow.store, stored.index, list(stored.features), stored.positions).astype(
-            np.float32
-        )
+    @cached_property
+    def asked(self) -> dict[int, NDArray[np.int64]]:
+        """Which queries each shard is asked, by its place, ascending."""
+        return self.routes.queries()
 
-    def hashes() -> list[bytes]:
-        jobs = [HashPixels((rows,)) for rows in stored.index.rows(stored.positions)]
-        with flow.progress.stage("start"):
-            flow.engine.start()
-        found = dict(flow.engine.run(jobs))
+    def job(self, place: int, queries: NDArray[np.int64], constituent: StoredObject) -> AnswerRows:
+        """The job that asks a shard about some of the queries. place: of the shard in the
+        manifest; queries: their numbers, ascending; constituent: the shard's."""
+        member = self.manifest.shards[place].member
+        if self.flow.sees_pictures(member):
+            rows = self._shared.rows(queries)
+        else:
+            stored = self.stored
+            positions = stored.positions[queries]
+            parts = self.flow.parts(stored.index, stored.features, positions, member)
+            rows = QueryRows(parts, np.arange(len(queries)))
+        return AnswerRows(constituent, rows, place - self.manifest.begin_of(member), member)
+
+    @cached_property
+    def _prepared(self) -> PreparedQueries:
+        stored, size = self.stored, self.flow.card.spec.input_size
+        return PreparedQueries(self.flow.engine, stored.index, stored.positions, size)
+
+    @cached_property
+    def _shared(self) -> PreparedQueries:
+        """Holds the queries that several shards see."""
+        times = np.zeros(len(self.stored.positions), np.int64)
+        for place, queries in self.asked.items():
+            times[queries] += self.flow.sees_pictures(self.manifest.shards[place].member)
+        self._prepared.hold(np.flatnonzero(times > 1))
+        return self._prepared
+
+    def _features(self) -> NDArray[np.float32]:
+        stored = self.stored
+        found = gather(self.flow.store, stored.index, list(stored.features), stored.positions)
+        return found.astype(np.float32)
+
+    def _hashes(self) -> list[bytes]:
+        """What hashes pixels holds them: whoever answers sees the same."""
+        with self.flow.progress.stage("start"):
+            self.flow.engine.start()
+        every = np.arange(len(self.stored.positions))
+        self._prepared.hold(every)
+        blocks = [every[at : at + BLOCK] for at in range(0, len(every), BLOCK)]
+        jobs = [HashPixels(self._prepared.rows(block)) for block in blocks]
+        found = dict(self.flow.engine.run(jobs))
         return [one for at in range(len(jobs)) for one in found[at]]
-
-    queries = Queries(len(stored.positions), features, hashes)
-    return route_members(flow.store, flow.config, manifest, queries)
 
 
 def route_members(store: Store, config: Config, manifest: Manifest, queries: Queries) -> Routes:

@@ -19,12 +19,18 @@ from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.pipeline.jobs import Job, Worker
 from lmeraser_ray.pipeline.manifest import BackboneCard
+from lmeraser_ray.pipeline.queries import HeldHere, HeldQueries, PrepareQueries
 from lmeraser_ray.storage.store import Store
 
 T = TypeVar("T")
 AHEAD = 16
 """How many jobs are made and submitted for each slot: enough that a cluster's autoscaler sees the
-demand, few enough for the memory of the driver."""
+demand, few enough for the memory of the driver. Jobs that go together count as one."""
+BUNDLES = 8
+"""Into how many bundles for each slot small jobs are put at least, so that slots end together."""
+LARGEST_BUNDLE = 16
+"""How many jobs go together at most: they share what a task costs, and a worker that dies at one
+of them leaves few behind."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,12 @@ class Engine(ABC):
     def submit(self, job: Job[Any]) -> int:
         """Submit a job. Returns the ticket that its outcome will have."""
 
+    def submit_together(self, jobs: Sequence[Job[Any]]) -> list[int]:
+        """Submit jobs that run one after the other, in their order, and share what a submission
+        costs. Returns a ticket for each; each has its outcome as soon as it ends, where one fails
+        those behind it fail too, and where one is cancelled those that have not ended are."""
+        return [self.submit(job) for job in jobs]
+
     @abstractmethod
     def wait(self, seconds: float | None = None) -> list[Outcome]:
         """The outcomes since the last call. Waits for the first one, at most so many seconds (None:
@@ -71,6 +83,11 @@ class Engine(ABC):
     @abstractmethod
     def records(self, ticket: int) -> int:
         """How many record passes a job under way has trained so far; 0 where that is not known."""
+
+    def hold(self, job: PrepareQueries) -> HeldQueries:
+        """Prepare queries for later jobs of this engine, and hold them while anything refers to
+        what is returned. Called once the engine is started."""
+        return HeldHere(job)
 
     @property
     def gpus(self) -> float:
@@ -87,25 +104,48 @@ class Engine(ABC):
     def close(self) -> None:
         """Release what the engine holds."""
 
-    def run(self, jobs: Iterable[Job[T]]) -> Iterator[tuple[int, T]]:
+    def run(self, jobs: Iterable[Job[T]], work: int = 0) -> Iterator[tuple[int, T]]:
         """Yield the index and the result of each job as it ends. Jobs begin in their order, so that
         the longest should come first; they are made shortly before they begin. Where the caller
-        stops iterating, the other jobs are cancelled. Errors: the first one that a job raises."""
-        coming, waiting = enumerate(jobs), dict[int, int]()
+        stops iterating, the other jobs are cancelled. work: the weight of all jobs, where small
+        ones may go together. Errors: the first one that a job raises."""
+        coming = bundles(enumerate(jobs), work / (BUNDLES * self.slots))
+        waiting = dict[int, tuple[int, int]]()  # by ticket: the job's index, and its bundle's
         try:
             while True:
-                for at, job in islice(coming, max(0, AHEAD * self.slots - len(waiting))):
-                    waiting[self.submit(job)] = at
+                under_way = len({first for _, first in waiting.values()})
+                for bundle in islice(coming, max(0, AHEAD * self.slots - under_way)):
+                    tickets = self.submit_together([job for _, job in bundle])
+                    first = bundle[0][0]
+                    waiting |= {
+                        ticket: (at, first) for ticket, (at, _) in zip(tickets, bundle, strict=True)
+                    }
                 if not waiting:
                     return
                 for outcome in self.wait():
-                    at = waiting.pop(outcome.ticket)
+                    at, _ = waiting.pop(outcome.ticket)
                     if outcome.error:
                         raise outcome.error
                     yield at, outcome.result
         finally:
             for ticket in waiting:
                 self.cancel(ticket)
+
+
+def bundles(
+    jobs: Iterable[tuple[int, Job[T]]], weight: float
+) -> Iterator[list[tuple[int, Job[T]]]]:
+    """Yield jobs in their order, those together that weigh so much together, or that are
+    `LARGEST_BUNDLE`."""
+    bundle, weighs = list[tuple[int, Job[T]]](), 0
+    for at, job in jobs:
+        bundle.append((at, job))
+        weighs += job.weight
+        if weighs >= weight or len(bundle) == LARGEST_BUNDLE:
+            yield bundle
+            bundle, weighs = [], 0
+    if bundle:
+        yield bundle
 
 
 class InlineEngine(Engine):

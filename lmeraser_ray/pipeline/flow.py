@@ -238,7 +238,8 @@ class Flow:
             self.engine.start()
         weights = [build.passes for build in builds]
         with self.progress.bar("training", sum(weights), "rec") as advance:
-            for at, result in self.engine.run(self.job(planned, build) for build in builds):
+            jobs = (self.job(planned, build) for build in builds)
+            for at, result in self.engine.run(jobs, sum(weights)):
                 done.append(result)
                 advance(weights[at])
         return tuple(sorted(done, key=lambda trained: trained.key))
@@ -283,8 +284,11 @@ class Flow:
     ) -> tuple[Part, ...]:
         """Ascending positions as the parts of a job; with the buckets' features where the learner
         of the system needs features."""
-        needed = self._learners[member].needs == "features"
-        return parts_of(index, features if needed else None, positions)
+        return parts_of(index, None if self.sees_pictures(member) else features, positions)
+
+    def sees_pictures(self, member: int) -> bool:
+        """Whether the learner of a system needs pictures, and no features."""
+        return self._learners[member].needs == "pictures"
 
     @cached_property
     def _learners(self) -> tuple[Learner, ...]:

@@ -15,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeraser_ray.config import Config
+from lmeraser_ray.config.learner import LearnerConfig
 from lmeraser_ray.data.order import canonical_order
-from lmeraser_ray.data.reader import Read, Reader, Rows, pixel_hashes
+from lmeraser_ray.data.reader import Read, Reader, Rows
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models import numerics
 from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.backbone import Backbone, load_backbone
 from lmeraser_ray.models.learners.base import Learner, ShardData, Stage, Watch, ignore
 from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.learners.passes import stage_passes
 from lmeraser_ray.pipeline.manifest import BackboneCard
-from lmeraser_ray.storage.store import Store, StoredObject
+from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
 T_co = TypeVar("T_co", covariant=True)
 Inputs = NDArray[np.uint8] | NDArray[np.float32]
@@ -37,6 +39,11 @@ class Part:
 
     rows: Rows
     features: StoredObject | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> "Part":
+        """Some of the rows, by their places among them [m] int64, ascending."""
+        about = self.rows.about and self.rows.about.take(rows)
+        return Part(Rows(self.rows.bucket, self.rows.rows[rows], about), self.features)
 
 
 @dataclass
@@ -83,10 +90,10 @@ class Worker:
         """Reads the store's records for the backbone."""
         return Reader(self.store, self.card.spec, self.config.data.max_pixels)
 
-    def see(self, parts: Sequence[Part]) -> Read:
+    def see(self, parts: Sequence[Part], *, decode: bool = True) -> Read:
         """Read rows as the parts name them, in their order: features [m, d] float32, or pictures
-        [m, 3, s, s] uint8."""
-        found = [self.reader.read(part.rows, part.features) for part in parts]
+        [m, 3, s, s] uint8. decode: False checks the pictures and returns none of them."""
+        found = [self.reader.read(part.rows, part.features, decode=decode) for part in parts]
         inputs: list[Any] = [read.inputs for read in found]
         labels = tuple(label for read in found for label in read.labels)
         return Read(
@@ -199,13 +206,34 @@ class TrainConstituent:
     def stages(self, worker: Worker, watch: Watch) -> Iterator[tuple[str, Constituent]]:
         """Train the stages from `first` on, each from the one before, and yield the key and the
         constituent of each. Stores nothing."""
-        seen = worker.see([part for parts in self.slices for part in parts])
+        parts = [part for slice_ in self.slices for part in slice_]
+        seen = worker.see(parts, decode=self._looks(worker, parts))
         start = Constituent.from_bytes(worker.store.read(self.before)) if self.before else None
         for key, size in list(zip(self.keys, self._sizes(), strict=True))[self.first :]:
             start = worker.train(
                 shard_of(key, seen, size, self.groups), Stage(start, self.share), watch, self.member
             )
             yield key, start
+
+    def stored(self, listing: Listing, learner: LearnerConfig) -> Trained | None:
+        """What a run of this job that died has stored, as that would have returned it; None where a
+        stage is missing. learner: of the system."""
+        stages = [listing.get(("constituents", key)) for key in self.keys[self.first :]]
+        abouts = [part.rows.about for parts in self.slices for part in parts]
+        found = [item for item in stages if item]
+        if len(found) < len(stages) or None in abouts:
+            return None
+        labels = [label for about in abouts if about for label in about.labels]
+        sizes = self._sizes()[self.first :]
+        several = np.array([len(set(labels[:size])) > 1 for size in sizes])
+        passes = stage_passes(learner)(np.array(sizes), several)
+        return Trained(self.key, tuple(found), int(passes.sum()))
+
+    def _looks(self, worker: Worker, parts: Sequence[Part]) -> bool:
+        """Whether a stage looks at the inputs: the last one sees all classes."""
+        learner = worker.learners[self.member]
+        labels = {label for part in parts for label in worker.reader.about(part.rows).labels}
+        return learner.needs == "features" or learner.looks(len(labels))
 
     def run(self, worker: Worker) -> Trained:
         """Train and store the stages in order, each from the constituent of the one before."""
@@ -227,58 +255,5 @@ def shard_of(key: str, seen: Read, size: int, groups: NDArray[np.int32] | None) 
     """The first `size` rows, in canonical order, whatever buckets they are in."""
     order = canonical_order(seen.digests[:size])
     labels = tuple(seen.labels[i] for i in order)
-    return ShardData(
-        key, seen.inputs[:size][order], labels, None if groups is None else groups[:size][order]
-    )
-
-
-@dataclass(frozen=True)
-class AnswerRows:
-    """Ask one constituent about stored records. members: these records; group: the shard that
-    answers, where the constituent serves several; member: the system that it belongs to."""
-
-    constituent: StoredObject
-    members: tuple[Part, ...]
-    group: int = 0
-    member: int = 0
-    name = "answer"
-
-    @property
-    def key(self) -> str:
-        """The key of the constituent that is asked."""
-        return self.constituent.key
-
-    @property
-    def weight(self) -> int:
-        """How many queries there are."""
-        return sum(len(part.rows.rows) for part in self.members)
-
-    def run(self, worker: Worker) -> Answers:
-        """Read the queries and answer them, in the order of `members`. Where there is one class, no
-        query is read."""
-        constituent = Constituent.from_bytes(worker.store.read(self.constituent))
-        if len(constituent.classes) == 1:
-            return Answers(constituent.classes, np.ones((self.weight, 1), np.float32))
-        inputs = worker.see(self.members).inputs
-        return worker.answer(constituent, inputs, self.group, self.member)
-
-
-@dataclass(frozen=True)
-class HashPixels:
-    """The SHA-256 of each picture's pixels as the backbone sees them: queries are routed by it
-    where there are no prototypes."""
-
-    members: tuple[Rows, ...]
-    name = "hash"
-    key = None
-
-    @property
-    def weight(self) -> int:
-        """How many pictures there are."""
-        return sum(len(part.rows) for part in self.members)
-
-    def run(self, worker: Worker) -> list[bytes]:
-        """Read and hash the pictures, in the order of `members`."""
-        return [
-            found for part in self.members for found in pixel_hashes(worker.reader.pixels(part))
-        ]
+    inputs = seen.inputs[:size][order] if len(seen.inputs) else seen.inputs
+    return ShardData(key, inputs, labels, None if groups is None else groups[:size][order])

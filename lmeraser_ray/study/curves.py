@@ -14,11 +14,12 @@ from lmeraser_ray.models.aggregation.routes import combine
 from lmeraser_ray.models.learners.base import Watch
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.operations.evaluate import score_of
-from lmeraser_ray.pipeline.answering import Stored, answer_rows, route_stored
+from lmeraser_ray.pipeline.answering import Asking, Stored
 from lmeraser_ray.pipeline.flow import Flow, Planned
-from lmeraser_ray.pipeline.jobs import AnswerRows, TrainConstituent, Worker
+from lmeraser_ray.pipeline.jobs import TrainConstituent, Worker
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
+from lmeraser_ray.pipeline.queries import AnswerRows
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class TrainAndAnswer:
     def run(self, worker: Worker) -> list[dict[int, Answers]]:
         """Return the answers after each epoch of each stage, by shard; without epochs those of the
         trained constituent alone."""
-        asked = [(place, rows, worker.see(rows.members).inputs) for place, rows in self.asked]
+        asked = [(place, rows, rows.queries.see(worker)) for place, rows in self.asked]
         found: list[dict[int, Answers]] = []
 
         def ask(constituent: Constituent) -> None:
@@ -70,16 +71,15 @@ def accuracy_by_epoch(flow: Flow, planned: Planned, manifest: Manifest) -> list[
     index, test = planned.index, np.flatnonzero(planned.index.test)
     if len(test) == 0:
         return []
-    stored = Stored(index, planned.features, test)
-    routes = route_stored(flow, manifest, stored)
-    asked = routes.queries()
+    flow.engine.start()
+    asking = Asking(flow, manifest, Stored(index, planned.features, test))
+    routes, asked = asking.routes, asking.asked
     places = {
         number: place for place, number in enumerate(shard.number for shard in manifest.shards)
     }
 
     def rows_of(place: int) -> AnswerRows:
-        constituent = manifest.shards[place].constituent
-        return answer_rows(flow, manifest, stored, place, asked[place], constituent)
+        return asking.job(place, asked[place], manifest.shards[place].constituent)
 
     def job_of(spec: ConstituentSpec) -> TrainAndAnswer:
         served = [places[number] for number in spec.shards if places[number] in asked]
@@ -91,7 +91,6 @@ def accuracy_by_epoch(flow: Flow, planned: Planned, manifest: Manifest) -> list[
     jobs = sorted(
         (job for job in map(job_of, planned.plan.specs) if job.asked), key=lambda job: -job.weight
     )
-    flow.engine.start()
     with flow.progress.bar("curves", sum(job.weight for job in jobs), "rec") as advance:
         found: dict[int, list[dict[int, Answers]]] = {}
         for at, answers in flow.engine.run(jobs):

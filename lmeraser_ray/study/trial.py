@@ -25,7 +25,7 @@ from lmeraser_ray.models.partition.expected import DeletionCosts
 from lmeraser_ray.operations.single_costs import costs_by_system
 from lmeraser_ray.operations.work import WorkPlanner
 from lmeraser_ray.operations.work_units import UnitWork, of_batches, of_people, of_records
-from lmeraser_ray.pipeline.answering import Stored, answer_rows, route_stored
+from lmeraser_ray.pipeline.answering import Asking, Stored
 from lmeraser_ray.pipeline.flow import Flow, Planned, identity_of
 from lmeraser_ray.pipeline.jobs import Trained
 from lmeraser_ray.pipeline.manifest import Manifest, ShardState
@@ -98,15 +98,16 @@ class Course:
     planned: Planned
     claims: TrainingClaims
     skeleton: Manifest = field(init=False)
-    stored: Stored = field(init=False)
+    asking: Asking = field(init=False)
     bound: Bound = field(init=False)
 
     def __post_init__(self) -> None:
         planned = self.planned
         self.skeleton = skeleton_of(self.flow, planned)
         queries = np.flatnonzero(planned.index.test)
-        self.stored = Stored(planned.index, planned.features, queries)
-        self.routes = route_stored(self.flow, self.skeleton, self.stored)
+        stored = Stored(planned.index, planned.features, queries)
+        self.asking = Asking(self.flow, self.skeleton, stored)
+        self.routes = self.asking.routes
         self.places = {shard.number: place for place, shard in enumerate(self.skeleton.shards)}
         self.bound = Bound(self.routes, planned.index.names("label", queries), self._possible())
 
@@ -125,10 +126,7 @@ class Course:
         asked = [
             place for number in spec.shards if (place := self.places[number]) in self.bound.waiting
         ]
-        flow, skeleton, queries = self.flow, self.skeleton, self.bound.asked
-        jobs = [
-            answer_rows(flow, skeleton, self.stored, place, queries[place], item) for place in asked
-        ]
+        jobs = [self.asking.job(place, self.bound.asked[place], item) for place in asked]
         answers: dict[int, Answers] = dict(self.flow.engine.run(jobs))
         for at, place in enumerate(asked):
             self.bound.hear(place, answers[at])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, scale, throughput, unlearning
+from benchmarks import decoding, gpu, scale, small_shards, throughput, unlearning
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_RAY = """
@@ -83,6 +83,18 @@ def test_throughput_alternates_the_sides(run: Callable) -> None:
     assert set(found["images_per_s"]) == {"learner", "bare", "plain"}
     assert 0 < found["ratio"]["min"] <= found["ratio"]["median"] <= found["ratio"]["max"]
     assert found["machine"]["torch"] == torch.__version__
+
+
+def test_decoding_alternates_the_sides(run: Callable) -> None:
+    _, (found,) = run(decoding.main, "--pictures", "2", "--rounds", "1")
+    assert set(found["cpu_ms_each"]) == {"checked", "copied", "pillow"}
+    assert min(found["cpu_ms_each"].values()) > 0
+
+
+def test_small_shards_are_compared_with_one(run: Callable) -> None:
+    _, (found,) = run(small_shards.main, "--shards", "3", "--epochs", "1", "--rounds", "1")
+    assert set(found["cpu_s"]) == {"one", "small", "alone"} and min(found["cpu_s"].values()) > 0
+    assert found["small"]["ratio_min"] <= found["small"]["ratio"] <= found["small"]["ratio_max"]
 
 
 def test_unlearning_trains_one_shard_and_no_more(run: Callable) -> None:

@@ -66,6 +66,18 @@ def two_colours() -> Image.Image:
     return picture
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_pixels_of_an_upright_picture_are_not_copied(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversion to RGB, or a turn, of what is RGB and upright has the same pixels."""
+    image = encoded(noise(), kind)
+    wanted = np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
+    for copies in ("convert", "copy", "transpose"):
+        monkeypatch.setattr(Image.Image, copies, lambda *_, name=copies: pytest.fail(name))
+    assert np.array_equal(pixels(image), wanted)
+
+
 def refusal(image: bytes, *, max_pixels: int = LIMIT) -> str:
     with pytest.raises(PictureError) as caught:
         check_picture(image, max_pixels=max_pixels)

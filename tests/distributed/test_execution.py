@@ -183,8 +183,8 @@ def test_retries_are_bounded_and_nothing_is_lost(
 class Interrupted(RayEngine):
     """Ctrl-C in the driver after the first finished shard."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, object]]:
-        for done, found in enumerate(super().run(jobs)):
+    def run(self, jobs: Sequence[Job], work: int = 0) -> Iterator[tuple[int, object]]:
+        for done, found in enumerate(super().run(jobs, work)):
             if done == 1:
                 raise KeyboardInterrupt
             yield found

@@ -1,13 +1,13 @@
 """An engine makes no more jobs than are soon begun, gives every result its place, and leaves
 nothing under way behind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.pipeline.engine import AHEAD, Engine, Outcome
+from lmeraser_ray.pipeline.engine import AHEAD, BUNDLES, LARGEST_BUNDLE, Engine, Outcome, bundles
 from lmeraser_ray.pipeline.jobs import Worker
 
 
@@ -16,9 +16,9 @@ class Square:
     """n → n²."""
 
     n: int
+    weight: int = 1
     name = "square"
     key = None
-    weight = 1
 
     def run(self, _: Worker | None) -> int:
         return self.n**2
@@ -99,3 +99,30 @@ def test_what_nobody_waits_for_is_cancelled(unlucky: int | None) -> None:
     assert not engine.under and sorted(engine.cancelled) == list(
         range(47 if unlucky is None else 40)
     )
+
+
+def test_small_jobs_go_together_by_their_work_and_large_ones_alone() -> None:
+    """In their order, none twice, and never more than `LARGEST_BUNDLE`."""
+    jobs = [Square(n, weight) for n, weight in enumerate([90, 30, 10, 10, 10, *[1] * 40])]
+    found = [[job.n for _, job in bundle] for bundle in bundles(enumerate(jobs), 30)]
+    assert found == [[0], [1], [2, 3, 4], *([*range(at, min(at + 16, 45))] for at in (5, 21, 37))]
+    assert LARGEST_BUNDLE == 16
+    alone = [[at for at, _ in bundle] for bundle in bundles(enumerate(jobs), 0)]
+    assert alone == [[n] for n in range(45)]
+
+
+def test_jobs_that_go_together_each_have_their_result() -> None:
+    """Of 240 jobs on three slots ten go together, at most `AHEAD` bundles a slot under way."""
+
+    class Bundling(Backwards):
+        sizes: list[int]
+
+        def submit_together(self, jobs: Sequence[Square]) -> list[int]:  # type: ignore[override]
+            self.sizes.append(len(jobs))
+            return super().submit_together(jobs)
+
+    engine = Bundling()
+    engine.sizes = []
+    found = dict(engine.run((Square(n) for n in range(240)), 240))
+    assert found == {n: n * n for n in range(240)}
+    assert engine.sizes == [10] * BUNDLES * engine.slots

@@ -46,8 +46,9 @@ class ShardData:
     """What one stage of training sees: n records in canonical order (by digest).
 
     key: the stage's key in hexadecimal, which seeds its generator; inputs: pictures [n, 3, s, s]
-    uint8 or features [n, d] float32, as the learner needs; labels: n names; groups: [n] int32, the
-    shard of each record where one constituent serves several shards (a joint learner), else None.
+    uint8 or features [n, d] float32, as the learner needs (no pictures, [0, 3, s, s], where the
+    learner does not look at them); labels: n names; groups: [n] int32, the shard of each record
+    where one constituent serves several shards (a joint learner), else None.
     """
 
     key: str
@@ -91,6 +92,10 @@ class PictureLearner(Protocol):
     def check(self, backbone: Backbone) -> None:
         """Refuse what this learner cannot do with the backbone, before any record is read. Errors:
         `ConfigError`."""
+
+    def looks(self, classes: int) -> bool:
+        """Whether a training on records of so many classes looks at their pictures: where it does
+        not, they are checked and not decoded."""
 
     def train(
         self,

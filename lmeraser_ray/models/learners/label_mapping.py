@@ -98,6 +98,10 @@ class LabelMapping(PromptLearner[LabelMappingConfig]):
 
     needs_classifier = True
 
+    def looks(self, classes: int) -> bool:
+        """Always: a label is mapped by the activations of its pictures."""
+        return True
+
     def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> LabelMappingFitter:
         """The mapping, then the prompt. The backbone has at least as many classes as there are
         labels (`requirements.check_labels`)."""

@@ -4,7 +4,7 @@
 
 A learner defines its fitter and how a constituent scores a query; the rest is here. Invariant: a
 shard of one class has nothing to learn (its loss is zero whatever the parameters), so its
-constituent is the initial one, and its answer is certain.
+constituent is the initial one, for which no picture is decoded, and its answer is certain.
 """
 
 from abc import ABC, abstractmethod
@@ -112,6 +112,10 @@ class GradientLearner(ABC, Generic[C]):
                 f"learner.crop is {self.config.crop}, but an input of {backbone.spec.input_size} "
                 "pixels that is moved so far is blank: make it smaller."
             )
+
+    def looks(self, classes: int) -> bool:
+        """Not at pictures of one class: there is nothing to learn."""
+        return classes > 1
 
     @abstractmethod
     def fitter(self, shard: ShardData, backbone: Backbone, stage: Stage) -> PictureFitter[C]:
