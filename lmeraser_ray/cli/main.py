@@ -11,17 +11,21 @@ Ctrl-C shows a traceback.
 
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lmeraser_ray import __version__
 from lmeraser_ray.errors import INTERRUPTED, ConfigError, LmeraserError
-from lmeraser_ray.operations.interruption import SENTENCE, listen
-from lmeraser_ray.pipeline.outlet import print_line, steady_streams, why_lost
+from lmeraser_ray.operations.interruption import SENTENCE, leave, listen
+from lmeraser_ray.pipeline.outlet import on_terminal, print_line, steady_streams, why_lost
 
 if TYPE_CHECKING:
     from lmeraser_ray.cli.verb import Verb
 
+SOON_S = 0.3
+"""Seconds until a terminal shows that a command has begun."""
 HELP, VERSION = ("help", "--help", "-h"), ("version", "--version", "-V")
 
 
@@ -107,15 +111,29 @@ def perform(verb: "Verb", words: list[str]) -> int:
     return report.exit_code
 
 
+@contextmanager
+def begun(verb: str | None, words: Sequence[str]) -> Iterator[None]:
+    """Say on a terminal, where bars are to come, that a command has begun, if it has not ended
+    soon: what it imports may take long."""
+    name = " ".join(["lmeraser", *([verb] if verb else words[:1])])
+    soon = threading.Timer(SOON_S, print_line, [f"{visible(name)}: loading the program"])
+    soon.daemon = True
+    if on_terminal(sys.stderr) and "--quiet" not in words:
+        soon.start()
+    try:
+        yield
+    finally:
+        soon.cancel()
+
+
 def main(verb: str | None = None) -> None:
     """Run and exit: the entry point of `lmeraser` and of `python -m lmeraser_ray.VERB`."""
     steady_streams()
     listen()
     # Pydantic would look for plugins among the files of every package that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    code = run(verb)
+    with begun(verb, sys.argv[1:]):
+        code = run(verb)
     if lost := why_lost(sys.stdout):
         print_line(f"note: what was printed could not be written ({lost}).")
-    if code == INTERRUPTED:
-        os._exit(code)  # Python's own end meets threads of C++ that were interrupted
-    sys.exit(code)
+    leave(code)

@@ -30,9 +30,9 @@ class ExecutionConfig(Section):
     address: Annotated[str | None, OperatorOnly()] = None
     """A Ray cluster's address (`auto` within one); None uses RAY_ADDRESS, else starts a local
     cluster. No workspace keeps it."""
-    patience: Annotated[float, Field(gt=0, le=86_400)] = 25.0
-    """Seconds to wait for the first free CPU (and GPUs of a task) of a cluster that runs already. A
-    cluster whose autoscaler adds the first node needs more."""
+    patience: Annotated[float, Field(gt=0, le=86_400)] = 20.0
+    """Seconds to wait for a cluster that runs already: to be let in, and then for the first free
+    CPU (and GPUs of a task). A cluster whose autoscaler adds the first node needs more."""
     cpus: Positive | None = None
     """Logical CPUs of a local cluster that is started; None is all."""
     gpus: Annotated[int, Field(ge=0)] | None = None

@@ -23,6 +23,7 @@ from lmeraser_ray.distributed.queue_actor import ATTACHED_S, QueueActor
 from lmeraser_ray.erasure.requests.events import Event, Say
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.operations.hosted_queue import QueueSpec, QueueStatus
+from lmeraser_ray.pipeline.waiting import Waiting
 from lmeraser_ray.storage.database.database import Dialect
 
 NAMESPACE = "lmeraser"
@@ -71,6 +72,10 @@ class ActorHandle:
         Errors: `ExecutionError` where another `serve` is attached, where the actor works on another
         folder, or where the actor does not start.
         """
+        with Waiting("for the queue's actor"):
+            return self._begin()
+
+    def _begin(self) -> QueueStatus:
         begun = time.monotonic()
         while True:
             status = self.look(drain=False, patience=START_S)

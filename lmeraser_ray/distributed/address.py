@@ -21,9 +21,10 @@ GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS + bytes(5)
 
 
 def configured(execution: ExecutionConfig) -> str | None:
-    """The address as `execution.address`, else the environment, has it; None starts a local
-    cluster."""
-    return execution.address or os.environ.get(VARIABLE) or None
+    """The address as `execution.address`, else the environment, has it; None, which is `local`
+    too, starts a local cluster."""
+    found = execution.address or os.environ.get(VARIABLE)
+    return None if found in ("", "local") else found
 
 
 def require_head(address: str | None) -> None:
@@ -38,14 +39,14 @@ def require_head(address: str | None) -> None:
             if time.monotonic() >= end:
                 raise unreachable(address or "", "nothing accepts a connection there")
             time.sleep(PAUSE_S)
-        if "RAY_USE_TLS" not in os.environ and not speaks(head, ANSWER_S):
+        if not speaks(head, ANSWER_S):
             raise unreachable(address or "", "what accepts connections there does not answer")
 
 
 def unreachable(address: str, why: str) -> ExecutionError:
     """The error that tells which address does not serve, and where it comes from."""
     return ExecutionError(
-        f"The Ray cluster at {address} cannot be used: {why}. Start it, correct "
+        f"The Ray cluster at {address} cannot be used: {why}. Start it (anew), correct "
         f"--execution.address or {VARIABLE} (without them, a local one is started), or set "
         "--execution.engine inline."
     )
@@ -53,12 +54,14 @@ def unreachable(address: str, why: str) -> ExecutionError:
 
 def speaks(address: str, seconds: float) -> bool:
     """Whether a live server of HTTP/2, which gRPC is, answers a greeting with its settings. A head
-    that hangs, or another program at its port, does not."""
+    that hangs, or another program at its port, does not. Under TLS it is only asked to accept."""
+    if "RAY_USE_TLS" in os.environ:
+        return answers(address, seconds)
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=seconds) as connection:
             connection.sendall(GREETING)
-            return connection.recv(9)[3:4] == SETTINGS
+            return connection.recv(9, socket.MSG_WAITALL)[3:4] == SETTINGS
     except (OSError, OverflowError, UnicodeError):
         return False
 

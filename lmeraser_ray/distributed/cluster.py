@@ -12,18 +12,25 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import ray
+from ray._private import services
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmeraser_ray.config import ExecutionConfig
 from lmeraser_ray.distributed import sentinel
-from lmeraser_ray.distributed.address import configured, require_head
+from lmeraser_ray.distributed.address import ANSWER_S, configured, require_head, speaks, unreachable
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.operations.interruption import ending_at_once
+from lmeraser_ray.operations.interruption import end_without_python, ending_at_once
 from lmeraser_ray.pipeline.outlet import occupy
 from lmeraser_ray.pipeline.waiting import Waiting
 from lmeraser_ray.storage.home import can_hold, home_folder
@@ -54,7 +61,7 @@ def connect(execution: ExecutionConfig) -> bool:
         with Waiting(f"for {where}"), silent_stderr(), ending_at_once():
             if address:
                 require_head(head_of(address))
-                ray.init(address=address, **options)
+                enter(address, partial(ray.init, address=address, **options), execution.patience)
             else:
                 provide_token()
                 ray.init(
@@ -84,8 +91,46 @@ def head_of(address: str | None) -> str | None:
     which may be gone. Errors: `ConnectionError` where it started none."""
     if address != "auto":
         return address
-    found: str | None = ray._private.services.canonicalize_bootstrap_address(address)
+    found: str | None = services.canonicalize_bootstrap_address(address)
     return found
+
+
+def enter(address: str, begin: Callable[[], object], patience: float) -> None:
+    """Have `begin` connect to the cluster at an address, in a thread: Ray's core, where it waits
+    for a head that hangs, hears no signal and knows no end. Errors: `ExecutionError` where the
+    cluster has not let this process in after `patience` seconds, or its node here hangs; else as
+    `begin`."""
+    entered: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            require_node(address)
+            begin()
+            entered.set_result(None)
+        except (Exception, SystemExit) as error:  # raised where the result is asked for
+            entered.set_exception(error)
+
+    threading.Thread(target=run, name="lmeraser-connecting", daemon=True).start()
+    try:
+        entered.result(patience)
+    except TimeoutError:
+        if entered.done():
+            raise
+        end_without_python()
+        raise unreachable(address, f"it has not let this command in for {patience:g} s") from None
+
+
+def require_node(address: str) -> None:
+    """Errors: `ExecutionError` where this machine's node of the cluster does not answer. Ray's core
+    would end this process then, without a word."""
+    if "://" in address:
+        return
+    if address == "auto":
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    node = services.get_node_to_connect_for_driver(GcsClient(address=head_of(address)))
+    where = f"{node.node_manager_address}:{node.node_manager_port}"
+    if not speaks(where, ANSWER_S):
+        raise unreachable(address, f"its node on this machine ({where}) does not answer")
 
 
 def require_room(execution: ExecutionConfig, gpus: float) -> None:
@@ -96,19 +141,35 @@ def require_room(execution: ExecutionConfig, gpus: float) -> None:
     if address is None:
         return
     task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(nothing).remote()
-    with Waiting(f"for a free CPU of the Ray cluster at {address}"):
+    with Waiting(lambda: f"for a free CPU of the Ray cluster at {address} ({free()})"):
         done, _ = ray.wait([task], timeout=execution.patience)
     if not done:
         ray.cancel(task, force=True)
-        free, there = ray.available_resources(), ray.cluster_resources()
-        has = ", ".join(
-            f"{free.get(kind, 0.0):g} of {there.get(kind, 0.0):g} {kind}s"
+        raise ExecutionError(
+            f"The Ray cluster at {address} has begun no task for {execution.patience:g} s: "
+            f"{free()}. Wait until it has room, add nodes, or raise --execution.patience."
+        )
+
+
+def free() -> str:
+    """What of the cluster is free, in words."""
+    left, there = ray.available_resources(), ray.cluster_resources()
+    return (
+        " and ".join(
+            f"{left.get(kind, 0.0):g} of {there.get(kind, 0.0):g} {kind}s"
             for kind in ("CPU", "GPU")
         )
-        raise ExecutionError(
-            f"The Ray cluster at {address} has begun no task for {execution.patience:g} s: {has} "
-            "are free. Wait until it has room, add nodes, or raise --execution.patience."
-        )
+        + " are free"
+    )
+
+
+def working(execution: ExecutionConfig, what: str) -> Waiting:
+    """Say what a cluster that others may use is to do, where nothing has come of it for a while.
+    what: the work, in words. On a cluster that this process started, there is only that work."""
+    address = configured(execution)
+    return Waiting(
+        lambda: f"for {what} on the Ray cluster at {address} ({free()})", silent=address is None
+    )
 
 
 def nothing() -> None:

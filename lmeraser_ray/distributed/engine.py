@@ -27,6 +27,7 @@ from lmeraser_ray.distributed.cluster import (
     require_room,
     session_folder,
     total,
+    working,
 )
 from lmeraser_ray.distributed.held import HeldInCluster
 from lmeraser_ray.distributed.translation import translated
@@ -37,6 +38,7 @@ from lmeraser_ray.pipeline.engine import Engine, Outcome
 from lmeraser_ray.pipeline.jobs import Job
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.queries import HeldQueries, PrepareQueries
+from lmeraser_ray.pipeline.waiting import Waiting
 from lmeraser_ray.storage.files import discard_tree, disk_errors, make_folder
 from lmeraser_ray.storage.paths import Location
 from lmeraser_ray.storage.store import Store
@@ -81,6 +83,7 @@ class RayEngine(Engine):
         self._tasks: dict[Callable[..., object], Any] = {}
         self._shared: Any = None
         self._running: dict[int, RunningTask] = {}
+        self._waiting: Waiting | None = None
         self._next = 0
 
     @property
@@ -115,7 +118,12 @@ class RayEngine(Engine):
         from lmeraser_ray.distributed.features import stream_features
 
         try:
-            yield from stream_features(self._spec(self.execution.feature_gpus, FEATURE_GPUS), parts)
+            with working(self.execution, "features") as waiting:
+                for batch in stream_features(
+                    self._spec(self.execution.feature_gpus, FEATURE_GPUS), parts
+                ):
+                    waiting.came()
+                    yield batch
         except Exception as error:
             raise translated(error) from error
 
@@ -149,6 +157,8 @@ class RayEngine(Engine):
         self._next += jobs
         task = RunningTask(reference, scratch, time.monotonic(), list(tickets), jobs > 1)
         self._running.update(dict.fromkeys(tickets, task))
+        if self._waiting is None:
+            self._waiting = working(self.execution, "tasks").__enter__()
         return tickets
 
     def hold(self, job: PrepareQueries) -> HeldQueries:
@@ -192,6 +202,11 @@ class RayEngine(Engine):
     def _forget(self, ticket: int) -> None:
         """Note that a job has ended, and with its last one the task."""
         task = self._running.pop(ticket)
+        if self._waiting is not None:
+            self._waiting.came()
+            if not self._running:
+                self._waiting.__exit__(None, None, None)
+                self._waiting = None
         task.tickets.remove(ticket)
         if task.tickets:
             return

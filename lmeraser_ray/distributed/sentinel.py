@@ -1,11 +1,11 @@
 """The sentinel says why a process ends whose Ray cluster has died: Ray's core gives up a lost head
 after a minute, and ends the process without a message.
 
-    does the head accept connections? ── not for most of that minute
+    does the head answer a greeting? ── not for most of that minute
         ──► one sentence and exit code 5, a moment before Ray's own end
 
 Ending like this is as safe as `kill -9`: the process holds no state that matters. A head that comes
-back in time (with Redis) ends nothing. A head that hangs but accepts connections is not noticed.
+back in time (with Redis) ends nothing. A head that hangs is as one that is lost.
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 
 import ray
 
-from lmeraser_ray.distributed.address import answers
+from lmeraser_ray.distributed.address import speaks
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.pipeline.outlet import print_line
 
@@ -45,11 +45,11 @@ class Sentinel(threading.Thread):
 
     def run(self) -> None:
         """Look at the head until stopped, or until the head is lost."""
-        if not answers(self._address, self._pause * LOOKS):
+        if not speaks(self._address, self._pause * LOOKS):
             return
         failed, since = 0, 0.0
         while not self._stop.wait(self._pause):
-            if answers(self._address, self._pause):
+            if speaks(self._address, self._pause * LOOKS):
                 failed = 0
                 continue
             failed, since = failed + 1, since if failed else time.monotonic()

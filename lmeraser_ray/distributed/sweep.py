@@ -29,7 +29,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from lmeraser_ray import errors
 from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.distributed.claims import Claimant, ClaimsActor
-from lmeraser_ray.distributed.cluster import here
+from lmeraser_ray.distributed.cluster import here, require_room, working
 from lmeraser_ray.distributed.engine import RayEngine
 from lmeraser_ray.distributed.translation import translated
 from lmeraser_ray.distributed.worker import parsed
@@ -38,6 +38,7 @@ from lmeraser_ray.pipeline.engine import InlineEngine
 from lmeraser_ray.pipeline.flow import Flow, Prototypes
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.waiting import Waiting
 from lmeraser_ray.storage.files import discard_tree, disk_errors, make_folder
 from lmeraser_ray.storage.paths import require_disk
 from lmeraser_ray.storage.store import Store
@@ -126,11 +127,15 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
 class Stopping(FIFOScheduler):  # type: ignore[misc]
     """Hands each step to the race, and stops the trials that the race stops."""
 
-    def __init__(self, race: Race, claims: Any) -> None:
+    def __init__(self, race: Race, claims: Any, waiting: Waiting) -> None:
         super().__init__()
-        self.race, self.claims = race, claims
+        self.race, self.claims, self.waiting = race, claims, waiting
         self.error: LmeraserError | None = None
         self.released: list[Any] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle nothing: Tune writes this object to its folder, too, and never reads it."""
+        return {}
 
     def release(self, trial: str) -> None:
         """Give up the claims of a trial that ends."""
@@ -139,6 +144,7 @@ class Stopping(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002 - as Tune calls it
         """Continue or stop the trial. A value that does not suit the data or the backbone ends
         alone; any other error ends all trials."""
+        self.waiting.came()
         name, step = trial.config[VALUE], json.loads(result[STEP])
         goes_on = False
         if "error" not in step:
@@ -212,7 +218,8 @@ def run_on_ray(work: TrialRound, race: Race) -> None:
         require_disk(store.root).absolute(),
         require_disk(store.scratch) / secrets.token_hex(8),
     )
-    gpus = RayEngine(store, first.config, first.card).gpus
+    execution, gpus = first.config.execution, RayEngine(store, first.config, first.card).gpus
+    require_room(execution, gpus)
     with disk_errors(scratch):
         make_folder(scratch, parents=False)
     known = {
@@ -221,11 +228,10 @@ def run_on_ray(work: TrialRound, race: Race) -> None:
     }
     spec = SweepSpec(root, f"{store.run}/{scratch.name}", gpus, work.buckets, known, work.unit)
     claims = start_claims()
-    scheduler = Stopping(race, claims)
+    scheduler = Stopping(race, claims, working(execution, "trials"))
     try:
-        grid = tuner(
-            spec, scheduler, claims, scratch / "tune", first.config.execution.retries
-        ).fit()
+        with scheduler.waiting:
+            grid = tuner(spec, scheduler, claims, scratch / "tune", execution.retries).fit()
     except ray.exceptions.RayError as error:
         raise translated(error) from error
     finally:

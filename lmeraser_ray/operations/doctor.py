@@ -9,7 +9,6 @@ Nothing is started, made or changed: a local cluster is not begun, no key and no
 
 import os
 import shutil
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,15 +17,14 @@ from pathlib import Path
 
 from lmeraser_ray.config import ExecutionConfig
 from lmeraser_ray.erasure.certificate.keystore import key_folder
-from lmeraser_ray.errors import ConfigError, LmeraserError
+from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError
+from lmeraser_ray.pipeline.engines import require_cluster
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.home import can_hold
 from lmeraser_ray.storage.paths import local_folder
 
 NEEDED_BYTES = 2 << 30
 """Free space below which a training of a few thousand pictures may fill the disk."""
-PATIENCE_S = 3.0
-"""How long a cluster's head may take to accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +110,12 @@ def ray(execution: ExecutionConfig) -> Sighting:
     if execution.engine == "inline":
         return Sighting("Ray", None, f"{release} is not used: execution.engine is inline.")
     address = execution.address or os.environ.get("RAY_ADDRESS", "")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not address or address in ("auto", "local") or not port.isdecimal():
+    if address in ("", "auto", "local"):
         return Sighting("Ray", True, f"{release} starts a cluster on this machine when needed.")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
-    except OSError as error:
-        return Sighting(
-            "Ray",
-            False,
-            f"the cluster at {address} does not answer ({error.strerror or error}): start it, or "
-            "unset RAY_ADDRESS and execution.address for one on this machine.",
-        )
+        require_cluster(execution)
+    except ExecutionError as error:
+        return Sighting("Ray", False, str(error))
     return Sighting("Ray", True, f"{release}; the cluster at {address} answers.")
 
 

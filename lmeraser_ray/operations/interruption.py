@@ -4,6 +4,9 @@
     the first one otherwise                    `KeyboardInterrupt`: what is open is closed
     another one, or one that Python dropped    at once
 
+A process with a thread of C++ that never returns (Ray's core, where a head hangs) ends without
+Python's own end, too, once all is said.
+
 To end at once is as safe as `kill -9`: nothing published or acknowledged is lost. A signal that the
 caller ignores (a job in the background of a script) stays ignored.
 """
@@ -14,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from lmeraser_ray.errors import INTERRUPTED
 
@@ -27,11 +31,13 @@ LOADING = "<frozen importlib"
 
 class Interruption:
     """What this process knows of its end. asked: whether a signal has come; delicate: how many
-    contexts are open in which no exception may be raised."""
+    contexts are open in which no exception may be raised; without_python: whether Python's own end
+    of the process would meet threads of C++."""
 
     def __init__(self) -> None:
         self.asked = False
         self.delicate = 0
+        self.without_python = False
         self.descriptor = 2
 
     def listen(self) -> None:
@@ -94,3 +100,15 @@ def ending_at_once() -> Iterator[None]:
         yield
     finally:
         _process.delicate -= 1
+
+
+def end_without_python() -> None:
+    """Have this process end without Python's own end: a thread of C++ may never return."""
+    _process.without_python = True
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code. What is printed has been flushed."""
+    if code == INTERRUPTED or _process.without_python:
+        os._exit(code)
+    sys.exit(code)

@@ -1,17 +1,15 @@
-"""A cluster that does not answer, or has no room, is an error that names its address, soon; and
-what is waited for is said meanwhile."""
+"""A cluster that does not answer is an error that names its address, soon."""
 
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from lmeraser_ray.config import ExecutionConfig
 from lmeraser_ray.distributed import address, cluster
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.pipeline import waiting
-from lmeraser_ray.pipeline.waiting import Waiting
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +44,37 @@ def test_a_stale_address(
         cluster.connect(execution)
 
 
+@pytest.fixture(params=[b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(9), b"\xff"])
+def garbage(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a program that is no head: what it says, it says to everyone, and leaves."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.sendall(request.param)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_another_program(garbage: str) -> None:
+    with pytest.raises(ExecutionError, match=f"{garbage} cannot be used: .* does not answer"):
+        cluster.connect(ExecutionConfig(address=garbage))
+
+
+@pytest.mark.parametrize("where", ["", "local"])
+def test_addresses_that_start_a_local_cluster(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", where)
+    assert address.configured(ExecutionConfig()) is None
+    assert address.configured(ExecutionConfig(address=where)) is None
+
+
 def test_a_head_that_hangs(silent: str) -> None:
     with pytest.raises(ExecutionError, match=f"{silent} cannot be used: .* does not answer"):
         cluster.connect(ExecutionConfig(address=silent))
@@ -68,13 +97,3 @@ def test_the_cluster_that_this_machine_started_last_is_gone(
     monkeypatch.setattr(cluster, "head_of", lambda _: closed)
     with pytest.raises(ExecutionError, match=f"{closed} cannot be used"):
         cluster.connect(ExecutionConfig(address="auto"))
-
-
-def test_what_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = threading.Event()
-    monkeypatch.setattr(waiting, "FIRST_S", 0.01)
-    monkeypatch.setattr(waiting, "say", lambda _, text: (lines.append(text), said.set()))
-    lines: list[str] = []
-    with Waiting("for a cluster"):
-        assert said.wait(20)
-    assert lines[0].startswith("lmeraser: waiting for a cluster, for ")

@@ -59,7 +59,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     9: (
         "the head dies",
         (
-            "faults/test_nodes.py::test_a_head_that_dies_takes_nothing_with_it",
+            "faults/test_nodes.py::test_a_head_that_is_lost_takes_nothing_with_it",
             "distributed/test_queue_pod.py::test_a_head_that_comes_back",
         ),
     ),

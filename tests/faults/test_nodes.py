@@ -343,18 +343,19 @@ def test_a_node_that_is_taken_for_dead_does_no_harm(
     case.expect_whole()
 
 
-def test_a_head_that_dies_takes_nothing_with_it(
-    case: Case, gate: Gate, start: Callable[[int], Cluster]
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_head_that_is_lost_takes_nothing_with_it(
+    number: int, case: Case, gate: Gate, start: Callable[[int], Cluster]
 ) -> None:
-    """Row 9: kill -9 of gcs_server in the middle of two retrains. `serve` says so and ends; on a
-    new cluster the next one goes on."""
+    """Row 9: kill -9 of gcs_server in the middle of two retrains, or it is stopped. `serve` says so
+    and ends; on a new cluster the next one goes on."""
     cluster = start(2)
     case.submit(*(case.ids[i] for i in LANES))
     before = case.published()
     child = serve(case, cluster, gate)
     wait_until(lambda: len(gate.begun()) == 2)
     epoch = case.epoch()
-    os.kill(pid_of(cluster.made.head_node, "gcs_server"), signal.SIGKILL)
+    os.kill(pid_of(cluster.made.head_node, "gcs_server"), number)
     ended = child.end()
     assert ended.code == 5, ended
     assert "The head of the Ray cluster" in ended.err.splitlines()[-1], ended.err

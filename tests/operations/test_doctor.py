@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmeraser_ray.config import ExecutionConfig
+from lmeraser_ray.distributed import address as address_of_cluster
 from lmeraser_ray.operations import doctor as looks
 from lmeraser_ray.operations.doctor import doctor
 from lmeraser_ray.pipeline.session import Session
@@ -28,15 +29,18 @@ def test_a_new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_of_cluster, "ANSWER_S", 0.2)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
         found = looks.ray(ExecutionConfig())
         assert found.ready is False
-        assert address in found.sentence and "unset RAY_ADDRESS" in found.sentence
+        assert f"{address} cannot be used: nothing accepts" in found.sentence
         taken.listen()
-        assert looks.ray(ExecutionConfig()).ready
+        found = looks.ray(ExecutionConfig())
+        assert found.ready is False
+        assert f"{address} cannot be used: what accepts connections there" in found.sentence
     assert looks.ray(ExecutionConfig(engine="inline")).ready is None
 
 

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -184,3 +186,76 @@ def gpus_of_trials() -> dict[str, float]:
                 node = group["bundles_to_node_id"][bundle]
                 found[node] = found.get(node, 0.0) + resources.get("GPU", 0.0)
     return found
+
+
+def enter(address: str, stopped: int = 0) -> tuple[float, str]:
+    """Connects to a Ray cluster. Returns the seconds that it took, and the error. stopped: a
+    process that is stopped as soon as the head has greeted."""
+    from lmeraser_ray.config import ExecutionConfig
+    from lmeraser_ray.distributed import cluster
+    from lmeraser_ray.errors import ExecutionError
+    from lmeraser_ray.operations.interruption import listen
+    from tests.support.children import stop
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    listen()
+    look = cluster.require_head
+
+    def greeted(where: str | None) -> None:
+        look(where)
+        if stopped:
+            stop(stopped)
+
+    pytest.MonkeyPatch().setattr(cluster, "require_head", greeted)
+    begun = time.monotonic()
+    try:
+        cluster.connect(ExecutionConfig(address=address))
+    except ExecutionError as error:
+        return time.monotonic() - begun, str(error)
+    cluster.disconnect()
+    return time.monotonic() - begun, ""
+
+
+def hold_cpus(address: str, told: Path) -> None:
+    """Another job: takes the CPU of a Ray cluster until there is the file `go`."""
+    from lmeraser_ray.config import ExecutionConfig
+    from lmeraser_ray.distributed.cluster import connect, disconnect
+
+    connect(ExecutionConfig(address=address))
+    take_cpu(told)
+    disconnect()
+
+
+def take_cpu(told: Path) -> None:
+    """Takes a CPU, says so by the file `held`, and gives it back when there is the file `go`."""
+    import ray
+
+    from lmeraser_ray.distributed.cluster import nothing
+    from tests.support.children import wait_until
+
+    class Other:
+        def begun(self) -> None:
+            nothing()
+
+    other = ray.remote(num_cpus=1)(Other).remote()
+    ray.get(other.begun.remote())
+    (told / "held").touch()
+    wait_until((told / "go").exists)
+    ray.kill(other)
+
+
+def command_let_in(told: Path, verb: str, *words: str) -> None:
+    """A command that finds room on its cluster, which is taken then: for `train` by another job
+    before, for `sweep` by `take_cpu`, when its trials are to begin."""
+    from lmeraser_ray.distributed import engine, sweep
+    from tests.support.children import wait_until
+
+    def taken(*_: object) -> None:
+        threading.Thread(target=take_cpu, args=(told,), daemon=True).start()
+        wait_until((told / "held").exists)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(engine, "require_room", lambda *_: None)
+    patch.setattr(sweep, "require_room", taken)
+    command(verb, *words)

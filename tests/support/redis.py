@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lmeraser_ray.distributed.sentinel import answers
+from lmeraser_ray.distributed.address import answers
 from tests.support.children import wait_until
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "base" / "redis.yaml"

@@ -35,9 +35,32 @@ REFUSALS = (
     ("28", ("no pg_hba.conf entry",)),
     ("53", ("FATAL", "too many ")),
     ("53", ("remaining connection slots",)),
+    ("3D", ("FATAL", "no such database")),  # this and the next two: of pgbouncer
+    ("28", ("FATAL", "no such user")),
+    ("53", ("FATAL", "no more connections allowed")),
+    ("option", ("invalid ", " value")),
+    ("option", ("invalid port number",)),
+    ("option", ("invalid command-line argument",)),
+    ("option", ("unsupported startup parameter",)),
+    ("option", ("unrecognized configuration parameter",)),
 )
 """Words of a refused connection, by the SQLSTATE that they stand for."""
+UNREACHABLE = {
+    "could not translate host name": "no host has this name",
+    "failed to resolve host": "no host has this name",
+    "Connection refused": "nothing listens there",
+    "No such file or directory": "there is no such socket",
+    "timeout": "it did not answer in time",
+    "certificate": "its certificate, or ours, does not do",
+    "SSL": "it and sslmode of queue.database do not agree",
+    "session is ": "it is not what target_session_attrs asks for",
+}
+"""Why no connection was made, by the client's words."""
 POSTGRESQL_MACHINE = {
+    "option": "The PostgreSQL server {where} was not asked: an option of queue.database has a "
+    "value that it, or its client, does not take. Correct it and " + AGAIN,
+    "25006": "The PostgreSQL server {where} takes no writes (a standby, or "
+    "default_transaction_read_only): give the server that does in queue.database, and " + AGAIN,
     "53": "The PostgreSQL server {where} is out of a resource (disk, memory, connections): make "
     "room and " + AGAIN,
     "55P03": "The request database {where} is locked by another transaction. Wait for it and "
@@ -103,8 +126,10 @@ def of_postgresql(error: DBAPIError, where: str) -> LmeraserError | None:
         if state.startswith(known):
             return ExecutionError(text.format(where=where))
     if isinstance(error, OperationalError | InterfaceError):
+        said = str(error.orig)
+        why = next((f" ({why})" for words, why in UNREACHABLE.items() if words in said), "")
         return ExecutionError(
-            f"The PostgreSQL server {where} cannot be reached, or the connection was lost. Start "
-            f"it and {AGAIN}"
+            f"The PostgreSQL server {where} cannot be reached{why}, or the connection was lost. "
+            f"Start it, or correct queue.database, and {AGAIN}"
         )
     return None

@@ -27,6 +27,47 @@ def test_known_options_are_taken(option: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@h:abc/db",
+        "postgresql://me:secret@[::1/db",
+        "postgresql://me:secret@/db?host=a&port=x",
+        "postgresql://me:secret@/db?host=a,b&port=1,2,3",
+        f"postgresql://me:secret@{'a' * 70}.example/db",
+        "postgresql://me:secret@h/db?connect_timeout=soon",
+        "postgresql+asyncpg://me:secret@h/db",
+    ],
+)
+def test_a_url_that_cannot_be(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"queue.database \(or LMERASER_DATABASE\)") as found:
+        Database.open(tmp_path, url)
+    assert "secret" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("sslmode=nonsense", "has a value that it, or its client, does not take"),
+        ("target_session_attrs=foo", "has a value that it, or its client, does not take"),
+        ("options=-c%20nonsense%3D1", "has a value that it, or its client, does not take"),
+        ("target_session_attrs=read-only", "not what target_session_attrs asks for"),
+        ("options=-c%20default_transaction_read_only%3Don", "takes no writes"),
+        ("port=1", "there is no such socket"),
+    ],
+)
+def test_options_that_the_server_does_not_take(
+    option: str, told: str, postgresql: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExecutionError, match=told):
+        Database.open(tmp_path, f"{postgresql}&{option}")
+
+
+def test_the_port_among_the_options_is_told() -> None:
+    url = postgresql.parse("postgresql://me@/db?host=/tmp&port=6432")
+    assert postgresql.location(url) == "/tmp:6432/db"
+
+
+@pytest.mark.parametrize(
     ("said", "told"),
     [
         ('FATAL:  database "x" does not exist', "has no such database: make it"),
@@ -34,7 +75,15 @@ def test_known_options_are_taken(option: str) -> None:
         ('FATAL:  password authentication failed for user "x"', "refused the user or the password"),
         ("fe_sendauth: no password supplied", "refused the user or the password"),
         ("FATAL:  sorry, too many clients already", "out of a resource"),
-        ("connection refused", "cannot be reached"),
+        ('FATAL:  no such database: "x"', "has no such database: make it"),
+        ("FATAL:  no such user: x", "refused the user or the password"),
+        ("FATAL:  no more connections allowed (max_client_conn)", "out of a resource"),
+        ("FATAL:  unsupported startup parameter: options", "option of queue.database"),
+        ("Connection refused", "cannot be reached (nothing listens there)"),
+        ("could not translate host name", "cannot be reached (no host has this name)"),
+        ("server does not support SSL", "and sslmode of queue.database do not agree"),
+        ("connection timeout expired", "cannot be reached (it did not answer in time)"),
+        ("something else", "cannot be reached, or the connection was lost"),
     ],
 )
 def test_why_nobody_was_let_in(said: str, told: str) -> None:
