@@ -22,12 +22,12 @@ HOSTILE = {
 }
 NAMES = {"execution.address", "queue.database", "backbone.weights"}
 READ_AS_DATA = {
-    *(f"data.{name}" for name in ("path", "test_path", "subjects_file", "exclude")),
+    *(f"data.{name}" for name in ("path", "test_path", "subjects_file", "exclude", "permanent")),
     *("data.readmit", "data.readmit_subjects", "sweep.path", "sweep.record", "partition.path"),
 }
 """Files of pictures, ids and records of sweeps: only the verbs that ingest read them."""
 WORDS = {
-    *(f"data.{name}_column" for name in ("id", "label", "image", "subject")),
+    *(f"data.{name}_column" for name in ("id", "label", "image", "subject", "permanent")),
     "data.subject_pattern",
     "backbone.name",  # of timm's own list
 }

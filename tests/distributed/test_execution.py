@@ -34,6 +34,7 @@ from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.store import Store
 from tests.support.law import held
+from tests.support.permanent import STAFF, common_start, those
 from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -67,6 +68,20 @@ def test_ray_gives_the_bytes_of_one_process(
     assert len(done.evaluated.trained) == len(done.manifest.shards)
     assert done.evaluated.features_computed == len(world.ids)
     assert held(root) == truth
+
+
+def test_shards_with_a_common_start_have_the_same_bytes(world: World) -> None:
+    """The start is trained before the tasks that read it; an erasure by a task reads it again."""
+    chosen = common_start(world)
+    staff = those(world, STAFF)
+    plain = next(name for name in world.ids if name not in staff)
+    for gone in (None, plain, staff[0]):
+        here, there = world.space(), world.space()
+        for root, engine in ((here, "inline"), (there, "ray")):
+            train(Session(root), world.config(**chosen, execution={"engine": engine}))
+            if gone:
+                unlearn(Session(root), ErasureTargets((gone,)))
+        assert held(here) == held(there)
 
 
 def test_slots_are_those_of_the_cluster_or_as_configured(world: World) -> None:

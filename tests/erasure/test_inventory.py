@@ -47,6 +47,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "manifests": ("pipeline/workspace_folder.py", "erasure/queue/publisher.py", *THE_STORE),
     "scratch": (
         "data/ingest.py",
+        "distributed/worker.py",
         "study/attack.py",
         "operations/backup.py",
         "erasure/backup/unpack.py",
