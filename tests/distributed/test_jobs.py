@@ -49,7 +49,7 @@ def test_the_folder_that_is_sent_is_small() -> None:
         "configs",
         "pyproject.toml",
     }
-    assert sum(path.stat().st_size for path in files) < 2_000_000
+    assert sum(path.stat().st_size for path in files) < 3_000_000, "no data, no weights"
 
 
 def test_no_job_hides_a_module_of_python() -> None:
