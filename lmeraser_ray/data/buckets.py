@@ -189,7 +189,7 @@ def read_rows(store: Store, bucket: Bucket) -> pa.Table:
             rows.validate(full=True)
             rows = with_permanent(rows)
             require_rows(rows)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:  # the last: of C++
         raise VerificationError(
             f"{bucket.records.name} is damaged: it does not hold the rows of a bucket. {REPAIR}"
         ) from error
