@@ -210,14 +210,13 @@ def with_permanent(rows: pa.Table) -> pa.Table:
 def require_plain(file: pq.ParquetFile, size: int) -> None:
     """Errors: `ValueError` where a file of `size` bytes cannot be a bucket's: other columns,
     or more rows than fit into it without compression. PyArrow takes memory for as many rows as a
-    group of them, or a column, is said to have; to ask it for a column's compression ends the
-    process where it knows none of that number."""
+    group of them is said to have. Nothing is asked of single columns: what PyArrow does not
+    understand of one ends the process there."""
     about = file.metadata
     if file.schema_arrow.remove_metadata() not in (PLAIN, SCHEMA):
         raise ValueError("other columns")
-    groups = [about.row_group(at) for at in range(about.num_row_groups)]
-    parts = [group.column(at) for group in groups for at in range(group.num_columns)]
-    counts = [about.num_rows, *(each.num_rows for each in groups), *(p.num_values for p in parts)]
+    groups = (about.row_group(at).num_rows for at in range(about.num_row_groups))
+    counts = [about.num_rows, *groups]
     if min(counts) < 0 or max(counts) * ROW_BYTES > size:
         raise ValueError("more rows than bytes")
 
