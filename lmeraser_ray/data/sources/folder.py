@@ -132,10 +132,8 @@ def _entry_of(picture: Picture, line: Line, config: DataConfig) -> SourceEntry:
 
     folder, below, _ = picture.name.partition("/")
     known = config.label_column in line or not below
-    label, stays = (
-        column(config.label_column, "label") if known else folder,
-        config.permanent_column,
-    )
+    label = column(config.label_column, "label") if known else folder
+    stays = config.permanent_column
     if label == "-1":
         raise PictureError(
             f"{picture.where}: the label is -1, which says that the picture has none: give it "

@@ -30,13 +30,12 @@ from lmeraser_ray.data.sources.faults import Fault
 from lmeraser_ray.data.sources.held_pictures import encoded, is_tensor
 from lmeraser_ray.data.sources.layout import TRAIN, known_split
 from lmeraser_ray.data.sources.rows import (
-    COLUMNS,
-    PERMANENT,
     USUAL_ID,
     Row,
     RowNames,
+    check_columns,
     check_present,
-    needed_columns,
+    read_columns,
     row_entry,
 )
 from lmeraser_ray.errors import DataError, PictureError
@@ -116,13 +115,11 @@ def memory_entries(
     """The rows at some places, in order (None: all), and what is wrong with one that cannot be a
     record. names: gives rows their ids. Errors: `DataError` where a column is missing."""
     names = names or held.names(config)
-    stays = [config.permanent_column] if config.permanent_column else []
-    wanted = [*needed_columns(config, names.column), config.image_column, *stays]
+    wanted = read_columns(config, names.column)
     if held.columns is None:
         refuse_columns(config, names)
-    for name in wanted if held.columns is not None else ():
-        advice = PERMANENT if name in stays else COLUMNS
-        check_present(name, held.columns or (), WHERE, advice)
+    else:
+        check_columns(config, names.column, held.columns, WHERE)
     classes = ClassNames(held.classes(config.label_column))
     kept = None if places is None else frozenset(places)
     for number, fetch in enumerate(held.rows(wanted)):

@@ -20,12 +20,13 @@ from lmeraser_ray.data.sources.entry import Picture, SourceEntry, place
 from lmeraser_ray.data.sources.faults import Fault
 from lmeraser_ray.data.sources.rows import (
     COLUMNS,
-    PERMANENT,
     USUAL_ID,
     Row,
     RowNames,
+    check_columns,
     check_present,
     needed_columns,
+    read_columns,
     row_entry,
     row_picture,
 )
@@ -146,21 +147,16 @@ def _checked_columns(
     schema: Any, config: DataConfig, id_column: str | None, where: str
 ) -> list[str]:
     """The names of the needed columns, each of them there once and of a type that can be meant."""
-    names = needed_columns(config, id_column)
-    for column in names:
-        check_present(column, list(schema.names), where)
-    stays = [config.permanent_column] if config.permanent_column else []
-    for column in stays:
-        check_present(column, list(schema.names), where, PERMANENT)
+    check_columns(config, id_column, list(schema.names), where)
     _check_image(schema, config.image_column, where, COLUMNS)
-    for column in names:
+    for column in needed_columns(config, id_column):
         kind = schema.field(column).type
         if not _is_name(kind):
             raise DataError(
                 f"{where}: the column {column!r} holds {kind}, expected whole numbers or text: "
                 "convert it."
             )
-    return list(dict.fromkeys((*names, *stays, config.image_column)))
+    return read_columns(config, id_column)
 
 
 def _check_image(schema: Any, column: str, where: str, advice: str) -> None:

@@ -143,8 +143,23 @@ def needed_columns(config: DataConfig, id_column: str | None) -> list[str]:
 
 
 COLUMNS = "set data.id_column, label_column or image_column"
-PERMANENT = "set data.permanent_column"
-"""What to do where a column is missing."""
+"""What to do where one of these is missing."""
+
+
+def read_columns(config: DataConfig, id_column: str | None) -> list[str]:
+    """The columns that reading takes: those of names, of the picture and, where one is configured,
+    of who is permanent."""
+    each = (*needed_columns(config, id_column), config.permanent_column, config.image_column)
+    return list(dict.fromkeys(name for name in each if name is not None))
+
+
+def check_columns(
+    config: DataConfig, id_column: str | None, available: Sequence[str], where: str
+) -> None:
+    """Errors: `DataError` where a table has not each column that reading takes exactly once."""
+    for column in read_columns(config, id_column):
+        stays = column == config.permanent_column
+        check_present(column, available, where, "set data.permanent_column" if stays else COLUMNS)
 
 
 def check_present(column: str, available: Sequence[str], where: str, advice: str = COLUMNS) -> None:
