@@ -10,8 +10,8 @@ import pytest
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.storage.file_lock import locked
 from tests.support import desk_acts
-from tests.support.children import wait_until
-from tests.support.desk import start
+from tests.support.children import stop_between_transactions, wait_until
+from tests.support.desk import pid_of, start
 
 
 def descriptors() -> int:
@@ -115,3 +115,15 @@ def test_a_stopped_holder_is_an_error_and_a_dead_one_is_none(tmp_path: Path) -> 
     child.kill()
     with locked(lock, alone=True, seconds=60):
         pass
+
+
+def test_a_process_before_the_lock_is_not_left_stopped_there(tmp_path: Path) -> None:
+    """`stop_between_transactions` wakes a process that is in the turnstile, until it is not."""
+    lock, ready = tmp_path / "requests.lock", tmp_path / "ready"
+    lock.touch()
+    child = start(desk_acts.hold_turnstile, tmp_path, ready, 3)
+    wait_until(lambda: ready.exists() and ready.read_text())
+    stop_between_transactions(pid_of(child), tmp_path)
+    with locked(lock, alone=True, seconds=5):
+        pass
+    child.kill()

@@ -22,6 +22,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from lmeraser_ray.storage.file_lock import take
+
 ROOT = Path(__file__).parents[2]
 PRELOADED = [
     "tests.support.acts",
@@ -152,13 +154,13 @@ def stop(pid: int) -> None:
 
 
 def stop_between_transactions(pid: int, workspace: Path) -> None:
-    """The same, but not within a transaction of the workspace's SQLite (a heartbeat's), which would
-    stop everybody."""
+    """The same, but not where it holds the lock of the workspace's SQLite or its turnstile (a
+    heartbeat's transaction), which would stop everybody."""
     while True:
         stop(pid)
-        with (workspace / "requests.lock").open("rb") as lock:
+        with (workspace / "requests.lock").open("rb+") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take(lock.fileno(), fcntl.LOCK_EX, wait=False)
             except BlockingIOError:
                 os.kill(pid, signal.SIGCONT)
             else:

@@ -1,6 +1,7 @@
 """What children of the tests of the request database do. Imported once, by the server that they are
 forked from (`tests/support/desk.py`)."""
 
+import fcntl
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ from sqlalchemy import insert, select, update
 from lmeraser_ray.erasure.queue.lease import Lease
 from lmeraser_ray.storage.database import database, ledger, postgresql, tables
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
-from lmeraser_ray.storage.file_lock import locked
+from lmeraser_ray.storage.file_lock import locked, turnstile
 from tests.support.desk import Desk
 
 
@@ -65,6 +66,20 @@ def hold(lock: Path, ready: Path) -> None:
     with locked(lock, alone=True):
         ready.write_text("")
         os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def hold_turnstile(root: Path, ready: Path, times: int) -> None:
+    """Come and go before the workspace's lock as a heartbeat may, held up there until it has been
+    stopped and woken `times` times."""
+    woken: list[int] = []
+    signal.signal(signal.SIGCONT, lambda number, _: woken.append(number))
+    with (root / "requests.lock").open("rb+") as lock:
+        fcntl.fcntl(lock, fcntl.F_OFD_SETLK, turnstile(fcntl.F_WRLCK))
+        ready.write_text(str(os.getpid()))
+        while len(woken) < times:
+            signal.pause()
+        fcntl.fcntl(lock, fcntl.F_OFD_SETLK, turnstile(fcntl.F_UNLCK))
+    threading.Event().wait()
 
 
 def die_in_commit(desk: Desk) -> None:
