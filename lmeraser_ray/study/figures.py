@@ -36,7 +36,7 @@ from lmeraser_ray.study.figure.affected import affected_by_a_deletion
 from lmeraser_ray.study.figure.attack import power_of_an_attack
 from lmeraser_ray.study.figure.confusion import confusion_matrix, reliability_diagram
 from lmeraser_ray.study.figure.epochs import accuracy_over_epochs, average_accuracy
-from lmeraser_ray.study.figure.frontier import frontier_of_systems
+from lmeraser_ray.study.figure.frontier import frontier_of_people, frontier_of_systems
 from lmeraser_ray.study.figure.mistakes import worst_errors
 from lmeraser_ray.study.figure.pairs import one_head_against_many, random_against_adaptive
 from lmeraser_ray.study.figure.prompts import Prompt, in_pixels, prompt_pictures
@@ -60,6 +60,7 @@ OF_A_STUDY: tuple[tuple[str, Callable[[Study], "Figure | Missing"]], ...] = (
     ("random_against_adaptive", random_against_adaptive),
     ("one_head_against_many", one_head_against_many),
     ("frontier", frontier_of_systems),
+    ("frontier_of_people", frontier_of_people),
 )
 OF_A_VERB: dict[str, Callable[[Any], "Figure | Missing"]] = {
     "sweep": partial(front_of_a_sweep, verb="sweep"),
@@ -70,6 +71,7 @@ OF_A_VERB: dict[str, Callable[[Any], "Figure | Missing"]] = {
 TITLES = {
     "affected_by_a_deletion": "What one deletion trains again",
     "frontier": "Accuracy against the cost of a deletion",
+    "frontier_of_people": "Accuracy against the cost of forgetting a person",
     "ratio_and_prompts": "Accuracy by share erased and number of shards",
     "attack": "What an attack finds of forgotten records",
     "recommend": "Accuracy against the work of a deletion",

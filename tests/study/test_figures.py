@@ -21,12 +21,17 @@ from lmeraser_ray.errors import DataError
 from lmeraser_ray.operations.work_units import interval
 from lmeraser_ray.study.figure.affected import affected_by_a_deletion, short
 from lmeraser_ray.study.figure.epochs import accuracy_over_epochs, average_accuracy
-from lmeraser_ray.study.figure.frontier import FrontierPoint, frontier_of_systems, pareto
+from lmeraser_ray.study.figure.frontier import (
+    FrontierPoint,
+    frontier_of_people,
+    frontier_of_systems,
+    pareto,
+)
 from lmeraser_ray.study.figure.labels import Named, apart, name_points
 from lmeraser_ray.study.figure.pairs import random_against_adaptive
 from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accuracy
 from lmeraser_ray.study.figure.results import Spread
-from lmeraser_ray.study.figure.style import house_style, look, new_figure, rendered
+from lmeraser_ray.study.figure.style import Missing, house_style, look, new_figure, rendered
 from lmeraser_ray.study.figures import OF_A_STUDY, study_figures, title_of
 from tests.support.studies import (
     ALL,
@@ -96,7 +101,8 @@ def test_what_results_lack_is_not_drawn(tmp_path: Path) -> None:
     del run["curve"]
     run["forget"] = []
     done = study_figures(written(tmp_path / "study", data), tmp_path / "out")
-    assert {path.stem for path in done.files} == {"affected_by_a_deletion", "frontier"}
+    drawn_of = {path.stem for path in done.files}
+    assert drawn_of == {"affected_by_a_deletion", "frontier", "frontier_of_people"}
     assert "--curves" in done.skipped["accuracy_over_epochs"]
     assert "--curves COUNT" in done.skipped["average_accuracy"]
     assert "--forget" in done.skipped["ratio_and_prompts"]
@@ -337,6 +343,16 @@ def test_the_frontier_names_every_system() -> None:
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
+def test_the_frontier_of_people_is_by_what_a_person_costs() -> None:
+    data = results({"lmeraser": ("lmeraser", {}), "ridge": ("ridge", {})})
+    for run in data["runs"]["ridge"].values():
+        run["cost"]["work"]["person"]["mean_share"] = 0.004
+    axes = drawn(frontier_of_people(study(data))).axes[0]
+    assert axes.get_xlabel().startswith("work of forgetting a person")
+    costs = {round(float(line.get_xdata()[0]), 6) for line in axes.lines[1:]}
+    assert costs == {0.004, 0.075}
+
+
 def test_a_frontier_of_perfect_and_free_systems() -> None:
     """An accuracy of 1 has no finite error, a cost of 0 no logarithm: both are drawn at the
     edge."""
@@ -364,6 +380,7 @@ def test_results_of_an_earlier_release_are_drawn_in_their_own_unit() -> None:
     old = study(data)
     assert not old.in_passes and old.accuracy == "test accuracy"
     assert "shards that change" in drawn(frontier_of_systems(old)).axes[0].get_xlabel()
+    assert isinstance(frontier_of_people(old), Missing), "it knew no people"
     figure = drawn(affected_by_a_deletion(old))
     assert figure.axes[0].get_xlabel() == "records"
     assert "Records: of the shards that change." in " ".join(figure.texts[-1].get_text().split())

@@ -34,7 +34,10 @@ def run_of(rng: np.random.Generator, *, epochs: int, shards: int) -> Tree:
             "expected_share": share,
             "p99_share": min(2 * share, 1.0),
             "worst_share": min(3 * share, 1.0),
-            "work": {"record": {"passes": 14370 * share, "worst_passes": int(43110 * share)}},
+            "work": {
+                "record": {"passes": 14370 * share, "worst_passes": int(43110 * share)},
+                "person": {"mean_share": min(1.5 * share, 1.0)},
+            },
             "parameters": {
                 "mean": 1e6 * share,
                 "p99": 2e6 * share,

@@ -4,14 +4,21 @@ both are connected.
 The error is on a log scale, because good systems lie close together near 100%.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmeraser_ray.study.figure.labels import Line, Named, name_points
-from lmeraser_ray.study.figure.results import Spread, Study, expected_share, test_accuracy
+from lmeraser_ray.study.figure.results import (
+    Run,
+    Spread,
+    Study,
+    expected_share,
+    person_share,
+    test_accuracy,
+)
 from lmeraser_ray.study.figure.style import GREY, WIDTH, Look, Missing, foot, new_figure
 
 if TYPE_CHECKING:
@@ -35,13 +42,25 @@ class FrontierPoint:
 
 
 def frontier_of_systems(study: Study) -> "Figure | Missing":
-    """Draw all systems and variants of a study."""
+    """Draw all systems and variants of a study by the cost of one record's deletion."""
+    return frontier(points_of(study, expected_share), study.source, study.accuracy, study.share)
+
+
+def frontier_of_people(study: Study) -> "Figure | Missing":
+    """Draw all systems and variants of a study by the cost of forgetting a person."""
+    points = points_of(study, person_share)
+    cost = "work of forgetting a person (% of a training, mean)"
+    return frontier(points, study.source, study.accuracy, cost)
+
+
+def points_of(study: Study, cost_of: Callable[[Run], float | None]) -> list[FrontierPoint]:
+    """Return the variants of a study that have both a cost and an accuracy."""
     points = []
     for variant in study.variants:
-        cost, accuracy = variant.over(expected_share), variant.over(test_accuracy)
+        cost, accuracy = variant.over(cost_of), variant.over(test_accuracy)
         if cost and accuracy:
             points.append(FrontierPoint(variant.label, variant.look, cost.mean, accuracy))
-    return frontier(points, study.source, what=study.accuracy, cost=study.share)
+    return points
 
 
 def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
@@ -60,12 +79,7 @@ def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
 
 
 def frontier(
-    points: Sequence[FrontierPoint],
-    source: str,
-    *,
-    bars: str = OVER_SEEDS,
-    what: str = "test accuracy",
-    cost: str = "work of a deletion (% of a training, mean)",
+    points: Sequence[FrontierPoint], source: str, what: str, cost: str, *, bars: str = OVER_SEEDS
 ) -> "Figure | Missing":
     """Draw points, connect the Pareto-optimal ones, and name each point where there is room. bars:
     a sentence on what the bars are; what: the kind of accuracy; cost: what the costs are."""

@@ -73,6 +73,13 @@ def expected_share(run: Run) -> float | None:
     return found
 
 
+def person_share(run: Run) -> float | None:
+    """The share of a full training that forgetting a person costs on average; None in results of an
+    earlier release, which knew no person."""
+    found: float | None = run["cost"].get("work", {}).get("person", {}).get("mean_share")
+    return found
+
+
 @dataclass(frozen=True)
 class Study:
     """All variants of a study, in its order, and what they were measured on.
