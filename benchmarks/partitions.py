@@ -2,7 +2,7 @@
 one record, and a person of ten, train again. On digits, with ridge heads on frozen features, chosen
 on validation records only: the test records are never read.
 
-    python -m benchmarks.partitions --seeds 3
+    python -m benchmarks.partitions --seeds 3 [--last] [--only NAME]
 
 Each seed draws 80% of scikit-learn's digits as training records of which a quarter validates. A
 head is a ridge regression of its shard's one-hot labels, in float64: a stand-in for prompts and
@@ -13,10 +13,11 @@ divide); the parts of one cell answer as one.
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist
@@ -37,11 +38,17 @@ PENALTY, PEOPLE, ASKED = 0.01, 10, 40
 @dataclass(frozen=True)
 class Cut:
     """cells: [n], of the training records; prototypes: [k, d] of the cells; None where hashes
-    divide."""
+    divide; moments: mean and deviation [2, d] by which features are standardised before they are
+    compared to prototypes."""
 
     cells: Cells
     prototypes: Floats | None
     k: int
+    moments: Floats | None = None
+
+    def placed(self, features: Floats) -> Floats:
+        """Features [n, d] as prototypes are compared to."""
+        return features if self.moments is None else (features - self.moments[0]) / self.moments[1]
 
 
 Partitioner = Callable[[Floats, NDArray[np.int64]], Cut]
@@ -67,6 +74,22 @@ def directions(features: Floats, _: NDArray[np.int64], *, k: int) -> Cut:
     found = np.random.default_rng(7).standard_normal((k, features.shape[1]))
     found *= np.sqrt(features.shape[1]) / np.linalg.norm(found, axis=1, keepdims=True)
     return nearest(features, found)
+
+
+def standardised(
+    features: Floats, rank: NDArray[np.int64], *, make: "Partitioner", permanent: float
+) -> Cut:
+    """The same on features standardised by the share of permanent records, those of smallest
+    rank: nobody else moves a border."""
+    stay = features[rank < permanent * len(rank)]
+    moments = np.stack([stay.mean(0), np.maximum(stay.std(0), 1e-3)])
+    cut = make((features - moments[0]) / moments[1], rank)
+    return replace(cut, moments=moments)
+
+
+def class_vectors(features: Floats, _: NDArray[np.int64], *, vectors: Floats) -> Cut:
+    """The nearest of the pre-trained classifier's own class vectors [k, d]."""
+    return nearest(features, vectors)
 
 
 def hyperplanes(features: Floats, _: NDArray[np.int64], *, bits: int) -> Cut:
@@ -113,7 +136,7 @@ def accuracy(
         return float((answers.mean(0).argmax(1) == held[1]).mean())
     present = np.unique(of)
     each = np.stack([answers[of == cell].mean(0) for cell in present])
-    far = cdist(held[0], cut.prototypes[present], "sqeuclidean")
+    far = cdist(cut.placed(held[0]), cut.prototypes[present], "sqeuclidean")
     order = np.argsort(far, 1)[:, :near]
     chosen = np.take_along_axis(far, order, 1)
     weights = np.exp(-(chosen / chosen[:, :1] - 1) / 0.2)
@@ -135,8 +158,9 @@ def sets(shard: Cells, at: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     yield from np.split(order, np.flatnonzero(np.diff(shard[order])) + 1)
 
 
-def partitions() -> dict[str, tuple[Partitioner, list[int | None]]]:
-    """What is tried, by name, each with its bounds."""
+def partitions(vectors: Floats | None) -> dict[str, tuple[Partitioner, list[int | None]]]:
+    """What is tried, by name, each with its bounds. vectors: the classifier's, where features are
+    those that it reads."""
     found: dict[str, tuple[Partitioner, list[int | None]]] = {
         "random 30": (partial(hashed, k=30), [None]),
         "random 1": (partial(hashed, k=1), [32, 64]),
@@ -144,20 +168,27 @@ def partitions() -> dict[str, tuple[Partitioner, list[int | None]]]:
     for k in (70, 140, 280):
         found[f"landmarks {k}"] = (partial(landmarks, k=k), [None, 32])
         found[f"directions {k}"] = (partial(directions, k=k), [None, 32])
+        of_scale = partial(standardised, make=found[f"directions {k}"][0], permanent=0.1)
+        found[f"directions {k} of standardised features"] = (of_scale, [None, 32])
     for bits in (6, 8):
         found[f"hyperplanes {bits}"] = (partial(hyperplanes, bits=bits), [None, 32])
+        of_scale = partial(standardised, make=found[f"hyperplanes {bits}"][0], permanent=0.1)
+        found[f"hyperplanes {bits} of standardised features"] = (of_scale, [None, 32])
+    if vectors is not None:
+        found["class vectors"] = (partial(class_vectors, vectors=vectors), [None, 32])
     found["Ward 70 of 150"] = (partial(ward, k=70, sample=150), [None, 32])
     return found
 
 
-def digits(last: bool) -> tuple[Floats, NDArray[np.int64]]:
-    """The features of all digits, layer-normalised [1797, d], and their labels."""
+def digits(last: bool) -> tuple[Floats, NDArray[np.int64], Floats | None]:
+    """The features of all digits, layer-normalised [1797, d], their labels, and the class vectors
+    [k, d] of the backbone's classifier, layer-normalised, where features are the last."""
     tree = {**QUICKSTART, "backbone": dict(QUICKSTART["backbone"])}
     if last:
         tree["backbone"]["readout"] = {"layer": None, "pool": "mean"}
     config = Config.model_validate(tree)
     backbone = load_backbone(
-        config.backbone, choose_device("cpu"), classifier=False, data=config.data
+        config.backbone, choose_device("cpu"), classifier=last, data=config.data
     )
     entries = list(digit_entries())
     pixels = [prepare(entry.read(), backbone.spec, config.data.max_pixels) for entry in entries]
@@ -166,9 +197,18 @@ def digits(last: bool) -> tuple[Floats, NDArray[np.int64]]:
     found = [
         backbone.features(np.stack(pixels[at : at + size])) for at in range(0, len(pixels), size)
     ]
-    whole = np.concatenate(found).astype(np.float64)
+    vectors = None
+    if last and isinstance(backbone.classifier, torch.nn.Linear):
+        vectors = normalised(backbone.classifier.weight.numpy())
+    return normalised(np.concatenate(found)), labels, vectors
+
+
+def normalised(rows: NDArray[np.float32]) -> Floats:
+    """Each row [n, d] less its mean, by its deviation."""
+    whole = rows.astype(np.float64)
     whole -= whole.mean(1, keepdims=True)
-    return whole / whole.std(1, keepdims=True), labels
+    found: Floats = whole / whole.std(1, keepdims=True)
+    return found
 
 
 def trial(
@@ -218,10 +258,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--last", action="store_true", help="the last features")
+    parser.add_argument("--only", default="", help="partitions whose name has this in it")
     asked = parser.parse_args()
-    features, labels = digits(asked.last)
-    for name, (make, bounds) in partitions().items():
-        for bound in bounds:
+    features, labels, vectors = digits(asked.last)
+    for name, (make, bounds) in partitions(vectors).items():
+        for bound in bounds if asked.only in name else ():
             found = [trial(features, labels, make, bound, seed) for seed in range(asked.seeds)]
             means = {key: round(float(np.mean([one[key] for one in found])), 4) for key in found[0]}
             print(json.dumps({"partition": name, "bound": bound, **means}), flush=True)

@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--last", action="store_true", help="the last features")
     asked = parser.parse_args()
     seeds = [int(seed) for seed in asked.seeds.split(",")]
-    features = digits(asked.last) if asked.heads == "ridge" else None
+    features = digits(asked.last)[:2] if asked.heads == "ridge" else None
     for seed in seeds:
         found = ridge(seed, *features) if features else prompts(seed, last=asked.last)
         for name, figures in found:

@@ -54,8 +54,9 @@ def of_mnist() -> Iterable[Digit]:
         yield f"mnist-{number:04d}", str(target), stored_png(row.reshape(28, 28).astype(np.uint8))
 
 
-def write(pictures: Path, digits: Iterable[Digit]) -> None:
-    """Write PICTURES/class/name.png of each digit, and PICTURES.csv, which names its person."""
+def write(pictures: Path, digits: Iterable[Digit]) -> list[str]:
+    """Write PICTURES/class/name.png of each digit, and PICTURES.csv, which names its person.
+    Returns the people."""
     ids = []
     for name, label, picture in digits:
         ids.append(f"{label}/{name}.png")
@@ -65,7 +66,8 @@ def write(pictures: Path, digits: Iterable[Digit]) -> None:
     with pictures.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("record_id", "subject_id"))
-        table.writerows(zip(ids, people(ids), strict=True))
+        table.writerows(zip(ids, owners := people(ids), strict=True))
+    return sorted(set(owners))
 
 
 def people(ids: Sequence[str]) -> list[str]:
