@@ -1,10 +1,10 @@
 """The frozen public model and how features are read off it: the section `backbone`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lmeraser_ray.config.section import EXECUTION, OperatorOnly, Section
+from lmeraser_ray.config.section import EXECUTION, LATER, OperatorOnly, Section
 from lmeraser_ray.errors import ConfigError
 
 Spread = Annotated[float, Field(gt=0)]
@@ -71,6 +71,15 @@ class BackboneConfig(Section):
     batch: Annotated[int, Field(gt=0, le=4096)] = 32
     """Pictures in one forward pass for features; the last batch is padded. Identity: another shape
     moves features by 1e-7."""
+    fold: Annotated[bool | None, LATER] = None
+    """Whether each batch norm that directly follows a convolution is computed into its weights:
+    faster, and moves features by 1e-6. Where it is not set, the training that begins a workspace
+    folds unless a learner is `whole_model`, which trains the norms; the workspace keeps it."""
+
+    def identity(self) -> dict[str, Any]:
+        """As `Section.identity`; False is what workspaces without the field have."""
+        found = super().identity()
+        return {name: found[name] for name in found if (name, found[name]) != ("fold", False)}
 
     def require_weights(self) -> None:
         """Errors: `ConfigError` where a workspace was trained with a file that nobody has named to

@@ -14,7 +14,12 @@ from lmeraser_ray.config.aggregation import Aggregation, BlendConfig, NearestCon
 from lmeraser_ray.config.backbone import BackboneConfig
 from lmeraser_ray.config.data import DataConfig
 from lmeraser_ray.config.execution import ExecutionConfig
-from lmeraser_ray.config.learner import Learner, PromptHeadConfig, SharedHeadConfig
+from lmeraser_ray.config.learner import (
+    Learner,
+    PromptHeadConfig,
+    SharedHeadConfig,
+    WholeModelConfig,
+)
 from lmeraser_ray.config.partition import AdaptiveConfig, Partition, RandomConfig
 from lmeraser_ray.config.queue import QueueConfig
 from lmeraser_ray.config.section import EXECUTION, Section
@@ -42,6 +47,11 @@ class Config(Section):
     def _fits(self) -> "Config":
         for member in self.members:
             refuse_misfit(member)
+        if self.backbone.fold and self.trains_backbone:
+            raise ValueError(
+                "learner.kind whole_model trains the backbone's batch norms, which backbone.fold "
+                "true leaves none of: set it to false, or to null"
+            )
         if self.wants_permanent and not (self.data.permanent or self.data.permanent_column):
             raise ValueError(
                 "partition.sampled or learner.start is permanent, and nothing says which records "
@@ -60,6 +70,11 @@ class Config(Section):
             )
             for member in self.members
         )
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether a system trains the backbone's own weights."""
+        return any(isinstance(member.learner, WholeModelConfig) for member in self.members)
 
     @property
     def members(self) -> tuple["Config", ...]:
@@ -82,6 +97,15 @@ class Config(Section):
         if not isinstance(blend, BlendConfig):
             return (1.0,)
         return (blend.weight, *(other.weight for other in blend.others))
+
+    def with_fold(self, kept: bool | None = None) -> "Config":
+        """The configuration with `backbone.fold` decided, where it is not set. kept: a workspace's
+        value; None where there is none yet."""
+        if self.backbone.fold is not None:
+            return self
+        fold = not self.trains_backbone if kept is None else kept
+        backbone = self.backbone.model_copy(update={"fold": fold})
+        return self.model_copy(update={"backbone": backbone})
 
     def with_partitions(self, partitions: Sequence[Partition]) -> "Config":
         """The configuration with the partition of each member replaced."""

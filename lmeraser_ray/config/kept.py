@@ -31,9 +31,9 @@ def read_kept(data: bytes) -> KeptConfig:
 
 
 def decided(config: Config) -> Config:
-    """A workspace's configuration with the unit that it has: one that names none, of a release
-    before 0.8.0, has the record."""
-    return config.with_partitions(
+    """A workspace's configuration with the unit and the folding that it has: one that names none,
+    of a release before 0.8.0, has the record, and folds nothing."""
+    return config.with_fold(kept=False).with_partitions(
         [
             part if part.unit else part.model_copy(update={"unit": "record"})
             for part in (member.partition for member in config.members)

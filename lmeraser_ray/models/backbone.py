@@ -6,13 +6,13 @@
     (2, 16)
 
 Place in the flow: records → features, and inside every learner of pictures. Invariants: evaluation
-mode, no gradient to the weights; the identity is a digest of architecture, weights, preprocessing
-and readout, not of where the weights came from or of the classifier behind the features; a feature
-pass has one fixed batch shape and, on the CPU, one thread, so that a record's bits do not depend on
+mode, no gradient to the weights; the identity is a digest of architecture, weights (as they were
+before folding), preprocessing, readout and which norms are folded, not of where the weights came
+from or of the classifier behind the features; a feature pass has one fixed batch shape and, on the CPU, one thread, so that a record's bits do not depend on
 its batch-mates or on how busy the machine is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast, get_args
 
@@ -35,6 +35,7 @@ from lmeraser_ray.models.checkpoints import (
     load_embedded,
 )
 from lmeraser_ray.models.efficientnet_lite0 import EfficientNetLite0
+from lmeraser_ray.models.folding import fold_norms
 from lmeraser_ray.models.numerics import one_thread
 from lmeraser_ray.models.readout import pooled_features
 from lmeraser_ray.storage.digests import canonical_json, key_of
@@ -70,7 +71,8 @@ class TinyConvnet(nn.Module):
 
 class Backbone:
     """A loaded, frozen backbone on a device; `load_backbone` builds it. dimension: d, the numbers
-    of a feature; batch: pictures in one feature pass; identity: SHA-256 in hexadecimal."""
+    of a feature; batch: pictures in one feature pass; identity: SHA-256 in hexadecimal; folded: the
+    convolutions that took in the batch norms behind them, by name."""
 
     def __init__(
         self,
@@ -81,13 +83,17 @@ class Backbone:
         name: str,
         device: torch.device,
         classifier: nn.Module | None = None,
+        *,
+        fold: bool = False,
     ) -> None:
-        self.module = (
-            module.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
-        )
+        self.module = module.eval().requires_grad_(False)
         self.spec, self.readout, self.batch, self.device = spec, readout, batch, device
         self.name = name
-        self.identity = backbone_identity(name, module, spec, readout, batch)
+        weights = weight_parts(module)
+        size = spec.input_size
+        self.folded = fold_norms(module, (self.read, module), size) if fold else ()
+        self.identity = backbone_identity(name, weights, spec, readout, batch, self.folded)
+        module.to(device).to(memory_format=torch.channels_last)
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1) * 255
         self.dimension = self._probe()
@@ -171,10 +177,15 @@ def weight_parts(module: nn.Module) -> list[bytes]:
 
 
 def backbone_identity(
-    name: str, module: nn.Module, spec: PictureSpec, readout: ReadoutConfig, batch: int
+    name: str,
+    weights: Sequence[bytes],
+    spec: PictureSpec,
+    readout: ReadoutConfig,
+    batch: int,
+    folded: Sequence[str],
 ) -> str:
-    """SHA-256 in hexadecimal over architecture, every weight, preprocessing, readout and batch
-    shape, without any classifier."""
+    """SHA-256 in hexadecimal over architecture, every weight before folding, preprocessing, readout
+    and batch shape, and over which convolutions are folded, without any classifier."""
     about = {
         "pipeline": PIPELINE,
         "architecture": name,
@@ -182,7 +193,9 @@ def backbone_identity(
         "readout": readout.model_dump(),
         "batch": batch,
     }
-    return key_of("backbone/1", canonical_json(about), *weight_parts(module))
+    if folded:
+        about["folded"] = list(folded)
+    return key_of("backbone/1", canonical_json(about), *weights)
 
 
 def load_backbone(
@@ -206,7 +219,14 @@ def load_backbone(
     try:
         behind = build_classifier(config, module, spare, spec.input_size) if classifier else None
         return Backbone(
-            module, spec, config.readout, config.batch, architecture(config), device, behind
+            module,
+            spec,
+            config.readout,
+            config.batch,
+            architecture(config),
+            device,
+            behind,
+            fold=config.fold is not False,
         )
     except ConfigError:
         raise

@@ -51,12 +51,12 @@ class Normalized(nn.BatchNorm2d):
 
     def __init__(self, channels: int, *, bounded: bool = True) -> None:
         super().__init__(channels, eps=1e-3)
-        self.bounded = bounded
+        self.act = nn.ReLU6(inplace=True) if bounded else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [b, channels, h, w] → the same shape."""
-        found = super().forward(x)
-        return functional.relu6(found, inplace=True) if self.bounded else found
+        found: Tensor = self.act(super().forward(x))
+        return found
 
 
 class InvertedResidual(nn.Module):

@@ -84,6 +84,7 @@ def train(session: Session, config: Config, held: HeldRecords | None = None) -> 
     progress = session.progress
     refuse_password(config.queue.database)
     choice = read_choice(config)
+    config = config.with_fold(kept_fold(session.folder))
     with progress.stage("backbone"):
         inputs = load_inputs(config)
     kept = session.folder.held()
@@ -212,9 +213,17 @@ def refuse_other_configuration(
         raise ConfigError(
             f"The workspace {folder.root} was trained with another backbone "
             f"({before.backbone.identity[:12]}…, this is {card.identity[:12]}…: weights, "
-            "classifier, preprocessing, readout or batch differ): use the same one or another "
-            "--workspace."
+            "classifier, preprocessing, readout, batch or backbone.fold differ): use the same one "
+            "or another --workspace."
         )
+
+
+def kept_fold(folder: WorkspaceFolder) -> bool | None:
+    """Return whether the published backbone is folded; None where nothing is published, or where
+    the kept configuration is damaged."""
+    with suppress(VerificationError):
+        return folder.load_config().backbone.fold if folder.current() else None
+    return None
 
 
 def kept_identity(folder: WorkspaceFolder) -> dict[str, Any] | None:

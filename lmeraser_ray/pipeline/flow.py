@@ -383,12 +383,12 @@ def load_inputs(config: Config, loaded: dict[str, Backbone] | None = None) -> In
     """
     loaded = {} if loaded is None else loaded
     classifier = any(learner.needs_classifier for learner in make_learners(config))
-    data = config.data
+    data, backbone = config.data, config.with_fold().backbone
     fitted = [data.fit, list(data.window) if data.window else None]
-    key = canonical_json([config.backbone.model_dump(mode="json"), classifier, *fitted]).decode()
+    key = canonical_json([backbone.model_dump(mode="json"), classifier, *fitted]).decode()
     if key not in loaded:
         loaded[key] = load_backbone(
-            config.backbone, choose_device("cpu"), classifier=classifier, data=data
+            backbone, choose_device("cpu"), classifier=classifier, data=data
         )
     check_requirements(config, loaded[key])
     return Inputs(config, loaded[key])

@@ -68,7 +68,7 @@ class Worker:
         device = numerics.choose_device(self.config.execution.device, self.gpus)
         numerics.make_deterministic()
         backbone = load_backbone(
-            self.config.backbone,
+            self.config.with_fold().backbone,
             device,
             classifier=any(learner.needs_classifier for learner in self.learners),
             data=self.config.data,
