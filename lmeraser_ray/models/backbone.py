@@ -6,10 +6,10 @@
     (2, 16)
 
 Place in the flow: records → features, and inside every learner of pictures. Invariants: evaluation
-mode, no gradient to the weights; the identity is a digest of architecture, weights (as they were
-before folding), preprocessing, readout and which norms are folded, not of where the weights came
-from or of the classifier behind the features; a feature pass has one fixed batch shape and, on the CPU, one thread, so that a record's bits do not depend on
-its batch-mates or on how busy the machine is.
+mode, no gradient to the weights; the identity is a digest of architecture, weights before folding,
+preprocessing, readout and what is folded, not of where the weights came from or of the classifier
+behind the features; a feature pass has one fixed batch shape and, on the CPU, one thread, so that a
+record's bits do not depend on its batch-mates or on how busy the machine is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,8 +90,7 @@ class Backbone:
         self.spec, self.readout, self.batch, self.device = spec, readout, batch, device
         self.name = name
         weights = weight_parts(module)
-        size = spec.input_size
-        self.folded = fold_norms(module, (self.read, module), size) if fold else ()
+        self.folded = fold_norms(module, (self.read, module), spec.input_size) if fold else ()
         self.identity = backbone_identity(name, weights, spec, readout, batch, self.folded)
         module.to(device).to(memory_format=torch.channels_last)
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1) * 255

@@ -1,6 +1,6 @@
 """Batch norms of a frozen module, folded into the convolutions before them.
 
-    norm(conv(x)) = scale · (w ∗ x + b − mean) + shift = (scale · w) ∗ x + (scale · (b − mean) + shift)
+    scale · (w ∗ x + b − mean) + shift  =  (scale · w) ∗ x + (scale · (b − mean) + shift)
 
 Place in the flow: once, when a backbone is loaded, on the CPU. The new weights are torch's own
 fusion, in float64, rounded once to the weights' type. Invariants: a norm is folded only where
@@ -82,10 +82,10 @@ class Seen:
         finally:
             for hook in hooks:
                 hook.remove()
+        self.readers += readers_behind(found.grad_fn)
         self.given.update(given)
         for norm, node in taken:
             self.taken.setdefault(norm, []).append(node)
-        self.readers += readers_behind(found.grad_fn)
 
     def pairs(self) -> dict[nn.BatchNorm2d, nn.Conv2d]:
         """The convolution before each norm that can be folded: in all passes the norm reads what

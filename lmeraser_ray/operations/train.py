@@ -220,8 +220,8 @@ def refuse_other_configuration(
 
 def kept_fold(folder: WorkspaceFolder) -> bool | None:
     """Return whether the published backbone is folded; None where nothing is published, or where
-    the kept configuration is damaged."""
-    with suppress(VerificationError):
+    the kept configuration is damaged or missing."""
+    with suppress(VerificationError, DataError):
         return folder.load_config().backbone.fold if folder.current() else None
     return None
 

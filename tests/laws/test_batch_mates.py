@@ -14,11 +14,12 @@ from lmeraser_ray.models.backbone import Backbone, load_backbone
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", params=["tiny", "embedded"])
+@pytest.fixture(scope="module", params=["tiny", "unfolded", "folded"])
 def backbone(request: pytest.FixtureRequest) -> Backbone:
-    """The tests' convnet, and the quickstart's real one."""
-    if request.param == "embedded":
-        return load_backbone(quickstart().backbone.model_copy(update={"batch": 8}), CPU)
+    """The tests' convnet, and the quickstart's real one, as earlier releases read it and folded."""
+    if request.param != "tiny":
+        changed = {"batch": 8, "fold": request.param == "folded"}
+        return load_backbone(quickstart().backbone.model_copy(update=changed), CPU)
     return load_backbone(
         BackboneConfig(
             name="tiny",

@@ -1,11 +1,14 @@
 """The embedded architecture is timm's: the same weights by name, the same bits."""
 
+import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
+from lmeraser_ray.config import BackboneConfig
+from lmeraser_ray.models.backbone import Backbone, build_module, load_backbone
 from lmeraser_ray.models.efficientnet_lite0 import ENDS, EfficientNetLite0
-from tests.support.backbones import load, pixels
+from tests.support.backbones import CPU, pixels
 
 NAME = "tf_efficientnet_lite0"
 SIZES = (32, 33, 50)
@@ -64,11 +67,14 @@ def test_every_output_and_gradient_has_the_bits_of_timm() -> None:
         assert all(map(torch.equal, gradients(ours, x), gradients(theirs, x))), size
 
 
-def test_it_is_the_same_backbone() -> None:
-    """Loaded with the embedded weights, and as timm's model with the same ones from a file."""
-    ours = load(name=NAME, weights="embedded", input_size=32, batch=4)
-    theirs = timm.create_model(NAME, num_classes=0)
-    theirs.load_state_dict(ours.module.state_dict())
-    found = ours.features(pixels(3, 32))
-    ours.module = theirs.eval().to(memory_format=torch.channels_last)
-    assert found.tobytes() == ours.features(pixels(3, 32)).tobytes()
+@pytest.mark.parametrize("fold", [False, True])
+def test_it_is_the_same_backbone(fold: bool) -> None:
+    """Loaded with the embedded weights, and as timm's model with the same ones, folded or not."""
+    config = BackboneConfig(name=NAME, weights="embedded", input_size=32, batch=4, fold=fold)
+    ours = load_backbone(config, CPU)
+    module = timm.create_model(NAME, num_classes=0)
+    module.load_state_dict(build_module(config)[0].state_dict())
+    theirs = Backbone(module, ours.spec, ours.readout, ours.batch, NAME, CPU, fold=fold)
+    assert (theirs.identity, theirs.folded) == (ours.identity, ours.folded)
+    assert len(ours.folded) == (49 if fold else 0)
+    assert ours.features(pixels(3, 32)).tobytes() == theirs.features(pixels(3, 32)).tobytes()
