@@ -68,7 +68,7 @@ class Seen:
             if isinstance(each, nn.Conv2d) and output.grad_fn:
                 given.append((output.grad_fn, each))
             if isinstance(each, nn.BatchNorm2d):
-                plain = only_normalizes(each, inputs[0], output)
+                plain = each.running_mean is not None and only_normalizes(each, inputs[0], output)
                 taken.append((each, inputs[0].grad_fn if plain else None))
 
         hooks = [
@@ -93,7 +93,7 @@ class Seen:
         found = {}
         for norm, nodes in self.taken.items():
             conv = self.given.get(nodes[0]) if nodes[0] else None
-            if conv is None or norm.running_mean is None:
+            if conv is None:
                 continue
             its = {node for node, each in self.given.items() if each is conv}
             own = conv.weight.data_ptr()

@@ -17,7 +17,10 @@ from lmeraser_ray.models.learners.prompt_head import PromptHead
 from lmeraser_ray.models.numerics import make_deterministic, one_thread
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
+from lmeraser_ray.study.ingested_flow import ingested_flow
 from tests.support.backbones import load, pixels
 from tests.support.law import expect_equal, held, never_seen, trained_and_unlearned
 from tests.support.world import Recorder, World
@@ -87,16 +90,18 @@ def test_a_workspace_of_an_earlier_release_goes_on_unfolded(small: World) -> Non
 
 
 def test_a_whole_model_trains_its_norms(small: World) -> None:
+    """In a workspace and in a study, which keeps no configuration."""
     learner = {"kind": "whole_model", "epochs": 1, "batch": 8}
     partition = {"kind": "random", "shards": 1, "unit": "record"}
     root = small.space()
-    done = train(
-        Session(root),
-        small.config(
-            backbone=NORMED, learner=learner, partition=partition, aggregation={"kind": "all"}
-        ),
+    config = small.config(
+        backbone=NORMED, learner=learner, partition=partition, aggregation={"kind": "all"}
     )
+    done = train(Session(root), config)
     assert Session(root).config().backbone.fold is False
+    store = Store(root.parent / "study", "run")
+    store.create()
+    with ingested_flow(Session(root.parent), store, load_inputs(config)) as (flow, buckets):
+        assert flow.evaluate(buckets, None).manifest.shards == done.manifest.shards
     [shard] = done.manifest.shards
-    stored = Session(root).folder.store.read(shard.stages[-1])
-    assert b"body.bn1.weight" in stored
+    assert b"body.bn1.weight" in store.read(shard.stages[-1])
