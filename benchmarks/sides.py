@@ -6,6 +6,8 @@ optimizer, schedule, result. *bare*: what nothing can do without, the backbone's
 input-gradient backward, on resident tensors that are already normalised, in batches of the same
 sizes, through the same `Backbone` object, under the same autocast and the same deterministic mode.
 *plain*: the bare loop in torch's default mode, so that what determinism costs is seen too.
+*features*: a feature pass of the shard. Against a backbone that is not folded, its sides are
+*unfolded*, *unfolded bare* and *unfolded features*.
 """
 
 import statistics
@@ -65,6 +67,16 @@ def bare_side(config: PromptHeadConfig, backbone: Backbone, shard: ShardData) ->
     return run
 
 
+def features_side(backbone: Backbone, shard: ShardData) -> Callable[[], None]:
+    """One feature pass of the shard, in padded batches, as records have it."""
+
+    def run() -> None:
+        for at in range(0, len(shard.inputs), backbone.batch):
+            backbone.features(shard.inputs[at : at + backbone.batch])
+
+    return run
+
+
 @contextmanager
 def default_mode() -> Iterator[None]:
     """Torch's own choice of kernels within; deterministic ones after, if they were before."""
@@ -79,13 +91,21 @@ def default_mode() -> Iterator[None]:
 
 
 def compare(
-    config: PromptHeadConfig, backbone: Backbone, shard: ShardData, *, rounds: int
+    config: PromptHeadConfig,
+    backbone: Backbone,
+    shard: ShardData,
+    *,
+    rounds: int,
+    unfolded: Backbone | None = None,
 ) -> dict[str, Any]:
-    """Alternate the sides, in turned order every other time, after one warm-up of each.
+    """Alternate the sides, in turned order every other time, after one warm-up of each. unfolded:
+    the same backbone with its batch norms.
 
     Returns images/s (the median round), and the ratios learner/bare and learner/plain as median,
     minimum and maximum over the rounds: by the clock, and by the processor time of this process,
-    which neighbours on a shared machine disturb less (None on a GPU).
+    which neighbours on a shared machine disturb less (None on a GPU). With `unfolded`, also the
+    learner's speed as a share of the unfolded learner's and of its bare loop's, and that of a
+    feature pass, by processor time (on a GPU by the clock).
     """
     bare = bare_side(config, backbone, shard)
 
@@ -94,6 +114,13 @@ def compare(
             bare()
 
     sides = {"learner": learner_side(config, backbone, shard), "bare": bare, "plain": plain}
+    if unfolded is not None:
+        sides |= {
+            "unfolded": learner_side(config, unfolded, shard),
+            "unfolded bare": bare_side(config, unfolded, shard),
+            "features": features_side(backbone, shard),
+            "unfolded features": features_side(unfolded, shard),
+        }
     for run in sides.values():
         run()
     wall: dict[str, list[float]] = {name: [] for name in sides}
@@ -110,13 +137,22 @@ def compare(
         "images": images,
         "rounds": rounds,
         "images_per_s": {
-            name: round(images / statistics.median(seconds), 1) for name, seconds in wall.items()
+            name: round(images / statistics.median(seconds), 1)
+            for name, seconds in wall.items()
+            if not name.endswith("features")
         },
         "ratio": ratio(wall, "bare"),
         "ratio_plain": ratio(wall, "plain"),
         "ratio_cpu_time": ratio(cpu, "bare") if on_cpu else None,
         "ratio_plain_cpu_time": ratio(cpu, "plain") if on_cpu else None,
     }
+    if unfolded is not None:
+        spent = cpu if on_cpu else wall
+        result["folding"] = {
+            "learner": ratio(spent, "unfolded"),
+            "over_unfolded_bare": ratio(spent, "unfolded bare"),
+            "features": ratio(spent, "unfolded features", "features"),
+        }
     say(
         f"images/s {result['images_per_s']}; learner/bare {result['ratio']}; learner/plain "
         f"{result['ratio_plain']}"
@@ -124,11 +160,9 @@ def compare(
     return result
 
 
-def ratio(seconds: dict[str, list[float]], other: str) -> dict[str, float]:
-    """The learner's speed as a share of another side's, round by round."""
-    found = [
-        theirs / learner for theirs, learner in zip(seconds[other], seconds["learner"], strict=True)
-    ]
+def ratio(seconds: dict[str, list[float]], other: str, one: str = "learner") -> dict[str, float]:
+    """A side's speed as a share of another one's, round by round."""
+    found = [theirs / own for theirs, own in zip(seconds[other], seconds[one], strict=True)]
     return {
         "median": round(statistics.median(found), 3),
         "min": round(min(found), 3),

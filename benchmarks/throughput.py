@@ -4,9 +4,11 @@ is trained. A minute or two.
 Alternating in one process (see `benchmarks.sides`): the real learner on a shard of random pictures,
 and a bare loop of forward and input-gradient backward through the same backbone object at the same
 batch size, once under the learner's deterministic mode and once in torch's default mode. On the CPU
-with one thread, as shards are trained. The defaults are the quickstart's: its backbone, readout,
-learner and the mean size of its shards. The learner's share has to be 0.85 at least of either.
-`--profile` says where the learner's time goes.
+with one thread, as shards are trained. The same learner, loop and a feature pass alternate with
+them through the backbone without folding, whose batch norms run: `folding` in the report is the
+speed by processor time as a share of theirs. The defaults are the quickstart's: its backbone,
+readout, learner and the mean size of its shards. The learner's share has to be 0.85 at least of
+either. `--profile` says where the learner's time goes.
 """
 
 import argparse
@@ -70,11 +72,15 @@ def layer(text: str) -> int | None:
     return None if text == "null" else int(text)
 
 
-def load(options: argparse.Namespace) -> Backbone:
+def load(options: argparse.Namespace, *, fold: bool) -> Backbone:
     """The frozen backbone that the options name."""
     readout = ReadoutConfig(layer=options.layer, pool=options.pool)
     config = BackboneConfig(
-        name=options.backbone, weights=options.weights, input_size=options.size, readout=readout
+        name=options.backbone,
+        weights=options.weights,
+        input_size=options.size,
+        readout=readout,
+        fold=fold,
     )
     return load_backbone(config, numerics.choose_device(options.device))
 
@@ -98,7 +104,7 @@ def main() -> None:
     numerics.make_deterministic()
     torch.set_num_threads(1)
     on = machine.describe()
-    backbone = load(options)
+    backbone = load(options, fold=True)
     quick = quickstart().learner
     prompt = quick.prompt.model_copy(update={"width": options.prompt_width})
     config = quick.model_copy(
@@ -114,8 +120,13 @@ def main() -> None:
         f"records x {options.epochs} epochs"
     )
     found = compare(
-        config, backbone, random_shard(options.records, options.size), rounds=options.rounds
+        config,
+        backbone,
+        random_shard(options.records, options.size),
+        rounds=options.rounds,
+        unfolded=load(options, fold=False),
     )
+    machine.say(f"{len(backbone.folded)} batch norms folded; of the unfolded: {found['folding']}")
     if options.profile:
         profile(config, backbone, options.records)
     asked = {

@@ -80,7 +80,9 @@ def test_throughput_alternates_the_sides(run: Callable) -> None:
         throughput.main, *tiny, "--records", "20", "--epochs", "2", "--batch", "8", "--rounds", "2"
     )
     assert found["images"] == 40 and found["rounds"] == 2 and found["threads"] == 1
-    assert set(found["images_per_s"]) == {"learner", "bare", "plain"}
+    sides = {"learner", "bare", "plain", "unfolded", "unfolded bare"}
+    assert set(found["images_per_s"]) == sides
+    assert set(found["folding"]) == {"learner", "over_unfolded_bare", "features"}
     assert 0 < found["ratio"]["min"] <= found["ratio"]["median"] <= found["ratio"]["max"]
     assert found["machine"]["torch"] == torch.__version__
 
