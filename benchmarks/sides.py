@@ -6,7 +6,7 @@ optimizer, schedule, result. *bare*: what nothing can do without, the backbone's
 input-gradient backward, on resident tensors that are already normalised, in batches of the same
 sizes, through the same `Backbone` object, under the same autocast and the same deterministic mode.
 *plain*: the bare loop in torch's default mode, so that what determinism costs is seen too.
-*features*: a feature pass of the shard. Against a backbone that is not folded, its sides are
+*features*: as many feature passes. Against a backbone that is not folded, its sides are
 *unfolded*, *unfolded bare* and *unfolded features*.
 """
 
@@ -67,12 +67,15 @@ def bare_side(config: PromptHeadConfig, backbone: Backbone, shard: ShardData) ->
     return run
 
 
-def features_side(backbone: Backbone, shard: ShardData) -> Callable[[], None]:
-    """One feature pass of the shard, in padded batches, as records have it."""
+def features_side(
+    config: PromptHeadConfig, backbone: Backbone, shard: ShardData
+) -> Callable[[], None]:
+    """As many feature passes of the shard, in padded batches, as one training has epochs."""
 
     def run() -> None:
-        for at in range(0, len(shard.inputs), backbone.batch):
-            backbone.features(shard.inputs[at : at + backbone.batch])
+        for _ in range(config.epochs):
+            for at in range(0, len(shard.inputs), backbone.batch):
+                backbone.features(shard.inputs[at : at + backbone.batch])
 
     return run
 
@@ -118,8 +121,8 @@ def compare(
         sides |= {
             "unfolded": learner_side(config, unfolded, shard),
             "unfolded bare": bare_side(config, unfolded, shard),
-            "features": features_side(backbone, shard),
-            "unfolded features": features_side(unfolded, shard),
+            "features": features_side(config, backbone, shard),
+            "unfolded features": features_side(config, unfolded, shard),
         }
     for run in sides.values():
         run()

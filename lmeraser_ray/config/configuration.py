@@ -6,7 +6,7 @@ refused here, and what depends on the backbone in `models/requirements`.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -70,6 +70,10 @@ class Config(Section):
             )
             for member in self.members
         )
+
+    def identity(self) -> dict[str, Any]:
+        """As `Section.identity`, `backbone.fold` decided."""
+        return super(Config, self.with_fold()).identity()
 
     @property
     def trains_backbone(self) -> bool:
