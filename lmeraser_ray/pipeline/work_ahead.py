@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmeraser_ray.config import Config, PictureSgdConfig, RidgeConfig, SgdConfig
+from lmeraser_ray.config import Config, PictureSgdConfig, RidgeConfig, SgdConfig, WholeModelConfig
 from lmeraser_ray.config.learner import LearnerConfig
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.models.learners.passes import stage_passes, stage_share
@@ -103,7 +103,7 @@ def bound_of(
     for build, count in zip(ahead.builds, passes, strict=True):
         learner = learner_of(config, build)
         if isinstance(learner, PictureSgdConfig):
-            descents += count * pixels * (WHOLE if learner.kind == "whole_model" else 1)
+            descents += count * pixels * (WHOLE if isinstance(learner, WholeModelConfig) else 1)
         else:
             found += count * ROW_US / 1e6
         if isinstance(learner, RidgeConfig):
