@@ -21,8 +21,9 @@ from lmeraser_ray.pipeline.queries import HeldQueries, PrepareQueries
 from lmeraser_ray.pipeline.work_ahead import WorkAhead
 
 BOUND_S = 10.0
-"""Seconds of work in one process from which a local Ray is worth its start: 6 to 10 s, and about
-20 s of the processors' time (`python -m benchmarks.start --engines`)."""
+"""Seconds of work in one process from which a local Ray may be worth its start: that takes 6 to 10
+s, and 20 s of the processors (`python -m benchmarks.start --engines`: an erasure of a second of
+training), and on two cores the work is done in half the time at best."""
 
 
 class EngineByWork(Engine):

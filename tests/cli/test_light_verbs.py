@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.erasure.certificate.statement import read_statement
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.requests import repository
 from lmeraser_ray.pipeline.session import Session
@@ -143,4 +144,6 @@ def test_a_small_training_and_erasure_import_no_ray(
     session = Session(root)
     assert session.config().execution.engine == "auto"
     with repository(session) as requests:
-        assert [request.state for request in requests.list()] == [State.CERTIFIED]
+        [request] = requests.list()
+    assert request.state is State.CERTIFIED and request.statement is not None
+    assert read_statement(request.statement).execution.engine == "inline", "as it was done"
