@@ -2,11 +2,11 @@
 minutes a seed on two shared cores.
 
 For each seed: `lmeraser train` on the handwritten digits as a person runs it (a process of its own,
-real Ray, `--config quickstart`), then `lmeraser cost`. Reported are the test accuracy of each seed,
-its mean and its least, the seconds of the whole command and of its stages, the shards, and the
-expected cost of one deletion: its record passes as a share of a full training's work. The seed
-decides the split too, so each seed is tested on other records. `--set learner.epochs=3`
-(repeatable) changes a field of the configuration.
+`--config quickstart`, so that a local Ray trains), then `lmeraser cost`. Reported are the test
+accuracy of each seed, its mean and its least, the seconds of the whole command and of its stages,
+the shards, and the expected cost of one deletion: its record passes as a share of a full training's
+work. The seed decides the split too, so each seed is tested on other records. `--set
+learner.epochs=3` (repeatable) changes a field of the configuration.
 """
 
 import argparse

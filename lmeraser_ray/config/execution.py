@@ -25,11 +25,13 @@ class ExecutionConfig(Section):
     """How the work is carried out. No field changes a byte of the result, where the numerics agree
     (`device`)."""
 
-    engine: Literal["ray", "inline"] = "ray"
-    """ray: tasks and actors on a cluster; inline: everything in this process."""
+    engine: Literal["auto", "ray", "inline"] = "auto"
+    """auto: on a cluster that has an address; without one, less than ten seconds of work in this
+    process, more on a local cluster; ray: tasks and actors on a cluster; inline: everything in this
+    process."""
     address: Annotated[str | None, OperatorOnly()] = None
     """A Ray cluster's address (`auto` within one); None uses RAY_ADDRESS, else starts a local
-    cluster. No workspace keeps it."""
+    cluster where there is need for one. No workspace keeps it."""
     patience: Annotated[float, Field(gt=0, le=86_400)] = 20.0
     """Seconds to wait for a cluster that runs already: to be let in, and then for the first free
     CPU (and GPUs of a task). A cluster whose autoscaler adds the first node needs more."""

@@ -4,6 +4,7 @@ command asks before it begins anything."""
 import os
 import re
 import socket
+import sys
 import time
 
 from lmeraser_ray.config import ExecutionConfig
@@ -25,6 +26,12 @@ def configured(execution: ExecutionConfig) -> str | None:
     too, starts a local cluster."""
     found = execution.address or os.environ.get(VARIABLE)
     return None if found in ("", "local") else found
+
+
+def connected_already() -> bool:
+    """Whether this process is connected to a cluster."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def require_head(address: str | None) -> None:

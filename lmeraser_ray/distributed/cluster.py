@@ -64,6 +64,9 @@ def connect(execution: ExecutionConfig) -> bool:
                 enter(address, partial(ray.init, address=address, **options), execution.patience)
             else:
                 provide_token()
+                os.environ.setdefault(
+                    "RAY_worker_niceness", "0"
+                )  # a cluster of our own does our work alone, and no other is to have precedence
                 ray.init(
                     address="local",
                     num_cpus=execution.cpus,

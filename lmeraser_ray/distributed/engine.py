@@ -34,7 +34,7 @@ from lmeraser_ray.distributed.translation import translated
 from lmeraser_ray.distributed.worker import Report, WorkerSpec, run_job, run_jobs
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.base import Learner
-from lmeraser_ray.pipeline.engine import Engine, Outcome
+from lmeraser_ray.pipeline.engine import Engine, EngineKind, Outcome
 from lmeraser_ray.pipeline.jobs import Job
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.queries import HeldQueries, PrepareQueries
@@ -85,6 +85,11 @@ class RayEngine(Engine):
         self._running: dict[int, RunningTask] = {}
         self._waiting: Waiting | None = None
         self._next = 0
+
+    @property
+    def kind(self) -> EngineKind:
+        """Ray."""
+        return "ray"
 
     @property
     def folders(self) -> tuple[Path, ...]:

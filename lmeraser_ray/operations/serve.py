@@ -25,7 +25,7 @@ from lmeraser_ray.errors import LmeraserError
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.operations.hosted_queue import QueueHandle, spec_of
 from lmeraser_ray.operations.stop_signal import Stop
-from lmeraser_ray.pipeline.engines import cluster, queue_actor
+from lmeraser_ray.pipeline.engines import cluster, is_by_work, queue_actor
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
 from lmeraser_ray.storage.database.database import Database
@@ -118,7 +118,7 @@ def run(session: Session, *, keys: KeyFolder, say: Say, stop: Stop | None = None
     config = session.config()
     with session.database() as database, ExitStack() as stack:
         sidecar = Sidecar(session.folder, database, keys, Narrator(database, say), say)
-        if overview_of(session).open:
+        if overview_of(session).open and not is_by_work(config.execution):
             stack.enter_context(cluster(config.execution))
         asked = stack.enter_context(listening(stop))
         with sidecar.beside(config.queue.poll):

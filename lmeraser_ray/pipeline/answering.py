@@ -27,6 +27,7 @@ from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.prepared import BLOCK, PreparedQueries
 from lmeraser_ray.pipeline.queries import AnswerRows, HashPixels, QueryRows
+from lmeraser_ray.pipeline.work_ahead import WorkAhead
 from lmeraser_ray.pipeline.workspace_folder import Published, WorkspaceFolder
 from lmeraser_ray.storage.store import Store, StoredObject
 
@@ -58,6 +59,7 @@ class Stored:
 
 def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Predictions:
     """The predictions of a state for stored records, which need not be records of that state."""
+    flow.engine.choose(answers_ahead(flow, manifest, stored))
     asking = Asking(flow, manifest, stored)
     routes, asked = asking.routes, asking.asked
     shards = sorted(asked, key=lambda shard: -len(asked[shard]))
@@ -71,6 +73,23 @@ def predict_stored(flow: Flow, manifest: Manifest, stored: Stored) -> Prediction
             answers[shards[at]] = result
             advance(len(asked[shards[at]]))
     return combine(routes, asked, answers, stored.index.classes)
+
+
+def answers_ahead(flow: Flow, manifest: Manifest, stored: Stored) -> WorkAhead:
+    """The answers to stored queries: as many shards answer each as the aggregation asks, at
+    most."""
+    q, seen, rows, decoded = len(stored.positions), 0, 0, False
+    for member, system in enumerate(flow.config.members):
+        how, shards = system.aggregation, len(manifest.only(member).shards)
+        each = 1 if how.kind == "hash" else min(shards, getattr(how, "shards", shards))
+        if flow.sees_pictures(member):
+            seen += q * each
+        else:
+            rows += q * each
+        decoded |= how.kind == "hash" or flow.sees_pictures(member)
+    index = stored.index
+    nbytes = sum(int(part.lengths.sum()) for part in index.columns) * q // max(1, len(index))
+    return WorkAhead("answers", index, pictures=seen, rows=rows, nbytes=nbytes * decoded)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.feature_file import Features
@@ -20,9 +20,13 @@ from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.pipeline.jobs import Job, Worker
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.queries import HeldHere, HeldQueries, PrepareQueries
+from lmeraser_ray.pipeline.work_ahead import WorkAhead
 from lmeraser_ray.storage.store import Store
 
 T = TypeVar("T")
+EngineKind = Literal["inline", "ray"]
+UNBOUNDED = 1 << 20
+"""Slots as long as nobody knows how many there are."""
 AHEAD = 16
 """How many jobs are made and submitted for each slot: enough that a cluster's autoscaler sees the
 demand, few enough for the memory of the driver. Jobs that go together count as one."""
@@ -47,6 +51,11 @@ class Engine(ABC):
     """Carries work out: jobs one by one (`submit`, `wait`, `cancel`), or all of a list (`run`)."""
 
     @property
+    def kind(self) -> EngineKind:
+        """Where the work is done, as a certificate says it."""
+        return "inline"
+
+    @property
     @abstractmethod
     def slots(self) -> int:
         """How many jobs can run at once. Known once the engine is started."""
@@ -54,6 +63,9 @@ class Engine(ABC):
     @abstractmethod
     def start(self) -> None:
         """Get ready for work. Called before each use, and only where there is work."""
+
+    def choose(self, ahead: WorkAhead) -> None:  # noqa: B027 - most engines have no choice
+        """Hear of work before it begins: an engine that can choose who does it chooses now."""
 
     @abstractmethod
     def features(self, parts: Sequence[Rows]) -> Iterator[tuple[int, int, Features]]:

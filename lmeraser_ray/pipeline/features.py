@@ -21,6 +21,7 @@ from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.manifest import BackboneCard, BucketState
 from lmeraser_ray.pipeline.progress import Progress
+from lmeraser_ray.pipeline.work_ahead import WorkAhead
 from lmeraser_ray.storage.digests import key_of
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
@@ -112,7 +113,10 @@ class FeatureStage:
             return stored
         order = list(missing)
         parts = [Rows(missing[i].bucket, np.flatnonzero(~missing[i].known)) for i in order]
+        pictures = sum(len(part.rows) for part in parts)
+        nbytes = sum(int(index.columns[i].lengths[~missing[i].known].sum()) for i in order)
         with self.progress.stage("start"):
+            self.engine.choose(WorkAhead("features", index, pictures=pictures, nbytes=nbytes))
             self.engine.start()
         for at, first, features in self.engine.features(parts):
             full, rows = missing[order[at]], parts[at].rows[first : first + len(features)]

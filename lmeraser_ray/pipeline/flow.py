@@ -54,6 +54,7 @@ from lmeraser_ray.pipeline.plan import (
 )
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.subtraction import TrainFromStatistics
+from lmeraser_ray.pipeline.work_ahead import WorkAhead
 from lmeraser_ray.storage.digests import canonical_json
 from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
@@ -235,6 +236,7 @@ class Flow:
         if not builds:
             return ()
         with self.progress.stage("start"):
+            self.engine.choose(WorkAhead("training", planned.index, builds))
             self.engine.start()
         weights = [build.passes for build in builds]
         with self.progress.bar("training", sum(weights), "rec") as advance:

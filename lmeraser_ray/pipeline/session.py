@@ -4,6 +4,7 @@ and the progress, opened and closed in one place."""
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lmeraser_ray.config import Config
@@ -31,11 +32,11 @@ EngineMaker = Callable[[Store, Config, BackboneCard], "Engine"]
 @dataclass(frozen=True)
 class Session:
     """A workspace as one command opens it. make_engine: tests put a recorder, or a leaky
-    learner, in the place of the real engine."""
+    learner, in the place of the real engine, which is what None stands for."""
 
     root: Location
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
-    make_engine: EngineMaker = open_engine
+    make_engine: EngineMaker | None = None
     overrides: tuple[tuple[str, str], ...] = ()
     """Fields of the workspace's configuration that this command replaces; none may be identity."""
 
@@ -104,5 +105,6 @@ class Session:
         config.backbone.require_weights()
         from lmeraser_ray.pipeline.flow import Flow
 
-        with closing(self.make_engine(store, config, card)) as engine:
+        real = partial(open_engine, pace=self.folder.pace(), say=self.progress.say)
+        with closing((self.make_engine or real)(store, config, card)) as engine:
             yield Flow(store, config, card, engine, self.progress, public, choice)

@@ -239,6 +239,6 @@ def settings(config: Config, extent: Extent) -> dict[str, Any]:
         "identity": config.identity(),
         "data": source,
         "backbone": backbone,
-        "engine": config.execution.engine,
+        "engine": "inline" if config.execution.engine == "inline" else "ray",
         "extent": [extent.deletions, extent.together, list(extent.forget)],
     }

@@ -23,6 +23,7 @@ from lmeraser_ray.models.partition.shard_count import with_shard_count
 from lmeraser_ray.pipeline.engines import cluster, run_trials
 from lmeraser_ray.pipeline.flow import Planned, load_inputs
 from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.pipeline.work_ahead import training_passes
 from lmeraser_ray.storage.database.postgresql import refuse_password
 from lmeraser_ray.storage.paths import Location, require_disk
 from lmeraser_ray.storage.store import StoredObject
@@ -35,7 +36,7 @@ from lmeraser_ray.study.recommendation import USUAL, Question
 from lmeraser_ray.study.study_folder import StudyFolder, digest_of
 from lmeraser_ray.study.sweep_records import ErasureWatch, refuse_one_sided, sweep_records
 from lmeraser_ray.study.sweep_report import Records, Sharing, SweepResult, Written, write
-from lmeraser_ray.study.trial import Alone, course, training_passes
+from lmeraser_ray.study.trial import Alone, course
 from lmeraser_ray.study.trial_round import PlannedTrial, TrialRound
 from lmeraser_ray.study.variants import Variant
 
@@ -184,7 +185,7 @@ class Sweep:
         with progress.stage("plan"):
             self._plan(waiting)
         with progress.stage("trials"):
-            run = run_trials if first.execution.engine == "ray" else run_inline
+            run = run_inline if first.execution.engine == "inline" else run_trials
             run(self.round, self.race)
 
     def _plan(self, waiting: dict[str, Config]) -> None:

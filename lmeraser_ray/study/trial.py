@@ -15,12 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from lmeraser_ray.config import AdaptiveConfig, Config, PictureSgdConfig
-from lmeraser_ray.config.learner import LearnerConfig
-from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.aggregation.answers import Answers
-from lmeraser_ray.models.learners.passes import stage_passes, stage_share
 from lmeraser_ray.models.partition.expected import DeletionCosts
 from lmeraser_ray.operations.single_costs import costs_by_system
 from lmeraser_ray.operations.work import WorkPlanner
@@ -30,6 +27,7 @@ from lmeraser_ray.pipeline.flow import Flow, Planned, identity_of
 from lmeraser_ray.pipeline.jobs import Trained
 from lmeraser_ray.pipeline.manifest import Manifest, ShardState
 from lmeraser_ray.pipeline.plan import Build, ConstituentSpec
+from lmeraser_ray.pipeline.work_ahead import learner_of, training_passes
 from lmeraser_ray.storage.store import StoredObject
 from lmeraser_ray.study.asked_unit import AskedUnit
 from lmeraser_ray.study.bound import Bound
@@ -256,28 +254,10 @@ def share_of(asked: Mapping[str, Any]) -> float:
     return float(asked["mean_share"] or 0.0)
 
 
-def learner_of(config: Config, build: Build) -> LearnerConfig:
-    """Return the section of the learner that trains a constituent."""
-    return config.members[build.spec.member].learner
-
-
 def kind_of(config: Config) -> str:
     """Return the kind of learner that decides how long a trial takes: one that sees pictures."""
     kinds = [m.learner.kind for m in config.members if isinstance(m.learner, PictureSgdConfig)]
     return (*kinds, config.learner.kind)[0]
-
-
-def training_passes(config: Config, index: RecordIndex, build: Build) -> int:
-    """Return the record passes of a training from its first missing stage on."""
-    learner, started = learner_of(config, build), build.spec.start is not None
-    count = stage_passes(learner, stage_share(learner, started=started))
-    seen, passes = np.empty(0, np.int64), 0
-    for stage, rows in enumerate(build.spec.slices):
-        seen = np.concatenate([seen, rows])
-        if stage >= build.first:
-            several = len(np.unique(index.codes[seen])) > 1
-            passes += int(count(np.array(len(seen)), np.array(several)))
-    return passes
 
 
 def skeleton_of(flow: Flow, planned: Planned) -> Manifest:

@@ -6,8 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lmeraser_ray.cli.verbs import VERBS
+from lmeraser_ray.erasure.certificate.statement import read_statement
+from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.operations.requests import repository
+from lmeraser_ray.pipeline.session import Session
 from tests.support.command_line import Lm, Place
 
 HEAVY = (
@@ -119,3 +124,26 @@ def test_workers_without_a_model_load_no_torch(tmp_path: Path) -> None:
     found = imported(script, tmp_path / "modules")
     assert "ray" in found
     assert not found & {"torch", "timm", "torchvision", "scipy", "sklearn"}
+
+
+def test_a_small_training_and_erasure_import_no_ray(
+    made: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the default of `execution.engine`, without a cluster's address."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    tree = yaml.safe_load(made.config.read_text())
+    del tree["execution"]
+    config, root = tmp_path / "config.yaml", tmp_path / "workspace"
+    config.write_text(yaml.safe_dump(tree))
+    for words in (
+        ("train", "--config", config, "--workspace", root),
+        ("unlearn", "--records", made.id(), "--workspace", root),
+    ):
+        found = imported(PROBE, tmp_path / "modules", *map(str, words))
+        assert "torch" in found and "ray" not in found
+    session = Session(root)
+    assert session.config().execution.engine == "auto"
+    with repository(session) as requests:
+        [request] = requests.list()
+    assert request.state is State.CERTIFIED and request.statement is not None
+    assert read_statement(request.statement).execution.engine == "inline", "as it was done"

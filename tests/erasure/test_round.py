@@ -2,17 +2,22 @@
 that is hardest."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.certificate.keystore import key_folder
 from lmeraser_ray.erasure.queue.loop import queue_of
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.train import train
-from lmeraser_ray.pipeline.engine import InlineEngine, Outcome
+from lmeraser_ray.pipeline.engine import Engine, InlineEngine, Outcome
+from lmeraser_ray.pipeline.engine_by_work import EngineByWork
+from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.store import Store
 from tests.support.law import expect_equal, index_of, never_seen
 from tests.support.world import World
 
@@ -26,10 +31,11 @@ def submit(root: Path, *names: str) -> None:
         RequestRepository(database, session.names()).submit(names, [])
 
 
-def round_of(root: Path, meanwhile: Callable[[], None]) -> list[State]:
+def round_of(root: Path, meanwhile: Callable[[], None], *, by_work: bool) -> list[State]:
     """Work until nothing is left; `meanwhile` happens while the first constituent is being trained.
-    Returns the requests' states."""
-    happens = iter([meanwhile])
+    by_work: the engine is chosen by the work, and what comes meanwhile is much. Returns the
+    requests' states."""
+    happens, seconds = iter([meanwhile]), iter([0.0])
 
     class Busy(InlineEngine):
         slots = 4
@@ -39,11 +45,17 @@ def round_of(root: Path, meanwhile: Callable[[], None]) -> list[State]:
                 happen()
             return super().wait(seconds)
 
-    session = Session(root, make_engine=Busy, overrides=NO_SUPERSEDING)
+    def chosen(store: Store, config: Config, card: BackboneCard) -> Engine:
+        busy = partial(Busy, store, config, card)
+        return EngineByWork(busy, busy, seconds=lambda _: next(seconds, 100.0), say=said.append)
+
+    said = list[str]()
+    session = Session(root, make_engine=chosen if by_work else Busy, overrides=NO_SUPERSEDING)
     with queue_of(session, keys=key_folder(None)) as queue:
         queue.round(patient=False, stop=lambda: False)
         assert queue.errors == []
     assert next(happens, None) is None, "something was trained"
+    assert bool(said) == by_work
     with session.database() as database:
         return [request.state for request in RequestRepository(database, session.names()).list()]
 
@@ -64,9 +76,10 @@ def by_kind(root: Path) -> tuple[list[str], list[str]]:
     ]
 
 
+@pytest.mark.parametrize("by_work", [False, True])
 @pytest.mark.parametrize("at", [[3], [4], [6], [0, 1, 2, 3, 4, 5, -1]], ids=str)
 def test_requests_that_arrive_while_prototypes_are_made_anew(
-    world: World, root: Path, at: list[int]
+    world: World, root: Path, at: list[int], by_work: bool
 ) -> None:
     """They wait until the shards with their new numbers are published, and are then trained by
     these. The last one is sampled too."""
@@ -78,15 +91,17 @@ def test_requests_that_arrive_while_prototypes_are_made_anew(
         for name in arriving:
             submit(root, name)
 
-    assert round_of(root, arrive) == [State.CERTIFIED] * (1 + len(arriving))
+    assert round_of(root, arrive, by_work=by_work) == [State.CERTIFIED] * (1 + len(arriving))
     expect_equal(root, never_seen(world, [sampled[0], *arriving]))
 
 
+@pytest.mark.parametrize("by_work", [False, True])
 def test_a_record_that_leaves_with_another_request_while_prototypes_are_made_anew(
-    world: World, root: Path
+    world: World, root: Path, by_work: bool
 ) -> None:
     """The second request finds nothing left to train once the first is published."""
     sampled, others = by_kind(root)
     submit(root, sampled[0], others[0])
-    assert round_of(root, lambda: submit(root, others[0])) == [State.CERTIFIED] * 2
+    found = round_of(root, lambda: submit(root, others[0]), by_work=by_work)
+    assert found == [State.CERTIFIED] * 2
     expect_equal(root, never_seen(world, [sampled[0], others[0]]))

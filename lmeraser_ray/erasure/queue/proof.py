@@ -17,7 +17,6 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from lmeraser_ray.config import Config
 from lmeraser_ray.config.data import TORCHVISION
 from lmeraser_ray.erasure.absence.database_search import search_rows
 from lmeraser_ray.erasure.absence.report import Hit, ScanReport, ScanReporter
@@ -49,6 +48,7 @@ from lmeraser_ray.erasure.requests.reasons import take_out_of_reasons
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.errors import HeldBackError
+from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.publication import purge
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
@@ -78,7 +78,7 @@ class Proof:
     workspace: LockedWorkspace
     database: Database
     lease: Lease
-    config: Config
+    flow: Flow
 
     def prove(self, manifest: Manifest, retrains: Retrains) -> None:
         """Bring every PUBLISHED request to PURGED of which nothing is left.
@@ -101,7 +101,7 @@ class Proof:
             open_names=wanted.others,
             keep=retrains.wanted(),
             expected=retrains.expected(),
-            extra_roots=retrains.flow.engine.folders,
+            extra_roots=self.flow.engine.folders,
         )
         held = {
             request.id: found
@@ -147,10 +147,10 @@ class Proof:
     def _circumstances(self) -> Circumstances:
         """What decides which limitations apply."""
         return Circumstances(
-            self.config.execution.engine,
+            self.flow.engine.kind,
             self.database.dialect,
             in_object_storage=local_folder(self.workspace.root) is None,
-            fetched=self.config.data.source in TORCHVISION,
+            fetched=self.flow.config.data.source in TORCHVISION,
         )
 
     def _take_out_of_reasons(self, wanted: ScanTargets) -> None:
@@ -249,7 +249,7 @@ class Proof:
             code=Code.running(),
             configuration=manifest.identity,
             backbone=manifest.backbone.identity,
-            seed=self.config.seed,
+            seed=self.flow.config.seed,
             numerics=tuple(each for facts in done for each in facts.numerics),
             times=times_of(request),
             ledger=ledger.head(conn),

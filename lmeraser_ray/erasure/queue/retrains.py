@@ -23,6 +23,7 @@ from lmeraser_ray.pipeline.flow import Flow, Planned
 from lmeraser_ray.pipeline.jobs import Trained
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.plan import Build, most_work_first
+from lmeraser_ray.pipeline.work_ahead import WorkAhead
 from lmeraser_ray.storage.digests import key_of
 from lmeraser_ray.storage.store import Kind, StoredObject
 
@@ -97,7 +98,9 @@ class Retrains:
             self.flow.engine.cancel(self._take(key).ticket)
         self._later = [missing[key] for key in wanted - set(self.jobs)]
         if self._later:
+            ahead = WorkAhead("training", self._planned.index, self._later)
             with self.flow.progress.stage("start"):
+                self.flow.engine.choose(ahead)
                 self.flow.engine.start()
             self._submit(self._planned)
 

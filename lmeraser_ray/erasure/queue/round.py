@@ -31,6 +31,7 @@ from lmeraser_ray.errors import (
     LmeraserError,
     StaleEpochError,
 )
+from lmeraser_ray.pipeline.engine import UNBOUNDED
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
@@ -40,8 +41,6 @@ from lmeraser_ray.storage.times import utcnow
 PAUSE = 4.0
 """While something is being trained, the next publication waits for this many times the seconds that
 the last one took: at most a fifth of the time goes into publishing, purging and scanning."""
-UNBOUNDED = 1 << 20
-"""Slots of the scheduler until the engine is started, which is when a retrain waits."""
 
 
 class Round:
@@ -63,7 +62,7 @@ class Round:
         self.intake = Intake(workspace, database, lease, self.settings)
         self.retrains = Retrains(flow)
         self.publisher = Publisher(workspace, database, lease)
-        self.proof = Proof(workspace, database, lease, config)
+        self.proof = Proof(workspace, database, lease, flow)
         self.quarantine = QuarantineWatch(workspace, database, config)
         self.work: dict[str, Work] = {}
         self.patient = True
