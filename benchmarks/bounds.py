@@ -2,9 +2,10 @@
 work takes in this process (`lmeraser_ray.pipeline.work_ahead`), measured. A minute or two.
 
 One thread, CPU seconds, the median of three: feature passes and record passes for each pixel of the
-backbone's input, a linear probe's pass over a stored feature, ridge for each product, a picture for
-each encoded byte. Each line names the case; the last one has the largest of each kind beside its
-constant, which is not to be below it on a machine as this (`met`).
+backbone's input, a linear probe's pass over a stored feature, ridge for each product and of a small
+shard, a picture for each encoded byte and a small one. Each line names the case; the last one has
+the largest of each kind beside its constant, which is not to be below it on a machine as this
+(`met`).
 """
 
 import itertools
@@ -105,9 +106,11 @@ def main() -> None:
             note(f"DESCENT_US {name}", found["descent"] / whole, size=size, kind=kind, layer=layer)
     for solve, records, features in RIDGES:
         seconds = of_rows("ridge", records, features, learner__solve=solve)
-        side = features if solve == "gram" else min(records, features)
-        products = (records + features) * side**2
-        note("PRODUCT_PS", 1e12 * seconds / products, solve=solve, records=records, d=features)
+        case = {"solve": solve, "records": records, "d": features}
+        if solve == "smaller":
+            note("SOLVE_MS", 1e3 * seconds, **case)
+        else:
+            note("PRODUCT_PS", 1e12 * seconds / ((records + features) * features**2), **case)
     for features in PROBES:
         seconds = of_rows("linear_probe", 1000, features, learner__epochs=EPOCHS)
         note("ROW_US", 1e6 * seconds / (1000 * EPOCHS), d=features)
@@ -117,7 +120,10 @@ def main() -> None:
     }
     for kind, files in pictures.items():
         seconds = cpu_seconds(lambda: [decode_picture(each, max_pixels=1 << 30) for each in files])  # noqa: B023
-        note("DECODE_NS", 1e9 * seconds / sum(map(len, files)), pictures=kind)
+        if kind == "digits":
+            note("PICTURE_US", 1e6 * seconds / len(files), pictures=kind)
+        else:
+            note("DECODE_NS", 1e9 * seconds / sum(map(len, files)), pictures=kind)
     constants = {name: getattr(work_ahead, name.partition(" ")[0]) for name in largest}
     bounds = {
         name: found[name.partition(" ")[2]] if isinstance(found, dict) else found

@@ -3,10 +3,11 @@
     features, trainings or answers ─► passes ─► bounds by the backbone, and pace.json ─► seconds
 
 Place in the flow: the stages announce their work (`Engine.choose`), and `EngineByWork` asks here.
-A prediction decides who works, and never what comes of it. The bounds are what one core of a Zen 3
-(AVX2) takes with one thread, the slowest case of several sizes; where the workspace's own pace is
-slower, that counts. A backbone that was not measured has no bound, and only the pace is known: as
-many processes as there are cores may have made it, so one process is taken to be as much slower.
+A prediction decides who works, and never what comes of it. The bounds are above what one core of a
+Zen 3 (AVX2) takes with one thread in the slowest of several cases (`python -m benchmarks.bounds`);
+where the workspace's own pace is slower, that counts. A backbone that was not measured has no
+bound, and only the pace is known: as many processes as there are cores may have made it, so one
+process is taken to be as much slower.
 """
 
 import os
@@ -24,22 +25,22 @@ from lmeraser_ray.pipeline.pace import Pace
 from lmeraser_ray.pipeline.plan import Build
 
 FORWARD_US = {"tf_efficientnet_lite0": 0.7, "tiny": 0.07}
-"""Microseconds for each pixel of the backbone's input: of a feature, or an answer to a picture. 64
-and 224 pixels took 0.22 to 0.68 (`tf_efficientnet_lite0`), 16 and 64 took 0.02 to 0.07 (`tiny`)."""
+"""Microseconds for each pixel of the backbone's input: of a feature, or an answer to a picture."""
 DESCENT_US = {"tf_efficientnet_lite0": 1.4, "tiny": 0.4}
-"""Microseconds for each such pixel: of a record pass through the backbone and back, for a prompt.
-64 and 224 pixels took 0.70 to 1.33, `tiny` 0.07 to 0.36."""
-WHOLE = 1.6
-"""As many times more where the whole model is trained: 1.36 to 2.17 microseconds."""
+"""Microseconds for each such pixel: of a prompt's record pass through the backbone and back."""
+WHOLE = 1.8
+"""As many times more where the whole model is trained."""
+PICTURE_US = 80.0
+"""Microseconds of a picture's decoding, however small it is."""
 DECODE_NS = 40.0
-"""Nanoseconds for each byte of an encoded picture: 12 million pixels of JPEG in 4 MB took 0.15
-s."""
+"""Nanoseconds for each byte of an encoded picture."""
 ROW_US = 30.0
-"""Microseconds of a record pass on stored features, or an answer to one: the linear probe took 18
-to 28, others less."""
-PRODUCT_PS = 70.0
+"""Microseconds of a record pass on stored features, or an answer to one."""
+SOLVE_MS = 4.0
+"""Milliseconds of a training in closed form, however small the shard is."""
+PRODUCT_PS = 80.0
 """Picoseconds for each product of ridge: (m + d) · d² of m records and d features, or (m + d) ·
-min(m, d)² where the smaller matrix is solved. 22 to 71 were measured."""
+min(m, d)² where the smaller matrix is solved."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,9 @@ def bound_of(
 ) -> float | None:
     """The seconds by the bounds; None for a backbone that has none. passes: of each training."""
     name, pixels = config.backbone.name, card.spec.input_size**2
-    found, forward, descents = ahead.nbytes * DECODE_NS / 1e9, ahead.pictures * pixels, 0.0
-    found += ahead.rows * ROW_US / 1e6
+    forward, descents = ahead.pictures * pixels, 0.0
+    found = ahead.nbytes * DECODE_NS / 1e9
+    found += (ahead.pictures * PICTURE_US + ahead.rows * ROW_US) / 1e6
     for build, count in zip(ahead.builds, passes, strict=True):
         learner = learner_of(config, build)
         if isinstance(learner, PictureSgdConfig):
@@ -107,7 +109,7 @@ def bound_of(
         else:
             found += count * ROW_US / 1e6
         if isinstance(learner, RidgeConfig):
-            found += products(learner, build, card.dimension) * PRODUCT_PS / 1e12
+            found += products(learner, build, card.dimension) * PRODUCT_PS / 1e12 + SOLVE_MS / 1e3
     for work, bounds in ((forward, FORWARD_US), (descents, DESCENT_US)):
         if work and name not in bounds:
             return None
