@@ -1,9 +1,13 @@
 """A round of the queue, where requests arrive while shards are being trained: in the order in which
 that is hardest."""
 
+from collections import Counter
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,30 +19,40 @@ from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.engine import Engine, InlineEngine, Outcome
 from lmeraser_ray.pipeline.engine_by_work import EngineByWork
+from lmeraser_ray.pipeline.jobs import Job, TrainConstituent
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.storage.store import Store
-from tests.support.law import expect_equal, index_of, never_seen
+from lmeraser_ray.storage.times import utcnow
+from tests.support.law import expect_equal, index_of, never_seen, shards_by_id
 from tests.support.world import World
 
 NO_SUPERSEDING = (("queue.supersedes", "0"),)
 
 
-def submit(root: Path, *names: str) -> None:
+def submit(root: Path, *names: str, due: datetime | None = None) -> None:
     """Another process's `lmeraser submit`."""
     session = Session(root)
     with session.database() as database:
-        RequestRepository(database, session.names()).submit(names, [])
+        RequestRepository(database, session.names()).submit(names, [], due=due)
 
 
-def round_of(root: Path, meanwhile: Callable[[], None], *, by_work: bool) -> list[State]:
+def round_of(
+    root: Path, meanwhile: Callable[[], None], *, by_work: bool, sizes: list[int] | None = None
+) -> list[State]:
     """Work until nothing is left; `meanwhile` happens while the first constituent is being trained.
-    by_work: the engine is chosen by the work, and what comes meanwhile is much. Returns the
-    requests' states."""
+    by_work: the engine is chosen by the work, and what comes meanwhile is much. sizes: gets the
+    records of each training in the order in which they are submitted. Returns the requests'
+    states."""
     happens, seconds = iter([meanwhile]), iter([0.0])
 
     class Busy(InlineEngine):
         slots = 4
+
+        def submit(self, job: Job[Any]) -> int:
+            if sizes is not None and isinstance(job, TrainConstituent):
+                sizes.append(job.weight)
+            return super().submit(job)
 
         def wait(self, seconds: float | None = None) -> list[Outcome]:
             for happen in happens:
@@ -105,3 +119,18 @@ def test_a_record_that_leaves_with_another_request_while_prototypes_are_made_ane
     found = round_of(root, lambda: submit(root, others[0]), by_work=by_work)
     assert found == [State.CERTIFIED] * 2
     expect_equal(root, never_seen(world, [sampled[0], others[0]]))
+
+
+@pytest.mark.parametrize("by_work", [False, True])
+def test_what_is_due_first_is_trained_first(root: Path, by_work: bool) -> None:
+    """However little its work is, and though all begin in one batch."""
+    shards = shards_by_id(root)
+    size = Counter(shards[name] for name in chain(*by_kind(root)))
+    others = sorted(by_kind(root)[1], key=lambda name: (size[shards[name]], name))
+    small, large = others[0], others[-1]
+    assert size[shards[small]] < size[shards[large]]
+    submit(root, large)
+    submit(root, small, due=utcnow() + timedelta(days=1))
+    trained = list[int]()
+    assert round_of(root, lambda: None, by_work=by_work, sizes=trained) == [State.CERTIFIED] * 2
+    assert trained == [size[shards[small]] - 1, size[shards[large]] - 1]

@@ -72,10 +72,13 @@ class Retrains:
         return set(self.needs)
 
     def plan(
-        self, current: PublishedState, leaving: set[str], constituents: set[AffectedConstituent]
+        self,
+        current: PublishedState,
+        leaving: set[str],
+        constituents: Sequence[AffectedConstituent],
     ) -> None:
-        """Start the jobs that these runs need once the records in `leaving` have left, and cancel
-        those that no run needs any more."""
+        """Start the jobs that these runs need, the first one's first, once the records in `leaving`
+        have left, and cancel those that no run needs any more."""
         self._plans += 1
         self.stale = False
         self._planned = self.flow.plan(
@@ -105,11 +108,15 @@ class Retrains:
             self._submit(self._planned)
 
     def _submit(self, planned: Planned) -> None:
-        """Submit what waits for nothing but its turn: first the common starts."""
+        """Submit what waits for nothing but its turn: first the common starts, then what the
+        earlier runs need, and of one run the most work."""
         first = {build.spec.key for build in planned.plan.first}
         ready = [build for build in self._later if build.spec.start not in first]
         self._later = [build for build in self._later if build.spec.start in first]
-        for build in most_work_first(ready):
+        turns = dict[str, int]()
+        for turn, keys in enumerate(self.needs.values()):
+            turns |= dict.fromkeys(keys - turns.keys(), turn)
+        for build in sorted(most_work_first(ready), key=lambda build: turns.get(build.spec.key, 0)):
             ticket = self.flow.engine.submit(self.flow.job(planned, build))
             self.jobs[build.spec.key] = Retrain(
                 ticket,

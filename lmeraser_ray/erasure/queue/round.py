@@ -170,11 +170,11 @@ class Round:
         """Plan the live records without all that leave, and train what that needs. Returns whether
         a constituent needs no training."""
         leaving = {name for work in self.work.values() for name in work.leaving}
-        running = set(self.scheduler.running)
+        running = list(self.scheduler.running)
         self.retrains.plan(self.current, leaving, running)
         if self.retrains.running:
             self.scheduler.slots = self.flow.engine.slots
-        done = running - self.retrains.running
+        done = set(running) - self.retrains.running
         for constituent in done:
             self._finish(constituent)
         return bool(done)
