@@ -10,7 +10,7 @@ from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.storage.foreign_json import read_bounded
 
 if TYPE_CHECKING:
-    from lmeraser_ray.erasure.absence.report import ScanJson
+    from lmeraser_ray.erasure.absence.told_scan import ScanJson
     from lmeraser_ray.erasure.certificate.dsse import SigningKey
     from lmeraser_ray.erasure.certificate.keystore import KeyFolder
     from lmeraser_ray.erasure.certificate.verifier import Certificate
@@ -101,7 +101,7 @@ def run_certificate(args: Arguments, progress: Progress) -> Report:
 
 def certificate_lines(found: "Certificate") -> list[str]:
     """Return a certificate as lines for people to read."""
-    from lmeraser_ray.erasure.absence.report import read_scan, tested_only
+    from lmeraser_ray.erasure.absence.told_scan import read_scan, tested_only
 
     said = found.statement
     scan = read_scan(said.scan)

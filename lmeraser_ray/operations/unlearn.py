@@ -17,27 +17,27 @@ not come to its end is read from the state of its request.
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.erasure.absence.report import tested_only
+from lmeraser_ray.erasure.absence.told_scan import tested_only
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder, key_folder
 from lmeraser_ray.erasure.certificate.statement import Statement, read_statement
 from lmeraser_ray.erasure.queue.lease import Lease
-from lmeraser_ray.erasure.queue.loop import Queue, queue_of
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, DataError, ExecutionError, LmeraserError
 from lmeraser_ray.operations.asked_names import held_alike, held_records
 from lmeraser_ray.operations.readiness import require_ready
 from lmeraser_ray.operations.requests import status, submit, told, wait
-from lmeraser_ray.pipeline.choice import flags_in
-from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database.pseudonyms import TargetKind
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.storage.times import utcnow
+
+if TYPE_CHECKING:  # with torch: not where another queue works
+    from lmeraser_ray.erasure.queue.loop import Queue
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,9 @@ def seen_by_choice(store: Store, manifest: Manifest, targets: ErasureTargets) ->
     configuration; 0 where no sweep chose it."""
     if manifest.choice is None:
         return 0
+    from lmeraser_ray.data.index import RecordIndex
+    from lmeraser_ray.pipeline.choice import flags_in
+
     index = RecordIndex.read(store, [state.bucket for state in manifest.buckets])
     named = index.held("record_id", targets.records) | index.held("subject_id", targets.subjects)
     return int(flags_in(manifest, index)[named].sum())
@@ -135,11 +138,12 @@ def seen_by_choice(store: Store, manifest: Manifest, targets: ErasureTargets) ->
 def refuse_other_weights(session: Session, before: Manifest) -> None:
     """Errors: `ConfigError`, before anything is erased, where `--backbone.weights` are not the
     weights that the workspace was trained with."""
+    if all(name != "backbone.weights" for name, _ in session.overrides):
+        return
+    from lmeraser_ray.pipeline.flow import load_inputs
+
     config = session.config()
-    if (
-        any(name == "backbone.weights" for name, _ in session.overrides)
-        and load_inputs(config).card != before.backbone
-    ):
+    if load_inputs(config).card != before.backbone:
         raise ConfigError(
             f"--backbone.weights {config.backbone.weights} are not the weights that "
             f"{session.root} was trained with."
@@ -164,6 +168,8 @@ def close(
                 if found.state.is_closed:
                     return found
         require_ready(session, keys)
+        from lmeraser_ray.erasure.queue.loop import queue_of
+
         with session.folder.locked() as workspace, queue_of(session, keys=keys) as queue:
             workspace.store.require_room()
             request = request or submit(session, targets, quarantine=quarantine).id
@@ -171,7 +177,7 @@ def close(
 
 
 def work_off(
-    session: Session, workspace: LockedWorkspace, queue: Queue, request: str
+    session: Session, workspace: LockedWorkspace, queue: "Queue", request: str
 ) -> ErasureRequest:
     """Work in this process until nothing is left to do, and return the request, closed. Errors: the
     last one of the queue."""

@@ -126,6 +126,13 @@ def test_workers_without_a_model_load_no_torch(tmp_path: Path) -> None:
     assert not found & {"torch", "timm", "torchvision", "scipy", "sklearn"}
 
 
+def test_who_lets_a_queue_erase_loads_nothing_that_works(tmp_path: Path) -> None:
+    """`unlearn` submits to the queue that serves, and waits."""
+    script = "import sys\nimport lmeraser_ray.operations.unlearn\n"
+    script += 'open(sys.argv[1], "w").write(" ".join(sys.modules))'
+    assert imported(script, tmp_path / "modules") == SIGNED
+
+
 def test_a_small_training_and_erasure_import_no_ray(
     made: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

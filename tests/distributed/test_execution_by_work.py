@@ -39,7 +39,10 @@ ON_RAY: dict[str, set[str]] = {
 
 
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("way", ON_RAY)
+@pytest.mark.parametrize(
+    "way",
+    [pytest.param(way, marks=pytest.mark.long if len(ON_RAY[way]) > 1 else ()) for way in ON_RAY],
+)
 def test_whoever_is_chosen_the_bytes_are_the_same(world: World, way: str) -> None:
     """Trained, and then erased from, beside one process that never saw the records. The certificate
     says who trained."""

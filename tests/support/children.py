@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 PRELOADED = [
     "tests.support.acts",
     "tests.support.desk_acts",
+    "lmeraser_ray.erasure.queue.loop",
     "lmeraser_ray.operations.unlearn",
     "lmeraser_ray.operations.verify",
     "pyarrow.dataset",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lmeraser_ray.erasure.absence.inventory import DATA_INVENTORY
-from lmeraser_ray.erasure.absence.report import ScanJson, read_scan, tested_only
+from lmeraser_ray.erasure.absence.told_scan import ScanJson, read_scan, tested_only
 from lmeraser_ray.erasure.certificate.statement import Statement
 from lmeraser_ray.erasure.certificate.verifier import Certificate
 from lmeraser_ray.erasure.circumstances import Circumstances
