@@ -361,7 +361,8 @@ def base_of(args: Arguments, system: str | None = None) -> Tree:
     elif args.workspace is not None:
         from lmeraser_ray.pipeline.session import Session
 
-        tree = Session(args.workspace).folder.load_config().model_dump(mode="json")
+        kept = Session(args.workspace).folder.load_config()
+        tree = kept.undecided().model_dump(mode="json")
         if system:
             from lmeraser_ray.study.variants import on_another_system
 

@@ -111,6 +111,15 @@ class Config(Section):
         backbone = self.backbone.model_copy(update={"fold": fold})
         return self.model_copy(update={"backbone": backbone})
 
+    def undecided(self) -> "Config":
+        """The configuration as another system may take it: without what `with_fold` decided, which
+        is decided anew by what that system trains. A workspace that folds nothing, although it
+        could, keeps that."""
+        if self.backbone.fold is self.trains_backbone:
+            return self
+        backbone = self.backbone.model_copy(update={"fold": None})
+        return self.model_copy(update={"backbone": backbone})
+
     def with_partitions(self, partitions: Sequence[Partition]) -> "Config":
         """The configuration with the partition of each member replaced."""
         if list(partitions) == [member.partition for member in self.members]:

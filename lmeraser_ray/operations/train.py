@@ -84,7 +84,7 @@ def train(session: Session, config: Config, held: HeldRecords | None = None) -> 
     progress = session.progress
     refuse_password(config.queue.database)
     choice = read_choice(config)
-    config = config.with_fold(kept_fold(session.folder))
+    config = with_kept_fold(session.folder, config)
     with progress.stage("backbone"):
         inputs = load_inputs(config)
     kept = session.folder.held()
@@ -218,12 +218,18 @@ def refuse_other_configuration(
         )
 
 
-def kept_fold(folder: WorkspaceFolder) -> bool | None:
-    """Return whether the published backbone is folded; None where nothing is published, or where
-    the kept configuration is damaged or missing."""
+def with_kept_fold(folder: WorkspaceFolder, config: Config) -> Config:
+    """Return the configuration with the folding of what is published, where it sets none: by the
+    kept configuration, or, where that is damaged or missing, by the manifest's digest of the
+    backbone."""
+    if config.backbone.fold is not None or not folder.current():
+        return config.with_fold()
     with suppress(VerificationError, DataError):
-        return folder.load_config().backbone.fold if folder.current() else None
-    return None
+        return config.with_fold(folder.load_config().backbone.fold)
+    before = last_sound(folder)
+    tried = [config.with_fold(fold) for fold in (True, False)]
+    same = [each for each in tried if before and load_inputs(each).card == before.backbone]
+    return same[0] if same else config.with_fold()
 
 
 def kept_identity(folder: WorkspaceFolder) -> dict[str, Any] | None:

@@ -201,7 +201,7 @@ class WorkspaceStudies:
         from lmeraser_ray.config.presets import with_system
         from lmeraser_ray.study.variants import on_another_system
 
-        tree = tree_of(self.session.config() if config is None else config)
+        tree = tree_of(self.session.config().undecided() if config is None else config)
         if system is None:
             return tree
         return (on_another_system if config is None else with_system)(tree, system)

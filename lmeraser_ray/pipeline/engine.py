@@ -4,6 +4,7 @@ process; `distributed/` has the engine that works on Ray.
 Invariant: the kind of engine, the number of workers and the order of results change no byte.
 """
 
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from lmeraser_ray.config import Config
 from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.data.reader import Rows
-from lmeraser_ray.errors import LmeraserError
+from lmeraser_ray.errors import ExecutionError, LmeraserError
 from lmeraser_ray.models.learners.base import Learner
 from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.pipeline.jobs import Job, Worker
@@ -25,8 +26,6 @@ from lmeraser_ray.storage.store import Store
 
 T = TypeVar("T")
 EngineKind = Literal["inline", "ray"]
-UNBOUNDED = 1 << 20
-"""Slots as long as nobody knows how many there are."""
 AHEAD = 16
 """How many jobs are made and submitted for each slot: enough that a cluster's autoscaler sees the
 demand, few enough for the memory of the driver. Jobs that go together count as one."""
@@ -63,6 +62,11 @@ class Engine(ABC):
     @abstractmethod
     def start(self) -> None:
         """Get ready for work. Called before each use, and only where there is work."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the engine has yet to choose who works."""
+        return False
 
     def choose(self, ahead: WorkAhead) -> None:  # noqa: B027 - most engines have no choice
         """Hear of work before it begins: an engine that can choose who does it chooses now."""
@@ -160,6 +164,18 @@ def bundles(
         yield bundle
 
 
+def unexpected(error: Exception) -> ExecutionError:
+    """What is no error of ours, as one: what was raised, and where. Not its message, which may name
+    a record, while this sentence is kept."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    found = ExecutionError(
+        f"A job raised {type(error).__name__} ({Path(place.filename).name}, line {place.lineno}): "
+        "a defect, or a machine that is not as expected."
+    )
+    found.__cause__ = error
+    return found
+
+
 class InlineEngine(Engine):
     """Does all work in this process, one job after the other. A job runs when `wait` is called."""
 
@@ -199,6 +215,8 @@ class InlineEngine(Engine):
             return [Outcome(ticket, job.run(self.worker))]
         except LmeraserError as error:
             return [Outcome(ticket, error=error)]
+        except Exception as error:
+            return [Outcome(ticket, error=unexpected(error))]
 
     def cancel(self, ticket: int) -> None:
         """Drop a job that has not run."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from lmeraser_ray.data.feature_file import Features
 from lmeraser_ray.data.reader import Rows
-from lmeraser_ray.pipeline.engine import UNBOUNDED, Engine, EngineKind, Outcome
+from lmeraser_ray.pipeline.engine import Engine, EngineKind, Outcome
 from lmeraser_ray.pipeline.jobs import Job
 from lmeraser_ray.pipeline.queries import HeldQueries, PrepareQueries
 from lmeraser_ray.pipeline.work_ahead import WorkAhead
@@ -49,9 +49,14 @@ class EngineByWork(Engine):
 
     @property
     def kind(self) -> EngineKind:
-        """`inline` where this process did all the work that there was. Where it did none, an
-        earlier process may have done it on Ray."""
-        return "inline" if list(self._made) == ["inline"] else "ray"
+        """Ray, whoever works now: an earlier command may have had the records there, and what Ray
+        leaves behind is to be said."""
+        return "ray"
+
+    @property
+    def undecided(self) -> bool:
+        """Whether no work was announced yet."""
+        return self._chosen is None
 
     def choose(self, ahead: WorkAhead) -> None:
         """Choose for this work, unless Ray is there already."""
@@ -78,8 +83,8 @@ class EngineByWork(Engine):
 
     @property
     def slots(self) -> int:
-        """Those of the engine that was chosen; any number before."""
-        return self._chosen.slots if self._chosen else UNBOUNDED
+        """Those of the engine that was chosen; where none was, of Ray."""
+        return self._ready().slots
 
     @property
     def gpus(self) -> float:

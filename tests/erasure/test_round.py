@@ -38,16 +38,21 @@ def submit(root: Path, *names: str, due: datetime | None = None) -> None:
 
 
 def round_of(
-    root: Path, meanwhile: Callable[[], None], *, by_work: bool, sizes: list[int] | None = None
+    root: Path,
+    meanwhile: Callable[[], None],
+    *,
+    by_work: bool,
+    sizes: list[int] | None = None,
+    at_once: int = 4,
 ) -> list[State]:
     """Work until nothing is left; `meanwhile` happens while the first constituent is being trained.
     by_work: the engine is chosen by the work, and what comes meanwhile is much. sizes: gets the
     records of each training in the order in which they are submitted. Returns the requests'
     states."""
-    happens, seconds = iter([meanwhile]), iter([0.0])
+    happens, seconds = iter([meanwhile]), iter([0.0, 0.0])
 
     class Busy(InlineEngine):
-        slots = 4
+        slots = at_once
 
         def submit(self, job: Job[Any]) -> int:
             if sizes is not None and isinstance(job, TrainConstituent):
@@ -122,8 +127,10 @@ def test_a_record_that_leaves_with_another_request_while_prototypes_are_made_ane
 
 
 @pytest.mark.parametrize("by_work", [False, True])
-def test_what_is_due_first_is_trained_first(root: Path, by_work: bool) -> None:
-    """However little its work is, and though all begin in one batch."""
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_what_is_due_first_is_trained_first(root: Path, by_work: bool, at_once: int) -> None:
+    """However little its work is. No more begins at once than the engine has room for, whoever it
+    is, so that what comes later and is due sooner is not behind it."""
     shards = shards_by_id(root)
     size = Counter(shards[name] for name in chain(*by_kind(root)))
     others = sorted(by_kind(root)[1], key=lambda name: (size[shards[name]], name))
@@ -132,5 +139,9 @@ def test_what_is_due_first_is_trained_first(root: Path, by_work: bool) -> None:
     submit(root, large)
     submit(root, small, due=utcnow() + timedelta(days=1))
     trained = list[int]()
-    assert round_of(root, lambda: None, by_work=by_work, sizes=trained) == [State.CERTIFIED] * 2
+    begun = list[int]()
+    found = round_of(
+        root, lambda: begun.append(len(trained)), by_work=by_work, sizes=trained, at_once=at_once
+    )
+    assert (found, begun) == ([State.CERTIFIED] * 2, [min(2, at_once)])
     assert trained == [size[shards[small]] - 1, size[shards[large]] - 1]

@@ -15,6 +15,7 @@ from lmeraser_ray.config.kept import read_kept
 from lmeraser_ray.config.quickstart import quickstart
 from lmeraser_ray.models.backbone import Backbone, build_module, load_backbone, resolve_picture
 from lmeraser_ray.models.folding import fold_norms
+from lmeraser_ray.study.variants import on_another_system
 from tests.support.backbones import CPU, pixels, tiny
 
 SIZE = 40
@@ -219,6 +220,35 @@ def test_a_use_that_fails_says_nothing() -> None:
     assert fold_norms(module, (fails, module), 8) == ("conv",)
 
 
+class Shifting(nn.Conv2d):
+    """More than its parts show: what it gives is not linear in its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight, None)
+
+
+class Reading(Pair):
+    """Looks into its norm, which is gone where it is folded."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.norm.weight.mean()
+
+
+@pytest.mark.parametrize("odd", ["a bias that is left out", "a norm that is looked into"])
+def test_what_would_give_other_results_is_left_as_it_was(odd: str) -> None:
+    module = draw(Reading(plain) if "norm" in odd else Pair(plain))
+    if "bias" in odd:
+        conv = Shifting(*module.conv.weight.shape[1::-1], module.conv.kernel_size)
+        conv.load_state_dict(module.conv.state_dict())
+        module.conv = conv.eval().requires_grad_(False)
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    before, kept = module(x), {name: part.clone() for name, part in module.state_dict().items()}
+    assert fold_norms(module, (module,), 8) == ()
+    assert torch.equal(module(x), before)
+    assert all(torch.equal(part, kept[name]) for name, part in module.state_dict().items())
+    assert kept.keys() == module.state_dict().keys()
+
+
 def test_the_weights_are_rounded_once() -> None:
     """From float64; in float32 alone, each step rounds."""
     module = draw(Pair(plain))
@@ -263,6 +293,19 @@ def test_what_trains_the_norms_does_not_fold() -> None:
     assert "fold" not in whole.identity()["backbone"]
     with pytest.raises(ValueError, match="whole_model trains the backbone's batch norms"):
         Config.model_validate({"backbone": {"fold": True}, "learner": {"kind": "whole_model"}})
+
+
+def test_a_study_of_a_workspace_folds_by_what_each_system_trains() -> None:
+    """The workspace keeps what was decided for its own system; one that folds nothing, although it
+    could, is measured so."""
+    kept = Config().with_fold().undecided()
+    tree = on_another_system(kept.model_dump(mode="json"), "sisa")
+    whole = Config.model_validate(tree).with_fold()
+    assert whole.backbone.fold is False
+    back = on_another_system(whole.undecided().model_dump(mode="json"), "ridge")
+    assert Config.model_validate(back).with_fold().backbone.fold is True
+    old = Config().with_fold(kept=False)
+    assert old.undecided() == old
 
 
 def test_the_tiny_convnet_has_nothing_to_fold() -> None:

@@ -3,12 +3,23 @@ nothing under way behind."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from lmeraser_ray.config import Config
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.pipeline.engine import AHEAD, BUNDLES, LARGEST_BUNDLE, Engine, Outcome, bundles
+from lmeraser_ray.pipeline.engine import (
+    AHEAD,
+    BUNDLES,
+    LARGEST_BUNDLE,
+    Engine,
+    InlineEngine,
+    Outcome,
+    bundles,
+)
 from lmeraser_ray.pipeline.jobs import Worker
+from lmeraser_ray.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -126,3 +137,22 @@ def test_jobs_that_go_together_each_have_their_result() -> None:
     found = dict(engine.run((Square(n) for n in range(240)), 240))
     assert found == {n: n * n for n in range(240)}
     assert engine.sizes == [10] * BUNDLES * engine.slots
+
+
+@dataclass(frozen=True)
+class Broken(Square):
+    """A job with a defect, whose message names a record."""
+
+    def run(self, _: Worker | None) -> int:
+        raise RuntimeError("person-17 does not fit")
+
+
+def test_what_nobody_expected_is_an_error_of_its_job_alone(tmp_path: Path) -> None:
+    """In one process as on Ray: the queue counts it, and goes on. It names no record."""
+    engine = InlineEngine(Store(tmp_path), Config(), None)  # type: ignore[arg-type]
+    tickets = [engine.submit(Broken(1)), engine.submit(Square(3))]  # type: ignore[arg-type]
+    [failed], [done] = engine.wait(), engine.wait()
+    assert (failed.ticket, done.ticket, done.result) == (*tickets, 9)
+    assert isinstance(failed.error, ExecutionError)
+    assert "A job raised RuntimeError (test_engine.py, line" in str(failed.error)
+    assert "person-17" not in str(failed.error)

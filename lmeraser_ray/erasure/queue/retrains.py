@@ -71,6 +71,13 @@ class Retrains:
         """The runs that wait for a job."""
         return set(self.needs)
 
+    def announce(self, current: PublishedState, leaving: set[str]) -> None:
+        """Let the engine choose by all that is to be trained without these records, so that it is
+        known how many runs go side by side before the first begins."""
+        planned = self.flow.plan(buckets_without(current, leaving), current.manifest, current.index)
+        builds = (*planned.plan.first, *planned.plan.build)
+        self.flow.engine.choose(WorkAhead("training", planned.index, builds))
+
     def plan(
         self,
         current: PublishedState,

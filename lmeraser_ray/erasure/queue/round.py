@@ -31,7 +31,6 @@ from lmeraser_ray.errors import (
     LmeraserError,
     StaleEpochError,
 )
-from lmeraser_ray.pipeline.engine import UNBOUNDED
 from lmeraser_ray.pipeline.flow import Flow
 from lmeraser_ray.pipeline.manifest import Manifest
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
@@ -41,6 +40,10 @@ from lmeraser_ray.storage.times import utcnow
 PAUSE = 4.0
 """While something is being trained, the next publication waits for this many times the seconds that
 the last one took: at most a fifth of the time goes into publishing, purging and scanning."""
+
+
+UNBOUNDED = 1 << 20
+"""Slots of the scheduler until the engine is started, which is when a retrain waits."""
 
 
 class Round:
@@ -135,6 +138,9 @@ class Round:
     def _begin_next(self) -> bool:
         """Start the retrains whose turn it is. Returns whether one of them had nothing to train."""
         if self.scheduler.slots == UNBOUNDED and self.scheduler.waiting:
+            if self.flow.engine.undecided:
+                names = {name for work in self.work.values() for name in work.hashes}
+                self.retrains.announce(self.current, names)
             with self.flow.progress.stage("start"):
                 self.flow.engine.start()
             self.scheduler.slots = self.flow.engine.slots
@@ -172,7 +178,7 @@ class Round:
         leaving = {name for work in self.work.values() for name in work.leaving}
         running = list(self.scheduler.running)
         self.retrains.plan(self.current, leaving, running)
-        if self.retrains.running:
+        if self.retrains.running:  # on Ray, perhaps, since what has come is much
             self.scheduler.slots = self.flow.engine.slots
         done = set(running) - self.retrains.running
         for constituent in done:
