@@ -164,16 +164,19 @@ def bundles(
         yield bundle
 
 
-def unexpected(error: Exception) -> ExecutionError:
-    """What is no error of ours, as one: what was raised, and where. Not its message, which may name
-    a record, while this sentence is kept."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    found = ExecutionError(
-        f"A job raised {type(error).__name__} ({Path(place.filename).name}, line {place.lineno}): "
-        "a defect, or a machine that is not as expected."
-    )
-    found.__cause__ = error
-    return found
+def attempt(job: Job[T], worker: Worker) -> T:
+    """Run a job. Errors: those of ours; any other as an `ExecutionError` that says what was raised,
+    and where. Not its message, which may name a record, while this sentence is kept."""
+    try:
+        return job.run(worker)
+    except LmeraserError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ExecutionError(
+            f"A job raised {type(error).__name__} ({Path(place.filename).name}, line "
+            f"{place.lineno}): a defect, or a machine that is not as expected."
+        ) from error
 
 
 class InlineEngine(Engine):
@@ -212,11 +215,9 @@ class InlineEngine(Engine):
         ticket = next(iter(self._waiting))
         job = self._waiting.pop(ticket)
         try:
-            return [Outcome(ticket, job.run(self.worker))]
+            return [Outcome(ticket, attempt(job, self.worker))]
         except LmeraserError as error:
             return [Outcome(ticket, error=error)]
-        except Exception as error:
-            return [Outcome(ticket, error=unexpected(error))]
 
     def cancel(self, ticket: int) -> None:
         """Drop a job that has not run."""
