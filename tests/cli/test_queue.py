@@ -3,6 +3,7 @@ own."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -205,7 +206,8 @@ def test_status_and_watch_without_a_terminal_are_one_look(
     for what in ("status", "watch"):
         code, out, err = said(capfd, what, "--workspace", place.root)
         assert (code, err) == (0, "")
-        assert made in out and "Nobody works on them" in out and "in 30 d" in out
+        assert made in out and "Nobody works on them" in out
+        assert re.search(r"in (28|29|30|31) d", out), "a month, which has so many days"
 
 
 def test_ctrl_c_ends_an_idle_server_and_leaves_the_rest(place: Place, tmp_path: Path) -> None:
