@@ -44,9 +44,9 @@ LONG := -v --durations 15 --timeout 600 --timeout-method thread
 long: setup
 	$(PYTEST) $(BY_FILE) -m long $(LONG)
 
-# Every law again, in object storage, with four tenths of the examples.
+# Every law again, in object storage.
 laws-s3: setup
-	$(PYTEST) tests/laws --workspaces s3 --hypothesis-profile again
+	$(PYTEST) tests/laws --workspaces s3
 
 # The paper's large backbones, every system on what erasures leave, every loss of power that is recorded, more races and a load of requests, and four times
 # hypothesis's examples.

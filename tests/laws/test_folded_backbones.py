@@ -19,6 +19,7 @@ from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.flow import load_inputs
 from lmeraser_ray.pipeline.session import Session
+from lmeraser_ray.storage.object_storage.path import ObjectPath
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.study.ingested_flow import ingested_flow
 from tests.support.backbones import load, pixels
@@ -82,7 +83,8 @@ def test_a_workspace_of_an_earlier_release_goes_on_unfolded(small: World) -> Non
     before, path = held(root), root / "configuration.json"
     kept = json.loads(path.read_text())
     assert kept["backbone"].pop("fold") is False
-    path.write_text(json.dumps(kept))
+    write = path.write if isinstance(path, ObjectPath) else path.write_bytes
+    write(json.dumps(kept).encode())
     assert verify(Session(root), rebuild=True).differences == ()
     train(recorder.session(root), small.config(backbone=NORMED))
     assert (recorder.trained, recorder.features, held(root)) == ([], 0, before)

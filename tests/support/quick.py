@@ -3,7 +3,6 @@
 pytest --hypothesis-profile quick     a tenth of the examples, the first case of each test, nothing
                                       thorough, no process; of each law but the main one only that
                                       unlearning is never having seen
-pytest --hypothesis-profile again     four tenths of the examples: the laws on another kind of store
 pytest                                the examples that each test asks for
 pytest --hypothesis-profile long      four times as many
 """
@@ -19,7 +18,7 @@ from _pytest.mark import ParameterSet
 from hypothesis import settings
 
 TESTS = Path(__file__).parents[1]
-SHARES = {"quick": 0.1, "again": 0.4, "default": 1.0, "long": 4.0}
+SHARES = {"quick": 0.1, "default": 1.0, "long": 4.0}
 FEWEST = 3
 SETTINGS = "_hypothesis_internal_use_settings"
 """Where hypothesis keeps what a test asks for itself, which a profile does not change."""
