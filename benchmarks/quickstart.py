@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def command(verb: str, workspace: Path, *more: str) -> tuple[dict[str, Any], float]:
-    """Run a verb of the command line. Returns its JSON and the seconds of the whole process."""
+def command(
+    verb: str, workspace: Path, *more: str, environment: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], float]:
+    """Run a verb of the command line. environment: None for this process's. Returns its JSON and
+    the seconds of the whole process."""
     words = [
         sys.executable,
         "-m",
@@ -54,7 +58,7 @@ def command(verb: str, workspace: Path, *more: str) -> tuple[dict[str, Any], flo
         *more,
     ]
     start = time.perf_counter()
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     seconds = time.perf_counter() - start
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr[-4000:]}")

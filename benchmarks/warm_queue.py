@@ -11,7 +11,6 @@ the end.
 """
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -21,10 +20,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks import machine, persons
+from benchmarks.quickstart import command
 from lmeraser_ray.config.from_python import pairs_of
 from lmeraser_ray.config.quickstart import QUICKSTART
 
@@ -45,19 +45,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def command(environment: Environment, *words: str) -> tuple[dict[str, Any], float]:
-    """Run a verb of the command line. Returns its JSON and the seconds of the whole process."""
-    start = time.perf_counter()
-    called = [sys.executable, "-m", "lmeraser_ray", *words, "--json", "--quiet"]
-    done = subprocess.run(
-        called, capture_output=True, text=True, check=False, env=dict(environment)
-    )
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    return json.loads(done.stdout), seconds
-
-
 @contextmanager
 def served(environment: Environment, workspace: Path) -> Iterator[None]:
     """Have a queue up. Its words go to stderr."""
@@ -66,8 +53,8 @@ def served(environment: Environment, workspace: Path) -> Iterator[None]:
     process = subprocess.Popen(called, stdout=sys.stderr, env=dict(environment))
     try:
         end = time.monotonic() + PATIENCE
-        look = ("queue", "status", "--workspace", str(workspace))
-        while not command(environment, *look)[0]["queue"]["live"]:
+        look = partial(command, "queue", workspace, "status", environment=environment)
+        while not look()[0]["queue"]["live"]:
             if process.poll() is not None or time.monotonic() > end:
                 raise SystemExit(f"No queue came up within {PATIENCE:g} s.")
         yield
@@ -88,17 +75,17 @@ def main() -> None:
         people = persons.write(pictures, persons.of_scikit_learn())
         data = ("--data.source", "folder", "--data.path", str(pictures))
         subjects = ("--data.subjects_file", str(pictures.with_suffix(".csv")))
-        of_it = ("--workspace", str(workspace))
+        run = partial(command, environment=environment)
         system = ["--system", options.system]
         for field, value in pairs_of({"backbone": QUICKSTART["backbone"]}):
             system += [f"--{field}", value]
-        training, took = command(environment, "train", *of_it, *system, *data, *subjects, *changed)
+        training, took = run("train", workspace, *system, *data, *subjects, *changed)
         machine.say(f"trained {training['training_records']} records in {took:.1f} s")
-        command(environment, "keys", "init")
+        run("keys", workspace, "init")
         forgotten = []
         with served(environment, workspace):
             for person in people[: options.people]:
-                done, took = command(environment, "unlearn", *of_it, "--subjects", person)
+                done, took = run("unlearn", workspace, "--subjects", person)
                 forgotten.append({"seconds": round(took, 3), "passes": done["passes"]})
                 machine.say(f"{person}: {took:.2f} s, {done['passes']} record passes")
     first, *warm = [each["seconds"] for each in forgotten if each["passes"]]

@@ -64,9 +64,8 @@ def connect(execution: ExecutionConfig) -> bool:
                 enter(address, partial(ray.init, address=address, **options), execution.patience)
             else:
                 provide_token()
-                os.environ.setdefault(
-                    "RAY_worker_niceness", "0"
-                )  # a cluster of our own does our work alone, and no other is to have precedence
+                # a cluster of our own does our work alone, and no other is to have precedence
+                os.environ.setdefault("RAY_worker_niceness", "0")
                 ray.init(
                     address="local",
                     num_cpus=execution.cpus,

@@ -40,8 +40,6 @@ from lmeraser_ray.storage.times import utcnow
 PAUSE = 4.0
 """While something is being trained, the next publication waits for this many times the seconds that
 the last one took: at most a fifth of the time goes into publishing, purging and scanning."""
-
-
 UNBOUNDED = 1 << 20
 """Slots of the scheduler until the engine is started, which is when a retrain waits."""
 
