@@ -4,12 +4,14 @@ import multiprocessing
 import os
 import select
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lmeraser_ray.erasure.queue import lease as leases
@@ -123,6 +125,24 @@ def test_another_users_process_is_there(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(os, "kill", refuse)
     assert not process_gone(f"{boot} {namespace} {2**22 + 1} 1")
+
+
+def test_who_is_reaped_while_we_look_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent may ask for its exit status at any moment: /proc forgets it then."""
+    child = subprocess.Popen(["sleep", "600"])
+    boot, namespace, _, _ = (process_mark() or "").split()
+    look = psutil.Process
+    mark = f"{boot} {namespace} {child.pid} {leases._started(look(child.pid))}"
+    assert not process_gone(mark)
+    kill(child.pid)
+
+    def late(pid: int) -> psutil.Process:
+        os.kill(pid, 0)  # it has ended, and the kernel still knows it
+        child.wait()
+        return look(pid)
+
+    monkeypatch.setattr(psutil, "Process", late)
+    assert process_gone(mark)
 
 
 def test_the_lease_of_who_was_killed_is_free_at_once(holder: tuple[Path, int, int, str]) -> None:

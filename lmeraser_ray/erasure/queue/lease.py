@@ -238,14 +238,22 @@ def process_gone(mark: str | None) -> bool:
         return False
     pid, started = int(parts[1]), int(parts[2])
     try:
-        with suppress(PermissionError):  # another user's process is there, perhaps hidden in /proc
-            os.kill(pid, 0)
         process = psutil.Process(pid)
         return process.status() in ENDED or _started(process) != started
-    except ProcessLookupError:
-        return True
+    except psutil.NoSuchProcess:
+        return not _exists(pid)
     except psutil.Error:
         return False
+
+
+def _exists(pid: int) -> bool:
+    """Whether the kernel knows a process, which /proc may hide because it is another user's."""
+    try:
+        with suppress(PermissionError):
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _place() -> str | None:
