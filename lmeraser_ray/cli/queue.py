@@ -17,15 +17,12 @@ CLOSINGS = ("certified", "refused", "cancelled", "failed")
 WHAT = "serve until Ctrl-C; run until nothing is left; status in one look; watch it live"
 
 
-QUEUE = (
-    Argument("what", WHAT, choices=("serve", "run", "status", "watch")),
-    KEYS,
-    Argument(
-        "--trusted_network",
-        "serve: accept a Ray cluster that asks nobody for a token",
-        action="store_true",
-    ),
+TRUSTED = Argument(
+    "--trusted_network",
+    "serve: accept a Ray cluster that asks nobody for a token",
+    action="store_true",
 )
+QUEUE = (Argument("what", WHAT, choices=("serve", "run", "status", "watch")), KEYS, TRUSTED)
 
 
 def run_queue(args: Arguments, progress: Progress) -> Report:

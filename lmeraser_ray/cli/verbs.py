@@ -16,7 +16,9 @@ from lmeraser_ray.cli import (
     request_list,
     requests,
     secret,
+    serve,
     study,
+    tokens,
     train,
 )
 from lmeraser_ray.cli.completion import completion
@@ -30,6 +32,7 @@ def every_verb() -> Iterable[Verb]:
 
 GROUPS: dict[str, tuple[Verb, ...]] = {
     "train and predict": (*inspect.VERBS, *train.VERBS, *ask.VERBS, *demo.VERBS),
+    "serve": (*serve.VERBS, *tokens.VERBS),
     "erase": (*erase.VERBS, *requests.VERBS, *request_list.VERBS, *queue.VERBS),
     "prove": evidence.VERBS,
     "study": (*study.VERBS, *attack.VERBS, *figures.VERBS),

@@ -17,7 +17,7 @@ from lmeraser_ray.storage.paths import location, on_disk
 EVERY = "Every field of the configuration is an option too: `lmeraser help config` lists them."
 SOME = (
     "Fields that may differ from the last training are options too: `lmeraser help config "
-    "execution queue backbone.weights` lists them."
+    "execution queue serve backbone.weights` lists them."
 )
 
 
@@ -57,8 +57,8 @@ def mistake(verb: Verb, args: argparse.Namespace, word: str) -> str:
         )
     if name in FIELDS:
         return (
-            f"--{name} would change what this workspace is: only execution and queue fields can "
-            "differ here. Train another workspace."
+            f"--{name} would change what this workspace is: only execution, queue and serve "
+            "fields can differ here. Train another workspace."
         )
     known = [*FIELDS, *(option for option in vars(args) if option != "overrides")]
     return (

@@ -51,6 +51,7 @@ from lmeraser_ray.config.partition import (
 )
 from lmeraser_ray.config.queue import QueueConfig
 from lmeraser_ray.config.section import EXECUTION, Fraction, Positive, Section
+from lmeraser_ray.config.serve import ServeConfig
 from lmeraser_ray.config.sweep import SweepConfig
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "ReadoutConfig",
     "RidgeConfig",
     "Section",
+    "ServeConfig",
     "SgdConfig",
     "SharedHeadConfig",
     "SweepConfig",

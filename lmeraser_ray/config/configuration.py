@@ -23,6 +23,7 @@ from lmeraser_ray.config.learner import (
 from lmeraser_ray.config.partition import AdaptiveConfig, Partition, RandomConfig
 from lmeraser_ray.config.queue import QueueConfig
 from lmeraser_ray.config.section import EXECUTION, Section
+from lmeraser_ray.config.serve import ServeConfig
 from lmeraser_ray.config.sweep import SweepConfig
 
 MOST_SHARDS = 1 << 20
@@ -41,6 +42,7 @@ class Config(Section):
     aggregation: Aggregation = NearestConfig()
     execution: Annotated[ExecutionConfig, EXECUTION] = ExecutionConfig()
     queue: Annotated[QueueConfig, EXECUTION] = QueueConfig()
+    serve: Annotated[ServeConfig, EXECUTION] = ServeConfig()
     sweep: Annotated[SweepConfig, EXECUTION] = SweepConfig()
 
     @model_validator(mode="after")

@@ -316,7 +316,7 @@ def all_fields() -> dict[str, Option]:
 
 
 FIELDS: Mapping[str, Option] = all_fields()
-CHANGEABLE = ("execution.", "queue.", "backbone.weights")
+CHANGEABLE = ("execution.", "queue.", "serve.", "backbone.weights")
 """How the names of the fields begin that may differ from the workspace's last training."""
 
 

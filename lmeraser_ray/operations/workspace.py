@@ -16,8 +16,8 @@
     (1437, 1, True)
 
 Each method does what the verb of the same name does, and is one call of the module of that name in
-this folder; `cost` and the studies are in `workspace_studies`. `serve` is the command line's: it
-lives as long as a process.
+this folder; `cost` and the studies are in `workspace_studies`, what keeps a workspace in
+`workspace_keeping`. `serve` is the command line's: it lives as long as a process.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmeraser_ray.config.several import several
+from lmeraser_ray.operations.workspace_keeping import WorkspaceKeeping, path_of
 from lmeraser_ray.operations.workspace_studies import WorkspaceStudies
 from lmeraser_ray.pipeline.progress import Progress, in_notebook
 from lmeraser_ray.storage.paths import Location, location
@@ -41,13 +42,9 @@ if TYPE_CHECKING:  # each is imported by what needs it: some bring torch, all th
     from lmeraser_ray.erasure.requests.request import ErasureRequest
     from lmeraser_ray.erasure.requests.search import RequestSearch
     from lmeraser_ray.operations.audit import Audit
-    from lmeraser_ray.operations.backup import Backup
-    from lmeraser_ray.operations.doctor import Diagnosis
     from lmeraser_ray.operations.evaluate import Evaluation
     from lmeraser_ray.operations.keys import Keys, What
     from lmeraser_ray.operations.predict import OnError, Predicting
-    from lmeraser_ray.operations.roles import Roles
-    from lmeraser_ray.operations.secret import Change, SecretState
     from lmeraser_ray.operations.serve import Done
     from lmeraser_ray.operations.train import Training
     from lmeraser_ray.operations.unlearn import Unlearning
@@ -56,7 +53,7 @@ if TYPE_CHECKING:  # each is imported by what needs it: some bring torch, all th
 WITHDRAWN = "withdrawn by its submitter"
 
 
-class Workspace(WorkspaceStudies):
+class Workspace(WorkspaceStudies, WorkspaceKeeping):
     """A folder that holds records, features, constituents and the manifest that names them."""
 
     def __init__(
@@ -306,12 +303,6 @@ class Workspace(WorkspaceStudies):
 
         return keys(key_folder(path_of(folder)), what)
 
-    def doctor(self) -> "Diagnosis":
-        """Look at what of machine, GPU, Ray, keys, database and disk is ready; nothing is made."""
-        from lmeraser_ray.operations.doctor import doctor
-
-        return doctor(self.session)
-
     def fingerprint(self) -> str:
         """Return the SHA-256 over all that is held of the private data."""
         from lmeraser_ray.operations.fingerprint import fingerprint
@@ -346,29 +337,6 @@ class Workspace(WorkspaceStudies):
 
         return kept_head(folder, self.session.names()) if self.session.folder.current() else None
 
-    def backup(
-        self, *, to: str | Path | None = None, erasures: str | Path | None = None
-    ) -> "Backup":
-        """Write the published state, the requests and the secret to one file, or the erasures to
-        another, or both."""
-        from lmeraser_ray.operations.backup import backup
-
-        return backup(self.session, to=path_of(to), erasures=path_of(erasures))
-
-    def secret(self, what: "Change" = "show", *, to: str | Path | None = None) -> "SecretState":
-        """Show where the secret of the keyed hashes lies and its versions (`show`), `move` it to
-        the new file `to`, add a version (`rotate`), or `retire` those that nothing needs."""
-        from lmeraser_ray.operations.secret import secret
-
-        return secret(self.session, what, to=path_of(to))
-
-    def roles(self, *, apply: bool = False) -> "Roles":
-        """Return what each role of a PostgreSQL server may do to the requests. apply: give them
-        these rights."""
-        from lmeraser_ray.operations.roles import roles
-
-        return roles(self.session, apply=apply)
-
     @classmethod
     def restore(
         cls,
@@ -390,8 +358,3 @@ class Workspace(WorkspaceStudies):
             no_later_erasures=no_later_erasures,
         )
         return found
-
-
-def path_of(path: str | Path | None) -> Path | None:
-    """Return a path that may be text."""
-    return None if path is None else Path(path)

@@ -1,8 +1,8 @@
 """The one door to Ray. Only the functions here import `distributed/`, and only when a command calls
 them, so that Ray is loaded by the commands that use it and by no others.
 
-`queue_actor` and `run_trials` import their module by name: both modules are built on the session,
-which opens its engine here, so that an import statement would close a circle.
+`queue_actor`, `service_replicas` and `run_trials` import their module by name: these modules are
+built on the session, which opens its engine here, so that an import statement would close a circle.
 """
 
 from collections.abc import Callable, Iterator
@@ -102,6 +102,13 @@ def queue_actor(
     attach: Callable[..., AbstractContextManager[Any]]
     attach = import_module("lmeraser_ray.distributed.actor_handle").attach
     return attach(spec, dialect, say)
+
+
+def service_replicas(spec: object) -> AbstractContextManager[str]:
+    """Serve a workspace by replicas on the cluster; see `distributed.serving.served`."""
+    served: Callable[..., AbstractContextManager[str]]
+    served = import_module("lmeraser_ray.distributed.serving").served
+    return served(spec)
 
 
 def run_trials(trials: object, race: object) -> None:

@@ -7,7 +7,7 @@ Nothing here imports Ray.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any, Protocol, TypeVar
 
@@ -22,7 +22,14 @@ from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models import numerics
 from lmeraser_ray.models.aggregation.answers import Answers
 from lmeraser_ray.models.backbone import Backbone, load_backbone
-from lmeraser_ray.models.learners.base import Learner, ShardData, Stage, Watch, ignore
+from lmeraser_ray.models.learners.base import (
+    Learner,
+    Probabilities,
+    ShardData,
+    Stage,
+    Watch,
+    ignore,
+)
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.learners.passes import stage_passes
 from lmeraser_ray.pipeline.manifest import BackboneCard
@@ -30,6 +37,8 @@ from lmeraser_ray.storage.store import Listing, Store, StoredObject
 
 T_co = TypeVar("T_co", covariant=True)
 Inputs = NDArray[np.uint8] | NDArray[np.float32]
+ANSWER_ROWS = 16
+"""Features that a learner answers at a time."""
 
 
 @dataclass(frozen=True)
@@ -112,19 +121,20 @@ class Worker:
     def answer(
         self, constituent: Constituent, inputs: Inputs, group: int, member: int = 0
     ) -> "Answers":
-        """A constituent's answers to queries [b, …]. A constituent with a single class is certain
-        of it. group: the shard that answers, for a joint learner; member: the system whose
-        constituent it is."""
+        """A constituent's answers to queries [b, …], b ≥ 1, each the same to the bit whatever else
+        is asked. A constituent with a single class is certain of it. group: the shard that answers,
+        for a joint learner; member: the system whose constituent it is."""
         learner = self.learners[member]
         if len(constituent.classes) == 1:
             return Answers(constituent.classes, np.ones((len(inputs), 1), np.float32))
+        if learner.needs == "features":
+            seen, rows = np.asarray(inputs, np.float32), ANSWER_ROWS
+            answer = partial(learner.answer, constituent, group=group)
+        else:
+            seen, rows = np.asarray(inputs, np.uint8), self.card.batch
+            answer = partial(learner.answer, constituent, self.backbone, group=group)
         with numerics.one_thread():
-            if learner.needs == "features":
-                found = learner.answer(constituent, np.asarray(inputs, np.float32), group=group)
-            else:
-                found = learner.answer(
-                    constituent, self.backbone, np.asarray(inputs, np.uint8), group=group
-                )
+            found = in_blocks(answer, seen, rows)
         return Answers(constituent.classes, found)
 
     def numerics(self, member: int = 0) -> dict[str, Any]:
@@ -132,6 +142,20 @@ class Worker:
         if self.learners[member].needs == "features":
             return numerics.describe(numerics.choose_device("cpu"))
         return numerics.describe(self.backbone.device)
+
+
+def in_blocks(
+    answer: Callable[[NDArray[Any]], Probabilities], inputs: NDArray[Any], rows: int
+) -> Probabilities:
+    """Answers to inputs [b, …], b ≥ 1, of which `answer` gets exactly `rows` at a time, the last
+    ones filled up with zeros: the bits of a matrix product depend on its shape."""
+    found = []
+    for at in range(0, len(inputs), rows):
+        part = inputs[at : at + rows]
+        padded = np.zeros((rows, *inputs.shape[1:]), inputs.dtype)
+        padded[: len(part)] = part
+        found.append(answer(padded)[: len(part)])
+    return np.concatenate(found)
 
 
 class Job(Protocol[T_co]):

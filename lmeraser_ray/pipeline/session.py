@@ -60,8 +60,8 @@ class Session:
         if foreign or config.identity() != kept.identity():
             names = ", ".join(f"--{name}" for name, _ in self.overrides)
             raise ConfigError(
-                f"{names} would change what this workspace is: only execution and queue fields "
-                "can differ here. Train another workspace."
+                f"{names} would change what this workspace is: only execution, queue and serve "
+                "fields can differ here. Train another workspace."
             )
         return config
 

@@ -15,7 +15,13 @@ from sqlalchemy import Column, Connection, Table, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from lmeraser_ray.errors import VerificationError
-from lmeraser_ray.storage.database.tables import FORMAT, metadata, publications, workspace
+from lmeraser_ray.storage.database.tables import (
+    BACKED_UP,
+    FORMAT,
+    metadata,
+    publications,
+    workspace,
+)
 from lmeraser_ray.storage.database.upgrade import EARLIEST
 from lmeraser_ray.storage.foreign_json import ForeignJson
 from lmeraser_ray.storage.times import from_text
@@ -24,8 +30,9 @@ BATCH = 1000
 
 
 def dump(conn: Connection) -> Iterator[bytes]:
-    """Yield one line for each row of each table, in the order of tables and primary keys."""
-    for table in metadata.sorted_tables:
+    """Yield one line for each row of each table of a backup, in the order of tables and primary
+    keys."""
+    for table in BACKED_UP:
         rows = select(table).order_by(*table.primary_key)
         for row in conn.execute(rows, execution_options={"yield_per": BATCH}).mappings():
             yield (
@@ -80,7 +87,7 @@ def checked_row(name: str, row: dict[str, object]) -> dict[str, object]:
     `ValueError` on a cell that the column cannot hold; `VerificationError` on an unknown table or
     column."""
     table = metadata.tables.get(name)
-    if table is None:
+    if table is None or table not in BACKED_UP:
         raise VerificationError(
             f"The backup has a table {name[:80]!r} that this version does not know: use the "
             "version that wrote it."

@@ -145,11 +145,8 @@ class GradientLearner(ABC, Generic[C]):
     ) -> Probabilities:
         """Class probabilities. pictures: [n, 3, s, s] uint8 → [n, c] float32, columns as
         `constituent.classes`."""
-        score = self.scores(constituent, backbone, group)
-        parts = [
-            pictures[at : at + backbone.batch] for at in range(0, len(pictures), backbone.batch)
-        ]
-        return torch.cat([functional.softmax(score(part), dim=1) for part in parts]).cpu().numpy()
+        scores = self.scores(constituent, backbone, group)(pictures)
+        return functional.softmax(scores, dim=1).cpu().numpy()
 
 
 def placed(constituent: Constituent, names: Sequence[str], device: torch.device) -> list[Tensor]:

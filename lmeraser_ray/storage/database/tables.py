@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
 )
 
-FORMAT = 3
+FORMAT = 4
 """The version of these tables, kept in `workspace`; `upgrade.py` brings earlier ones to it."""
 
 metadata = MetaData()
@@ -137,6 +137,17 @@ ledger = Table(
     Index("ledger_by_request", "request_id"),
 )
 
+tokens = Table(  # who may use the service
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("hash", Text, nullable=False),  # SHA-256 of a random secret
+    Column("at", Text, nullable=False),
+    Column("until", Text),  # null does not expire
+    Column("revoked_at", Text),
+)
+
 lease = Table(
     "lease",
     metadata,
@@ -155,3 +166,6 @@ quarantined = Table(
     Column("constituent", Text, primary_key=True),
     Column("request_id", Text, ForeignKey("requests.id"), primary_key=True),
 )
+
+BACKED_UP = tuple(table for table in metadata.sorted_tables if table is not tokens)
+"""The tables of a backup: one would bring revoked tokens back, and a forged one make some."""

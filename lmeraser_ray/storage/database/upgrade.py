@@ -5,6 +5,7 @@ opening, or when a backup of that release is restored.
                                  the states of publications; tombstones have a date; the ledger is
                                  keyed from now on
     format 2 (before 0.7.0) → 3: new columns: of what is noted at a submission, and of test records
+    format 3 (before 0.8.0) → 4: the table of the service's tokens
 
 Invariant: nothing is lost that the present release needs; a crash leaves the earlier format.
 
