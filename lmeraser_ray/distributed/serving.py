@@ -7,6 +7,7 @@ looked up when the batch begins.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
@@ -80,6 +81,7 @@ def served(spec: ServiceSpec) -> Iterator[str]:
     """Serve while the context lasts, on the cluster that this process is connected to. Yields the
     address."""
     settings = spec.session().config().serve
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=spec.host, port=spec.port))
     quiet = LoggingConfig(enable_access_log=False, log_level="ERROR")
     serve.run(application(spec, settings), name=NAME, route_prefix="/", logging_config=quiet)

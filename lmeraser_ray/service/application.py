@@ -5,6 +5,8 @@
 Errors of ours are answers (`problems`); a defect is a 500 without a word of it.
 """
 
+from contextlib import suppress
+
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,13 +17,13 @@ from lmeraser_ray.service.access import Access
 from lmeraser_ray.service.problems import add_problems, problem
 from lmeraser_ray.service.site import Site
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+]
 """What browsers are told: keep nothing, load nothing, embed nothing."""
 
 
@@ -36,17 +38,20 @@ class Guard:
         self._app, self._most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Pass a request on, and its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        count, begun = 0, False
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        too_long = announced.isdigit() and int(announced) > self._most
+        begun, count = False, 0
 
         async def counted() -> Message:
-            nonlocal count
+            nonlocal count, too_long
             message = await receive()
             count += len(message.get("body", b""))
             if count > self._most:
+                too_long = True
                 raise TooLongError
             return message
 
@@ -54,19 +59,18 @@ class Guard:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                there = {name.lower() for name, _ in message["headers"]}
-                message["headers"] += [
-                    (name.lower().encode(), text.encode())
-                    for name, text in HEADERS.items()
-                    if name.lower().encode() not in there
-                ]
+                names = {name for name, _ in message["headers"]}
+                message["headers"] += [pair for pair in HEADERS if pair[0] not in names]
             await send(message)
 
-        try:
-            await self._app(scope, counted, guarded)
-        except TooLongError:
-            if begun:
-                raise
+        async def unless_too_long(message: Message) -> None:
+            if begun or not too_long:  # else the application took the body for a broken one
+                await guarded(message)
+
+        with suppress(TooLongError):
+            if not too_long:
+                await self._app(scope, counted, unless_too_long)
+        if too_long and not begun:
             said = f"The body is longer than {self._most:,} bytes (serve.body_mib): send less."
             await problem(413, said)(scope, receive, guarded)
 

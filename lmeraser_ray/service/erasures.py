@@ -43,6 +43,8 @@ from lmeraser_ray.service.problems import STANDARD
 from lmeraser_ray.service.site import Served, Site
 from lmeraser_ray.storage.times import from_text
 
+FORMS = {"json": "application/json", "html": "text/html", "pdf": "application/pdf"}
+"""Of a certificate: as it was signed, or as a letter for the person."""
 router = APIRouter(prefix="/erasures", tags=["erasures"], responses=STANDARD)
 RequestId = Annotated[str, Path(pattern="^er-[0-9]{8}-[0-9a-f]{16}$")]
 Seeing = Annotated[Caller, Depends(allowed(Role.SUBMITTER, Role.AUDITOR))]
@@ -170,7 +172,12 @@ def envelope(site: Site, request: ErasureRequest) -> bytes:
             raise HTTPException(409, str(error)) from error
 
 
-@router.get("/{request}/certificate", operation_id="certificate", response_class=Response)
+@router.get(
+    "/{request}/certificate",
+    operation_id="certificate",
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in FORMS.values()}}},
+)
 def certificate(
     found: Visible,
     site: Served,
@@ -179,11 +186,12 @@ def certificate(
     """The signed certificate, byte for byte, or as a letter for the person."""
     signed = envelope(site, found)
     if form == "json":
-        return Response(signed, media_type="application/json")
+        return Response(signed, media_type=FORMS[form])
     letter = letter_of(check_certificate(signed, site.public_keys))
     if form == "html":
-        return Response(html_of(letter), media_type="text/html; charset=utf-8")
-    return Response(pdf_of(letter), media_type="application/pdf")
+        style = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return Response(html_of(letter), headers=style, media_type=FORMS[form])
+    return Response(pdf_of(letter), media_type=FORMS[form])
 
 
 @router.get("/{request}/verification", operation_id="verification")

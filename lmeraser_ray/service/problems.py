@@ -32,7 +32,11 @@ class Problem(BaseModel):
 
 
 STANDARD: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem} for code in (401, 403, 404, 409, 413, 422, 429, 503)
+    code: {
+        "description": HTTPStatus(code).phrase,
+        "content": {MEDIA: {"schema": Problem.model_json_schema()}},
+    }
+    for code in (400, 401, 403, 404, 409, 413, 422, 429, 503)
 }
 """The errors of a route, for its description."""
 

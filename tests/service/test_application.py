@@ -1,0 +1,86 @@
+"""What every answer has, and what no body can do."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from lmeraser_ray.operations.tokens import Role
+from tests.service.conftest import Office, opened
+from tests.support.world import World
+
+HEADERS = ("cache-control", "content-security-policy", "x-content-type-options", "x-frame-options")
+
+
+def test_every_answer_tells_browsers_to_keep_and_load_nothing(office: Office) -> None:
+    for path in ("/v2/health/live", "/erasures", "/nothing", "/openapi.json"):
+        headers = office.ask("GET", path).headers
+        assert all(name in headers for name in HEADERS), path
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("path", ["/predict", "/erasures", "/v2/models/lmeraser/infer"])
+def test_a_body_that_is_too_long_is_refused(
+    base: tuple[World, object], path: str, streamed: bool
+) -> None:
+    """Whether its length is announced or not, and whatever it is taken for."""
+    world, folder = base
+    office = opened(world, folder / "workspace", folder / "keys", body_mib="1")  # type: ignore[operator]
+
+    def pieces() -> Iterator[bytes]:
+        yield b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n"
+        yield from (bytes(1 << 16) for _ in range(17))
+        yield b"\r\n--b--\r\n"
+
+    body = pieces() if streamed else b"".join(pieces())
+    kind = "multipart/form-data; boundary=b" if path == "/predict" else "application/json"
+    answer = office.ask("POST", path, content=body, headers={"Content-Type": kind})
+    assert answer.status_code == 413, answer.text
+    assert "serve.body_mib" in answer.json()["detail"]
+    assert "x-frame-options" in answer.headers
+
+
+def test_what_is_not_there_is_a_problem_too(office: Office) -> None:
+    for method, path, status in (("GET", "/no", 404), ("PUT", "/erasures", 405)):
+        answer = office.ask(method, path)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+def test_what_is_generated_from_the_description_is_answered_as_described(
+    office: Office, mode: schemathesis.GenerationMode
+) -> None:
+    """Bodies, paths and headers that fit the OpenAPI description, and some that do not: no defect,
+    and each answer has a described status and form."""
+    schema = schemathesis.openapi.from_asgi("/openapi.json", office.client.app)
+    headers = {"Authorization": f"Bearer {office.tokens[Role.OPERATOR]}"}
+    tried = 0
+    for found in schema.get_all_operations():
+        try_operation(found.ok(), mode, headers)
+        tried += 1
+    assert tried > 15
+
+
+def try_operation(
+    operation: schemathesis.APIOperation, mode: schemathesis.GenerationMode, headers: dict[str, str]
+) -> None:
+    """Try one route with some examples. Of a route that takes nothing, none is wrong. A description
+    does not say all: that shape and data of a tensor fit, that a picture decodes."""
+
+    @settings(
+        max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(operation.as_strategy(generation_mode=mode))
+    def try_case(case: schemathesis.Case) -> None:
+        case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])
+
+    with suppress(Unsatisfiable):
+        try_case()
