@@ -159,7 +159,7 @@ def on_ray(session: Session) -> Session:
 def served(session: Session, keys: KeyFolder) -> Iterator[None]:
     """A `lmeraser queue serve` on a local Ray, in a thread, for as long as the context lasts; it
     works when the context begins."""
-    from lmeraser_ray.operations.serve import serve
+    from lmeraser_ray.operations.queue import serve
     from lmeraser_ray.pipeline.engines import cluster
 
     session, stop = on_ray(session), Stop()

@@ -10,7 +10,7 @@ from lmeraser_ray.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from lmeraser_ray.erasure.requests.events import Event
-    from lmeraser_ray.operations.serve import Done
+    from lmeraser_ray.operations.queue import Done
     from lmeraser_ray.pipeline.session import Session
 
 CLOSINGS = ("certified", "refused", "cancelled", "failed")
@@ -49,7 +49,7 @@ def run_queue(args: Arguments, progress: Progress) -> Report:
 def run_work(args: Arguments, session: "Session") -> Report:
     """`lmeraser queue serve`, `lmeraser queue run`."""
     from lmeraser_ray.erasure.certificate.keystore import key_folder
-    from lmeraser_ray.operations.serve import run, serve
+    from lmeraser_ray.operations.queue import run, serve
 
     keys = key_folder(args.keys)
     if args.what == "serve":

@@ -20,7 +20,7 @@ from ray.serve.schema import LoggingConfig
 from lmeraser_ray.config import ServeConfig
 from lmeraser_ray.service.application import create_app
 from lmeraser_ray.service.predictor import Outcome, Predictor
-from lmeraser_ray.service.spec import ServiceSpec
+from lmeraser_ray.service.service_spec import ServiceSpec
 
 NAME = "lmeraser"
 """Of the application."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # each is imported by what needs it: some bring torch, all th
     from lmeraser_ray.operations.evaluate import Evaluation
     from lmeraser_ray.operations.keys import Keys, What
     from lmeraser_ray.operations.predict import OnError, Predicting
-    from lmeraser_ray.operations.serve import Done
+    from lmeraser_ray.operations.queue import Done
     from lmeraser_ray.operations.train import Training
     from lmeraser_ray.operations.unlearn import Unlearning
     from lmeraser_ray.operations.verify import Verification
@@ -283,7 +283,7 @@ class Workspace(WorkspaceStudies, WorkspaceKeeping):
         """Work off all erasure requests in this process, as `lmeraser queue run` does. say: gets
         each event."""
         from lmeraser_ray.erasure.certificate.keystore import key_folder
-        from lmeraser_ray.operations.serve import run
+        from lmeraser_ray.operations.queue import run
 
         return run(self.session, keys=key_folder(path_of(keys)), say=say or (lambda _: None))
 

@@ -60,7 +60,7 @@ class Extension(Reason):
     months: Literal[1, 2] = 2
 
 
-class Deadline(BaseModel):
+class RequestDeadline(BaseModel):
     """When it was received, by when it is to be answered, and how much of that time is over, in
     percent (50, 80, 95, 100)."""
 
@@ -71,7 +71,7 @@ class Deadline(BaseModel):
     alert: int | None
 
 
-class Finding(BaseModel):
+class ErasureFinding(BaseModel):
     """Something of the erased that the absence scan found."""
 
     model_config = ConfigDict(extra="allow")
@@ -83,12 +83,12 @@ class ErasureState(BaseModel):
     request: str
     state: State
     standing: str
-    deadline: Deadline
+    deadline: RequestDeadline
     reason: str | None
     legal_basis: str | None
     identity: str | None
-    findings: list[Finding]
-    exceptions: list[Finding]
+    findings: list[ErasureFinding]
+    exceptions: list[ErasureFinding]
     targets: dict[str, int]
 
 

@@ -22,7 +22,7 @@ from lmeraser_ray.data.sources.held_pictures import encoded
 from lmeraser_ray.errors import DataError, LmeraserError
 from lmeraser_ray.operations.tokens import Role
 from lmeraser_ray.service.access import allowed
-from lmeraser_ray.service.predictor import Answer, Outcome, Unusable
+from lmeraser_ray.service.predictor import Outcome, PictureAnswer, Unusable
 from lmeraser_ray.service.problems import RETRY_S, STANDARD
 from lmeraser_ray.service.site import Served, Site
 
@@ -80,7 +80,7 @@ class Predicted(BaseModel):
     fingerprint: str
 
 
-class Server(BaseModel):
+class ServerCard(BaseModel):
     """What serves."""
 
     name: str = NAME
@@ -154,12 +154,12 @@ def from_base64(at: int, text: object) -> bytes:
         raise HTTPException(422, f"picture {at} is no base64 text.") from error
 
 
-def answers_of(outcomes: Sequence[Outcome]) -> list[Answer]:
+def answers_of(outcomes: Sequence[Outcome]) -> list[PictureAnswer]:
     """Return the answers. Errors: `HTTPException` 422 that names the first picture without one."""
     for at, one in enumerate(outcomes):
         if isinstance(one, Unusable):
             raise HTTPException(422, f"picture {at}: {one.reason}")
-    return [one for one in outcomes if isinstance(one, Answer)]
+    return [one for one in outcomes if isinstance(one, PictureAnswer)]
 
 
 def fingerprint_of(site: Site) -> str | None:
@@ -171,7 +171,7 @@ def fingerprint_of(site: Site) -> str | None:
     return state.answering.fingerprint if state and state.answering.shards else None
 
 
-async def ask(site: Site, pictures: list[bytes]) -> list[Answer]:
+async def ask(site: Site, pictures: list[bytes]) -> list[PictureAnswer]:
     """The answers to encoded pictures. Errors: `HTTPException` 422 where one cannot be used, or
     there are none or too many, 503 where nothing can answer."""
     if not 0 < len(pictures) <= MOST_PICTURES:
@@ -198,9 +198,9 @@ def ready(site: Served, response: Response) -> Ready:
 
 
 @router.get("/v2", operation_id="server")
-def server() -> Server:
+def server() -> ServerCard:
     """What serves."""
-    return Server()
+    return ServerCard()
 
 
 @router.get(f"/v2/models/{NAME}", operation_id="model", dependencies=PREDICTING)

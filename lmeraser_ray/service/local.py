@@ -22,7 +22,7 @@ from lmeraser_ray.erasure.requests.events import Event, Pauses, Say
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.service.application import create_app
 from lmeraser_ray.service.predictor import Outcome, Predictor
-from lmeraser_ray.service.spec import ServiceSpec
+from lmeraser_ray.service.service_spec import ServiceSpec
 
 PROCESSES = multiprocessing.get_context("spawn")
 BACKLOG = 2048
@@ -102,12 +102,12 @@ def run(spec: ServiceSpec, listening: socket.socket, parent: Connection) -> None
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = Server(settings)
+    server = QuietServer(settings)
     threading.Thread(target=await_end, args=(server, parent), daemon=True).start()
     server.run(sockets=[listening])
 
 
-class Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """A server that leaves signals alone."""
 
     @contextmanager

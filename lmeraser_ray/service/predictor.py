@@ -19,7 +19,7 @@ from lmeraser_ray.pipeline.workspace_folder import Published
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PictureAnswer:
     """What the state says of one picture. classes: all of the state, sorted; probabilities: of
     each; shards: the numbers of those that answered; fingerprint: of the state."""
 
@@ -41,7 +41,7 @@ class Unusable:
     reason: str
 
 
-Outcome = Answer | Unusable
+Outcome = PictureAnswer | Unusable
 
 
 class Predictor:
@@ -77,7 +77,7 @@ class Predictor:
             done.names, said.probabilities.tolist(), said.routes.shards.tolist(), strict=True
         ):
             answered = tuple(sorted({done.manifest.shards[place].number for place in shards}))
-            found[int(name)] = Answer(said.classes, tuple(row), answered, fingerprint)
+            found[int(name)] = PictureAnswer(said.classes, tuple(row), answered, fingerprint)
         return [found[at] for at in range(len(pictures))]
 
     def _loaded(self) -> Asker:

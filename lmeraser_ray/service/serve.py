@@ -4,7 +4,7 @@ command.
     execution.engine inline   HTTP and predictions in a process beside this one
     else                      an application of Ray Serve: replicas on the cluster
 
-Either way this process is the queue's (`operations/serve.py`): it alone reads the signing key, and
+Either way this process is the queue's (`operations/queue.py`): it alone reads the signing key, and
 Ctrl-C ends all in order.
 """
 
@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager
 
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.erasure.requests.events import Event, Say
-from lmeraser_ray.operations.serve import Done
-from lmeraser_ray.operations.serve import serve as serve_queue
+from lmeraser_ray.operations.queue import Done
+from lmeraser_ray.operations.queue import serve as serve_queue
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.pipeline.engines import cluster, service_replicas
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.service.local import bound, served_here
-from lmeraser_ray.service.spec import ServiceSpec
+from lmeraser_ray.service.service_spec import ServiceSpec
 
 HOST, PORT = "127.0.0.1", 8765
 
@@ -34,7 +34,7 @@ def serve(
     trusted: bool = False,
 ) -> Done:
     """Serve a workspace until told to stop. host, port: where; the other arguments, and errors:
-    those of `operations.serve.serve`. Errors: `ExecutionError` where nothing can listen there."""
+    those of `operations.queue.serve`. Errors: `ExecutionError` where nothing can listen there."""
     session.folder.require_published()
     keys.require_ready()
     execution = session.config().execution

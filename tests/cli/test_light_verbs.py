@@ -49,6 +49,7 @@ RUNS: dict[str, tuple[str, set[str]]] = {
     "certificate": ("{id}", SIGNED),
     "secret": ("show", DATABASE),
     "roles": ("", DATABASE),
+    "tokens": ("list", DATABASE),
     "fingerprint": ("", DATABASE),
     "backup": ("--erasures {erasures}", DATABASE),
 }
@@ -56,6 +57,7 @@ RUNS: dict[str, tuple[str, set[str]]] = {
 WORKING = {
     *("inspect", "predict", "evaluate", "demo", "cost", "unlearn", "verify", "audit", "compare"),
     *("sweep", "recommend", "attack", "figures", "diversity", "doctor", "restore"),
+    "serve",
 }
 """Verbs that read records, compute or ask torch; like all others they parse without it."""
 OF_NO_WORKSPACE = {"version", "help", "completion"}

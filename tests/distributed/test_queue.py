@@ -13,7 +13,7 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.distributed.actor_handle import ActorHandle
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
-from lmeraser_ray.operations.serve import Done
+from lmeraser_ray.operations.queue import Done
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.engine import Engine
 from lmeraser_ray.pipeline.manifest import BackboneCard

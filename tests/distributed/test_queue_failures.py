@@ -12,7 +12,7 @@ import pytest
 from lmeraser_ray.erasure.certificate.keystore import key_folder
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ExecutionError
-from lmeraser_ray.operations.serve import serve
+from lmeraser_ray.operations.queue import serve
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.pipeline.session import Session
 from tests.support.children import stop_between_transactions

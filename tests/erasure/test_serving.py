@@ -17,7 +17,7 @@ from lmeraser_ray.erasure.requests.events import Event
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.errors import ConfigError, ExecutionError
-from lmeraser_ray.operations.serve import run, serve
+from lmeraser_ray.operations.queue import run, serve
 from lmeraser_ray.operations.stop_signal import Stop
 from tests.support.held_queue import Held, Place, place_of
 from tests.support.world import World

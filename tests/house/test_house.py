@@ -137,7 +137,13 @@ def test_folders_are_made_for_their_owner_only(trees: Trees) -> None:
 ONE_MEANING = {
     *("train.py", "unlearn.py", "sweep.py"),  # a verb: its entry, its options, what it does
     *("attack.py", "backup.py", "figures.py", "requests.py", "queue.py", "secret.py"),  # the same
-    *("backbone.py", "sweep.py", "queue.py"),  # a section of the configuration, and what it is of
+    *("serve.py", "tokens.py"),  # the same
+    *(
+        "backbone.py",
+        "sweep.py",
+        "queue.py",
+        "serve.py",
+    ),  # a section of the configuration, and what it is of
     *("engine.py", "features.py", "sweep.py"),  # what Ray carries out: the plain one, and Ray's
 }
 """Names of files that mean the same thing in sibling folders."""

@@ -18,10 +18,10 @@ from lmeraser_ray.errors import ConfigError, LmeraserError
 from lmeraser_ray.operations.audit import audit
 from lmeraser_ray.operations.backup import backup
 from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.queue import run
 from lmeraser_ray.operations.requests import submit
 from lmeraser_ray.operations.restore import restore
 from lmeraser_ray.operations.secret import secret
-from lmeraser_ray.operations.serve import run
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.session import Session

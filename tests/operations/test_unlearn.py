@@ -16,8 +16,8 @@ from lmeraser_ray.erasure.requests.request import State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.errors import ConfigError, ExecutionError, LmeraserError, VerificationError
 from lmeraser_ray.operations.fingerprint import fingerprint
+from lmeraser_ray.operations.queue import run
 from lmeraser_ray.operations.requests import status, submit, wait
-from lmeraser_ray.operations.serve import run
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.session import Session

@@ -9,7 +9,7 @@ import time_machine
 
 from lmeraser_ray.operations.tokens import Role
 from lmeraser_ray.storage.times import utcnow
-from tests.service.conftest import Office, opened
+from tests.support.served_workspace import ServedWorkspace, serve_workspace
 from tests.support.world import World, picture
 
 OPEN = {"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/lmeraser/ready"}
@@ -32,25 +32,25 @@ def expected(method: str, path: str) -> set[Role]:
     return {Role.SUBMITTER, Role.OPERATOR} | (set() if changes else {Role.AUDITOR})
 
 
-def test_each_route_is_for_its_roles_only(office: Office) -> None:
+def test_each_route_is_for_its_roles_only(served: ServedWorkspace) -> None:
     """The list of routes is the application's own description, so a new one must be here."""
-    known = office.submit(records=[office.world.ids[0]])
-    spec = office.client.get("/openapi.json").json()
+    known = served.submit(records=[served.world.ids[0]])
+    spec = served.client.get("/openapi.json").json()
     seen = 0
     for path, methods in spec["paths"].items():
         for method in methods:
             url = path.replace("{request}", known).replace("{version}", "0" * 64)
-            without = office.ask(method, url, None)
+            without = served.ask(method, url, None)
             if path in OPEN:
                 assert without.status_code == 200
                 continue
             assert without.status_code == 401 and without.headers["www-authenticate"] == "Bearer"
-            wrong = office.client.request(
+            wrong = served.client.request(
                 method, url, headers={"Authorization": f"Bearer lme-{'0' * 12}-{'0' * 64}"}
             )
             assert wrong.status_code == 401
             for role in Role:
-                status = office.ask(method, url, role).status_code
+                status = served.ask(method, url, role).status_code
                 if role in expected(method, path):
                     # 404: a submitter's view of another's request
                     assert status not in (401, 403, 500), (method, path, role, status)
@@ -60,15 +60,15 @@ def test_each_route_is_for_its_roles_only(office: Office) -> None:
     assert seen >= 4 * 12
 
 
-def test_a_revoked_token_ends_at_once_and_a_late_one_is_refused(office: Office) -> None:
-    made, text = office.workspace.make_token("auditor", days=2)
+def test_a_revoked_token_ends_at_once_and_a_late_one_is_refused(served: ServedWorkspace) -> None:
+    made, text = served.workspace.make_token("auditor", days=2)
     headers = {"Authorization": f"Bearer {text}"}
-    assert office.client.get("/erasures", headers=headers).status_code == 200
+    assert served.client.get("/erasures", headers=headers).status_code == 200
     with time_machine.travel(utcnow() + timedelta(days=2, seconds=1)):
-        assert office.client.get("/erasures", headers=headers).status_code == 401
-    office.workspace.revoke_token(text)
-    assert office.client.get("/erasures", headers=headers).status_code == 401
-    assert [one.revoked is not None for one in office.workspace.tokens() if one.id == made.id] == [
+        assert served.client.get("/erasures", headers=headers).status_code == 401
+    served.workspace.revoke_token(text)
+    assert served.client.get("/erasures", headers=headers).status_code == 401
+    assert [one.revoked is not None for one in served.workspace.tokens() if one.id == made.id] == [
         True
     ]
 
@@ -76,45 +76,45 @@ def test_a_revoked_token_ends_at_once_and_a_late_one_is_refused(office: Office) 
 @pytest.mark.parametrize(
     "text", ["", "lme-", "Basic abc", "lme-zzzzzzzzzzzz-0", "lme-" + "0" * 100, "lme-\u0660"]
 )
-def test_what_is_no_token_opens_nothing(office: Office, text: str) -> None:
-    answer = office.client.get("/erasures", headers={"Authorization": f"Bearer {text}".encode()})
+def test_what_is_no_token_opens_nothing(served: ServedWorkspace, text: str) -> None:
+    answer = served.client.get("/erasures", headers={"Authorization": f"Bearer {text}".encode()})
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_the_secret_of_a_token_is_in_no_file(office: Office) -> None:
-    secret = office.tokens[Role.OPERATOR].rpartition("-")[2].encode()
-    files = [path for path in Path(office.workspace.session.root).rglob("*") if path.is_file()]
+def test_the_secret_of_a_token_is_in_no_file(served: ServedWorkspace) -> None:
+    secret = served.tokens[Role.OPERATOR].rpartition("-")[2].encode()
+    files = [path for path in Path(served.workspace.session.root).rglob("*") if path.is_file()]
     assert files and not any(secret in path.read_bytes() for path in files)
 
 
 def test_a_token_that_asks_too_often_waits(base: tuple[World, Path]) -> None:
     """And no other has to."""
     world, folder = base
-    office = opened(world, folder / "workspace", folder / "keys", rate="3")
-    answers = [office.ask("GET", "/erasures") for _ in range(12)]
+    served = serve_workspace(world, folder / "workspace", folder / "keys", rate="3")
+    answers = [served.ask("GET", "/erasures") for _ in range(12)]
     assert [one.status_code for one in answers[:3]] == [200] * 3
     late = [one for one in answers if one.status_code == 429]
     assert late and late[0].headers["retry-after"] == "1"
-    assert office.ask("GET", "/erasures", Role.AUDITOR).status_code == 200
+    assert served.ask("GET", "/erasures", Role.AUDITOR).status_code == 200
 
 
-def test_a_submitter_sees_its_own_requests_only(office: Office) -> None:
+def test_a_submitter_sees_its_own_requests_only(served: ServedWorkspace) -> None:
     """Those of others do not exist for it, whatever it asks of them."""
-    theirs = office.submit(records=[office.world.ids[0]])
-    mine = office.submit(Role.SUBMITTER, records=[office.world.ids[1]])
-    _, other = office.workspace.make_token("submitter")
-    listed = office.ask("GET", "/erasures", Role.SUBMITTER).json()["erasures"]
+    theirs = served.submit(records=[served.world.ids[0]])
+    mine = served.submit(Role.SUBMITTER, records=[served.world.ids[1]])
+    _, other = served.workspace.make_token("submitter")
+    listed = served.ask("GET", "/erasures", Role.SUBMITTER).json()["erasures"]
     assert [one["request"] for one in listed] == [mine]
     for path in ("", "/history", "/certificate", "/verification"):
-        assert office.ask("GET", f"/erasures/{theirs}{path}", Role.SUBMITTER).status_code == 404
-    assert office.ask("DELETE", f"/erasures/{theirs}", Role.SUBMITTER).status_code == 404
-    found = office.client.get(f"/erasures/{mine}", headers={"Authorization": f"Bearer {other}"})
+        assert served.ask("GET", f"/erasures/{theirs}{path}", Role.SUBMITTER).status_code == 404
+    assert served.ask("DELETE", f"/erasures/{theirs}", Role.SUBMITTER).status_code == 404
+    found = served.client.get(f"/erasures/{mine}", headers={"Authorization": f"Bearer {other}"})
     assert found.status_code == 404
-    assert len(office.ask("GET", "/erasures", Role.AUDITOR).json()["erasures"]) == 2
+    assert len(served.ask("GET", "/erasures", Role.AUDITOR).json()["erasures"]) == 2
 
 
-def test_a_predictor_reads_no_request(office: Office) -> None:
+def test_a_predictor_reads_no_request(served: ServedWorkspace) -> None:
     image = {"image": ("a.png", picture(1))}
-    assert office.ask("POST", "/predict", Role.PREDICTOR, files=image).status_code == 200
-    assert office.ask("GET", "/erasures", Role.PREDICTOR).status_code == 403
+    assert served.ask("POST", "/predict", Role.PREDICTOR, files=image).status_code == 200
+    assert served.ask("GET", "/erasures", Role.PREDICTOR).status_code == 403

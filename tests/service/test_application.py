@@ -10,15 +10,15 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from lmeraser_ray.operations.tokens import Role
-from tests.service.conftest import Office, opened
+from tests.support.served_workspace import ServedWorkspace, serve_workspace
 from tests.support.world import World
 
 HEADERS = ("cache-control", "content-security-policy", "x-content-type-options", "x-frame-options")
 
 
-def test_every_answer_tells_browsers_to_keep_and_load_nothing(office: Office) -> None:
+def test_every_answer_tells_browsers_to_keep_and_load_nothing(served: ServedWorkspace) -> None:
     for path in ("/v2/health/live", "/erasures", "/nothing", "/openapi.json"):
-        headers = office.ask("GET", path).headers
+        headers = served.ask("GET", path).headers
         assert all(name in headers for name in HEADERS), path
         assert headers["content-security-policy"].startswith("default-src 'none'")
         assert "access-control-allow-origin" not in headers
@@ -31,7 +31,7 @@ def test_a_body_that_is_too_long_is_refused(
 ) -> None:
     """Whether its length is announced or not, and whatever it is taken for."""
     world, folder = base
-    office = opened(world, folder / "workspace", folder / "keys", body_mib="1")  # type: ignore[operator]
+    served = serve_workspace(world, folder / "workspace", folder / "keys", body_mib="1")  # type: ignore[operator]
 
     def pieces() -> Iterator[bytes]:
         yield b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n"
@@ -40,15 +40,15 @@ def test_a_body_that_is_too_long_is_refused(
 
     body = pieces() if streamed else b"".join(pieces())
     kind = "multipart/form-data; boundary=b" if path == "/predict" else "application/json"
-    answer = office.ask("POST", path, content=body, headers={"Content-Type": kind})
+    answer = served.ask("POST", path, content=body, headers={"Content-Type": kind})
     assert answer.status_code == 413, answer.text
     assert "serve.body_mib" in answer.json()["detail"]
     assert "x-frame-options" in answer.headers
 
 
-def test_what_is_not_there_is_a_problem_too(office: Office) -> None:
+def test_what_is_not_there_is_a_problem_too(served: ServedWorkspace) -> None:
     for method, path, status in (("GET", "/no", 404), ("PUT", "/erasures", 405)):
-        answer = office.ask(method, path)
+        answer = served.ask(method, path)
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
 
@@ -56,12 +56,12 @@ def test_what_is_not_there_is_a_problem_too(office: Office) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
 def test_what_is_generated_from_the_description_is_answered_as_described(
-    office: Office, mode: schemathesis.GenerationMode
+    served: ServedWorkspace, mode: schemathesis.GenerationMode
 ) -> None:
     """Bodies, paths and headers that fit the OpenAPI description, and some that do not: no defect,
     and each answer has a described status and form."""
-    schema = schemathesis.openapi.from_asgi("/openapi.json", office.client.app)
-    headers = {"Authorization": f"Bearer {office.tokens[Role.OPERATOR]}"}
+    schema = schemathesis.openapi.from_asgi("/openapi.json", served.client.app)
+    headers = {"Authorization": f"Bearer {served.tokens[Role.OPERATOR]}"}
     tried = 0
     for found in schema.get_all_operations():
         try_operation(found.ok(), mode, headers)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lmeraser_ray.operations.tokens import Role
-from tests.service.conftest import Office
+from tests.support.served_workspace import ServedWorkspace
 from tests.support.world import picture
 
 INFER = "/v2/models/lmeraser/infer"
@@ -21,8 +21,8 @@ def tensor(images: list[bytes]) -> dict[str, object]:
     return {"name": "image", "shape": [len(data)], "datatype": "BYTES", "data": data}
 
 
-def infer(office: Office, *inputs: dict[str, object]) -> dict[str, object]:
-    answer = office.ask("POST", INFER, Role.PREDICTOR, json={"inputs": list(inputs), "id": "7"})
+def infer(served: ServedWorkspace, *inputs: dict[str, object]) -> dict[str, object]:
+    answer = served.ask("POST", INFER, Role.PREDICTOR, json={"inputs": list(inputs), "id": "7"})
     assert answer.status_code == 200, answer.text
     found: dict[str, object] = answer.json()
     return found
@@ -35,11 +35,11 @@ def rows_of(found: dict[str, object]) -> list[list[float]]:
     return flat
 
 
-def test_an_answer_is_that_of_the_library(office: Office) -> None:
+def test_an_answer_is_that_of_the_library(served: ServedWorkspace) -> None:
     """To the bit, whatever shares the batch."""
     images = [picture(at, at % 3) for at in range(20)]
-    whole = office.workspace.predict(images)
-    found = infer(office, tensor(images))
+    whole = served.workspace.predict(images)
+    found = infer(served, tensor(images))
     labels, best, table = found["outputs"]  # type: ignore[misc]
     assert rows_of(found) == whole.predictions.probabilities.tolist()
     assert labels["data"] == whole.predictions.labels
@@ -48,25 +48,25 @@ def test_an_answer_is_that_of_the_library(office: Office) -> None:
     assert (found["id"], found["model_name"]) == ("7", "lmeraser")
     assert found["model_version"] == whole.manifest.fingerprint
     for at, image in enumerate(images[:5]):
-        assert rows_of(infer(office, tensor([image]))) == [rows_of(found)[at]]
+        assert rows_of(infer(served, tensor([image]))) == [rows_of(found)[at]]
 
 
-def test_a_person_sends_a_file(office: Office) -> None:
+def test_a_person_sends_a_file(served: ServedWorkspace) -> None:
     form = {"files": {"image": ("cat.png", picture(3))}, "data": {"top_k": "2"}}
-    found = office.ask("POST", "/predict", Role.PREDICTOR, **form).json()
-    alone = office.workspace.predict([picture(3)])
+    found = served.ask("POST", "/predict", Role.PREDICTOR, **form).json()
+    alone = served.workspace.predict([picture(3)])
     assert [(one["label"], one["probability"]) for one in found["predictions"]] == alone.top(2)[0]
     assert found["fingerprint"] == alone.manifest.fingerprint and found["shards"]
 
 
-def test_pixels_are_what_the_library_makes_of_an_array(office: Office) -> None:
+def test_pixels_are_what_the_library_makes_of_an_array(served: ServedWorkspace) -> None:
     pixels = np.asarray(Image.open(io.BytesIO(picture(5))))
-    expected = office.workspace.predict([pixels]).predictions.probabilities.tolist()
+    expected = served.workspace.predict([pixels]).predictions.probabilities.tolist()
     shape = [1, *pixels.shape]
     whole = {"name": "image", "shape": shape, "datatype": "UINT8", "data": pixels[None].tolist()}
     floats = (pixels.astype(np.float32) / 255).ravel().tolist()
     share = {"name": "image", "shape": shape, "datatype": "FP32", "data": floats}
-    assert rows_of(infer(office, whole)) == rows_of(infer(office, share)) == expected
+    assert rows_of(infer(served, whole)) == rows_of(infer(served, share)) == expected
 
 
 @pytest.mark.parametrize(
@@ -94,44 +94,44 @@ def test_pixels_are_what_the_library_makes_of_an_array(office: Office) -> None:
     ids=range(18),
 )
 def test_what_is_no_picture_is_refused_in_a_sentence(
-    office: Office, inputs: list[dict[str, object]]
+    served: ServedWorkspace, inputs: list[dict[str, object]]
 ) -> None:
-    answer = office.ask("POST", INFER, json={"inputs": inputs})
+    answer = served.ask("POST", INFER, json={"inputs": inputs})
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_answer_after_a_publication_is_of_the_new_state(office: Office) -> None:
+def test_an_answer_after_a_publication_is_of_the_new_state(served: ServedWorkspace) -> None:
     """The predictor was loaded, and has answered, before; the records' class is gone."""
     gone = [
         name
-        for name, label in zip(office.world.ids, office.world.labels, strict=True)
+        for name, label in zip(served.world.ids, served.world.labels, strict=True)
         if label == "class-2"
     ]
-    before = infer(office, tensor([picture(2, 2)]))
-    office.submit(records=gone)
-    assert infer(office, tensor([picture(2, 2)]))["model_version"] == before["model_version"]
-    office.work_off()
-    after = infer(office, tensor([picture(2, 2)]))
+    before = infer(served, tensor([picture(2, 2)]))
+    served.submit(records=gone)
+    assert infer(served, tensor([picture(2, 2)]))["model_version"] == before["model_version"]
+    served.work_off()
+    after = infer(served, tensor([picture(2, 2)]))
     assert after["model_version"] != before["model_version"]
     assert "class-2" not in after["outputs"][2]["parameters"]["classes"]  # type: ignore[index]
     old = f"/v2/models/lmeraser/versions/{before['model_version']}"
-    assert office.ask("GET", old).status_code == 404
+    assert served.ask("GET", old).status_code == 404
     now = f"/v2/models/lmeraser/versions/{after['model_version']}"
-    assert office.ask("GET", now).json()["versions"] == [after["model_version"]]
+    assert served.ask("GET", now).json()["versions"] == [after["model_version"]]
 
 
-def test_where_everything_is_in_quarantine_nothing_is_answered(office: Office) -> None:
-    office.submit(records=office.world.ids, quarantine=True)
-    assert office.ask("GET", "/v2/health/ready", None).status_code == 503
-    assert office.ask("GET", "/v2/health/live", None).status_code == 200
-    answer = office.ask("POST", INFER, json={"inputs": [tensor([picture(1)])]})
+def test_where_everything_is_in_quarantine_nothing_is_answered(served: ServedWorkspace) -> None:
+    served.submit(records=served.world.ids, quarantine=True)
+    assert served.ask("GET", "/v2/health/ready", None).status_code == 503
+    assert served.ask("GET", "/v2/health/live", None).status_code == 200
+    answer = served.ask("POST", INFER, json={"inputs": [tensor([picture(1)])]})
     assert answer.status_code == 503 and "quarantine" in answer.json()["detail"]
 
 
-def test_callers_at_once_get_their_own_answers(office: Office) -> None:
+def test_callers_at_once_get_their_own_answers(served: ServedWorkspace) -> None:
     images = [picture(at, at % 3) for at in range(24)]
-    expected = office.workspace.predict(images).predictions.probabilities.tolist()
+    expected = served.workspace.predict(images).predictions.probabilities.tolist()
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda image: infer(office, tensor([image])), images))
+        found = list(pool.map(lambda image: infer(served, tensor([image])), images))
     assert [rows_of(one)[0] for one in found] == expected

@@ -3,7 +3,7 @@
 from lmeraser_ray.erasure.certificate.keystore import key_folder
 from lmeraser_ray.erasure.queue.affected_constituents import PublishedState
 from lmeraser_ray.operations.predict import predict
-from lmeraser_ray.operations.serve import run
+from lmeraser_ray.operations.queue import run
 from lmeraser_ray.pipeline.session import Session
 from tests.support.world import World, picture
 

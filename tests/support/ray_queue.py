@@ -18,7 +18,7 @@ from lmeraser_ray.erasure.requests.events import Event
 from lmeraser_ray.erasure.requests.repository import RequestRepository
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.operations.fingerprint import fingerprint
-from lmeraser_ray.operations.serve import Done, serve
+from lmeraser_ray.operations.queue import Done, serve
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.verify import verify

@@ -1,0 +1,139 @@
+"""`serve` as a whole: one command that predicts, takes requests, works them off, and ends."""
+
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from lmeraser_ray import Workspace
+from lmeraser_ray.erasure.certificate.keystore import KeyFolder
+from lmeraser_ray.erasure.requests.events import Event
+from lmeraser_ray.errors import ExecutionError
+from lmeraser_ray.operations.stop_signal import Stop
+from lmeraser_ray.service.local import bound
+from lmeraser_ray.service.serve import serve
+from tests.support.world import World, picture
+
+PATIENCE = 120.0
+Started = tuple[Workspace, str, "queue.Queue[Event]"]
+
+
+@pytest.fixture
+def started(base: tuple[World, Path], tmp_path: Path) -> Iterator[Started]:
+    """A workspace that is served by real processes, at a port that the system chose."""
+    _, folder = base
+    shutil.copytree(folder / "workspace", tmp_path / "workspace")
+    workspace = Workspace(tmp_path / "workspace")
+    stop, events, done = Stop(), queue.Queue[Event](), list[object]()
+    keys = KeyFolder(folder / "keys")
+
+    def run() -> None:
+        done.append(serve(workspace.session, keys=keys, say=events.put, port=0, stop=stop))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield workspace, str(until(events, "serving").facts["url"]), events
+    stop.ask()
+    thread.join(PATIENCE)
+    assert len(done) == 1 and not serving(os.getpid())
+
+
+def serving(parent: int) -> list[psutil.Process]:
+    """The processes that serve for a process."""
+    children = psutil.Process(parent).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def until(events: "queue.Queue[Event]", what: str) -> Event:
+    """The next event of a kind."""
+    while (event := events.get(timeout=PATIENCE)).what != what:
+        pass
+    return event
+
+
+def test_one_command_predicts_and_forgets(base: tuple[World, Path], started: Started) -> None:
+    world, _ = base
+    workspace, url, _ = started
+    token = {"Authorization": f"Bearer {workspace.make_token('operator')[1]}"}
+    with httpx.Client(base_url=url, headers=token, timeout=PATIENCE) as client:
+        image = {"image": ("a.png", picture(3))}
+        before = client.post("/predict", files=image).json()
+        assert before["fingerprint"] == workspace.session.folder.require_published().fingerprint
+        body = {"subjects": [world.subjects[0]]}
+        made = client.post("/erasures", json=body).json()["request"]
+        assert str(workspace.wait(made, timeout_s=PATIENCE).state) == "CERTIFIED"
+        assert client.get(f"/erasures/{made}/verification").json()["verified"]
+        assert client.post("/predict", files=image).json()["fingerprint"] != before["fingerprint"]
+
+
+def test_a_killed_process_is_started_again_and_no_request_is_refused(started: Started) -> None:
+    """What comes meanwhile waits at the socket."""
+    _, url, events = started
+    assert httpx.get(f"{url}/v2/health/ready", timeout=PATIENCE).status_code == 200
+    [child] = serving(os.getpid())
+    child.kill()
+    assert httpx.get(f"{url}/v2/health/ready", timeout=PATIENCE).status_code == 200
+    assert "ended (-9)" in str(until(events, "service-restart").facts["error"])
+
+
+def test_an_address_that_is_taken_is_said(base: tuple[World, Path]) -> None:
+    _, folder = base
+    with bound("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ExecutionError, match=f"cannot listen at 127.0.0.1:{port} .*--port"):
+            serve(
+                Workspace(folder / "workspace").session,
+                keys=KeyFolder(folder / "keys"),
+                say=print,
+                port=port,
+            )
+    for host, port in (("no such host", 0), ("127.0.0.1", 70_000), ("256.1.1.1", 0)):
+        with pytest.raises(ExecutionError, match="give another --port or --host"):
+            bound(host, port)
+
+
+@contextmanager
+def command(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of the command line in a group of its own; it ends with the context."""
+    line = [sys.executable, "-m", "lmeraser_ray", *words]
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.thorough
+def test_ctrl_c_ends_all_of_it(base: tuple[World, Path], tmp_path: Path) -> None:
+    """A terminal sends it to every process of the group."""
+    _, folder = base
+    shutil.copytree(folder / "workspace", tmp_path / "workspace")
+    words = ("--workspace", str(tmp_path / "workspace"), "--keys", str(folder / "keys"))
+    with command("serve", *words, "--port", "0") as process:
+        assert process.stderr
+        lines = iter(process.stderr.readline, "")
+        note = next(lines)
+        assert "no token exists yet: `lmeraser tokens make" in note
+        url = next(line for line in lines if "event=serving" in line).split("url=")[1].strip()
+        assert httpx.get(f"{url}/v2/health/ready", timeout=PATIENCE).status_code == 200
+        family = serving(process.pid)
+        assert len(family) == 1
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert "requests: none came to an end" in out
+    assert "Traceback" not in err
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
