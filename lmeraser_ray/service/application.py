@@ -14,13 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lmeraser_ray import __version__
 from lmeraser_ray.service import erasures, inference
 from lmeraser_ray.service.access import Access
+from lmeraser_ray.service.page.views import add_page
 from lmeraser_ray.service.problems import add_problems, problem
 from lmeraser_ray.service.site import Site
 
 HEADERS = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 ]
@@ -90,4 +91,5 @@ def create_app(site: Site) -> FastAPI:
     add_problems(app)
     app.include_router(inference.router)
     app.include_router(erasures.router)
+    add_page(app)
     return app

@@ -3,22 +3,31 @@
     ConfigError, DataError  422, or what the route says (404, 409)
     ExecutionError          503, with Retry-After: the machine and not the request
     VerificationError       503: the workspace is damaged; nothing wrong is answered
+    a defect                500; the log says where it is
+
+A browser gets a page instead.
 
 Source: RFC 9457.
 """
 
+import traceback
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from lmeraser_ray.errors import ExecutionError, LmeraserError, VerificationError
+from lmeraser_ray.pipeline.outlet import print_line
+from lmeraser_ray.service.page.rendering import rendered
 
 MEDIA = "application/problem+json"
+FRAMES = 5
+"""Places in the program that the log names of a defect."""
 RETRY_S = "5"
 """Seconds after which a caller may try again what the machine refused."""
 
@@ -47,25 +56,45 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse(said.model_dump(), status, headers, MEDIA)
 
 
+def told(
+    request: Request, status: int, detail: str, headers: dict[str, str] | None = None
+) -> Response:
+    """Return an error as a browser or a program reads it."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return problem(status, detail, headers)
+    title = HTTPStatus(status).phrase
+    page = rendered(request, "wrong", None, status=status, title=title, detail=detail)
+    page.headers.update(headers or {})
+    return page
+
+
 def add_problems(app: FastAPI) -> None:
     """Have an application answer every error as a problem."""
 
-    def of_ours(_: Request, error: Exception) -> JSONResponse:
+    def of_ours(request: Request, error: Exception) -> Response:
         if isinstance(error, ExecutionError | VerificationError):
-            return problem(503, str(error), {"Retry-After": RETRY_S})
-        return problem(422, str(error))
+            return told(request, 503, str(error), {"Retry-After": RETRY_S})
+        return told(request, 422, str(error))
 
-    def of_http(_: Request, error: Exception) -> JSONResponse:
+    def of_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+        return told(request, error.status_code, str(error.detail), dict(error.headers or {}))
 
-    def of_validation(_: Request, error: Exception) -> JSONResponse:
+    def of_validation(request: Request, error: Exception) -> Response:
         """Names the field and never its value, which may be somebody's id."""
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
         found = error.errors()[0]
         where = ".".join(str(part) for part in found["loc"] if part != "body")
-        return problem(422, f"{where or 'the body'}: {found['msg']}.")
+        return told(request, 422, f"{where or 'the body'}: {found['msg']}.")
+
+    def of_defect(request: Request, error: Exception) -> Response:
+        """Says where it is, and nothing of what it is about: a message may name somebody."""
+        frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+        where = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+        print_line(f"lmeraser: a defect, {type(error).__name__} at {where}")
+        return told(request, 500, "The service has a defect. Its log says where.")
 
     app.add_exception_handler(LmeraserError, of_ours)
+    app.add_exception_handler(Exception, of_defect)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_validation)

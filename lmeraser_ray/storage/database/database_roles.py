@@ -61,6 +61,7 @@ SUBMITTER = DatabaseRole(
     "lmeraser_submitter",
     reads={
         **dict.fromkeys(("workspace", "secrets", "requests", "targets", "ledger", "lease"), ALL),
+        "tokens": ALL,  # hashes of random secrets: the service looks callers up
         "tombstones": ("hash", "at"),  # whom no note may name; how many there are, and how old
     },
     adds={"requests": REQUEST, "targets": ALL, "ledger": ALL},
