@@ -22,7 +22,7 @@ def run_serve(args: Arguments, progress: Progress) -> Report:
     from lmeraser_ray.service.serve import HOST, PORT, serve
 
     workspace = workspace_of(args, progress)
-    if not any(token.revoked is None for token in workspace.tokens()):
+    if not any(token.revoked is None for token in workspace.tokens().tokens):
         print_line("note: no token exists yet: `lmeraser tokens make --role operator` makes one.")
     done = serve(
         workspace.session,

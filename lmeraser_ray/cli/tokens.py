@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from lmeraser_ray.cli.verb import Argument, Arguments, Report, Verb, workspace_of
-from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,24 +23,13 @@ TOKENS = (
 
 def run_tokens(args: Arguments, progress: Progress) -> Report:
     """Make, list and revoke the tokens by which callers use the service."""
-    for option, verb in (("role", "make"), ("days", "make"), ("token", "revoke")):
-        if getattr(args, option) is not None and args.what != verb:
-            raise ConfigError(f"--{option} is for `tokens {verb}`: leave it out.")
-    workspace = workspace_of(args, progress)
-    if args.what == "make":
-        if args.role is None:
-            raise ConfigError("A token needs a role: give --role submitter, for example.")
-        made, text = workspace.make_token(args.role, days=args.days)
-        note = "this is shown once: keep it where only its holder reads it"
-        return Report(text, {**made.as_json(), "bearer": text}, (note,))
-    if args.what == "revoke":
-        if args.token is None:
-            raise ConfigError("Which token is not said: give --token ID (`lmeraser tokens list`).")
-        revoked = workspace.revoke_token(args.token)
-        return Report(line_of(revoked), revoked.as_json())
-    found = workspace.tokens()
-    text = "\n".join(map(line_of, found)) or "no token: `lmeraser tokens make --role operator`"
-    return Report(text, {"tokens": [token.as_json() for token in found]})
+    done = workspace_of(args, progress).tokens(
+        args.what, role=args.role, days=args.days, token=args.token
+    )
+    listed = "\n".join(map(line_of, done.tokens)) or "no token: `lmeraser tokens make` makes one"
+    notes = ("this is shown once: keep it where only its holder reads it",) if done.bearer else ()
+    data = {"bearer": done.bearer, "tokens": [token.as_json() for token in done.tokens]}
+    return Report(done.bearer or listed, data, notes)
 
 
 def line_of(token: "AccessToken") -> str:

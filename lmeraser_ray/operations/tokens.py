@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, insert, select
 
@@ -25,6 +25,9 @@ from lmeraser_ray.storage.times import from_text, to_text, utcnow
 
 TOKEN = re.compile("lme-([0-9a-f]{12})-([0-9a-f]{64})")
 MOST_DAYS = 3650
+What = Literal["make", "list", "revoke"]
+FITS = {"role": ("make", True), "days": ("make", False), "token": ("revoke", True)}
+"""What each value is for, and whether that needs it."""
 rows = tables.tokens
 
 
@@ -64,6 +67,38 @@ class AccessToken:
             "until": to_text(self.until) if self.until else None,
             "revoked": to_text(self.revoked) if self.revoked else None,
         }
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """All tokens, the newest first. bearer: what the holder of the one that was made now sends; it
+    is kept nowhere."""
+
+    tokens: tuple[AccessToken, ...]
+    bearer: str | None = None
+
+
+def tokens(
+    session: Session,
+    what: What = "list",
+    *,
+    role: str | None = None,
+    days: int | None = None,
+    token: str | None = None,
+) -> Tokens:
+    """Do `what`, and return the tokens that there are then. role, days: of the one to `make`;
+    token: the one to `revoke`. Errors: those of `make_token` and `revoke_token`; `ConfigError`
+    where something is missing, or is for another `what`."""
+    given = {"role": role, "days": days, "token": token}
+    for name, (belongs, needed) in FITS.items():
+        if given[name] is not None and what != belongs:
+            raise ConfigError(f"--{name} is for `tokens {belongs}`: leave it out.")
+        if needed and given[name] is None and what == belongs:
+            raise ConfigError(f"`tokens {what}` needs --{name}.")
+    bearer = make_token(session, role, days=days)[1] if what == "make" and role else None
+    if what == "revoke" and token:
+        revoke_token(session, token)
+    return Tokens(tuple(list_tokens(session)), bearer)
 
 
 def make_token(session: Session, role: str, *, days: int | None = None) -> tuple[AccessToken, str]:

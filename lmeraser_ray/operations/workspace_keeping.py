@@ -9,7 +9,8 @@ if TYPE_CHECKING:  # each is imported by what needs it: all bring the database
     from lmeraser_ray.operations.doctor import Diagnosis
     from lmeraser_ray.operations.roles import Roles
     from lmeraser_ray.operations.secret import Change, SecretState
-    from lmeraser_ray.operations.tokens import AccessToken
+    from lmeraser_ray.operations.tokens import Tokens
+    from lmeraser_ray.operations.tokens import What as TokenChange
     from lmeraser_ray.pipeline.session import Session
 
 
@@ -47,24 +48,19 @@ class WorkspaceKeeping:
 
         return roles(self.session, apply=apply)
 
-    def make_token(self, role: str, *, days: int | None = None) -> "tuple[AccessToken, str]":
-        """Make a token of the service. role: predictor, submitter, auditor or operator; days: until
-        it expires. Returns it, and the text that its holder sends, which is kept nowhere."""
-        from lmeraser_ray.operations.tokens import make_token
+    def tokens(
+        self,
+        what: "TokenChange" = "list",
+        *,
+        role: str | None = None,
+        days: int | None = None,
+        token: str | None = None,
+    ) -> "Tokens":
+        """List the tokens of the service, `make` one (role: predictor, submitter, auditor or
+        operator; days: until it expires), or `revoke` one by its id or its whole text."""
+        from lmeraser_ray.operations.tokens import tokens
 
-        return make_token(self.session, role, days=days)
-
-    def tokens(self) -> "list[AccessToken]":
-        """Return all tokens of the service, the newest first."""
-        from lmeraser_ray.operations.tokens import list_tokens
-
-        return list_tokens(self.session)
-
-    def revoke_token(self, token: str) -> "AccessToken":
-        """Have a token open nothing any more. token: its id, or its whole text."""
-        from lmeraser_ray.operations.tokens import revoke_token
-
-        return revoke_token(self.session, token)
+        return tokens(self.session, what, role=role, days=days, token=token)
 
 
 def path_of(path: str | Path | None) -> Path | None:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lmeraser_ray import __version__
 from lmeraser_ray.service import erasures, inference
 from lmeraser_ray.service.access import Access
+from lmeraser_ray.service.page.rendering import error_page
 from lmeraser_ray.service.page.views import add_page
 from lmeraser_ray.service.problems import add_problems, problem
 from lmeraser_ray.service.site import Site
@@ -88,7 +89,7 @@ def create_app(site: Site) -> FastAPI:
         middleware=[Middleware(Guard, most=config.body_mib << 20)],
     )
     app.state.site, app.state.access = site, Access(site, config.rate)
-    add_problems(app)
+    add_problems(app, error_page)
     app.include_router(inference.router)
     app.include_router(erasures.router)
     add_page(app)

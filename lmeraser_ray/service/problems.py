@@ -11,6 +11,7 @@ Source: RFC 9457.
 """
 
 import traceback
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,16 @@ from starlette.exceptions import HTTPException
 
 from lmeraser_ray.errors import ExecutionError, LmeraserError, VerificationError
 from lmeraser_ray.pipeline.outlet import print_line
-from lmeraser_ray.service.page.rendering import rendered
 
 MEDIA = "application/problem+json"
 FRAMES = 5
 """Places in the program that the log names of a defect."""
 RETRY_S = "5"
 """Seconds after which a caller may try again what the machine refused."""
+
+
+ErrorPage = Callable[[Request, int, str, str], Response]
+"""Shows a status, its title and a sentence."""
 
 
 class Problem(BaseModel):
@@ -62,14 +66,15 @@ def told(
     """Return an error as a browser or a program reads it."""
     if "text/html" not in request.headers.get("accept", ""):
         return problem(status, detail, headers)
-    title = HTTPStatus(status).phrase
-    page = rendered(request, "wrong", None, status=status, title=title, detail=detail)
-    page.headers.update(headers or {})
-    return page
+    page: ErrorPage = request.app.state.error_page
+    answer = page(request, status, HTTPStatus(status).phrase, detail)
+    answer.headers.update(headers or {})
+    return answer
 
 
-def add_problems(app: FastAPI) -> None:
-    """Have an application answer every error as a problem."""
+def add_problems(app: FastAPI, page: ErrorPage) -> None:
+    """Have an application answer every error as a problem. page: for browsers."""
+    app.state.error_page = page
 
     def of_ours(request: Request, error: Exception) -> Response:
         if isinstance(error, ExecutionError | VerificationError):

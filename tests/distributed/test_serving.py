@@ -38,7 +38,7 @@ def test_replicas_answer_as_one_process_and_follow_the_state(
     """Callers at once share batches, and each gets what the library says."""
     world, root = trained
     workspace = Workspace(root)
-    token = {"Authorization": f"Bearer {workspace.make_token('operator')[1]}"}
+    token = {"Authorization": f"Bearer {workspace.tokens('make', role='operator').bearer}"}
     images = [picture(at, at % 3) for at in range(12)]
     with httpx.Client(base_url=url, headers=token, timeout=PATIENCE) as client:
 

@@ -208,7 +208,9 @@ def test_a_format_that_is_set_back(desk: Desk) -> None:
         conn.execute(delete(ledger))
         append_plain(conn, "RECEIVED", FORGED, {})
         conn.execute(update(tables.workspace).values(format=1))
-    with pytest.raises(VerificationError, match="format 1, and it had format 3 before"):
+    with pytest.raises(
+        VerificationError, match=f"format 1, and it had format {tables.FORMAT} before"
+    ):
         Database.open(desk.root, None)
     with desk.database.read() as conn:
         kinds = conn.scalars(ledger.select().with_only_columns(ledger.c.kind)).all()

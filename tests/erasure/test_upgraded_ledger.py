@@ -97,7 +97,7 @@ def test_it_is_upgraded_once(desk: Desk) -> None:
             assert len(new.told(ledger.KEYED)) == 1
     with desk.database.write() as conn:
         conn.execute(update(tables.workspace).values(format=1))
-    with pytest.raises(VerificationError, match="it had format 3 before"):
+    with pytest.raises(VerificationError, match=f"it had format {tables.FORMAT} before"):
         upgraded(desk)
 
 

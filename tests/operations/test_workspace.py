@@ -17,9 +17,9 @@ from lmeraser_ray.errors import ConfigError, ExecutionError
 from lmeraser_ray.pipeline.progress import Progress
 from tests.support.world import World, picture
 
-ELSEWHERE = {"queue": "work_off", "demo": None, "inspect": None, "completion": None}
-"""`queue run` has another name; the others are about no workspace: a demonstration, what lies at a
-path, a script for a shell."""
+ELSEWHERE = {"queue": "work_off", **dict.fromkeys(("demo", "inspect", "completion", "serve"))}
+"""`queue run` has another name; a service lives as long as a process; the others are about no
+workspace: a demonstration, what lies at a path, a script for a shell."""
 BESIDES = {"overview", "predict_each", "history"}
 """What a verb does in two ways is two methods."""
 

@@ -10,6 +10,9 @@ from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from tests.support.served_workspace import ServedWorkspace, serve_workspace
 from tests.support.world import World
 
+Place = tuple[World, Path, Path]
+"""A world, a workspace, and a folder of keys."""
+
 
 @pytest.fixture(scope="package")
 def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
@@ -22,8 +25,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
 
 
 @pytest.fixture
-def served(base: tuple[World, Path], tmp_path: Path) -> ServedWorkspace:
-    """The workspace, served."""
+def place(base: tuple[World, Path], tmp_path: Path) -> Place:
+    """A copy of the workspace."""
     world, folder = base
     shutil.copytree(folder / "workspace", tmp_path / "workspace")
-    return serve_workspace(world, tmp_path / "workspace", folder / "keys")
+    return world, tmp_path / "workspace", folder / "keys"
+
+
+@pytest.fixture
+def served(place: Place) -> ServedWorkspace:
+    """The workspace, served."""
+    return serve_workspace(*place)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import schemathesis
@@ -27,11 +28,10 @@ def test_every_answer_tells_browsers_to_keep_and_load_nothing(served: ServedWork
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("path", ["/predict", "/erasures", "/v2/models/lmeraser/infer"])
 def test_a_body_that_is_too_long_is_refused(
-    base: tuple[World, object], path: str, streamed: bool
+    place: tuple[World, Path, Path], path: str, streamed: bool
 ) -> None:
     """Whether its length is announced or not, and whatever it is taken for."""
-    world, folder = base
-    served = serve_workspace(world, folder / "workspace", folder / "keys", body_mib="1")  # type: ignore[operator]
+    served = serve_workspace(*place, body_mib="1")
 
     def pieces() -> Iterator[bytes]:
         yield b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n"

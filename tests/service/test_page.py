@@ -87,7 +87,7 @@ def test_a_form_of_another_site_changes_nothing(served: ServedWorkspace, origin:
 def test_a_revoked_token_leads_to_the_entrance(served: ServedWorkspace) -> None:
     browser = Browser(served)
     browser.open("/today")
-    served.workspace.revoke_token(served.tokens[Role.OPERATOR])
+    served.workspace.tokens("revoke", token=served.tokens[Role.OPERATOR])
     browser.open("/today")
     assert browser.path == "/login"
 

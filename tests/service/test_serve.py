@@ -2,7 +2,6 @@
 
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,24 +24,23 @@ from lmeraser_ray.service.serve import serve
 from tests.support.world import World, picture
 
 PATIENCE = 120.0
-Started = tuple[Workspace, str, "queue.Queue[Event]"]
+Place = tuple[World, Path, Path]
+Started = tuple[World, Workspace, str, "queue.Queue[Event]"]
 
 
 @pytest.fixture
-def started(base: tuple[World, Path], tmp_path: Path) -> Iterator[Started]:
+def started(place: Place) -> Iterator[Started]:
     """A workspace that is served by real processes, at a port that the system chose."""
-    _, folder = base
-    shutil.copytree(folder / "workspace", tmp_path / "workspace")
-    workspace = Workspace(tmp_path / "workspace")
+    world, root, folder = place
+    workspace, keys = Workspace(root), KeyFolder(folder)
     stop, events, done = Stop(), queue.Queue[Event](), list[object]()
-    keys = KeyFolder(folder / "keys")
 
     def run() -> None:
         done.append(serve(workspace.session, keys=keys, say=events.put, port=0, stop=stop))
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield workspace, str(until(events, "serving").facts["url"]), events
+    yield world, workspace, str(until(events, "serving").facts["url"]), events
     stop.ask()
     thread.join(PATIENCE)
     assert len(done) == 1 and not serving(os.getpid())
@@ -61,10 +59,9 @@ def until(events: "queue.Queue[Event]", what: str) -> Event:
     return event
 
 
-def test_one_command_predicts_and_forgets(base: tuple[World, Path], started: Started) -> None:
-    world, _ = base
-    workspace, url, _ = started
-    token = {"Authorization": f"Bearer {workspace.make_token('operator')[1]}"}
+def test_one_command_predicts_and_forgets(started: Started) -> None:
+    world, workspace, url, _ = started
+    token = {"Authorization": f"Bearer {workspace.tokens('make', role='operator').bearer}"}
     with httpx.Client(base_url=url, headers=token, timeout=PATIENCE) as client:
         image = {"image": ("a.png", picture(3))}
         before = client.post("/predict", files=image).json()
@@ -78,7 +75,7 @@ def test_one_command_predicts_and_forgets(base: tuple[World, Path], started: Sta
 
 def test_a_killed_process_is_started_again_and_no_request_is_refused(started: Started) -> None:
     """What comes meanwhile waits at the socket."""
-    _, url, events = started
+    _, _, url, events = started
     assert httpx.get(f"{url}/v2/health/ready", timeout=PATIENCE).status_code == 200
     [child] = serving(os.getpid())
     child.kill()
@@ -86,17 +83,12 @@ def test_a_killed_process_is_started_again_and_no_request_is_refused(started: St
     assert "ended (-9)" in str(until(events, "service-restart").facts["error"])
 
 
-def test_an_address_that_is_taken_is_said(base: tuple[World, Path]) -> None:
-    _, folder = base
+def test_an_address_that_is_taken_is_said(place: Place) -> None:
+    _, root, keys = place
     with bound("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ExecutionError, match=f"cannot listen at 127.0.0.1:{port} .*--port"):
-            serve(
-                Workspace(folder / "workspace").session,
-                keys=KeyFolder(folder / "keys"),
-                say=print,
-                port=port,
-            )
+            serve(Workspace(root).session, keys=KeyFolder(keys), say=print, port=port)
     for host, port in (("no such host", 0), ("127.0.0.1", 70_000), ("256.1.1.1", 0)):
         with pytest.raises(ExecutionError, match="give another --port or --host"):
             bound(host, port)
@@ -117,12 +109,11 @@ def command(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.thorough
-def test_ctrl_c_ends_all_of_it(base: tuple[World, Path], tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_of_it(place: Place) -> None:
     """A terminal sends it to every process of the group."""
-    _, folder = base
-    shutil.copytree(folder / "workspace", tmp_path / "workspace")
-    words = ("--workspace", str(tmp_path / "workspace"), "--keys", str(folder / "keys"))
-    with command("serve", *words, "--port", "0") as process:
+    _, root, keys = place
+    words = ("--workspace", str(root), "--keys", str(keys), "--port", "0")
+    with command("serve", *words) as process:
         assert process.stderr
         lines = iter(process.stderr.readline, "")
         note = next(lines)

@@ -58,5 +58,5 @@ def serve_workspace(world: World, root: Path, keys: Path, **overrides: str) -> S
         return await asyncio.to_thread(predictor.answer, pictures)
 
     site = Site(workspace.session, answer, KeyFolder(keys).public_keys())
-    tokens = {role: workspace.make_token(role)[1] for role in Role}
+    tokens = {role: workspace.tokens("make", role=role).bearer or "" for role in Role}
     return ServedWorkspace(world, workspace, keys, TestClient(create_app(site)), tokens)

@@ -51,3 +51,8 @@ def rendered(
     page = TEMPLATES.get_template(f"{name}.html")
     text = page.render(path=request.url.path, caller=caller, **more)
     return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
+
+
+def error_page(request: Request, status: int, title: str, detail: str) -> HTMLResponse:
+    """Return what a browser shows of an error."""
+    return rendered(request, "wrong", None, status=status, title=title, detail=detail)
