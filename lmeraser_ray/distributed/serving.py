@@ -83,7 +83,7 @@ def served(spec: ServiceSpec) -> Iterator[str]:
     settings = spec.session().config().serve
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=spec.host, port=spec.port))
-    quiet = LoggingConfig(enable_access_log=False, log_level="ERROR")
+    quiet = LoggingConfig(enable_access_log=False, log_level="CRITICAL")
     serve.run(application(spec, settings), name=NAME, route_prefix="/", logging_config=quiet)
     try:
         yield spec.url

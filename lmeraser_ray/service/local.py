@@ -8,6 +8,7 @@ however that ends; requests wait at the socket, which this process holds, while 
 """
 
 import asyncio
+import logging
 import multiprocessing
 import signal
 import socket
@@ -90,6 +91,7 @@ class Keeper:
 def run(spec: ServiceSpec, listening: socket.socket, parent: Connection) -> None:
     """Serve in this process until the parent closes its end of the connection, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this in turn
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # `problems` says what it may
     predictor = Predictor(spec.session())
 
     async def answer(pictures: Sequence[bytes]) -> Sequence[Outcome]:

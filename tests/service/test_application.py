@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import schemathesis
+from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -51,6 +52,24 @@ def test_what_is_not_there_is_a_problem_too(served: ServedWorkspace) -> None:
         answer = served.ask(method, path)
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_defect_is_told_without_a_word_of_what_it_is_about(
+    served: ServedWorkspace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A message may name somebody; where it is, the log says."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("person-1")
+
+    monkeypatch.setattr("lmeraser_ray.service.erasures.verbs.search", fail)
+    client = TestClient(served.client.app, raise_server_exceptions=False)
+    headers = {"Authorization": f"Bearer {served.tokens[Role.OPERATOR]}"}
+    answer = client.get("/erasures", headers=headers)
+    assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")
+    said = capfd.readouterr().err
+    assert "a defect, RuntimeError at" in said and "erasures.py:" in said
+    assert "person-1" not in answer.text + said
 
 
 @pytest.mark.thorough
