@@ -98,8 +98,8 @@ class Child:
         self.pipe.send("go on")
 
     def kill(self) -> None:
-        """kill -9."""
-        os.kill(self.pid, signal.SIGKILL)
+        """kill -9; nothing where it has ended and the fork server has asked for it."""
+        self.process.kill()
 
     def stop(self) -> None:
         """`stop` of its process."""
