@@ -25,7 +25,7 @@ from lmeraser_ray.erasure.queue.telemetry import RetrainEvents
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.events import Alerts, Event, Follower, Narrator, redacted_message
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE
@@ -275,27 +275,24 @@ def test_lines_have_no_names_and_one_line_each(database: Database, tmp_path: Pat
 def test_alerts_are_told_once_each_level(database: Database, tmp_path: Path) -> None:
     made = requests_of(database, tmp_path).submit(["a"], [])
     alerts = Alerts(database)
-    days = (made.deadline - made.received_at).days
 
-    def after(share: float) -> list[object]:
-        return [
-            event.facts["percent"]
-            for event in alerts.new(made.received_at + timedelta(days=days * share, seconds=1))
-        ]
+    def after(share: float, of: ErasureRequest = made) -> list[object]:
+        moment = of.received_at + share * (of.deadline - of.received_at) + timedelta(seconds=1)
+        return [event.facts["percent"] for event in alerts.new(moment)]
 
     assert after(0.49) == []
     assert after(0.5) == [50]
     assert after(0.6) == []
     assert after(0.96) == [95], "80 was passed at once"
-    requests_of(database, tmp_path).extend(made.id, 2, "many at once")
+    longer = requests_of(database, tmp_path).extend(made.id, 2, "many at once")
     assert after(0.97) == [], "an extension makes room"
-    assert after(2.5) == [80]
+    assert after(0.8, longer) == [80]
     with database.write() as conn:
         transitions.plan(conn, made.id, (), {})
         transitions.set_published(conn, 1, [made.id])
         transitions.set_purged(conn, made.id, b"{}")
         transitions.move(conn, [made.id], [State.PURGED], State.CERTIFIED, {}, {})
-    assert after(3.0) == [], "answered"
+    assert after(1.0, longer) == [], "answered"
 
 
 def test_a_follower_begins_at_the_end(database: Database, tmp_path: Path) -> None:
