@@ -10,7 +10,7 @@ import pytest
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.storage.file_lock import locked
 from tests.support import desk_acts
-from tests.support.children import stop_between_transactions, wait_until
+from tests.support.children import stop_between_transactions, wait_until, waiting
 from tests.support.desk import pid_of, start
 
 
@@ -21,14 +21,6 @@ def descriptors(of: Path) -> int:
         with suppress(FileNotFoundError):  # another thread's, that was closed meanwhile
             found += handle.readlink() == of
     return found
-
-
-def waiting(lock: Path) -> int:
-    """How many processes and threads wait for the lock, by the kernel's list."""
-    inode = f":{lock.stat().st_ino} "
-    return sum(
-        "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
-    )
 
 
 def until(count: int, lock: Path) -> None:
