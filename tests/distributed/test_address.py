@@ -3,7 +3,8 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import Future
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -26,10 +27,11 @@ def silent() -> Iterator[str]:
 
 
 @pytest.fixture
-def closed() -> str:
-    """An address at which nothing listens any more."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
+def closed() -> Iterator[str]:
+    """An address at which nothing listens, nor can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
@@ -97,3 +99,26 @@ def test_the_cluster_that_this_machine_started_last_is_gone(
     monkeypatch.setattr(cluster, "head_of", lambda _: closed)
     with pytest.raises(ExecutionError, match=f"{closed} cannot be used"):
         cluster.connect(ExecutionConfig(address="auto"))
+
+
+class LastMoment(Future[None]):
+    """Has its result when the time for it is over."""
+
+    def result(self, timeout: float | None = None) -> None:
+        super().result()
+        if timeout is not None:
+            raise TimeoutError
+
+
+@pytest.mark.parametrize("error", [None, TimeoutError("of Ray"), ValueError("of Ray")])
+def test_a_cluster_that_lets_us_in_at_the_last_moment(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    def begin() -> None:
+        if error:
+            raise error
+
+    monkeypatch.setattr(cluster, "Future", LastMoment)
+    monkeypatch.setattr(cluster, "require_node", lambda _: None)
+    with pytest.raises(type(error), match="of Ray") if error else nullcontext():
+        cluster.enter("127.0.0.1:1", begin, 5.0)

@@ -180,7 +180,7 @@ def test_a_job_that_is_stopped_goes_on_when_it_is_sent_again(
     """`ray job stop` in the middle of training: nothing is published, what was trained is reused,
     and the state is the right one."""
     config = world.folder / "config.yaml"
-    config.write_text(to_yaml(world.config(execution={"engine": "ray"}, learner={"epochs": 60})))
+    config.write_text(to_yaml(world.config(execution={"engine": "ray"}, learner={"epochs": 300})))
     there = location(f"{s3}/stopped/workspace")
     words = ("jobs/train.py", "--workspace", str(there), "--config", str(config))
     sent = head.submit(*words, wait=False)
@@ -193,4 +193,4 @@ def test_a_job_that_is_stopped_goes_on_when_it_is_sent_again(
     assert done.returncode == 0, told(done)
     assert verify(Session(there)).ok
     monkeypatch.delenv("LMERASER_DATABASE")
-    assert held(there) == held(never_seen(world, [], learner={"epochs": 60}))
+    assert held(there) == held(never_seen(world, [], learner={"epochs": 300}))

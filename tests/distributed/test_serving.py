@@ -11,8 +11,8 @@ from ray import serve
 from lmeraser_ray import Workspace
 from lmeraser_ray.distributed.serving import served
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
-from lmeraser_ray.service.local import bound
 from lmeraser_ray.service.service_spec import ServiceSpec
+from tests.support.head import free_port
 from tests.support.world import World, picture
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.thorough]
@@ -23,11 +23,9 @@ PATIENCE = 120.0
 def url(trained: tuple[World, Path], tmp_path: Path) -> Iterator[str]:
     """The address of the trained workspace, served on the cluster."""
     _, root = trained
-    with bound("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
     KeyFolder(tmp_path / "keys").init()
     keys = KeyFolder(tmp_path / "keys").public_keys()
-    with served(ServiceSpec.of(Workspace(root).session, "127.0.0.1", port, keys)) as found:
+    with served(ServiceSpec.of(Workspace(root).session, "127.0.0.1", free_port(), keys)) as found:
         yield found
     serve.shutdown()
 

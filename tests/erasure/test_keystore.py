@@ -6,7 +6,7 @@ import os
 import stat
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from lmeraser_ray.erasure.certificate.dsse import keyid_of, sign, verify
+from lmeraser_ray.erasure.certificate import keystore
+from lmeraser_ray.erasure.certificate.dsse import SigningKey, keyid_of, sign, verify
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder, key_folder, read_public_key
 from lmeraser_ray.errors import ConfigError, ExecutionError, VerificationError
+from lmeraser_ray.storage.paths import Location
+from tests.support.children import wait_until, waiting
 from tests.support.statements import PAYLOAD
 
 
@@ -195,6 +198,26 @@ class TestFolder:
             made = list(pool.map(lambda _: folder.current(), range(32)))
         assert len({key.keyid for key in made}) == 1
         assert sum(key.made for key in made) == 1
+
+    def test_what_is_tried_is_no_leftover(
+        self, folder: KeyFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another command rotates the keys while this one tries whether the folder can be
+        written."""
+        real, rotated = keystore.write_temporary, list[Future[SigningKey]]()
+
+        def rotating(place: Path, chunks: list[bytes]) -> tuple[Location, str]:
+            found = real(place, chunks)
+            if chunks == [b"?"]:
+                rotated.append(pool.submit(folder.rotate))
+                wait_until(lambda: rotated[0].done() or waiting(folder.path))
+            return found
+
+        folder.current()
+        monkeypatch.setattr(keystore, "write_temporary", rotating)
+        with ThreadPoolExecutor(1) as pool:
+            folder.require_ready()
+            assert rotated[0].result().keyid == folder.current().keyid
 
     def test_a_full_or_read_only_place_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(ExecutionError, match="could not be"):

@@ -3,6 +3,7 @@ with a sentence that names the address, or says what it waits for. Real clusters
 this machine."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from tests.support.world import World
 
 pytestmark = pytest.mark.long
 SETTINGS = {"RAY_AUTH_MODE": "disabled"}
-SOON_S = 30.0
+SOON_S = 60.0
+"""A command gives up after 20 s; Ray's core knows no end."""
 
 
 class Head:
@@ -110,12 +112,13 @@ class TestBusy:
     def test_it_has_no_room(
         self, busy: Child, head: Head, nursery: Nursery, world: World, tmp_path: Path
     ) -> None:
-        more = ("--workspace", str(tmp_path / "workspace"), "--execution.patience", "7")
+        more = ("--workspace", str(tmp_path / "workspace"), "--execution.patience", "15")
         words = self.words(world, head, tmp_path, *more)
         ended = nursery.start(acts.command, "train", *words, environment=SETTINGS).end()
         waiting = f"for a free CPU of the Ray cluster at {head.address} (0 of 1 CPUs and 0 of 0"
-        assert f"lmeraser: waiting {waiting} GPUs are free), for 5 s so far" in ended.err
-        assert f"The Ray cluster at {head.address} has begun no task for 7 s: 0 of 1" in ended.err
+        said = re.escape(f"lmeraser: waiting {waiting} GPUs are free), for ")
+        assert re.search(rf"{said}([5-9]|1\d) s so far", ended.err), ended.err
+        assert f"The Ray cluster at {head.address} has begun no task for 15 s: 0 of 1" in ended.err
         assert ended.code == 5
 
     @pytest.mark.parametrize("work", ["features", "tasks", "trials"])

@@ -28,7 +28,7 @@ from tests.support.world import World
 pytestmark = pytest.mark.long
 SETTINGS = {
     "RAY_AUTH_MODE": "disabled",
-    PATIENCE_VARIABLE: "4",  # a minute otherwise, until a node gives its head up
+    PATIENCE_VARIABLE: "8",  # a minute otherwise, until a node gives its head up
     # and a minute until the head gives a stopped node up
     "RAY_health_check_failure_threshold": "2",
 }

@@ -3,15 +3,27 @@
 import io
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from lmeraser_ray.pipeline import progress as module
 from lmeraser_ray.pipeline.progress import Progress
+from tests.support.children import wait_until
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+class Clock:
+    """A clock that stands."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def terminal_at_stderr(monkeypatch: pytest.MonkeyPatch) -> Terminal:
@@ -24,10 +36,19 @@ def terminal_at_stderr(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return found
 
 
-def shown(terminal: Terminal) -> list[str]:
-    """Every line that was drawn, without the control codes."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", terminal.getvalue().replace("\r", "\n")).split(
-        "\n"
+def shown(terminal: Terminal, since: int = 0) -> list[str]:
+    """Every line that was drawn, without the control codes. since: after so many characters."""
+    text = terminal.getvalue()[since:].replace("\r", "\n")
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", text).split("\n")
+
+
+def wait_for(terminal: Terminal, *patterns: str) -> None:
+    """Wait until a line of each pattern is drawn anew."""
+    since = len(terminal.getvalue())
+    wait_until(
+        lambda: all(
+            any(re.search(pattern, line) for line in shown(terminal, since)) for pattern in patterns
+        )
     )
 
 
@@ -35,19 +56,17 @@ def test_a_bar_has_a_rate_and_a_remaining_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is drawn on stderr alone, lines go above it, and it is gone at its end."""
-    terminal = terminal_at_stderr(monkeypatch)
+    terminal, clock = terminal_at_stderr(monkeypatch), Clock()
+    monkeypatch.setattr("rich.console.monotonic", clock)
     progress = Progress()
     with progress.bar("training", 1000, "rec") as advance:
         for _ in range(4):
-            time.sleep(0.06)
+            clock.now += 0.06
             advance(100)
         progress.say("what [comes] next: 1,000")
         print("a result")
-        time.sleep(0.15)
+        wait_for(terminal, r"training ━+.* 400/1000 1,667 rec/s 0:00:01")
     lines = shown(terminal)
-    assert any(
-        re.search(r"training ━+.* 400/1000 [\d,]+ rec/s 0:00:0\d", line) for line in lines
-    ), lines
     assert "what [comes] next: 1,000" in lines
     assert terminal.getvalue().endswith("\x1b[2K\x1b[?25h\r"), "the bar's line is erased"
     assert capsys.readouterr().out == "a result\n"
@@ -60,7 +79,7 @@ def test_a_bar_within_another_and_one_after_it(monkeypatch: pytest.MonkeyPatch) 
         with progress.bar("outer", 2, "fig") as outer, progress.bar("inner", 5, "rec") as inner:
             inner(5)
             outer(1)
-            time.sleep(0.15)
+            wait_for(terminal, "inner.*5/5", "outer.*1/2")
     lines = shown(terminal)
     assert sum("inner" in line and "5/5" in line for line in lines) >= 2
     assert sum("outer" in line and "1/2" in line for line in lines) >= 2
@@ -87,12 +106,12 @@ def test_an_error_ends_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(terminal.getvalue()) == drawn
 
 
-def test_stages_are_summed_and_not_counted_twice() -> None:
-    progress = Progress(quiet=True)
+def test_stages_are_summed_and_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, clock = Progress(quiet=True), Clock()
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=clock))
     for _ in range(2):
         with progress.stage("outer"):
-            time.sleep(0.01)
+            clock.now += 0.25
             with progress.stage("inner"):
-                time.sleep(0.05)
-    assert 0.1 <= progress.seconds["inner"] < 0.3
-    assert 0.02 <= progress.seconds["outer"] < 0.09
+                clock.now += 4.0
+    assert progress.seconds == {"outer": 0.5, "inner": 8.0}

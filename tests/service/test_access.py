@@ -1,13 +1,17 @@
 """Who may call what: every route, every role."""
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import time_machine
+from pyrate_limiter import InMemoryBucket, MonotonicClock, Rate
 
 from lmeraser_ray.operations.tokens import Role
+from lmeraser_ray.service import access
 from lmeraser_ray.storage.times import utcnow
 from tests.support.served_workspace import ServedWorkspace, serve_workspace
 from tests.support.world import World, picture
@@ -86,14 +90,40 @@ def test_the_secret_of_a_token_is_in_no_file(served: ServedWorkspace) -> None:
     assert files and not any(secret in path.read_bytes() for path in files)
 
 
+@pytest.fixture
+def moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second that does not pass."""
+    monkeypatch.setattr(MonotonicClock, "now", lambda _: 1000)
+
+
+@pytest.mark.usefixtures("moment")
 def test_a_token_that_asks_too_often_waits(place: tuple[World, Path, Path]) -> None:
     """And no other has to."""
     served = serve_workspace(*place, rate="3")
     answers = [served.ask("GET", "/erasures") for _ in range(12)]
-    assert [one.status_code for one in answers[:3]] == [200] * 3
-    late = [one for one in answers if one.status_code == 429]
-    assert late and late[0].headers["retry-after"] == "1"
+    assert [one.status_code for one in answers] == [200] * 3 + [429] * 9
+    assert answers[3].headers["retry-after"] == "1"
     assert served.ask("GET", "/erasures", Role.AUDITOR).status_code == 200
+
+
+@pytest.mark.usefixtures("moment")
+def test_two_first_requests_at_once_are_two(
+    place: tuple[World, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve_workspace(*place, rate="1")
+    both = threading.Barrier(2, timeout=60)
+
+    class Slow(InMemoryBucket):
+        def __init__(self, rates: list[Rate]) -> None:
+            both.wait()
+            super().__init__(rates)
+
+    def ask(_: int) -> int:
+        return served.ask("GET", "/erasures", Role.AUDITOR).status_code
+
+    monkeypatch.setattr(access, "InMemoryBucket", Slow)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(ask, range(2))) == [200, 429]
 
 
 def test_a_submitter_sees_its_own_requests_only(served: ServedWorkspace) -> None:

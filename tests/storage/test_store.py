@@ -141,6 +141,32 @@ def test_clearing_scratch_leaves_objects(store: Store) -> None:
     assert store.sound(item)
 
 
+def test_scratch_is_cleared_while_others_are_at_work(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One removes what is theirs, when its name has been read; an orphan writes into its folder,
+    when that has been emptied."""
+    theirs, orphans = store.scratch / "1-a", store.scratch / "run"
+    theirs.write_bytes(b"a secret")
+    orphans.mkdir()
+    is_dir, rmdir, late = Path.is_dir, os.rmdir, ["3-c", "2-b"]
+
+    def remove_theirs(path: Path) -> bool:
+        if path == theirs:
+            theirs.unlink(missing_ok=True)
+        return is_dir(path)
+
+    def write_late(*args: object, **options: object) -> None:
+        if late:
+            (orphans / late.pop()).touch()
+        rmdir(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "is_dir", remove_theirs)
+    monkeypatch.setattr(os, "rmdir", write_late)
+    store.clear_scratch()
+    assert list(store.scratch.iterdir()) == late == []
+
+
 def test_a_failing_rename_leaves_no_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")

@@ -2,7 +2,7 @@
 that write to it."""
 
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.context import ForkServerProcess
@@ -17,7 +17,7 @@ from lmeraser_ray.storage.database.database import Database
 from lmeraser_ray.storage.database.pseudonyms import Pseudonymizer
 from lmeraser_ray.storage.store import Store
 from lmeraser_ray.storage.times import utcnow
-from tests.support.children import context
+from tests.support.children import PATIENCE, context
 
 
 @dataclass
@@ -63,11 +63,12 @@ class Desk:
         with self.open().write() as connection:
             connection.exec_driver_sql("CHECKPOINT")
             where = connection.exec_driver_sql("SHOW data_directory").scalar()
-        return b"".join(
-            path.read_bytes()
-            for path in sorted(Path(str(where), "base").rglob("*"))
-            if path.is_file()
-        )
+        found = list[bytes]()
+        for path in sorted(Path(str(where), "base").rglob("*")):
+            with suppress(FileNotFoundError):  # the server's own, of a moment
+                if path.is_file():
+                    found.append(path.read_bytes())
+        return b"".join(found)
 
 
 def start(act: Callable[..., None], *args: Any) -> ForkServerProcess:
@@ -83,7 +84,7 @@ def pid_of(process: ForkServerProcess) -> int:
     return process.pid
 
 
-def ended(processes: Iterable[ForkServerProcess], seconds: float = 60) -> list[int | None]:
+def ended(processes: Iterable[ForkServerProcess], seconds: float = PATIENCE) -> list[int | None]:
     """Wait for the processes. Returns their exit codes."""
     found = []
     for process in processes:

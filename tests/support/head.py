@@ -129,11 +129,25 @@ def told(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout + done.stderr
 
 
+RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+CLAIMS: list[socket.socket] = []
+"""Names that stand for the ports of this process, for as long as it lives."""
+
+
 def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """One that nobody listens on, and that nobody gets by chance before its server listens: the
+    kernel gives those of its range away, and each process of these tests claims its own."""
+    first, last = map(int, RANGE.read_text().split())
+    for port in (*range(last + 1, 65536), *range(first - 1, 20_000, -1), 0):
+        claim = socket.socket(socket.AF_UNIX)
+        with suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            found = int(listener.getsockname()[1])
+            claim.bind(f"\0lmeraser-tests-{found}")
+            CLAIMS.append(claim)
+            return found
+        claim.close()
+    raise AssertionError("no port is free")
 
 
 WHERE = r"(http://127\.0\.0\.1:\d+)\D"

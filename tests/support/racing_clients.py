@@ -123,6 +123,7 @@ def queue(desk: Desk, notebook: Notebook, seed: int, keys: Sequence[str], times:
     requests = RequestRepository(database, desk.names)
     key_of = {desk.names.hash("key", key): key for key in keys}
     lease = claim(database, notebook.client)
+    wait_until(requests.list)  # else it may be through before the first is there
     for _ in range(times):
         if rng.random() < 0.1:
             lease = claim(database, notebook.client)

@@ -1,13 +1,11 @@
 """The queue on Ray as tests see it: a workspace whose trainings wait at a gate, and a `serve` in a
 thread."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.certificate.keystore import key_folder
@@ -25,6 +23,7 @@ from lmeraser_ray.operations.verify import verify
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import LockedWorkspace
 from lmeraser_ray.storage.database import ledger
+from tests.support.children import state_of
 from tests.support.gated import Gate, Gated
 from tests.support.world import World
 
@@ -148,10 +147,9 @@ def until(true: Callable[[], object], what: str) -> None:
 
 def alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return state_of(pid) != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or read
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @contextmanager

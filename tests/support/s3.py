@@ -1,9 +1,12 @@
 """A real S3 server for tests, in this process and on the loopback: moto's. It keeps conditions of
-writes, as S3 does."""
+writes, as S3 does; two writes at once are one after the other, since moto looks first and writes
+then."""
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,8 +17,16 @@ BUCKET = "lmeraser-tests"
 def s3() -> Iterator[str]:
     """The URL of a bucket, with the environment of a client that may use it."""
     import boto3
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
+    put, alone = S3Response.put_object, threading.Lock()
+
+    def put_alone(self: S3Response) -> Any:
+        with alone:
+            return put(self)
+
+    S3Response.put_object = put_alone  # type: ignore[method-assign]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server.start()
@@ -32,6 +43,7 @@ def s3() -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield f"s3://{BUCKET}"
     finally:
+        S3Response.put_object = put  # type: ignore[method-assign]
         server.stop()
         for name, value in before.items():
             if value is None:

@@ -131,7 +131,7 @@ class KeyFolder:
         folder cannot be written, as keeping the ledger's head will need."""
         self.current()
         heads = self.path / "heads"
-        with disk_errors(heads):
+        with self.locked(create=False), disk_errors(heads):  # else a new key's maker takes it away
             make_folder(heads)
             write_temporary(self.path, [b"?"])[0].unlink()
 

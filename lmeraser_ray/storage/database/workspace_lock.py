@@ -2,7 +2,7 @@
 in whatever way, the lock is free.
 
 On a disk it is a lock of the file `lock`. Object storage has no locks, so there it belongs to a
-session of the PostgreSQL server that holds the requests. That lock ends with the connection, so its
+session of the PostgreSQL server that holds the requests. That lock goes with its connection, so its
 holder can lose it unnoticed and checks it (`guard`) before it publishes or removes anything.
 """
 
@@ -91,10 +91,15 @@ def lock_of_server(url: str, where: str) -> Iterator[Guard]:
                 str(holder.application_name if holder else "unknown").removeprefix("lmeraser "),
                 where,
             )
-        yield require
+        try:
+            yield require
+        finally:  # the server may hear of the connection's end long after the next command began
+            with suppress(ExecutionError, DBAPIError):
+                if not connection.invalidated:
+                    ask("SELECT pg_advisory_unlock(%s)", key)
     finally:
         connection.close()
-        engine.dispose()  # and with the connection, the lock
+        engine.dispose()
 
 
 @contextmanager

@@ -19,7 +19,10 @@ REFUSED = "a pooler that gives each transaction another session"
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
-def test_a_pooler_without_sessions_is_refused(mode: str, postgresql: str, tmp_path: Path) -> None:
+def test_a_pooler_without_sessions_is_refused(
+    mode: str, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LOOK_SECONDS", 60)  # it answers, if late
     with pooled(postgresql, mode) as url:
         with pytest.raises(ConfigError, match=REFUSED) as found:
             Desk(tmp_path / "desk", url).open()

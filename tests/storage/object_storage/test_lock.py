@@ -1,16 +1,17 @@
 """The lock of a workspace in a bucket: one command at a time; whoever loses the lock changes
 nothing; the lock goes with its process."""
 
+import gc
 import subprocess
 import sys
 from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.pipeline.workspace_folder import WorkspaceFolder
-from lmeraser_ray.storage.database.postgresql import parse
+from lmeraser_ray.storage.database.postgresql import lock_key, parse
 from lmeraser_ray.storage.object_storage.path import ObjectPath
 from lmeraser_ray.storage.store import StoredObject
 
@@ -29,6 +30,20 @@ def test_two_commands_at_once(object_storage: str, place: ObjectPath) -> None:
         pass
 
 
+def test_the_lock_is_free_before_its_connection_is_gone(
+    object_storage: str, place: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may be late to hear that a connection was closed."""
+    WorkspaceFolder(place).create()
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "dispose", lambda _: None)
+        with WorkspaceFolder(place).locked():
+            pass
+        with WorkspaceFolder(place).locked():
+            pass
+    gc.collect()
+
+
 def test_whoever_lost_the_lock_changes_nothing(
     object_storage: str, postgresql: str, place: ObjectPath
 ) -> None:
@@ -40,11 +55,11 @@ def test_whoever_lost_the_lock_changes_nothing(
         kept = workspace.store.put("constituents", "0" * 64, [b"bytes"])
         engine = create_engine(parse(postgresql))
         with engine.connect() as conn:
-            ours = text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name "
-                "LIKE 'lmeraser process%'"
+            ours = text(  # which waits for its end, as the next one's try does not
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' "
+                "AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = :key"
             )
-            assert conn.execute(ours).scalars().all() == [True]
+            assert conn.execute(ours, {"key": lock_key(str(place))}).scalars().all() == [True]
         engine.dispose()
         with WorkspaceFolder(place).locked():  # somebody else's now
             with pytest.raises(ExecutionError, match="went with its connection"):
