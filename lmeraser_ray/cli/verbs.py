@@ -11,6 +11,7 @@ from lmeraser_ray.cli import (
     erase,
     evidence,
     figures,
+    hand_on,
     inspect,
     queue,
     request_list,
@@ -31,10 +32,10 @@ def every_verb() -> Iterable[Verb]:
 
 
 GROUPS: dict[str, tuple[Verb, ...]] = {
-    "train and predict": (*inspect.VERBS, *train.VERBS, *ask.VERBS, *demo.VERBS),
+    "train and predict": (*inspect.VERBS, *train.VERBS, *ask.VERBS, *hand_on.EXPORTS, *demo.VERBS),
     "serve": (*serve.VERBS, *tokens.VERBS),
     "erase": (*erase.VERBS, *requests.VERBS, *request_list.VERBS, *queue.VERBS),
-    "prove": evidence.VERBS,
+    "prove": (*evidence.VERBS, *hand_on.REPORTS),
     "study": (*study.VERBS, *attack.VERBS, *figures.VERBS),
     "keep": (*checkup.VERBS, *backup.VERBS, *secret.VERBS, completion(every_verb)),
 }

@@ -8,28 +8,27 @@ published state; a prediction does not depend on the other pictures; the probabi
 all classes of the state, sorted.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmeraser_ray.data.feature_file import Features, require_finite
 from lmeraser_ray.data.index import RecordIndex
-from lmeraser_ray.data.reader import Pixels, pixel_hashes, prepare
+from lmeraser_ray.data.reader import Pixels, prepare
 from lmeraser_ray.data.sources.entry import Picture
+from lmeraser_ray.data.spec import PictureSpec
 from lmeraser_ray.data.stored_bucket import Bucket
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.models.aggregation.answers import Answers
-from lmeraser_ray.models.aggregation.routes import Predictions, Queries, Routes, combine
-from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.models.aggregation.routes import Predictions, Routes, combine
 from lmeraser_ray.models.learners.registry import make_learners
 from lmeraser_ray.operations.asked import asked
-from lmeraser_ray.pipeline.answering import require_an_answer, route_members
+from lmeraser_ray.pipeline.answering import require_an_answer
 from lmeraser_ray.pipeline.jobs import Worker
 from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.picture_answers import AnsweringShards
+from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.pipeline.workspace_folder import Published
 
@@ -144,6 +143,34 @@ class Chunk:
         )
 
 
+def decoded(
+    pictures: Iterable[Picture],
+    spec: PictureSpec,
+    max_pixels: int,
+    on_error: OnError,
+    progress: Progress,
+) -> Iterator[Chunk]:
+    """Yield pictures as a backbone sees them, at least one chunk. Errors: `DataError` that names a
+    picture that cannot be used, unless `on_error` is `skip`."""
+    chunk = Chunk()
+    for at, picture in enumerate(pictures):
+        try:
+            with progress.stage("read"):
+                pixels = prepare(picture.read(), spec, max_pixels)
+        except DataError as error:
+            reason = str(error).removeprefix(f"{picture.where}: ")
+            if on_error == "refuse":
+                raise DataError(f"{picture.where}: {reason}") from error
+            chunk.unreadable.append(Unreadable(at, picture.name, reason))
+        else:
+            chunk.names.append(picture.name)
+            chunk.pixels.append(pixels)
+        if chunk.full:
+            yield chunk
+            chunk = Chunk(at + 1)
+    yield chunk
+
+
 class Asker:
     """Decodes pictures, and asks whatever state is published; the backbone is loaded once."""
 
@@ -156,27 +183,9 @@ class Asker:
         self._classes: dict[tuple[Bucket, ...], tuple[str, ...]] = {}
 
     def chunks(self, pictures: Iterable[Picture], on_error: OnError) -> Iterator[Chunk]:
-        """Yield the decoded pictures, at least one chunk. Errors: `DataError` that names a picture
-        that cannot be used, unless `on_error` is `skip`."""
-        chunk = Chunk()
-        for at, picture in enumerate(pictures):
-            try:
-                with self.session.progress.stage("read"):
-                    pixels = prepare(
-                        picture.read(), self.worker.card.spec, self.config.data.max_pixels
-                    )
-            except DataError as error:
-                reason = str(error).removeprefix(f"{picture.where}: ")
-                if on_error == "refuse":
-                    raise DataError(f"{picture.where}: {reason}") from error
-                chunk.unreadable.append(Unreadable(at, picture.name, reason))
-            else:
-                chunk.names.append(picture.name)
-                chunk.pixels.append(pixels)
-            if chunk.full:
-                yield chunk
-                chunk = Chunk(at + 1)
-        yield chunk
+        """Yield the decoded pictures, as `decoded` does."""
+        spec, pixels = self.worker.card.spec, self.config.data.max_pixels
+        return decoded(pictures, spec, pixels, on_error, self.session.progress)
 
     def answer(self, state: Published, chunk: Chunk) -> Predicting:
         """Predict a chunk by one published state."""
@@ -188,8 +197,9 @@ class Asker:
             return Predicting(
                 manifest, combine(nobody, {}, {}, classes), names, unreadable, chunk.start
             )
+        shards = AnsweringShards.stored(self.session.folder.store, manifest)
         with self.session.progress.stage("answer"):
-            found = self._predictions(manifest, chunk, classes)
+            found = shards.predict(self.worker, np.stack(chunk.pixels), names, classes)
         return Predicting(manifest, found, names, unreadable, chunk.start)
 
     def classes(self, manifest: Manifest) -> tuple[str, ...]:
@@ -202,49 +212,24 @@ class Asker:
             self._classes = {buckets: tuple(sorted(set().union(*each)))}
         return self._classes[buckets]
 
-    def _predictions(
-        self, manifest: Manifest, chunk: Chunk, classes: tuple[str, ...]
-    ) -> Predictions:
-        pixels = np.stack(chunk.pixels)
-        worker, store, batch = self.worker, self.session.folder.store, manifest.backbone.batch
-
-        @cache  # only computed where the aggregation or the learner needs features
-        def features() -> Features:
-            starts = range(0, len(pixels), batch)
-            found = np.concatenate(
-                [worker.backbone.features(pixels[at : at + batch]) for at in starts]
-            )
-            require_finite(found, lambda rows: [chunk.names[row] for row in rows])
-            return found
-
-        queries = Queries(len(pixels), features, lambda: pixel_hashes(pixels))
-        routes = route_members(store, self.config, manifest, queries)
-        asked_of = routes.queries()
-
-        def answers_of(place: int, found: NDArray[np.int64]) -> Answers:
-            shard = manifest.shards[place]
-            constituent = Constituent.from_bytes(store.read(shard.constituent))
-            needs = worker.learners[shard.member].needs
-            seen = features() if needs == "features" else pixels
-            group = place - manifest.begin_of(shard.member)
-            return worker.answer(constituent, seen[found], group, shard.member)
-
-        answers = {place: answers_of(place, found) for place, found in asked_of.items()}
-        return combine(routes, asked_of, answers, classes)
-
 
 def gathered(parts: list[Predicting]) -> Predicting:
     """Return the predictions of chunks that one state answered as those of one."""
     found = [part.predictions for part in parts if part.names] or [parts[0].predictions]
+    return Predicting(
+        parts[0].manifest,
+        joined(found),
+        tuple(name for part in parts for name in part.names),
+        tuple(one for part in parts for one in part.unreadable),
+    )
+
+
+def joined(found: Sequence[Predictions]) -> Predictions:
+    """Return predictions that the same shards made, at least one, as one."""
     routes = Routes(
         np.concatenate([one.routes.shards for one in found]),
         np.concatenate([one.routes.weights for one in found]),
         found[0].routes.voters,
     )
     probabilities = np.concatenate([one.probabilities for one in found])
-    return Predicting(
-        parts[0].manifest,
-        Predictions(found[0].classes, probabilities, routes),
-        tuple(name for part in parts for name in part.names),
-        tuple(one for part in parts for one in part.unreadable),
-    )
+    return Predictions(found[0].classes, probabilities, routes)

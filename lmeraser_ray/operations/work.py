@@ -35,7 +35,7 @@ from lmeraser_ray.models.partition.expected import DeletionCosts, together
 from lmeraser_ray.models.partition.people import slices_of
 from lmeraser_ray.models.partition.without import Remaining
 from lmeraser_ray.pipeline.flow import recipe_of
-from lmeraser_ray.pipeline.manifest import Manifest
+from lmeraser_ray.pipeline.manifest import MEMBER_STRIDE, Manifest
 from lmeraser_ray.pipeline.shards_of_state import shards_of_state
 from lmeraser_ray.storage.store import Store, StoredObject
 
@@ -220,6 +220,18 @@ class WorkPlanner:
             SystemWork.of(self.store, system, self.manifest.only(member), self.index)
             for member, system in training_systems(self.config)
         )
+
+    @cached_property
+    def anew(self) -> dict[int, int]:
+        """The record passes that train each shard anew, by its number; a joint learner trains no
+        shard by itself."""
+        systems = zip(training_systems(self.config), self.systems, strict=True)
+        return {
+            member * MEMBER_STRIDE + number: passes
+            for (member, _), system in systems
+            if not system.joint
+            for number, passes in enumerate(system.chains.each.sum(1).tolist())
+        }
 
     def leaving(self, positions: Positions) -> ChangeWork:
         """The work of deleting the records at some positions of the index, all at once."""

@@ -1,5 +1,5 @@
-"""What is measured of a workspace: what `cost`, `compare`, `sweep`, `attack`, `diversity` and
-`figures` do, as methods of `Workspace`.
+"""What is measured of a workspace and what is written to be passed on: what `cost`, `report`,
+`export`, `compare`, `sweep`, `attack`, `diversity` and `figures` do, as methods of `Workspace`.
 
 Place in the flow: above `study`, which is above this folder; each method imports its study when it
 is called. Invariant: without a configuration, a study is one of the workspace's own.
@@ -15,6 +15,8 @@ from lmeraser_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from lmeraser_ray.operations.cost import Costing
+    from lmeraser_ray.operations.export import Exported
+    from lmeraser_ray.operations.workspace_report import WorkspaceReport
     from lmeraser_ray.pipeline.session import Session
     from lmeraser_ray.study.attack_report import Attack
     from lmeraser_ray.study.compare import Comparison
@@ -50,6 +52,29 @@ class WorkspaceStudies:
 
         shares = (batches, additions)
         return cost(self.session, question_of(records, subjects, each, person, *shares))
+
+    def report(
+        self, path: str | Path, *, requests_csv: str | Path | None = None
+    ) -> "WorkspaceReport":
+        """Write one HTML page about the published state and its erasures, to be passed on: it names
+        no record and no person. requests_csv: a file for the requests as a table."""
+        from lmeraser_ray.operations.workspace_report import report
+
+        return report(
+            self.session, Path(path), None if requests_csv is None else Path(requests_csv)
+        )
+
+    def export(
+        self, folder: str | Path, *, with_features: bool = False, license_id: str = "other"
+    ) -> "Exported":
+        """Write the published model, with a model card, to a new folder: `ExportedModel.load` reads
+        it without this workspace. No erasure reaches what was exported. with_features: also where
+        features of single records are part of the model; license_id: what the card says."""
+        from lmeraser_ray.operations.export import export
+
+        return export(
+            self.session, Path(folder), with_features=with_features, license_id=license_id
+        )
 
     def compare(
         self,

@@ -1,6 +1,6 @@
 """Stored records as queries: which shards answer them, and how the answers are combined."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,7 +106,8 @@ class Asking:
         prototypes, by the pixels."""
         count = len(self.stored.positions)
         queries = Queries(count, self._features, self._hashes)
-        return route_members(self.flow.store, self.flow.config, self.manifest, queries)
+        servings = servings_of(self.flow.store, self.manifest)
+        return route_members(self.flow.config, servings, queries)
 
     @cached_property
     def asked(self) -> dict[int, NDArray[np.int64]]:
@@ -157,16 +158,36 @@ class Asking:
         return [one for at in range(len(jobs)) for one in found[at]]
 
 
-def route_members(store: Store, config: Config, manifest: Manifest, queries: Queries) -> Routes:
-    """Which shards of a state, by their place in it, answer each query: those that each system
-    names. A system of which no shard may answer leaves its weight to the others."""
+@dataclass(frozen=True)
+class MemberServing:
+    """The shards of one system that can answer. first: the place of the first one among those of
+    all systems."""
+
+    serving: Serving
+    first: int
+
+
+def servings_of(store: Store, manifest: Manifest) -> dict[int, MemberServing]:
+    """The shards that can answer of each system of a state that has any, by its place in it."""
+    alone = ((member, manifest.only(member)) for member in range(len(manifest.members)))
+    return {
+        member: MemberServing(serving_of(store, own), manifest.begin_of(member))
+        for member, own in alone
+        if own.shards
+    }
+
+
+def route_members(
+    config: Config, servings: Mapping[int, MemberServing], queries: Queries
+) -> Routes:
+    """Which shards, by their place, answer each query: those that each system names. servings: of
+    the systems of which a shard may answer; any other one leaves its weight to these."""
     found = []
     for member, (system, weight) in enumerate(zip(config.members, config.weights, strict=True)):
-        alone = manifest.only(member)
-        if alone.shards:
-            serving = serving_of(store, alone)
-            routes = route(system.aggregation, queries, serving, seed=system.seed)
-            found.append(MemberRoutes(routes, manifest.begin_of(member), weight))
+        if member in servings:
+            own = servings[member]
+            routes = route(system.aggregation, queries, own.serving, seed=system.seed)
+            found.append(MemberRoutes(routes, own.first, weight))
     return blended(found)
 
 

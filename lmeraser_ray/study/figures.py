@@ -18,11 +18,10 @@ from lmeraser_ray.config import Config
 from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.reader import Pixels, Reader
 from lmeraser_ray.errors import ConfigError, DataError
-from lmeraser_ray.models.learners.constituent import Constituent
-from lmeraser_ray.models.learners.registry import make_learner
 from lmeraser_ray.models.partition.adaptive import Labels
 from lmeraser_ray.models.partition.chains import Positions
 from lmeraser_ray.operations.evaluate import Evaluation
+from lmeraser_ray.operations.learned_prompts import largest, learned_prompts, name_of
 from lmeraser_ray.operations.single_costs import shards_in
 from lmeraser_ray.pipeline.manifest import Manifest, ShardState
 from lmeraser_ray.pipeline.progress import Progress
@@ -39,7 +38,7 @@ from lmeraser_ray.study.figure.epochs import accuracy_over_epochs, average_accur
 from lmeraser_ray.study.figure.frontier import frontier_of_people, frontier_of_systems
 from lmeraser_ray.study.figure.mistakes import worst_errors
 from lmeraser_ray.study.figure.pairs import one_head_against_many, random_against_adaptive
-from lmeraser_ray.study.figure.prompts import Prompt, in_pixels, prompt_pictures
+from lmeraser_ray.study.figure.prompts import prompt_pictures
 from lmeraser_ray.study.figure.ratios import ratio_and_prompts, retained_accuracy
 from lmeraser_ray.study.figure.results import Study, study_of
 from lmeraser_ray.study.figure.sheets import SheetRow, sheets
@@ -164,7 +163,7 @@ def workspace_figures(session: Session, out: Path) -> Figures:
         store = session.folder.store
         each: list[tuple[str, MakeFigure]] = [
             ("shard_members", lambda: shard_members(store, config, manifest)),
-            ("prompts", lambda: learned_prompts(store, config, manifest)),
+            ("prompts", lambda: prompts_figure(store, config, manifest)),
         ]
         return draw_all(each, out, session.progress)
 
@@ -200,13 +199,6 @@ def title_of(name: str) -> str:
     """Return the title of a figure: what its name says, in words."""
     words = name.replace("_", " ")
     return TITLES.get(name, words[:1].upper() + words[1:])
-
-
-def largest(manifest: Manifest, count: int) -> list[int]:
-    """Return the places of the largest shards, the largest first, ties in their order; in a blend
-    those of the first system."""
-    sizes = [shard.size for shard in manifest.only(0).shards]
-    return sorted(range(len(sizes)), key=lambda place: (-sizes[place], place))[:count]
 
 
 def shard_members(store: Store, config: Config, manifest: Manifest) -> "Figure":
@@ -265,33 +257,13 @@ def pixels_of(reader: Reader, index: RecordIndex, positions: Positions) -> Pixel
     return np.concatenate([reader.pixels(rows) for rows in index.rows(positions)])[ordered]
 
 
-def learned_prompts(store: Store, config: Config, manifest: Manifest) -> "Figure | Missing":
-    """Show the prompts of the largest shards that have several classes; a shard of one class learns
-    no prompt."""
-    joint, std = make_learner(config).joint, manifest.backbone.spec.std
-    found: list[Prompt] = []
-    for place in largest(manifest, len(manifest.shards)):
-        constituent = Constituent.from_bytes(store.read(manifest.shards[place].constituent))
-        tensor = constituent.tensors.get("prompt")
-        if tensor is None or tensor.size == 0:
-            return Missing(f"a {config.learner.kind} constituent has no prompt")
-        if len(constituent.classes) > 1:
-            found.append(
-                Prompt(
-                    name_of(manifest.shards[place]), in_pixels(tensor[place if joint else 0], std)
-                )
-            )
-        if len(found) == PROMPTS:
-            break
-    if not found:
-        return Missing("every shard has a single class, so that no prompt was learned")
+def prompts_figure(store: Store, config: Config, manifest: Manifest) -> "Figure | Missing":
+    """Show the prompts of the largest shards that have several classes."""
+    found = learned_prompts(store, config, manifest, PROMPTS)
+    if isinstance(found, str):
+        return Missing(found)
     source = (
         f"The {len(found)} largest of {len(manifest.only(0).shards)} shards that have several "
         f"classes, and their number of records. State {manifest.fingerprint[:12]}."
     )
     return prompt_pictures(found, source)
-
-
-def name_of(shard: ShardState) -> str:
-    """Return a shard's number and its number of records: `shard 3 · 57`."""
-    return f"shard {shard.number} · {shard.size:,}"

@@ -57,7 +57,7 @@ RUNS: dict[str, tuple[str, set[str]]] = {
 WORKING = {
     *("inspect", "predict", "evaluate", "demo", "cost", "unlearn", "verify", "audit", "compare"),
     *("sweep", "recommend", "attack", "figures", "diversity", "doctor", "restore"),
-    "serve",
+    *("report", "export", "serve"),
 }
 """Verbs that read records, compute or ask torch; like all others they parse without it."""
 OF_NO_WORKSPACE = {"version", "help", "completion"}

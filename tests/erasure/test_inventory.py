@@ -120,6 +120,12 @@ WRITERS: dict[str, tuple[str, ...]] = {
         "cli/prediction_rows.py",
         "storage/whole_file.py",
     ),
+    "reports and exported models": (
+        "operations/workspace_report.py",
+        "operations/reporting/drawings.py",
+        "operations/export.py",
+        "storage/whole_file.py",
+    ),
     "demonstration": ("cli/demo.py", "storage/whole_file.py"),
     "downloads": ("data/sources/torchvision.py",),
     "certificates, keys and heads": (

@@ -30,6 +30,7 @@ from lmeraser_ray.erasure.requests.targets import ErasureTargets
 from lmeraser_ray.models.learners.statistics import Statistics
 from lmeraser_ray.models.learners.statistics_file import pack_statistics
 from lmeraser_ray.operations.backup import backup
+from lmeraser_ray.operations.export import export
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.pipeline.choice import Choice
@@ -90,6 +91,15 @@ def workspace(folder: Path) -> dict[str, bytes]:
         "constituent/class-means.safetensors": store.read(state.shards[0].constituent),
         "bucket/records.parquet": store.read(state.buckets[0].bucket.records),
     }
+
+
+def exported(folder: Path) -> dict[str, bytes]:
+    """Seeds of an exported model that has prototypes, and cells of several shards."""
+    world, session = World(folder / "others", n=12), Session(folder / "adaptive")
+    partition = {"sample_size": 8, "shards": 2, "bound": 3}
+    train(session, world.config(partition=partition, learner={"kind": "class_means"}))
+    done = export(session, folder / "model", with_features=True)
+    return {f"exported_model/{path.name}": path.read_bytes() for path in done.files[1:]}
 
 
 def tensors() -> dict[str, bytes]:
@@ -178,7 +188,8 @@ def parquet(columns: dict[str, object], **options: object) -> bytes:
 def main() -> None:
     """Write them all."""
     with tempfile.TemporaryDirectory() as name:
-        made = {**evidence(), **workspace(Path(name)), **tensors(), **texts(), **pictures()}
+        made = {**evidence(), **workspace(Path(name)), **exported(Path(name))}
+    made |= {**tensors(), **texts(), **pictures()}
     for place, data in {**made, **sources()}.items():
         (SEEDS / place).parent.mkdir(parents=True, exist_ok=True)
         (SEEDS / place).write_bytes(data)

@@ -317,6 +317,26 @@ def choice(data: bytes) -> None:
     choice_of(file_of(data, "choice.json"))
 
 
+def exported_model(data: bytes) -> None:
+    """What `lmeraser export` wrote: config.json, or tensors whose digest is right."""
+    from lmeraser_ray.operations.exported_model import (  # and torch, for seconds
+        configuration_of,
+        read_about,
+        shards_of,
+    )
+
+    seeds = SEEDS / "exported_model"
+    if data.startswith(b"{"):
+        about, tensors = read_about(data), (seeds / "model.safetensors").read_bytes()
+        try:
+            configuration_of(about, None)
+        finally:
+            shards_of(about.model_copy(update={"sha256": sha256_of(tensors)}), tensors)
+    else:
+        about = read_about((seeds / "config.json").read_bytes())
+        shards_of(about.model_copy(update={"sha256": sha256_of(data)}), data)
+
+
 def public_key(data: bytes) -> None:
     """A PEM file of a public key."""
     read_public_key(file_of(data, "public.pem"))
@@ -327,7 +347,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for target in (
         *(certificate, statement, ledger_head, ledger_rows, backup, backup_rows, erasure_list),
         *(manifest, bucket, feature_file, constituent, statistics, clusters, choice, configuration),
-        *(public_key, picture, parquet_source, named_ids, subjects),
+        *(exported_model, public_key, picture, parquet_source, named_ids, subjects),
     )
 }
 

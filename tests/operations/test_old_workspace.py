@@ -1,5 +1,5 @@
 """A workspace that an earlier release made goes on working: each of `tests/fixtures/` verifies,
-audits, is worked off, erases, trains and restores its backup.
+audits, is worked off, erases, trains, restores its backup, and has a report and an export.
 
 An archive holds the pictures, a workspace with requests in all states that the release's fixture
 covers, the signing keys (of this test alone), a backup, the file of erasures, and `facts.json`,
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from lmeraser_ray import ExportedModel
 from lmeraser_ray.config import Config
 from lmeraser_ray.config.kept import decided
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder, read_public_key
@@ -27,15 +28,18 @@ from lmeraser_ray.erasure.certificate.verifier import check_certificate
 from lmeraser_ray.erasure.queue.loop import queue_of
 from lmeraser_ray.erasure.requests.request import ErasureRequest, State
 from lmeraser_ray.erasure.requests.targets import ErasureTargets
+from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.models.learners.constituent import Constituent
 from lmeraser_ray.models.numerics import describe
 from lmeraser_ray.operations import requests as verbs
 from lmeraser_ray.operations.audit import audit
+from lmeraser_ray.operations.export import export
 from lmeraser_ray.operations.fingerprint import fingerprint
 from lmeraser_ray.operations.restore import restore
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.operations.unlearn import unlearn
 from lmeraser_ray.operations.verify import verify
+from lmeraser_ray.operations.workspace_report import report
 from lmeraser_ray.pipeline.session import Session
 from tests.support.law import expect_equal, index_of
 
@@ -287,3 +291,22 @@ def test_its_backup_is_restored(old: Old) -> None:
     expect_sound(copy)
     require_numerics(same_numerics(copy))
     assert fingerprint(copy.session) == fingerprint(Session(old.train_without(gone)))
+
+
+def test_it_has_a_report_and_once_finished_an_export(old: Old) -> None:
+    """The page counts all requests, reads every statement, and names none of its records; nothing
+    is exported before the queue has published what is asked for."""
+    page = old.place / "page.html"
+    done = report(old.session, page)
+    with verbs.repository(old.session) as requests:
+        listed = requests.list()
+    assert done.facts.requests.all == len(listed)
+    told = [each for each in listed if each.statement is not None]
+    assert (done.facts.scans.scans, done.facts.scans.unread) == (len(told), 0) != (0, 0)
+    names = {*old.people, *old.people.values()}
+    assert names and not [name for name in names if name in page.read_text()]
+    with pytest.raises(ExecutionError, match="not published yet"):
+        export(old.session, old.place / "model", with_features=True)
+    finish(old)
+    assert export(old.session, old.place / "model", with_features=True).constituents
+    assert ExportedModel.load(old.place / "model").classes

@@ -11,19 +11,18 @@ from lmeraser_ray.data.index import RecordIndex
 from lmeraser_ray.data.reader import Reader
 from lmeraser_ray.errors import ConfigError
 from lmeraser_ray.models.learners.constituent import Constituent
+from lmeraser_ray.operations.learned_prompts import around_grey, in_pixels, largest
 from lmeraser_ray.operations.single_costs import shards_in
 from lmeraser_ray.pipeline.progress import Progress
 from lmeraser_ray.study.diversity import diversity
-from lmeraser_ray.study.figure.prompts import around_grey, in_pixels
 from lmeraser_ray.study.figure.sheets import SheetRow, mosaic, sheets
 from lmeraser_ray.study.figure.style import house_style
 from lmeraser_ray.study.figures import (
     MEMBERS,
     by_hash,
-    largest,
-    learned_prompts,
     members_of,
     pixels_of,
+    prompts_figure,
     workspace_figures,
 )
 from tests.support.studies import drawn, results, trained, written
@@ -99,7 +98,7 @@ def test_each_shard_has_its_own_prompt(world: World, kind: str) -> None:
     )
     manifest, store = session.folder.require_published(), session.folder.store
     with house_style():
-        figure = drawn(learned_prompts(store, session.config(), manifest))
+        figure = drawn(prompts_figure(store, session.config(), manifest))
     expected = {}
     for place, shard in enumerate(manifest.shards):
         constituent = Constituent.from_bytes(store.read(shard.constituent))

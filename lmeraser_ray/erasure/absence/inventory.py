@@ -214,6 +214,15 @@ FIGURES = DataPlace(
     "folder that the workspace does not know.",
     base="elsewhere",
 )
+PASSED_ON = DataPlace(
+    "reports and exported models",
+    "of a model what it learned: weights, prompts, prototypes; for nearest neighbours, and where "
+    "whoever exported it asked for that, features of records; names of classes",
+    "Whoever has them removes them. No erasure reaches them.",
+    "no",
+    "They were made to leave: the workspace does not know where they are.",
+    base="elsewhere",
+)
 DEMONSTRATION = DataPlace(
     "demonstration",
     "one of scikit-learn's handwritten digits, which is of no person",
@@ -271,6 +280,7 @@ DATA_INVENTORY = (
     *(RECORDS, PICTURES, FEATURES, PARTITIONS, ASSIGNMENTS, STATISTICS, CONSTITUENTS, MANIFESTS),
     SCRATCH,
     *(POINTER, CONFIGURATION, SECRET, DATABASE, LOCKS, RAY_SESSION, RAY_MEMORY, STUDIES, FIGURES),
+    PASSED_ON,
     *(DEMONSTRATION, DOWNLOADS, PROOFS, BACKUPS, BUCKETS, TERMINAL),
 )
 FOREIGN = "files that are no part of the workspace"

@@ -90,6 +90,14 @@ class Chains:
         """How many classes the stage of each slice sees [k, r] int64."""
         return self._kinds.distinct
 
+    @cached_property
+    def each(self) -> Positions:
+        """The record passes of the stage of each slice [k, r] int64, 0 where there is none."""
+        found: Positions = np.where(
+            self.sizes > 0, self.passes(self.seen, self.distinct > 1), 0
+        ).astype(np.int64)
+        return found
+
     def without(self, positions: Positions) -> Positions:
         """The deletion of each of `positions` [q] from its own shard, where no other record moves:
         members, passes, touched and total, [4, q] int64, as `ChainTally.cost`.
@@ -98,9 +106,8 @@ class Chains:
         alone in it; all later stages are trained without the record.
         """
         shard, own = self.shard[positions], self.slices[positions]
-        there, kinds = self.sizes > 0, self._kinds
+        there, kinds, now = self.sizes > 0, self._kinds, self.each
         several, left = kinds.distinct > 1, np.maximum(self.seen - 1, 0)
-        now = np.where(there, self.passes(self.seen, several), 0)
         less = np.where(there, self.passes(left, several), 0)
         single = np.where(there, self.passes(left, np.zeros_like(several)), 0)
         fewer = np.where(kinds.distinct == 2, less - single, 0)  # of a class that nobody else has
