@@ -55,6 +55,8 @@ def test_what_a_verb_can_be_told_its_method_can_be_told(verb: str) -> None:
         "sweep": {"sweep": "values", "workspace": "self"},
         "recommend": {"workspace": "self"},
         "figures": {"workspace": "self"},
+        "report": {"output": "path"},
+        "export": {"output": "folder", "license": "license_id"},
     }.get(verb, {})
     parameters = set(inspect.signature(getattr(Workspace, verb)).parameters)
     for argument in VERBS[verb].arguments:
