@@ -20,9 +20,9 @@ class ServeConfig(Section):
     gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
     """GPUs that each of them reserves: a fraction shares one."""
     batch: Positive = 16
-    """Pictures, of any callers, that one process answers together."""
+    """Requests, of any callers, that one process answers together."""
     batch_wait: Annotated[float, Field(ge=0, le=60)] = 0.01
-    """Seconds that the first picture waits for others."""
+    """Seconds that the first of them waits for others, on Ray; without it none waits."""
     rate: Positive = 200
     """Requests a second that a token may send, before it is asked to wait."""
     body_mib: Annotated[int, Field(gt=0, le=4096)] = 32

@@ -7,13 +7,12 @@ their number of threads. Invariants: it never has the signing key; it ends with 
 however that ends; requests wait at the socket, which this process holds, while it is started again.
 """
 
-import asyncio
 import logging
 import multiprocessing
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 
@@ -22,7 +21,8 @@ import uvicorn
 from lmeraser_ray.erasure.requests.events import Event, Pauses, Say
 from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.service.application import create_app
-from lmeraser_ray.service.predictor import Outcome, Predictor
+from lmeraser_ray.service.batches import Batches
+from lmeraser_ray.service.predictor import Predictor
 from lmeraser_ray.service.service_spec import ServiceSpec
 
 PROCESSES = multiprocessing.get_context("spawn")
@@ -92,11 +92,8 @@ def run(spec: ServiceSpec, listening: socket.socket, parent: Connection) -> None
     """Serve in this process until the parent closes its end of the connection, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this in turn
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # `problems` says what it may
-    predictor = Predictor(spec.session())
-
-    async def answer(pictures: Sequence[bytes]) -> Sequence[Outcome]:
-        return await asyncio.to_thread(predictor.answer, pictures)
-
+    session = spec.session()
+    answer = Batches(Predictor(session).answer, session.config().serve.batch)
     settings = uvicorn.Config(
         create_app(spec.site(answer)),
         log_config=None,
