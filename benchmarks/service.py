@@ -14,7 +14,6 @@ Required: a 99th percentile below 100 ms at 100 a second, none lost.
 import argparse
 import asyncio
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from benchmarks import machine
 from lmeraser_ray import Workspace
 
 REQUIRED_MS = 100.0
-PATIENCE = 300.0
+PATIENCE, PORT = 300.0, 8799
 
 
 def arguments() -> argparse.Namespace:
@@ -54,17 +53,19 @@ def arguments() -> argparse.Namespace:
 def served(workspace: Workspace, keys: Path, *, ray: bool) -> Iterator[str]:
     """Have the service up. Yields its address."""
     words = ["serve", "--workspace", str(workspace.session.root), "--keys", str(keys)]
-    words += ["--port", "8799", "--serve.rate", "100000"]
+    words += ["--port", str(PORT), "--serve.rate", "100000"]
     words += ["--execution.engine", "ray" if ray else "inline"]
     line = [sys.executable, "-m", "lmeraser_ray", *words]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
+    log = keys.with_suffix(".log")
+    with log.open("w") as sink:
+        process = subprocess.Popen(line, stderr=sink, stdout=subprocess.DEVNULL)
     try:
-        found = next((said for said in process.stderr if "event=serving" in said), None)
-        if found is None:
-            raise SystemExit("The service did not come up.")
-        os.set_blocking(process.stderr.fileno(), False)  # what it says from now on is not read
-        url = found.split("url=")[1].strip()
+        url = f"http://127.0.0.1:{PORT}"
+        end = time.monotonic() + PATIENCE
+        while "event=serving" not in log.read_text():
+            if process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"The service did not come up: {log.read_text()}")
+            time.sleep(0.1)
         httpx.get(f"{url}/v2/health/ready", timeout=PATIENCE).raise_for_status()
         yield url
     finally:

@@ -344,6 +344,7 @@ EXECUTION_FIELDS = {
     "partition.path",
     "execution",
     "queue",
+    "serve",
     "sweep",
 }
 """Fields that are not identity. What they change is held by something else (the digests of records

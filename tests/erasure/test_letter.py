@@ -91,7 +91,7 @@ def test_where_no_record_was_left_nothing_is_said_of_models() -> None:
     named = (ErasedTarget("record", digit("a"), "already"),)
     text = text_of(only_tested(0, erased=ErasedHashes(named, ())))
     assert "There was no record left to erase" in text
-    assert "models" not in text.replace("trained states", "")
+    assert "models" not in text.replace("reports and exported models", "")
 
 
 def test_a_late_one_and_an_accepted_finding() -> None:

@@ -18,7 +18,7 @@ import torch
 from lmeraser_ray.cli import main as cli
 from lmeraser_ray.config import Config
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
-from lmeraser_ray.operations import serve as queue
+from lmeraser_ray.operations import queue
 from lmeraser_ray.operations.train import train
 from lmeraser_ray.pipeline.manifest import BackboneCard
 from lmeraser_ray.pipeline.session import Session
