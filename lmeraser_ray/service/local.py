@@ -27,6 +27,9 @@ from lmeraser_ray.service.service_spec import ServiceSpec
 
 PROCESSES = multiprocessing.get_context("spawn")
 BACKLOG = 2048
+IDLE_S = 75
+"""Seconds that a connection without a request is kept: longer than clients keep one, so that none
+is closed in the moment in which they use it again."""
 GRACE_S = 5
 """Seconds that requests under way may take at the end."""
 
@@ -99,6 +102,7 @@ def run(spec: ServiceSpec, listening: socket.socket, parent: Connection) -> None
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
     server = QuietServer(settings)
