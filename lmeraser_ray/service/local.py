@@ -93,7 +93,8 @@ class Keeper:
 
 def run(spec: ServiceSpec, listening: socket.socket, parent: Connection) -> None:
     """Serve in this process until the parent closes its end of the connection, or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this in turn
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's, which ends this in turn
+        signal.signal(number, signal.SIG_IGN)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # `problems` says what it may
     session = spec.session()
     answer = Batches(Predictor(session).answer, session.config().serve.batch)

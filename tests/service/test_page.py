@@ -182,6 +182,8 @@ def test_an_operator_decides_with_a_reason(served: ServedWorkspace) -> None:
     assert "only once" in browser.send(f"/requests/{second}/extend", reason="again")
     assert "Cancelled" in browser.send(f"/requests/{third}/cancel")
     assert browser.send(f"/requests/{third}/retry").count("only from FAILED")
+    assert browser.status == 409
+    assert "sent me" not in browser.open(f"/requests/{third}?wrong=sent+me")
     browser = Browser(served, Role.AUDITOR)
     for what in ("refuse", "extend", "retry", "cancel"):
         browser.send(f"/requests/{second}/{what}", reason="no")

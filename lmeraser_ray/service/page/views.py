@@ -7,9 +7,9 @@ again repeats nothing.
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from importlib.resources import files
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Form, Query, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -231,6 +231,13 @@ def preview_of(site: Site, caller: Caller, targets: ErasureTargets) -> dict[str,
 @router.get("/requests/{name}")
 def shown(request: Request, site: Served, caller: Looking, name: str) -> HTMLResponse:
     """A request's life, and what may be done about it."""
+    return life_of(request, site, caller, name)
+
+
+def life_of(
+    request: Request, site: Site, caller: Caller, name: str, wrong: str | None = None
+) -> HTMLResponse:
+    """The view of a request. wrong: why what was asked of it was not done."""
     found = visible(name, site, caller)
     steps = [(state, moment_of(found, state, column), what) for state, column, what in STEPS]
     running = [run for run in overview_of(site.session).training if name in run.get("of", ())]
@@ -238,12 +245,13 @@ def shown(request: Request, site: Served, caller: Looking, name: str) -> HTMLRes
         request,
         "request",
         caller,
+        status=409 if wrong else 200,
         found=found,
         steps=steps,
         meaning=MEANING[found.state],
         running=running,
         now=utcnow(),
-        wrong=request.query_params.get("wrong"),
+        wrong=wrong,
     )
     if "hx-request" in request.headers and found.state.is_closed:
         page.headers["HX-Refresh"] = "true"  # other actions are left
@@ -257,43 +265,52 @@ def moment_of(found: ErasureRequest, state: State, column: str) -> datetime | No
     return None if state is State.CERTIFIED and found.state is not state else moment
 
 
-def decide(name: str, by: Callable[[], object]) -> RedirectResponse:
+def decided(
+    request: Request, site: Site, caller: Caller, name: str, by: Callable[[], object]
+) -> Response:
     """Do what a form asks of a request, and show it again, with what was wrong."""
+    visible(name, site, caller)
     try:
         by()
     except ConfigError as error:
-        return to(f"/requests/{name}?wrong={quote(str(error))}")
+        return life_of(request, site, caller, name, str(error))
     return to(f"/requests/{name}")
 
 
 @router.post("/requests/{name}/cancel")
-def cancel(site: Served, caller: Submitting, name: str) -> RedirectResponse:
+def cancel(request: Request, site: Served, caller: Submitting, name: str) -> Response:
     """Withdraw a request."""
-    visible(name, site, caller)
-    return decide(name, lambda: verbs.cancel(site.session, name, WITHDRAWN))
+    by = partial(verbs.cancel, site.session, name, WITHDRAWN)
+    return decided(request, site, caller, name, by)
 
 
 @router.post("/requests/{name}/refuse")
-def refuse(site: Served, caller: Deciding, name: str, reason: Text = "") -> RedirectResponse:
+def refuse(
+    request: Request, site: Served, caller: Deciding, name: str, reason: Text = ""
+) -> Response:
     """Refuse a request."""
-    visible(name, site, caller)
-    return decide(name, lambda: verbs.refuse(site.session, name, reason))
+    by = partial(verbs.refuse, site.session, name, reason)
+    return decided(request, site, caller, name, by)
 
 
 @router.post("/requests/{name}/extend")
 def extend(
-    site: Served, caller: Deciding, name: str, reason: Text = "", months: Annotated[int, Form()] = 2
-) -> RedirectResponse:
+    request: Request,
+    site: Served,
+    caller: Deciding,
+    name: str,
+    reason: Text = "",
+    months: Annotated[int, Form()] = 2,
+) -> Response:
     """Put a deadline off."""
-    visible(name, site, caller)
-    return decide(name, lambda: verbs.extend(site.session, name, months, reason))
+    by = partial(verbs.extend, site.session, name, months, reason)
+    return decided(request, site, caller, name, by)
 
 
 @router.post("/requests/{name}/retry")
-def retry(site: Served, caller: Deciding, name: str) -> RedirectResponse:
+def retry(request: Request, site: Served, caller: Deciding, name: str) -> Response:
     """Try a failed request again."""
-    visible(name, site, caller)
-    return decide(name, lambda: verbs.retry(site.session, name))
+    return decided(request, site, caller, name, partial(verbs.retry, site.session, name))
 
 
 @router.get("/requests/{name}/certificate/{form}")
