@@ -34,3 +34,12 @@ def test_the_names_of_the_erased_are_taken_out(
 def test_an_empty_reason_is_refused(lite: Desk, typed: str) -> None:
     with lite.open().read() as connection, pytest.raises(ConfigError, match="say why"):
         kept_reason(connection, lite.names, typed)
+
+
+@pytest.mark.parametrize("wrong", ["\0", "\x1b", "\x7f", "\ud800"])
+def test_a_character_that_no_text_has_is_refused(lite: Desk, wrong: str) -> None:
+    """PostgreSQL keeps no NUL, and UTF-8 no half of a pair."""
+    with lite.open().read() as connection:
+        with pytest.raises(ConfigError, match=f"--reason holds the character U.{ord(wrong):04X}"):
+            kept_reason(connection, lite.names, f"a legal{wrong}hold")
+        assert kept_reason(connection, lite.names, "one\tline\r\nanother") == "one\tline\r\nanother"

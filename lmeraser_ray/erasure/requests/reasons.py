@@ -25,6 +25,8 @@ LONGEST = 6
 """Words in a row that may be one name, where a typed reason is checked."""
 LONGEST_TYPED = 1000
 """Characters of a typed reason: each row of words is hashed while all other writers wait."""
+UNWRITTEN, SPACES = ("Cc", "Cs"), "\t\n\r"
+"""Categories of characters that no text has, and what is text all the same."""
 AT_ONCE = 5000
 """Hashes in one statement: a database takes some ten thousand parameters."""
 KINDS: tuple[TargetKind, ...] = ("record", "subject")
@@ -73,8 +75,8 @@ def kept_reason(
     connection: Connection, pseudonymizer: Pseudonymizer, reason: str, *, option: str = "--reason"
 ) -> str:
     """Return a typed reason as it is kept: without spaces around it, and without the names of the
-    erased. option: where it was typed. Errors: `ConfigError` where it is empty, or has more than
-    `LONGEST_TYPED` characters."""
+    erased. option: where it was typed. Errors: `ConfigError` where it is empty, has more than
+    `LONGEST_TYPED` characters, or one that is none of a text."""
     if not reason.strip():
         raise ConfigError(
             f"{option} is empty: say why, in a sentence without ids; it stays with the request."
@@ -83,6 +85,14 @@ def kept_reason(
         raise ConfigError(
             f"{option} has {len(reason):,} characters, at most {LONGEST_TYPED:,} are kept: say it "
             "in a sentence, and keep the papers elsewhere."
+        )
+    wrong = next(
+        (c for c in reason if unicodedata.category(c) in UNWRITTEN and c not in SPACES), ""
+    )
+    if wrong:
+        raise ConfigError(
+            f"{option} holds the character U+{ord(wrong):04X}, which nobody writes and not every "
+            "database keeps: type it anew."
         )
     forms = {form for part in parts_of(reason) for form in forms_of(part)}
     hashes = {

@@ -28,7 +28,7 @@ from lmeraser_ray.operations import requests as verbs
 from lmeraser_ray.operations.tokens import Role
 from lmeraser_ray.operations.workspace import WITHDRAWN
 from lmeraser_ray.service.access import Access, Caller
-from lmeraser_ray.service.erasures import FORMS, certificate, visible
+from lmeraser_ray.service.erasures import FORMS, RequestId, certificate, visible
 from lmeraser_ray.service.page.rendering import rendered
 from lmeraser_ray.service.page.visitor import (
     COOKIE,
@@ -229,7 +229,7 @@ def preview_of(site: Site, caller: Caller, targets: ErasureTargets) -> dict[str,
 
 
 @router.get("/requests/{name}")
-def shown(request: Request, site: Served, caller: Looking, name: str) -> HTMLResponse:
+def shown(request: Request, site: Served, caller: Looking, name: RequestId) -> HTMLResponse:
     """A request's life, and what may be done about it."""
     return life_of(request, site, caller, name)
 
@@ -278,7 +278,7 @@ def decided(
 
 
 @router.post("/requests/{name}/cancel")
-def cancel(request: Request, site: Served, caller: Submitting, name: str) -> Response:
+def cancel(request: Request, site: Served, caller: Submitting, name: RequestId) -> Response:
     """Withdraw a request."""
     by = partial(verbs.cancel, site.session, name, WITHDRAWN)
     return decided(request, site, caller, name, by)
@@ -286,7 +286,7 @@ def cancel(request: Request, site: Served, caller: Submitting, name: str) -> Res
 
 @router.post("/requests/{name}/refuse")
 def refuse(
-    request: Request, site: Served, caller: Deciding, name: str, reason: Text = ""
+    request: Request, site: Served, caller: Deciding, name: RequestId, reason: Text = ""
 ) -> Response:
     """Refuse a request."""
     by = partial(verbs.refuse, site.session, name, reason)
@@ -298,7 +298,7 @@ def extend(
     request: Request,
     site: Served,
     caller: Deciding,
-    name: str,
+    name: RequestId,
     reason: Text = "",
     months: Annotated[int, Form()] = 2,
 ) -> Response:
@@ -308,13 +308,13 @@ def extend(
 
 
 @router.post("/requests/{name}/retry")
-def retry(request: Request, site: Served, caller: Deciding, name: str) -> Response:
+def retry(request: Request, site: Served, caller: Deciding, name: RequestId) -> Response:
     """Try a failed request again."""
     return decided(request, site, caller, name, partial(verbs.retry, site.session, name))
 
 
 @router.get("/requests/{name}/certificate/{form}")
-def download(site: Served, caller: Looking, name: str, form: str) -> Response:
+def download(site: Served, caller: Looking, name: RequestId, form: str) -> Response:
     """A certificate, or its letter."""
     if form not in FORMS:
         raise HTTPException(404, "There is no such form of a certificate.")
