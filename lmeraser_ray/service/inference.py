@@ -73,11 +73,11 @@ class Labelled(BaseModel):
 
 class Predicted(BaseModel):
     """What the model says of a picture: the most probable classes, the shards that answered, and
-    the fingerprint of the state."""
+    the name of the state."""
 
     predictions: list[Labelled]
     shards: list[int]
-    fingerprint: str
+    state: str
 
 
 class ServerCard(BaseModel):
@@ -162,13 +162,15 @@ def answers_of(outcomes: Sequence[Outcome]) -> list[PictureAnswer]:
     return [one for one in outcomes if isinstance(one, PictureAnswer)]
 
 
-def fingerprint_of(site: Site) -> str | None:
-    """The published state's that can answer; None where nothing can."""
+def present_state(site: Site) -> str | None:
+    """The name of the published state that can answer; None where nothing can."""
     try:
         state = site.session.folder.state()
     except LmeraserError:
         return None
-    return state.answering.fingerprint if state and state.answering.shards else None
+    if state is None or not state.answering.shards:
+        return None
+    return site.state_name(state.answering.fingerprint)
 
 
 async def ask(site: Site, pictures: list[bytes]) -> list[PictureAnswer]:
@@ -192,7 +194,7 @@ def live() -> Live:
 @router.get(f"/v2/models/{NAME}/ready", operation_id="model_ready")
 def ready(site: Served, response: Response) -> Ready:
     """Whether a state is published that can answer."""
-    found = fingerprint_of(site) is not None
+    found = present_state(site) is not None
     response.status_code = 200 if found else 503
     return Ready(ready=found)
 
@@ -208,8 +210,8 @@ def server() -> ServerCard:
     f"/v2/models/{NAME}/versions/{{version}}", operation_id="version", dependencies=PREDICTING
 )
 def model(site: Served, version: str | None = None) -> ModelCard:
-    """The served model; its version is the fingerprint of the published state."""
-    there = fingerprint_of(site)
+    """The served model; its version is the name of the published state."""
+    there = present_state(site)
     if there is None:
         raise HTTPException(503, "Nothing is published that can answer.", {"Retry-After": RETRY_S})
     if version not in (None, there):
@@ -231,7 +233,7 @@ async def infer(asked: Inference, site: Served) -> Inferred:
         data=[p for answer in found for p in answer.probabilities],
     )
     return Inferred(
-        model_version=found[0].fingerprint,
+        model_version=site.state_name(found[0].fingerprint),
         id=asked.id,
         parameters={"shards": [list(answer.shards) for answer in found]},
         outputs=[
@@ -253,5 +255,5 @@ async def predict(
     return Predicted(
         predictions=[Labelled(label=name, probability=p) for name, p in answer.top(top_k)],
         shards=list(answer.shards),
-        fingerprint=answer.fingerprint,
+        state=site.state_name(answer.fingerprint),
     )

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from lmeraser_ray.pipeline.session import Session
 from lmeraser_ray.service.predictor import Outcome
+from lmeraser_ray.storage.database.ledger import Seal
 
 Answerer = Callable[[Sequence[bytes]], Awaitable[Sequence[Outcome]]]
 """Answers encoded pictures, each by itself, all by one published state."""
@@ -22,6 +23,11 @@ class Site:
     session: Session
     answer: Answerer
     public_keys: Mapping[str, Ed25519PublicKey] = field(default_factory=dict)
+
+    def state_name(self, fingerprint: str) -> str:
+        """How callers know a state: the keyed hash of its fingerprint, by which certificates name
+        it. The fingerprint itself tells who was there to whoever can guess."""
+        return Seal(self.session.names()).state(fingerprint)
 
 
 def site_of(request: Request) -> Site:

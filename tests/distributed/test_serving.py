@@ -12,6 +12,7 @@ from lmeraser_ray import Workspace
 from lmeraser_ray.distributed.serving import served
 from lmeraser_ray.erasure.certificate.keystore import KeyFolder
 from lmeraser_ray.service.service_spec import ServiceSpec
+from lmeraser_ray.storage.database.ledger import Seal
 from tests.support.head import free_port
 from tests.support.world import World, picture
 
@@ -43,15 +44,14 @@ def test_replicas_answer_as_one_process_and_follow_the_state(
         def ask(image: bytes) -> tuple[str, dict[str, float]]:
             found = client.post("/predict", files={"image": ("a.png", image)}).json()
             pairs = {one["label"]: one["probability"] for one in found["predictions"]}
-            return found["fingerprint"], pairs
+            return found["state"], pairs
 
         def expected() -> list[tuple[str, dict[str, float]]]:
             done = workspace.predict(images)
             rows = done.predictions.probabilities.tolist()
             classes = done.predictions.classes
-            return [
-                (done.manifest.fingerprint, dict(zip(classes, row, strict=True))) for row in rows
-            ]
+            state = Seal(workspace.session.names()).state(done.manifest.fingerprint)
+            return [(state, dict(zip(classes, row, strict=True))) for row in rows]
 
         def answers() -> list[tuple[str, dict[str, float]]]:
             with ThreadPoolExecutor(6) as pool:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lmeraser_ray.operations.tokens import Role
+from lmeraser_ray.storage.database.ledger import Seal
 from tests.support.served_workspace import ServedWorkspace
 from tests.support.world import picture
 
@@ -35,6 +36,29 @@ def rows_of(found: dict[str, object]) -> list[list[float]]:
     return flat
 
 
+def named(served: ServedWorkspace, fingerprint: str) -> str:
+    """How callers know a state."""
+    return Seal(served.workspace.session.names()).state(fingerprint)
+
+
+def test_no_answer_has_a_fingerprint(served: ServedWorkspace) -> None:
+    """It would confirm a guess of who is in the data."""
+    plain = served.workspace.fingerprint()
+    form = {"files": {"image": ("cat.png", picture(3))}}
+    said = [
+        served.ask("POST", "/predict", Role.PREDICTOR, **form).text,
+        served.ask("POST", INFER, json={"inputs": [tensor([picture(1)])]}).text,
+        served.ask("GET", "/v2/models/lmeraser").text,
+    ]
+    served.client.post(
+        "/login",
+        data={"token": served.tokens[Role.OPERATOR]},
+        headers={"Origin": "http://testserver"},
+    )
+    said.append(served.client.get("/model").text)
+    assert "Shards" in said[-1] and not [text for text in said if plain in text]
+
+
 def test_an_answer_is_that_of_the_library(served: ServedWorkspace) -> None:
     """To the bit, whatever shares the batch."""
     images = [picture(at, at % 3) for at in range(20)]
@@ -46,7 +70,7 @@ def test_an_answer_is_that_of_the_library(served: ServedWorkspace) -> None:
     assert table["parameters"]["classes"] == list(whole.predictions.classes)
     assert best["data"] == [max(row) for row in rows_of(found)]
     assert (found["id"], found["model_name"]) == ("7", "lmeraser")
-    assert found["model_version"] == whole.manifest.fingerprint
+    assert found["model_version"] == named(served, whole.manifest.fingerprint)
     for at, image in enumerate(images[:5]):
         assert rows_of(infer(served, tensor([image]))) == [rows_of(found)[at]]
 
@@ -56,7 +80,7 @@ def test_a_person_sends_a_file(served: ServedWorkspace) -> None:
     found = served.ask("POST", "/predict", Role.PREDICTOR, **form).json()
     alone = served.workspace.predict([picture(3)])
     assert [(one["label"], one["probability"]) for one in found["predictions"]] == alone.top(2)[0]
-    assert found["fingerprint"] == alone.manifest.fingerprint and found["shards"]
+    assert found["state"] == named(served, alone.manifest.fingerprint) and found["shards"]
 
 
 def test_pixels_are_what_the_library_makes_of_an_array(served: ServedWorkspace) -> None:

@@ -21,6 +21,7 @@ from lmeraser_ray.errors import ExecutionError
 from lmeraser_ray.operations.stop_signal import Stop
 from lmeraser_ray.service.local import bound
 from lmeraser_ray.service.serve import serve
+from lmeraser_ray.storage.database.ledger import Seal
 from tests.support.world import World, picture
 
 PATIENCE = 120.0
@@ -46,6 +47,13 @@ def started(place: Place) -> Iterator[Started]:
     assert len(done) == 1 and not serving(os.getpid())
 
 
+def named(workspace: Workspace) -> str:
+    """How callers know the published state."""
+    return Seal(workspace.session.names()).state(
+        workspace.session.folder.require_published().fingerprint
+    )
+
+
 def serving(parent: int) -> list[psutil.Process]:
     """The processes that serve for a process."""
     found = []
@@ -69,12 +77,16 @@ def test_one_command_predicts_and_forgets(started: Started) -> None:
     with httpx.Client(base_url=url, headers=token, timeout=PATIENCE) as client:
         image = {"image": ("a.png", picture(3))}
         before = client.post("/predict", files=image).json()
-        assert before["fingerprint"] == workspace.session.folder.require_published().fingerprint
+        assert before["state"] == named(workspace)
         body = {"subjects": [world.subjects[0]]}
         made = client.post("/erasures", json=body).json()["request"]
         assert str(workspace.wait(made, timeout_s=PATIENCE).state) == "CERTIFIED"
         assert client.get(f"/erasures/{made}/verification").json()["verified"]
-        assert client.post("/predict", files=image).json()["fingerprint"] != before["fingerprint"]
+        assert (
+            client.post("/predict", files=image).json()["state"]
+            == named(workspace)
+            != before["state"]
+        )
 
 
 def test_a_killed_process_is_started_again_and_no_request_is_refused(started: Started) -> None:

@@ -329,7 +329,8 @@ def model(request: Request, site: Served, caller: Looking) -> HTMLResponse:
     """The published state."""
     state = site.session.folder.state()
     config = site.session.config()
-    return rendered(request, "model", caller, state=state, config=config)
+    known_as = site.state_name(state.answering.fingerprint) if state else ""
+    return rendered(request, "model", caller, state=state, known_as=known_as, config=config)
 
 
 @router.get("/proof")
