@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, pairwise
 
 from fastapi import FastAPI
 from ray import serve
@@ -19,7 +18,7 @@ from ray.serve.schema import LoggingConfig
 
 from lmeraser_ray.config import ServeConfig
 from lmeraser_ray.service.application import create_app
-from lmeraser_ray.service.predictor import Outcome, Predictor
+from lmeraser_ray.service.predictor import Outcome, Predictor, answered_together
 from lmeraser_ray.service.service_spec import ServiceSpec
 
 NAME = "lmeraser"
@@ -39,12 +38,9 @@ class ServePredictor:
         self.answer.set_batch_wait_timeout_s(settings.batch_wait)
 
     @serve.batch  # type: ignore[untyped-decorator]
-    async def answer(self, asked: list[list[bytes]]) -> list[list[Outcome]]:
+    async def answer(self, asked: list[list[bytes]]) -> list[Sequence[Outcome]]:
         """Answer the pictures of several requests, each request's in its order."""
-        every = [picture for pictures in asked for picture in pictures]
-        found = await asyncio.to_thread(self._predictor.answer, every)
-        ends = accumulate(map(len, asked), initial=0)
-        return [found[begin:end] for begin, end in pairwise(ends)]
+        return await asyncio.to_thread(answered_together, self._predictor.answer, asked)
 
 
 def ingress(spec: ServiceSpec) -> Callable[[], FastAPI]:

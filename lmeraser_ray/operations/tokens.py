@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from lmeraser_ray.errors import ConfigError, DataError
 from lmeraser_ray.pipeline.session import Session
@@ -95,49 +95,43 @@ def tokens(
             raise ConfigError(f"--{name} is for `tokens {belongs}`: leave it out.")
         if needed and given[name] is None and what == belongs:
             raise ConfigError(f"`tokens {what}` needs --{name}.")
-    bearer = make_token(session, role, days=days)[1] if what == "make" and role else None
+    bearer = make_token(session, role, days=days) if what == "make" and role else None
     if what == "revoke" and token:
         revoke_token(session, token)
     return Tokens(tuple(list_tokens(session)), bearer)
 
 
-def make_token(session: Session, role: str, *, days: int | None = None) -> tuple[AccessToken, str]:
-    """Make a token. role: of `Role`; days: until it expires, None for never. Returns it, and the
-    text that its holder sends, which is kept nowhere. Errors: `ConfigError` where the role or the
-    days are none."""
+def make_token(session: Session, role: str, *, days: int | None = None) -> str:
+    """Make a token. role: of `Role`; days: until it expires, None for never. Returns the text that
+    its holder sends, which is kept nowhere. Errors: `ConfigError` where the role or the days are
+    none."""
     if role not in list(Role):
         raise ConfigError(f"--role is {role!r}, expected one of {', '.join(Role)}.")
     if days is not None and not 0 < days <= MOST_DAYS:
         raise ConfigError(f"--days is {days}, expected 1 to {MOST_DAYS}.")
-    now = utcnow()
-    until = now + timedelta(days=days) if days is not None else None
-    made = AccessToken(secrets.token_hex(6), Role(role), now, until, None)
-    secret = secrets.token_hex(32)
+    now, name, secret = utcnow(), secrets.token_hex(6), secrets.token_hex(32)
     row = {
-        "id": made.id,
-        "role": str(made.role),
+        "id": name,
+        "role": role,
         "hash": hash_of(secret),
         "at": to_text(now),
-        "until": to_text(until) if until else None,
+        "until": to_text(now + timedelta(days=days)) if days is not None else None,
     }
     with session.database() as database, database.write() as connection:
         connection.execute(insert(rows), row)
-    return made, f"lme-{made.id}-{secret}"
+    return f"lme-{name}-{secret}"
 
 
-def revoke_token(session: Session, token: str) -> AccessToken:
-    """Have a token open nothing any more. token: its id, or its whole text. Errors: `DataError`
-    where there is none."""
+def revoke_token(session: Session, token: str) -> None:
+    """Have a token open nothing any more; one that was revoked before stays so. token: its id, or
+    its whole text. Errors: `DataError` where there is none."""
     found = TOKEN.fullmatch(token)
     name = found[1] if found else token
+    first = func.coalesce(rows.c.revoked_at, to_text(utcnow()))
+    mine = rows.update().where(rows.c.id == name).values(revoked_at=first)
     with session.database() as database, database.write() as connection:
-        if read_token(connection, name) is None:
+        if not connection.execute(mine).rowcount:
             raise DataError(f"There is no token {name[:40]!r} here: `lmeraser tokens list`.")
-        mine = rows.update().where(rows.c.id == name, rows.c.revoked_at.is_(None))
-        connection.execute(mine.values(revoked_at=to_text(utcnow())))
-        revoked = read_token(connection, name)
-    assert revoked is not None  # noqa: S101 - of this transaction
-    return revoked
 
 
 def list_tokens(session: Session) -> list[AccessToken]:
@@ -151,19 +145,13 @@ def list_tokens(session: Session) -> list[AccessToken]:
 def token_for(connection: Connection, text: str, now: datetime) -> AccessToken | None:
     """Return the valid token that a caller sent; None where there is none."""
     sent = TOKEN.fullmatch(text)
-    row = (
-        connection.execute(select(rows).where(rows.c.id == sent[1])).one_or_none() if sent else None
-    )
-    if sent is None or row is None or not hmac.compare_digest(row.hash, hash_of(sent[2])):
+    if sent is None:
+        return None
+    row = connection.execute(select(rows).where(rows.c.id == sent[1])).one_or_none()
+    if row is None or not hmac.compare_digest(row.hash, hash_of(sent[2])):
         return None
     found = token_of(row)
     return found if found.valid(now) else None
-
-
-def read_token(connection: Connection, name: str) -> AccessToken | None:
-    """Return the token of this id."""
-    row = connection.execute(select(rows).where(rows.c.id == name)).one_or_none()
-    return None if row is None else token_of(row)
 
 
 def token_of(row: Row[Any]) -> AccessToken:

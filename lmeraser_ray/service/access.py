@@ -4,7 +4,7 @@ Invariants: a token is looked up at each request; what a caller may not see does
 (404, as what is not there).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -68,9 +68,13 @@ def allowed(*roles: Role) -> Callable[..., Caller]:
         if sent is None:
             raise HTTPException(401, "Send a token: `Authorization: Bearer lme-…`.", CHALLENGE)
         access: Access = request.app.state.access
-        caller = access.caller(sent.credentials)
-        if caller.role not in (*roles, Role.OPERATOR):
-            raise HTTPException(403, f"A token of the role {caller.role} may not do this.")
-        return caller
+        return in_role(access.caller(sent.credentials), roles)
 
     return require
+
+
+def in_role(caller: Caller, roles: Sequence[Role]) -> Caller:
+    """Return a caller of one of these roles, or an operator. Errors: `HTTPException` 403."""
+    if caller.role not in (*roles, Role.OPERATOR):
+        raise HTTPException(403, f"A token of the role {caller.role} may not do this.")
+    return caller

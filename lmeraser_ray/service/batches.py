@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from lmeraser_ray.service.predictor import Outcome
+from lmeraser_ray.service.predictor import Outcome, answered_together
 
 Waiting = tuple[Sequence[bytes], "asyncio.Future[Sequence[Outcome]]"]
 
@@ -33,16 +33,14 @@ class Batches:
     async def _work(self) -> None:
         while self._waiting:
             some = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-            every = [picture for pictures, _ in some for picture in pictures]
-            call = asyncio.ensure_future(asyncio.to_thread(self._answer, every))
+            asked = [pictures for pictures, _ in some]
+            call = asyncio.ensure_future(asyncio.to_thread(answered_together, self._answer, asked))
             await asyncio.wait([call])
-            at = 0
-            for pictures, future in some:
-                end = at + len(pictures)
-                if not future.done():  # a caller may be gone
-                    error = call.exception()
-                    if error is None:
-                        future.set_result(call.result()[at:end])
-                    else:
-                        future.set_exception(error)
-                at = end
+            error = call.exception()
+            for at, (_, future) in enumerate(some):
+                if future.done():  # a caller may be gone
+                    continue
+                if error is None:
+                    future.set_result(call.result()[at])
+                else:
+                    future.set_exception(error)

@@ -62,23 +62,45 @@ def submit_erasure(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=256)] = None,
 ) -> ErasureState:
     """Commit an erasure request; it is durable when this is answered."""
+    made = submitted(
+        site,
+        caller,
+        ErasureTargets(asked.records, asked.subjects),
+        SubmissionNotes(asked.legal_basis, asked.identity),
+        key=idempotency_key,
+        due=asked.due,
+        quarantine=asked.quarantine,
+    )
+    response.headers["Location"] = f"{request.url.path}/{made.id}"
+    return state_of(made)
+
+
+def submitted(
+    site: Site,
+    caller: Caller,
+    targets: ErasureTargets,
+    notes: SubmissionNotes,
+    *,
+    key: str | None,
+    quarantine: bool,
+    due: datetime | None = None,
+) -> ErasureRequest:
+    """Commit a caller's request. key: of the caller's own. Errors: those of `requests.submit`; to
+    any but an operator a `DataError` does not say whether a name that looks like it is held."""
     try:
-        made = verbs.submit(
+        return verbs.submit(
             site.session,
-            ErasureTargets(asked.records, asked.subjects),
-            key=None if idempotency_key is None else f"{caller.token} {idempotency_key}",
-            due=asked.due,
+            targets,
+            key=None if key is None else f"{caller.token} {key}",
+            due=due,
             submitter=caller.submitter,
-            quarantine=asked.quarantine,
-            notes=SubmissionNotes(asked.legal_basis, asked.identity),
+            quarantine=quarantine,
+            notes=notes,
         )
     except DataError as error:
         if caller.role is Role.OPERATOR:
             raise
-        # Whether a name that looks like it is held is not for a submitter to learn.
-        raise HTTPException(422, "A name cannot be one of a record or a subject.") from error
-    response.headers["Location"] = f"{request.url.path}/{made.id}"
-    return state_of(made)
+        raise DataError("A name cannot be one of a record or a person.") from error
 
 
 @router.get("", operation_id="list_erasures")

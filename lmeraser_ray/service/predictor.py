@@ -7,9 +7,10 @@ each begins with reading the pointer; the other pictures of a batch change no by
 that cannot be used says why and fails alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 from threading import Lock
 
 from lmeraser_ray.data.sources.entry import Picture
@@ -84,3 +85,12 @@ class Predictor:
         if self._asker is None:
             self._asker = Asker(self._session)
         return self._asker
+
+
+def answered_together(
+    answer: Callable[[Sequence[bytes]], Sequence[Outcome]], asked: Sequence[Sequence[bytes]]
+) -> list[Sequence[Outcome]]:
+    """Answer the pictures of several requests by one call. Returns each request's, in its order."""
+    found = answer([picture for pictures in asked for picture in pictures])
+    ends = accumulate(map(len, asked), initial=0)
+    return [found[begin:end] for begin, end in pairwise(ends)]

@@ -28,7 +28,7 @@ from lmeraser_ray.operations import requests as verbs
 from lmeraser_ray.operations.tokens import Role
 from lmeraser_ray.operations.workspace import WITHDRAWN
 from lmeraser_ray.service.access import Access, Caller
-from lmeraser_ray.service.erasures import FORMS, RequestId, certificate, visible
+from lmeraser_ray.service.erasures import FORMS, RequestId, certificate, submitted, visible
 from lmeraser_ray.service.page.rendering import rendered
 from lmeraser_ray.service.page.visitor import (
     COOKIE,
@@ -187,17 +187,16 @@ def make(
         if not confirmed:
             preview = preview_of(site, caller, targets)
             return rendered(request, "new", caller, wrong=None, sent=sent, preview=preview)
-        made = verbs.submit(
-            site.session,
+        made = submitted(
+            site,
+            caller,
             targets,
-            key=f"{caller.token} page {key}" if key else None,
-            submitter=caller.submitter,
+            SubmissionNotes(legal_basis.strip() or None, identity.strip() or None),
+            key=f"page {key}" if key else None,
             quarantine=quarantine,
-            notes=SubmissionNotes(legal_basis.strip() or None, identity.strip() or None),
         )
     except LmeraserError as error:
-        operator = caller.role is Role.OPERATOR or isinstance(error, ConfigError)
-        wrong = str(error) if operator else "A name cannot be one of a record or a person."
+        wrong = str(error)
         return rendered(request, "new", caller, status=422, wrong=wrong, sent=sent, preview=None)
     return to(f"/requests/{made.id}")
 
